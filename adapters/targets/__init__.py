@@ -1,0 +1,1 @@
+"""One file per training format that is written; the contract is `ftbridge.core.plugins.Target`."""

@@ -1,0 +1,1 @@
+"""The registry of datasets, and what is known about well-known ones."""

@@ -1,0 +1,5 @@
+"""``python -m ftbridge`` is ``ftbridge``."""
+
+from ftbridge.cli import main
+
+main()

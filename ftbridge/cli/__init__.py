@@ -1,0 +1,88 @@
+"""The command line: one file per command, each thin. Only click is imported before a command runs."""
+
+import sys
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "setup": "Make or repair the training environment.",
+    "doctor": "Check this machine and the training environment.",
+    "demo": "Show the whole way in one sitting, on a small model.",
+    "convert": "Turn a workbook or JSON into both frameworks' data.",
+    "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
+    "export": "Write the adapter of a run as a PEFT folder.",
+    "merge": "Merge the adapter of a run into its base model.",
+    "chat": "Talk to the model of a run.",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module when that command is used; `--help` needs the table above alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, imported."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"ftbridge.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the closest command for one that is not there."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ftbridge.core.strict import closest
+
+            ctx.fail(f"there is no command `{args[0]}`{closest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from ftbridge import __version__
+
+        click.echo(f"ftbridge {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
+              help="Show the version and exit.")
+def cli() -> None:
+    """Fine-tune language models with XTuner and LLaMA-Factory, from a spreadsheet to a conversation."""
+
+
+def main() -> None:
+    """Run the command line and end with an honest exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except Exception as error:  # noqa: BLE001 - the one place where everything is caught
+        from ftbridge.cli.failure import report
+
+        code = report(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> int:
+    click.echo("\nstopped", err=True)
+    return 130

@@ -1,0 +1,41 @@
+"""One family of errors, with an exit code each.
+
+A message says what went wrong, where, with which value, and what to do next. Whoever runs a command sees
+the message alone, never a traceback; a traceback is a fault of ours and ends with 70.
+"""
+
+
+class FtbridgeError(Exception):
+    """Whatever a user can cause or mend; `exit_code` is what the command ends with."""
+
+    exit_code = 70
+
+
+class UsageError(FtbridgeError, ValueError):
+    """Options that do not fit together, or name something that is not there."""
+
+    exit_code = 2
+
+
+class InputError(FtbridgeError, ValueError):
+    """A file, a row, a dataset or a model that cannot be used as it is."""
+
+    exit_code = 3
+
+
+class SetupError(FtbridgeError, RuntimeError):
+    """The machine or the training environment lacks something."""
+
+    exit_code = 4
+
+
+class FrameworkError(FtbridgeError, RuntimeError):
+    """A framework's own process failed, or did not write what it should have written."""
+
+    exit_code = 5
+
+
+class InterruptedRun(FtbridgeError):
+    """The user stopped what was running."""
+
+    exit_code = 130

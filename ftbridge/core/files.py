@@ -1,0 +1,74 @@
+"""Files that are never half-written, and never written by two at once."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ftbridge.core.errors import InputError, SetupError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a binary file that takes the place of `path` when the block ends well, and vanishes when not.
+
+    Raises SetupError where the folder cannot be written or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Put `content` (text as UTF-8) at `path` in one step; raises SetupError where that fails."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that belongs to the shared file `path`: `.<name>.lock` beside it.
+
+    Raises SetupError when somebody else holds it for more than a minute.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with FileLock(lock, timeout=60):
+            yield
+    except Timeout as error:
+        message = f"another process has held `{lock}` for a minute; end it, or delete that file if none runs"
+        raise SetupError(message) from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return the UTF-8 text of `path`; raises InputError, naming `what` it should be, where it cannot."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {what} at `{path}`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the {what} `{path}`: {error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

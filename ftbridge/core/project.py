@@ -1,0 +1,92 @@
+"""The project's folder, its settings, and what the last commands left behind."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import locked, read_text, write_atomic
+from ftbridge.core.spec import TrainSpec
+from ftbridge.core.strict import load_yaml, parse
+
+SETTINGS = "ftbridge.yaml"
+
+
+class BackendSettings(msgspec.Struct, frozen=True):
+    """What ftbridge.yaml says of one backend: the interpreter that has it."""
+
+    python: str
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What ftbridge.yaml says: defaults for the options of `train`, and interpreters by backend."""
+
+    train: dict[str, Any] = {}
+    backends: dict[str, BackendSettings] = {}
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the last conversion was, so that `train` needs no `--dataset`; lives in .ftbridge/state.json."""
+
+    dataset: str = ""
+    dataset_dir: str = ""
+    preset: str = ""
+
+
+class Project(msgspec.Struct, frozen=True):
+    """A folder with its settings: the nearest parent with an ftbridge.yaml, else the current folder."""
+
+    folder: Path
+    settings: Settings
+
+    @classmethod
+    def find(cls, start: Path | None = None, config: Path | None = None) -> "Project":
+        """Return the project around `start` (default: the current folder), with `config` as its settings.
+
+        Raises InputError where the settings cannot be read or name an unknown key.
+        """
+        start = (start or Path.cwd()).resolve()
+        folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
+        file = config or folder / SETTINGS
+        if not config and not file.is_file():
+            return cls(folder, Settings())
+        values = load_yaml(read_text(file, "settings file"), f"`{file}`")
+        backends = values.pop("backends", None) or {}
+        for key in values:
+            if key not in TrainSpec.__struct_fields__:
+                parse(TrainSpec, {key: None}, f"`{file}`")
+        return cls(folder, parse(Settings, {"train": values, "backends": backends}, f"`{file}`"))
+
+    @property
+    def runs(self) -> Path:
+        """Return the folder that holds a folder per run."""
+        return self.folder / "runs"
+
+    def state(self) -> State:
+        """Return what the last conversion was; empty where there was none."""
+        file = self.folder / ".ftbridge" / "state.json"
+        try:
+            return msgspec.json.decode(file.read_bytes(), type=State)
+        except FileNotFoundError:
+            return State()
+        except msgspec.DecodeError as error:
+            raise InputError(f"`{file}` is damaged ({error}); delete it and convert again") from error
+
+    def remember(self, state: State) -> None:
+        """Keep `state` as what the last conversion was."""
+        file = self.folder / ".ftbridge" / "state.json"
+        with locked(file):
+            write_atomic(file, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+
+    def write_settings(self, chosen: dict[str, str]) -> Path | None:
+        """Write ftbridge.yaml with `chosen` where there is none; returns its path if it was written."""
+        import yaml
+
+        file = self.folder / SETTINGS
+        with locked(self.folder / ".ftbridge" / SETTINGS):
+            if file.exists():
+                return None
+            head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
+            write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
+        return file

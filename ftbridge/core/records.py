@@ -1,0 +1,82 @@
+"""The records that the parts of ftbridge hand to each other: values, never changed once made."""
+
+from typing import Any
+
+import msgspec
+
+
+class Where(msgspec.Struct, frozen=True):
+    """Where a row comes from; prints as `medqa.xlsx DrugQA!D17`, or `faq.jsonl line 3`.
+
+    `row` counts from 1 as the reader's own program shows it: the row of a sheet, the line of a JSON lines
+    file, the element of a JSON array.
+    """
+
+    file: str
+    row: int
+    sheet: str = ""
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.cell('')}"
+
+    def cell(self, letter: str) -> str:
+        """Return the address without the file: `DrugQA!D17` for a sheet, `line 3` elsewhere."""
+        return f"{self.sheet}!{letter}{self.row}" if self.sheet else f"{self.unit} {self.row}"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What a source yields: values by column name, or the `error` that keeps the row from being read."""
+
+    where: Where
+    values: dict[str, Any]
+    error: str = ""
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One question and its answer; an empty `instruction` or `input` is "", never null."""
+
+    instruction: str
+    input: str
+    output: str
+
+    @property
+    def user(self) -> str:
+        """All that the user says: instruction and input, joined by a newline when both are there."""
+        return "\n".join(part for part in (self.instruction, self.input) if part)
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """One training sample."""
+
+    system: str
+    turns: tuple[Turn, ...]
+    source: Where
+
+
+class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry keeps of one part of a dataset, under the key `ftbridge` of its entry.
+
+    `xtuner` and `alpaca` are file names relative to the dataset folder, `sources` maps a source's name to the
+    sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
+    column it was read from, and `options` holds what else decided the content.
+    """
+
+    version: str
+    xtuner: str
+    alpaca: str
+    samples: int
+    sources: dict[str, str]
+    columns: dict[str, str]
+    options: dict[str, Any]
+    preset: str = ""
+    system: str = ""
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What will run, as a value: `env` holds only what we add, `files` what is written before it starts."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    files: dict[str, str]

@@ -1,0 +1,1 @@
+"""What starts processes: the environment, the two backends, runs."""

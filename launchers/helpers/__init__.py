@@ -1,0 +1,1 @@
+"""Scripts that run inside the training environment: none imports ftbridge, each takes a JSON spec."""

@@ -1,0 +1,1 @@
+"""Jinja templates by framework, DeepSpeed configs, and what is known about model families."""
