@@ -79,7 +79,7 @@ class Project(msgspec.Struct, frozen=True):
         with locked(file):
             write_atomic(file, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
 
-    def write_settings(self, chosen: dict[str, str]) -> Path | None:
+    def write_settings(self, chosen: dict[str, Any]) -> Path | None:
         """Write ftbridge.yaml with `chosen` where there is none; returns its path if it was written."""
         import yaml
 

@@ -1,0 +1,50 @@
+"""What is wrong with the rows of a source: counted, shown as a table, and kept beside the dataset."""
+
+import json
+from collections.abc import Iterable
+from typing import IO
+
+from ftbridge.adapters.mapping import Problem
+from ftbridge.core.records import Row
+
+SHOWN = 20
+
+
+class Rejects:
+    """Collects the rows that make no sample; the first problems are kept for a table, all rows go to `file`."""
+
+    def __init__(self, file: IO[bytes] | None) -> None:
+        self.rows = 0
+        self.problems = 0
+        self.first: list[Problem] = []
+        self._file = file
+
+    def add(self, row: Row, problems: list[Problem]) -> None:
+        """Note one row."""
+        self.rows += 1
+        self.problems += len(problems)
+        self.first += problems[: SHOWN - len(self.first)]
+        if self._file:
+            reasons = [f"{problem.field} {problem.reason}".strip() for problem in problems]
+            record = {"where": str(row.where).strip(), "problems": reasons, "values": row.values}
+            # ASCII, so that half a surrogate pair can be written as well.
+            self._file.write(json.dumps(record, default=str).encode() + b"\n")
+
+    def table(self) -> str:
+        """Return the first problems as a table, and how many more there are."""
+        more = self.problems - len(self.first)
+        return table(self.first) + (f"\n... and {more} more" if more else "")
+
+
+def table(problems: Iterable[Problem]) -> str:
+    """Return problems as an aligned table: address, field, what is wrong, value."""
+    from rich.cells import cell_len
+
+    rows = [("address", "field", "what is wrong", "value")]
+    rows += [(each.address, each.field or "row", each.reason, each.value) for each in problems]
+    widths = [max(cell_len(row[at]) for row in rows) for at in range(4)]
+    lines = (
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

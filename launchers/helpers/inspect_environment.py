@@ -1,0 +1,49 @@
+"""Print what an environment holds, as JSON: versions, packages with missing files, import errors.
+
+Runs inside the training environment: `python inspect_environment.py '{"imports": ["xtuner"]}'`.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import platform
+import sys
+from pathlib import Path
+
+
+def packages() -> dict[str, dict]:
+    """Return version and count of missing files by normalised package name; files are only looked up."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name = (distribution.metadata["Name"] or "").lower().replace("_", "-").replace(".", "-")
+        files = [file for file in distribution.files or [] if file.suffix != ".pyc"]
+        missing = sum(not Path(distribution.locate_file(file)).exists() for file in files)
+        found[name] = {"version": distribution.version, "missing": missing}
+    return found
+
+
+def import_errors(names: list[str]) -> dict[str, str]:
+    """Return what importing each module raised, or "" where it went well."""
+    errors = {}
+    for name in names:
+        try:
+            importlib.import_module(name)
+            errors[name] = ""
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the user should read it
+            errors[name] = f"{type(error).__name__}: {error}"
+    return errors
+
+
+def main() -> None:
+    """Print the report as the last line of stdout; imports may print before it."""
+    spec = json.loads(sys.argv[1])
+    report = {
+        "python": platform.python_version(),
+        "packages": packages(),
+        "imports": import_errors(spec.get("imports", [])),
+    }
+    sys.stdout.write("\n" + json.dumps(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

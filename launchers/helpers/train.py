@@ -1,0 +1,68 @@
+"""Run one process of a training: XTuner's or LLaMA-Factory's own entry, with its real exit status.
+
+Runs inside the training environment, alone or under `python -m torch.distributed.run`:
+`python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`
+and `trust_remote_code`.
+"""
+
+import ctypes
+import json
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent dies (Linux), so that nothing is left behind."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def allow_cpu() -> None:
+    """Mend the two calls that stop XTuner and mmengine on a machine without a GPU."""
+    import torch
+
+    # xtuner/model/sft.py asks the device module, which has no such function for the CPU.
+    torch.cpu.is_bf16_supported = lambda *_, **__: True
+    # mmengine's init_dist calls this in every multi-process run.
+    torch.cuda.set_device = lambda *_, **__: None
+
+
+def forbid_remote_code() -> None:
+    """Override xtuner/model/sft.py, which asks for trust_remote_code=True whatever the config says."""
+    import xtuner.model.sft
+    from transformers import AutoConfig
+
+    class LocalConfig(AutoConfig):
+        @classmethod
+        def from_pretrained(cls, *args, **options):
+            return AutoConfig.from_pretrained(*args, **{**options, "trust_remote_code": False})
+
+    xtuner.model.sft.AutoConfig = LocalConfig
+
+
+def main() -> None:
+    """Run the framework named by the spec."""
+    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    die_with_parent()
+    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+    if spec["device"] == "cpu":
+        allow_cpu()
+    if spec["backend"] == "xtuner":
+        if not spec["trust_remote_code"]:
+            forbid_remote_code()
+        launcher = ["--launcher", "pytorch"] if "LOCAL_RANK" in os.environ else []
+        sys.argv = ["train.py", *spec["arguments"], *launcher]
+        runpy.run_module("xtuner.tools.train", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = ["llamafactory-cli", *spec["arguments"]]
+        from llamafactory.train.tuner import run_exp
+
+        run_exp()
+
+
+if __name__ == "__main__":
+    main()

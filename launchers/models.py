@@ -1,0 +1,38 @@
+"""From what the user calls a model to a folder on this machine."""
+
+import re
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.launchers.environment import ask
+
+_HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
+
+
+def local_model(model: str, python: Path, folder: Path) -> Path:
+    """Return the folder of `model`, downloading it where it is a hub's.
+
+    `model` is a folder (relative to `folder`), `owner/name` or `hf://owner/name` (Hugging Face), or
+    `ms://owner/name` (ModelScope). Raises InputError where there is no such model.
+    """
+    path = folder / Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    named = _HUB.fullmatch(model)
+    if path.exists() or not named or model.startswith((".", "/", "~")):
+        raise InputError(
+            f"there is no model folder `{model}`; give a folder, or a hub's name such as "
+            "`Qwen/Qwen2.5-7B-Instruct`, `hf://owner/name` or `ms://owner/name`"
+        )
+    hub, name = named["hub"] or "hf", named["name"]
+    title = {"hf": "Hugging Face", "ms": "ModelScope"}[hub]
+    say(f"getting {name} from {title} (kept for the next time) ...")
+    try:
+        return Path(ask(python, "download", {"hub": hub, "name": name}))
+    except SetupError as error:
+        other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
+        raise InputError(
+            f"could not get `{name}` from {title}; its message stands above. Check the name and the network "
+            f"({other}{name}`)"
+        ) from error

@@ -1,0 +1,64 @@
+"""Child processes in a group of their own: started, watched, and never left behind."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ftbridge.core.records import Launch
+
+GRACE = 10  # seconds between asking a group to end and killing it
+
+
+def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
+    """Run `launch`, its output going to `log`, calling `watch` twice a second; returns the exit status.
+
+    Ctrl-C and SIGTERM end the whole group and raise KeyboardInterrupt.
+    """
+    with log.open("ab") as output, _terminate_as_interrupt():
+        child = subprocess.Popen(
+            launch.argv,
+            cwd=launch.cwd,
+            env={**os.environ, **launch.env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return child.wait(timeout=0.5)
+                watch()
+        finally:
+            end_group(child)
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """End all processes of the child's group: SIGTERM, then SIGKILL."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGTERM)
+            child.wait(timeout=GRACE)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
