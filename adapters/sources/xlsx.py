@@ -45,8 +45,10 @@ def open_table(path: Path, sheet: str | None) -> Table:
     try:
         page = _choose(path, book, sheet)
         start, columns = _header(page)
+    except InputError:
+        raise
     except BROKEN as error:
-        raise error if isinstance(error, InputError) else _damaged(path, error) from error
+        raise _damaged(path, error) from error
     if not columns:
         raise InputError(f"the sheet `{page.title}` of `{path}` is empty")
     return Table(columns, _rows(path, book, page, start, columns), sheet=page.title, lettered=True)
@@ -70,13 +72,15 @@ def _open(path: Path) -> Any:
             raise InputError(f"`{path}` is {kind}, which cannot be read; save it as .xlsx")
         with warnings.catch_warnings(action="ignore"):
             return load_workbook(path, read_only=True, data_only=True, keep_links=False)
+    except InputError:
+        raise
     except PermissionError as error:
         message = f"`{path}` may not be read (permission denied); close it in other programs and check its rights"
         raise InputError(message) from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     except (*BROKEN, InvalidFileException) as error:
-        raise error if isinstance(error, InputError) else _damaged(path, error) from error
+        raise _damaged(path, error) from error
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ftbridge.core.errors import InputError, SetupError
 
@@ -66,6 +66,27 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"there is no {what} at `{path}`") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the {what} `{path}`: {error}") from error
+
+
+def safetensors_header(path: Path) -> dict[str, Any] | None:
+    """Return the header of a safetensors file (tensor name to dtype, shape, offsets), or None if it is not whole.
+
+    The format: 8 bytes of header length, the header as JSON, the tensors' bytes.
+    """
+    import msgspec
+
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = path.stat().st_size
+            if length > size:
+                return None
+            header = msgspec.json.decode(file.read(length), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError):
+        return None
+    header.pop("__metadata__", None)
+    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    return header if size == 8 + length + end else None
 
 
 def _umask() -> int:

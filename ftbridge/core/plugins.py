@@ -5,7 +5,7 @@ imported when it is first used. The protocols below say what each family's modul
 built-in of a family is the one to copy.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -18,8 +18,6 @@ from ftbridge.core.records import Conversation, Row
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from ftbridge.core.records import Launch
-    from ftbridge.core.spec import TrainSpec
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -54,22 +52,22 @@ class Target(Protocol):
 
 
 class Backend(Protocol):
-    """Runs one training framework."""
+    """Runs one training framework; `plan` is a `ftbridge.launchers.plan.Plan`."""
 
     title: str
     module: str
 
-    def render(self, spec: "TrainSpec", context: dict[str, Any]) -> dict[str, str]:
-        """Return the rendered config files by file name; the first is the one the framework is given."""
+    def render(self, plan: Any) -> dict[str, str]:
+        """Return the config files by name; the first is the one that the framework is given."""
 
-    def arguments(self, config: Path, run: Path) -> list[str]:
-        """Return the framework's own arguments for training with `config` into the run's folder."""
+    def arguments(self, plan: Any) -> list[str]:
+        """Return the framework's own arguments for the files that `render` gave."""
 
-    def progress(self, run: Path) -> Iterator[dict[str, float]]:
-        """Yield what the framework has logged so far, one record a logged step."""
+    def progress(self, run: Path, accumulation: int) -> list[dict[str, float]]:
+        """Return step (the optimiser's), loss and learning_rate of each logged step so far, in order."""
 
     def checkpoints(self, run: Path) -> list[Path]:
-        """Return the readable checkpoints of a run, oldest first."""
+        """Return the readable checkpoints in a run's folder, oldest first."""
 
 
 @cache

@@ -1,0 +1,207 @@
+"""dataset_info.json, the list of datasets that LLaMA-Factory and ftbridge both read.
+
+An entry of ours is spliced into the text, so that every byte of other entries stays as it is:
+
+    "medqa-train": {"file_name": "medqa-train.alpaca.jsonl", "formatting": "alpaca",
+                    "columns": {"prompt": "instruction", ...}, "ftbridge": {...}}
+
+LLaMA-Factory reads the file in the locale's encoding, so ours is ASCII, and reads named keys only, so that the
+key `ftbridge` is ours alone. Once an entry names any column it must name all of them.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import locked, write_atomic
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.strict import closest, parse
+
+FILE = "dataset_info.json"
+COLUMNS = {
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+    "system": "system",
+    "history": "history",
+}
+_blank = re.compile(r"[ \t\r\n]*")
+
+
+class Span(NamedTuple):
+    """Where an entry stands in the text: from the quote of its key to the end of its value."""
+
+    key: int
+    value: int
+    end: int
+
+
+def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
+    """Return the full name and the entry of a dataset; `medqa` means `medqa-train` where it is no entry itself.
+
+    Raises InputError, with the closest name, where there is none, or where it is not one of ours.
+    """
+    known = read(dataset_dir)
+    full = name if name in known else f"{name}-train"
+    if full not in known:
+        ours = [key for key, value in known.items() if _is_ours(value)]
+        hint = closest(name, ours) if ours else "; none is registered yet"
+        raise InputError(
+            f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} (`ftbridge convert FILE --name {name}` makes one)"
+        )
+    if not _is_ours(known[full]):
+        raise InputError(
+            f"the dataset `{full}` in `{dataset_dir / FILE}` was not made by `ftbridge convert`; convert its file "
+            f"under a name of its own"
+        )
+    return full, _entry(dataset_dir, full, known[full])
+
+
+def read(dataset_dir: Path) -> dict[str, Any]:
+    """Return all entries as they stand, {} where there is no file yet; raises InputError where it is damaged."""
+    return _parsed(dataset_dir / FILE, _text(dataset_dir / FILE))
+
+
+def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
+    """Return those of `names` that are registered and were made by ftbridge."""
+    known = read(dataset_dir)
+    return {name: _entry(dataset_dir, name, known[name]) for name in names if _is_ours(known.get(name))}
+
+
+def register(dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, replace: bool = False) -> None:
+    """Put `entries` into the registry in one step; raises InputError for a name that another source has taken."""
+    with registering(dataset_dir, entries, replace=replace):
+        pass
+
+
+@contextmanager
+def registering(
+    dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, drop: Iterable[str] = (), replace: bool = False
+) -> Iterator[None]:
+    """Hold the registry's lock while the block moves files into place, then put `entries` in.
+
+    Entries of the same names, and those to `drop`, are taken out first: nothing that the block leaves behind when
+    it fails looks like a finished dataset. Raises InputError for a name that another source has taken.
+    """
+    file = dataset_dir / FILE
+    with locked(file):
+        text = _text(file)
+        known = _parsed(file, text)
+        drop = [name for name in drop if name in known]
+        for name in (*entries, *drop):
+            if name in known and not replace:
+                _refuse_taken(dataset_dir, name, known[name], next(iter(entries.values())))
+        kept = removed(text, [name for name in (*entries, *drop) if name in known])
+        if kept != text:
+            write_atomic(file, kept)
+        yield
+        added = {name: _raw(entry) for name, entry in entries.items()}
+        write_atomic(file, spliced(removed(text, drop), added))
+
+
+def spliced(text: str, entries: Mapping[str, Any]) -> str:
+    """Return the JSON object `text` with `entries` put in, or in place of those of the same name."""
+    for name, value in entries.items():
+        spans = _spans(text)
+        start = _blank.match(text, text.index("{") + 1)
+        before = start.group() if start and spans else "\n  "
+        line, _, indent = before.rpartition("\n")
+        dumped = json.dumps(value, indent=indent or None)
+        if "\n" in before:
+            dumped = dumped.replace("\n", f"{line}\n{indent}" if line.endswith("\r") else f"\n{indent}")
+        if name in spans:
+            text = text[: spans[name].value] + dumped + text[spans[name].end :]
+            continue
+        at = max((span.end for span in spans.values()), default=text.index("{") + 1)
+        entry = f"{',' if spans else ''}{before or (' ' if spans else '')}{json.dumps(name)}: {dumped}"
+        rest = text[at:] if spans else "\n" + text[at:].lstrip()
+        text = text[:at] + entry + rest
+    return text
+
+
+def removed(text: str, names: Iterable[str]) -> str:
+    """Return the JSON object `text` without `names`, every other byte as it was."""
+    for name in names:
+        spans = _spans(text)
+        order = list(spans)
+        at = order.index(name)
+        if at + 1 < len(order):
+            text = text[: spans[name].key] + text[spans[order[at + 1]].key :]
+        else:
+            start = spans[order[at - 1]].end if at else spans[name].key
+            text = text[:start] + text[spans[name].end :]
+    return text
+
+
+def _spans(text: str) -> dict[str, Span]:
+    """Return where each entry stands; `text` is known to be one JSON object."""
+    decoder = json.JSONDecoder()
+    spans = {}
+    at = _skip(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, colon = decoder.raw_decode(text, at)
+        value = _skip(text, _skip(text, colon) + 1)
+        end = decoder.raw_decode(text, value)[1]
+        spans[key] = Span(at, value, end)
+        at = _skip(text, end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+    return spans
+
+
+def _skip(text: str, at: int) -> int:
+    match = _blank.match(text, at)
+    return match.end() if match else at
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except FileNotFoundError:
+        return "{}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read `{file}`: {error}; LLaMA-Factory needs it as UTF-8 text") from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        known = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
+    if not isinstance(known, dict):
+        raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
+    if len(known) != len(_spans(text)):
+        raise InputError(f"`{file}` names a dataset twice; mend it")
+    return known
+
+
+def _is_ours(raw: Any) -> bool:
+    return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
+
+
+def _entry(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
+    return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
+
+
+def _raw(entry: DatasetEntry) -> dict[str, Any]:
+    return {
+        "file_name": entry.alpaca,
+        "formatting": "alpaca",
+        "columns": COLUMNS,
+        "ftbridge": msgspec.to_builtins(entry),
+    }
+
+
+def _refuse_taken(dataset_dir: Path, name: str, raw: Any, entry: DatasetEntry) -> None:
+    """Raise InputError where the entry `name` comes from another source than `entry`."""
+    old = _entry(dataset_dir, name, raw).sources if _is_ours(raw) else {"a file that ftbridge did not convert": ""}
+    if set(old.values()) != set(entry.sources.values()):
+        raise InputError(
+            f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source ({', '.join(old)}, or an "
+            f"earlier version of it); choose another `--name`, or put this in its place with `--replace`"
+        )

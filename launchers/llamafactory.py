@@ -1,0 +1,79 @@
+"""LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.files import safetensors_header
+from ftbridge.core.strict import load_yaml
+from ftbridge.launchers.plan import Plan
+from ftbridge.templates.render import render_yaml
+
+title = "LLaMA-Factory"
+module = "llamafactory"
+CONFIG = "llamafactory_config.yaml"
+_FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
+
+    Raises UsageError for a `--set` of what ftbridge decides; unknown keys LLaMA-Factory refuses itself.
+    """
+    for key in plan.spec.set:
+        if key in _FIXED:
+            raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
+    extra: dict[str, Any] = load_yaml(
+        "\n".join(f"{msgspec.json.encode(key).decode()}: {value}" for key, value in plan.spec.set.items()), "`--set`"
+    )
+    text = render_yaml(
+        "llamafactory.yaml.j2",
+        plan=plan,
+        spec=plan.spec,
+        cell=plan.family.cell("llamafactory"),
+        output=str(plan.run / "output"),
+        dataset_dir=str(plan.dataset_dir),
+        deepspeed_file=str(plan.run / "deepspeed.json"),
+        logging_steps=max(1, min(10, plan.steps // 20)),
+        extra=extra,
+    )
+    files = {CONFIG: text}
+    if plan.deepspeed:
+        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(plan.deepspeed)).decode()
+    return files
+
+
+def arguments(plan: Plan) -> list[str]:
+    """Return what follows `llamafactory-cli train` for the files that `render` gave."""
+    return [str(plan.run / CONFIG)]
+
+
+def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
+    """Return what LLaMA-Factory logged so far: optimiser step, loss and learning rate, in order."""
+    del accumulation  # it counts optimiser steps itself
+    file = run / "output" / "trainer_log.jsonl"
+    found = []
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        try:
+            record = msgspec.json.decode(line)
+        except msgspec.DecodeError:  # the last line may be half written
+            continue
+        if "loss" in record:
+            found.append(
+                {"step": record["current_steps"], "loss": record["loss"], "learning_rate": record.get("lr", 0.0)}
+            )
+    return found
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Return the readable checkpoints, oldest first; the last is the finished training's own."""
+    output = run / "output"
+    saved = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    return [folder for folder in [*saved, output] if _readable(folder)]
+
+
+def _readable(folder: Path) -> bool:
+    files = [*folder.glob("adapter_model.safetensors"), *folder.glob("model*.safetensors")]
+    return bool(files) and all(safetensors_header(file) is not None for file in files)

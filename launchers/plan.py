@@ -1,0 +1,80 @@
+"""Everything about a training that is known before it starts, for the backends to render."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import read_text
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.machine import Machine
+from ftbridge.templates.families import Family
+from ftbridge.templates.render import deepspeed_config
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
+
+    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed.
+    """
+
+    spec: TrainSpec
+    run: Path
+    model: Path
+    dataset: str
+    dataset_dir: Path
+    entry: DatasetEntry
+    family: Family
+    machine: Machine
+    deepspeed: dict[str, Any] | None
+
+    @property
+    def epoch_iterations(self) -> int:
+        """Return how many micro batches a process sees in an epoch."""
+        return math.ceil(math.ceil(self.entry.samples / self.machine.processes) / self.spec.micro_batch_size)
+
+    @property
+    def iterations(self) -> int:
+        """Return how many micro batches a process sees in all."""
+        return math.ceil(self.epoch_iterations * self.spec.epochs)
+
+    @property
+    def steps(self) -> int:
+        """Return the number of optimiser steps."""
+        return max(1, math.ceil(self.iterations / self.spec.gradient_accumulation_steps))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the optimiser steps spent warming up: one at least, or XTuner refuses to start."""
+        return max(1, round(self.spec.warmup_ratio * self.steps))
+
+    @property
+    def map_processes(self) -> int:
+        """Return how many processes tokenise: one for small data, where starting more costs more."""
+        return max(1, min(8, self.entry.samples // 5000))
+
+
+def load_deepspeed(name: str, folder: Path, dtype: str) -> dict[str, Any] | None:
+    """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
+
+    Raises InputError where the file cannot be read, UsageError for an unknown name.
+    """
+    if name == "none":
+        return None
+    if name.endswith(".json"):
+        path = folder / Path(name).expanduser()
+        try:
+            config = msgspec.json.decode(read_text(path, "DeepSpeed config"), type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise InputError(f"`{path}` is no DeepSpeed config: {error}") from error
+    else:
+        config = deepspeed_config(name)
+    # Both frameworks would ask torch; what the machine can is known already.
+    for key, wanted in (("bf16", "bfloat16"), ("fp16", "float16")):
+        section = config.setdefault(key, {})
+        if section.get("enabled", "auto") == "auto":
+            section["enabled"] = dtype == wanted
+    return config

@@ -1,0 +1,57 @@
+"""How a training is shown while it runs: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ftbridge.core.console import say
+
+Update = Callable[[dict[str, float]], None]
+
+
+@contextmanager
+def reporter(steps: int, own: Update | None = None) -> Iterator[Update]:
+    """Yield what is to be called with each newest record (step, loss, learning_rate) of `steps`."""
+    if own:
+        yield own
+    elif sys.stderr.isatty():
+        with _bar(steps) as update:
+            yield update
+    else:
+        yield _Lines(steps)
+
+
+class _Lines:
+    """A line per new record, at most one every five seconds."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.seen, self.shown = steps, 0.0, 0.0
+        self.started = time.monotonic()
+
+    def __call__(self, record: dict[str, float]) -> None:
+        step, now = record["step"], time.monotonic()
+        if step <= self.seen or (now - self.shown < 5 and step < self.steps):  # noqa: PLR2004
+            return
+        left = (now - self.started) / step * (self.steps - step)
+        say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}  {_clock(left)} left")
+        self.seen, self.shown = step, now
+
+
+@contextmanager
+def _bar(steps: int) -> Iterator[Update]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("training", total=steps, loss="loading the model")
+
+        def update(record: dict[str, float]) -> None:
+            progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
+
+        yield update
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

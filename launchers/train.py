@@ -1,0 +1,219 @@
+"""`ftbridge train`: from options to a finished run, with an honest end."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge import __version__
+from ftbridge.core.console import say
+from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
+from ftbridge.core.files import write_atomic
+from ftbridge.core.plugins import Backend, names
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.project import Project
+from ftbridge.core.records import Launch
+from ftbridge.core.spec import TrainSpec
+from ftbridge.core.strict import parse
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.presets import load_preset
+from ftbridge.launchers import machine, runs
+from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
+from ftbridge.launchers.models import local_model
+from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.process import execute
+from ftbridge.launchers.progress import reporter
+from ftbridge.templates import families
+
+VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A training that is decided and not started; what `--dry-run` prints is what would run."""
+
+    plan: Plan
+    launch: Launch
+    project: Project
+    python: Path
+
+
+def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Prepared:
+    """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
+
+    Downloads the model where it is a hub's; starts and writes nothing else. Raises an FtbridgeError that says
+    what to do where something is missing or does not fit.
+    """
+    project = Project.find(config=Path(config) if config else None)
+    spec = _spec(project, options)
+    backend = load_backend(spec.backend)
+    python = interpreter(project, spec.backend)
+    dataset_dir = (project.folder / spec.dataset_dir).resolve()
+    dataset, entry = registry.find(dataset_dir, spec.dataset)
+    for file in (entry.xtuner, entry.alpaca):
+        if not (dataset_dir / file).is_file():
+            raise InputError(f"the dataset `{dataset}` lacks its file `{dataset_dir / file}`; convert it again")
+    chosen = machine.choose(spec)
+    model = local_model(spec.model, python, project.folder)
+    family = families.get(spec.template) if spec.template else families.detect(model)
+    family.cell(spec.backend)
+    plan = Plan(
+        spec=spec,
+        run=project.runs / "RUN",
+        model=model,
+        dataset=dataset,
+        dataset_dir=dataset_dir,
+        entry=entry,
+        family=family,
+        machine=chosen,
+        deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen.dtype),
+    )
+    return Prepared(plan, _launch(plan, backend, python), project, python)
+
+
+def train(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    report: Callable[[dict[str, float]], None] | None = None,
+    **options: Any,
+) -> runs.Run:
+    """Train as `options` (the fields of TrainSpec) say and return the finished run.
+
+    `report` is called with step, loss and learning rate of each logged step; by default a progress bar or
+    plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
+    left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
+    """
+    ready = prepare(config, **options)
+    return start(ready, report=report)
+
+
+def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None = None) -> runs.Run:
+    """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
+    backend = load_backend(ready.plan.spec.backend)
+    folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
+    plan = msgspec.structs.replace(ready.plan, run=folder)
+    launch = _launch(plan, backend, ready.python)
+    for name, content in launch.files.items():
+        write_atomic(Path(name), content)
+    run = _record(plan, launch, ready.python).save()
+    say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
+    try:
+        with reporter(plan.steps, report) as update:
+            code = execute(launch, folder / "log.txt", lambda: _collect(plan, backend, update))
+            _collect(plan, backend, update)
+    except KeyboardInterrupt:
+        run.end("interrupted", InterruptedRun.exit_code)
+        raise InterruptedRun(f"stopped; what was saved is in {folder}") from None
+    run = _judge(run, backend, code)
+    chosen = {"backend": plan.spec.backend, "model": str(ready.plan.spec.model)}
+    if written := ready.project.write_settings(chosen):
+        say(f"wrote {written} with the backend and model of this run, the defaults from now on")
+    return run
+
+
+def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
+    """Options win over settings, those over the last conversion, that over the preset, that over defaults."""
+    state = project.state()
+    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
+    values: dict[str, Any] = {}
+    if state.dataset:
+        values |= {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    if state.preset and (suggested := load_preset(state.preset).model):
+        values["model"] = suggested
+    if "dataset" in project.settings.train or "dataset" in given:
+        values.pop("dataset_dir", None)
+    values |= project.settings.train | given
+    if "backend" not in values:
+        raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
+    if "dataset" not in values:
+        raise UsageError("there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`")
+    if "model" not in values:
+        raise UsageError(
+            "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
+            "or write `model: ...` into ftbridge.yaml"
+        )
+    return parse(TrainSpec, values, "the training")
+
+
+def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
+    """Put together what will run; `files` maps absolute paths to content."""
+    cpu = plan.machine.device == "cpu"
+    processes = plan.machine.processes
+    helper_spec = {
+        "backend": backend.module,
+        "arguments": backend.arguments(plan),
+        "device": plan.machine.device,
+        "trust_remote_code": plan.spec.trust_remote_code,
+    }
+    files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
+    files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()
+    distributed = processes > 1 or plan.deepspeed is not None
+    # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
+    torchrun = (
+        *("-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
+    )
+    env = {**QUIET, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    if cpu:
+        env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    if not plan.spec.trust_remote_code:
+        env["HF_HUB_OFFLINE"] = "1"  # the model is here already
+    argv = (str(python), *(torchrun if distributed else ()), str(HELPERS / "train.py"), str(plan.run / "launch.json"))
+    return Launch(argv, env, str(plan.run), files)
+
+
+def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
+    installed = inspect(python, []).packages
+    wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
+    digests = plan.entry.sources
+    return runs.Run(
+        id=plan.run.name,
+        folder=str(plan.run),
+        status="running",
+        spec=plan.spec,
+        launch=msgspec.structs.replace(launch, files={Path(name).name: "" for name in launch.files}),
+        family=plan.family.key,
+        model=str(plan.model),
+        system=plan.entry.system,
+        samples=plan.entry.samples,
+        steps=plan.steps,
+        versions={"ftbridge": __version__, "python": sys.version.split()[0]}
+        | {name: installed[name].version for name in wanted if name in installed},
+        datasets={plan.dataset: plan.entry.xtuner, **digests},
+        attempts=(runs.Attempt(runs.now()),),
+        pid=os.getpid(),
+    )
+
+
+def _collect(plan: Plan, backend: Backend, update: Callable[[dict[str, float]], None]) -> None:
+    """Bring what the framework has logged into metrics.jsonl, the same names for both, and to the screen."""
+    records = backend.progress(plan.run, plan.spec.gradient_accumulation_steps)
+    if records:
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        file = plan.run / "metrics.jsonl"
+        if not file.exists() or file.stat().st_size != len(lines):
+            write_atomic(file, lines)
+        update(records[-1])
+
+
+def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
+    """A run succeeded when its process ended with 0 and what it should have written is there."""
+    if code == 0 and backend.checkpoints(run.path):
+        return run.end("succeeded", 0)
+    run = run.end("failed", code)
+    log = (run.path / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
+    raise FrameworkError(
+        f"{backend.title} {how}; the last lines of its log:\n\n"
+        + "\n".join(f"  {line}" for line in log[-20:])
+        + f"\n\nThe whole log is {run.path / 'log.txt'}. Mend what it names and run the command again; "
+        "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
+    )
+
+
+def _machine(plan: Plan) -> str:
+    if plan.machine.device == "cuda":
+        return f"{plan.machine.processes} GPU{'s' if plan.machine.processes > 1 else ''}"
+    return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"

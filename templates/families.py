@@ -1,0 +1,288 @@
+"""Model families: which prompt a model was trained on, what it is called on either backend, and how a family is told.
+
+`detect` names the family of a model folder without importing a framework; `Family.cell` gives what one backend needs,
+and `Prompt.segments` the very tokens that backend trains, so that chat asks as training did. The facts themselves,
+with their reasons, stand in families.yaml.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import read_text
+from ftbridge.core.strict import closest, load_yaml, parse
+
+# Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.
+_JSON = ("tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "vocab.json")
+_RAW = "tokenizer.model"
+_CODE = "tokenization_*.py"
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One token, to be looked up by its name instead of encoding the text."""
+
+    token: str
+
+
+Segment = str | Token
+Piece = str | tuple[Segment, ...]
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
+    """How a conversation becomes text, in XTuner's words; the head of families.yaml explains the keys."""
+
+    instruction: Piece
+    system: Piece
+    suffix: str = ""
+    suffix_as_eos: bool = False
+    sep: str = ""
+    stop_words: tuple[str, ...] = ()
+    bos: tuple[str, ...] = ()
+    eos: str = ""
+    answer: Piece = "{output}"
+    system_inside: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.eos) is self.suffix_as_eos:
+            raise ValueError("EOS is given exactly where SUFFIX_AS_EOS is false")
+
+    def template_dict(self) -> dict[str, Any]:
+        """Return the entry that XTuner's PROMPT_TEMPLATE would have for this prompt."""
+        values = {
+            "SYSTEM": self.system,
+            "INSTRUCTION": self.instruction,
+            "SUFFIX": self.suffix,
+            "SUFFIX_AS_EOS": self.suffix_as_eos,
+            "SEP": self.sep,
+            "STOP_WORDS": list(self.stop_words),
+        }
+        return {key: value for key, value in values.items() if value}
+
+    def segments(self, system: str, turns: Sequence[tuple[str, str | None]]) -> list[Segment]:
+        """Return the conversation in the pieces that training encodes, each by itself and without special tokens.
+
+        Put the ids of all pieces one after another: the whole text encoded at once may give others. A last
+        answer of None leaves the prompt open, as for chat; an empty `system` is none.
+        """
+        result: list[Segment] = []
+        for number, (question, answer) in enumerate(turns, 1):
+            opening: tuple[Segment, ...] = ()
+            if number == 1 and system:
+                opening = _fill(self.system, system=system)
+                if self.system_inside:
+                    opening, question = (), _text(opening) + question  # noqa: PLW2901
+            if number == 1 or not self.suffix_as_eos:
+                result += map(Token, self.bos)
+            result += _join(opening, _fill(self.instruction, input=question, round=number))
+            if answer is None:
+                break
+            result += _join(_fill(self.answer, output=answer), (self.suffix,))
+            result += [Token(self.eos)] if self.eos else []
+            result += [self.sep]
+        return [segment for segment in result if segment]
+
+    def render(self, system: str, turns: Sequence[tuple[str, str | None]]) -> str:
+        """Return the conversation as one text, to look at; `segments` is what to encode."""
+        return _text(self.segments(system, turns))
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one backend needs for a family.
+
+    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead; `force_bos`
+    says that XTuner's own rule does not give `prompt.bos`, so that it must be handed over.
+    """
+
+    prompt: Prompt
+    name: str = ""
+    enable_thinking: bool | None = None
+    force_bos: bool = False
+
+
+class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a family is told, in the order that counts; the head of families.yaml explains the keys."""
+
+    model_type: tuple[str, ...]
+    tokens: tuple[str, ...] = ()
+    no_tokens: tuple[str, ...] = ()
+    vocab_size: int | None = None
+    template: tuple[str, ...] = ()
+    no_template: tuple[str, ...] = ()
+    folder: str
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model family. `stop` are the tokens that end an answer; `reason` says why it has its `status`."""
+
+    name: str = ""
+    title: str
+    match: Match
+    backends: dict[str, Cell | None]
+    stop: tuple[str, ...]
+    thinking: Literal["off", "none"]
+    status: Literal["trained", "rendered", "unsupported"]
+    reason: str
+
+    def cell(self, backend: str) -> Cell:
+        """Return what `backend` needs; raises UsageError, naming the backend that has the family, for an empty cell."""
+        found = self.backends.get(backend)
+        if found is None:
+            having = " or ".join(f"`--backend {name}`" for name, cell in self.backends.items() if cell)
+            raise UsageError(f"`{backend}` has no template for {self.title}; use {having}")
+        return found
+
+
+class _Table(msgspec.Struct, frozen=True):
+    families: dict[str, Family]
+    prompts: dict[str, Prompt]
+
+
+@cache
+def load() -> dict[str, Family]:
+    """Return all families by name, in the order of families.yaml."""
+    text = files("ftbridge.templates").joinpath("families.yaml").read_text(encoding="utf-8")
+    table = parse(_Table, load_yaml(text, "families.yaml"), "families.yaml")
+    return {name: replace(family, name=name) for name, family in table.families.items()}
+
+
+def get(name: str) -> Family:
+    """Return the family called `name`, in any case, or whose template a framework calls so.
+
+    A template of several families counts where they have the same prompts (`qwen`). Raises UsageError otherwise.
+    """
+    wanted = name.strip().lower()
+    if wanted in load():
+        return load()[wanted]
+    having = [
+        family
+        for family in load().values()
+        if any(cell and cell.name.lower() == wanted for cell in family.backends.values())
+    ]
+    if having and all(_prompts(family) == _prompts(having[0]) for family in having):
+        return having[0]
+    if having:
+        several = ", ".join(family.name for family in having)
+        raise UsageError(f"`{name}` is the template of several families; choose one of: {several}")
+    raise UsageError(f"there is no model family `{name}`{closest(wanted, load())}")
+
+
+class _Config(msgspec.Struct):
+    model_type: str | None = None
+    vocab_size: int | None = None
+    padded_vocab_size: int | None = None
+
+
+class _ChatTemplate(msgspec.Struct):
+    chat_template: Any = None
+
+
+def detect(model: Path) -> Family:
+    """Return the family of the model in the folder `model`.
+
+    Raises InputError where there is no readable config.json, or where what it says fits no family.
+    """
+    file = model / "config.json"
+    config = _decode(read_text(file, "model's config.json"), _Config, file)
+    typed = [family for family in load().values() if config.model_type in family.match.model_type]
+    vocabulary, chat_template = _Vocabulary(model, config), _chat_template(model)
+    fitting = [
+        family
+        for family in typed
+        if vocabulary.fits(family.match) and _template_fits(family.match, chat_template)
+    ]
+    if not fitting:
+        known = ", ".join(load())
+        near = ", ".join(family.title for family in typed)
+        why = f"has vocabulary and chat template of neither {near}" if typed else "is of no known family"
+        raise InputError(
+            f"`{model}`, of model_type `{config.model_type}`, {why}; "
+            f"say which one it is with `--template FAMILY`; known are: {known}"
+        )
+    # A download in the Hugging Face cache lies in models--OWNER--NAME/snapshots/HASH.
+    folder = model.resolve()
+    title = folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name
+    named = [family for family in fitting if re.search(family.match.folder, title, re.IGNORECASE)]
+    return (named or fitting)[0]
+
+
+class _Vocabulary:
+    """The tokens of a model, searched in its files as bytes: decoding 10 MB of JSON would take a second."""
+
+    def __init__(self, model: Path, config: _Config) -> None:
+        self.size = config.padded_vocab_size or config.vocab_size
+        self.quoted = [_bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()]
+        self.raw = _bytes(model / _RAW) if (model / _RAW).is_file() else b""
+
+    def fits(self, match: Match) -> bool:
+        if match.vocab_size and self.size and match.vocab_size != self.size:
+            return False
+        if not (self.quoted or self.raw):
+            return True
+        return all(map(self.has, match.tokens)) and not any(map(self.has, match.no_tokens))
+
+    def has(self, token: str) -> bool:
+        forms = {json.dumps(token, ensure_ascii=plain).encode() for plain in (True, False)}
+        return token.encode() in self.raw or any(form in text for form in forms for text in self.quoted)
+
+
+def _template_fits(match: Match, chat_template: str) -> bool:
+    if not chat_template:
+        return True
+    has = chat_template.__contains__
+    return all(map(has, match.template)) and not any(map(has, match.no_template))
+
+
+def _chat_template(model: Path) -> str:
+    """Return the chat template, all of them together where there are several, or ""."""
+    own = model / "chat_template.jinja"
+    if own.is_file():
+        return read_text(own, "chat template")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        file = model / name
+        if file.is_file():
+            found = _decode(read_text(file, name), _ChatTemplate, file).chat_template
+            if found:
+                return found if isinstance(found, str) else "\n".join(str(each) for each in found)
+    return ""
+
+
+def _decode[Record: msgspec.Struct](text: str, kind: type[Record], file: Path) -> Record:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"`{file}` is not what a model has there: {error}") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+
+
+def _prompts(family: Family) -> dict[str, Prompt | None]:
+    return {backend: cell and cell.prompt for backend, cell in family.backends.items()}
+
+
+def _fill(piece: Piece, **values: object) -> tuple[Segment, ...]:
+    parts = (piece,) if isinstance(piece, str) else piece
+    return tuple(part if isinstance(part, Token) else part.format(**values) for part in parts)
+
+
+def _join(left: tuple[Segment, ...], right: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Put two texts that meet into one: training encodes them together."""
+    if left and right and isinstance(left[-1], str) and isinstance(right[0], str):
+        return (*left[:-1], left[-1] + right[0], *right[1:])
+    return left + right
+
+
+def _text(segments: Sequence[Segment]) -> str:
+    return "".join(part.token if isinstance(part, Token) else part for part in segments)

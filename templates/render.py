@@ -1,0 +1,92 @@
+"""Rendering of the shipped templates: values become literals, undefined names are errors."""
+
+import json
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, cast
+
+import jinja2
+import msgspec
+from jinja2.sandbox import SandboxedEnvironment
+
+from ftbridge.core.errors import UsageError
+
+
+
+class Name(str):
+    """A name of ours that a template writes as it is, with the filter `name`: letters, digits, underscores."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "Name":
+        """Raise ValueError for anything but one identifier."""
+        if not text.isidentifier():
+            raise ValueError(f"{text!r} is no name")
+        return super().__new__(cls, text)
+
+
+_PLAIN = (str, int, float, bool, type(None), list, tuple, dict, Name)
+
+
+def python_literal(value: Any) -> str:
+    """Return `value` as a Python literal; raises TypeError for what is no plain value."""
+    _check_plain(value)
+    return str(value) if isinstance(value, Name) else repr(value)
+
+
+def json_literal(value: Any) -> str:
+    """Return `value` as a JSON literal, which YAML reads too; raises TypeError for what is no plain value."""
+    _check_plain(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def render_python(template: str, **values: Any) -> str:
+    """Render a template of Python code, in which every expression becomes a literal."""
+    return _environment(python_literal).get_template(template).render(**values)
+
+
+def render_yaml(template: str, **values: Any) -> str:
+    """Render a template of YAML, in which every expression becomes a JSON literal."""
+    return _environment(json_literal).get_template(template).render(**values)
+
+
+def deepspeed_names() -> list[str]:
+    """Return the names of the shipped DeepSpeed configs."""
+    folder = resources.files("ftbridge.templates") / "deepspeed"
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+def deepspeed_config(name: str) -> dict[str, Any]:
+    """Return the shipped DeepSpeed config `name`; raises UsageError for an unknown one."""
+    if name not in deepspeed_names():
+        raise UsageError(
+            f"there is no DeepSpeed config `{name}`; choose none, {', '.join(deepspeed_names())}, or a .json file"
+        )
+    file = resources.files("ftbridge.templates") / "deepspeed" / f"{name}.json"
+    return cast("dict[str, Any]", msgspec.json.decode(file.read_bytes()))
+
+
+def _environment(finalize: Callable[[Any], str]) -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        loader=jinja2.FunctionLoader(_read),
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - these are configs, and `finalize` quotes every value
+    )
+    environment.filters["name"] = Name
+    return environment
+
+
+def _read(name: str) -> str:
+    return (resources.files("ftbridge.templates") / name).read_text(encoding="utf-8")
+
+
+def _check_plain(value: Any) -> None:
+    """Subclasses are refused too: their repr could be anything."""
+    if type(value) not in _PLAIN:
+        raise TypeError(f"{type(value).__name__} cannot be written into a config")
+    for item in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        _check_plain(item)
