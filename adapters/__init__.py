@@ -1,1 +1,1 @@
-"""Data adapters: sources read files, targets write training formats, and `convert` goes from one to the other."""
+"""Data adapters: sources read files, targets write training formats, `convert` goes from one to the other."""

@@ -1,30 +1,36 @@
 """What is wrong with the rows of a source: counted, shown as a table, and kept beside the dataset."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
+
 from ftbridge.core.records import Row
 
 SHOWN = 20
 
 
 class Rejects:
-    """Collects the rows that make no sample; the first problems are kept for a table, all rows go to `file`."""
+    """Collects the rows that make no sample: the first problems for a table, the rows for a file.
 
-    def __init__(self, file: IO[bytes] | None) -> None:
+    `open_file` opens that file, when the first row goes into it.
+    """
+
+    def __init__(self, open_file: Callable[[], IO[bytes]]) -> None:
         self.rows = 0
         self.problems = 0
         self.first: list[Problem] = []
-        self._file = file
+        self._open_file = open_file
+        self._file: IO[bytes] | None = None
 
-    def add(self, row: Row, problems: list[Problem]) -> None:
-        """Note one row."""
+    def add(self, row: Row, problems: list[Problem], *, keep: bool) -> None:
+        """Note one row, and `keep` it in the file."""
         self.rows += 1
         self.problems += len(problems)
         self.first += problems[: SHOWN - len(self.first)]
-        if self._file:
+        if keep:
+            self._file = self._file or self._open_file()
             reasons = [f"{problem.field} {problem.reason}".strip() for problem in problems]
             record = {"where": str(row.where).strip(), "problems": reasons, "values": row.values}
             # ASCII, so that half a surrogate pair can be written as well.

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-
 from ftbridge.adapters.values import BadValueError, shown, text
+
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Conversation, Row, Turn
@@ -43,9 +43,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Mapping(msgspec.Struct, frozen=True):
-    """Makes conversations of rows: `columns` maps a field to a column, `letters` a field to the sheet's letter.
+    """Makes conversations of rows.
 
-    `system` is for rows that bring none. `late` are known headers that must not come up in later rows.
+    `columns` maps a field to its column, `letters` to the sheet's letter of it; `system` is for rows that
+    bring none. `known` are the table's columns: another one that would have been taken is an error of its row.
     """
 
     columns: dict[str, str]
@@ -56,26 +57,28 @@ class Mapping(msgspec.Struct, frozen=True):
     def conversation(self, row: Row) -> Conversation:
         """Return the sample in `row`; raises BadValueError where there is none, and `problems` says why."""
         columns, values = self.columns, row.values
-        if row.error or (len(values) > len(self.known) or not self.known.issuperset(values)) and self._late(values):
+        if row.error or (
+            (len(values) > len(self.known) or not self.known.issuperset(values)) and self._late(values)
+        ):
             raise BadValueError(row.error)
-        turn = Turn(
-            text(values.get(columns.get("instruction", ""))),
-            text(values.get(columns.get("input", ""))),
-            text(values.get(columns["output"])),
-        )
-        if not turn.output.strip() or not turn.user.strip():
+        instruction = text(values.get(columns["instruction"]))
+        extra = text(values.get(columns["input"])) if "input" in columns else ""
+        output = text(values.get(columns["output"]))
+        if not output.strip() or not (instruction.strip() or extra.strip()):
             raise BadValueError("empty")
-        system = text(values.get(columns.get("system", ""))) or self.system
-        history = values.get(columns.get("history", ""))
-        earlier = _turns(history) if history else ()
-        return Conversation(system, (*earlier, turn), row.where)
+        system = (text(values.get(columns["system"])) if "system" in columns else "") or self.system
+        turn = Turn(instruction, extra, output)
+        history = values.get(columns["history"]) if "history" in columns else None
+        return Conversation(system, (*_turns(history), turn) if history else (turn,), row.where)
 
     def problems(self, row: Row) -> list[Problem]:
         """Return all that is wrong with `row`, one entry a field; empty for a good row."""
         if row.error:
             return [Problem(row.where.cell(""), "", row.error)]
         found = [
-            Problem(row.where.cell(""), field, "comes after the columns were chosen from the first rows", column)
+            Problem(
+                row.where.cell(""), field, "comes after the columns were chosen from the first rows", column
+            )
             for column, field in self._late(row.values).items()
         ]
         empty = set()
@@ -102,9 +105,7 @@ class Mapping(msgspec.Struct, frozen=True):
     def _late(self, values: dict[str, Any]) -> dict[str, str]:
         """Return the columns of this row that would have been taken, had the first rows had them."""
         new = [column for column in values if column not in self.known]
-        return {
-            columns[0]: field for field, columns in recognise(new).items() if field not in self.columns
-        }
+        return {columns[0]: field for field, columns in recognise(new).items() if field not in self.columns}
 
 
 def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
@@ -141,7 +142,9 @@ def choose(table: Table, chosen: dict[str, str] | None) -> dict[str, str]:
     if "instruction" not in columns and "input" in columns:
         columns["instruction"] = columns.pop("input")
     if missing := {"instruction", "output"} - columns.keys():
-        raise UsageError(f"`--map` names no {' and no '.join(sorted(missing))}; add `--map {min(missing)}=COLUMN`")
+        raise UsageError(
+            f"`--map` names no {' and no '.join(sorted(missing))}; add `--map {min(missing)}=COLUMN`"
+        )
     return {field: columns[field] for field in HEADERS if field in columns}
 
 

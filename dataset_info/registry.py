@@ -5,8 +5,8 @@ An entry of ours is spliced into the text, so that every byte of other entries s
     "medqa-train": {"file_name": "medqa-train.alpaca.jsonl", "formatting": "alpaca",
                     "columns": {"prompt": "instruction", ...}, "ftbridge": {...}}
 
-LLaMA-Factory reads the file in the locale's encoding, so ours is ASCII, and reads named keys only, so that the
-key `ftbridge` is ours alone. Once an entry names any column it must name all of them.
+LLaMA-Factory reads the file in the locale's encoding, so ours is ASCII, and reads named keys only, so the key
+`ftbridge` is ours alone. Once an entry names any column it must name all of them.
 """
 
 import json
@@ -43,7 +43,7 @@ class Span(NamedTuple):
 
 
 def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
-    """Return the full name and the entry of a dataset; `medqa` means `medqa-train` where it is no entry itself.
+    """Return the full name and the entry of a dataset; `medqa` means `medqa-train` where it is no entry.
 
     Raises InputError, with the closest name, where there is none, or where it is not one of ours.
     """
@@ -52,19 +52,18 @@ def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     if full not in known:
         ours = [key for key, value in known.items() if _is_ours(value)]
         hint = closest(name, ours) if ours else "; none is registered yet"
-        raise InputError(
-            f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} (`ftbridge convert FILE --name {name}` makes one)"
-        )
+        hint += f" (`ftbridge convert FILE --name {name}` makes one)"
+        raise InputError(f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint}")
     if not _is_ours(known[full]):
         raise InputError(
-            f"the dataset `{full}` in `{dataset_dir / FILE}` was not made by `ftbridge convert`; convert its file "
-            f"under a name of its own"
+            f"the dataset `{full}` in `{dataset_dir / FILE}` was not made by `ftbridge convert`; convert its "
+            f"file under a name of its own"
         )
     return full, _entry(dataset_dir, full, known[full])
 
 
 def read(dataset_dir: Path) -> dict[str, Any]:
-    """Return all entries as they stand, {} where there is no file yet; raises InputError where it is damaged."""
+    """Return all entries as they stand, {} where there is no file; raises InputError where it is damaged."""
     return _parsed(dataset_dir / FILE, _text(dataset_dir / FILE))
 
 
@@ -75,7 +74,7 @@ def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
 
 
 def register(dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, replace: bool = False) -> None:
-    """Put `entries` into the registry in one step; raises InputError for a name that another source has taken."""
+    """Put `entries` in, in one step; raises InputError for a name that another source has taken."""
     with registering(dataset_dir, entries, replace=replace):
         pass
 
@@ -86,8 +85,8 @@ def registering(
 ) -> Iterator[None]:
     """Hold the registry's lock while the block moves files into place, then put `entries` in.
 
-    Entries of the same names, and those to `drop`, are taken out first: nothing that the block leaves behind when
-    it fails looks like a finished dataset. Raises InputError for a name that another source has taken.
+    Entries of the same names, and those to `drop`, are taken out first: nothing that a failed block leaves
+    behind looks like a finished dataset. Raises InputError for a name that another source has taken.
     """
     file = dataset_dir / FILE
     with locked(file):
@@ -140,15 +139,19 @@ def removed(text: str, names: Iterable[str]) -> str:
 
 
 def _spans(text: str) -> dict[str, Span]:
-    """Return where each entry stands; `text` is known to be one JSON object."""
+    """Return where each entry stands, in order; `text` is known to be one JSON object."""
+    return dict(_keys(text))
+
+
+def _keys(text: str) -> list[tuple[str, Span]]:
     decoder = json.JSONDecoder()
-    spans = {}
+    spans = []
     at = _skip(text, text.index("{") + 1)
     while text[at] != "}":
         key, colon = decoder.raw_decode(text, at)
         value = _skip(text, _skip(text, colon) + 1)
         end = decoder.raw_decode(text, value)[1]
-        spans[key] = Span(at, value, end)
+        spans.append((key, Span(at, value, end)))
         at = _skip(text, end)
         at = _skip(text, at + 1) if text[at] == "," else at
     return spans
@@ -175,8 +178,8 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
     if not isinstance(known, dict):
         raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
-    if len(known) != len(_spans(text)):
-        raise InputError(f"`{file}` names a dataset twice; mend it")
+    if twice := len(_keys(text)) - len(known):
+        raise InputError(f"`{file}` names {twice} of its datasets twice; mend it")
     return known
 
 
@@ -199,9 +202,13 @@ def _raw(entry: DatasetEntry) -> dict[str, Any]:
 
 def _refuse_taken(dataset_dir: Path, name: str, raw: Any, entry: DatasetEntry) -> None:
     """Raise InputError where the entry `name` comes from another source than `entry`."""
-    old = _entry(dataset_dir, name, raw).sources if _is_ours(raw) else {"a file that ftbridge did not convert": ""}
+    old = (
+        _entry(dataset_dir, name, raw).sources
+        if _is_ours(raw)
+        else {"a file that ftbridge did not convert": ""}
+    )
     if set(old.values()) != set(entry.sources.values()):
         raise InputError(
-            f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source ({', '.join(old)}, or an "
-            f"earlier version of it); choose another `--name`, or put this in its place with `--replace`"
+            f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source ({', '.join(old)}, or "
+            f"an earlier version of it); choose another `--name`, or put this in its place with `--replace`"
         )

@@ -32,6 +32,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     deepspeed: dict[str, Any] | None
 
     @property
+    def distributed(self) -> bool:
+        """Tell whether torch's launcher starts the processes; DeepSpeed needs it for a single one, too."""
+        return self.machine.processes > 1 or self.deepspeed is not None
+
+    @property
     def epoch_iterations(self) -> int:
         """Return how many micro batches a process sees in an epoch."""
         return math.ceil(math.ceil(self.entry.samples / self.machine.processes) / self.spec.micro_batch_size)
@@ -57,11 +62,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, min(8, self.entry.samples // 5000))
 
 
-def load_deepspeed(name: str, folder: Path, dtype: str) -> dict[str, Any] | None:
+def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:
     """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
+
+    "auto" is ZeRO-2 for several processes and none for one.
 
     Raises InputError where the file cannot be read, UsageError for an unknown name.
     """
+    if name == "auto":
+        name = "zero2" if machine.processes > 1 else "none"
     if name == "none":
         return None
     if name.endswith(".json"):
@@ -76,5 +85,5 @@ def load_deepspeed(name: str, folder: Path, dtype: str) -> dict[str, Any] | None
     for key, wanted in (("bf16", "bfloat16"), ("fp16", "float16")):
         section = config.setdefault(key, {})
         if section.get("enabled", "auto") == "auto":
-            section["enabled"] = dtype == wanted
+            section["enabled"] = machine.dtype == wanted
     return config

@@ -19,7 +19,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.presets import load_preset
+from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import machine, runs
 from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
 from ftbridge.launchers.models import local_model
@@ -68,7 +68,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         entry=entry,
         family=family,
         machine=chosen,
-        deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen.dtype),
+        deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
     )
     return Prepared(plan, _launch(plan, backend, python), project, python)
 
@@ -120,7 +120,7 @@ def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
     values: dict[str, Any] = {}
     if state.dataset:
         values |= {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    if state.preset and (suggested := load_preset(state.preset).model):
+    if state.preset and (suggested := preset(state.preset).model):
         values["model"] = suggested
     if "dataset" in project.settings.train or "dataset" in given:
         values.pop("dataset_dir", None)
@@ -141,15 +141,16 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     """Put together what will run; `files` maps absolute paths to content."""
     cpu = plan.machine.device == "cpu"
     processes = plan.machine.processes
+    cell = plan.family.cell(plan.spec.backend)
     helper_spec = {
         "backend": backend.module,
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
         "trust_remote_code": plan.spec.trust_remote_code,
+        "bos": list(cell.prompt.bos) if cell.force_bos else None,
     }
     files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
     files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()
-    distributed = processes > 1 or plan.deepspeed is not None
     # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
     torchrun = (
         *("-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
@@ -160,7 +161,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
-    argv = (str(python), *(torchrun if distributed else ()), str(HELPERS / "train.py"), str(plan.run / "launch.json"))
+    argv = (str(python), *(torchrun if plan.distributed else ()), str(HELPERS / "train.py"), str(plan.run / "launch.json"))
     return Launch(argv, env, str(plan.run), files)
 
 
@@ -174,7 +175,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         status="running",
         spec=plan.spec,
         launch=msgspec.structs.replace(launch, files={Path(name).name: "" for name in launch.files}),
-        family=plan.family.key,
+        family=plan.family.name,
         model=str(plan.model),
         system=plan.entry.system,
         samples=plan.entry.samples,

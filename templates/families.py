@@ -1,8 +1,8 @@
-"""Model families: which prompt a model was trained on, what it is called on either backend, and how a family is told.
+"""Model families: the prompt a model was trained on, its name on either backend, and how it is told.
 
-`detect` names the family of a model folder without importing a framework; `Family.cell` gives what one backend needs,
-and `Prompt.segments` the very tokens that backend trains, so that chat asks as training did. The facts themselves,
-with their reasons, stand in families.yaml.
+`detect` names the family of a model folder without importing a framework; `Family.cell` gives what a backend
+needs, and `Prompt.segments` the very tokens it trains, so that chat asks as training did. The facts
+themselves, with their reasons, stand in families.yaml.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -21,7 +21,13 @@ from ftbridge.core.files import read_text
 from ftbridge.core.strict import closest, load_yaml, parse
 
 # Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.
-_JSON = ("tokenizer.json", "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json", "vocab.json")
+_JSON = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.json",
+)
 _RAW = "tokenizer.model"
 _CODE = "tokenization_*.py"
 
@@ -34,6 +40,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Segment = str | Token
 Piece = str | tuple[Segment, ...]
+Record = TypeVar("Record", bound=msgspec.Struct)
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
@@ -67,10 +74,11 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return {key: value for key, value in values.items() if value}
 
     def segments(self, system: str, turns: Sequence[tuple[str, str | None]]) -> list[Segment]:
-        """Return the conversation in the pieces that training encodes, each by itself and without special tokens.
+        """Return the conversation in the pieces that training encodes.
 
-        Put the ids of all pieces one after another: the whole text encoded at once may give others. A last
-        answer of None leaves the prompt open, as for chat; an empty `system` is none.
+        Encode each by itself, without special tokens, and put the ids one after another: the whole text at
+        once may give others. A last answer of None leaves the prompt open, as for chat; an empty `system` is
+        none.
         """
         result: list[Segment] = []
         for number, (question, answer) in enumerate(turns, 1):
@@ -97,8 +105,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one backend needs for a family.
 
-    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead; `force_bos`
-    says that XTuner's own rule does not give `prompt.bos`, so that it must be handed over.
+    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead;
+    `force_bos` says that XTuner's own rule does not give `prompt.bos`, so that it must be handed over.
     """
 
     prompt: Prompt
@@ -132,7 +140,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str
 
     def cell(self, backend: str) -> Cell:
-        """Return what `backend` needs; raises UsageError, naming the backend that has the family, for an empty cell."""
+        """Return what `backend` needs; raises UsageError for an empty cell, naming a backend that has one."""
         found = self.backends.get(backend)
         if found is None:
             having = " or ".join(f"`--backend {name}`" for name, cell in self.backends.items() if cell)
@@ -156,7 +164,8 @@ def load() -> dict[str, Family]:
 def get(name: str) -> Family:
     """Return the family called `name`, in any case, or whose template a framework calls so.
 
-    A template of several families counts where they have the same prompts (`qwen`). Raises UsageError otherwise.
+    A template of several families counts where they have the same prompts (`qwen`). Raises UsageError for
+    any other name.
     """
     wanted = name.strip().lower()
     if wanted in load():
@@ -218,7 +227,9 @@ class _Vocabulary:
 
     def __init__(self, model: Path, config: _Config) -> None:
         self.size = config.padded_vocab_size or config.vocab_size
-        self.quoted = [_bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()]
+        self.quoted = [
+            _bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()
+        ]
         self.raw = _bytes(model / _RAW) if (model / _RAW).is_file() else b""
 
     def fits(self, match: Match) -> bool:
@@ -254,7 +265,7 @@ def _chat_template(model: Path) -> str:
     return ""
 
 
-def _decode[Record: msgspec.Struct](text: str, kind: type[Record], file: Path) -> Record:
+def _decode(text: str, kind: type[Record], file: Path) -> Record:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.MsgspecError as error:
@@ -269,7 +280,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _prompts(family: Family) -> dict[str, Prompt | None]:
-    return {backend: cell and cell.prompt for backend, cell in family.backends.items()}
+    return {backend: cell.prompt if cell else None for backend, cell in family.backends.items()}
 
 
 def _fill(piece: Piece, **values: object) -> tuple[Segment, ...]:

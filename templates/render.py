@@ -12,7 +12,6 @@ from jinja2.sandbox import SandboxedEnvironment
 from ftbridge.core.errors import UsageError
 
 
-
 class Name(str):
     """A name of ours that a template writes as it is, with the filter `name`: letters, digits, underscores."""
 
@@ -88,5 +87,7 @@ def _check_plain(value: Any) -> None:
     """Subclasses are refused too: their repr could be anything."""
     if type(value) not in _PLAIN:
         raise TypeError(f"{type(value).__name__} cannot be written into a config")
-    for item in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+    for item in (
+        value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    ):
         _check_plain(item)

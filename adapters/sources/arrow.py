@@ -21,7 +21,10 @@ def detect(path: Path, head: bytes) -> bool:
 
 
 def open_table(path: Path, sheet: str | None) -> Table:
-    """Open the folder; raises InputError where it is damaged or holds several splits, SetupError without pyarrow."""
+    """Open the folder; raises InputError where it is damaged or holds several splits.
+
+    Raises SetupError where pyarrow is not installed.
+    """
     if sheet:
         raise InputError(f"`{path}` is a saved dataset and has no sheets; leave `--sheet` out")
     try:

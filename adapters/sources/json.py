@@ -1,6 +1,6 @@
 """JSON arrays: `[{"instruction": "...", "output": "..."}, ...]`, by content, whatever the file is called.
 
-Elements are decoded one by one from a small window of the text, so that a file of any size needs little memory.
+Elements are decoded one by one from a window of the text, so that a file of any size needs little memory.
 """
 
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ftbridge.adapters.sources.jsonl import SUFFIXES, peeked
+
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Row, Where

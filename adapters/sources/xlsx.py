@@ -4,7 +4,7 @@ The first row that is not empty holds the headers. A header that is missing or o
 letter: `[C]`, `Answer [D]`. `TRUE`, `2019-01-02` and `69` are text as Excel and ISO 8601 write it.
 """
 
-import datetime
+import datetime as dt
 import warnings
 import zipfile
 import zlib
@@ -16,18 +16,32 @@ from typing import Any
 
 from ftbridge.adapters.mapping import fits, letter
 from ftbridge.adapters.values import BadCell, text
+from ftbridge.dataset_info.presets import preset_of
+
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
-from ftbridge.dataset_info.presets import preset_of
 
 SUFFIXES = {".xlsx", ".xlsm", ".xltx", ".xltm"}
-OTHERS = {".xls": "an old Excel workbook", ".xlsb": "a binary Excel workbook", ".ods": "an OpenDocument sheet"}
+OTHERS = {
+    ".xls": "an old Excel workbook",
+    ".xlsb": "a binary Excel workbook",
+    ".ods": "an OpenDocument sheet",
+}
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # All that openpyxl was seen to raise for files that are damaged or no workbook.
 BROKEN = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+    ),
     *(zipfile.BadZipFile, zlib.error),
 )
 BATCH = 1000
@@ -58,29 +72,31 @@ def _open(path: Path) -> Any:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    if path.name.startswith("~$"):
-        raise InputError(f"`{path}` is only Excel's mark that `{path.name[2:]}` is open; give that file")
     try:
-        with path.open("rb") as file:
-            head = file.read(len(OLE))
-            if head == OLE:
-                encrypted = "EncryptedPackage".encode("utf-16-le") in file.read()
-        if head == OLE and encrypted:
-            raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
-        if head == OLE or path.suffix.lower() in OTHERS:
-            kind = OTHERS.get(path.suffix.lower(), OTHERS[".xls"])
-            raise InputError(f"`{path}` is {kind}, which cannot be read; save it as .xlsx")
+        if why := _no_workbook(path):
+            raise InputError(f"`{path}` is {why}")  # noqa: TRY301 - reading the file's head may fail as well
         with warnings.catch_warnings(action="ignore"):
             return load_workbook(path, read_only=True, data_only=True, keep_links=False)
     except InputError:
         raise
-    except PermissionError as error:
-        message = f"`{path}` may not be read (permission denied); close it in other programs and check its rights"
-        raise InputError(message) from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     except (*BROKEN, InvalidFileException) as error:
         raise _damaged(path, error) from error
+
+
+def _no_workbook(path: Path) -> str:
+    """Return what `path` is instead of a workbook that can be read, "" for all that is worth trying."""
+    if path.name.startswith("~$"):
+        return f"only Excel's mark that `{path.name[2:]}` is open; give that file"
+    with path.open("rb") as file:
+        ole = file.read(len(OLE)) == OLE
+        if ole and "EncryptedPackage".encode("utf-16-le") in file.read():
+            return "encrypted; open it in Excel and save it without a password"
+    suffix = path.suffix.lower()
+    if ole or suffix in OTHERS:
+        return f"{OTHERS.get(suffix, OTHERS['.xls'])}, which cannot be read; save it as .xlsx"
+    return ""
 
 
 def _damaged(path: Path, error: BaseException) -> InputError:
@@ -109,11 +125,13 @@ def _choose(path: Path, book: Any, sheet: str | None) -> Any:
         raise InputError(f"`{path}` holds no sheet with rows")
     hidden = "" if visible else "only hidden sheets, and those are not taken unasked; "
     hidden = hidden or "several sheets, and the headers of none are recognised; "
-    raise InputError(f"`{path}` has {hidden}choose with `--sheet`: {', '.join(f'`{title}`' for title in pages)}")
+    raise InputError(
+        f"`{path}` has {hidden}choose with `--sheet`: {', '.join(f'`{title}`' for title in pages)}"
+    )
 
 
 def _header(page: Any) -> tuple[int, tuple[str, ...]]:
-    """Return the number of the first row that is not empty, and its cells as unique names; () where none is."""
+    """Return the number of the first row that is not empty, and its cells as unique names; () for none."""
     page.reset_dimensions()  # what a workbook says of its size can be wrong
     with warnings.catch_warnings(action="ignore"):
         for number, cells in enumerate(page.iter_rows(values_only=True), 1):
@@ -127,25 +145,29 @@ def _header(page: Any) -> tuple[int, tuple[str, ...]]:
                     for at, name in enumerate(names, 1)
                 ]
                 if len(set(marked)) < len(marked):
-                    raise InputError(f"the headers of the sheet `{page.title}` are the same in several columns")
+                    raise InputError(
+                        f"the headers of the sheet `{page.title}` are the same in several columns"
+                    )
                 return number, tuple(marked)
     return 0, ()
 
 
 def _rows(path: Path, book: Any, page: Any, start: int, columns: tuple[str, ...]) -> Iterator[Row]:
-    """Yield the rows under the headers; an empty one has no values, and none is yielded after the last full one."""
-    file, title, last = path.name, page.title, start
+    """Yield the rows under the headers; empty ones, without values, only where a full one follows."""
+    file, title, last, number = path.name, page.title, start, start
     batches = page.iter_rows(min_row=start + 1, max_col=len(columns))
-    number = start
     try:
         while True:
             with warnings.catch_warnings(action="ignore"):
                 batch = list(islice(batches, BATCH))
             if not batch:
                 return
-            for number, cells in enumerate(batch, number + 1):
+            for cells in batch:
+                number += 1
                 values = {
-                    column: value if type(value := cell.value) is str and cell.data_type != "e" else _cell(cell)
+                    column: value
+                    if type(value := cell.value) is str and cell.data_type != "e"
+                    else _cell(cell)
                     for column, cell in zip(columns, cells, strict=False)
                     if cell.value is not None
                 }
@@ -167,6 +189,6 @@ def _cell(cell: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    if isinstance(value, datetime.datetime):
-        return str(value.date() if value.time() == datetime.time() else value)
+    if isinstance(value, dt.datetime):
+        return str(value.date() if value.time() == dt.time() else value)
     return value

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's Alpaca: `{"instruction": "...", "input": "", "output": "...", "system": "", "history": []}`.
+"""Alpaca, for LLaMA-Factory: `{"instruction": "", "input": "", "output": "", "system": "", "history": []}`.
 
 Earlier turns are `history`, pairs of question and answer, which LLaMA-Factory trains on too. No value is ever
 null, and all keys are always there: `datasets` and the column map in dataset_info.json want them so.

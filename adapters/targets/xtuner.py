@@ -1,6 +1,6 @@
 """XTuner's format: `{"conversation": [{"system": "...", "input": "...", "output": "..."}, ...]}`.
 
-Every turn has the same keys, since `datasets` fills what is missing with null; the system stands on the first turn.
+Every turn has the same keys, since `datasets` fills what is missing with null; only the first has a system.
 """
 
 import msgspec

@@ -20,6 +20,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is a folder, `owner/name`, `hf://owner/name` or `ms://owner/name`; `gpus` is a count of processes
     on this machine, or "all"; `warmup_ratio` is the share of optimiser steps spent warming up, one step at least;
+    `deepspeed` is "none", "zero2", a JSON file, or "auto": ZeRO-2 for several processes, none for one;
     `epochs` counts passes over the data; lengths are in tokens; `set` goes to the framework as it is.
     """
 
@@ -40,7 +41,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     cutoff_length: Whole = 2048
     save_steps: Whole = 500
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 42
-    deepspeed: str = "none"
+    deepspeed: str = "auto"
     gpus: int | Literal["all"] = 1
     device: Device = "auto"
     template: str | None = None

@@ -1,8 +1,8 @@
 """Run one process of a training: XTuner's or LLaMA-Factory's own entry, with its real exit status.
 
 Runs inside the training environment, alone or under `python -m torch.distributed.run`:
-`python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`
-and `trust_remote_code`.
+`python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`,
+`trust_remote_code`, and `bos`, tokens to begin with where XTuner's own rule does not give them.
 """
 
 import ctypes
@@ -44,6 +44,16 @@ def forbid_remote_code() -> None:
     xtuner.model.sft.AutoConfig = LocalConfig
 
 
+def give_bos(tokens: list[str]) -> None:
+    """Put `tokens` before each conversation, where XTuner's own rule fails or gives others."""
+    import xtuner.dataset.utils
+
+    def bos_and_eos(tokenizer):
+        return tokenizer.convert_tokens_to_ids(tokens), tokenizer.eos_token_id
+
+    xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
+
+
 def main() -> None:
     """Run the framework named by the spec."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -54,6 +64,8 @@ def main() -> None:
     if spec["backend"] == "xtuner":
         if not spec["trust_remote_code"]:
             forbid_remote_code()
+        if spec["bos"]:
+            give_bos(spec["bos"])
         launcher = ["--launcher", "pytorch"] if "LOCAL_RANK" in os.environ else []
         sys.argv = ["train.py", *spec["arguments"], *launcher]
         runpy.run_module("xtuner.tools.train", run_name="__main__", alter_sys=True)

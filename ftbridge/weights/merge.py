@@ -1,0 +1,56 @@
+"""`ftbridge merge`: base and adapter into one model folder, in the base's own dtype."""
+
+import os
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import safetensors_header
+from ftbridge.launchers.environment import ask, interpreter
+from ftbridge.weights.export import copy_files, export
+from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.sources import CARD, Source, card_of, resolve
+
+
+def merge(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
+
+    Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
+    run's). Raises InputError where there is nothing whole to merge, SetupError where the merge fails.
+    """
+    found = resolve(os.fspath(source) if source is not None else None)
+    card = card_of(found, model)
+    adapter = adapter_of(found, model)
+    target = Path(out) if out else found.folder / "merged" if found.run else None
+    if target is None:
+        raise InputError("a folder that is no run needs `--out DIR`")
+    with fresh_folder(target) as folder:
+        if (adapter / "adapter_config.json").is_file():
+            say(f"merging {adapter} into {card.base} ...")
+            spec = {"base": card.base, "adapter": str(adapter), "out": str(folder)}
+            spec_extra = {"trust_remote_code": card.trust_remote_code}
+            ask(interpreter(found.project, card.backend), "merge_adapter", spec | spec_extra)
+        else:  # full fine-tuning: there is nothing to merge
+            copy_files(adapter, folder, ("*",), overwrite=True)
+        files = list(folder.glob("*.safetensors"))
+        if not files or any(safetensors_header(file) is None for file in files):
+            raise InputError(f"merging `{adapter}` into `{card.base}` left no readable model")
+        card.save(folder)
+    return target
+
+
+def adapter_of(source: Source, model: str | None) -> Path:
+    """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
+    if source.run:
+        ready = source.folder / "adapter"
+        return ready if (ready / CARD).is_file() and not model else export(source.folder, model=model)
+    if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
+        return source.folder
+    raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
+
+

@@ -1,0 +1,129 @@
+"""What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import read_text, write_atomic
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.project import Project
+from ftbridge.launchers import runs
+from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.models import local_model
+from ftbridge.launchers.runs import Run
+from ftbridge.templates import families
+from ftbridge.templates.families import Prompt
+
+CARD = "ftbridge.json"
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did."""
+
+    base: str
+    family: str
+    backend: str
+    template: dict[str, Any]
+    system: str
+    thinking: str
+    run: str = ""
+    trust_remote_code: bool = False
+
+    @property
+    def prompt(self) -> Prompt:
+        """Return the prompt that the model was trained with."""
+        return msgspec.convert(self.template, Prompt)
+
+    def save(self, folder: Path) -> None:
+        """Write the card into `folder`."""
+        write_atomic(folder / CARD, msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model."""
+
+    project: Project
+    folder: Path
+    run: Run | None
+
+
+def resolve(name: str | None) -> Source:
+    """Return the run called `name`, the folder `name`, or, without a name, the last run that succeeded."""
+    project = Project.find()
+    if name is None:
+        run, newer = runs.last(project)
+        if newer:
+            say(f"using {run.id}; the newer {newer.id} {newer.status}")
+        return Source(project=project, folder=run.path, run=run)
+    path = Path(name).expanduser()
+    if (path / "run.json").is_file():
+        return Source(project=project, folder=path.resolve(), run=runs.load(path.resolve()))
+    if path.exists():
+        return Source(project=project, folder=path.resolve(), run=None)
+    run = runs.by_id(project, name)
+    return Source(project=project, folder=run.path, run=run)
+
+
+def load_card(folder: Path) -> Card | None:
+    """Return what `folder` says of itself, or None where no ftbridge.json is there."""
+    file = folder / CARD
+    if not file.is_file():
+        return None
+    try:
+        return msgspec.json.decode(read_text(file, "card"), type=Card)
+    except msgspec.DecodeError as error:
+        raise InputError(f"`{file}` is damaged: {error}") from error
+
+
+def card_of(source: Source, model: str | None = None) -> Card:
+    """Return the card of a source; `model` names the base where nothing else does, or instead of it.
+
+    Raises InputError where no base is known, UsageError where the backend has no template of its family.
+    """
+    known = load_card(source.folder)
+    backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
+    base = _base(source, model, known, backend)
+    if known and not model:
+        return known
+    family = families.get(source.run.family) if source.run else families.detect(base)
+    cell = family.cell(backend)
+    return Card(
+        base=str(base),
+        family=family.name,
+        backend=backend,
+        template=msgspec.to_builtins(cell.prompt),
+        system=source.run.system if source.run else "",
+        thinking=family.thinking,
+        run=source.run.id if source.run else "",
+        trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
+    )
+
+
+def checkpoint_of(source: Source) -> Path:
+    """Return the newest readable checkpoint of a run, or the folder or file itself."""
+    if not source.run:
+        return source.folder
+    found = load_backend(source.run.spec.backend).checkpoints(source.folder)
+    if not found:
+        raise InputError(f"the run `{source.run.id}` ({source.run.status}) has no readable checkpoint in {source.folder}")
+    return found[-1]
+
+
+def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:
+    named = model or (source.run.model if source.run else known.base if known else _adapter_base(source.folder))
+    if not named:
+        raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
+    try:
+        return local_model(named, interpreter(source.project, backend), Path.cwd())
+    except InputError as error:
+        raise InputError(f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another") from error
+
+
+def _adapter_base(folder: Path) -> str:
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        return str(msgspec.json.decode(file.read_bytes()).get("base_model_name_or_path") or "")
+    return str(folder) if (folder / "config.json").is_file() else ""
