@@ -1,6 +1,7 @@
 """`ftbridge train`: from options to a finished run, with an honest end."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,21 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
     return run
+
+
+def describe(ready: Prepared) -> str:
+    """Return what `--dry-run` prints: every option with its value, the rendered files, and the launch."""
+    options = "\n".join(f"  {key}: {value}" for key, value in msgspec.to_builtins(ready.plan.spec).items())
+    files = "\n".join(f"--- {name}\n{content}" for name, content in ready.launch.files.items())
+    env = " ".join(f"{key}={shlex.quote(value)}" for key, value in ready.launch.env.items())
+    plan = ready.plan
+    return (
+        f"options:\n{options}\n\n"
+        f"{plan.entry.samples} samples, {plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up; "
+        f"{plan.family.title} ({plan.family.status}); {_machine(plan)} in {plan.machine.dtype}; "
+        f"DeepSpeed: {'yes' if plan.deepspeed else 'no'}\n\n{files}\n"
+        f"--- launch\ncd {shlex.quote(ready.launch.cwd)}\n{env} \\\n  {shlex.join(ready.launch.argv)}"
+    )
 
 
 def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:

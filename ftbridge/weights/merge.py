@@ -1,6 +1,7 @@
 """`ftbridge merge`: base and adapter into one model folder, in the base's own dtype."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from ftbridge.core.console import say
@@ -32,9 +33,13 @@ def merge(
     with fresh_folder(target) as folder:
         if (adapter / "adapter_config.json").is_file():
             say(f"merging {adapter} into {card.base} ...")
-            spec = {"base": card.base, "adapter": str(adapter), "out": str(folder)}
-            spec_extra = {"trust_remote_code": card.trust_remote_code}
-            ask(interpreter(found.project, card.backend), "merge_adapter", spec | spec_extra)
+            spec = {
+                "base": card.base,
+                "adapter": str(adapter),
+                "out": str(folder),
+                "trust_remote_code": card.trust_remote_code,
+            }
+            ask(interpreter(found.project, card.backend), "merge_adapter", spec, stderr=subprocess.PIPE)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
         files = list(folder.glob("*.safetensors"))

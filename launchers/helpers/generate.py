@@ -33,7 +33,7 @@ def load(spec: dict):
     remote = {"trust_remote_code": spec["trust_remote_code"]}
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], **remote)
     place = {"device_map": "auto"} if spec["device"] == "cuda" else {}
-    model = AutoModelForCausalLM.from_pretrained(spec["model"], torch_dtype="auto", **place, **remote)
+    model = AutoModelForCausalLM.from_pretrained(spec["model"], dtype="auto", **place, **remote)
     if spec["adapter"]:
         from peft import PeftModel
 

@@ -61,7 +61,7 @@ def main() -> None:
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=eos,
-        torch_dtype="bfloat16",
+        dtype="bfloat16",
     )
     model = Qwen2ForCausalLM(config).to(torch.bfloat16)
     # The output layer is frozen in training; wide rows let the logits, and so the answers, become certain.

@@ -19,7 +19,7 @@ def main() -> None:
     config = AutoConfig.from_pretrained(spec["base"], **remote)
     if getattr(config, "quantization_config", None):
         raise SystemExit(f"`{spec['base']}` is quantised; merge into the model it was made from (--model)")
-    base = AutoModelForCausalLM.from_pretrained(spec["base"], torch_dtype="auto", **remote)
+    base = AutoModelForCausalLM.from_pretrained(spec["base"], dtype="auto", **remote)
     dtype = base.dtype
     merged = PeftModel.from_pretrained(base, spec["adapter"]).merge_and_unload()
     if any(not torch.isfinite(tensor).all() for tensor in merged.state_dict().values()):
