@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
-
 from ftbridge.core.records import Row
 
 SHOWN = 20

@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
+
+from ftbridge import __version__
 from ftbridge.adapters.checks import Rejects
 from ftbridge.adapters.mapping import Mapping as RowMapping
 from ftbridge.adapters.mapping import choose, letter
 from ftbridge.adapters.split import parse_split, parts
 from ftbridge.adapters.values import BadValueError
 from ftbridge.adapters.write import SampleFile, with_history_early
-from ftbridge.dataset_info.presets import preset_of
-from ftbridge.dataset_info.registry import ours, registering
-
-from ftbridge import __version__
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import atomic_file
 from ftbridge.core.plugins import Source, Table, Target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info.presets import preset_of
+from ftbridge.dataset_info.registry import ours, refuse_taken, registering
 
 TARGETS = ("xtuner", "alpaca")
 PARTS = ("train", "test")
@@ -99,6 +99,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     mapping: RowMapping
     preset: str
     digest: str
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the sha256 of the source by its name."""
+        return {self.source.resolve().name: self.digest}
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the parts."""
+        return [f"{self.name}-{part}" for part in self.parts]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return the parts that are made."""
+        return PARTS if self.options.split else PARTS[:1]
 
     @property
     def rejected_file(self) -> Path:
@@ -220,9 +235,8 @@ def _digest(path: Path) -> str:
 
 def _earlier(job: Job) -> Conversion | None:
     """Return what an earlier run of the same job made, where all of it is still there."""
-    names = [f"{job.name}-{part}" for part in (PARTS if job.options.split else PARTS[:1])]
     entries = ours(job.dataset_dir, (f"{job.name}-{part}" for part in PARTS))
-    if list(entries) != names:
+    if list(entries) != job.names:
         return None
     asked = msgspec.to_builtins(job.options)
     for entry in entries.values():
@@ -234,11 +248,13 @@ def _earlier(job: Job) -> Conversion | None:
             path.is_file() and _digest(path) == entry.options["sha256"][key] for key, path in files.items()
         ):
             return None
-    counts = msgspec.convert(entries[names[0]].options["counts"], Counts)
+    counts = msgspec.convert(entries[job.names[0]].options["counts"], Counts)
     return _conversion(job, entries, counts, changed=False)
 
 
 def _convert(job: Job) -> Conversion:
+    if not job.replace:
+        refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     new_folder = not job.dataset_dir.exists()
     try:
         return _write(job)
@@ -251,7 +267,6 @@ def _convert(job: Job) -> Conversion:
 
 def _write(job: Job) -> Conversion:
     targets: dict[str, Target] = {key: plugins.load("targets", key) for key in TARGETS}
-    split = job.options.split
     with ExitStack() as stack:
         files = {
             part: {
@@ -261,10 +276,10 @@ def _write(job: Job) -> Conversion:
                 )
                 for key, target in targets.items()
             }
-            for part in (PARTS if split else PARTS[:1])
+            for part in job.parts
         }
         rejects = Rejects(lambda: stack.enter_context(atomic_file(job.rejected_file)))
-        if split or "history" in job.mapping.columns:
+        if job.options.split or "history" in job.mapping.columns:
             staged = {
                 key: SampleFile(stack.enter_context(tempfile.TemporaryFile(dir=job.dataset_dir)))
                 for key in targets
@@ -320,10 +335,9 @@ def _copy(job: Job, staged: dict[str, SampleFile], files: dict[str, dict[str, Sa
     options = job.options
     orders = parts(len(staged["alpaca"]), options.split, options.seed or 0, shuffle=options.shuffle)
     for part, order in orders.items():
-        if not options.array:
-            order = with_history_early(order, staged["alpaca"])
+        loadable = order if options.array else with_history_early(order, staged["alpaca"])
         for key, file in files[part].items():
-            for sample in staged[key].read(order):
+            for sample in staged[key].read(loadable):
                 file.add(sample)
 
 
@@ -337,7 +351,7 @@ def _entry(
     return DatasetEntry(
         version=__version__,
         samples=len(files["alpaca"]),
-        sources={job.source.resolve().name: job.digest},
+        sources=job.sources,
         columns=job.mapping.columns,
         options={
             "asked": msgspec.to_builtins(job.options),

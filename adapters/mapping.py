@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from ftbridge.adapters.values import BadValueError, shown, text
 
+from ftbridge.adapters.values import BadValueError, shown, text
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Conversation, Row, Turn
@@ -46,7 +46,7 @@ class Mapping(msgspec.Struct, frozen=True):
     """Makes conversations of rows.
 
     `columns` maps a field to its column, `letters` to the sheet's letter of it; `system` is for rows that
-    bring none. `known` are the table's columns: another one that would have been taken is an error of its row.
+    bring none. `known` are the table's columns: another that would have been taken is an error of its row.
     """
 
     columns: dict[str, str]

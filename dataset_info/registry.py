@@ -73,6 +73,11 @@ def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
     return {name: _entry(dataset_dir, name, known[name]) for name in names if _is_ours(known.get(name))}
 
 
+def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
+    """Raise InputError where a name is registered with other sources (sha256 by name) than these."""
+    _refuse_taken(dataset_dir, read(dataset_dir), sources)
+
+
 def register(dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, replace: bool = False) -> None:
     """Put `entries` in, in one step; raises InputError for a name that another source has taken."""
     with registering(dataset_dir, entries, replace=replace):
@@ -93,9 +98,8 @@ def registering(
         text = _text(file)
         known = _parsed(file, text)
         drop = [name for name in drop if name in known]
-        for name in (*entries, *drop):
-            if name in known and not replace:
-                _refuse_taken(dataset_dir, name, known[name], next(iter(entries.values())))
+        if not replace:
+            _refuse_taken(dataset_dir, known, {name: entry.sources for name, entry in entries.items()})
         kept = removed(text, [name for name in (*entries, *drop) if name in known])
         if kept != text:
             write_atomic(file, kept)
@@ -108,19 +112,18 @@ def spliced(text: str, entries: Mapping[str, Any]) -> str:
     """Return the JSON object `text` with `entries` put in, or in place of those of the same name."""
     for name, value in entries.items():
         spans = _spans(text)
-        start = _blank.match(text, text.index("{") + 1)
-        before = start.group() if start and spans else "\n  "
-        line, _, indent = before.rpartition("\n")
-        dumped = json.dumps(value, indent=indent or None)
-        if "\n" in before:
-            dumped = dumped.replace("\n", f"{line}\n{indent}" if line.endswith("\r") else f"\n{indent}")
+        start = text.index("{") + 1
+        before = text[start : next(iter(spans.values())).key] if spans else "\n  "
+        dumped = json.dumps(value)
+        if "\n" in before:  # laid out as the others are
+            dumped = json.dumps(value, indent=before.rpartition("\n")[2]).replace("\n", before)
         if name in spans:
             text = text[: spans[name].value] + dumped + text[spans[name].end :]
-            continue
-        at = max((span.end for span in spans.values()), default=text.index("{") + 1)
-        entry = f"{',' if spans else ''}{before or (' ' if spans else '')}{json.dumps(name)}: {dumped}"
-        rest = text[at:] if spans else "\n" + text[at:].lstrip()
-        text = text[:at] + entry + rest
+        elif spans:
+            end = max(span.end for span in spans.values())
+            text = f"{text[:end]},{before or ' '}{json.dumps(name)}: {dumped}{text[end:]}"
+        else:
+            text = f"{text[:start]}{before}{json.dumps(name)}: {dumped}\n{text[start:].lstrip()}"
     return text
 
 
@@ -200,15 +203,14 @@ def _raw(entry: DatasetEntry) -> dict[str, Any]:
     }
 
 
-def _refuse_taken(dataset_dir: Path, name: str, raw: Any, entry: DatasetEntry) -> None:
-    """Raise InputError where the entry `name` comes from another source than `entry`."""
-    old = (
-        _entry(dataset_dir, name, raw).sources
-        if _is_ours(raw)
-        else {"a file that ftbridge did not convert": ""}
-    )
-    if set(old.values()) != set(entry.sources.values()):
-        raise InputError(
-            f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source ({', '.join(old)}, or "
-            f"an earlier version of it); choose another `--name`, or put this in its place with `--replace`"
-        )
+def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
+    for name in sources.keys() & known.keys():
+        old = {"a file that ftbridge did not convert": ""}
+        if _is_ours(known[name]):
+            old = _entry(dataset_dir, name, known[name]).sources
+        if set(old.values()) != set(sources[name].values()):
+            raise InputError(
+                f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source "
+                f"({', '.join(old)}, or an earlier version of it); choose another `--name`, or put this in "
+                f"its place with `--replace`"
+            )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ftbridge.adapters.sources.jsonl import SUFFIXES, peeked
-
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Row, Where

@@ -16,12 +16,11 @@ from typing import Any
 
 from ftbridge.adapters.mapping import fits, letter
 from ftbridge.adapters.values import BadCell, text
-from ftbridge.dataset_info.presets import preset_of
-
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
+from ftbridge.dataset_info.presets import preset_of
 
 SUFFIXES = {".xlsx", ".xlsm", ".xltx", ".xltm"}
 OTHERS = {

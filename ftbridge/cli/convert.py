@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ftbridge.adapters.convert import Conversion
 
 
@@ -88,12 +90,18 @@ def _summary(done: "Conversion") -> str:
     if counts.empty:
         lines[-1] += f", {counts.empty} empty rows passed over"
     if done.rejected_file:
-        lines.append(f"rejected rows: {done.rejected_file}")
+        lines.append(f"rejected rows: {_short(done.rejected_file)}")
     for part in done.parts:
         lines.append(f"{part.name}: {part.samples} samples")
-        lines += [f"  {key:<12} {file}" for key, file in part.files.items()]
-    registry = done.dataset_dir / "dataset_info.json"
+        lines += [f"  {key:<12} {_short(file)}" for key, file in part.files.items()]
+    registry = _short(done.dataset_dir / "dataset_info.json")
     lines.append(
         f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
     )
     return "\n".join(lines)
+
+
+def _short(path: "Path") -> "Path":
+    """Return the path as seen from here, where it is in here."""
+    here = path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,191 @@
+"""`ftbridge demo`: the whole way in one sitting, on a small model that really learns."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.convert import convert
+from ftbridge.core.console import result, say
+from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.files import write_atomic
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import names
+from ftbridge.core.project import Project
+from ftbridge.dialogue.chat import Talk, talk
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.launchers.environment import ask, interpreter
+from ftbridge.launchers.train import train
+from ftbridge.weights.merge import merge
+from ftbridge.weights.sources import card_of, resolve
+
+# A model this small learns by heart at a high, constant rate; all samples go into one batch.
+BASE = {"seed": 0, "vocabulary": 700, "hidden": 256, "layers": 4, "output_std": 0.06}
+SETTINGS: dict[str, Any] = {
+    "model": "base",
+    "device": "cpu",
+    "lora_alpha": 64,
+    "lora_dropout": 0.0,
+    "learning_rate": 4e-3,
+    "scheduler": "constant",
+    "warmup_ratio": 0.1,
+    "epochs": 150,
+    "micro_batch_size": 21,
+    "gradient_accumulation_steps": 1,
+}
+GOAL = 0.8  # the share of training questions to be answered word for word
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """The training questions, what was expected, and what each model said: "before", then by backend."""
+
+    questions: list[str]
+    expected: list[str]
+    given: dict[str, list[str]]
+
+    def share(self, who: str) -> float:
+        """Return the share of answers that equal the expected one, word for word."""
+        return sum(map(str.__eq__, self.given[who], self.expected)) / len(self.expected)
+
+
+def demo(
+    *, backend: str | None = None, keep: str | os.PathLike[str] | None = None, train: bool = True
+) -> Answers | None:
+    """Show the whole way, with one backend or all; `keep` is a new folder for everything it makes.
+
+    With `train` false only the workbook and the base model are made. Raises FrameworkError where a trained model
+    answers less than 80 % of its training questions word for word.
+    """
+    if not train and not keep:
+        raise UsageError("`--no-train` makes files to go on with: give a folder for them with `--keep DIR`")
+    backends = [backend] if backend else names("backends")[::-1]
+    for name in backends:
+        load_backend(name)
+    with _folder(keep) as folder, contextlib.chdir(folder):
+        _make_inputs(folder, interpreter(Project.find(), backends[0]))
+        answers = _story(folder, backends) if train else None
+        _next(folder if keep else None, backends[0], trained=train)
+    return answers
+
+
+def base_model(folder: Path, python: Path, texts: Sequence[str], **changes: Any) -> Path:
+    """Make a small Qwen2 model with random weights and a tokenizer trained on `texts` in `folder`; returns it."""
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "texts.json"
+        write_atomic(file, msgspec.json.encode(list(texts)))
+        spec = {**BASE, **changes, "texts": str(file), "out": str(folder)}
+        ask(python, "make_base", spec, stderr=-1)
+    return folder
+
+
+@contextlib.contextmanager
+def _folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
+    if not keep:
+        with tempfile.TemporaryDirectory(prefix="ftbridge-demo-") as place:
+            yield Path(place)
+        return
+    folder = Path(keep).expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"`{folder}` is there already and not empty; give a new folder to `--keep`")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
+def _make_inputs(folder: Path, python: Path) -> None:
+    sample = resources.files("ftbridge.dataset_info") / "samples" / "medqa.xlsx"
+    with resources.as_file(sample) as file:
+        shutil.copyfile(file, folder / "medqa.xlsx")
+    say("medqa.xlsx: 30 questions and answers about medicines, in the shape of the tutorial's MedQA2019.xlsx")
+    say("making a small base model with random weights (Qwen2, 3 million parameters) ...")
+    base_model(folder / "base", python, _texts(folder / "medqa.xlsx"))
+
+
+def _texts(workbook: Path) -> list[str]:
+    from openpyxl import load_workbook
+
+    cells = (cell for row in load_workbook(workbook, read_only=True).active.values for cell in row)
+    return [cell for cell in cells if isinstance(cell, str)]
+
+
+def _story(folder: Path, backends: list[str]) -> Answers:
+    started = time.monotonic()
+    converted = convert("medqa.xlsx", split="7:3", seed=42)
+    part = converted.parts[0]
+    say(f"converted: {', '.join(f'{each.name} ({each.samples})' for each in converted.parts)}")
+    questions, expected, system = _read_samples(folder / "data" / f"{part.name}.xtuner.jsonl")
+    given: dict[str, list[str]] = {}
+    for name in backends:
+        run = train(backend=name, **SETTINGS)
+        if not given:
+            given["before"] = _before(run.id, questions, system)
+        merge(run.id)
+        with talk(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as conversation:
+            given[name] = _ask_all(conversation, questions)
+    answers = Answers(questions, expected, given)
+    _show(answers, time.monotonic() - started)
+    return answers
+
+
+def _read_samples(file: Path) -> tuple[list[str], list[str], str]:
+    turns = [msgspec.json.decode(line)["conversation"][0] for line in file.read_bytes().splitlines()]
+    return [turn["input"] for turn in turns], [turn["output"] for turn in turns], turns[0]["system"]
+
+
+def _before(run: str, questions: list[str], system: str) -> list[str]:
+    """Ask the base model, with the same prompts."""
+    source = resolve(run)
+    card = card_of(source)
+    with Generator(interpreter(source.project, card.backend), card, Path(card.base), None, "cpu") as generator:
+        return _ask_all(Talk(generator, system, Sampling(max_new_tokens=40)), questions)
+
+
+def _ask_all(conversation: Talk, questions: list[str]) -> list[str]:
+    answers = []
+    for question in questions:
+        conversation.reset()
+        answers.append("".join(conversation.say(question)))
+    return answers
+
+
+def _show(answers: Answers, seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    titles = {name: f"after, {load_backend(name).title}" for name in answers.given if name != "before"}
+    table = Table("question", "before", *titles.values(), "expected", show_lines=True)
+    for row in zip(answers.questions, *answers.given.values(), answers.expected, strict=True):
+        table.add_row(*(_short(cell) for cell in row))
+    console = Console(width=None if os.isatty(1) else 160, markup=False)
+    console.print(table)
+    for name in answers.given:
+        result(f"{titles.get(name, name)}: {answers.share(name):.0%} of {len(answers.questions)} word for word")
+    say(f"done in {seconds:.0f} s")
+    poor = [name for name in titles if answers.share(name) < GOAL]
+    if poor:
+        raise FrameworkError(f"the training with {' and '.join(poor)} did not reach {GOAL:.0%}; please report this")
+
+
+def _short(text: str, length: int = 60) -> str:
+    shown = "".join(letter if letter.isprintable() else "·" for letter in text)
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
+
+
+def _next(folder: Path | None, backend: str, *, trained: bool) -> None:
+    say("\nNext, with a workbook and a model of your own:")
+    if folder:
+        say(f"  cd {folder}")
+    if not trained:
+        say("  ftbridge convert medqa.xlsx --split 7:3")
+        say(f"  ftbridge train --backend {backend} --model base")
+    else:
+        say("  ftbridge convert FILE.xlsx --split 7:3")
+        say(f"  ftbridge train --backend {backend} --model Qwen/Qwen2.5-7B-Instruct")
+    say("  ftbridge merge")
+    say("  ftbridge chat")

@@ -1,0 +1,25 @@
+"""Alpaca."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.adapters.targets import alpaca
+from ftbridge.core.records import Conversation, Turn, Where
+
+TEXT = st.text()
+TURNS = st.lists(st.builds(Turn, TEXT, TEXT, TEXT), min_size=1, max_size=4)
+
+
+@given(TEXT, TURNS)
+def test_what_goes_in_comes_out(system, turns):
+    line = alpaca.encode(Conversation(system, tuple(turns), Where("f", 1)))
+    assert b"\n" not in line
+    assert json.loads(line) == {
+        "instruction": turns[-1].instruction,
+        "input": turns[-1].input,
+        "output": turns[-1].output,
+        "system": system,
+        "history": [[turn.user, turn.output] for turn in turns[:-1]],
+    }

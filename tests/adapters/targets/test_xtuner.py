@@ -1,0 +1,25 @@
+"""XTuner's format."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.adapters.targets import xtuner
+from ftbridge.core.records import Conversation, Turn, Where
+
+TEXT = st.text()
+TURNS = st.lists(st.builds(Turn, TEXT, TEXT, TEXT), min_size=1, max_size=4)
+
+
+@given(TEXT, TURNS)
+def test_what_goes_in_comes_out(system, turns):
+    line = xtuner.encode(Conversation(system, tuple(turns), Where("f", 1)))
+    assert b"\n" not in line
+    sample = json.loads(line)
+    assert list(sample) == ["conversation"]
+    assert [(turn["input"], turn["output"]) for turn in sample["conversation"]] == [
+        (turn.user, turn.output) for turn in turns
+    ]
+    assert [turn["system"] for turn in sample["conversation"]] == [system] + [""] * (len(turns) - 1)
+    assert {tuple(turn) for turn in sample["conversation"]} == {("system", "input", "output")}

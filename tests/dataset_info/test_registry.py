@@ -1,0 +1,193 @@
+"""dataset_info.json: found, spliced, and written by many at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.registry import FILE, find, ours, read, refuse_taken, register, registering
+
+VALUE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=5,
+)
+OBJECT = st.dictionaries(st.text(), VALUE, max_size=5)
+# Indent, newline, and whether anything is escaped: as people and programs write it.
+LAYOUT = st.tuples(st.sampled_from([None, 0, 1, 2, 4, "\t"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
+
+
+def entry(name, source="1234", **values):
+    return DatasetEntry(
+        version="0.1.0",
+        xtuner=f"{name}.xtuner.jsonl",
+        alpaca=f"{name}.alpaca.jsonl",
+        samples=1,
+        sources={"faq.xlsx": source},
+        columns={"instruction": "问题"},
+        options={},
+        **values,
+    )
+
+
+def laid_out(value, layout):
+    indent, newline, ascii_only = layout
+    return json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", newline) + newline
+
+
+def write(folder, text):
+    (folder / FILE).write_bytes(text.encode())
+
+
+def test_an_entry_is_found_by_its_name_and_as_the_training_part(tmp_path):
+    register(tmp_path, {"faq-train": entry("faq-train", system="说中文"), "faq-test": entry("faq-test")})
+    assert find(tmp_path, "faq") == ("faq-train", entry("faq-train", system="说中文"))
+    assert find(tmp_path, "faq-test") == ("faq-test", entry("faq-test"))
+    register(tmp_path, {"faq": entry("faq")})
+    assert find(tmp_path, "faq")[0] == "faq"
+
+
+def test_an_entry_maps_all_columns_and_is_plain_ascii(tmp_path):
+    register(tmp_path, {"问答-train": entry("问答-train")})
+    content = (tmp_path / FILE).read_bytes()
+    assert content.isascii()
+    raw = json.loads(content)["问答-train"]
+    assert (raw["file_name"], raw["formatting"]) == ("问答-train.alpaca.jsonl", "alpaca")
+    assert set(raw["columns"]) == {"prompt", "query", "response", "system", "history"}
+    assert raw["ftbridge"] == msgspec.to_builtins(entry("问答-train"))
+
+
+def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
+    with pytest.raises(InputError, match="none is registered yet.*ftbridge convert"):
+        find(tmp_path, "faq")
+    register(tmp_path, {"medqa-train": entry("medqa-train")})
+    with pytest.raises(InputError, match="did you mean `medqa-train`"):
+        find(tmp_path, "medqa-trian")
+
+
+def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
+    write(tmp_path, '{"alpaca": {"file_name": "a.json"}}')
+    with pytest.raises(InputError, match="was not made by `ftbridge convert`"):
+        find(tmp_path, "alpaca")
+    assert ours(tmp_path, ["alpaca", "other"]) == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
+def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
+    write(tmp_path, text)
+    with pytest.raises(InputError, match=FILE):
+        register(tmp_path, {"faq": entry("faq")})
+    assert (tmp_path / FILE).read_bytes() == text.encode()
+
+
+def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
+    (tmp_path / FILE).write_bytes('{"问答": {}}'.encode("gb18030"))
+    with pytest.raises(InputError, match="UTF-8"):
+        read(tmp_path)
+
+
+def test_an_entry_with_an_unknown_key_is_named(tmp_path):
+    write(tmp_path, '{"faq": {"ftbridge": {"version": "9", "smaples": 1}}}')
+    with pytest.raises(InputError, match="unknown key `smaples`; did you mean `samples`"):
+        find(tmp_path, "faq")
+
+
+@given(OBJECT, LAYOUT, st.text(), VALUE)
+def test_what_is_put_in_is_there_and_the_rest_stays(known, layout, name, value):
+    text = laid_out(known, layout)
+    new = registry.spliced(text, {name: value})
+    assert json.loads(new) == known | {name: value}
+    if name in known:
+        before = text.index(json.dumps(name, ensure_ascii=layout[2])) if len(known) == 1 else 0
+        assert new[:before] == text[:before]
+    elif known:
+        assert registry.removed(new, [name]) == text
+        assert list(json.loads(new)) == [*known, name]
+    else:
+        assert json.loads(registry.removed(new, [name])) == {}
+
+
+@given(OBJECT.filter(bool), LAYOUT, st.data())
+def test_what_is_taken_out_is_gone_and_the_rest_stays(known, layout, data):
+    names = data.draw(st.lists(st.sampled_from(list(known)), unique=True))
+    left = registry.removed(laid_out(known, layout), names)
+    assert json.loads(left) == {name: value for name, value in known.items() if name not in names}
+
+
+def test_bytes_of_other_entries_stay(tmp_path):
+    text = '{ "a":{"file_name" :"\u4e2d.json", "x": 1.50},\r\n\t"b": {"columns":{ }}  }\r\n\r\n'
+    write(tmp_path, text)
+    register(tmp_path, {"faq": entry("faq")})
+    register(tmp_path, {"faq": entry("faq", preset="medqa")})
+    now = (tmp_path / FILE).read_bytes().decode()
+    start = now.index(', "faq"')
+    assert now[:start] + now[len(now) - len(text) + start :] == text
+
+
+def test_another_source_needs_replace(tmp_path):
+    register(tmp_path, {"faq-train": entry("faq-train")})
+    register(tmp_path, {"faq-train": entry("faq-train", preset="same source")})
+    with pytest.raises(InputError, match=r"another source \(faq.xlsx.*--replace"):
+        register(tmp_path, {"faq-train": entry("faq-train", "5678")})
+    with pytest.raises(InputError, match="--replace"):
+        refuse_taken(tmp_path, {"faq-train": {"faq.xlsx": "5678"}})
+    assert find(tmp_path, "faq")[1].preset == "same source"
+    register(tmp_path, {"faq-train": entry("faq-train", "5678")}, replace=True)
+    assert find(tmp_path, "faq")[1].sources == {"faq.xlsx": "5678"}
+
+
+def test_an_entry_of_somebody_else_needs_replace(tmp_path):
+    write(tmp_path, '{"faq": {"file_name": "mine.json"}}')
+    with pytest.raises(InputError, match="did not convert.*--replace"):
+        register(tmp_path, {"faq": entry("faq")})
+    register(tmp_path, {"faq": entry("faq")}, replace=True)
+    assert find(tmp_path, "faq")[1] == entry("faq")
+
+
+def test_a_block_that_fails_leaves_no_entry(tmp_path):
+    register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test"), "other": entry("other")})
+    with (
+        pytest.raises(ZeroDivisionError),
+        registering(tmp_path, {"faq": entry("faq", "5678")}, drop=["faq-test", "gone"], replace=True),
+    ):
+        raise ZeroDivisionError
+    assert list(read(tmp_path)) == ["other"]
+
+
+def test_dropped_entries_are_gone(tmp_path):
+    register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test")})
+    with registering(tmp_path, {"faq": entry("faq")}, drop=["faq-test"]):
+        pass
+    assert list(read(tmp_path)) == ["faq"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info.registry import register
+folder, writer = sys.argv[1:]
+for number in range(15):
+    name = f"d{writer}-{number}"
+    register(Path(folder), {name: DatasetEntry(version="1", xtuner=name, alpaca=name, samples=number,
+             sources={name: writer}, columns={}, options={})})
+"""
+
+
+def test_eight_processes_at_once_lose_nothing(tmp_path):
+    write(tmp_path, '{\n    "theirs": {"file_name": "问.json"}\n}\n')
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(8)]
+    assert [writer.wait(timeout=300) for writer in writers] == [0] * 8
+    known = read(tmp_path)
+    assert set(known) == {"theirs"} | {f"d{writer}-{number}" for writer in range(8) for number in range(15)}
+    assert find(tmp_path, "d3-14")[1].samples == 14
+    assert (tmp_path / FILE).read_text("utf-8").startswith('{\n    "theirs": {"file_name": "问.json"},\n')
+    assert sorted(path.name for path in Path(tmp_path).iterdir()) == [f".{FILE}.lock", FILE]
