@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 4e-3,
     "scheduler": "constant",
     "warmup_ratio": 0.1,
-    "epochs": 150,
+    "epochs": 90,
     "micro_batch_size": 21,
     "gradient_accumulation_steps": 1,
 }
@@ -110,7 +110,8 @@ def _make_inputs(folder: Path, python: Path) -> None:
 def _texts(workbook: Path) -> list[str]:
     from openpyxl import load_workbook
 
-    cells = (cell for row in load_workbook(workbook, read_only=True).active.values for cell in row)
+    sheet = load_workbook(workbook, read_only=True)["DrugQA"]
+    cells = (cell for row in sheet.values for cell in row)
     return [cell for cell in cells if isinstance(cell, str)]
 
 

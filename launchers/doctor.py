@@ -93,9 +93,9 @@ def _environment(python: Path, modules: dict[str, str]) -> list[Check]:
     else:
         checks.append(Check("versions", "ok", f"the tested set, Python {seen.python}, {python}"))
     for module, name in modules.items():
-        error = seen.imports[module]
-        found = f"cannot be imported: {error}" if error else seen.packages[module].version
-        checks.append(Check(name, "failure" if error else "ok", found, repair if error else ""))
+        why = seen.imports[module]
+        found = f"cannot be imported: {why}" if why else seen.packages[module].version
+        checks.append(Check(name, "failure" if why else "ok", found, repair if why else ""))
     return checks
 
 

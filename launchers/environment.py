@@ -181,9 +181,7 @@ def _uv(*arguments: str) -> None:
 
 def _pip_index() -> dict[str, str]:
     """Tell uv, which does not read pip's configuration, the index that pip uses here."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():  # environment variables come first and win
         key, _, value = line.partition("=")

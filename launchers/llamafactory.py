@@ -26,7 +26,8 @@ def render(plan: Plan) -> dict[str, str]:
         if key in _FIXED:
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
     extra: dict[str, Any] = load_yaml(
-        "\n".join(f"{msgspec.json.encode(key).decode()}: {value}" for key, value in plan.spec.set.items()), "`--set`"
+        "\n".join(f"{msgspec.json.encode(key).decode()}: {value}" for key, value in plan.spec.set.items()),
+        "`--set`",
     )
     text = render_yaml(
         "llamafactory.yaml.j2",
@@ -62,7 +63,11 @@ def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
             continue
         if "loss" in record:
             found.append(
-                {"step": record["current_steps"], "loss": record["loss"], "learning_rate": record.get("lr", 0.0)}
+                {
+                    "step": record["current_steps"],
+                    "loss": record["loss"],
+                    "learning_rate": record.get("lr", 0.0),
+                }
             )
     return found
 

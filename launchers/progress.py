@@ -27,14 +27,16 @@ class _Lines:
 
     def __init__(self, steps: int) -> None:
         self.steps, self.seen, self.shown = steps, 0.0, 0.0
-        self.started = time.monotonic()
+        self.first: tuple[float, float] | None = None  # loading is not part of the pace
 
     def __call__(self, record: dict[str, float]) -> None:
         step, now = record["step"], time.monotonic()
         if step <= self.seen or (now - self.shown < 5 and step < self.steps):  # noqa: PLR2004
             return
-        left = (now - self.started) / step * (self.steps - step)
-        say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}  {_clock(left)} left")
+        self.first = self.first or (step, now)
+        pace = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
+        left = f"  {_clock(pace * (self.steps - step))} left" if pace else ""
+        say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}{left}")
         self.seen, self.shown = step, now
 
 
@@ -43,7 +45,13 @@ def _bar(steps: int) -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"), TimeRemainingColumn())
+    columns = (
+        "training",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("training", total=steps, loss="loading the model")
 

@@ -144,7 +144,9 @@ def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
     if "dataset" not in values:
-        raise UsageError("there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`")
+        raise UsageError(
+            "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
+        )
     if "model" not in values:
         raise UsageError(
             "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
@@ -177,7 +179,12 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
-    argv = (str(python), *(torchrun if plan.distributed else ()), str(HELPERS / "train.py"), str(plan.run / "launch.json"))
+    argv = (
+        str(python),
+        *(torchrun if plan.distributed else ()),
+        str(HELPERS / "train.py"),
+        str(plan.run / "launch.json"),
+    )
     return Launch(argv, env, str(plan.run), files)
 
 

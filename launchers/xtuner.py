@@ -43,7 +43,9 @@ def render(plan: Plan) -> dict[str, str]:
     files = {CONFIG: text}
     if plan.deepspeed:
         # "auto" kills XTuner here, and offload needs its own optimiser allowed (measured).
-        deepspeed = {key: value for key, value in plan.deepspeed.items() if (key, value) != ("train_batch_size", "auto")}
+        deepspeed = {
+            key: value for key, value in plan.deepspeed.items() if (key, value) != ("train_batch_size", "auto")
+        }
         files["deepspeed.json"] = msgspec.json.format(
             msgspec.json.encode({"zero_force_ds_cpu_optimizer": False, **deepspeed})
         ).decode()

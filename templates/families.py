@@ -203,9 +203,7 @@ def detect(model: Path) -> Family:
     typed = [family for family in load().values() if config.model_type in family.match.model_type]
     vocabulary, chat_template = _Vocabulary(model, config), _chat_template(model)
     fitting = [
-        family
-        for family in typed
-        if vocabulary.fits(family.match) and _template_fits(family.match, chat_template)
+        family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, chat_template)
     ]
     if not fitting:
         known = ", ".join(load())
@@ -227,9 +225,7 @@ class _Vocabulary:
 
     def __init__(self, model: Path, config: _Config) -> None:
         self.size = config.padded_vocab_size or config.vocab_size
-        self.quoted = [
-            _bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()
-        ]
+        self.quoted = [_bytes(path) for path in (*map(model.joinpath, _JSON), *model.glob(_CODE)) if path.is_file()]
         self.raw = _bytes(model / _RAW) if (model / _RAW).is_file() else b""
 
     def fits(self, match: Match) -> bool:

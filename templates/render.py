@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import jinja2
 import msgspec
@@ -17,7 +17,7 @@ class Name(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> "Name":
+    def __new__(cls, text: str) -> Self:
         """Raise ValueError for anything but one identifier."""
         if not text.isidentifier():
             raise ValueError(f"{text!r} is no name")
@@ -73,7 +73,7 @@ def _environment(finalize: Callable[[Any], str]) -> SandboxedEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - these are configs, and `finalize` quotes every value
+        autoescape=False,
     )
     environment.filters["name"] = Name
     return environment
@@ -87,7 +87,5 @@ def _check_plain(value: Any) -> None:
     """Subclasses are refused too: their repr could be anything."""
     if type(value) not in _PLAIN:
         raise TypeError(f"{type(value).__name__} cannot be written into a config")
-    for item in (
-        value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    ):
+    for item in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _check_plain(item)

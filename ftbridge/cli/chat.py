@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 @click.option("--prompt", metavar="TEXT", help="Answer this once and exit.")
 @click.option("--system", metavar="TEXT", help="Instead of the training's system prompt.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: always the likeliest token.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="0: always the likeliest token.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 def command(

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 @click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
 @click.option("--split", metavar="7:3", help="Make a training and a test part, in this proportion.")
 @click.option("--seed", default=42, show_default=True, help="Seed of the shuffle before a split.")
-@click.option(
-    "--shuffle/--no-shuffle", default=True, help="Shuffle before a split, or keep the file's order."
-)
+@click.option("--shuffle/--no-shuffle", default=True, help="Shuffle before a split, or keep the file's order.")
 @click.option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
 @click.option(
     "--on-error",
@@ -95,9 +93,7 @@ def _summary(done: "Conversion") -> str:
         lines.append(f"{part.name}: {part.samples} samples")
         lines += [f"  {key:<12} {_short(file)}" for key, file in part.files.items()]
     registry = _short(done.dataset_dir / "dataset_info.json")
-    lines.append(
-        f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
-    )
+    lines.append(f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already")
     return "\n".join(lines)
 
 

@@ -40,11 +40,23 @@ def _whole_or_all(_ctx: click.Context, _param: click.Parameter, value: str | Non
 @click.option("--save-steps", type=int, help="Optimiser steps between checkpoints; default: 500.")
 @click.option("--seed", type=int, help="Default: 42.")
 @click.option("--deepspeed", metavar="none|zero2|FILE", help="Default: zero2 for several processes, none for one.")
-@click.option("--gpus", metavar="N|all", callback=_whole_or_all, help="How many (default: 1); CUDA_VISIBLE_DEVICES chooses which.")
+@click.option(
+    "--gpus",
+    metavar="N|all",
+    callback=_whole_or_all,
+    help="How many (default: 1); CUDA_VISIBLE_DEVICES chooses which.",
+)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Default: auto.")
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
 @click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
-@click.option("--set", "set", metavar="KEY=VALUE", multiple=True, callback=_pairs, help="Anything else the framework knows.")
+@click.option(
+    "--set",
+    "set",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_pairs,
+    help="Anything else the framework knows.",
+)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
 def command(config: Path | None, dry_run: bool, **options: Any) -> None:

@@ -1,6 +1,7 @@
 """Words to the person at the keyboard: progress and messages go to stderr, results to stdout."""
 
 import sys
+from typing import TextIO
 
 
 def say(message: str = "") -> None:
@@ -13,7 +14,7 @@ def result(text: str) -> None:
     _write(sys.stdout, text)
 
 
-def _write(stream: "sys.TextIO", text: str) -> None:  # type: ignore[name-defined]
+def _write(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

@@ -35,7 +35,7 @@ class FrameworkError(FtbridgeError, RuntimeError):
     exit_code = 5
 
 
-class InterruptedRun(FtbridgeError):
+class InterruptedRun(FtbridgeError):  # noqa: N818 - not an error: the user asked for it
     """The user stopped what was running."""
 
     exit_code = 130

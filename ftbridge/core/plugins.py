@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
-
 class Table(msgspec.Struct, frozen=True):
     """An opened source: its columns in order, its rows, and what to know about the reading.
 

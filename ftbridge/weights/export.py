@@ -61,7 +61,13 @@ def copy_files(source: Path, target: Path, patterns: tuple[str, ...], *, overwri
 
 
 def _copy(checkpoint: Path, folder: Path) -> None:
-    patterns = ("adapter_*", "model*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json")
+    patterns = (
+        "adapter_*",
+        "model*.safetensors",
+        "model.safetensors.index.json",
+        "config.json",
+        "generation_config.json",
+    )
     copy_files(checkpoint, folder, (*patterns, *TOKENIZER), overwrite=True)
     config = folder / "adapter_config.json"
     if config.is_file() and not (folder / "adapter_model.safetensors").is_file():

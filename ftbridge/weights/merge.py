@@ -57,5 +57,3 @@ def adapter_of(source: Source, model: str | None) -> Path:
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
-
-

@@ -108,7 +108,9 @@ def checkpoint_of(source: Source) -> Path:
         return source.folder
     found = load_backend(source.run.spec.backend).checkpoints(source.folder)
     if not found:
-        raise InputError(f"the run `{source.run.id}` ({source.run.status}) has no readable checkpoint in {source.folder}")
+        raise InputError(
+            f"the run `{source.run.id}` ({source.run.status}) has no readable checkpoint in {source.folder}"
+        )
     return found[-1]
 
 
@@ -119,7 +121,9 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
     try:
         return local_model(named, interpreter(source.project, backend), Path.cwd())
     except InputError as error:
-        raise InputError(f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another") from error
+        raise InputError(
+            f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"
+        ) from error
 
 
 def _adapter_base(folder: Path) -> str:

@@ -9,26 +9,30 @@ request lines {"text": piece} and a last one {"end": "stop" | "length"} or {"err
 import json
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer, set_seed
+
+Write = Callable[[dict[str, Any]], None]
 
 
 class Pieces(TextStreamer):
     """Hands on the text as it becomes certain."""
 
-    def __init__(self, tokenizer, write):
+    def __init__(self, tokenizer: Any, write: Write) -> None:
         """Stream what `tokenizer` decodes to `write`, without the prompt and the special tokens."""
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.write = write
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002 - its name is theirs
         """Write a piece."""
         if text:
             self.write({"text": text})
 
 
-def load(spec: dict):
+def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     """Return tokenizer and model, in the model's own dtype."""
     remote = {"trust_remote_code": spec["trust_remote_code"]}
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], **remote)
@@ -41,7 +45,7 @@ def load(spec: dict):
     return tokenizer, model.eval()
 
 
-def encode(tokenizer, segments: list) -> list[int]:
+def encode(tokenizer: Any, segments: list[Any]) -> list[int]:
     """Return the prompt's ids: each text by itself, as training encodes it."""
     ids: list[int] = []
     for segment in segments:
@@ -52,7 +56,7 @@ def encode(tokenizer, segments: list) -> list[int]:
     return ids
 
 
-def answer(tokenizer, model, request: dict, write) -> None:
+def answer(tokenizer: Any, model: Any, request: dict[str, Any], write: Write) -> None:
     """Generate one answer and write it, piece by piece."""
     set_seed(request["seed"])
     ids = encode(tokenizer, request["segments"])
@@ -85,7 +89,7 @@ def main() -> None:
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def write(record: dict) -> None:
+    def write(record: dict[str, Any]) -> None:
         stream.write(json.dumps(record) + "\n")
         stream.flush()
 

@@ -9,15 +9,16 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def packages() -> dict[str, dict]:
+def packages() -> dict[str, dict[str, Any]]:
     """Return version and count of missing files by normalised package name; files are only looked up."""
     found = {}
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-").replace(".", "-")
         files = [file for file in distribution.files or [] if file.suffix != ".pyc"]
-        missing = sum(not Path(distribution.locate_file(file)).exists() for file in files)
+        missing = sum(not Path(str(distribution.locate_file(file))).exists() for file in files)
         found[name] = {"version": distribution.version, "missing": missing}
     return found
 

@@ -12,6 +12,7 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def die_with_parent() -> None:
@@ -38,7 +39,7 @@ def forbid_remote_code() -> None:
 
     class LocalConfig(AutoConfig):
         @classmethod
-        def from_pretrained(cls, *args, **options):
+        def from_pretrained(cls, *args: Any, **options: Any) -> Any:
             return AutoConfig.from_pretrained(*args, **{**options, "trust_remote_code": False})
 
     xtuner.model.sft.AutoConfig = LocalConfig
@@ -48,7 +49,7 @@ def give_bos(tokens: list[str]) -> None:
     """Put `tokens` before each conversation, where XTuner's own rule fails or gives others."""
     import xtuner.dataset.utils
 
-    def bos_and_eos(tokenizer):
+    def bos_and_eos(tokenizer: Any) -> tuple[list[int], int]:
         return tokenizer.convert_tokens_to_ids(tokens), tokenizer.eos_token_id
 
     xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
@@ -58,7 +59,7 @@ def main() -> None:
     """Run the framework named by the spec."""
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     die_with_parent()
-    os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", "")
+    os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     if spec["device"] == "cpu":
         allow_cpu()
     if spec["backend"] == "xtuner":

@@ -41,8 +41,14 @@ def mapping(system="", letters=None, **columns):
     [
         (("Question", "Answer"), {"instruction": "Question", "output": "Answer"}),
         (("答案", "问题"), {"instruction": "问题", "output": "答案"}),
-        ((" INSTRUCTION ", "input", "Output"), {"instruction": " INSTRUCTION ", "input": "input", "output": "Output"}),
-        (("指令", "输入", "输出", "系统提示"), {"system": "系统提示", "instruction": "指令", "input": "输入", "output": "输出"}),
+        (
+            (" INSTRUCTION ", "input", "Output"),
+            {"instruction": " INSTRUCTION ", "input": "input", "output": "Output"},
+        ),
+        (
+            ("指令", "输入", "输出", "系统提示"),
+            {"system": "系统提示", "instruction": "指令", "input": "输入", "output": "输出"},
+        ),
         (("input", "output"), {"instruction": "input", "output": "output"}),
         (
             ("instruction", "output", "history", "id"),
@@ -73,7 +79,8 @@ def test_headers_that_do_not_say_enough_are_not_guessed(headers, message):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "column"), [("B", "two"), ("b", "two"), ("2", "two"), ("C", "C"), ("A", "C "), ("4", "1"), ("1", "1")]
+    ("wanted", "column"),
+    [("B", "two"), ("b", "two"), ("2", "two"), ("C", "C"), ("A", "C "), ("4", "1"), ("1", "1")],
 )
 def test_a_column_is_a_header_a_letter_or_a_number(wanted, column):
     assert find_column(table("C ", "two", "C", "1"), wanted) == column
@@ -127,8 +134,7 @@ def test_a_row_becomes_a_conversation():
 
 
 def test_a_rows_own_system_wins():
-    columns = mapping(system="be kind", instruction="q", output="a", system_column="s")
-    columns = Mapping({"instruction": "q", "output": "a", "system": "s"}, columns.known, {}, "be kind")
+    columns = Mapping({"instruction": "q", "output": "a", "system": "s"}, frozenset("qas"), {}, "be kind")
     assert columns.conversation(row(q="q", a="a", s="be brief")).system == "be brief"
     assert columns.conversation(row(q="q", a="a", s=None)).system == "be kind"
 
@@ -152,8 +158,14 @@ def test_history_is_earlier_turns():
         ({"q": "x", "a": "y\0"}, ("Q!D17", "output", "holds a NUL character", "y ")),
         ({"q": "\ud800", "a": "y"}, ("Q!A17", "instruction", "holds half of a surrogate pair", " ")),
         ({"q": "x", "a": "y", "h": "z"}, ("Q!17", "history", "is no list of [question, answer] pairs", "z")),
-        ({"q": "x", "a": "y", "h": [["z"]]}, ("Q!17", "history", "is no list of [question, answer] pairs", "[['z']]")),
-        ({"q": "x", "a": "y", "h": [["z", ""]]}, ("Q!17", "history", "has an empty question or answer", "[['z', '']]")),
+        (
+            {"q": "x", "a": "y", "h": [["z"]]},
+            ("Q!17", "history", "is no list of [question, answer] pairs", "[['z']]"),
+        ),
+        (
+            {"q": "x", "a": "y", "h": [["z", ""]]},
+            ("Q!17", "history", "has an empty question or answer", "[['z', '']]"),
+        ),
     ],
     ids=str,
 )

@@ -10,7 +10,9 @@ from ftbridge.adapters.split import parse_split, parts
 from ftbridge.core.errors import InputError, UsageError
 
 
-@pytest.mark.parametrize(("text", "share"), [("7:3", Fraction(7, 10)), (" 1:1 ", Fraction(1, 2)), ("90:10", Fraction(9, 10))])
+@pytest.mark.parametrize(
+    ("text", "share"), [("7:3", Fraction(7, 10)), (" 1:1 ", Fraction(1, 2)), ("90:10", Fraction(9, 10))]
+)
 def test_a_split_is_two_whole_numbers(text, share):
     assert parse_split(text) == share
 

@@ -25,4 +25,4 @@ def test_medqa_is_told_by_its_sheet():
 
 def test_the_closest_preset_is_named():
     with pytest.raises(UsageError, match="did you mean `medqa`"):
-        preset("medQA2019")
+        preset("medqa2")

@@ -80,7 +80,9 @@ def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
     assert ours(tmp_path, ["alpaca", "other"]) == {}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999]
+)
 def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(InputError, match=FILE):

@@ -12,7 +12,9 @@ from ftbridge.adapters.sources import json as source
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
 RECORDS = st.lists(st.dictionaries(st.text(), VALUES, min_size=1, max_size=4), min_size=1, max_size=6)
 
 

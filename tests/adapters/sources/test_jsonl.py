@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2))
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2)
+)
 RECORDS = st.lists(st.dictionaries(st.text(), VALUES, min_size=1, max_size=4), min_size=1, max_size=5)
 
 
@@ -22,7 +24,9 @@ def read(content, name="faq.jsonl"):
         return list(jsonl.open_table(path, None).rows)
 
 
-@given(RECORDS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from(["\n", "\r\n", "\n\n"]))
+@given(
+    RECORDS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from(["\n", "\r\n", "\n\n"])
+)
 def test_what_goes_in_comes_out(records, ascii_only, bom, newline):
     content = newline.join(json.dumps(record, ensure_ascii=ascii_only) for record in records)
     assert [row.values for row in read(bom + content.encode())] == records
@@ -38,7 +42,17 @@ def test_rows_know_their_lines():
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"a": NaN}', b'{"a": 1', b'{"a": "\\ud800"}', b'{"a": "\xff"}', b"[1]", b"{}", b"[" * 100_000, b"{'a': 1}"]
+    "line",
+    [
+        b'{"a": NaN}',
+        b'{"a": 1',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\xff"}',
+        b"[1]",
+        b"{}",
+        b"[" * 100_000,
+        b"{'a': 1}",
+    ],
 )
 def test_a_broken_line_is_an_error_of_its_row(line):
     good, broken, after = read(b'{"a": 1}\n' + line + b'\n{"a": 2}')

@@ -62,7 +62,11 @@ def test_what_openpyxl_reads_comes_out(rows):
         book.save(path)
         found = {row.where.row: row.values for row in read(path)[1]}
         for number, cells in enumerate(reference(path), 2):
-            values = {name: expected(cell) for name, cell in zip("abc", cells, strict=True) if cell.value is not None}
+            values = {
+                name: expected(cell)
+                for name, cell in zip("abc", cells, strict=True)
+                if cell.value is not None
+            }
             full = any(not isinstance(value, str) or value.strip() for value in values.values())
             assert found.get(number, {}) == (values if full else {})
 
@@ -76,11 +80,20 @@ def test_rows_know_their_cells(workbook):
 
 def test_empty_rows_count_only_between_full_ones(workbook):
     rows = read(workbook(Q=[*FAQ, [], [" ", None], ["how?", "so"], [], [None, ""]]))[1]
-    assert [(row.where.row, bool(row.values)) for row in rows] == [(2, True), (3, False), (4, False), (5, True)]
+    assert [(row.where.row, bool(row.values)) for row in rows] == [
+        (2, True),
+        (3, False),
+        (4, False),
+        (5, True),
+    ]
 
 
 def test_values_are_those_that_excel_shows(workbook):
-    rows = [["a", "b", "c", "d"], [69, 0.5, True, dt.datetime(2019, 1, 2)], ["#N/A", "x\u00a0", dt.time(1, 2), None]]
+    rows = [
+        ["a", "b", "c", "d"],
+        [69, 0.5, True, dt.datetime(2019, 1, 2)],
+        ["#N/A", "x\u00a0", dt.time(1, 2), None],
+    ]
     first, second = (list(row.values.values()) for row in read(workbook(Q=rows))[1])
     assert first == [69, 0.5, "TRUE", "2019-01-02"]
     assert second == [BadCell("#N/A"), "x\u00a0", dt.time(1, 2)]
@@ -207,7 +220,9 @@ def test_a_value_in_the_last_cell_costs_no_time(workbook):
 
 def test_a_wrong_size_in_the_file_loses_no_rows(workbook):
     path = workbook(Q=[*FAQ] * 5)
-    rewritten(path, "xl/worksheets/sheet1.xml", lambda content: content.replace(b'ref="A1:B10"', b'ref="A1:A2"'))
+    rewritten(
+        path, "xl/worksheets/sheet1.xml", lambda content: content.replace(b'ref="A1:B10"', b'ref="A1:A2"')
+    )
     assert len(read(path)[1]) == 9
 
 

@@ -1,0 +1,57 @@
+# Needs Python 3.11 or 3.12, make and a package index. `make demo` and `make test` are all a new machine needs.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: demo test quick matrix nightly check wheel lock clean
+.DELETE_ON_ERROR:
+
+.venv/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "ftbridge needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/developer: .venv/installed tests/developer.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/developer.lock
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/ftbridge setup
+	$(BIN)/ftbridge demo
+
+# The type checker and the import linter do not see the mapped packages of an editable install, so they read a
+# built tree.
+check: .venv/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/check .
+	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
+
+quick: check
+	$(BIN)/pytest -m "not framework and not matrix and not nightly"
+
+test: check
+	$(BIN)/ftbridge setup
+	$(BIN)/pytest -m "not matrix and not nightly"
+
+matrix: .venv/developer
+	$(BIN)/ftbridge setup
+	$(BIN)/pytest -m matrix
+
+nightly: .venv/developer
+	$(BIN)/ftbridge setup
+	$(BIN)/pytest -m "matrix or nightly"
+
+# Both locks anew from pyproject.toml; what is pinned already stays where it still fits.
+lock: .venv/installed
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra training --python-version 3.11 \
+		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --no-emit-package ftbridge \
+		--no-emit-index-url --output-file launchers/training.lock
+	$(BIN)/uv pip compile --quiet --group dev --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--output-file tests/developer.lock
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,363 @@
+"""The whole way from a file to registered datasets."""
+
+import json
+import os
+import random
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ftbridge
+from ftbridge.adapters import convert as module
+from ftbridge.adapters import write
+from ftbridge.adapters.convert import convert, dataset_name
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
+from ftbridge.dataset_info.registry import find, read
+
+FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
+HERE = Path(__file__).parent
+
+
+def samples(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def snapshot(folder):
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+
+
+def test_a_workbook_becomes_both_formats(workbook):
+    done = convert(workbook(Q=FAQ), system="be kind")
+    (part,) = done.parts
+    assert (part.name, part.samples, done.changed) == ("faq-train", 3, True)
+    assert (done.sheet, done.columns) == ("Q", {"instruction": "question", "output": "answer"})
+    assert msgspec.structs.astuple(done.counts) == (3, 3, 0, 0)
+    assert samples(Path("data/faq-train.xtuner.jsonl"))[2] == {
+        "conversation": [{"system": "be kind", "input": "when?", "output": "69"}]
+    }
+    assert samples(part.files["alpaca"])[2] == {
+        "instruction": "when?",
+        "input": "",
+        "output": "69",
+        "system": "be kind",
+        "history": [],
+    }
+    name, entry = find(Path("data"), "faq")
+    assert (name, entry.samples, entry.system) == ("faq-train", 3, "be kind")
+    state = Project.find().state()
+    assert (state.dataset, state.dataset_dir) == ("faq-train", "data")
+    assert ftbridge.convert is convert
+
+
+def test_medqa_is_the_tutorials_own_file_to_the_character(shared):
+    done = convert(shared / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
+    expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
+    assert json.loads(done.parts[0].files["xtuner"].read_text("utf-8")) == expected
+    assert (done.preset, done.sheet, done.counts.written) == ("medqa", "DrugQA", 690)
+    by_letter = convert(
+        shared / "medqa" / "MedQA2019.xlsx", name="letters", map={"instruction": "A", "output": "D"}
+    )
+    assert samples(by_letter.parts[0].files["xtuner"]) == expected
+
+
+def test_alpaca_stays_alpaca(shared):
+    done = convert(shared / "huanhuan" / "huanhuan-100.json")
+    expected = json.loads((shared / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
+    assert [
+        {key: value for key, value in sample.items() if key in expected[0]}
+        for sample in samples(done.parts[0].files["alpaca"])
+    ] == expected
+
+
+def test_ruozhiba_is_the_same_240_conversations(shared):
+    done = convert(shared / "ruozhiba" / "ruozhiba_raw.jsonl")
+    expected = samples(shared / "ruozhiba" / "ruozhiba_format.jsonl")
+    assert [
+        [turn["input"], turn["output"]]
+        for sample in samples(done.parts[0].files["xtuner"])
+        for turn in sample["conversation"]
+    ] == [[message["content"] for message in sample["messages"]] for sample in expected]
+
+
+FIELD = st.text().filter(lambda text: "\0" not in text)
+FILLED = FIELD.filter(str.strip)
+ALPACA = st.fixed_dictionaries(
+    {
+        "instruction": FILLED,
+        "input": FIELD,
+        "output": FILLED,
+        "system": FIELD,
+        "history": st.lists(st.tuples(FILLED, FILLED).map(list), max_size=2),
+    }
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(ALPACA, min_size=1, max_size=5), st.booleans())
+def test_alpaca_in_is_alpaca_out_and_the_same_in_xtuner(records, array):
+    source = Path("alpaca.json")
+    source.write_text(json.dumps(records), "utf-8")
+    (part,) = convert(source, array=array, replace=True).parts
+    both = {
+        key: json.loads(path.read_text("utf-8")) if array else [json.loads(line) for line in path.open("rb")]
+        for key, path in part.files.items()
+    }
+    assert both["alpaca"] == records
+    for record, sample in zip(records, both["xtuner"], strict=True):
+        first, *others = sample["conversation"]
+        assert first["system"] == record["system"]
+        assert not any(turn["system"] for turn in others)
+        *history, last = [[turn["input"], turn["output"]] for turn in sample["conversation"]]
+        assert history == record["history"]
+        assert last[0] == record["instruction"] + ("\n" + record["input"] if record["input"] else "")
+
+
+def test_a_split_is_seeded_and_loses_nothing(lines):
+    source = lines(*({"question": f"q{at}", "answer": f"a{at}"} for at in range(10)))
+    train, test = convert(source, split="7:3").parts
+    assert [(train.name, train.samples), (test.name, test.samples)] == [("faq-train", 7), ("faq-test", 3)]
+    order = list(range(10))
+    random.Random(42).shuffle(order)
+    found = [sample["instruction"] for part in (train, test) for sample in samples(part.files["alpaca"])]
+    assert found == [f"q{at}" for at in order]
+    for part in (train, test):
+        both = [samples(part.files[key]) for key in ("alpaca", "xtuner")]
+        assert [each["instruction"] for each in both[0]] == [
+            each["conversation"][0]["input"] for each in both[1]
+        ]
+    convert(source, split="7:3", shuffle=False)
+    assert [sample["instruction"] for sample in samples(train.files["alpaca"])] == [
+        f"q{at}" for at in range(7)
+    ]
+
+
+def test_the_same_again_changes_nothing(workbook):
+    source = workbook(Q=FAQ)
+    convert(source, split="2:1")
+    before = snapshot(Path("data"))
+    again = convert(source, split="2:1")
+    assert not again.changed
+    assert [part.samples for part in again.parts] == [2, 1]
+    assert again.counts.written == 3
+    assert snapshot(Path("data")) == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "edited"])
+def test_files_that_are_no_longer_ours_are_written_again(workbook, damage):
+    source = workbook(Q=FAQ)
+    file = convert(source).parts[0].files["xtuner"]
+    content = file.read_bytes()
+    file.unlink() if damage == "gone" else file.write_bytes(content + b"{}\n")
+    assert convert(source).changed
+    assert file.read_bytes() == content
+
+
+def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
+    source = workbook(Q=FAQ)
+    convert(source, split="2:1")
+    assert convert(source).changed
+    assert list(read(Path("data"))) == ["faq-train"]
+    assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
+        "dataset_info.json",
+        "faq-train.alpaca.jsonl",
+        "faq-train.xtuner.jsonl",
+    ]
+
+
+def test_another_source_needs_replace(workbook, lines):
+    convert(workbook(Q=FAQ))
+    before = snapshot(Path("data"))
+    other = lines({"question": "q", "answer": "a"})
+    with pytest.raises(InputError, match="another source.*--replace"):
+        convert(other)
+    assert snapshot(Path("data")) == before
+    assert convert(other, replace=True).parts[0].samples == 1
+
+
+BAD = [
+    ["question", "answer"],
+    ["why?", "because"],
+    ["how?", None],
+    [None, None],
+    ["#N/A", "so"],
+    ["", ""],
+    ["x", 1],
+]
+
+
+def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
+    with pytest.raises(InputError) as error:
+        convert(workbook(DrugQA=BAD), name="medqa")
+    text = str(error.value)
+    assert "2 of 4 rows" in text
+    assert [line.split()[0] for line in text.splitlines()[3:5]] == ["DrugQA!B3", "DrugQA!A5"]
+    assert text.endswith("--on-error skip")
+    assert not Path("data").exists()
+    assert not Project.find().state().dataset
+
+
+def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
+    source = workbook(DrugQA=BAD)
+    done = convert(source, name="medqa", on_error="skip")
+    assert msgspec.structs.astuple(done.counts) == (4, 2, 2, 2)
+    assert [each["where"] for each in samples(done.rejected_file)] == [
+        "faq.xlsx DrugQA!3",
+        "faq.xlsx DrugQA!5",
+    ]
+    assert convert(source, name="medqa", on_error="skip").rejected_file == done.rejected_file
+    convert(workbook(Q=FAQ), name="medqa", replace=True)
+    assert not done.rejected_file.exists()
+
+
+@pytest.mark.parametrize("record", [{"question": "q", "answer": ""}, {"question": "q", "answer": "\ud800"}])
+def test_when_no_row_is_left_nothing_is_written(folder, record):
+    (folder / "faq.jsonl").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="none of its 1 rows"):
+        convert("faq.jsonl", on_error="skip")
+    assert not Path("data").exists()
+
+
+def test_headers_alone_hold_no_rows(workbook):
+    with pytest.raises(InputError, match="it holds no rows"):
+        convert(workbook(Q=FAQ[:1]))
+
+
+def test_a_crash_before_the_registry_leaves_no_dataset(workbook, monkeypatch):
+    source = workbook(Q=FAQ)
+    convert(source)
+
+    def crash(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftbridge.dataset_info.registry.spliced", crash)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, split="2:1")
+    assert read(Path("data")) == {}
+    monkeypatch.undo()
+    os.chdir(source.parent)
+    assert convert(source, split="2:1").changed
+    assert not list(Path("data").glob("*.part"))
+
+
+def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
+    monkeypatch.setattr(write, "TYPED", 50)
+    records = [{"instruction": f"q{at}", "output": "a", "history": []} for at in range(5)]
+    records[3]["history"] = [["hi", "hello"]]
+    (part,) = convert(lines(*records)).parts
+    assert [sample["instruction"] for sample in samples(part.files["alpaca"])] == [
+        "q3",
+        "q0",
+        "q1",
+        "q2",
+        "q4",
+    ]
+    assert len(samples(part.files["xtuner"])[0]["conversation"]) == 2
+    (part,) = convert("faq.jsonl", array=True).parts
+    assert json.loads(part.files["alpaca"].read_text("utf-8"))[0]["instruction"] == "q0"
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [
+        ("faq", "faq"),
+        ("医疗问答", "医疗问答"),
+        ("my faq, v2 (final)", "my-faq-v2-final"),
+        ("...", "dataset"),
+        ("e\u0301", "é"),
+    ],
+)
+def test_a_name_is_made_of_the_files(stem, name):
+    assert dataset_name(Path(f"{stem}.xlsx"), None) == name
+    assert dataset_name(Path("x"), name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "a\n"])
+def test_a_name_that_frameworks_cannot_take_is_refused(name):
+    with pytest.raises(UsageError, match="no dataset name"):
+        dataset_name(Path("x"), name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "7"}, "`--split`"),
+        ({"on_error": "go"}, "`--on-error`"),
+        ({"map": {"x": "A"}}, "no field `x`"),
+    ],
+)
+def test_wrong_options_are_refused(workbook, options, message):
+    with pytest.raises(UsageError, match=message):
+        convert(workbook(Q=FAQ), **options)
+
+
+def test_what_is_not_there_or_cannot_be_read_is_one_sentence(folder, monkeypatch):
+    with pytest.raises(InputError, match="there is no file `gone.xlsx`"):
+        convert("gone.xlsx")
+    with pytest.raises(InputError, match="no source reads the folder"):
+        convert(folder)
+    (folder / "a.csv").touch()
+    with pytest.raises(InputError, match=r"no source reads the file `a.csv`; there are: arrow, json"):
+        convert("a.csv")
+
+    def locked(self, *args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(InputError, match="may not be read; close it in other programs"):
+        convert("a.csv")
+
+
+def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
+    saved = folder / "saved"
+    saved.mkdir()
+    (saved / "state.json").write_text("{}")
+    before = module._digest(saved)
+    assert module._digest(saved) == before
+    (saved / "state.json").write_text("{ }")
+    assert module._digest(saved) != before
+
+
+def test_a_dataset_folder_elsewhere_is_remembered_as_it_is(workbook, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = convert(workbook(Q=FAQ), dataset_dir=elsewhere)
+    assert done.parts[0].files["alpaca"].parent == elsewhere
+    assert Project.find().state().dataset_dir == str(elsewhere)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("array", [False, True])
+def test_both_frameworks_load_what_was_written(lines, folder, training_python, array):
+    filler = {"instruction": "问" * 500, "input": "", "output": "答" * 500, "system": ""}
+    records = [filler | {"history": []} for _ in range(4000)]
+    records.append(
+        {"instruction": "q", "input": "i", "output": "a", "system": "s", "history": [["hi", "hello"]]}
+    )
+    convert(lines(*records), array=array)
+    output = folder / "loaded.json"
+    subprocess.run(
+        [training_python, HERE / "frameworks_load.py", "data", "faq-train", output],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"},
+        check=True,
+    )
+    loaded = json.loads(output.read_text("utf-8"))
+    at = -1 if array else 0  # 12 MB of samples without a history would have come first
+    assert [len(each) for each in loaded.values()] == [4001] * 3
+    assert loaded["llamafactory"][at]["_system"] == "s"
+    assert [message["content"] for message in loaded["llamafactory"][at]["_prompt"]] == [
+        "hi",
+        "hello",
+        "q\ni",
+    ]
+    assert [message["content"] for message in loaded["llamafactory"][at]["_response"]] == ["a"]
+    assert loaded["xtuner"][at]["conversation"] == [
+        {"system": "s", "input": "hi", "output": "hello"},
+        {"system": "", "input": "q\ni", "output": "a"},
+    ]
+    first, second = loaded["templated"][at]["conversation"]
+    assert first["input"].startswith("<|im_start|>system\ns<|im_end|>")
+    assert "system" not in second["input"]
