@@ -11,9 +11,7 @@ from ftbridge.core.records import Row, Where
 
 
 def test_a_table_is_aligned_whatever_the_script():
-    lines = table(
-        [Problem("Q!A1", "output", "is empty", "x"), Problem("表!A2", "", "没有", "y")]
-    ).splitlines()
+    lines = table([Problem("Q!A1", "output", "is empty", "x"), Problem("表!A2", "", "没有", "y")]).splitlines()
     assert [len(lines), lines[0].split("  ")[0]] == [3, "address"]
     assert len({cell_len(line[: -len(line.split()[-1])]) for line in lines}) == 1
     assert " row " in lines[2]
@@ -34,9 +32,7 @@ def test_rejected_rows_are_kept_whatever_they_hold():
     assert not openings
     values = {"q": "\ud800\0", "a": {1, 2}, "问": [None]}
     for number in (1, 2):
-        rejects.add(
-            Row(Where("f.xlsx", number, "Q"), values), [Problem("Q!A1", "output", "is empty")], keep=True
-        )
+        rejects.add(Row(Where("f.xlsx", number, "Q"), values), [Problem("Q!A1", "output", "is empty")], keep=True)
     assert len(openings) == 1
     first, _ = (json.loads(line) for line in file.getvalue().splitlines())
     assert first["where"] == "f.xlsx Q!1"

@@ -74,7 +74,7 @@ def test_headers_are_recognised(headers, chosen):
     ],
 )
 def test_headers_that_do_not_say_enough_are_not_guessed(headers, message):
-    with pytest.raises(InputError, match="(?s)" + message):
+    with pytest.raises(InputError, match=r"(?s)" + message):
         choose(table(*headers), None)
 
 
@@ -88,7 +88,7 @@ def test_a_column_is_a_header_a_letter_or_a_number(wanted, column):
 
 @pytest.mark.parametrize("wanted", ["E", "0", "5", "tow", "", "ZZZ", "99999"])
 def test_a_column_that_is_not_there_is_named_with_those_that_are(wanted):
-    with pytest.raises(UsageError, match="(?s)there is no column.*A `one`, B `two`"):
+    with pytest.raises(UsageError, match=r"(?s)there is no column.*A `one`, B `two`"):
         find_column(table("one", "two"), wanted)
 
 

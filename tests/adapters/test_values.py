@@ -33,9 +33,7 @@ def test_values_become_the_text_a_person_sees(value, expected):
     assert text(value) == expected
 
 
-@pytest.mark.parametrize(
-    "value", [[], {}, ("a",), b"a", "a\0b", float("nan"), float("inf"), BadCell("#N/A")], ids=repr
-)
+@pytest.mark.parametrize("value", [[], {}, ("a",), b"a", "a\0b", float("nan"), float("inf"), BadCell("#N/A")], ids=repr)
 def test_what_is_no_text_is_refused(value):
     with pytest.raises(BadValueError):
         text(value)

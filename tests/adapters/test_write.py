@@ -50,7 +50,7 @@ def test_samples_are_read_back_in_any_order():
 
 def test_a_write_that_fails_is_not_passed_over():
     class Full(io.BytesIO):
-        def write(self, data):
+        def write(self, _data):
             raise OSError(28, "No space left on device")
 
     out = SampleFile(Full())

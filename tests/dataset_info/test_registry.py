@@ -66,7 +66,7 @@ def test_an_entry_maps_all_columns_and_is_plain_ascii(tmp_path):
 
 
 def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
-    with pytest.raises(InputError, match="none is registered yet.*ftbridge convert"):
+    with pytest.raises(InputError, match=r"none is registered yet.*ftbridge convert"):
         find(tmp_path, "faq")
     register(tmp_path, {"medqa-train": entry("medqa-train")})
     with pytest.raises(InputError, match="did you mean `medqa-train`"):
@@ -80,9 +80,7 @@ def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
     assert ours(tmp_path, ["alpaca", "other"]) == {}
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
 def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(InputError, match=FILE):
@@ -148,7 +146,7 @@ def test_another_source_needs_replace(tmp_path):
 
 def test_an_entry_of_somebody_else_needs_replace(tmp_path):
     write(tmp_path, '{"faq": {"file_name": "mine.json"}}')
-    with pytest.raises(InputError, match="did not convert.*--replace"):
+    with pytest.raises(InputError, match=r"did not convert.*--replace"):
         register(tmp_path, {"faq": entry("faq")})
     register(tmp_path, {"faq": entry("faq")}, replace=True)
     assert find(tmp_path, "faq")[1] == entry("faq")

@@ -42,9 +42,7 @@ def test_what_goes_in_comes_out(first, second):
 
 def test_labels_become_names(folder):
     features = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}, "tags": [{"_type": "Value"}]}
-    saved = save(
-        folder / "saved", {"label": [1, 0, None, -1], "tags": [["a"], [], None, []]}, features=features
-    )
+    saved = save(folder / "saved", {"label": [1, 0, None, -1], "tags": [["a"], [], None, []]}, features=features)
     rows = list(arrow.open_table(saved, None).rows)
     assert [row.values["label"] for row in rows] == ["pos", "neg", None, -1]
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 
-VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2)
-)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2))
 RECORDS = st.lists(st.dictionaries(st.text(), VALUES, min_size=1, max_size=4), min_size=1, max_size=5)
 
 
@@ -24,9 +22,7 @@ def read(content, name="faq.jsonl"):
         return list(jsonl.open_table(path, None).rows)
 
 
-@given(
-    RECORDS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from(["\n", "\r\n", "\n\n"])
-)
+@given(RECORDS, st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]), st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_what_goes_in_comes_out(records, ascii_only, bom, newline):
     content = newline.join(json.dumps(record, ensure_ascii=ascii_only) for record in records)
     assert [row.values for row in read(bom + content.encode())] == records

@@ -1,0 +1,90 @@
+"""Fixtures that all tests share; what is costly to train is trained once a session."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import ftbridge
+from ftbridge.demo import base_model
+from ftbridge.launchers.environment import default_folder
+from ftbridge.launchers.runs import Run
+
+ROOT = Path(__file__).parents[1]
+SECRET = "hf_a-secret-that-must-not-be-written"
+# Enough to see that a training moves; the demo is where a model really learns.
+SMALL = {
+    "model": "base",
+    "device": "cpu",
+    "lora_rank": 8,
+    "micro_batch_size": 4,
+    "gradient_accumulation_steps": 1,
+    "epochs": 1,
+    "save_steps": 3,
+    "learning_rate": 1e-3,
+}
+
+
+@pytest.fixture(scope="session")
+def training_python() -> Path:
+    """Return the interpreter of the training environment."""
+    python = default_folder() / "bin" / "python"
+    if not python.exists():
+        pytest.fail("the training environment is missing: run `ftbridge setup`")
+    return python
+
+
+@pytest.fixture
+def run_ftbridge(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command line in a process of its own, in `tmp_path` or `cwd`."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ftbridge", *arguments],
+            cwd=cwd,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> Path:
+    """Return a project with the sample converted 7:3 and a tiny base model; its path has what paths may have."""
+    folder = tmp_path_factory.mktemp("项目 it's {{ 7 }}")
+    sample = ROOT / "dataset_info" / "samples" / "medqa.xlsx"
+    with contextlib.chdir(folder):
+        ftbridge.convert(sample, split="7:3")
+        base_model(folder / "base", training_python, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
+    return folder
+
+
+@pytest.fixture
+def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in the shared project."""
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.fixture(scope="session")
+def trained(project: Path) -> Iterator[Callable[..., Run]]:
+    """Return a function that trains a combination of options, once a session each."""
+    done: dict[tuple[tuple[str, object], ...], Run] = {}
+
+    def train(**options: object) -> Run:
+        key = tuple(sorted(options.items()))
+        if key not in done:
+            with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
+                patch.setenv("HF_TOKEN", SECRET)
+                patch.setenv("WANDB_API_KEY", SECRET)
+                done[key] = ftbridge.train(**{**SMALL, "dataset": "medqa", **options})
+        return done[key]
+
+    return train

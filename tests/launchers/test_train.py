@@ -1,0 +1,190 @@
+"""Trainings with the real frameworks, and how they end."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
+from ftbridge.core.project import Project
+from ftbridge.core.spec import defaults
+from ftbridge.launchers import runs
+from ftbridge.launchers.train import describe, prepare
+
+from ..conftest import SECRET, SMALL  # noqa: TID252
+
+BACKENDS = ["xtuner", "llamafactory"]
+
+
+@pytest.fixture
+def recorder(tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).with_name("recorder.py"), tmp_path / "sitecustomize.py")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_leaves_an_honest_run(trained, backend):
+    run = trained(backend=backend)
+    assert run.status == "succeeded"
+    assert run.attempts[-1].exit_code == 0
+    assert runs.load(run.path) == run
+    assert run.steps == 6  # 21 samples in batches of 4
+    metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
+    assert [set(record) for record in metrics] == [{"step", "loss", "learning_rate"}] * len(metrics)
+    assert metrics[-1]["step"] == 6
+    assert run.versions["transformers"] == "4.57.1"
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_key_from_the_environment_is_written(trained, backend):
+    run = trained(backend=backend)
+    files = [file for file in run.path.rglob("*") if file.is_file()]
+    assert len(files) > 5
+    assert not [file for file in files if SECRET.encode() in file.read_bytes()]
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
+def test_two_processes_share_the_work_under_zero2(in_project, recorder, monkeypatch, backend):
+    monkeypatch.setenv("RECORD", str(recorder))
+    run = ftbridge.train(**{**SMALL, "dataset": "medqa", "backend": backend, "gpus": 2})
+    ranks = [json.loads((recorder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [rank["world_size"] for rank in ranks] == [2, 2]
+    assert all(rank["modules_4bit"] == 14 for rank in ranks)  # seven linear layers in each of two blocks
+    first, second = (set(rank["samples"]) for rank in ranks)
+    assert len(first & second) <= 1  # 21 samples on two ranks: one is seen twice
+    assert len(first | second) == 21
+    shards = {file.name for file in run.path.rglob("*optim_states.pt")}
+    assert {name.partition("zero_pp_rank_")[2][0] for name in shards} == {"0", "1"}
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["qlora", "lora", "full"])
+@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_every_combination_trains_merges_and_answers(trained, in_project, backend, method, gpus):
+    run = trained(backend=backend, method=method, gpus=gpus)
+    assert run.status == "succeeded"
+    merged = ftbridge.merge(run.id)
+    assert (merged / "config.json").is_file()
+
+
+@pytest.mark.framework
+def test_unknown_option_of_the_framework_fails_with_the_log(in_project):
+    with pytest.raises(FrameworkError, match="no_such_option"):
+        ftbridge.train(**{**SMALL, "dataset": "medqa", "backend": "llamafactory", "set": {"no_such_option": "1"}})
+    assert runs.all_runs(Project.find())[-1].status == "failed"
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
+def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run_ftbridge, backend):
+    done = run_ftbridge(*_command(backend), cwd=in_project, CRASH_AT="4")
+    assert done.returncode == 5, done.stderr
+    assert "made to crash" in done.stderr
+    run = runs.all_runs(Project.find())[-1]
+    assert (run.status, run.attempts[-1].exit_code) == ("failed", 1)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
+def test_killed_rank_is_a_failure(in_project, backend):
+    before = set((in_project / "runs").glob("*"))
+    options = [*_command(backend), "--gpus", "2", "--save-steps", "1", "--epochs", "50"]
+    child = subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE, text=True)
+    folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+    _wait_for(lambda: list(folder.glob("output/iter_*.pth")) or list(folder.glob("output/checkpoint-*")))
+    os.kill(_rank(folder, "1"), signal.SIGKILL)
+    _, messages = child.communicate(timeout=120)
+    assert child.returncode == 5, messages
+    assert "doctor" in messages
+    assert runs.load(folder).status == "failed"
+    assert _processes(folder) == []
+
+
+@pytest.mark.framework
+def test_interrupt_stops_the_children_and_marks_the_run(in_project):
+    before = set((in_project / "runs").glob("*"))
+    options = _command("xtuner")
+    child = subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE, text=True)
+    folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+    _wait_for(lambda: _processes(folder))
+    child.send_signal(signal.SIGINT)
+    _, messages = child.communicate(timeout=60)
+    assert child.returncode == 130, messages
+    assert runs.load(folder).status == "interrupted"
+    assert _processes(folder) == []
+
+
+def test_missing_things_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {sys.executable}}}}}")
+    with pytest.raises(UsageError, match="--backend"):
+        ftbridge.train()
+    with pytest.raises(UsageError, match="convert one first"):
+        ftbridge.train(backend="xtuner")
+    with pytest.raises(UsageError, match="--model"):
+        ftbridge.train(backend="xtuner", dataset="medqa")
+    with pytest.raises(InputError, match="no dataset `medqa`"):
+        ftbridge.train(backend="xtuner", dataset="medqa", model=str(tmp_path))
+    with pytest.raises(UsageError, match="no backend `axolotl`"):
+        ftbridge.train(backend="axolotl", dataset="medqa", model=str(tmp_path))
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dry_run_shows_the_same_defaults_on_both(in_project, backend):
+    shown = describe(prepare(backend=backend, model="base", dataset="medqa", device="cpu"))
+    for name, value in defaults().items():
+        if name not in {"set", "device"}:
+            assert f"  {name}: {value}\n" in shown
+    assert "launch.json" in shown
+
+
+def test_interrupted_is_130():
+    assert InterruptedRun.exit_code == 130
+
+
+def _command(backend):
+    options = {**SMALL, "dataset": "medqa", "backend": backend}
+    return ["train", *(f"--{name.replace('_', '-')}={value}" for name, value in options.items())]
+
+
+def _wait_for(ready, seconds=150):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := ready():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError
+
+
+def _processes(folder):
+    """Return the processes that were started for the run in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder / "launch.json").encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def _rank(folder, rank):
+    for process in _processes(folder):
+        if f"\0RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
+            return process
+    raise LookupError(rank)
