@@ -4,49 +4,28 @@ Rows are streamed: a source yields them, the mapping makes samples of them, the 
 that take their places together, with their entries in dataset_info.json, when all of them are written.
 """
 
-import hashlib
-import re
 import tempfile
-import unicodedata
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal, cast
 
 import msgspec
 
 from ftbridge import __version__
 from ftbridge.adapters.checks import Rejects
-from ftbridge.adapters.mapping import Mapping as RowMapping
-from ftbridge.adapters.mapping import choose, letter
+from ftbridge.adapters.job import PARTS, Job, OnError, Options, dataset_name, digest, prepare
 from ftbridge.adapters.split import parse_split, parts
 from ftbridge.adapters.values import BadValueError
 from ftbridge.adapters.write import SampleFile, with_history_early
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import atomic_file
-from ftbridge.core.plugins import Source, Table, Target
+from ftbridge.core.plugins import Target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.presets import preset_of
 from ftbridge.dataset_info.registry import ours, refuse_taken, registering
 
 TARGETS = ("xtuner", "alpaca")
-PARTS = ("train", "test")
-OnError = Literal["stop", "skip"]
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides the content of a dataset besides its source; kept in its entry."""
-
-    sheet: str | None = None
-    map: dict[str, str] = {}
-    system: str | None = None
-    split: str | None = None
-    seed: int | None = None
-    shuffle: bool = True
-    array: bool = False
-    on_error: OnError = "stop"
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -87,40 +66,6 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One conversion, with all questions answered before the first row is read."""
-
-    name: str
-    source: Path
-    dataset_dir: Path
-    options: Options
-    replace: bool
-    table: Table
-    mapping: RowMapping
-    preset: str
-    digest: str
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Return the sha256 of the source by its name."""
-        return {self.source.resolve().name: self.digest}
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the parts."""
-        return [f"{self.name}-{part}" for part in self.parts]
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Return the parts that are made."""
-        return PARTS if self.options.split else PARTS[:1]
-
-    @property
-    def rejected_file(self) -> Path:
-        """Return where rejected rows go."""
-        return self.dataset_dir / f"{self.name}.rejected.jsonl"
-
-
 def convert(  # noqa: PLR0913 - the options of the command, all by name
     source: str | Path,
     *,
@@ -158,79 +103,12 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         on_error=on_error,
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
-    job = _job(path, dataset_name(path, name), folder, options, replace=replace)
+    job = prepare(path, dataset_name(path, name), folder, options, replace=replace)
     done = _earlier(job) or _convert(job)
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
     project.remember(State(dataset=f"{job.name}-train", dataset_dir=kept, preset=job.preset))
     return done
-
-
-def dataset_name(path: Path, name: str | None) -> str:
-    """Return `name`, or one made of the file's stem; raises UsageError where `name` will not do."""
-    if name is None:
-        stem = unicodedata.normalize("NFC", path.resolve().stem)
-        return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "dataset"
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UsageError(
-            f"`{name}` is no dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas"
-        )
-    return name
-
-
-def _job(path: Path, name: str, folder: Path, options: Options, *, replace: bool) -> Job:
-    table = _source_of(path).open_table(path, options.sheet)
-    preset = preset_of([table.sheet])
-    if preset and not options.map and not set(table.columns).issuperset(preset.columns.values()):
-        preset = None
-    columns = choose(table, options.map or (preset.columns if preset else None))
-    system = options.system if options.system is not None else preset.system if preset else ""
-    letters = {field: letter(table.columns.index(column) + 1) for field, column in columns.items()}
-    return Job(
-        name=name,
-        source=path,
-        dataset_dir=folder,
-        options=options,
-        replace=replace,
-        table=table,
-        mapping=RowMapping(columns, frozenset(table.columns), letters if table.lettered else {}, system),
-        preset=preset.name if preset else "",
-        digest=_digest(path),
-    )
-
-
-def _source_of(path: Path) -> Source:
-    if not path.exists():
-        raise InputError(f"there is no file `{path}`")
-    try:
-        with ExitStack() as stack:
-            head = b"" if path.is_dir() else stack.enter_context(path.open("rb")).read(4096)
-    except PermissionError as error:
-        message = f"`{path}` may not be read; close it in other programs and look at its permissions"
-        raise InputError(message) from error
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    known = plugins.names("sources")
-    for name in known:
-        source = cast("Source", plugins.load("sources", name))
-        if source.detect(path, head):
-            return source
-    kind = "folder" if path.is_dir() else "file"
-    raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
-
-
-def _digest(path: Path) -> str:
-    """Return the sha256 of a file, or of all files in a folder with their names."""
-    try:
-        if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        whole = hashlib.sha256()
-        for each in sorted(each for each in path.iterdir() if each.is_file()):
-            whole.update(f"{each.name}\0{_digest(each)}\n".encode())
-        return whole.hexdigest()
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
 
 def _earlier(job: Job) -> Conversion | None:
@@ -245,10 +123,10 @@ def _earlier(job: Job) -> Conversion | None:
         if not same or [*entry.sources.values()] != [job.digest]:
             return None
         if not all(
-            path.is_file() and _digest(path) == entry.options["sha256"][key] for key, path in files.items()
+            path.is_file() and digest(path) == entry.options.get("sha256", {}).get(key) for key, path in files.items()
         ):
             return None
-    counts = msgspec.convert(entries[job.names[0]].options["counts"], Counts)
+    counts = msgspec.convert(entries[job.names[0]].options.get("counts", {}), Counts)
     return _conversion(job, entries, counts, changed=False)
 
 
@@ -281,8 +159,7 @@ def _write(job: Job) -> Conversion:
         rejects = Rejects(lambda: stack.enter_context(atomic_file(job.rejected_file)))
         if job.options.split or "history" in job.mapping.columns:
             staged = {
-                key: SampleFile(stack.enter_context(tempfile.TemporaryFile(dir=job.dataset_dir)))
-                for key in targets
+                key: SampleFile(stack.enter_context(tempfile.TemporaryFile(dir=job.dataset_dir))) for key in targets
             }
             counts = _stream(job, targets, staged, rejects)
             _copy(job, staged, files)
@@ -365,9 +242,7 @@ def _entry(
     )
 
 
-def _conversion(
-    job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *, changed: bool
-) -> Conversion:
+def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *, changed: bool) -> Conversion:
     used = job.mapping.columns.values()
     return Conversion(
         name=job.name,

@@ -20,9 +20,7 @@ class SampleFile:
     def __init__(self, file: IO[bytes], *, as_array: bool = False) -> None:
         self._file = file
         self._hash = hashlib.sha256()
-        self._head, self._between, self._tail = (
-            (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
-        )
+        self._head, self._between, self._tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
         self._block: list[bytes] = []
         self._room = BLOCK
         self._starts = array("Q", [len(self._head)])

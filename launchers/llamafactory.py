@@ -1,13 +1,11 @@
 """LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
-from ftbridge.core.strict import load_yaml
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates.render import render_yaml
 
@@ -25,10 +23,6 @@ def render(plan: Plan) -> dict[str, str]:
     for key in plan.spec.set:
         if key in _FIXED:
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
-    extra: dict[str, Any] = load_yaml(
-        "\n".join(f"{msgspec.json.encode(key).decode()}: {value}" for key, value in plan.spec.set.items()),
-        "`--set`",
-    )
     text = render_yaml(
         "llamafactory.yaml.j2",
         plan=plan,
@@ -38,7 +32,6 @@ def render(plan: Plan) -> dict[str, str]:
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
         logging_steps=max(1, min(10, plan.steps // 20)),
-        extra=extra,
     )
     files = {CONFIG: text}
     if plan.deepspeed:
@@ -47,8 +40,11 @@ def render(plan: Plan) -> dict[str, str]:
 
 
 def arguments(plan: Plan) -> list[str]:
-    """Return what follows `llamafactory-cli train` for the files that `render` gave."""
-    return [str(plan.run / CONFIG)]
+    """Return what follows `llamafactory-cli train` for the files that `render` gave.
+
+    `--set` comes after the file: a key that the file has already would stop it as a duplicate there.
+    """
+    return [str(plan.run / CONFIG), *(f"{key}={value}" for key, value in plan.spec.set.items())]
 
 
 def progress(run: Path, accumulation: int) -> list[dict[str, float]]:

@@ -1,6 +1,8 @@
 """Rendering of the shipped templates: values become literals, undefined names are errors."""
 
 import json
+import math
+import re
 from collections.abc import Callable
 from importlib import resources
 from typing import Any, Self, cast
@@ -24,6 +26,8 @@ class Name(str):
         return super().__new__(cls, text)
 
 
+# JSON allows these as they are; YAML refuses them, or takes them for the end of a line.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 _PLAIN = (str, int, float, bool, type(None), list, tuple, dict, Name)
 
 
@@ -36,7 +40,15 @@ def python_literal(value: Any) -> str:
 def json_literal(value: Any) -> str:
     """Return `value` as a JSON literal, which YAML reads too; raises TypeError for what is no plain value."""
     _check_plain(value)
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        pairs = (f"{json_literal(str(key))}: {json_literal(item)}" for key, item in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(json_literal, value))}]"
+    text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return text if "." in text else text.replace("e", ".0e")
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def render_python(template: str, **values: Any) -> str:
@@ -84,8 +96,8 @@ def _read(name: str) -> str:
 
 
 def _check_plain(value: Any) -> None:
-    """Subclasses are refused too: their repr could be anything."""
-    if type(value) not in _PLAIN:
+    """Subclasses are refused too: their repr could be anything; infinity and NaN have no literal."""
+    if type(value) not in _PLAIN or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError(f"{type(value).__name__} cannot be written into a config")
     for item in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _check_plain(item)

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ftbridge.adapters.mapping import fits, letter
+from ftbridge.adapters.columns import fits, letter
 from ftbridge.adapters.values import BadCell, text
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
@@ -124,9 +124,7 @@ def _choose(path: Path, book: Any, sheet: str | None) -> Any:
         raise InputError(f"`{path}` holds no sheet with rows")
     hidden = "" if visible else "only hidden sheets, and those are not taken unasked; "
     hidden = hidden or "several sheets, and the headers of none are recognised; "
-    raise InputError(
-        f"`{path}` has {hidden}choose with `--sheet`: {', '.join(f'`{title}`' for title in pages)}"
-    )
+    raise InputError(f"`{path}` has {hidden}choose with `--sheet`: {', '.join(f'`{title}`' for title in pages)}")
 
 
 def _header(page: Any) -> tuple[int, tuple[str, ...]]:
@@ -144,9 +142,7 @@ def _header(page: Any) -> tuple[int, tuple[str, ...]]:
                     for at, name in enumerate(names, 1)
                 ]
                 if len(set(marked)) < len(marked):
-                    raise InputError(
-                        f"the headers of the sheet `{page.title}` are the same in several columns"
-                    )
+                    raise InputError(f"the headers of the sheet `{page.title}` are the same in several columns")
                 return number, tuple(marked)
     return 0, ()
 
@@ -164,9 +160,7 @@ def _rows(path: Path, book: Any, page: Any, start: int, columns: tuple[str, ...]
             for cells in batch:
                 number += 1
                 values = {
-                    column: value
-                    if type(value := cell.value) is str and cell.data_type != "e"
-                    else _cell(cell)
+                    column: value if type(value := cell.value) is str and cell.data_type != "e" else _cell(cell)
                     for column, cell in zip(columns, cells, strict=False)
                     if cell.value is not None
                 }

@@ -82,10 +82,10 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
             if length > size:
                 return None
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError):
+        header.pop("__metadata__", None)
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (OSError, msgspec.DecodeError, LookupError, TypeError):
         return None
-    header.pop("__metadata__", None)
-    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     return header if size == 8 + length + end else None
 
 

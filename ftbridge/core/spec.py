@@ -1,5 +1,6 @@
 """What the user wants trained: one record and one table of defaults for both backends."""
 
+import sys
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -12,7 +13,7 @@ Device = Literal["auto", "cuda", "cpu"]
 Scheduler = Literal["cosine", "linear", "constant"]
 Whole = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):

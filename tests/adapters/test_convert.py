@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ftbridge
-from ftbridge.adapters import convert as module
 from ftbridge.adapters import write
-from ftbridge.adapters.convert import convert, dataset_name
+from ftbridge.adapters.convert import convert
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info.registry import find, read
@@ -253,27 +252,6 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("stem", "name"),
-    [
-        ("faq", "faq"),
-        ("医疗问答", "医疗问答"),
-        ("my faq, v2 (final)", "my-faq-v2-final"),
-        ("...", "dataset"),
-        ("e\u0301", "é"),
-    ],
-)
-def test_a_name_is_made_of_the_files(stem, name):
-    assert dataset_name(Path(f"{stem}.xlsx"), None) == name
-    assert dataset_name(Path("x"), name) == name
-
-
-@pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "a\n"])
-def test_a_name_that_frameworks_cannot_take_is_refused(name):
-    with pytest.raises(UsageError, match="no dataset name"):
-        dataset_name(Path("x"), name)
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"split": "7"}, "`--split`"),
@@ -284,33 +262,6 @@ def test_a_name_that_frameworks_cannot_take_is_refused(name):
 def test_wrong_options_are_refused(workbook, options, message):
     with pytest.raises(UsageError, match=message):
         convert(workbook(Q=FAQ), **options)
-
-
-def test_what_is_not_there_or_cannot_be_read_is_one_sentence(folder, monkeypatch):
-    with pytest.raises(InputError, match=r"there is no file `gone.xlsx`"):
-        convert("gone.xlsx")
-    with pytest.raises(InputError, match="no source reads the folder"):
-        convert(folder)
-    (folder / "a.csv").touch()
-    with pytest.raises(InputError, match=r"no source reads the file `a.csv`; there are: arrow, json"):
-        convert("a.csv")
-
-    def locked(self, *args, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(InputError, match="may not be read; close it in other programs"):
-        convert("a.csv")
-
-
-def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
-    saved = folder / "saved"
-    saved.mkdir()
-    (saved / "state.json").write_text("{}")
-    before = module._digest(saved)
-    assert module._digest(saved) == before
-    (saved / "state.json").write_text("{ }")
-    assert module._digest(saved) != before
 
 
 def test_a_dataset_folder_elsewhere_is_remembered_as_it_is(workbook, tmp_path_factory):

@@ -23,7 +23,10 @@ if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
                 samples.extend(str(row.tolist()) for row in data["input_ids"])
                 record = {
                     "world_size": torch.distributed.get_world_size(),
-                    "modules_4bit": sum(type(each).__name__ == "Linear4bit" for each in gc.get_objects()),
+                    "modules_4bit": sum(
+                        type(each).__name__ == "Linear4bit" and type(each).__module__.startswith("bitsandbytes")
+                        for each in gc.get_objects()
+                    ),
                     "samples": samples,
                 }
                 file = Path(os.environ["RECORD"]) / f"rank-{os.environ['RANK']}.json"

@@ -1,0 +1,27 @@
+"""Words: results to stdout, the rest to stderr, and nothing that a terminal cannot show."""
+
+import io
+import sys
+
+from ftbridge.core.console import result, say
+
+
+def test_messages_go_to_stderr_and_results_to_stdout(capsys):
+    say("药: a message")
+    say()
+    result("a result")
+    assert capsys.readouterr() == ("a result\n", "药: a message\n\n")
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="ascii"))
+    say("药 \udcff ok")
+    assert raw.getvalue() == b"\\u836f \\udcff ok\n"
+
+
+def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
+    plain = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", plain)
+    result("药")
+    assert plain.getvalue() == "药\n"

@@ -1,0 +1,130 @@
+"""Files: whole or not at all, and one writer at a time."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import atomic_file, locked, read_text, safetensors_header, write_atomic
+
+ADD_ONE = """
+import sys
+from pathlib import Path
+from ftbridge.core.files import locked, write_atomic
+counter = Path(sys.argv[1])
+for _ in range(25):
+    with locked(counter):
+        write_atomic(counter, str(int(counter.read_text()) + 1))
+"""
+
+
+def safetensors(path, header, data, *, cut=0):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    whole = len(text).to_bytes(8, "little") + text + data
+    path.write_bytes(whole[: len(whole) - cut])
+    return path
+
+
+def write_half(path, error):
+    with atomic_file(path) as opened:
+        opened.write(b"half")
+        opened.flush()
+        raise error
+
+
+def test_text_and_bytes_are_written_and_folders_made(tmp_path):
+    file = tmp_path / "new" / "folder" / "file"
+    write_atomic(file, "药\n")
+    assert file.read_bytes() == "药\n".encode()
+    write_atomic(file, b"\x00\xff")
+    assert file.read_bytes() == b"\x00\xff"
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with pytest.raises(error):
+        write_half(file, error)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_umask_decides_on_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "file", "")
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SetupError, match=r"cannot write `.*below`"):
+        write_atomic(tmp_path / "file" / "below", "")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SetupError, match=r"cannot write `.*folder`: Is a directory"):
+        write_atomic(tmp_path / "folder", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_processes_wait_for_each_other(tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = [subprocess.Popen([sys.executable, "-c", ADD_ONE, counter]) for _ in range(4)]
+    assert [child.wait(timeout=60) for child in children] == [0, 0, 0, 0]
+    assert counter.read_text() == "100"
+
+
+def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
+    from filelock import FileLock, Timeout
+
+    monkeypatch.setattr("filelock.FileLock", lambda lock, **_: FileLock(lock, timeout=0.01))
+    with (
+        FileLock(tmp_path / ".state.json.lock"),
+        pytest.raises(SetupError, match=r"\.state\.json\.lock` for a minute") as raised,
+        locked(tmp_path / "state.json"),
+    ):
+        pass
+    assert isinstance(raised.value.__cause__, Timeout)
+
+
+def test_reading_names_what_the_file_should_be(tmp_path):
+    (tmp_path / "good").write_bytes("药".encode())
+    assert read_text(tmp_path / "good", "settings file") == "药"
+    with pytest.raises(InputError, match=r"there is no settings file at `.*absent`"):
+        read_text(tmp_path / "absent", "settings file")
+    (tmp_path / "bad").write_bytes(b"\xff")
+    for path in ("bad", "."):
+        with pytest.raises(InputError, match="cannot read the settings file"):
+            read_text(tmp_path / path, "settings file")
+
+
+HEADER = {"__metadata__": {"format": "pt"}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
+
+
+def test_a_whole_safetensors_file_gives_its_header(tmp_path):
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123")) == {"a": HEADER["a"]}
+    assert safetensors_header(safetensors(tmp_path / "m", {}, b"")) == {}
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 60, 10_000])
+def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123", cut=cut)) is None
+
+
+@pytest.mark.parametrize("header", [b"", b"[]", b"{", b'{"a": 1}', b'{"a": {"dtype": "U8"}}'])
+def test_a_wrong_header_gives_none(tmp_path, header):
+    assert safetensors_header(safetensors(tmp_path / "m", header, b"")) is None
+
+
+def test_no_file_gives_none(tmp_path):
+    assert safetensors_header(tmp_path / "absent") is None
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"1234")) is None

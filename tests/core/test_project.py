@@ -1,0 +1,94 @@
+"""The project's folder, its settings, and what the last conversion left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.project import BackendSettings, Project, Settings, State
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def settings(folder, text, name="ftbridge.yaml"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_the_nearest_parent_with_settings_is_the_project(folder):
+    settings(folder, "epochs: 1")
+    settings(folder / "inner", "epochs: 2")
+    deep = folder / "inner" / "a" / "b"
+    deep.mkdir(parents=True)
+    assert Project.find(deep) == Project(folder / "inner", Settings(train={"epochs": 2}))
+    assert Project.find().settings.train == {"epochs": 1}
+    assert Project.find(deep).runs == folder / "inner" / "runs"
+
+
+def test_without_settings_the_current_folder_is_the_project(folder):
+    assert Project.find() == Project(folder, Settings())
+
+
+def test_a_file_named_by_the_user_takes_the_place_of_the_settings(folder):
+    settings(folder, "epochs: 1")
+    other = settings(folder / "other", "lora_rank: 8", "mine.yaml")
+    assert Project.find(config=other) == Project(folder, Settings(train={"lora_rank": 8}))
+    with pytest.raises(InputError, match=r"there is no settings file at `absent.yaml`"):
+        Project.find(config=Path("absent.yaml"))
+
+
+def test_settings_hold_options_and_interpreters(folder):
+    settings(folder, "model: 基座\nbackends: {xtuner: {python: bin/python}}")
+    found = Project.find().settings
+    assert found == Settings({"model": "基座"}, {"xtuner": BackendSettings("bin/python")})
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet", "backends:\n"])
+def test_empty_settings_are_settings(folder, text):
+    settings(folder, text)
+    assert Project.find().settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lora_rnak: 8", "unknown key `lora_rnak`; did you mean `lora_rank`"),
+        ("backends: {xtuner: {pyton: x}}", "missing required field `python`"),
+        ("backends: [xtuner]", "Expected `object`, got `array`"),
+        ("- model", "holds list"),
+        ("model: [", "is not valid YAML"),
+    ],
+)
+def test_settings_that_do_not_fit_name_file_and_key(folder, text, message):
+    settings(folder, text)
+    with pytest.raises(InputError, match=f"ftbridge.yaml`.*{message}"):
+        Project.find()
+
+
+def test_the_last_conversion_is_remembered(folder):
+    project = Project.find()
+    assert project.state() == State()
+    project.remember(State("faq-train", "data", "medqa"))
+    project.remember(State("问答-train", "资料"))
+    assert Project.find().state() == State("问答-train", "资料")
+
+
+def test_a_damaged_memory_says_what_to_do(folder):
+    (folder / ".ftbridge").mkdir()
+    (folder / ".ftbridge" / "state.json").write_text("{")
+    with pytest.raises(InputError, match=r"state.json` is damaged .*; delete it and convert again"):
+        Project.find().state()
+
+
+def test_settings_are_written_once_and_never_edited(folder):
+    project = Project.find()
+    assert project.write_settings({"backend": "xtuner", "model": "基座: 'a'"}) == folder / "ftbridge.yaml"
+    before = (folder / "ftbridge.yaml").read_bytes()
+    assert project.write_settings({"backend": "llamafactory"}) is None
+    assert (folder / "ftbridge.yaml").read_bytes() == before
+    assert Project.find().settings.train == {"backend": "xtuner", "model": "基座: 'a'"}

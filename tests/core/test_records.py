@@ -1,0 +1,46 @@
+"""Records: values that print as a person would say them, and never change."""
+
+import msgspec
+import pytest
+
+from ftbridge.core.records import Conversation, DatasetEntry, Launch, Row, Turn, Where
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "cell"),
+    [
+        (Where("medqa.xlsx", 17, "DrugQA"), "medqa.xlsx DrugQA!17", "DrugQA!D17"),
+        (Where("faq.jsonl", 3), "faq.jsonl line 3", "line 3"),
+        (Where("faq.json", 3, unit="element"), "faq.json element 3", "element 3"),
+    ],
+)
+def test_a_place_prints_as_its_reader_shows_it(where, text, cell):
+    assert str(where) == text
+    assert where.cell("D") == cell
+
+
+@pytest.mark.parametrize(
+    ("instruction", "question", "user"),
+    [("a", "b", "a\nb"), ("a", "", "a"), ("", "b", "b"), ("", "", ""), ("a\n", "b", "a\n\nb")],
+)
+def test_what_the_user_says_joins_instruction_and_input(instruction, question, user):
+    assert Turn(instruction, question, "answer").user == user
+
+
+ENTRY = DatasetEntry(version="1", xtuner="x", alpaca="a", samples=1, sources={}, columns={}, options={})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Conversation("", (Turn("a", "", "b"),), Where("f", 1)),
+        Launch(("a",), {}, "/", {}),
+        ENTRY,
+        Row(Where("f", 1), {}),
+    ],
+)
+def test_a_record_is_a_value(record):
+    again = msgspec.json.decode(msgspec.json.encode(record), type=type(record))
+    assert again == record
+    with pytest.raises(AttributeError):
+        setattr(record, record.__struct_fields__[0], None)

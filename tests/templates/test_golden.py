@@ -1,0 +1,96 @@
+"""The rendered configs: as text against golden files, and as what the frameworks themselves build from them.
+
+After a wanted change, `UPDATE_GOLDEN=1 pytest tests/templates/test_golden.py` writes the files anew.
+"""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.files import write_atomic
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.train import prepare
+from ftbridge.templates import families
+
+from ..conftest import SMALL  # noqa: TID252
+
+GOLDEN = Path(__file__).with_name("golden")
+BUILD = Path(__file__).with_name("build.py")
+CPU, GPUS, OLD = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "bfloat16"), Machine("cuda", 1, "float16")
+CASES = {
+    "qlora-cpu": (CPU, "qwen2.5", {}),
+    "qlora-two-gpus": (GPUS, "qwen3", {"deepspeed": "zero2", "gpus": 2}),
+    "lora-old-gpu": (OLD, "llama3", {"method": "lora", "scheduler": "linear", "epochs": 2.5}),
+    "full-two-gpus": (GPUS, "glm4", {"method": "full", "gpus": 2, "scheduler": "constant"}),
+}
+
+
+def golden_plan(backend, machine, family, options):
+    spec = TrainSpec(backend=backend, model="base", dataset="medqa", **options)
+    entry = DatasetEntry(
+        version="0.1.0",
+        xtuner="medqa-train.xtuner.jsonl",
+        alpaca="medqa-train.alpaca.jsonl",
+        samples=483,
+        sources={},
+        columns={},
+        options={},
+    )
+    return Plan(
+        spec=spec,
+        run=Path("/project/runs/RUN"),
+        model=Path("/models/base"),
+        dataset="medqa-train",
+        dataset_dir=Path("/project/data"),
+        entry=entry,
+        family=families.get(family),
+        machine=machine,
+        deepspeed=load_deepspeed(spec.deepspeed, Path("/project"), machine),
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_rendered_as_before(backend, case):
+    for name, text in load_backend(backend).render(golden_plan(backend, *CASES[case])).items():
+        file = GOLDEN / f"{backend}-{case}{Path(name).suffix}"
+        if os.environ.get("UPDATE_GOLDEN"):
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_the_framework_builds_what_the_config_names(project, training_python, tmp_path, backend):
+    """Tokenizer, the dataset's first batch, and the model, for all methods and a template of ours, in one process."""
+    configs = []
+    for case in ({}, {"method": "lora"}, {"method": "full"}, {"template": "qwen3"}):
+        with contextlib.chdir(project):
+            ready = prepare(**{**SMALL, "dataset": "medqa", "backend": backend, **case})
+        for name, content in ready.launch.files.items():
+            path = tmp_path / str(len(configs)) / Path(name).name
+            write_atomic(path, content.replace(str(ready.plan.run), str(path.parent)))
+        configs.append(tmp_path / str(len(configs)) / Path(next(iter(ready.launch.files))).name)
+    done = subprocess.run(
+        [training_python, BUILD, backend, *configs],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = [line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("BUILT\t")]
+    linear = {"qlora": ["14", "True"], "lora": ["0", "True"], "full": ["0", "False"]}
+    assert [each[:2] for each in built] == [linear["qlora"], linear["lora"], linear["full"], linear["qlora"]]
+    for *_, text in built:
+        assert "<|im_start|>user" in text
+        assert "professional" in text
+    assert "<think>" in built[-1][2]
+    assert "<think>" not in built[0][2]

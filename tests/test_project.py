@@ -1,0 +1,94 @@
+"""The tree as a whole: what is installed, what mirrors what, what the README says."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ftbridge.launchers.environment import tested_set as pinned
+
+ROOT = Path(__file__).parents[1]
+MAPPED = ("adapters", "dataset_info", "templates", "launchers")
+# The helpers run in the training environment; trainings, downloads and the doctor's tests run them.
+SOURCES = [
+    path
+    for top in ("ftbridge", *MAPPED)
+    for path in sorted((ROOT / top).rglob("*.py"))
+    if path.name not in {"__init__.py", "__main__.py"} and "helpers" not in path.parts
+]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_has_its_test_file(source):
+    relative = source.relative_to(ROOT)
+    parts = relative.parts[1:] if relative.parts[0] == "ftbridge" else relative.parts
+    assert ROOT.joinpath("tests", *parts[:-1], f"test_{parts[-1]}").is_file()
+
+
+def test_mapped_folders_are_never_imported_by_their_bare_name():
+    for file in [*ROOT.glob("ftbridge/**/*.py"), *(f for top in MAPPED for f in ROOT.glob(f"{top}/**/*.py"))]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [module for module in modules if module.partition(".")[0] in MAPPED], file
+
+
+def test_the_wheel_holds_ftbridge_alone(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ftbridge"}
+    for needed in (
+        "ftbridge/py.typed",
+        "ftbridge/dataset_info/presets/medqa.yaml",
+        "ftbridge/dataset_info/samples/medqa.xlsx",
+        "ftbridge/launchers/helpers/train.py",
+        "ftbridge/launchers/training.lock",
+        "ftbridge/templates/deepspeed/zero2.json",
+        "ftbridge/templates/families.yaml",
+        "ftbridge/templates/xtuner.py.j2",
+    ):
+        assert needed in names
+
+
+def test_the_lock_pins_what_pyproject_asks_for():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["optional-dependencies"]["training"], *project["tool"]["uv"]["override-dependencies"]]
+    for requirement in wanted:
+        name = re.match(r"[\w-]+", requirement)[0]
+        assert name in pinned()
+        if "==" in requirement:
+            assert pinned()[name] == requirement.partition("==")[2]
+
+
+def test_help_costs_little_more_than_click():
+    """The budget is 40 ms over `import click`; the best of several, since machines are shared."""
+
+    def best(*arguments):
+        command = [sys.executable, "-X", "importtime", *arguments]
+        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stderr for _ in range(5)]
+        return min(sum(int(line.split("|")[0].split(":")[1]) for line in run.splitlines()[1:]) for run in runs)
+
+    assert best("-m", "ftbridge", "--help") - best("-c", "import click") < 40_000  # microseconds of imports
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("readme", ["README.md", pytest.param("README.zh-CN.md", marks=pytest.mark.nightly)])
+def test_the_quick_start_runs_as_it_stands(tmp_path, readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    blocks = re.findall(r"<!-- quick start.*?-->\s*```bash\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    script = "set -e\n" + "\n".join(blocks)
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("*/runs/*/run.json"))) == 2
+    assert list(tmp_path.glob("*/runs/*/merged/model.safetensors"))
