@@ -40,7 +40,7 @@ def gpus() -> list[Gpu]:
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.count(",") == 5]  # noqa: PLR2004
     if visible is not None:
         wanted = [item.strip() for item in visible.split(",")]
-        rows = [row for item in wanted for row in rows if item == row[0] or row[1].startswith(item)]
+        rows = [row for item in wanted for row in rows if item and (item == row[0] or row[1].startswith(item))]
     return [Gpu(row[2], int(row[3]), float(row[4]), row[5]) for row in rows]
 
 

@@ -39,13 +39,15 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """End all processes of the child's group: SIGTERM, then SIGKILL."""
-    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGTERM)
-            child.wait(timeout=GRACE)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    try:
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGTERM)
+                child.wait(timeout=GRACE)
+    finally:  # a second Ctrl-C ends the waiting, not the killing
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 @contextmanager

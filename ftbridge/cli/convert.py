@@ -52,9 +52,11 @@ def command(source: str, maps: tuple[str, ...], as_json: bool, **options: Any) -
 
     done = convert(source, map=_columns(maps), **options)
     if as_json:
+        import json
+
         import msgspec
 
-        result(msgspec.json.format(msgspec.json.encode(done, enc_hook=str)).decode())
+        result(json.dumps(msgspec.to_builtins(done, enc_hook=str), indent=2))
     else:
         result(_summary(done))
 

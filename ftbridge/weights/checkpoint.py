@@ -117,9 +117,14 @@ class Checkpoint:
             raise InputError(f"`{path}` is damaged or no checkpoint: {type(error).__name__}: {error}") from error
 
     def read(self, tensor: Tensor) -> bytes:
-        """Return the tensor's bytes."""
-        data = self.zip.read(f"{self.prefix}data/{tensor.record}")
+        """Return the tensor's bytes; raises InputError where they are damaged."""
+        try:
+            data = self.zip.read(f"{self.prefix}data/{tensor.record}")
+        except Exception as error:
+            raise InputError(f"`{self.zip.filename}` is damaged: {error}") from error
         start = tensor.offset * tensor.item
+        if not 0 <= start <= start + tensor.size <= len(data):
+            raise InputError(f"`{self.zip.filename}` is damaged: a tensor reaches beyond `{tensor.record}`")
         return data[start : start + tensor.size]
 
     def tensors(self) -> dict[str, Tensor]:

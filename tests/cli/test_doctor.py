@@ -1,0 +1,42 @@
+"""`ftbridge doctor`: each check with its remedy, and an exit code that tells."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli import cli
+from ftbridge.core.errors import SetupError
+from ftbridge.launchers.doctor import Check
+
+GOOD, POOR = Check("Python", "ok", "3.11.7"), Check("GPU", "warning", "none", "buy one")
+BAD = Check("versions", "failure", "torch missing", "ftbridge setup")
+
+
+@pytest.fixture
+def doctor(monkeypatch):
+    """Return a function that runs the command on what was found."""
+
+    def run(checks, *arguments):
+        monkeypatch.setattr("ftbridge.launchers.doctor.doctor", lambda: checks)
+        return CliRunner().invoke(cli, ["doctor", *arguments])
+
+    return run
+
+
+def test_each_check_is_a_line_with_its_remedy_below(doctor):
+    done = doctor([GOOD, POOR])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "ok       Python: 3.11.7\nwarning  GPU: none\n         -> buy one\n"
+
+
+def test_a_failure_ends_with_an_error_after_the_results(doctor):
+    done = doctor([GOOD, BAD])
+    assert isinstance(done.exception, SetupError)
+    assert "failure  versions: torch missing" in done.stdout
+
+
+def test_json_is_for_programs(doctor):
+    found = json.loads(doctor([POOR, BAD], "--json").stdout)
+    assert [each["status"] for each in found] == ["warning", "failure"]
+    assert found[0]["remedy"] == "buy one"

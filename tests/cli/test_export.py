@@ -1,0 +1,30 @@
+"""`ftbridge export`: what is asked for goes through, and the new folder is the result."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli import cli
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ([], (None, None, None)),
+        (["run", "--model", "base", "--out", "there"], ("run", "base", "there")),
+    ],
+)
+def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
+    def export(source, *, model, out):
+        assert (source, model, out) == asked
+        return Path("new", "folder")
+
+    monkeypatch.setattr("ftbridge.weights.export.export", export)
+    done = CliRunner().invoke(cli, ["export", *arguments])
+    assert (done.exit_code, done.stdout) == (0, "new/folder\n"), done.output
+
+
+@pytest.mark.parametrize("arguments", [["one", "two"], ["--out"], ["--adapter", "x"]])
+def test_wrong_arguments_are_wrong_usage(arguments):
+    assert CliRunner().invoke(cli, ["export", *arguments]).exit_code == 2

@@ -1,0 +1,62 @@
+"""Failures: one message and an honest exit code, or a report to paste."""
+
+import click
+import pytest
+
+from ftbridge import __version__, cli
+from ftbridge.cli.failure import report
+from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, SetupError, UsageError
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """Return a function that runs a command that raises; it returns the exit code and what stderr says."""
+
+    def run(error):
+        @click.command("boom")
+        def command():
+            raise error
+
+        monkeypatch.setattr(cli, "cli", command)
+        monkeypatch.setattr("sys.argv", ["ftbridge"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError, 2), (InputError, 3), (SetupError, 4), (FrameworkError, 5), (InterruptedRun, 130)],
+)
+def test_what_a_user_can_mend_is_one_message(end, error, code):
+    assert end(error("what `药` is, and what to do")) == (code, "error: what `药` is, and what to do\n")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_is_no_fault(end, error):
+    code, said = end(error)
+    assert (code, said.strip()) == (130, "stopped")
+
+
+def test_wrong_usage_shows_how_to_use_it(end):
+    code, said = end(click.UsageError("not so"))
+    assert code == 2
+    assert "not so" in said
+
+
+def test_a_fault_of_ours_is_a_report_to_paste(end):
+    code, said = end(ZeroDivisionError("by zero"))
+    assert code == 70
+    assert "Traceback" in said
+    assert "ZeroDivisionError: by zero" in said
+    assert "Please report it" in said
+    assert f"ftbridge {__version__}, Python 3." in said
+
+
+def test_a_closed_pipe_is_no_fault(monkeypatch, capfd, tmp_path):
+    with (tmp_path / "out").open("w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        assert report(BrokenPipeError()) == 141
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,76 @@
+"""The command line as a whole: its help, its start-up, and what it says of wrong words."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from ftbridge import __version__
+from ftbridge.cli import COMMANDS, cli
+
+HEAVY = ("torch", "transformers", "openpyxl", "python_calamine", "jinja2", "yaml", "rich", "msgspec", "pyarrow")
+LOADED = """
+import importlib, json, sys
+from click.testing import CliRunner
+from ftbridge.cli import COMMANDS, cli
+assert CliRunner().invoke(cli, sys.argv[1:]).exit_code == 0
+print(json.dumps(sorted(sys.modules)))
+"""
+EVERY = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", LOADED, "--help"], capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert not set(HEAVY).intersection(loaded)
+    assert not [name for name in loaded if re.match(r"ftbridge\.(?!cli$)", name)]
+    output = CliRunner().invoke(cli, ["--help"]).output
+    assert re.findall(r"^  (\w+)  +\S", output.partition("Commands:")[2], re.MULTILINE) == list(COMMANDS)
+
+
+def test_a_commands_module_loads_only_click():
+    code = LOADED.replace("assert", "for name in COMMANDS: importlib.import_module(f'ftbridge.cli.{name}')\nassert")
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    ours = {name for name in json.loads(done.stdout) if name.startswith("ftbridge.")}
+    assert not set(HEAVY).intersection(json.loads(done.stdout))
+    assert ours == {"ftbridge.cli", *(f"ftbridge.cli.{name}" for name in COMMANDS)}
+
+
+@pytest.mark.parametrize("arguments", EVERY, ids=" ".join)
+def test_help_works_everywhere(arguments):
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(("Usage: ", f"ftbridge {__version__}\n"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_described_and_so_are_its_options(name):
+    command = cli.get_command(None, name)
+    assert command.help
+    assert all(param.help for param in command.params if param.param_type_name == "option" and not param.show_default)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "there is no command `trian`; did you mean `train`?"),
+        (["x"], "there is no command `x`; known are: chat, convert"),
+        (["--vresion"], "No such option"),
+        (["train", "--bakcend", "xtuner"], "No such option"),
+        (["merge", "one", "two"], "unexpected extra argument"),
+    ],
+)
+def test_a_wrong_word_is_wrong_usage(arguments, message):
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["trian"], 2), ([], 2)])
+def test_the_process_ends_with_the_same_code(run_ftbridge, arguments, code):
+    done = run_ftbridge(*arguments)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,132 @@
+"""`ftbridge train`: options that are wrong, options that are missing, and the dry run."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli import cli
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project, State
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info.registry import register
+
+
+@pytest.fixture
+def made_up(tmp_path, monkeypatch):
+    """Stand in a project with a dataset, a model, and interpreters that are never started."""
+    monkeypatch.chdir(tmp_path)
+    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
+    (tmp_path / "ftbridge.yaml").write_text(f"device: cpu\nbackends:\n{settings}")
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
+    files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
+    entry = DatasetEntry(version="1", **files, samples=40, sources={"f": "1"}, columns={}, options={})
+    register(tmp_path / "data", {"faq-train": entry})
+    for name in files.values():
+        (tmp_path / "data" / name).write_text("")
+    return tmp_path
+
+
+def train(*arguments):
+    return CliRunner().invoke(cli, ["train", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "optim"], "`optim` is not KEY=VALUE"),
+        (["--gpus", "0"], "`0` is no count of at least 1, nor `all`"),
+        (["--gpus", "-1"], "`-1` is no count"),
+        (["--gpus", "many"], "`many` is no count"),
+        (["--method", "prefix"], "'prefix' is not one of"),
+        (["--lora-rank", "big"], "'big' is not a valid integer"),
+        (["--device", "tpu"], "'tpu' is not one of"),
+    ],
+)
+def test_a_wrong_option_is_wrong_usage(arguments, message):
+    done = train(*arguments)
+    assert done.exit_code == 2, done.output
+    assert message in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "choose a framework with `--backend`: llamafactory or xtuner"),
+        (["--backend", "xtuner", "--model", "base"], "there is no dataset yet"),
+        (["--backend", "xtuner", "--dataset", "faq"], "which model"),
+        (["--backend", "xtunre", "--model", "base", "--dataset", "faq"], "no backend `xtunre`"),
+    ],
+)
+def test_what_is_missing_is_wrong_usage_and_says_how(made_up, arguments, message):
+    done = train(*arguments)
+    assert isinstance(done.exception, UsageError), done.output
+    assert message in str(done.exception)
+
+
+def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
+    done = run_ftbridge("train")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: choose a framework")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "faq-trian"], "did you mean `faq-train`"),
+        (["--model", "./absent"], "no model folder `./absent`"),
+        (["--lora-rank", "0"], r"the training: .*lora_rank"),
+        (["--config", "absent.yaml"], "there is no settings file"),
+    ],
+)
+def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
+    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run")
+    with pytest.raises(InputError, match=message):
+        raise done.exception
+
+
+def dry_run(backend, *arguments):
+    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run")
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
+    before = sorted(made_up.rglob("*"))
+    output = dry_run(backend, "--gpus", "2", "--epochs", "1")
+    assert sorted(made_up.rglob("*")) == before
+    for part in (
+        f"backend: {backend}",
+        "lora_rank: 64",
+        "40 samples, 2 optimiser steps, 1 of them warm-up",
+        "the CPU, 2 processes in bfloat16; DeepSpeed: yes",
+        f"{backend}_config",
+        "deepspeed.json",
+        "--- launch\ncd ",
+        f"{sys.executable} -m torch.distributed.run --nproc-per-node=2",
+    ):
+        assert part in output
+
+
+def test_options_win_over_settings_over_the_last_conversion(made_up):
+    Project.find().remember(State("faq-train", "data", "medqa"))
+    with (made_up / "ftbridge.yaml").open("a") as file:
+        file.write("model: base\nlora_rank: 8\nepochs: 1\nlearning_rate: 2e-5\nbackend: xtuner\n")
+    done = train("--dry-run", "--epochs", "2", "--set", "log_level=a=b", "--set", "seed=1", "--set", "log_level=WARN")
+    message = str(done.exception)
+    assert "XTuner's config has no `seed`" in message, done.output
+    output = train("--dry-run", "--epochs", "2", "--set", "log_level=a=b").output
+    for line in ("dataset: faq-train", "model: base", "lora_rank: 8", "epochs: 2.0", "learning_rate: 2e-05"):
+        assert f"  {line}\n" in output
+    assert "log_level=a=b" in output
+
+
+def test_what_the_launch_says_reads_back(made_up):
+    output = dry_run("llamafactory", "--trust-remote-code", "--set", "optim=adamw_8bit")
+    launch = json.loads(output.partition("launch.json\n")[2].partition("\n--- launch")[0])
+    assert launch["trust_remote_code"] is True
+    assert launch["arguments"][1:] == ["optim=adamw_8bit"]
+    assert "HF_HUB_OFFLINE" not in output

@@ -1,0 +1,150 @@
+"""LLaMA-Factory: a config that holds every value as it is, and what a run has logged and saved."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import llamafactory
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan
+from ftbridge.templates import families
+
+NASTY = [
+    "a: b # c",
+    "- 'a\"",
+    "a\nstage: pt",
+    "{{ 7 }}",
+    "药品 💊\u2028\x85\x7f",
+    "!!python/name:os.system",
+    "null",
+    "a\\",
+]
+
+
+def plan(name="faq", family="qwen2", machine=None, deepspeed=None, **spec):
+    facts = {"version": "1", "sources": {}, "columns": {}, "options": {}, "samples": 40}
+    return Plan(
+        spec=TrainSpec(backend="llamafactory", model=name, dataset=name, **spec),
+        run=Path("/runs") / name,
+        model=Path("/models") / name,
+        dataset=name,
+        dataset_dir=Path("/data") / name,
+        entry=DatasetEntry(xtuner="x", alpaca="a", **facts),
+        family=families.get(family),
+        machine=machine or Machine("cpu", 1, "bfloat16"),
+        deepspeed=deepspeed,
+    )
+
+
+def config(planned):
+    return yaml.safe_load(llamafactory.render(planned)[llamafactory.CONFIG])
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_nasty_name_is_text_and_nothing_else(name):
+    found = config(plan(name))
+    texts = {
+        "model_name_or_path": f"/models/{name}",
+        "dataset": name,
+        "dataset_dir": f"/data/{name}",
+        "output_dir": f"/runs/{name}/output",
+    }
+    assert found == config(plan()) | texts
+
+
+@pytest.mark.parametrize("family", [name for name, each in families.load().items() if each.backends["llamafactory"]])
+def test_every_family_has_its_template(family):
+    cell = families.get(family).cell("llamafactory")
+    found = config(plan(family=family))
+    assert found["template"] == cell.name
+    assert found.get("enable_thinking") == cell.enable_thinking
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({}, {"quantization_bit": 4, "finetuning_type": "lora", "lora_rank": 64, "default_system": ""}),
+        ({"method": "lora"}, {"quantization_bit": None, "lora_alpha": 16, "lora_dropout": 0.1}),
+        ({"method": "full"}, {"quantization_bit": None, "finetuning_type": "full", "lora_rank": None}),
+        ({"deepspeed": {"a": 1}}, {"deepspeed": "/runs/faq/deepspeed.json", "ddp_backend": "gloo"}),
+        ({"machine": Machine("cuda", 1, "float16")}, {"bf16": False, "fp16": True, "use_cpu": None}),
+        ({}, {"bf16": True, "fp16": False, "use_cpu": True, "deepspeed": None, "ddp_backend": None}),
+        ({"learning_rate": 2e-05}, {"learning_rate": 2e-05, "warmup_steps": 1}),
+        ({"scheduler": "constant"}, {"lr_scheduler_type": "constant_with_warmup"}),
+        ({"scheduler": "linear", "epochs": 0.5}, {"lr_scheduler_type": "linear", "num_train_epochs": 0.5}),
+        ({"save_steps": 2, "seed": 7, "cutoff_length": 99}, {"save_steps": 2, "seed": 7, "cutoff_len": 99}),
+        ({"trust_remote_code": True}, {"trust_remote_code": True, "stage": "sft", "do_train": True}),
+    ],
+)
+def test_an_option_reaches_its_key(options, part):
+    found = config(plan(**options))
+    assert {key: found.get(key) for key in part} == part
+
+
+def test_deepspeed_stands_in_a_file_of_its_own():
+    files = llamafactory.render(plan(deepspeed={"train_batch_size": "auto"}))
+    assert list(files) == [llamafactory.CONFIG, "deepspeed.json"]
+    assert json.loads(files["deepspeed.json"]) == {"train_batch_size": "auto"}
+
+
+def test_what_is_set_follows_the_file():
+    chosen = {"optim": "adamw_8bit", "neftune_noise_alpha": "5"}
+    planned = plan(set=chosen)
+    assert config(planned) == config(plan())
+    file = "/runs/faq/llamafactory_config.yaml"
+    assert llamafactory.arguments(planned) == [file, "optim=adamw_8bit", "neftune_noise_alpha=5"]
+    assert llamafactory.arguments(plan()) == [file]
+
+
+@pytest.mark.parametrize("key", ["stage", "do_train", "output_dir", "dataset_dir", "resume_from_checkpoint"])
+def test_what_is_not_the_users_to_set_is_refused(key):
+    with pytest.raises(UsageError, match=f"`--set {key}` is not possible: ftbridge decides that"):
+        llamafactory.render(plan(set={key: "1"}))
+
+
+def test_progress_is_read_whatever_is_half_written(tmp_path):
+    assert llamafactory.progress(tmp_path, 4) == []
+    records = [
+        {"current_steps": 1, "total_steps": 9, "loss": 2.0, "lr": 1e-4},
+        {"current_steps": 2, "total_steps": 9, "loss": 1.5},
+        {"current_steps": 2, "total_steps": 9, "eval_loss": 1.0},
+        {"current_steps": 3, "total_steps": 9, "loss": 1.0, "lr": 1e-4},
+    ]
+    (tmp_path / "output").mkdir()
+    text = "\n".join(map(json.dumps, records))
+    (tmp_path / "output" / "trainer_log.jsonl").write_text(text[:-5])
+    assert llamafactory.progress(tmp_path, 4) == [
+        {"step": 1, "loss": 2.0, "learning_rate": 1e-4},
+        {"step": 2, "loss": 1.5, "learning_rate": 0.0},
+    ]
+
+
+def save(folder, name="adapter_model.safetensors", cut=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    header = b'{"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}'
+    whole = len(header).to_bytes(8, "little") + header + b"12"
+    (folder / name).write_bytes(whole[: len(whole) - cut])
+    return folder
+
+
+def test_readable_checkpoints_come_oldest_first_and_the_end_last(tmp_path):
+    assert llamafactory.checkpoints(tmp_path) == []
+    output = tmp_path / "output"
+    good = [save(output / f"checkpoint-{number}") for number in (90, 500, 1000)]
+    save(output / "checkpoint-1500", cut=1)
+    (output / "checkpoint-2000").mkdir()
+    assert llamafactory.checkpoints(tmp_path) == good
+    assert llamafactory.checkpoints(save(output).parent) == [*good, output]
+
+
+def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):
+    output = save(tmp_path / "output", "model-00001-of-00002.safetensors")
+    save(output, "model-00002-of-00002.safetensors")
+    assert llamafactory.checkpoints(tmp_path) == [output]
+    save(output, "model-00002-of-00002.safetensors", cut=1)
+    assert llamafactory.checkpoints(tmp_path) == []

@@ -1,0 +1,112 @@
+"""A training, decided: how many steps it takes, and with which DeepSpeed config."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.templates import families
+
+ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
+
+
+def plan(samples=100, machine=ONE, deepspeed=None, **spec):
+    names = {"version": "1", "xtuner": "x", "alpaca": "a"}
+    return Plan(
+        spec=TrainSpec(backend="xtuner", model="base", dataset="faq", **spec),
+        run=Path("/run"),
+        model=Path("/base"),
+        dataset="faq",
+        dataset_dir=Path("/data"),
+        entry=DatasetEntry(**names, samples=samples, sources={}, columns={}, options={}),
+        family=families.get("qwen2"),
+        machine=machine,
+        deepspeed=deepspeed,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "iterations", "steps"),
+    [
+        ({"epochs": 1}, 100, 7),
+        ({"epochs": 3}, 300, 19),
+        ({"epochs": 0.5}, 50, 4),
+        ({"epochs": 1, "machine": TWO}, 50, 4),
+        ({"epochs": 1, "machine": TWO, "samples": 3}, 2, 1),
+        ({"epochs": 3, "micro_batch_size": 8}, 39, 3),
+        ({"epochs": 1, "samples": 1}, 1, 1),
+        ({"epochs": 2, "gradient_accumulation_steps": 1, "micro_batch_size": 100}, 2, 2),
+        ({"epochs": 0.001, "samples": 1}, 1, 1),
+    ],
+)
+def test_steps_are_counted_as_the_frameworks_do(values, iterations, steps):
+    planned = plan(**values)
+    assert (planned.iterations, planned.steps) == (iterations, steps)
+
+
+@pytest.mark.parametrize(
+    ("values", "warmup"),
+    [
+        ({"samples": 1}, 1),
+        ({"warmup_ratio": 0.0}, 1),
+        ({"samples": 1600, "epochs": 1}, 3),
+        ({"warmup_ratio": 0.5}, 10),
+    ],
+)
+def test_warming_up_takes_one_step_at_least(values, warmup):
+    assert plan(**values).warmup_steps == warmup
+
+
+@pytest.mark.parametrize(("samples", "processes"), [(1, 1), (9_999, 1), (10_000, 2), (10**6, 8)])
+def test_small_data_is_tokenised_by_one_process(samples, processes):
+    assert plan(samples).map_processes == processes
+
+
+@pytest.mark.parametrize(
+    ("values", "distributed"), [({}, False), ({"machine": TWO}, True), ({"deepspeed": {"a": 1}}, True)]
+)
+def test_several_processes_and_deepspeed_need_the_launcher(values, distributed):
+    assert plan(**values).distributed is distributed
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "used"),
+    [("none", TWO, False), ("auto", ONE, False), ("auto", TWO, True), ("zero2", ONE, True)],
+)
+def test_deepspeed_is_used_where_it_is_asked_for_or_useful(tmp_path, name, machine, used):
+    config = load_deepspeed(name, tmp_path, machine)
+    assert (config is not None) is used
+    if config:
+        assert config["zero_optimization"]["stage"] == 2
+
+
+@pytest.mark.parametrize("machine", [ONE, TWO])
+def test_the_dtype_is_decided(tmp_path, machine):
+    config = load_deepspeed("zero2", tmp_path, machine)
+    assert config["bf16"]["enabled"] is (machine.dtype == "bfloat16")
+    assert config["fp16"]["enabled"] is (machine.dtype == "float16")
+
+
+def test_a_file_of_the_user_is_read_from_the_project_and_kept(tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps({"steps_per_print": 7, "fp16": {"enabled": False}}))
+    config = load_deepspeed("mine.json", tmp_path, TWO)
+    assert config == {"steps_per_print": 7, "fp16": {"enabled": False}, "bf16": {"enabled": False}}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{'a': 1}"])
+def test_a_file_that_is_none_is_one_sentence(tmp_path, content):
+    (tmp_path / "mine.json").write_text(content)
+    with pytest.raises(InputError, match=r"`.*mine.json` is no DeepSpeed config"):
+        load_deepspeed("mine.json", tmp_path, ONE)
+
+
+def test_an_unknown_config_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"there is no DeepSpeed config at `.*absent.json`"):
+        load_deepspeed("absent.json", tmp_path, ONE)
+    with pytest.raises(UsageError, match="there is no DeepSpeed config `zero9`"):
+        load_deepspeed("zero9", tmp_path, ONE)

@@ -1,0 +1,134 @@
+"""Runs: a folder each, a record that tells the truth, and the last one found."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.project import Project, Settings
+from ftbridge.core.records import Launch
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import runs
+from ftbridge.launchers.runs import Attempt, Run
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path, Settings())
+
+
+def record(project, name, status="succeeded", pid=None):
+    """Save and return a run called `name`."""
+    return Run(
+        id=name,
+        folder=str(project.runs / name),
+        status=status,
+        spec=TrainSpec(backend="xtuner", model="base", dataset="faq", gpus="all", set={"a": "1"}),
+        launch=Launch(("python",), {}, "/", {}),
+        family="qwen2",
+        model="/base",
+        system="说中文",
+        samples=21,
+        steps=3,
+        versions={},
+        datasets={},
+        attempts=(Attempt(datetime(2026, 1, 2, tzinfo=UTC)),),
+        pid=pid or os.getpid(),
+    ).save()
+
+
+def dead():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_folders_of_the_same_second_do_not_meet(project):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: runs.new_folder(project, "xtuner-faq"), range(24)))
+    assert len(set(folders)) == 24
+    assert all(folder.is_dir() and folder.parent == project.runs for folder in folders)
+    assert all("-xtuner-faq" in folder.name for folder in folders)
+
+
+def test_a_record_reads_back_as_it_was(project):
+    run = record(project, "one")
+    assert runs.load(project.runs / "one") == run
+    assert run.path == project.runs / "one"
+    assert (run.path / "run.json").read_bytes().endswith(b"\n")
+
+
+def test_a_run_that_was_moved_knows_its_new_place(project, tmp_path):
+    record(project, "one").path.rename(tmp_path / "moved")
+    assert runs.load(tmp_path / "moved").path == tmp_path / "moved"
+
+
+def test_an_end_is_kept(project):
+    ended = record(project, "one", "running").end("interrupted", 130)
+    assert runs.load(project.runs / "one") == ended
+    assert (ended.status, ended.attempts[0].exit_code) == ("interrupted", 130)
+    assert ended.attempts[0].ended >= ended.attempts[0].started
+
+
+def test_a_running_run_whose_watcher_is_dead_has_failed(project):
+    record(project, "one", "running", dead())
+    record(project, "two", "running")
+    assert [run.status for run in runs.all_runs(project)] == ["failed", "running"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"id": 1}', b"\xff"])
+def test_a_damaged_record_is_one_sentence(project, content):
+    record(project, "one")
+    (project.runs / "one" / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read `.*one/run.json`"):
+        runs.load(project.runs / "one")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good", "newer"),
+    [
+        (["succeeded"], "0", None),
+        (["succeeded", "succeeded"], "1", None),
+        (["succeeded", "failed"], "0", "1"),
+        (["succeeded", "failed", "interrupted"], "0", "2"),
+        (["failed", "succeeded"], "1", None),
+    ],
+)
+def test_the_last_is_the_last_that_succeeded(project, statuses, good, newer):
+    for number, status in enumerate(statuses):
+        record(project, str(number), status)
+    found, failed = runs.last(project)
+    assert (found.id, failed.id if failed else None) == (good, newer)
+
+
+def test_without_a_good_run_the_message_says_what_there_is(project):
+    with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; start one"):
+        runs.last(project)
+    record(project, "one", "failed")
+    with pytest.raises(InputError, match="yet; `one` failed; start one with `ftbridge train`"):
+        runs.last(project)
+
+
+def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
+    with pytest.raises(InputError, match="no run or folder `one`; no run was made yet"):
+        runs.by_id(project, "one")
+    run = record(project, "20260102-030405-xtuner-faq")
+    assert runs.by_id(project, run.id) == run
+    with pytest.raises(InputError, match=f"did you mean `{run.id}`"):
+        runs.by_id(project, "20260102-030405-xtuner-fag")
+
+
+def test_an_unfinished_folder_is_no_run(project):
+    runs.new_folder(project, "xtuner-faq")
+    assert runs.all_runs(project) == []
+
+
+def test_times_are_whole_seconds_in_utc():
+    assert runs.now().tzinfo is UTC
+    assert msgspec.json.encode(runs.now()).endswith(b'Z"')
+    assert runs.now().microsecond == 0

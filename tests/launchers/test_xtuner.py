@@ -1,0 +1,189 @@
+"""XTuner: a config that no value can turn into other code, and what a run has logged and saved."""
+
+import ast
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import xtuner
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan
+from ftbridge.templates import families
+
+NASTY = [
+    'it\'s a "folder"',
+    "'); __import__('os').system('x'); ('",
+    "a\nimport os",
+    'a"""\n__import__("os")\n"""',
+    "a\\",
+    "{{ 7 * 7 }}{% if %}{#",
+    "{{$HOME:x}} {{_base_.a}}",
+    "药品 💊\u2028\x85",
+    "a # b",
+]
+
+
+def plan(place="/place", family="qwen2", machine=None, deepspeed=None, **spec):
+    """Return a plan whose every text is made of `place`."""
+    files = {"xtuner": f"{place}.xtuner.jsonl", "alpaca": f"{place}.alpaca.jsonl"}
+    entry = DatasetEntry(version="1", **files, samples=40, sources={}, columns={}, options={}, system=place)
+    return Plan(
+        spec=TrainSpec(backend="xtuner", model=place, dataset=place, **spec),
+        run=Path("/runs", place),
+        model=Path("/models", place),
+        dataset=place,
+        dataset_dir=Path("/data", place),
+        entry=entry,
+        family=families.get(family),
+        machine=machine or Machine("cpu", 1, "bfloat16"),
+        deepspeed=deepspeed,
+    )
+
+
+def config(planned):
+    return ast.parse(xtuner.render(planned)[xtuner.CONFIG])
+
+
+def strings(tree):
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def blanked(tree):
+    """Return the code with every string emptied: what it does, whatever the values are."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.dump(tree)
+
+
+def values(tree):
+    """Return the source of each top-level assignment."""
+    return {node.targets[0].id: ast.unparse(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+
+
+@pytest.mark.parametrize("place", NASTY)
+def test_a_nasty_name_is_text_and_nothing_else(place):
+    planned = plan(place)
+    tree = config(planned)
+    wanted = {str(planned.model), str(planned.run / "output"), str(planned.dataset_dir / planned.entry.xtuner)}
+    assert wanted <= strings(tree)
+    assert blanked(tree) == blanked(config(plan()))
+
+
+@pytest.mark.parametrize("family", families.load())
+def test_every_family_gives_valid_code(family):
+    text = values(config(plan(family=family)))["train_dataset"]
+    cell = families.get(family).cell("xtuner")
+    assert (f"PROMPT_TEMPLATE.{cell.name}" if cell.name else repr(cell.prompt.template_dict())) in text
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "part"),
+    [
+        ({}, "model", "load_in_4bit=True"),
+        ({"method": "lora"}, "model", "lora=dict(type=LoraConfig, r=64, lora_alpha=16"),
+        ({"method": "full"}, "model", "torch_dtype=torch.float32"),
+        ({"method": "full", "deepspeed": {"a": 1}}, "model", "torch_dtype=torch.bfloat16"),
+        ({}, "optim_wrapper", "type=OptimWrapper,"),
+        ({"machine": Machine("cuda", 1, "float16")}, "optim_wrapper", "loss_scale='dynamic', dtype='float16'"),
+        ({"machine": Machine("cuda", 1, "bfloat16")}, "optim_wrapper", "loss_scale=1.0, dtype='bfloat16'"),
+        ({"learning_rate": 2e-05}, "optim_wrapper", "lr=2e-05"),
+        ({"gradient_accumulation_steps": 4}, "param_scheduler", "end=4)"),
+        ({"scheduler": "linear"}, "param_scheduler", "LinearLR, start_factor=1.0, end_factor=0.0"),
+        ({"scheduler": "constant"}, "param_scheduler", "ConstantLR"),
+        ({"epochs": 0.5}, "train_cfg", "max_iters=20"),
+        ({"save_steps": 2, "gradient_accumulation_steps": 8}, "default_hooks", "interval=16, max_keep_ckpts=2"),
+        ({"machine": Machine("cpu", 2, "bfloat16")}, "env_cfg", "backend='gloo'"),
+        ({"machine": Machine("cuda", 2, "bfloat16")}, "env_cfg", "backend='nccl'"),
+        ({"trust_remote_code": True}, "tokenizer", "trust_remote_code=True"),
+        ({"seed": 7}, "randomness", "seed=7"),
+    ],
+)
+def test_an_option_reaches_its_place(options, name, part):
+    assert part in values(config(plan(**options)))[name]
+
+
+def test_no_adapter_is_made_for_full_training():
+    text = values(config(plan(method="full")))["model"]
+    assert "lora" not in text
+    assert "quantization" not in text
+
+
+def test_deepspeed_stands_in_a_file_that_is_named():
+    planned = plan(deepspeed={"train_batch_size": "auto", "bf16": {"enabled": True}})
+    files = xtuner.render(planned)
+    assert list(files) == [xtuner.CONFIG, "deepspeed.json"]
+    assert json.loads(files["deepspeed.json"]) == {"zero_force_ds_cpu_optimizer": False, "bf16": {"enabled": True}}
+    assert xtuner.arguments(planned)[-2:] == ["--deepspeed", str(planned.run / "deepspeed.json")]
+
+
+def test_what_is_set_follows_the_file():
+    run = Path("/runs/place")
+    arguments = [str(run / xtuner.CONFIG), "--work-dir", str(run / "output")]
+    assert xtuner.arguments(plan("place")) == arguments
+    chosen = {"train_cfg.max_iters": "3", "log_level": "a=b"}
+    assert xtuner.render(plan("place", set=chosen))
+    options = ["--cfg-options", "train_cfg.max_iters=3", "log_level=a=b"]
+    assert xtuner.arguments(plan("place", set=chosen)) == arguments + options
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("work_dir", "ftbridge decides that"),
+        ("launcher", "ftbridge decides that"),
+        ("model.type", "ftbridge decides that"),
+        ("train_dataloader.dataset.type", "ftbridge decides that"),
+        ("model.llm.__class__", "ftbridge decides that"),
+        ("_base_", "ftbridge decides that"),
+        ("train_cgf.max_iters", "no `train_cgf`; did you mean `train_cfg`"),
+        ("", "no ``"),
+    ],
+)
+def test_what_is_not_the_users_to_set_is_refused(key, message):
+    with pytest.raises(UsageError, match=message):
+        xtuner.render(plan(set={key: "1"}))
+
+
+def log(run, start, *lines):
+    file = run / "output" / start / "vis_data" / "scalars.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines), encoding="utf-8")
+
+
+def line(iteration, loss):
+    return json.dumps({"lr": 1e-4, "data_time": 0.1, "loss": loss, "iter": iteration, "step": iteration})
+
+
+def test_progress_is_read_in_optimiser_steps_whatever_is_half_written(tmp_path):
+    assert xtuner.progress(tmp_path, 4) == []
+    log(tmp_path, "20260101_000000", line(4, 3.0), line(8, 2.0), line(12, 9.0)[:-9])
+    log(tmp_path, "20260101_000100", line(8, 1.5), '{"lr": 1.0, "iter": 9, "step": 9}', "")
+    assert xtuner.progress(tmp_path, 4) == [
+        {"step": 1, "loss": 3.0, "learning_rate": 1e-4},
+        {"step": 2, "loss": 1.5, "learning_rate": 1e-4},
+    ]
+
+
+def archive(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", b"")
+    return path
+
+
+def test_readable_checkpoints_come_oldest_first(tmp_path):
+    assert xtuner.checkpoints(tmp_path) == []
+    output = tmp_path / "output"
+    good = [archive(output / f"iter_{number}.pth") for number in (500, 1000)]
+    archive(output / "iter_90.pth" / "mp_rank_00_model_states.pt")
+    cut = archive(output / "iter_1500.pth")
+    cut.write_bytes(cut.read_bytes()[:-10])
+    (output / "iter_2000.pth").mkdir()
+    (output / "last_checkpoint").write_text("iter_1500.pth")
+    assert xtuner.checkpoints(tmp_path) == [output / "iter_90.pth", *good]
