@@ -18,7 +18,7 @@ from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
-from ftbridge.core.project import Project
+from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talk
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers.environment import ask, interpreter
@@ -68,7 +68,12 @@ def demo(
     backends = [backend] if backend else names("backends")[::-1]
     for name in backends:
         load_backend(name)
+    around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)
     with _folder(keep) as folder, contextlib.chdir(folder):
+        if around.settings != Settings():
+            # A project of its own: the one around it keeps its data, and lends its interpreters.
+            own = {name: {"python": str(interpreter(around, name))} for name in around.settings.backends}
+            Project(folder, Settings()).write_settings({"model": "base", "backends": own})
         _make_inputs(folder, interpreter(Project.find(), backends[0]))
         answers = _story(folder, backends) if train else None
         _next(folder if keep else None, backends[0], trained=train)

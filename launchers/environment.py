@@ -94,10 +94,11 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
     done = subprocess.run(
         argv, stdout=subprocess.PIPE, stderr=stderr, check=False, env={**os.environ, **QUIET}, text=True
     )
-    if done.returncode:
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
         tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
         raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
-    return done.stdout.strip().splitlines()[-1]
+    return lines[-1]
 
 
 def inspect(python: Path, imports: list[str]) -> Inspection:

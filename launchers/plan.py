@@ -48,8 +48,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def steps(self) -> int:
-        """Return the number of optimiser steps."""
-        return max(1, math.ceil(self.iterations / self.spec.gradient_accumulation_steps))
+        """Return the number of optimiser steps.
+
+        XTuner accumulates gradients across the end of an epoch; transformers' Trainer makes a last, smaller step
+        in each.
+        """
+        accumulation = self.spec.gradient_accumulation_steps
+        if self.spec.backend == "xtuner":
+            return math.ceil(self.iterations / accumulation)
+        return math.ceil(math.ceil(self.epoch_iterations / accumulation) * self.spec.epochs)
 
     @property
     def warmup_steps(self) -> int:

@@ -16,7 +16,7 @@ from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import Backend, names
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.records import Launch
+from ftbridge.core.records import DatasetEntry, Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
@@ -48,11 +48,10 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    spec = _spec(project, options)
+    spec, dataset, entry = _spec(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
-    dataset, entry = registry.find(dataset_dir, spec.dataset)
     for file in (entry.xtuner, entry.alpaca):
         if not (dataset_dir / file).is_file():
             raise InputError(f"the dataset `{dataset}` lacks its file `{dataset_dir / file}`; convert it again")
@@ -99,6 +98,8 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     for name, content in launch.files.items():
         write_atomic(Path(name), content)
     run = _record(plan, launch, ready.python).save()
+    if plan.family.status == "unsupported":
+        say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
     say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     try:
         with reporter(plan.steps, report) as update:
@@ -129,30 +130,42 @@ def describe(ready: Prepared) -> str:
     )
 
 
-def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
+def _spec(project: Project, options: dict[str, Any]) -> tuple[TrainSpec, str, DatasetEntry]:
     """Options win over settings, those over the last conversion, that over the preset, that over defaults."""
-    state = project.state()
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
-    values: dict[str, Any] = {}
-    if state.dataset:
-        values |= {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    if state.preset and (suggested := preset(state.preset).model):
-        values["model"] = suggested
-    if "dataset" in project.settings.train or "dataset" in given:
-        values.pop("dataset_dir", None)
-    values |= project.settings.train | given
+    state = project.state()
+    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values |= project.settings.train | _from_here(project, given)
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
-    if "dataset" not in values:
+    load_backend(str(values["backend"]))
+    if not values["dataset"]:
         raise UsageError(
             "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
         )
+    dataset, entry = registry.find((project.folder / str(values["dataset_dir"])).resolve(), str(values["dataset"]))
     if "model" not in values:
-        raise UsageError(
-            "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
-            "or write `model: ...` into ftbridge.yaml"
-        )
-    return parse(TrainSpec, values, "the training")
+        if not entry.preset:
+            raise UsageError(
+                "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
+                "or write `model: ...` into ftbridge.yaml"
+            )
+        values["model"] = preset(entry.preset).model
+        say(f"no model is chosen: taking {values['model']}, which goes with the preset {entry.preset}")
+    if isinstance(extra := values.get("set"), dict):  # YAML has read numbers already
+        values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
+    return parse(TrainSpec, values, "the training"), dataset, entry
+
+
+def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with their paths, which start at the current folder, as seen from the project's."""
+    paths = dict(given)
+    for key in ("model", "dataset_dir", "deepspeed"):
+        path = Path(str(given.get(key, ""))).expanduser()
+        if key in given and (key == "dataset_dir" or path.exists()):
+            inside = path.absolute().is_relative_to(project.folder)
+            paths[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
+    return paths
 
 
 def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
@@ -228,6 +241,11 @@ def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
         return run.end("succeeded", 0)
     run = run.end("failed", code)
     log = (run.path / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    if any("trust_remote_code" in line for line in log[-50:]):
+        raise FrameworkError(
+            f"the model `{run.spec.model}` comes with Python code of its own. If you trust who made it, run the "
+            f"command again with `--trust-remote-code`; {run.path / 'log.txt'} has the framework's words"
+        )
     how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
     raise FrameworkError(
         f"{backend.title} {how}; the last lines of its log:\n\n"

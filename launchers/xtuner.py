@@ -3,7 +3,6 @@
 import ast
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -91,7 +90,7 @@ def _readable(path: Path) -> bool:
 
 def _check_options(spec: TrainSpec, config: str) -> None:
     """Refuse what mmengine would take in silence: a key that nothing in the config reads."""
-    known: dict[str, Any] = {
+    top = {
         target.id: node.value
         for node in ast.parse(config).body
         if isinstance(node, ast.Assign)
@@ -102,5 +101,17 @@ def _check_options(spec: TrainSpec, config: str) -> None:
         parts = key.split(".")
         if _FIXED.intersection(parts) or any(part.startswith("_") for part in parts):
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
-        if parts[0] not in known:
-            raise UsageError(f"XTuner's config has no `{parts[0]}`{closest(parts[0], known)}")
+        if parts[0] in {"tokenizer", "train_dataset"}:  # mmengine has copied them to where they are used
+            raise UsageError(f"`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`")
+        known = top
+        for part in parts if len(parts) == 1 else parts[:-1]:  # the last of several may be new
+            if part not in known:
+                raise UsageError(f"XTuner's config has no `{part}` for `--set {key}`{closest(part, known)}")
+            known = _keys(known[part], top)
+
+
+def _keys(value: ast.expr, top: dict[str, ast.expr]) -> dict[str, ast.expr]:
+    """Return what `dict(...)`, or the name of one, holds."""
+    if isinstance(value, ast.Name):
+        value = top.get(value.id, value)
+    return {word.arg: word.value for word in value.keywords if word.arg} if isinstance(value, ast.Call) else {}

@@ -15,7 +15,7 @@ from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.runs import Run
 
 ROOT = Path(__file__).parents[1]
-SECRET = "hf_a-secret-that-must-not-be-written"
+SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
 # Enough to see that a training moves; the demo is where a model really learns.
 SMALL = {
     "model": "base",
@@ -62,7 +62,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> 
     sample = ROOT / "dataset_info" / "samples" / "medqa.xlsx"
     with contextlib.chdir(folder):
         ftbridge.convert(sample, split="7:3")
-        base_model(folder / "base", training_python, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
+        texts = ["What is aspirin for?", "Aspirin relieves pain."]
+        base_model(folder / "base", training_python, texts, hidden=64, layers=2)
     return folder
 
 

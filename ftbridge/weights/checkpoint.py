@@ -8,7 +8,6 @@ that of torch/serialization.py, `_save`.)
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ class _Unpickler(pickle.Unpickler):
             return OrderedDict
         if module == "torch" and name in _STORAGES:
             return name
-        known: dict[tuple[str, str], Callable[..., Any]] = {
+        known: dict[tuple[str, str], Any] = {
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("torch._utils", "_rebuild_parameter"): _parameter,
         }

@@ -17,10 +17,13 @@ if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
         plain = DataLoader.__iter__
         samples: list[str] = []
 
-        def recorded(self):  # noqa: ANN001, ANN202
+        def recorded(self):
             for batch in plain(self):
                 data = batch.get("data", batch)
-                samples.extend(str(row.tolist()) for row in data["input_ids"])
+                samples.extend(
+                    str(row[mask.bool()].tolist())
+                    for row, mask in zip(data["input_ids"], data["attention_mask"], strict=True)
+                )
                 record = {
                     "world_size": torch.distributed.get_world_size(),
                     "modules_4bit": sum(
@@ -38,7 +41,7 @@ if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
     if "CRASH_AT" in os.environ:
         step, taken = torch.optim.AdamW.step, [0]
 
-        def crashing(self, *args, **options):  # noqa: ANN001, ANN002, ANN003, ANN202
+        def crashing(self, *args, **options):
             taken[0] += 1
             if taken[0] == int(os.environ["CRASH_AT"]):
                 raise RuntimeError("made to crash")

@@ -1,8 +1,8 @@
 """The doctor: what is looked at, and the remedy where it is not well."""
 
 import sys
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,8 +12,6 @@ from ftbridge.launchers.doctor import GIB, doctor
 from ftbridge.launchers.environment import Inspection, Package
 from ftbridge.launchers.environment import tested_set as pinned
 from ftbridge.launchers.machine import Gpu
-
-Usage = namedtuple("Usage", "free")
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +30,7 @@ def well(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
     monkeypatch.setattr(module.machine, "gpus", lambda: [Gpu("A100", 81920, 8.0, "570.86")])
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: Usage(100 * GIB))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GIB))
     return seen
 
 
@@ -109,5 +107,5 @@ def test_an_environment_that_does_not_answer_is_a_failure(monkeypatch):
 
 
 def test_a_full_disk_is_a_warning(monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: Usage(2 * GIB))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * GIB))
     assert {name: check.status for name, check in poor().items()} == {"disk for runs": "warning"}

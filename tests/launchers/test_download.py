@@ -19,10 +19,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
     folder: Path
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.answer(with_body=True)
 
-    def do_HEAD(self):  # noqa: N802
+    def do_HEAD(self):
         self.answer(with_body=False)
 
     def answer(self, *, with_body):

@@ -42,6 +42,7 @@ def test_training_leaves_an_honest_run(trained, backend):
     metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
     assert [set(record) for record in metrics] == [{"step", "loss", "learning_rate"}] * len(metrics)
     assert metrics[-1]["step"] == 6
+    assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.versions["transformers"] == "4.57.1"
 
 
@@ -112,6 +113,17 @@ def test_killed_rank_is_a_failure(in_project, backend):
     assert "doctor" in messages
     assert runs.load(folder).status == "failed"
     assert _processes(folder) == []
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
+def test_a_model_with_code_of_its_own_names_the_option(in_project, tmp_path, backend):
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text("raise SystemExit('code of the model ran')")
+    options = {**SMALL, "dataset": "medqa", "backend": backend, "model": str(tmp_path), "template": "qwen2.5"}
+    with pytest.raises(FrameworkError, match="--trust-remote-code"):
+        ftbridge.train(**options)
 
 
 @pytest.mark.framework

@@ -19,7 +19,7 @@ def build_xtuner(path: str) -> tuple[object, object, list[int]]:
     from xtuner.tools.train import register_function
 
     config = Config.fromfile(path)
-    register_function(config._cfg_dict)  # noqa: SLF001 - as xtuner's own train does
+    register_function(config._cfg_dict)
     tokenizer = BUILDER.build(config.tokenizer)
     loader = Runner.build_dataloader(config.train_dataloader)
     return tokenizer, BUILDER.build(config.model), next(iter(loader))["data"]["input_ids"][0].tolist()

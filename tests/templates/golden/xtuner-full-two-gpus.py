@@ -64,9 +64,10 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1, error_if_nonfinite=False),
     accumulative_counts=16,
 )
+# LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=16),
-    dict(type=ConstantLR, factor=1.0, by_epoch=False, begin=16),
+    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=17),
+    dict(type=ConstantLR, factor=1.0, by_epoch=False, begin=17),
 ]
 train_cfg = dict(type=TrainLoop, max_iters=726)
 

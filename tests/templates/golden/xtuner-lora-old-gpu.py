@@ -72,9 +72,10 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1, error_if_nonfinite=False),
     accumulative_counts=16,
 )
+# LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=32),
-    dict(type=LinearLR, start_factor=1.0, end_factor=0.0, by_epoch=False, begin=32, end=1208),
+    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=33),
+    dict(type=LinearLR, start_factor=1.0, end_factor=0.0, by_epoch=False, begin=33, end=1208),
 ]
 train_cfg = dict(type=TrainLoop, max_iters=1208)
 

@@ -77,9 +77,10 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1, error_if_nonfinite=False),
     accumulative_counts=16,
 )
+# LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=48),
-    dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=48, end=1449),
+    dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=49),
+    dict(type=CosineAnnealingLR, eta_min=0.0, by_epoch=False, begin=49, end=1449),
 ]
 train_cfg = dict(type=TrainLoop, max_iters=1449)
 

@@ -1,0 +1,137 @@
+"""Sources: a run or a folder, and what either says of itself."""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.records import Launch
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.runs import Attempt, Run
+from ftbridge.templates import families
+from ftbridge.weights.sources import CARD, Card, card_of, checkpoint_of, load_card, resolve
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Stand in a project with a base model and interpreters that are never started."""
+    monkeypatch.chdir(tmp_path)
+    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
+    (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")
+    for name in ("base", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"model_type": "qwen2"}')
+    return tmp_path
+
+
+def run(name, status="succeeded", backend="xtuner", family="qwen2"):
+    """Save and return a run."""
+    return Run(
+        id=name,
+        folder=str(Path("runs", name).absolute()),
+        status=status,
+        spec=TrainSpec(backend=backend, model="base", dataset="faq", trust_remote_code=True),
+        launch=Launch(("python",), {}, "/", {}),
+        family=family,
+        model=str(Path("base").absolute()),
+        system="说中文",
+        samples=1,
+        steps=1,
+        versions={},
+        datasets={},
+        attempts=(Attempt(datetime(2026, 1, 2, tzinfo=UTC)),),
+        pid=os.getpid(),
+    ).save()
+
+
+def card(base="base", **values):
+    facts = {"family": "qwen2", "backend": "llamafactory", "template": {}, "system": "s", "thinking": "none"}
+    return Card(base=str(Path(base).absolute()), **facts | values)
+
+
+def test_without_a_name_it_is_the_last_run_that_succeeded(capsys):
+    good = run("1")
+    assert resolve(None).run == good
+    assert capsys.readouterr().err == ""
+    run("2", "failed")
+    assert resolve(None).run == good
+    assert capsys.readouterr().err == "using 1; the newer 2 failed\n"
+
+
+def test_a_run_is_named_by_its_id_or_its_folder(folder):
+    one = run("1")
+    assert [resolve(name).run for name in ("1", "runs/1", str(folder / "runs" / "1"))] == [one] * 3
+    assert resolve("1").folder == folder / "runs" / "1"
+
+
+def test_a_folder_is_a_source_without_a_run(folder):
+    assert (resolve("base").folder, resolve("base").run) == (folder / "base", None)
+    with pytest.raises(InputError, match="no run or folder `bsae`"):
+        resolve("bsae")
+
+
+def test_the_card_of_a_run_says_how_it_was_trained(folder):
+    run("1", backend="llamafactory")
+    found = card_of(resolve("1"))
+    prompt = families.get("qwen2").cell("llamafactory").prompt
+    assert found.prompt == prompt
+    assert (found.base, found.family, found.backend) == (str(folder / "base"), "qwen2", "llamafactory")
+    assert (found.system, found.run, found.trust_remote_code) == ("说中文", "1", True)
+    assert card_of(resolve("1"), "other").base == str(folder / "other")
+
+
+@pytest.mark.parametrize("family", families.load())
+def test_a_card_reads_back_as_it_was_saved(folder, family):
+    run("1", family=family)
+    found = card_of(resolve("1"))
+    found.save(folder)
+    assert msgspec.json.encode(load_card(folder)) == msgspec.json.encode(found)
+    assert load_card(folder).prompt == families.get(family).cell("xtuner").prompt
+
+
+def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
+    (folder / "mine").mkdir()
+    card().save(folder / "mine")
+    assert card_of(resolve("mine")) == card()
+    named = card_of(resolve("mine"), "other")
+    assert (named.base, named.backend, named.system) == (str(folder / "other"), "llamafactory", "")
+
+
+def test_a_damaged_card_is_one_sentence(folder):
+    (folder / "base" / CARD).write_text("{}")
+    with pytest.raises(InputError, match=r"base/ftbridge.json` is damaged"):
+        card_of(resolve("base"))
+
+
+def test_an_adapter_of_somebody_else_names_its_base(folder):
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    with pytest.raises(InputError, match=r"adapter` does not say which base.*--model"):
+        card_of(resolve("adapter"))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder / "base")}))
+    assert card_of(resolve("adapter")).base == str(folder / "base")
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone"}')
+    with pytest.raises(InputError, match=r"`/gone`.*`--model` names another"):
+        card_of(resolve("adapter"))
+
+
+def test_a_model_is_its_own_base(folder):
+    assert card_of(resolve("base")).base == str(folder / "base")
+
+
+def test_a_family_without_a_template_on_the_backend_is_wrong_usage():
+    run("1", backend="llamafactory", family="internlm")
+    with pytest.raises(UsageError, match="--backend xtuner"):
+        card_of(resolve("1"))
+
+
+def test_the_checkpoint_of_a_folder_is_the_folder_and_a_run_needs_one(folder):
+    assert checkpoint_of(resolve("base")) == folder / "base"
+    run("1", "failed")
+    with pytest.raises(InputError, match=r"the run `1` \(failed\) has no readable checkpoint"):
+        checkpoint_of(resolve("1"))
