@@ -20,6 +20,8 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_import_is_light():
-    code = "import ftbridge, sys; print([name for name in ('click', 'msgspec', 'yaml', 'jinja2') if name in sys.modules])"
+    code = (
+        "import ftbridge, sys; print([name for name in ('click', 'msgspec', 'yaml', 'jinja2') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

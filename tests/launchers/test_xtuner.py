@@ -93,7 +93,7 @@ def test_every_family_gives_valid_code(family):
         ({"machine": Machine("cuda", 1, "float16")}, "optim_wrapper", "loss_scale='dynamic', dtype='float16'"),
         ({"machine": Machine("cuda", 1, "bfloat16")}, "optim_wrapper", "loss_scale=1.0, dtype='bfloat16'"),
         ({"learning_rate": 2e-05}, "optim_wrapper", "lr=2e-05"),
-        ({"gradient_accumulation_steps": 4}, "param_scheduler", "end=4)"),
+        ({"gradient_accumulation_steps": 4}, "param_scheduler", "end=5)"),
         ({"scheduler": "linear"}, "param_scheduler", "LinearLR, start_factor=1.0, end_factor=0.0"),
         ({"scheduler": "constant"}, "param_scheduler", "ConstantLR"),
         ({"epochs": 0.5}, "train_cfg", "max_iters=20"),
@@ -141,13 +141,18 @@ def test_what_is_set_follows_the_file():
         ("train_dataloader.dataset.type", "ftbridge decides that"),
         ("model.llm.__class__", "ftbridge decides that"),
         ("_base_", "ftbridge decides that"),
-        ("train_cgf.max_iters", "no `train_cgf`; did you mean `train_cfg`"),
+        ("train_cgf.max_iters", "no `train_cgf` .*did you mean `train_cfg`"),
         ("", "no ``"),
     ],
 )
 def test_what_is_not_the_users_to_set_is_refused(key, message):
     with pytest.raises(UsageError, match=message):
         xtuner.render(plan(set={key: "1"}))
+
+
+@pytest.mark.parametrize("key", ["model.lora.r", "train_dataloader.dataset.max_length", "optim_wrapper.new", "resume"])
+def test_what_the_config_reads_can_be_set(key):
+    assert xtuner.render(plan(set={key: "1"}))
 
 
 def log(run, start, *lines):

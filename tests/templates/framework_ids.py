@@ -16,9 +16,7 @@ def tokenizer_of(case):
 
     base = Qwen2TokenizerFast if case["tokenizer_class"] == "Qwen2TokenizerFast" else PreTrainedTokenizerFast
     made = type(case["tokenizer_class"], (base,), {})
-    return made(
-        tokenizer_file=case["tokenizer"], bos_token=case["bos"], eos_token=case["eos"], pad_token=case["eos"]
-    )
+    return made(tokenizer_file=case["tokenizer"], bos_token=case["bos"], eos_token=case["eos"], pad_token=case["eos"])
 
 
 def ours(tokenizer, segments):
@@ -88,9 +86,7 @@ def llamafactory(case, conversation):
     for question, answer in conversation["turns"]:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     processor = SupervisedDatasetProcessor(template, tokenizer, None, arguments)
-    ids, labels = processor._encode_data_example(
-        messages[:-1], messages[-1:], conversation["system"], "", [], [], []
-    )
+    ids, labels = processor._encode_data_example(messages[:-1], messages[-1:], conversation["system"], "", [], [], [])
     pairs = template.encode_multiturn(tokenizer, messages, conversation["system"])
     asked = [each for source, target in pairs[:-1] for each in source + target] + pairs[-1][0]
     inference, _ = template.encode_oneturn(tokenizer, messages, conversation["system"])

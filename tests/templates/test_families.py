@@ -88,9 +88,7 @@ def test_get_names_the_closest_family():
 def test_get_refuses_a_template_of_families_that_differ(monkeypatch):
     table = dict(families.load())
     other = msgspec.structs.replace(table["qwen2"], backends=table["glm4"].backends | {"llamafactory": None})
-    odd = msgspec.structs.replace(
-        other, backends={"xtuner": table["qwen2"].backends["xtuner"], "llamafactory": None}
-    )
+    odd = msgspec.structs.replace(other, backends={"xtuner": table["qwen2"].backends["xtuner"], "llamafactory": None})
     monkeypatch.setattr(families, "load", lambda: {"one": table["qwen2"], "two": odd})
     with pytest.raises(UsageError, match="several families"):
         families.get("qwen_chat")
@@ -123,9 +121,7 @@ def model_folder(
     if tokens or chat_template:
         added = {str(number): {"content": token} for number, token in enumerate(tokens)}
         values = {"added_tokens_decoder": added} | ({"chat_template": chat_template} if chat_template else {})
-        (folder / "tokenizer_config.json").write_text(
-            json.dumps(values, ensure_ascii=False), encoding="utf-8"
-        )
+        (folder / "tokenizer_config.json").write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
     return folder
 
 
@@ -223,13 +219,9 @@ def test_tokens_are_found_in_a_sentencepiece_file_and_in_the_tokenizers_code(tmp
         ("chatglm", ("[gMASK]", "sop"), ""),
     ],
 )
-def test_a_model_with_another_prompt_is_not_taken_for_one_of_ours(
-    tmp_path, model_type, tokens, chat_template
-):
+def test_a_model_with_another_prompt_is_not_taken_for_one_of_ours(tmp_path, model_type, tokens, chat_template):
     model = model_folder(tmp_path / "Qwen2.5-Llama-2-Mistral-chatglm3", model_type, tokens, chat_template)
-    with pytest.raises(
-        InputError, match=rf"(?s)`{model_type}`, has vocabulary.*`--template FAMILY`.*qwen2\.5"
-    ):
+    with pytest.raises(InputError, match=rf"(?s)`{model_type}`, has vocabulary.*`--template FAMILY`.*qwen2\.5"):
         families.detect(model)
 
 
@@ -359,9 +351,7 @@ def frameworks(training_python, vocabularies):
     """What each backend's own code makes of the conversations; one process each, imports cost 10 s."""
     answers = {}
     for backend in ("xtuner", "llamafactory"):
-        cases = [
-            _case(each, backend, vocabularies) for each in families.load().values() if each.backends[backend]
-        ]
+        cases = [_case(each, backend, vocabularies) for each in families.load().values() if each.backends[backend]]
         out = vocabularies / f"{backend}-answer.json"
         _run(training_python, "framework_ids.py", {"backend": backend, "cases": cases, "out": str(out)})
         answers[backend] = json.loads(out.read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ def test_merged_is_base_plus_adapter_in_the_bases_dtype(trained, in_project, tra
 def test_export_equals_xtuners_own(trained, in_project, training_python, tmp_path, gpus):
     run = trained(backend="xtuner", gpus=gpus)
     adapter = ftbridge.export(run.id)
-    checkpoint = sorted((run.path / "output").glob("iter_*.pth"))[-1]
+    checkpoint = max((run.path / "output").glob("iter_*.pth"))
     done = subprocess.run(
         [training_python, JUDGE, "--xtuner", run.path / "xtuner_config.py", checkpoint, tmp_path / "own", adapter],
         capture_output=True,
