@@ -141,7 +141,9 @@ def test_what_is_set_follows_the_file():
         ("train_dataloader.dataset.type", "ftbridge decides that"),
         ("model.llm.__class__", "ftbridge decides that"),
         ("_base_", "ftbridge decides that"),
+        ("tokenizer.padding_side", "would change nothing; begin it with `train_dataloader.dataset.`"),
         ("train_cgf.max_iters", "no `train_cgf` .*did you mean `train_cfg`"),
+        ("model.lroa.r", "no `lroa` .*did you mean `lora`"),
         ("", "no ``"),
     ],
 )
