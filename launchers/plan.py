@@ -88,9 +88,12 @@ def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] 
             raise InputError(f"`{path}` is no DeepSpeed config: {error}") from error
     else:
         config = deepspeed_config(name)
-    # Both frameworks would ask torch; what the machine can is known already.
-    for key, wanted in (("bf16", "bfloat16"), ("fp16", "float16")):
-        section = config.setdefault(key, {})
+    # Both frameworks would ask torch; what the machine can is known already, unless the file decides.
+    sections = {dtype: config.setdefault(key, {}) for dtype, key in (("bfloat16", "bf16"), ("float16", "fp16"))}
+    if not all(isinstance(section, dict) for section in sections.values()):
+        raise InputError(f'the DeepSpeed config `{name}` must give bf16 and fp16 as `{{"enabled": true}}`')
+    decided = any(section.get("enabled") is True for section in sections.values())
+    for dtype, section in sections.items():
         if section.get("enabled", "auto") == "auto":
-            section["enabled"] = machine.dtype == wanted
+            section["enabled"] = not decided and machine.dtype == dtype
     return config

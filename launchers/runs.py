@@ -95,7 +95,8 @@ def load(folder: Path) -> Run:
 
 def all_runs(project: Project) -> list[Run]:
     """Return the runs of a project, oldest first."""
-    return [load(file.parent) for file in sorted(project.runs.glob("*/run.json"))]
+    found = [load(file.parent) for file in project.runs.glob("*/run.json")]
+    return sorted(found, key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
 
 
 def last(project: Project) -> tuple[Run, Run | None]:

@@ -154,7 +154,10 @@ def _spec(project: Project, options: dict[str, Any]) -> tuple[TrainSpec, str, Da
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {entry.preset}")
     if isinstance(extra := values.get("set"), dict):  # YAML has read numbers already
         values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
-    return parse(TrainSpec, values, "the training"), dataset, entry
+    try:
+        return parse(TrainSpec, values, "the training"), dataset, entry
+    except InputError as error:
+        raise UsageError(str(error)) from error
 
 
 def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
     named = model or (source.run.model if source.run else known.base if known else _adapter_base(source.folder))
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
+    if Path(named).is_dir():
+        return Path(named).resolve()
     try:
         return local_model(named, interpreter(source.project, backend), Path.cwd())
     except InputError as error:

@@ -77,7 +77,6 @@ def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
     [
         (["--dataset", "faq-trian"], "did you mean `faq-train`"),
         (["--model", "./absent"], "no model folder `./absent`"),
-        (["--lora-rank", "0"], r"the training: .*lora_rank"),
         (["--config", "absent.yaml"], "there is no settings file"),
     ],
 )
@@ -85,6 +84,12 @@ def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
     done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run")
     with pytest.raises(InputError, match=message):
         raise done.exception
+
+
+def test_a_value_out_of_range_is_wrong_usage(made_up):
+    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", "--lora-rank", "0", "--dry-run")
+    assert isinstance(done.exception, UsageError), done.output
+    assert "lora_rank" in str(done.exception)
 
 
 def dry_run(backend, *arguments):
