@@ -72,7 +72,7 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.mark.framework
-def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path):
+def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path, monkeypatch):
     (hub / "config.json").write_text('{"model_type": "qwen2"}')
     (hub / "model.safetensors").write_bytes(b"weights")
     (hub / "pytorch_model.bin").write_bytes(b"the same, as a pickle")
@@ -80,9 +80,12 @@ def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path):
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert local_model("hf://owner/tiny", training_python, tmp_path) == folder
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: the network is gone
+    assert local_model("owner/tiny", training_python, tmp_path) == folder
 
 
 @pytest.mark.framework
-def test_a_name_that_is_not_there_is_one_sentence(hub, training_python, tmp_path):
+def test_a_name_that_is_not_there_is_one_sentence(hub, training_python, tmp_path, capfd):
     with pytest.raises(InputError, match="could not get `owner/none` from Hugging Face"):
         local_model("owner/none", training_python, tmp_path)
+    assert "Traceback" not in capfd.readouterr().err
