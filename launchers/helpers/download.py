@@ -21,17 +21,17 @@ def from_hugging_face(name: str) -> str:
     try:
         files = HfApi().list_repo_files(name)
     except NoConnectionError:
-        return snapshot_download(name, local_files_only=True)
+        return str(snapshot_download(name, local_files_only=True))
     # Where the hub has safetensors, the older pickled weights are not fetched.
     pickles = ["*.bin", "*.pt", "*.pth"] if any(file.endswith(".safetensors") for file in files) else []
-    return snapshot_download(name, ignore_patterns=IGNORED + pickles)
+    return str(snapshot_download(name, ignore_patterns=IGNORED + pickles))
 
 
 def from_modelscope(name: str) -> str:
     """Return the folder of a model."""
     from modelscope import snapshot_download
 
-    return snapshot_download(name, ignore_patterns=IGNORED)
+    return str(snapshot_download(name, ignore_patterns=IGNORED))
 
 
 def main() -> None:
