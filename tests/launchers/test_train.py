@@ -64,7 +64,8 @@ def test_two_processes_share_the_work_under_zero2(in_project, recorder, monkeypa
     assert [rank["world_size"] for rank in ranks] == [2, 2]
     assert all(rank["modules_4bit"] == 14 for rank in ranks)  # seven linear layers in each of two blocks
     first, second = (set(rank["samples"]) for rank in ranks)
-    assert len(first & second) <= 1  # 21 samples on two ranks: one is seen twice
+    # 21 samples on two ranks: XTuner repeats one; LLaMA-Factory repeats three to fill the last of its batches.
+    assert len(first & second) <= 3
     assert len(first | second) == 21
     shards = {file.name for file in run.path.rglob("*optim_states.pt")}
     assert {name.partition("zero_pp_rank_")[2][0] for name in shards} == {"0", "1"}

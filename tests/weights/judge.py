@@ -31,7 +31,10 @@ def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
 
 
 def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> None:
-    """`xtuner convert pth_to_hf --fp32` is the judge: equal tensor for tensor."""
+    """`xtuner convert pth_to_hf --fp32` is the judge: equal tensor for tensor, in the dtype that ours has.
+
+    From a DeepSpeed folder it gathers the optimiser's float32 weights; ours takes the model's own, in bfloat16.
+    """
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     torch.cpu.is_bf16_supported = lambda *_, **__: True
     sys.argv = ["pth_to_hf.py", config, checkpoint, out, "--fp32"]
@@ -41,7 +44,7 @@ def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> 
     ours = load_file(f"{adapter}/adapter_model.safetensors")
     assert theirs.keys() == ours.keys(), theirs.keys() ^ ours.keys()
     for name, tensor in theirs.items():
-        assert torch.equal(ours[name].float(), tensor.float()), name
+        assert torch.equal(ours[name], tensor.to(ours[name].dtype)), name
 
 
 if __name__ == "__main__":
