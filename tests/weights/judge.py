@@ -34,7 +34,7 @@ def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> 
     """`xtuner convert pth_to_hf --fp32` is the judge: equal tensor for tensor.
 
     From a DeepSpeed folder it gathers the optimiser's weights, ours are the model's own, in bfloat16: equal to
-    what the checkpoint holds, and one rounding away from theirs (which way a tie goes is not settled).
+    what the checkpoint holds, and one rounding away from theirs, which have passed through float16.
     """
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     torch.cpu.is_bf16_supported = lambda *_, **__: True
@@ -53,7 +53,7 @@ def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> 
         else:
             held = states["llm." + name.replace(".weight", ".default.weight")]
             assert torch.equal(ours[name], held), name
-            assert ((ours[name].float() - tensor).abs() <= tensor.abs() * 2**-8).all(), name
+            assert ((ours[name].float() - tensor).abs() <= tensor.abs() * 2**-8 + 2**-24).all(), name
 
 
 if __name__ == "__main__":
