@@ -29,7 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
     `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `datasets`
-    maps a data file to its sha256, `pid` is the process that watches over the run.
+    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run.
     """
 
     id: str

@@ -207,7 +207,8 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
 def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
     installed = inspect(python, []).packages
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
-    digests = plan.entry.sources
+    written = plan.entry.options.get("sha256", {})
+    digests = {getattr(plan.entry, target): digest for target, digest in written.items()}
     return runs.Run(
         id=plan.run.name,
         folder=str(plan.run),
@@ -221,7 +222,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name].version for name in wanted if name in installed},
-        datasets={plan.dataset: plan.entry.xtuner, **digests},
+        datasets={**plan.entry.sources, **digests},
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),
     )

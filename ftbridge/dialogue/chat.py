@@ -9,8 +9,8 @@ from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
-from ftbridge.weights.export import export
-from ftbridge.weights.sources import CARD, Card, card_of, load_card, resolve
+from ftbridge.weights.merge import adapter_of
+from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
 
 
 class Talk:
@@ -50,8 +50,8 @@ def talk(
     The merged model is used where there is one, else base and adapter, exporting first. `system` stands in for
     the training's system prompt.
     """
-    found = resolve(os.fspath(source) if source is not None else None)
-    card, model, adapter = _model(found.folder, card_of(found), is_run=found.run is not None)
+    found = resolve(source)
+    card, model, adapter = _model(found)
     where = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
     with Generator(interpreter(found.project, card.backend), card, model, adapter, where) as generator:
         yield Talk(generator, card.system if system is None else system, sampling or Sampling())
@@ -76,14 +76,11 @@ def chat(
         return answer
 
 
-def _model(folder: Path, card: Card, *, is_run: bool) -> tuple[Card, Path, Path | None]:
-    """Return card, model folder and adapter folder of a run or of an exported or merged folder."""
-    merged = folder / "merged"
-    if is_run and (merged / CARD).is_file():
-        return load_card(merged) or card, merged, None
-    adapter = folder if not is_run else folder / "adapter"
-    if is_run and not (adapter / CARD).is_file():
-        export(folder)
-    if (adapter / "adapter_config.json").is_file():
-        return card, Path(card.base), adapter
-    return card, adapter, None
+def _model(source: Source) -> tuple[Card, Path, Path | None]:
+    """Return card, model folder and adapter folder: a run's merged model where there is one, else its adapter."""
+    merged = source.folder / "merged"
+    if source.run and (card := load_card(merged)):
+        return card, merged, None
+    card = card_of(source)
+    found = adapter_of(source)
+    return (card, Path(card.base), found) if (found / "adapter_config.json").is_file() else (card, found, None)

@@ -18,7 +18,7 @@ from ftbridge.core.files import write_atomic
 from ftbridge.weights import safetensors
 from ftbridge.weights.checkpoint import Checkpoint, Tensor
 from ftbridge.weights.folders import fresh_folder
-from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve
+from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
 
 TOKENIZER = (
     "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template*",
@@ -37,11 +37,9 @@ def export(
     After full fine-tuning the folder holds the whole model. `model` names the base where it is not known, `out`
     the folder (default: `adapter` in the run's). Raises InputError where there is no whole checkpoint.
     """
-    found = resolve(os.fspath(source) if source is not None else None)
+    found = resolve(source)
     card = card_of(found, model)
-    target = Path(out) if out else found.folder / "adapter" if found.run else None
-    if target is None:
-        raise InputError("a folder that is no run needs `--out DIR`")
+    target = target_of(found, out, "adapter")
     checkpoint = checkpoint_of(found)
     with fresh_folder(target) as folder:
         if (checkpoint / "adapter_config.json").is_file() or list(checkpoint.glob("model*.safetensors")):

@@ -10,7 +10,7 @@ from ftbridge.core.files import safetensors_header
 from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
-from ftbridge.weights.sources import CARD, Source, card_of, resolve
+from ftbridge.weights.sources import CARD, Source, card_of, resolve, target_of
 
 
 def merge(
@@ -24,12 +24,10 @@ def merge(
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
     run's). Raises InputError where there is nothing whole to merge, SetupError where the merge fails.
     """
-    found = resolve(os.fspath(source) if source is not None else None)
+    found = resolve(source)
     card = card_of(found, model)
     adapter = adapter_of(found, model)
-    target = Path(out) if out else found.folder / "merged" if found.run else None
-    if target is None:
-        raise InputError("a folder that is no run needs `--out DIR`")
+    target = target_of(found, out, "merged")
     with fresh_folder(target) as folder:
         if (adapter / "adapter_config.json").is_file():
             say(f"merging {adapter} into {card.base} ...")
@@ -49,7 +47,7 @@ def merge(
     return target
 
 
-def adapter_of(source: Source, model: str | None) -> Path:
+def adapter_of(source: Source, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         ready = source.folder / "adapter"

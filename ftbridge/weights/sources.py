@@ -1,5 +1,6 @@
 """What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     run: Run | None
 
 
-def resolve(name: str | None) -> Source:
-    """Return the run called `name`, the folder `name`, or, without a name, the last run that succeeded."""
+def resolve(source: str | os.PathLike[str] | None) -> Source:
+    """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded."""
     project = Project.find()
-    if name is None:
+    if source is None:
         run, newer = runs.last(project)
         if newer:
             say(f"using {run.id}; the newer {newer.id} {newer.status}")
         return Source(project=project, folder=run.path, run=run)
+    name = os.fspath(source)
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
         return Source(project=project, folder=path.resolve(), run=runs.load(path.resolve()))
@@ -65,6 +67,15 @@ def resolve(name: str | None) -> Source:
         return Source(project=project, folder=path.resolve(), run=None)
     run = runs.by_id(project, name)
     return Source(project=project, folder=run.path, run=run)
+
+
+def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> Path:
+    """Return where to write: `out`, else the folder `name` of a run; raises InputError for a folder without `out`."""
+    if out:
+        return Path(out)
+    if not source.run:
+        raise InputError("a folder that is no run needs `--out DIR`")
+    return source.folder / name
 
 
 def load_card(folder: Path) -> Card | None:

@@ -1,5 +1,6 @@
 """Trainings with the real frameworks, and how they end."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -44,6 +45,10 @@ def test_training_leaves_an_honest_run(trained, backend):
     assert metrics[-1]["step"] == 6
     assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.versions["transformers"] == "4.57.1"
+    data = run.path.parents[1] / "data"
+    for name in ("medqa-train.xtuner.jsonl", "medqa-train.alpaca.jsonl"):
+        assert run.datasets[name] == hashlib.sha256((data / name).read_bytes()).hexdigest()
+    assert "medqa.xlsx" in run.datasets
 
 
 @pytest.mark.framework
