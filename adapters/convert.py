@@ -7,6 +7,7 @@ that take their places together, with their entries in dataset_info.json, when a
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -181,7 +182,7 @@ def _stream(job: Job, targets: dict[str, Target], files: dict[str, SampleFile], 
     encoders = [(target.encode, files[key].add) for key, target in targets.items()]
     conversation, stop = job.mapping.conversation, job.options.on_error == "stop"
     read = empty = 0
-    for row in job.table.rows:
+    for row in chain.from_iterable(piece.rows() for piece in job.table.pieces):
         if not row.values and not row.error:
             empty += 1
             continue

@@ -3,17 +3,16 @@
 import hashlib
 import re
 import unicodedata
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
 from ftbridge.adapters.columns import choose, letter
+from ftbridge.adapters.locate import open_path
 from ftbridge.adapters.mapping import Mapping
-from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.plugins import Source, Table
+from ftbridge.core.plugins import Reading, Table
 from ftbridge.dataset_info.presets import preset_of
 
 PARTS = ("train", "test")
@@ -82,7 +81,8 @@ def prepare(path: Path, name: str, folder: Path, options: Options, *, replace: b
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
     """
-    table = _source_of(path).open_table(path, options.sheet)
+    reading = Reading(sheets=(options.sheet,) if options.sheet else ())
+    table = open_path(path, reading)[0]
     preset = preset_of([table.sheet])
     if preset and not options.map and not set(table.columns).issuperset(preset.columns.values()):
         preset = None
@@ -100,26 +100,6 @@ def prepare(path: Path, name: str, folder: Path, options: Options, *, replace: b
         preset=preset.name if preset else "",
         digest=digest(path),
     )
-
-
-def _source_of(path: Path) -> Source:
-    if not path.exists():
-        raise InputError(f"there is no file `{path}`")
-    try:
-        with ExitStack() as stack:
-            head = b"" if path.is_dir() else stack.enter_context(path.open("rb")).read(4096)
-    except PermissionError as error:
-        message = f"`{path}` may not be read; close it in other programs and look at its permissions"
-        raise InputError(message) from error
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    known = plugins.names("sources")
-    for name in known:
-        source = cast("Source", plugins.load("sources", name))
-        if source.detect(path, head):
-            return source
-    kind = "folder" if path.is_dir() else "file"
-    raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
 
 
 def digest(path: Path) -> str:

@@ -27,6 +27,9 @@ def text(value: Any) -> str:
         if "\0" in value:
             raise BadValueError("holds a NUL character")
         return value
+    if isinstance(value, msgspec.Raw):
+        value = plain(value)
+        return text(value)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -43,8 +46,14 @@ def text(value: Any) -> str:
     return str(value)
 
 
+def plain(value: Any) -> Any:
+    """Return `value` decoded where it is JSON as it stood in the source."""
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+
+
 def shown(value: Any, width: int = 40) -> str:
     """Return `value` on one line, shortened to `width` characters, for a message."""
+    value = plain(value)
     line = value.value if isinstance(value, BadCell) else value if isinstance(value, str) else repr(value)
     line = "".join(char if char.isprintable() else " " for char in line[: width * 2])
     return line if len(line) <= width else line[: width - 1] + "…"

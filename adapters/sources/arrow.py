@@ -4,13 +4,14 @@ Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `p
 """
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Table
+from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 
@@ -20,12 +21,12 @@ def detect(path: Path, head: bytes) -> bool:
     return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
-def open_table(path: Path, sheet: str | None) -> Table:
+def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the folder; raises InputError where it is damaged or holds several splits.
 
     Raises SetupError where pyarrow is not installed.
     """
-    if sheet:
+    if reading.sheets or reading.all_sheets:
         raise InputError(f"`{path}` is a saved dataset and has no sheets; leave `--sheet` out")
     try:
         import pyarrow as pa
@@ -41,7 +42,9 @@ def open_table(path: Path, sheet: str | None) -> Table:
             columns = tuple(stream.schema.names)
     except (IndexError, OSError, pa.ArrowInvalid) as error:
         raise InputError(f"the saved dataset `{path}` is damaged: {error}") from error
-    return Table(columns, _rows(path, files, _labels(path)))
+    rows = _rows(path, files, _labels(path))
+    first = tuple(islice(rows, 100))
+    return [Table(file=path.name, columns=columns, pieces=[Rows(chain(first, rows))], first=first)]
 
 
 def _rows(path: Path, files: list[Path], labels: dict[str, list[str]]) -> Iterator[Row]:

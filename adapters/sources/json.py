@@ -3,14 +3,17 @@
 Elements are decoded one by one from a window of the text, so that a file of any size needs little memory.
 """
 
+import io
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ftbridge.adapters.sources.jsonl import SUFFIXES, peeked
+from ftbridge.adapters.sources.jsonl import BOM, PEEK, peeked, refuse_sheets
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Table
+from ftbridge.core.files import unpacked
+from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 WINDOW = 1 << 20
@@ -19,15 +22,16 @@ BLANK = " \t\r\n"
 
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether the text begins as a JSON array."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    return path.suffix.lower() in SUFFIXES and start == b"["
+    del path
+    return head.removeprefix(BOM).lstrip()[:1] == b"["
 
 
-def open_table(path: Path, sheet: str | None) -> Table:
+def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the array; raises InputError where the text is not one, naming the element that is broken."""
-    if sheet:
-        raise InputError(f"`{path}` is JSON and has no sheets; leave `--sheet` out")
-    return peeked(path, _rows(path))
+    refuse_sheets(path, reading)
+    rows = _rows(path)
+    first = list(islice(rows, PEEK))
+    return [peeked(path, first, [Rows(chain(first, rows))], cut=False)]
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -44,7 +48,7 @@ def _elements(path: Path) -> Iterator[Any]:
     decoder = json.JSONDecoder(parse_constant=_no_constant)
     number = 0
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with unpacked(path) as packed, io.TextIOWrapper(packed, encoding="utf-8-sig") as file:
             window = _Window(file)
             window.expect("[")
             if window.take("]"):
@@ -60,8 +64,6 @@ def _elements(path: Path) -> Iterator[Any]:
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"`{path}` is no valid JSON array: {reason}, at element {number}") from error
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}") from error
 
 
 class _Window:

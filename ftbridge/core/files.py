@@ -1,13 +1,17 @@
 """Files that are never half-written, and never written by two at once."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ftbridge.core.errors import InputError, SetupError
+
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @contextmanager
@@ -66,6 +70,41 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"there is no {what} at `{path}`") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the {what} `{path}`: {error}") from error
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Yield the content of `path` as a binary file, unpacked where it is gzip or zstd by its first bytes.
+
+    Raises InputError where it cannot be read or is damaged, in the block as well.
+    """
+    import gzip
+    import zlib
+
+    import zstandard
+
+    try:
+        with path.open("rb") as file:
+            magic = file.peek(4)[:4]
+            if magic[:2] == GZIP:
+                with gzip.open(file) as plain:
+                    yield cast("IO[bytes]", plain)
+            elif magic == ZSTD:
+                with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as reader:
+                    yield io.BufferedReader(cast("io.RawIOBase", reader))
+            else:
+                yield file
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise InputError(f"`{path}` is packed and damaged: {error}") from error
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+def is_packed(path: Path) -> bool:
+    """Tell whether `path` is gzip or zstd."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return magic[:2] == GZIP or magic == ZSTD
 
 
 def safetensors_header(path: Path) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ imported when it is first used. The protocols below say what each family's modul
 built-in of a family is the one to copy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -19,26 +19,74 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
-class Table(msgspec.Struct, frozen=True):
-    """An opened source: its columns in order, its rows, and what to know about the reading.
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How sources are to be read; what is left open, a source finds out by itself.
 
-    `lettered` says that columns have letters, as in a sheet; `sheet` is the sheet's name, or "".
+    `header_row` counts from 1, and 0 says that there is none; `encoding` is a codec's name.
     """
 
+    sheets: tuple[str, ...] = ()
+    all_sheets: bool = False
+    header_row: int | None = None
+    fill_merged: bool = False
+    as_shown: bool = False
+    encoding: str = ""
+
+
+class Piece(Protocol):
+    """A stretch of a table's rows that can be read without those before it."""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows in order; `where.row` counts on from the last row of the piece before, as if that were 0.
+
+        An empty row is yielded without values. Raises InputError where the source is damaged.
+        """
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """An opened source, or a sheet or a split of one.
+
+    `file` is its name in messages; `first` are its first rows, up to a hundred, which the pieces bring again.
+    The pieces are read once, in order; `cut` says that they are values that other processes can read.
+    `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
+    source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over
+    a network as they are read.
+    """
+
+    file: str
     columns: tuple[str, ...]
-    rows: Iterable[Row]
+    pieces: Iterable[Piece]
+    first: tuple[Row, ...]
+    cut: bool = False
     sheet: str = ""
     lettered: bool = False
+    part: str = ""
+    notes: tuple[str, ...] = ()
+    streamed: bool = False
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """The one piece of a source that cannot be cut."""
+
+    iterator: Iterator[Row]
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows, once."""
+        return self.iterator
 
 
 class Source(Protocol):
     """Reads one file format."""
 
     def detect(self, path: Path, head: bytes) -> bool:
-        """Tell whether this source reads `path`; `head` is its first 4 KiB, empty for a folder."""
+        """Tell whether this source reads `path`; `head` is the first 4 KiB of its content, unpacked, b"" for a folder."""
 
-    def open_table(self, path: Path, sheet: str | None) -> Table:
-        """Open `path`; raises InputError with one sentence where it cannot be read."""
+    def open_tables(self, path: Path, reading: Reading) -> list[Table]:
+        """Open `path`: a table for each sheet or split, at least one.
+
+        Raises InputError with one sentence where it cannot be read, and where `reading` asks for what this format
+        does not have.
+        """
 
 
 class Target(Protocol):

@@ -25,33 +25,50 @@ class Where(msgspec.Struct, frozen=True):
         return f"{self.sheet}!{letter}{self.row}" if self.sheet else f"{self.unit} {self.row}"
 
 
+# Text as it stands in JSON, quotes and all, just as msgspec would write it: copied, it need not be decoded.
+Text = str | msgspec.Raw
+
+
 class Row(msgspec.Struct, frozen=True):
-    """What a source yields: values by column name, or the `error` that keeps the row from being read."""
+    """What a source yields: values by column name, or the `error` that keeps the row from being read.
+
+    A value may be a `msgspec.Raw`: JSON just as msgspec would write it (no `\\u` and no `\\/` in it).
+    """
 
     where: Where
     values: dict[str, Any]
     error: str = ""
 
 
+def as_json(text: Text) -> bytes:
+    """Return `text` as a JSON string."""
+    return bytes(text) if isinstance(text, msgspec.Raw) else msgspec.json.encode(text)
+
+
 class Turn(msgspec.Struct, frozen=True):
     """One question and its answer; an empty `instruction` or `input` is "", never null."""
 
-    instruction: str
-    input: str
-    output: str
+    instruction: Text
+    input: Text
+    output: Text
 
     @property
-    def user(self) -> str:
+    def user(self) -> Text:
         """All that the user says: instruction and input, joined by a newline when both are there."""
-        return "\n".join(part for part in (self.instruction, self.input) if part)
+        if not self.input or not self.instruction:
+            return self.instruction or self.input
+        if isinstance(self.instruction, str) and isinstance(self.input, str):
+            return f"{self.instruction}\n{self.input}"
+        return msgspec.Raw(as_json(self.instruction)[:-1] + b"\\n" + as_json(self.input)[1:])
 
 
 class Conversation(msgspec.Struct, frozen=True):
-    """One training sample."""
+    """One training sample; `label` is its class, for a stratified split."""
 
-    system: str
+    system: Text
     turns: tuple[Turn, ...]
     source: Where
+    label: str = ""
 
 
 class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,14 +10,14 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from ftbridge.adapters.columns import fits, letter
 from ftbridge.adapters.values import BadCell, text
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Table
+from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import preset_of
@@ -52,11 +52,11 @@ def detect(path: Path, head: bytes) -> bool:
     return path.suffix.lower() in SUFFIXES | OTHERS.keys()
 
 
-def open_table(path: Path, sheet: str | None) -> Table:
+def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open a sheet: `sheet`, else the only visible one, a preset's, or the first with recognised headers."""
     book = _open(path)
     try:
-        page = _choose(path, book, sheet)
+        page = _choose(path, book, reading.sheets[0] if reading.sheets else None)
         start, columns = _header(page)
     except InputError:
         raise
@@ -64,7 +64,18 @@ def open_table(path: Path, sheet: str | None) -> Table:
         raise _damaged(path, error) from error
     if not columns:
         raise InputError(f"the sheet `{page.title}` of `{path}` is empty")
-    return Table(columns, _rows(path, book, page, start, columns), sheet=page.title, lettered=True)
+    rows = _rows(path, book, page, start, columns)
+    first = tuple(islice(rows, 100))
+    return [
+        Table(
+            file=path.name,
+            columns=columns,
+            pieces=[Rows(chain(first, rows))],
+            first=first,
+            sheet=page.title,
+            lettered=True,
+        )
+    ]
 
 
 def _open(path: Path) -> Any:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
-from ftbridge.adapters.sources import xlsx
+from ftbridge.adapters.sources import workbook as xlsx
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError
 
