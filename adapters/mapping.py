@@ -5,17 +5,23 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import recognise
-from ftbridge.adapters.values import BadValueError, shown, text
-from ftbridge.core.records import Conversation, Row, Turn
+from ftbridge.adapters.values import BadValueError, shown, text, plain
+from ftbridge.core.records import Conversation, Row, Turn, Where
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with one value of one row; `address` is `DrugQA!D17` or `line 3`."""
+    """What is wrong with one value of one row."""
 
-    address: str
+    where: Where
+    column: str
+    letter: str
     field: str
     reason: str
     value: str = ""
+
+    @property
+    def address(self) -> str:
+        return self.where.cell(self.letter)
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -43,21 +49,23 @@ class Mapping(msgspec.Struct, frozen=True):
         system = (text(values.get(columns["system"])) if "system" in columns else "") or self.system
         turn = Turn(instruction, extra, output)
         history = values.get(columns["history"]) if "history" in columns else None
-        return Conversation(system, (*_turns(history), turn) if history else (turn,), row.where)
+        return Conversation(system, (*_turns(plain(history)), turn) if history else (turn,), row.where)
 
     def problems(self, row: Row) -> list[Problem]:
         """Return all that is wrong with `row`, one entry a field; empty for a good row."""
         if row.error:
-            return [Problem(row.where.cell(""), "", row.error)]
+            return [Problem(row.where, "", "", "", row.error)]
         found = [
-            Problem(row.where.cell(""), field, "comes after the columns were chosen from the first rows", column)
+            Problem(row.where, column, "", field, "comes after the columns were chosen from the first rows", column)
             for column, field in self._late(row.values).items()
         ]
         empty = set()
         for field, column in self.columns.items():
             value = row.values.get(column)
             try:
-                _turns(value or []) if field == "history" else text(value).encode()
+                _turns(plain(value) or []) if field == "history" else text(value).encode() if not isinstance(
+                    text(value), msgspec.Raw
+                ) else None
             except UnicodeEncodeError:
                 found.append(self._problem(row, field, "holds half of a surrogate pair"))
             except BadValueError as error:
@@ -71,7 +79,12 @@ class Mapping(msgspec.Struct, frozen=True):
     def _problem(self, row: Row, field: str, reason: str) -> Problem:
         value = row.values.get(self.columns[field])
         return Problem(
-            row.where.cell(self.letters.get(field, "")), field, reason, "" if value is None else shown(value)
+            row.where,
+            self.columns[field],
+            self.letters.get(field, ""),
+            field,
+            reason,
+            "" if value is None else shown(value),
         )
 
     def _late(self, values: dict[str, Any]) -> dict[str, str]:

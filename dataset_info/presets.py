@@ -44,7 +44,7 @@ def preset(name: str) -> Preset:
     return presets()[name]
 
 
-def preset_of(sheets: Iterable[str]) -> Preset | None:
+def preset_of(sheets: Iterable[str], columns: Iterable[str] = ()) -> Preset | None:
     """Return the preset that comes in one of `sheets`."""
     sheets = set(sheets)
     return next((preset for preset in presets().values() if preset.sheet in sheets), None)

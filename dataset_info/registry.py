@@ -196,7 +196,7 @@ def _entry(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
 
 def _raw(entry: DatasetEntry) -> dict[str, Any]:
     return {
-        "file_name": entry.alpaca,
+        "file_name": entry.files.get("alpaca"),
         "formatting": "alpaca",
         "columns": COLUMNS,
         "ftbridge": msgspec.to_builtins(entry),

@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _FUNCTIONS = {
+    "inspect": "ftbridge.adapters.inspect:inspect",
     "convert": "ftbridge.adapters.convert:convert",
     "setup": "ftbridge.launchers.environment:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",

@@ -50,7 +50,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     The pieces are read once, in order; `cut` says that they are values that other processes can read.
     `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
     source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over
-    a network as they are read.
+    a network as they are read; `revision` identifies the content where it is no file, such as a hub's commit.
     """
 
     file: str
@@ -63,6 +63,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     part: str = ""
     notes: tuple[str, ...] = ()
     streamed: bool = False
+    revision: str = ""
 
 
 class Rows(msgspec.Struct, frozen=True):

@@ -80,8 +80,7 @@ class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: str
-    xtuner: str
-    alpaca: str
+    files: dict[str, str]
     samples: int
     sources: dict[str, str]
     columns: dict[str, str]
