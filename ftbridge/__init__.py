@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _FUNCTIONS = {
     "convert": "ftbridge.adapters.convert:convert",
+    "presets": "ftbridge.dataset_info.presets:presets",
     "setup": "ftbridge.launchers.environment:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",
     "train": "ftbridge.launchers.train:train",
