@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": "Show the whole way in one sitting, on a small model.",
     "inspect": "Show what a source holds, and how it would be read.",
     "convert": "Turn data of any kind into both frameworks' formats.",
+    "presets": "Show what is known about well-known datasets.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",
