@@ -22,6 +22,11 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     sample: dict[str, str]
     model: str
+    instruction: str = ""
+    input: str = ""
+    output: str = ""
+    labels: dict[str, str] = {}
+    detect: tuple[str, ...] = ()
 
 
 @cache
