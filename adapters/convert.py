@@ -160,6 +160,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             label_map=dict(label_map or {}),
             stratify=stratify,
             strip=strip,
+            **({"max_characters": max_characters} if max_characters else {}),
         ),
         preset=preset,
         settings=dict(settings or {}),

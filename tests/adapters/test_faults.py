@@ -91,7 +91,7 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
 
 def test_an_interrupt_is_quiet_and_changes_nothing(source):
     with subprocess.Popen(COMMAND + ["7:3"], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while not list(Path().glob("data/.*.part")):
+        while not list(Path().glob("data/.*.part")) and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate()
