@@ -13,13 +13,14 @@ from ftbridge.core.strict import closest
 HEADERS = {
     "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系统消息"),
     "instruction": (
-        *("instruction", "question", "prompt", "query", "q", "problem"),
-        *("问题", "提问", "问", "指令", "用户问题", "题目"),
+        *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question"),
+        *("问题", "提问", "问", "问句", "指令", "提示词", "用户问题", "题目"),
     ),
-    "input": ("input", "context", "输入", "上下文", "补充输入"),
+    "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
     "output": (
-        *("output", "answer", "response", "reply", "a", "completion"),
-        *("答案", "回答", "答", "回复", "输出", "答复", "参考答案", "标准答案"),
+        *("output", "answer", "response", "reply", "a", "completion", "solution", "targets"),
+        *("correct answer", "best answer", "reference answer"),
+        *("答案", "回答", "答", "答句", "回复", "输出", "答复", "参考答案", "标准答案", "正确答案", "标准回答"),
     ),
     "history": ("history", "历史", "历史对话", "对话历史"),
 }

@@ -35,13 +35,15 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     `columns` maps a field to its column, `known` are the table's columns, `letters` the sheet's letters by column.
     Another column that turns up later is an error of its row where it would have been taken for one of the fields in
-    `watched`. The columns in `refused` must be empty. `system` is for rows that bring none. `strip` takes blanks off
-    the ends of every text. The label is the text of `label_column`, or of the field `label_field`.
+    `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty. `system` is
+    for rows that bring none. `strip` takes blanks off the ends of every text. The label is the text of `label_column`,
+    or of the field `label_field`.
     """
 
     columns: dict[str, str]
     known: frozenset[str]
     letters: dict[str, str] = {}
+    decided: bool = False
     watched: frozenset[str] = frozenset()
     refused: dict[str, str] = {}
     system: str = ""
@@ -107,12 +109,12 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     def _note_columns(self, row: Row, notes: "Notes") -> None:
         """Note the columns that come too late, and those that should be empty."""
         empty = self.refused
-        if not self.known.issuperset(row.values):
+        if not self.decided and not self.known.issuperset(row.values):
             new = [column for column, value in row.values.items() if column not in self.known and not blank(value)]
             for field, columns in recognise(new).items():
                 if field in self.watched:
                     notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
-            empty = empty | refused(new) if self.watched else empty
+            empty = empty | refused(new)
         for column, what in empty.items():
             if not blank(row.values.get(column)):
                 notes.add("", column, f"holds {what}, which cannot be trained on yet")
@@ -162,13 +164,13 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         """Return system and turns, looking at everything; what is wrong goes into `notes`."""
         fields = [field for field in HEADERS if field in self.columns or field in self.prompts]
         texts = {field: self._text(field, row, notes) for field in fields if field != "history"}
-        if texts["output"] is not None:
-            texts["output"] = self._output(texts["output"], notes)
         asked = [field for field in ("instruction", "input") if field in texts]
         # A text that is the same in every row is no question where the row's own part of it is empty.
         own = [field for field in asked if field not in self.prompts or self.prompts[field].columns] or asked
         if all(texts[field] is not None and not (texts[field] or "").strip() for field in own):
             notes.add(own[0], self._column(own[0]), "is empty")
+        if texts["output"] is not None:
+            texts["output"] = self._output(texts["output"], notes)
         history: tuple[Turn, ...] = ()
         if "history" in self.columns:
             try:

@@ -13,7 +13,7 @@ from ftbridge.adapters.columns import HEADERS, find_column, header, letter, list
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
 from ftbridge.adapters.messages import KEYS, MessageMapping, style_of
 from ftbridge.adapters.prompts import Prompt, prompt
-from ftbridge.adapters.values import LONGEST, blank, plain, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, plain, shown
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
@@ -109,8 +109,8 @@ def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
         shape = _told(columns, prompts, seen)
     else:
         shape = _recognised(table, prompts, seen)
-        other = "the headers give no question and answer" if shape.style else "no column holds whole conversations"
-        reason = f"the only reading, since {other}"
+        other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
+        reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
     return Choice(
         mapping=_mapping(table, wish, preset, shape),
         shape=shape.name,
@@ -183,7 +183,7 @@ def _recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen])
     if len(shapes) > 1:
         readings = "\n".join(f"  {shape}: {shape.option}" for shape in shapes)
         raise InputError(f"`{table.file}` can be read in several ways; say which with `--map`:\n{readings}")
-    if not shapes:
+    if not shapes or "system" in double:
         raise InputError(_unclear(table, double, seen))
     return shapes[0]
 
@@ -242,7 +242,8 @@ def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) 
     if double:
         field, names = next(iter(double.items()))
         reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"
-    return f"{reason}; say which to take: `--map instruction=COLUMN --map output=COLUMN`\n{listing(table)}"
+    hint = "`--map instruction=COLUMN --map output=COLUMN`, or several in one: `--input '{{ one }}: {{ another }}'`"
+    return f"{reason}; say which to take: {hint}\n{listing(table)}"
 
 
 def _seen(table: Table, column: str) -> Seen:
@@ -264,9 +265,24 @@ def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
         yield line
 
 
+def _refuse_texts(wish: Wish) -> None:
+    """Raise UsageError for texts of the user's that cannot stand in a sample."""
+    texts = {"--system": wish.system, **{f"--label-map {label}": text for label, text in wish.label_map.items()}}
+    for option, text in texts.items():
+        try:
+            checked(text)
+        except BadValueError as error:
+            raise UsageError(f"`{option}` {error}") from error
+    if empty := [label for label, text in wish.label_map.items() if blank(text)]:
+        raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
+    if wish.max_characters < 1:
+        raise UsageError(f"`--max-characters` takes a number from 1; got `{wish.max_characters}`")
+
+
 def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> Mapping:
     """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
     system = wish.system if wish.system is not None else preset.system if preset else ""
+    _refuse_texts(wish)
     fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
     label_field = wish.stratify if wish.stratify in fields else ""
     common: dict[str, Any] = {
@@ -276,11 +292,11 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
         "system": system,
         "strip": wish.strip,
         "max_characters": wish.max_characters,
+        "decided": bool(wish.map),
+        "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
         "label_field": label_field,
         "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
     }
-    if not wish.map:
-        common["watched"] = frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys()
     if shape.style or not wish.map:
         common["refused"] = refused(column for column in table.columns if column not in shape.used)
     if shape.style:

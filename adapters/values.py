@@ -78,12 +78,12 @@ def passed(value: Any, longest: int) -> Text | None:
             return value  # type: ignore[no-any-return]
         value = plain(value)
         kind = type(value)
+    if kind is int and -EXACT < value < EXACT:
+        value, kind = str(value), str
     if kind is str:
         good = len(value) <= longest and "\0" not in value and not value.isspace()
         return value if good else None
-    if value is None:
-        return ""
-    return str(value) if kind is int and -EXACT < value < EXACT else None
+    return "" if value is None else None
 
 
 def plain(value: Any) -> Any:
