@@ -158,7 +158,7 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:
-    from ftbridge.adapters.recognise import load_label_map
+    from ftbridge.adapters.labels import load_label_map
 
     found: dict[str, str] = {}
     for text in texts:
