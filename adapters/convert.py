@@ -119,7 +119,7 @@ def _earlier(job: Job) -> Conversion | None:
         return None
     asked = msgspec.to_builtins(job.options)
     for entry in entries.values():
-        files = {"xtuner": job.dataset_dir / entry.xtuner, "alpaca": job.dataset_dir / entry.alpaca}
+        files = {key: job.dataset_dir / file for key, file in entry.files.items()}
         same = entry.version == __version__ and entry.options.get("asked") == asked
         if not same or [*entry.sources.values()] != [job.digest]:
             return None
@@ -170,7 +170,7 @@ def _write(job: Job) -> Conversion:
         stale = ours(job.dataset_dir, (f"{job.name}-{part}" for part in PARTS if part not in files))
         with registering(job.dataset_dir, entries, drop=stale, replace=job.replace):
             stack.close()
-            gone = [file for entry in stale.values() for file in (entry.xtuner, entry.alpaca)]
+            gone = [file for entry in stale.values() for file in entry.files.values()]
             gone += [] if counts.rejected else [job.rejected_file.name]
             for file in gone:
                 (job.dataset_dir / file).unlink(missing_ok=True)
@@ -239,7 +239,7 @@ def _entry(
         },
         preset=job.preset,
         system=job.mapping.system,
-        **{key: _file(job, part, target) for key, target in targets.items()},
+        files={key: _file(job, part, target) for key, target in targets.items()},
     )
 
 
@@ -255,7 +255,7 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
         columns=job.mapping.columns,
         left_out=tuple(column for column in job.table.columns if column not in used),
         parts=tuple(
-            Part(name, entry.samples, {key: job.dataset_dir / getattr(entry, key) for key in TARGETS})
+            Part(name, entry.samples, {key: job.dataset_dir / file for key, file in entry.files.items()})
             for name, entry in entries.items()
         ),
         counts=counts,

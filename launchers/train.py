@@ -52,7 +52,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
-    for file in (entry.xtuner, entry.alpaca):
+    for file in entry.files.values():
         if not (dataset_dir / file).is_file():
             raise InputError(f"the dataset `{dataset}` lacks its file `{dataset_dir / file}`; convert it again")
     chosen = machine.choose(spec)
@@ -208,7 +208,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
     installed = inspect(python, []).packages
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
     written = plan.entry.options.get("sha256", {})
-    digests = {getattr(plan.entry, target): digest for target, digest in written.items()}
+    digests = {plan.entry.files[target]: digest for target, digest in written.items()}
     return runs.Run(
         id=plan.run.name,
         folder=str(plan.run),
