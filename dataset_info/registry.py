@@ -128,7 +128,7 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
     with locked(file):
         text = _text(file)
         known = _parsed(file, text)
-        chosen = list(dict.fromkeys(full for name in names for full in _meant(dataset_dir, name, known)))
+        chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
         write_atomic(file, removed(text, chosen))
         left = known.keys() - chosen
         candidates = {each for name in chosen for each in _files(known[name]) if _made_here(known[name])}
@@ -246,8 +246,11 @@ def _raw(entry: DatasetEntry) -> dict[str, Any]:
     }
 
 
-def _meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
-    """Return the entries that `name` means: itself, or all parts of ours that a conversion of that name made."""
+def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
+    """Return the entries that `name` means: itself, or all parts of ours that a conversion of that name made.
+
+    Raises InputError, with the closest name, where there is none.
+    """
     parts = [key for key, raw in known.items() if _bases([key]) == {name} and _made_here(raw)]
     if name not in known and not parts:
         raise InputError(_unknown(dataset_dir, name, known))
