@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
+from ftbridge.core.console import aligned
 from ftbridge.core.records import Row
 
 SHOWN = 20
@@ -43,13 +44,5 @@ class Rejects:
 
 def table(problems: Iterable[Problem]) -> str:
     """Return problems as an aligned table: address, field, what is wrong, value."""
-    from rich.cells import cell_len
-
     rows = [("address", "field", "what is wrong", "value")]
-    rows += [(each.address, each.field or "row", each.reason, each.value) for each in problems]
-    widths = [max(cell_len(row[at]) for row in rows) for at in range(4)]
-    lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned(rows + [(each.address, each.field or "row", each.reason, each.value) for each in problems])

@@ -1,5 +1,6 @@
 """What is in a dataset that ftbridge did not write, and whether the frameworks would load and keep all of it."""
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from ftbridge.adapters.foreign import UnfitError
 from ftbridge.adapters.kinds import DATE, Kinds
 from ftbridge.adapters.mapping import Problem
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import BadValueError, plain, shown
+from ftbridge.adapters.values import BadValueError, shown
+from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
 
@@ -34,7 +36,7 @@ class Tally:
         """Return how many records there are, and the problem of the first, on a line."""
         first = self.first[0]
         field = f"`{first.field}` " if first.field else ""
-        return f"{self.count} records do not fit; {first.address}: {field}{first.reason}"
+        return f"records that do not fit: {self.count}; the first, {first.address}: {field}{first.reason}"
 
     def table(self) -> str:
         """Return the first problems as a table, and how many more there are."""
@@ -80,12 +82,14 @@ class Findings:
             self._last = row.where
             self._kinds = self._kinds or Kinds("csv" if file.suffix == ".csv" else row.where.unit)
             try:
-                self._kinds.add({column: plain(value) for column, value in row.values.items()})
+                self._kinds.add(row.values)
                 self._take(foreign.conversation(self._entry, row))
             except UnfitError as error:
                 (self.special if error.special else self.wrong).add(row.where, error)
             except UnicodeEncodeError:
                 self.wrong.add(row.where, UnfitError("", "holds half of a surrogate pair"))
+            except RecursionError:
+                self.wrong.add(row.where, UnfitError("", "is nested too deeply"))
             except BadValueError as error:
                 self.wrong.add(row.where, UnfitError("", str(error)))
             if trusted and not self.dates:
@@ -123,6 +127,20 @@ def examine(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findin
         findings.read(file, trusted=trusted)
     findings.judge()
     return findings
+
+
+def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversation]:
+    """Return the first conversations of a dataset; raises InputError where there are none, naming the record."""
+    if entry.remote or (entry.problems and entry.formatting != "xtuner"):
+        return []
+    rows = (row for file in data_files(dataset_dir, entry) for row in foreign.rows(file))
+    found = []
+    for row in islice(rows, count):
+        try:
+            found.append(foreign.conversation(entry, row))
+        except UnfitError as error:
+            raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
+    return found
 
 
 def _leaves(entry: Entry, kind: Any) -> set[str]:

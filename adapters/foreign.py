@@ -8,14 +8,16 @@ is an error here, and so is what XTuner cannot hold.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ftbridge.adapters.locate import open_path
+from ftbridge.adapters.locate import HEAD
 from ftbridge.adapters.values import BadValueError, plain
-from ftbridge.core.plugins import Reading
+from ftbridge.core import plugins
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import unpacked
+from ftbridge.core.plugins import Reading, Source, Table
 from ftbridge.core.records import Conversation, Row, Turn, Where
-from ftbridge.dataset_info.entries import MEDIA, Entry
-
+from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.
 NOTHING = {
@@ -37,26 +39,41 @@ class UnfitError(BadValueError):
 
 def rows(file: Path) -> Iterator[Row]:
     """Yield the rows of a data file, without empty ones; raises InputError where it cannot be read."""
-    csv = file.suffix == ".csv"
-    for table in open_path(file, Reading()):
+    kind = TYPES[file.suffix[1:]]
+    for table in _open(file, kind):
         before = last = 0
         for piece in table.pieces:
             for row in piece.rows():
                 last = before + row.where.row
                 if row.values or row.error:
                     where = Where(row.where.file, last, row.where.sheet, row.where.unit)
-                    values = row.values
-                    if csv:
-                        values = {key: None if each in NOTHING else each for key, each in values.items()}
+                    try:
+                        values = {column: plain(value) for column, value in row.values.items()}
+                    except RecursionError:
+                        yield Row(where, {}, "is nested too deeply")
+                        continue
+                    if kind == "csv":
+                        values = {column: None if value in NOTHING else value for column, value in values.items()}
                     yield Row(where, values, row.error)
             before = last
 
 
+def _open(file: Path, kind: str) -> list[Table]:
+    """Open a file as what its name says, which is what LLaMA-Factory goes by."""
+    with unpacked(file) as content:
+        head = content.read(HEAD)
+    for name in ("json", "jsonl") if kind == "json" else (kind,):
+        source = cast("Source", plugins.load("sources", name))
+        if source.detect(file, head):
+            return source.open_tables(file, Reading())
+    raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
+
+
 def conversation(entry: Entry, row: Row) -> Conversation:
-    """Return a record's conversation; raises UnfitError where there is none for both frameworks."""
+    """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks."""
     if row.error:
         raise UnfitError("", row.error)
-    values = {column: plain(value) for column, value in row.values.items()}
+    values = row.values
     if entry.formatting == "xtuner":
         system, turns = _xtuner(values)
     elif entry.formatting == "alpaca":

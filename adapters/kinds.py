@@ -20,6 +20,8 @@ DATE = re.compile(
     r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 )
 NUMERAL = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[Tt]rue|TRUE|[Ff]alse|FALSE)\s*")
+# By form: text that is loaded as something else where a column holds nothing else, and the word for it.
+MISTAKEN = {"line": (DATE, "dates"), "csv": (NUMERAL, "numerals")}
 SETTLED_BYTES, SETTLED_ROWS = 10 << 20, 10_000
 
 
@@ -33,7 +35,6 @@ class Kinds:
         self.known: dict[str, Kind] = {}
         self.settled = False
         self._form = form
-        self._pattern, self._word = {"line": (DATE, "dates"), "csv": (NUMERAL, "numerals")}.get(form, (None, ""))
         self._size = 0
 
     def add(self, values: dict[str, Any]) -> None:
@@ -52,7 +53,8 @@ class Kinds:
 
     def _kind(self, value: Any) -> Kind:
         if isinstance(value, str):
-            return self._word if self._pattern and self._pattern.fullmatch(value) else "text"
+            pattern, word = MISTAKEN.get(self._form, (None, ""))
+            return word if pattern and pattern.fullmatch(value) else "text"
         if isinstance(value, dict):
             return {key: self._kind(each) for key, each in value.items()}
         if isinstance(value, list):

@@ -72,8 +72,8 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
         both, special = _problems(dataset_dir, entry, notes, trusted=not changed)
     answers = {"llamafactory": _answer(both), "xtuner": _answer([*both, *special])}
     if "xtuner" in own.files:
-        file = {"name": entry.name, "file_name": own.files["xtuner"]}
-        turns = Entry(**file, formatting="xtuner", columns={"messages": "conversation"})
+        columns = {"messages": "conversation"}
+        turns = Entry(name=entry.name, file_name=own.files["xtuner"], formatting="xtuner", columns=columns)
         answers["xtuner"] = _answer(_problems(dataset_dir, turns, [], trusted=not changed)[0])
     return answers
 

@@ -118,10 +118,14 @@ def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
         raise InputError(f"its {'folder is empty' if path.exists() else 'file is missing'}: `{path}`")
     if folder := next((file for file in files if file.is_dir()), None):
         raise InputError(f"its folder holds another folder, `{folder}`, and must hold data files alone")
+    if empty := next((file for file in files if not file.stat().st_size), None):
+        raise InputError(f"its file is empty: `{empty}`")
     types = {TYPES.get(file.suffix[1:]) for file in files}
     if None in types:
         odd = next(file for file in files if file.suffix[1:] not in TYPES)
         raise InputError(f"LLaMA-Factory loads files that end with .{', .'.join(TYPES)}, and not `{odd}`")
+    if "text" in types:
+        raise InputError(f"a text file has one column, `text`, and no answers to train on: `{files[0]}`")
     if len(types) > 1:
         raise InputError(f"its folder `{path}` holds files of several types: {', '.join(sorted(map(str, types)))}")
     return files

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import ftbridge
 from ftbridge.adapters.datasets import usable
 from ftbridge.adapters.verdicts import check
 from ftbridge.core.errors import InputError
@@ -57,6 +56,7 @@ LOAD = {
     ),
     "numbers-elsewhere": ([GOOD | {"id": 1}, GOOD | {"id": 2.5}], {}),
     "ranking-no": ([GOOD], {"ranking": False}),
+    "folder": ({"a.json": [GOOD], "b.jsonl": [GOOD | {"instruction": "how?"}]}, {}),
 }
 SPECIAL = {
     "tool-calls": ([{"conversations": CALLED}], {"formatting": "sharegpt"}),
@@ -134,9 +134,22 @@ FAIL = {
         [{"conversations": SAID, "images": ["a.png"]}],
         {"formatting": "sharegpt", "columns": {"messages": "conversations", "images": "images"}},
     ),
+    "half-a-pair": ('[{"instruction": "\\ud800", "input": "", "output": "a"}]', {}),
+    "number-system": (
+        [GOOD | {"system": 5}],
+        {"columns": {"prompt": "instruction", "response": "output", "system": "system"}},
+    ),
+    "folder-clash": ({"a.json": [GOOD], "b.json": [GOOD | {"more": "x"}]}, {}),
+    "folder-types": ({"a.json": [GOOD], "b.csv": "instruction,input,output\\na,b,c\\n"}, {}),
+    "empty-folder": ({}, {}),
+    "text": ([GOOD], {"file_name": "text.txt"}),
     "validation": ([GOOD], {"split": "validation"}),
 }
 CASES = LOAD | SPECIAL | FAIL
+
+
+def write(file, content):
+    file.write_text(content if isinstance(content, str) else "".join(json.dumps(each) + "\n" for each in content))
 
 
 @pytest.fixture
@@ -146,10 +159,14 @@ def data(folder):
     place.mkdir()
     entries = {}
     for name, (content, keys) in CASES.items():
-        entries[name] = keys if name == "no-file-name" else {"file_name": f"{name}.json"} | keys
-        if content is not None:
-            text = content if isinstance(content, str) else "".join(json.dumps(each) + "\n" for each in content)
-            (place / entries[name]["file_name"]).write_text(text)
+        ending = "" if isinstance(content, dict) else ".json"
+        entries[name] = keys if name == "no-file-name" else {"file_name": f"{name}{ending}"} | keys
+        if isinstance(content, dict):
+            (place / name).mkdir()
+            for file, inside in content.items():
+                write(place / name / file, inside)
+        elif content is not None:
+            write(place / entries[name]["file_name"], content)
     (place / FILE).write_text(json.dumps(entries, indent=2))
     return place
 
@@ -170,9 +187,17 @@ def test_the_frameworks_agree(data, project, training_python):
     for name in FAIL | SPECIAL:
         with pytest.raises(InputError):
             usable(data, name, "xtuner", data.parent / "cache")
+    turns = [{"conversation": [{"system": "", "input": "when?", "output": f"2024-01-0{day}"}]} for day in (1, 2)]
+    write(data / "dates.jsonl", turns)
     job, output = data.parent / "job.json", data.parent / "answers.json"
     model = str(project / "base")
-    settings = {"folder": str(data), "model": model, "names": list(CASES), "files": files, "output": str(output)}
+    settings = {
+        "folder": str(data),
+        "model": model,
+        "names": list(CASES),
+        "files": files | {"dates": str(data / "dates.jsonl")},
+        "output": str(output),
+    }
     job.write_text(json.dumps(settings))
     subprocess.run(
         [training_python, HERE / "frameworks_check.py", job],
@@ -180,7 +205,8 @@ def test_the_frameworks_agree(data, project, training_python):
         check=True,
     )
     answers = json.loads(output.read_text())
-    samples = {name: len(content) for name, (content, _) in CASES.items() if isinstance(content, list)}
+    assert "TypeError" in answers["xtuner"].pop("dates")  # times are no text: `check` says so of our files too
+    samples = {name: len(content) for name, (content, _) in CASES.items() if isinstance(content, list | dict)}
     samples |= {"array-of-dates": 2, "slice": 1, "drawn": 3}
     kept = {name: answers["llamafactory"][name] == samples.get(name, 1) for name in CASES}
     assert {name: answers["llamafactory"][name] for name in LOAD | SPECIAL if not kept[name]} == {}

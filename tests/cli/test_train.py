@@ -116,6 +116,16 @@ def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
         assert part in output
 
 
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_a_dataset_that_is_not_ours_is_counted(made_up, backend):
+    (made_up / "data" / "dataset_info.json").write_text('{"theirs": {"file_name": "theirs.json"}}')
+    record = {"instruction": "why?", "input": "", "output": "so"}
+    (made_up / "data" / "theirs.json").write_text(json.dumps([record] * 7))
+    output = dry_run(backend, "--dataset", "theirs")
+    assert "7 samples" in output
+    assert (".ftbridge/datasets/theirs-" in output) == (backend == "xtuner")
+
+
 def test_options_win_over_settings_over_the_last_conversion(made_up):
     Project.find().remember(State("faq-train", "data", "medqa"))
     with (made_up / "ftbridge.yaml").open("a") as file:

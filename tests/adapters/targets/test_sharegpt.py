@@ -27,7 +27,7 @@ def test_what_goes_in_comes_out(system, turns):
 
 
 def test_text_that_was_never_decoded_is_copied():
-    turn = Turn(msgspec.Raw('"a\\t"'.encode()), msgspec.Raw('"问"'.encode()), msgspec.Raw(b'"b"'))
+    turn = Turn(msgspec.Raw(b'"a\\t"'), msgspec.Raw('"问"'.encode()), msgspec.Raw(b'"b"'))
     line = sharegpt.encode(Conversation(msgspec.Raw(b'"s"'), (turn,), Where("f", 1)))
     assert json.loads(line) == {
         "messages": [{"role": "user", "content": "a\t\n问"}, {"role": "assistant", "content": "b"}],
