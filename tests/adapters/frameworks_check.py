@@ -10,6 +10,8 @@ from pathlib import Path
 
 from datasets import load_dataset
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from llamafactory.data.loader import _load_single_dataset
+from llamafactory.data.parser import get_dataset_list
 from llamafactory.hparams import DataArguments, ModelArguments
 from transformers import AutoTokenizer, Seq2SeqTrainingArguments
 from xtuner.dataset.huggingface import process_hf_dataset
@@ -28,6 +30,13 @@ def llamafactory(name):
     template = get_template_and_fix_tokenizer(tokenizer, data)
     loaded = get_dataset(template, model, data, training, stage="sft", tokenizer=tokenizer)
     return len(loaded["train_dataset"])
+
+
+def aligned(name):
+    """Return the samples as LLaMA-Factory understands them, before its template."""
+    (attributes,) = get_dataset_list([name], job["folder"])
+    model = ModelArguments(model_name_or_path="none", cache_dir=scratch)
+    return _load_single_dataset(attributes, model, DataArguments(dataset_dir=job["folder"]), training).to_list()
 
 
 def xtuner(file):
@@ -57,5 +66,9 @@ def answers(load, questions):
 
 
 names = {name: name for name in job["names"]}
-found = {"llamafactory": answers(llamafactory, names), "xtuner": answers(xtuner, job["files"])}
+found = {
+    "llamafactory": answers(llamafactory, names),
+    "xtuner": answers(xtuner, job["files"]),
+    "aligned": answers(aligned, {"our-sharegpt": "our-sharegpt"}),
+}
 Path(job["output"]).write_text(json.dumps(found))

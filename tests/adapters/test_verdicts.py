@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.targets import sharegpt
 from ftbridge.adapters.verdicts import check
 from ftbridge.core.errors import InputError
+from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
 
 HERE = Path(__file__).parent
@@ -29,7 +31,12 @@ LATE = [GOOD | {"input": "x" * 2**20} for _ in range(11)]
 MESSAGES = {"formatting": "sharegpt", "columns": {"messages": "messages"}}
 
 # name: (records or text, what the entry has besides its file), by what `check` says of LLaMA-Factory and XTuner
+OURS = [
+    sharegpt.encode(Conversation("be kind", (Turn("hi", "", "hello"), Turn("why?", "now", "so")), Where("f", 1))),
+    sharegpt.encode(Conversation("", (Turn("how?", "", "thus"),), Where("f", 2))),
+]
 LOAD = {
+    "our-sharegpt": ([json.loads(line) for line in OURS], sharegpt.entry),
     "plain": ([GOOD], {}),
     "some columns": ([{"q": "why?", "a": "because"}], {"columns": {"prompt": "q", "response": "a"}}),
     "null-input": ([GOOD | {"input": None}, GOOD], {}),
@@ -210,5 +217,10 @@ def test_the_frameworks_agree(data, project, training_python):
     samples |= {"array-of-dates": 2, "slice": 1, "drawn": 3}
     kept = {name: answers["llamafactory"][name] == samples.get(name, 1) for name in CASES}
     assert {name: answers["llamafactory"][name] for name in LOAD | SPECIAL if not kept[name]} == {}
-    assert {name: answers["llamafactory"][name] for name in FAIL if kept[name]} == {}
+    # LLaMA-Factory takes the half of a pair out: the sample stays, but not its text.
+    assert {name: answers["llamafactory"][name] for name in FAIL if kept[name]} == {"half-a-pair": 1}
+    assert [
+        (sample["_system"], [message["content"] for message in sample["_prompt"] + sample["_response"]])
+        for sample in answers["aligned"]["our-sharegpt"]
+    ] == [("be kind", ["hi", "hello", "why?\nnow", "so"]), ("", ["how?", "thus"])]
     assert {name: answer for name, answer in answers["xtuner"].items() if answer != samples[name]} == {}
