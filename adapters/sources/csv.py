@@ -1,5 +1,4 @@
 """To come."""
-
 from pathlib import Path
 
 
