@@ -110,7 +110,7 @@ class Findings:
         columns = dict.fromkeys(entry.read_columns)
         if missing := [column for column in columns if column not in known and known]:
             self.wrong = Tally()  # every record has said so, in other words
-            self.columns += [f"the entry names the column `{column}`, and no record has it" for column in missing]
+            self.columns += [f"the column `{column}` is to be read, and no record has it" for column in missing]
         for column in columns:
             for kind in _leaves(entry, known.get(column)) & {"dates", "numerals"}:
                 loaded = "dates, which are loaded as times" if kind == "dates" else "numbers, which are loaded as such"

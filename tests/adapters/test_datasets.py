@@ -122,7 +122,7 @@ def test_tools_are_for_llamafactory_alone(data, folder):
             {},
             r"1 of 2 records .* not fit for either framework\n\n(.|\n)*--on-error skip",
         ),
-        ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the entry names the column `q`"),
+        ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the column `q` is to be read"),
         ([GOOD], {"columns": {"prompt": "q"}}, "`columns` leaves out `response`"),
         ([GOOD], {"file_name": "absent.json"}, "its file is missing"),
         ([GOOD], {"hf_hub_url": "owner/name"}, "is not here, but at `owner/name`"),

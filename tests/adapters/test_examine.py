@@ -53,8 +53,8 @@ def test_an_answer_that_is_never_text_is_named_with_its_value(folder):
 def test_columns_are_judged_as_a_whole(folder):
     write(folder, {"question": "a", "output": "b"})
     assert [text.partition(",")[0] for text in examine(folder, ENTRY).columns] == [
-        "the entry names the column `instruction`",
-        "the entry names the column `input`",
+        "the column `instruction` is to be read",
+        "the column `input` is to be read",
     ]
     write(folder, good(output="2024-01-01"), good(output="2024-01-02"))
     found = examine(folder, ENTRY)
