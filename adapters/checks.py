@@ -7,6 +7,7 @@ from typing import IO
 
 from ftbridge.adapters.mapping import Problem
 from ftbridge.adapters.values import plain, shown
+from ftbridge.core.console import aligned
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row
 
@@ -66,17 +67,4 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
 def table(problems: Iterable[Problem]) -> str:
     """Return problems as an aligned table: address, field, what is wrong, value."""
     rows = [("address", "field", "what is wrong", "value")]
-    rows += [(each.address, each.field or "row", each.reason, each.value) for each in problems]
-    return aligned(rows)
-
-
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Return rows of cells as lines, their columns aligned on a terminal in any script."""
-    from rich.cells import cell_len
-
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned(rows + [(each.address, each.field or "row", each.reason, each.value) for each in problems])

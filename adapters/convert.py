@@ -376,7 +376,7 @@ def _selected(
 
 
 def _file(job: Job, name: str, target: str) -> str:
-    return f"{name}.{plugins.load('targets', target).suffix}"
+    return f"{name}.{plugins.target(target).suffix}"
 
 
 def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:

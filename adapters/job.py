@@ -56,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     f"`{option}` takes {' or '.join(f'`{each}`' for each in known if each)}; got `{value}`"
                 )
         for name in self.to:
-            plugins.load("targets", name)
+            plugins.target(name)
         if self.split is not None:
             parse_split(self.split)
         if self.max_rejected:

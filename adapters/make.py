@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -26,7 +26,7 @@ from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.adapters.write import SampleFile, write_at
 from ftbridge.core import plugins
 from ftbridge.core.errors import SetupError
-from ftbridge.core.plugins import Piece, Rows, Table, Target
+from ftbridge.core.plugins import Piece, Rows, Table
 from ftbridge.core.records import Conversation, Row, as_json
 
 # Rows of a source that cannot be cut are made this many at a time.
@@ -74,7 +74,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
         """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out."""
         mapping = self.mappings[table]
         conversation = mapping.conversation
-        encoders = [cast("Target", plugins.load("targets", name)).encode for name in self.targets]
+        encoders = [plugins.target(name).encode for name in self.targets]
         batch, made = Batch(), [[] for _ in self.targets]  # type: tuple[Batch, list[list[bytes]]]
         for row in piece.rows():
             batch.last = row.where.row

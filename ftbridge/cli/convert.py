@@ -181,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 
 def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
-    from ftbridge.adapters.checks import aligned
+    from ftbridge.core.console import aligned
 
     shown: list[tuple[object, ...]] = []
     for table in done.tables:

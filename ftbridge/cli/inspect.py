@@ -37,7 +37,7 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
 
 
 def _shown(profile: "Profile") -> Iterator[str]:
-    from ftbridge.adapters.checks import aligned
+    from ftbridge.core.console import aligned
 
     place = [f"sheet {profile.sheet}" if profile.sheet else "", f"part {profile.part}" if profile.part else ""]
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""

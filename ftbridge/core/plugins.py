@@ -91,9 +91,14 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """Writes one training format."""
+    """Writes one training format.
+
+    `entry` holds the keys (formatting, columns, tags) of a file of this format in dataset_info.json, or None
+    where LLaMA-Factory does not read the format.
+    """
 
     suffix: str
+    entry: dict[str, Any] | None
 
     def encode(self, conversation: Conversation) -> bytes:
         """Return the sample as one JSON object, without a newline."""
@@ -144,6 +149,11 @@ def load(family: str, name: str) -> Any:
         known = ", ".join(names(family)) or "none is installed"
         raise UsageError(f"there is no {family.rstrip('s')} `{name}`; choose from: {known}")
     return _entries(family)[name].load()
+
+
+def target(name: str) -> Target:
+    """Return the target `name`; raises UsageError for an unknown name."""
+    return cast("Target", load("targets", name))
 
 
 def backend(name: str) -> Backend:
