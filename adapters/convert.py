@@ -245,11 +245,11 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             name: _entry(job, name, each, counts, {target: next(hashes) for target in each})
             for name, each in files.items()
         }
-        stale = {name: entry for name, entry in _ours(job).items() if name not in entries}
-        with registering(job.dataset_dir, entries, drop=stale, replace=job.replace):
+        before = _ours(job)
+        with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
             for path, file in opened.items():
                 settle(file, path)
-            gone = {job.dataset_dir / file for entry in stale.values() for file in entry.files.values()}
+            gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
             for path in (gone | {job.rejected_file}) - opened.keys():
                 path.unlink(missing_ok=True)
     return _conversion(job, entries, counts, changed=True)

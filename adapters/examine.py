@@ -30,7 +30,7 @@ class Tally:
         self.count += 1
         if len(self.first) < SHOWN:
             value = "" if error.value is None else shown(error.value)
-            self.first.append(Problem(str(where), error.column, str(error), value))
+            self.first.append(Problem(where, error.column, "", error.column, str(error), value))
 
     def line(self) -> str:
         """Return how many records there are, and the problem of the first, on a line."""

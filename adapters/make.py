@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -158,7 +159,6 @@ _worker: tuple[Maker, _Turns, list[int]]
 def _start_worker(maker: Maker, turns: _Turns, handles: list[int]) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
     _worker = maker, turns, handles
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to it
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
@@ -238,7 +238,8 @@ def _in_processes(
     pool = ProcessPoolExecutor(workers, mp.get_context("fork"), _start_worker, given)
     try:
         for number, (table, piece) in enumerate(tasks):
-            pending.append((table, pool.submit(_work, number, table, piece)))
+            with _undisturbed():
+                pending.append((table, pool.submit(_work, number, table, piece)))
             if len(pending) > 2 * workers:
                 yield oldest()
         while pending:
@@ -247,6 +248,16 @@ def _in_processes(
         raise SetupError("a process was killed while it read the source; was there too little memory?") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C waiting: processes and threads that are started meanwhile never get it, and none is half started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _moved(record: Any, base: int) -> Any:
