@@ -103,7 +103,7 @@ class _Trial(msgspec.Struct, frozen=True):
     def is_table(self) -> bool:
         """Whether this is more than text that happens to hold a delimiter."""
         first = self.records[0] if self.records else []
-        return self.width > 1 and (len(first) == self.width or self.alike >= ALIKE) or self.known
+        return (self.width > 1 and (len(first) == self.width or self.alike >= ALIKE)) or self.known
 
     def quoted(self, quote: str) -> float:
         """Return the share of cells that stand in quotes which mean nothing here."""
@@ -126,7 +126,7 @@ def find_dialect(lines: list[str], *, first: str = ",", cut: bool = False) -> Di
 
 
 def is_delimited(lines: list[str]) -> bool:
-    """Tell whether `lines`, of which the last may be cut, are plainly a table: two records or more, nearly all alike."""
+    """Tell whether `lines`, of which the last may be cut, are plainly a table of two records or more."""
     trials = [_best_quoting(delimiter, lines, cut=True) for delimiter in DELIMITERS]
     return any(trial.width > 1 and len(trial.records) > 1 and trial.alike >= ALIKE for trial in trials)
 

@@ -134,10 +134,10 @@ def _told(head: bytes) -> str:
     for mark, codec in MARKS.items():
         if head.startswith(mark):
             return codec
-    pairs = head[: len(head) // 2 * 2]
-    even, odd = pairs[::2].count(0), pairs[1::2].count(0)
+    even, odd = head[::2].count(0), head[1::2].count(0)
     # In UTF-16 all ASCII characters have a zero byte, on the same side; a cell of another file may hold a few.
-    if bool(even) == bool(odd) or even + odd < len(pairs) / (4 if _fits(head, "utf-8") else 100):
+    least = len(head) / (4 if _fits(head, "utf-8") else 100)
+    if len(head) % 2 or bool(even) == bool(odd) or even + odd < least:
         return ""
     return "utf-16-be" if even else "utf-16-le"
 

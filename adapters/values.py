@@ -47,8 +47,13 @@ def text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return `value` decoded where it is JSON as it stood in the source."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    """Return `value` decoded where it is JSON as it stood in the source; a number out of range stays as written."""
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.ValidationError:
+        return bytes(value).decode()
 
 
 def shown(value: Any, width: int = 40) -> str:

@@ -15,15 +15,14 @@ from pathlib import Path
 from ftbridge.adapters.columns import fits, unique_headers
 from ftbridge.adapters.dialects import HEADERS_WITHIN, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
+from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import LONGEST
+from ftbridge.core.files import LONGEST, plain_suffix
 from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TABBED = {".tsv", ".tab"}
-PACKED = {".gz", ".zst", ".zstd"}
-JSON = {".json", ".jsonl", ".ndjson"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
 CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
 SAMPLE = 128 << 10
@@ -31,14 +30,14 @@ FIRST = 100
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether this is text that is called CSV or TSV, or that is plainly a table; JSON is not, whatever its name."""
+    """Tell whether this is called CSV or TSV, or is plainly a table; JSON is not, whatever its name."""
     start = as_utf8(head)
     controls = len(start) - len(start.translate(None, CONTROLS))
     if path.is_dir() or BEGINS_AS_JSON.match(start) or controls > max(2, len(start) // 20):
         return False
-    suffix = _suffix(path)
+    suffix = plain_suffix(path)
     lines = list(io.StringIO(start.decode("latin-1"), newline=""))
-    return suffix in SUFFIXES or (suffix not in JSON and is_delimited(lines))
+    return suffix in SUFFIXES or (suffix not in jsonl.SUFFIXES and is_delimited(lines))
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
@@ -48,7 +47,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     encoding = find_encoding(path, reading.encoding)
     lines, cut = _beginning(path, encoding.codec)
     tried = lines[max(0, (reading.header_row or 1) - 1) :]
-    dialect = find_dialect(tried, first="\t" if _suffix(path) in TABBED else ",", cut=cut)
+    dialect = find_dialect(tried, first="\t" if plain_suffix(path) in TABBED else ",", cut=cut)
     start, columns = _headers(path, list(islice(dialect.records(lines), HEADERS_WITHIN)), reading.header_row)
     rows = _rows(path, encoding.codec, dialect, start, columns)
     first = tuple(islice(rows, FIRST))
@@ -63,10 +62,6 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             notes=(note,) if note else (),
         )
     ]
-
-
-def _suffix(path: Path) -> str:
-    return (path.with_suffix("") if path.suffix.lower() in PACKED else path).suffix.lower()
 
 
 def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
@@ -86,7 +81,9 @@ def _headers(path: Path, records: list[list[str] | None], asked: int | None) -> 
     if (filled.get(1) or [""])[0] == "sep=":  # how Excel is told the delimiter
         del filled[1]
     if asked and asked not in filled:
-        raise InputError(f"`{path}` has no headers in record {asked}; there may be {HEADERS_WITHIN} records before them")
+        raise InputError(
+            f"`{path}` has no headers in record {asked}; there may be {HEADERS_WITHIN} records before them"
+        )
     if not filled:
         raise InputError(f"`{path}` holds no records")
     known = [number for number, cells in filled.items() if fits(cells)]

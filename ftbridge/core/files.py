@@ -135,6 +135,11 @@ class _Zstd(io.RawIOBase):
         return size
 
 
+def plain_suffix(path: Path) -> str:
+    """Return the suffix in lower case that the content of `path` has: `.csv` for `faq.CSV.gz`."""
+    return (path.with_suffix("") if path.suffix.lower() in {".gz", ".zst", ".zstd"} else path).suffix.lower()
+
+
 def is_packed(path: Path) -> bool:
     """Tell whether `path` is gzip or zstd."""
     with path.open("rb") as file:
