@@ -73,26 +73,17 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 class _Trial(msgspec.Struct, frozen=True):
-    """A dialect, and the records that it makes of a sample; `broken` of them could not be read."""
+    """A dialect, and the records that it makes of a sample.
+
+    `width` is the number of cells that most of them have, `bad` the number of records that have another, or
+    could not be read, `alike` the share of the good ones.
+    """
 
     dialect: Dialect
     records: list[list[str]]
-    broken: int
-
-    @property
-    def width(self) -> int:
-        """The number of cells that most records have."""
-        return Counter(map(len, self.records)).most_common(1)[0][0] if self.records else 0
-
-    @property
-    def bad(self) -> int:
-        """The number of records with another number of cells, or that could not be read."""
-        return self.broken + sum(len(record) != self.width for record in self.records)
-
-    @property
-    def alike(self) -> float:
-        """The share of good records."""
-        return 1 - self.bad / max(1, len(self.records) + self.broken)
+    width: int
+    bad: int
+    alike: float
 
     @property
     def known(self) -> bool:
@@ -105,10 +96,10 @@ class _Trial(msgspec.Struct, frozen=True):
         first = self.records[0] if self.records else []
         return (self.width > 1 and (len(first) == self.width or self.alike >= ALIKE)) or self.known
 
-    def quoted(self, quote: str) -> float:
-        """Return the share of cells that stand in quotes which mean nothing here."""
+    def share(self, pattern: str) -> float:
+        """Return the share of cells, other than empty ones, that look like `pattern`."""
         cells = [cell for record in self.records for cell in record if cell]
-        return sum(len(cell) > 1 and cell[0] == cell[-1] == quote for cell in cells) / max(1, len(cells))
+        return sum(bool(re.fullmatch(pattern, cell, re.DOTALL)) for cell in cells) / max(1, len(cells))
 
 
 def find_dialect(lines: list[str], *, first: str = ",", cut: bool = False) -> Dialect:
@@ -135,22 +126,25 @@ def _best_quoting(delimiter: str, lines: list[str], *, cut: bool) -> _Trial:
     """Return the plain dialect, or another one with fewer bad records."""
     plain = _try(Dialect(delimiter), lines, cut=cut)
     single = _try(Dialect(delimiter, "'"), lines, cut=cut)
-    if plain.quoted("'") > 1 / 2 and single.bad <= plain.bad:
+    if plain.share("'.*'") > 1 / 2 and single.bad <= plain.bad:
         return single
-    if not plain.bad:
-        return plain
-    others = [_try(Dialect(delimiter, spaced=True), lines, cut=cut)]
-    if any('\\"' in line for line in lines):
+    spaced = _try(Dialect(delimiter, spaced=True), lines, cut=cut)
+    if plain.share(' +".*"') and spaced.bad <= plain.bad:
+        return spaced
+    others = [spaced]
+    if plain.bad and any('\\"' in line for line in lines):
         others.append(_try(Dialect(delimiter, escape="\\"), lines, cut=cut))
     bare = _try(Dialect(delimiter, ""), lines, cut=cut)
-    if not bare.bad and not bare.quoted('"'):
+    if not bare.bad and not bare.share('".*"'):
         others.append(bare)
     return min(plain, *others, key=lambda trial: trial.bad)
 
 
 def _try(dialect: Dialect, lines: list[str], *, cut: bool) -> _Trial:
-    records = list(dialect.records(lines))
-    if cut and records and records[-1] is None:
-        records.pop()
-    good = [record for record in records if record]
-    return _Trial(dialect, [record for record in good if any(record)], records.count(None))
+    read = list(dialect.records(lines))
+    if cut and read and read[-1] is None:
+        read.pop()
+    records = [record for record in read if record and any(record)]
+    width, good = Counter(map(len, records)).most_common(1)[0] if records else (0, 0)
+    bad = len(records) - good + read.count(None)
+    return _Trial(dialect, records, width, bad, good / max(1, good + bad))

@@ -117,8 +117,8 @@ class _Lines:
             record = self.record
             if size + len(rest) > LONGEST:
                 raise InputError(
-                    f"`{self._path}` is no table: what begins at record {record + 1} goes on for more than "
-                    f"{LONGEST >> 20} million characters; look for a quote that is never closed"
+                    f"`{self._path}` is no table: around record {record + 1} it goes on for more than {LONGEST >> 20} "
+                    "million characters without the end of a record; look for a quote that is never closed"
                 )
             yield io.StringIO(text[:end], newline="")
         yield io.StringIO(rest, newline="")
