@@ -57,6 +57,8 @@ def expand(sources: Sequence[str]) -> list[Path | str]:
     found: dict[Path | str, Path | str] = {}
     for source in sources:
         for each in [source] if source.startswith(HUBS) else _paths(source):
+            if isinstance(each, Path):
+                _refuse_special(each)
             same = each.resolve() if isinstance(each, Path) else each
             if same in found:
                 raise InputError(f"`{each}` is given twice; give each source once")

@@ -94,9 +94,10 @@ def _rows(path: Path, encoding: Encoding) -> Iterator[Row]:
 def _batches(path: Path, blocks: Iterator[bytes]) -> Iterator[tuple[bytes, Sequence[Element]]]:
     """Yield the elements of the array, some at a time, with the text that they stand in."""
     data, wanted, number, begun = b"", 0, 1, False
+    blocks = chain(blocks, [b""])
     for block in blocks:
         data += block
-        if len(data) < wanted:
+        if block and len(data) < wanted:
             continue
         if not begun:
             if not (opening := OPENING.match(data)):

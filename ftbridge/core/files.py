@@ -104,7 +104,7 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
 class _Zstd(io.RawIOBase):
     """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
 
-    # At most 32 MiB come out of this many bytes: a block is 4 bytes at least, and 128 KiB unpacked at most.
+    # No more than 32 MiB come out of so many bytes: a block is 4 bytes at least, and 128 KiB unpacked at most.
     FEED = 1 << 10
 
     def __init__(self, file: IO[bytes]) -> None:

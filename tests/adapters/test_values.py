@@ -3,6 +3,7 @@
 import datetime as dt
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,9 @@ from ftbridge.adapters.values import BadCell, BadValueError, shown, text
         (Decimal("1.50"), "1.50"),
         ("n/a", "n/a"),
         (" \u00a0", " \u00a0"),
+        (msgspec.Raw(b'"a\\n"'), "a\n"),
+        (msgspec.Raw(b"1.0"), "1"),
+        (msgspec.Raw(b"1e400"), "1e400"),
     ],
 )
 def test_values_become_the_text_a_person_sees(value, expected):

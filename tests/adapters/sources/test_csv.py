@@ -67,7 +67,7 @@ def test_encoding_and_delimiter_are_found_and_told(encoding, note):
 
 def test_the_encoding_that_is_asked_for_is_taken():
     assert values("a,b\n1,é\n".encode("cp1252"), encoding="cp1251") == [{"a": "1", "b": "й"}]
-    with pytest.raises(UsageError, match="`--encoding` takes a codec .* got `utf-9`"):
+    with pytest.raises(UsageError, match=r"`--encoding` takes a codec .* got `utf-9`"):
         table("a,b\n", encoding="utf-9")
     with pytest.raises(InputError, match="is not in ascii; give another `--encoding`"):
         table("a,b\n药,药\n", encoding="ascii")
