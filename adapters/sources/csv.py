@@ -48,9 +48,10 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     lines, cut = _beginning(path, encoding.codec)
     tried = lines[max(0, (reading.header_row or 1) - 1) :]
     dialect = find_dialect(tried, first="\t" if plain_suffix(path) in TABBED else ",", cut=cut)
-    start, columns = _headers(path, list(islice(dialect.records(lines), HEADERS_WITHIN)), reading.header_row)
+    records = list(islice(dialect.records(lines), max(HEADERS_WITHIN, reading.header_row or 0)))
+    start, columns = _headers(path, records, reading.header_row)
     rows = _rows(path, encoding.codec, dialect, start, columns)
-    first = tuple(islice(rows, FIRST))
+    first = _first(rows)
     found = f"headers in record {start}" if start > 1 and reading.header_row is None else ""
     note = ", ".join(filter(None, (encoding.note, dialect.note, found)))
     return [
@@ -58,7 +59,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             file=path.name,
             columns=columns,
             pieces=[Rows(chain(first, rows))],
-            first=first,
+            first=tuple(first),
             notes=(note,) if note else (),
         )
     ]
@@ -75,15 +76,24 @@ def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
     return lines, False
 
 
+def _first(rows: Iterator[Row]) -> list[Row]:
+    """Return up to a hundred rows, fewer where they are long."""
+    first, size = [], 0
+    for row in islice(rows, FIRST):
+        first.append(row)
+        size += sum(map(len, row.values.values()))
+        if size > LONGEST:
+            break
+    return first
+
+
 def _headers(path: Path, records: list[list[str] | None], asked: int | None) -> tuple[int, tuple[str, ...]]:
     """Return the number of the record with the headers, 0 for none, and the columns."""
     filled = {number: cells for number, cells in enumerate(records, 1) if cells and any(map(str.strip, cells))}
     if (filled.get(1) or [""])[0] == "sep=":  # how Excel is told the delimiter
         del filled[1]
     if asked and asked not in filled:
-        raise InputError(
-            f"`{path}` has no headers in record {asked}; there may be {HEADERS_WITHIN} records before them"
-        )
+        raise InputError(f"`{path}` has no headers in record {asked}; give another `--header-row`")
     if not filled:
         raise InputError(f"`{path}` holds no records")
     known = [number for number, cells in filled.items() if fits(cells)]

@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.columns import SHAPES, fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.sources.jsonl import PEEK, json_value, peeked, read_rows, refuse_broken, refuse_sheets
+from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken, refuse_sheets
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST
@@ -29,7 +29,7 @@ BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 # A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 # So many of the last places in a window are tried that look like the end of an element.
-TRIES = 8
+TRIES = 20
 # One object is read as a whole, up to this many bytes.
 WHOLE = 64 << 20
 SPLITS = {
@@ -56,9 +56,8 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
         return _object(path, reading, encoding)
     refuse_sheets(path, reading)
-    rows = _rows(path, encoding)
-    first = list(islice(rows, PEEK))
-    return [peeked(path, first, [Rows(chain(first, rows))], notes=(encoding.note,))]
+    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
+    return [peeked(path, peek(_row_batches(path, encoding)), [Rows(rows)], notes=(encoding.note,))]
 
 
 def _is_lines(path: Path) -> bool:
@@ -84,10 +83,11 @@ def _goes_on(line: bytes) -> bool:
     return depth > 0 and b'"' not in tokens
 
 
-def _rows(path: Path, encoding: Encoding) -> Iterator[Row]:
+def _row_batches(path: Path, encoding: Encoding) -> Iterator[tuple[int, Iterator[Row]]]:
+    """Yield the rows some at a time, with the size of the text that they stand in."""
     number = 1
     for data, elements in _batches(path, utf8_blocks(path, encoding)):
-        yield from read_rows(data, elements, path.name, "element", number)
+        yield len(data), read_rows(data, elements, path.name, "element", number)
         number += len(elements)
 
 
@@ -105,7 +105,7 @@ def _batches(path: Path, blocks: Iterator[bytes]) -> Iterator[tuple[bytes, Seque
             if opening[1]:
                 return _end(path, data[opening.end() :], blocks)
             data, begun = data[opening.end() :], True
-        while (found := _elements(data)) and found.elements:
+        while (found := _elements(data)).elements:
             _check(path, found, number)
             yield data, found.elements
             number += len(found.elements)
@@ -199,11 +199,11 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     tables = []
     for key in chosen:
         unit = "element" if len(chosen) == 1 else f"{key} element"
-        rows = list(islice(read_rows(data, lists[key], path.name, unit, 1), PEEK))
+        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
         notes = (encoding.note, f"rows are under `{key}`")
         part = SPLITS.get(key, "") if len(chosen) > 1 else ""
-        tables.append(peeked(path, rows, pieces, notes=notes, part=part))
+        tables.append(peeked(path, first, pieces, notes=notes, part=part))
     return tables
 
 

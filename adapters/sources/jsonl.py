@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,8 +43,20 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
     refuse_sheets(path, reading)
     encoding = find_encoding(path, reading.encoding, CHINESE)
-    first = list(islice(chain.from_iterable(piece.rows() for piece in _pieces(path, encoding)), PEEK))
+    first = peek((piece.size, piece.rows()) for piece in _pieces(path, encoding))
     return [peeked(path, first, _pieces(path, encoding), notes=(encoding.note,), cut=True)]
+
+
+def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
+    """Return the first rows of batches, which come with their size in bytes: not too many, and not too much."""
+    first: list[Row] = []
+    whole = 0
+    for size, rows in batches:
+        first += islice(rows, PEEK - len(first))
+        whole += size
+        if len(first) == PEEK or whole > LONGEST:
+            break
+    return first
 
 
 def refuse_sheets(path: Path, reading: Reading) -> None:
@@ -136,6 +148,11 @@ class Lines(msgspec.Struct, frozen=True):
     end: int = 0
     data: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.end - self.start if self.data is None else len(self.data)
+
     def rows(self) -> Iterator[Row]:
         """Yield a row a line."""
         data = self.data
@@ -184,6 +201,4 @@ def _carried(path: Path, encoding: Encoding) -> Iterator[Lines]:
 
 def _refuse_long(path: Path, length: int) -> None:
     if length >= LONGEST:
-        raise InputError(
-            f"`{path}` holds a line of more than {LONGEST >> 20} MiB, which is no sample; is it JSON lines?"
-        )
+        raise InputError(f"`{path}` holds a line of more than {LONGEST >> 20} MiB, which is too long for a sample")

@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,6 +147,12 @@ def test_addresses_of_hubs_are_left_as_they_are(files):
         Path("a.csv"),
         "ms://owner/*",
     ]
+
+
+def test_addresses_of_hubs_are_opened_in_their_place(files, monkeypatch):
+    hub = SimpleNamespace(open_url=lambda url, reading: open_path(Path("b.csv"), reading))
+    monkeypatch.setitem(sys.modules, "ftbridge.adapters.hub", hub)
+    assert first(open_all(["a.csv", "hf://owner/name", "ab.txt"], READING)) == ["a.csv", "b.csv", "ab.txt"]
 
 
 @pytest.mark.parametrize(
