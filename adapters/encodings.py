@@ -66,8 +66,10 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ANY) -
         codec = codecs.lookup(asked).name
     except (LookupError, ValueError) as error:
         raise UsageError(f"`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`") from error
+    if codec in {"utf-16", "utf-32"}:  # the order of the bytes is told, or as Windows has it
+        codec = _told(head) if _told(head).startswith(codec) else f"{codec}-le"
     if not _fits(head if codec.startswith(("utf-16", "utf-32")) else _sample(path), codec):
-        raise InputError(f"`{path}` is not in {codec}; give another `--encoding`, or leave it out")
+        raise InputError(f"`{path}` is not in {asked}; give another `--encoding`, or leave it out")
     return Encoding(codec, asked=True)
 
 

@@ -72,7 +72,9 @@ def test_guesses_can_be_fewer(encoding_of):
 def test_what_is_asked_for_is_taken_without_a_note(encoding_of):
     found = encoding_of(TEXTS["gb18030"].encode("gb18030"), asked="GBK")
     assert (found.codec, found.note) == ("gbk", "")
-    assert encoding_of("药\n".encode("utf-16"), asked="utf-16").codec == "utf-16"
+    assert encoding_of("药\n".encode("utf-16"), asked="utf-16").codec == "utf-16-le"
+    assert encoding_of("药a\n".encode("utf-16-be"), asked="utf-16").codec == "utf-16-be"
+    assert encoding_of("药药".encode("utf-16-le"), asked="utf-16").codec == "utf-16-le"
 
 
 @pytest.mark.parametrize("name", ["utf-9", "zip", "药", "a\0b"])
