@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.job import Options, dataset_name, digest, prepare
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import UsageError
 
 
 def source_of(path):
@@ -31,23 +31,6 @@ def test_a_name_is_made_of_the_files(stem, name):
 def test_a_name_that_frameworks_cannot_take_is_refused(name):
     with pytest.raises(UsageError, match="no dataset name"):
         dataset_name(Path("x"), name)
-
-
-def test_what_is_not_there_or_cannot_be_read_is_one_sentence(folder, monkeypatch):
-    with pytest.raises(InputError, match=r"there is no file `gone.xlsx`"):
-        source_of(Path("gone.xlsx"))
-    with pytest.raises(InputError, match="no source reads the folder"):
-        source_of(folder)
-    (folder / "a.csv").touch()
-    with pytest.raises(InputError, match=r"no source reads the file `a.csv`; there are: arrow, json"):
-        source_of(Path("a.csv"))
-
-    def locked(self, *args, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(InputError, match="may not be read; close it in other programs"):
-        source_of(Path("a.csv"))
 
 
 def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
