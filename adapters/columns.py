@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import UsageError
@@ -115,6 +116,24 @@ def letter(index: int) -> str:
         index, rest = divmod(index - 1, 26)
         letters = chr(65 + rest) + letters
     return letters
+
+
+def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the headers in `cells` without the empty ones at the end, each of them once.
+
+    One that is missing or occurs twice gets the letter of its column: `[C]`, `Answer [D]`. Raises InputError
+    where another column is called just that.
+    """
+    names = [cell.strip() for cell in cells]
+    while names and not names[-1]:
+        names.pop()
+    count = Counter(names)
+    marked = [
+        name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
+    ]
+    if double := [name for name, times in Counter(marked).items() if times > 1]:
+        raise InputError(f"several columns have the header `{shown(double[0])}`; give them different ones")
+    return tuple(marked)
 
 
 def _letter_index(letters: str) -> int:

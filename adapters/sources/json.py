@@ -1,130 +1,256 @@
-"""JSON arrays: `[{"instruction": "...", "output": "..."}, ...]`, by content, whatever the file is called.
+"""JSON that is no JSON lines, by content: an array of objects, or one object.
 
-Elements are decoded one by one from a window of the text, so that a file of any size needs little memory.
+`[{"instruction": "...", "output": "..."}, ...]` is read in a window, whatever its size. One object is what it
+holds, `{"data": [{...}, ...]}` or `{"train": [...], "test": [...]}`, or a record by itself.
 """
 
-import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ftbridge.adapters.sources.jsonl import BOM, PEEK, peeked, refuse_sheets
+import msgspec
+
+from ftbridge.adapters.columns import SHAPES, fits
+from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken, refuse_sheets
+from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import unpacked
+from ftbridge.core.files import LONGEST
 from ftbridge.core.plugins import Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.records import Row
+from ftbridge.core.strict import closest
 
-WINDOW = 1 << 20
-BLANK = " \t\r\n"
+BLANK = b" \t\r\n"
+OPENING = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*(\]|(?=[^ \t\r\n]))")
+BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
+# A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
+TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
+# So many of the last places in a window are tried that look like the end of an element.
+TRIES = 20
+# One object is read as a whole, up to this many bytes.
+WHOLE = 64 << 20
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "test": "test",
+}
+# Keys whose list of objects are rows, whatever stands beside it.
+HOLDERS = {*SPLITS, "data", "dataset", "rows", "records", "items", "examples", "samples", "instances", "results"}
+_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+Element = bytes | msgspec.Raw
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether the text begins as a JSON array."""
-    del path
-    return head.removeprefix(BOM).lstrip()[:1] == b"["
+    """Tell whether the text begins as a JSON array, or as one object that is not the first of JSON lines."""
+    start = as_utf8(head).lstrip()[:1]
+    return start == b"[" or (start == b"{" and not _is_lines(path))
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
-    """Open the array; raises InputError where the text is not one, naming the element that is broken."""
+    """Open the array or object; raises InputError where the text is neither, naming the element that is broken."""
+    encoding = find_encoding(path, reading.encoding, CHINESE)
+    if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
+        return _object(path, reading, encoding)
     refuse_sheets(path, reading)
-    rows = _rows(path)
-    first = list(islice(rows, PEEK))
-    return [peeked(path, first, [Rows(chain(first, rows))], cut=False)]
+    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
+    return [peeked(path, peek(_row_batches(path, encoding)), [Rows(rows)], notes=(encoding.note,))]
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    for number, value in enumerate(_elements(path), 1):
-        where = Where(path.name, number, unit="element")
-        if isinstance(value, dict) and value:
-            yield Row(where, value)
-        else:
-            yield Row(where, {}, error=f"is {json.dumps(value)[:40]}, not an object with values")
-
-
-def _elements(path: Path) -> Iterator[Any]:
-    """Yield the elements of the array, keeping one window of the text in memory."""
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
-    number = 0
+def _is_lines(path: Path) -> bool:
+    """Tell whether the first line is JSON by itself and another follows, or is broken rather than only begun."""
+    blocks = utf8_blocks(path, find_encoding(path, guesses=CHINESE))
+    data = b""
+    for block in blocks:
+        data = (data + block).lstrip(BLANK)
+        if b"\n" in data or len(data) > LONGEST:
+            break
+    line, newline, after = data.partition(b"\n")
     try:
-        with unpacked(path) as packed, io.TextIOWrapper(packed, encoding="utf-8-sig") as file:
-            window = _Window(file)
-            window.expect("[")
-            if window.take("]"):
-                return window.end()
-            while True:
-                number += 1
-                yield window.value(decoder)
-                if window.take("]"):
-                    return window.end()
-                window.expect(",")
-    except UnicodeDecodeError as error:
-        raise InputError(f"`{path}` is not UTF-8 ({error}); save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InputError(f"`{path}` is no valid JSON array: {reason}, at element {number}") from error
+        refuse_broken(line)
+    except ValueError:
+        return bool(newline) and not _goes_on(line)
+    return bool(after.strip(BLANK) or next(blocks, b"").strip(BLANK))
 
 
-class _Window:
-    """A piece of the text, and the place in it that comes next."""
+def _goes_on(line: bytes) -> bool:
+    """Tell whether brackets are open at the end of `line`; an open string cannot go on in the next line."""
+    tokens = [token[0] for token in TOKEN.finditer(line)]
+    depth = sum((token in {b"[", b"{"}) - (token in {b"]", b"}"}) for token in tokens)
+    return depth > 0 and b'"' not in tokens
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self.text = ""
-        self.at = 0
 
-    def more(self, size: int = WINDOW) -> bool:
-        """Read on, and drop what is behind."""
-        piece = self.file.read(size)
-        self.text = self.text[self.at :] + piece
-        self.at = 0
-        return bool(piece)
+def _row_batches(path: Path, encoding: Encoding) -> Iterator[tuple[int, Iterator[Row]]]:
+    """Yield the rows some at a time, with the size of the text that they stand in."""
+    number = 1
+    for data, elements in _batches(path, utf8_blocks(path, encoding)):
+        yield len(data), read_rows(data, elements, path.name, "element", number)
+        number += len(elements)
 
-    def peek(self) -> str:
-        """Return the next character that is not blank, "" at the end."""
-        while True:
-            while self.at < len(self.text):
-                if (char := self.text[self.at]) not in BLANK:
-                    return char
-                self.at += 1
-            if not self.more():
-                return ""
 
-    def take(self, char: str) -> bool:
-        """Step over `char` if it comes next."""
-        found = self.peek() == char
-        self.at += found
-        return found
+def _batches(path: Path, blocks: Iterator[bytes]) -> Iterator[tuple[bytes, Sequence[Element]]]:
+    """Yield the elements of the array, some at a time, with the text that they stand in."""
+    data, wanted, number, begun = b"", 0, 1, False
+    blocks = chain(blocks, [b""])
+    for block in blocks:
+        data += block
+        if block and len(data) < wanted:
+            continue
+        if not begun:
+            if not (opening := OPENING.match(data)):
+                continue
+            if opening[1]:
+                return _end(path, data[opening.end() :], blocks)
+            data, begun = data[opening.end() :], True
+        while (found := _elements(data)).elements:
+            _check(path, found, number)
+            yield data, found.elements
+            number += len(found.elements)
+            data = data[found.end :]
+            if found.last:
+                return _end(path, data, blocks)
+        if len(data) > LONGEST:
+            raise _broken(path, f"it goes on for more than {LONGEST >> 20} MiB", number)
+        wanted = 2 * len(data)
+    raise _broken(path, "it breaks off", number)
 
-    def expect(self, char: str) -> None:
-        """Step over `char`, which must come next."""
-        if not self.take(char):
-            raise ValueError(f"`{char}` is missing before `{self.text[self.at :][:20]}`")
 
-    def end(self) -> None:
-        """Make sure that nothing follows."""
-        if self.peek():
-            raise ValueError(f"`{self.text[self.at :][:20]}` follows the end of the array")
+class _Found(msgspec.Struct, frozen=True):
+    """Whole elements, where the text goes on after them, and whether the array ends there."""
 
-    def value(self, decoder: json.JSONDecoder) -> Any:
-        """Decode the value that comes next, reading on while the window ends within it."""
-        self.peek()
-        while True:
+    elements: Sequence[Element]
+    end: int
+    last: bool = False
+    checked: bool = False
+
+
+def _elements(data: bytes) -> _Found:
+    """Return the elements that stand whole in `data`: most of them at once where that succeeds, else one by one."""
+    end = len(data)
+    for _ in range(TRIES):
+        end = data.rfind(b"}", 0, max(0, end))
+        if end > 0 and (boundary := BOUNDARY.match(data, end)):
             try:
-                value, end = decoder.raw_decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                # A fault well before the window's end, other than an open string, is no matter of reading on.
-                cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - 16
-                if not cut or not self.more(max(WINDOW, len(self.text))):
-                    raise ValueError(error.msg) from error
-            else:
-                # At the very end of the window a number may go on.
-                if end == len(self.text) and self.more():
-                    continue
-                self.at = min(end, len(self.text))
-                return value
+                return _Found(_raws(b"[" + data[: end + 1] + b"]"), boundary.end(), checked=True)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+    return _one_by_one(data)
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"`{name}` is not JSON")
+def _one_by_one(data: bytes) -> _Found:
+    elements, start, depth = [], 0, 0
+    for token in TOKEN.finditer(data):
+        char = token[0]
+        if char == b'"':
+            break
+        if not depth and char in {b",", b"]"}:
+            elements.append(data[start : token.start()])
+            start = token.end()
+            if char == b"]":
+                return _Found(elements, start, last=True)
+        depth += (char in {b"[", b"{"}) - (char in {b"]", b"}"} and depth > 0)
+    return _Found(elements, start)
+
+
+def _check(path: Path, found: _Found, number: int) -> None:
+    """Raise InputError for an element that is no JSON; bytes that do not decode are an error of their row."""
+    for at, element in enumerate(() if found.checked else found.elements, number):
+        try:
+            refuse_broken(bytes(element))
+        except ValueError as error:
+            raise _broken(path, str(error), at) from error
+
+
+def _end(path: Path, after: bytes, blocks: Iterator[bytes]) -> None:
+    for block in chain([after], blocks):
+        if rest := block.strip(BLANK):
+            text = shown(rest.decode("utf-8", "replace"), 20)
+            raise InputError(f"`{path}` is no valid JSON array: `{text}` follows its end")
+
+
+def _broken(path: Path, reason: str, number: int) -> InputError:
+    return InputError(f"`{path}` is no valid JSON array: {reason}, at element {number}")
+
+
+def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
+    """Return the tables of one object: the lists of objects in it, or the one record that it is."""
+    data = b""
+    for block in utf8_blocks(path, encoding):
+        data += block
+        if len(data) > WHOLE:
+            raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
+    members = _object_members(path, data)
+    lists = {key: found for key, value in members.items() if (found := _objects(value))}
+    record = fits(members) or not SHAPES.keys().isdisjoint(members)
+    if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
+        refuse_sheets(path, reading)
+        if all(bytes(value)[:1] == b"{" for value in members.values()) and members:
+            raise InputError(
+                f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
+                "keys mean is not known; give a list `[{...}, ...]`"
+            )
+        unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
+        rows = list(read_rows(data, [data], path.name, unit, 1))
+        return [peeked(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))]
+    chosen = _chosen(path, reading, lists)
+    tables = []
+    for key in chosen:
+        unit = "element" if len(chosen) == 1 else f"{key} element"
+        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
+        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
+        notes = (encoding.note, f"rows are under `{key}`")
+        part = SPLITS.get(key, "") if len(chosen) > 1 else ""
+        tables.append(peeked(path, first, pieces, notes=notes, part=part))
+    return tables
+
+
+def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _members(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        value = json_value(data)
+    except ValueError as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        if _follows(data):
+            reason = "several objects one after another, each over several lines; put each on one line (`jq -c .`)"
+        raise InputError(f"`{path}` is no valid JSON: {reason}") from error
+    return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
+
+
+def _follows(data: bytes) -> bool:
+    """Tell whether another object follows the first one."""
+    text = data.decode("utf-8", "replace").lstrip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return text[end:].lstrip().startswith("{")
+
+
+def _objects(value: msgspec.Raw) -> Sequence[Element]:
+    """Return the elements of a list that begins with an object, else none."""
+    if not re.match(rb"\[[ \t\r\n]*\{", bytes(value)):
+        return ()
+    try:
+        return _raws(value)
+    except msgspec.DecodeError:
+        return _one_by_one(bytes(value)[1:]).elements
+
+
+def _chosen(path: Path, reading: Reading, lists: dict[str, Any]) -> list[str]:
+    """Return the keys whose lists are read: the ones asked for as sheets, the only one, or all if they are splits."""
+    if reading.sheets:
+        for key in reading.sheets:
+            if key not in lists:
+                raise InputError(f"`{path}` has no list `{key}`{closest(key, lists)}")
+        return list(reading.sheets)
+    if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS.keys():
+        return list(lists)
+    raise InputError(
+        f"`{path}` holds several lists of objects; choose with `--sheet`: {', '.join(f'`{key}`' for key in lists)}"
+    )

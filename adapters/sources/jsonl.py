@@ -1,19 +1,24 @@
 """JSON lines: one object a line, `{"instruction": "...", "output": "..."}`; blank lines are empty rows.
 
 A file is cut at line ends, so that several processes can read it. Values stay as they stand in the file
-(`msgspec.Raw`) wherever that is how msgspec would write them: most text is then never decoded.
+(`msgspec.Raw`) wherever that is how msgspec would write them: most text is then never decoded. Of a key that
+occurs twice in an object the last counts, as everywhere.
 """
 
+import json
 import os
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
+from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import is_packed, unpacked
+from ftbridge.core.files import LONGEST, is_packed, unpacked_name
 from ftbridge.core.plugins import Piece, Reading, Table
 from ftbridge.core.records import Row, Where
 
@@ -22,21 +27,36 @@ PEEK = 10_000
 FIRST = 100
 BLOCK = 1 << 20
 BOM = b"\xef\xbb\xbf"
+SUFFIXES = {".json", ".jsonl", ".ndjson"}
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_plain = msgspec.json.Decoder(dict).decode
+_plain = msgspec.json.Decoder(dict[str, Any]).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether the content begins as a JSON object."""
-    del path
-    return head.removeprefix(BOM).lstrip()[:1] == b"{"
+    """Tell whether the content begins as a JSON object, or the file is called JSON and holds no array."""
+    start = as_utf8(head).lstrip()[:1]
+    return start == b"{" or (start != b"[" and unpacked_name(path).suffix.lower() in SUFFIXES)
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
     refuse_sheets(path, reading)
-    first = list(islice(chain.from_iterable(piece.rows() for piece in _pieces(path)), PEEK))
-    return [peeked(path, first, _pieces(path), cut=True)]
+    encoding = find_encoding(path, reading.encoding, CHINESE)
+    first = peek((piece.size, piece.rows()) for piece in _pieces(path, encoding))
+    return [peeked(path, first, _pieces(path, encoding), notes=(encoding.note,), cut=True)]
+
+
+def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
+    """Return the first rows of batches, which come with their size in bytes: not too many, and not too much."""
+    first: list[Row] = []
+    whole = 0
+    for size, rows in batches:
+        first += islice(rows, PEEK - len(first))
+        whole += size
+        if len(first) == PEEK or whole > LONGEST:
+            break
+    return first
 
 
 def refuse_sheets(path: Path, reading: Reading) -> None:
@@ -45,75 +65,140 @@ def refuse_sheets(path: Path, reading: Reading) -> None:
         raise InputError(f"`{path}` is JSON and has no sheets; leave `--sheet` out")
 
 
-def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], *, cut: bool) -> Table:
-    """Return the table, its columns the keys of the `first` rows in order of appearance."""
+def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:
+    """Return the table, its columns the keys of the `first` rows in order of appearance; `other` is for the Table."""
     columns = dict.fromkeys(key for row in first for key in row.values)
     if not columns:
         broken = next((row for row in first if row.error), None)
         reason = f": {broken.where.cell('')} {broken.error}" if broken else "; it is empty"
         raise InputError(f"`{path}` holds no JSON object{reason}")
-    return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), cut=cut)
+    other["notes"] = tuple(filter(None, other["notes"]))
+    return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
+
+
+def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int) -> Iterator[Row]:
+    """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`."""
+    valid = _is_utf8(data)
+    escapes = b"\\u" in data or b"\\/" in data
+    for at, text in enumerate(texts, number):
+        error = ""
+        try:
+            if escapes or not valid:
+                text = bytes(text)  # noqa: PLW2901
+            if not valid:
+                text.decode()
+            values = (_plain if escapes and (b"\\u" in text or b"\\/" in text) else _raw)(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            values, error = _odd(bytes(text))
+        else:
+            error = "" if values else "is an object without values"
+        yield Row(Where(file, at, "", unit), values, error)
+
+
+def json_value(text: bytes) -> Any:
+    """Return what Python makes of a JSON text that msgspec refuses, such as half a surrogate pair.
+
+    Raises ValueError, whose message says why, for what is no JSON, NaN included.
+    """
+    try:
+        return json.loads(text.decode(), parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg.removesuffix(' at')} at character {error.pos + 1}") from error
+
+
+def refuse_broken(text: bytes) -> None:
+    """Raise ValueError, whose message says why, where `text` is no JSON; bytes that do not decode are let pass."""
+    try:
+        _skip(text)
+    except (msgspec.DecodeError, RecursionError):
+        with suppress(UnicodeDecodeError):
+            json_value(text)
+
+
+def _odd(text: bytes) -> tuple[dict[str, Any], str]:
+    """Return the values, or what is wrong."""
+    try:
+        value = json_value(text) if text.strip() else {}
+    except UnicodeDecodeError:
+        return {}, "holds bytes that do not decode"
+    except ValueError as error:
+        return {}, f"is no JSON object: {error}"
+    return (value, "") if isinstance(value, dict) else ({}, f"is `{shown(text.decode().strip())}`, not an object")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"`{name}` is not JSON")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed."""
+    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8."""
 
     path: Path
     start: int = 0
     end: int = 0
     data: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.end - self.start if self.data is None else len(self.data)
+
     def rows(self) -> Iterator[Row]:
         """Yield a row a line."""
         data = self.data
         if data is None:
-            with self.path.open("rb") as file:
-                file.seek(self.start)
-                data = file.read(self.end - self.start)
-        if not self.start:
-            data = data.removeprefix(BOM)
-        try:
-            data.decode()
-            valid = True
-        except UnicodeDecodeError:
-            valid = False
-        name = self.path.name
-        for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), 1):
-            error = ""
-            values: dict[str, Any] = {}
             try:
-                if not valid:
-                    line.decode()
-                values = (_plain if b"\\u" in line or b"\\/" in line else _raw)(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as broken:
-                if line.strip():
-                    error = f"is no JSON object: {broken}"
-            else:
-                error = "" if values else "is an object without values"
-            yield Row(Where(name, number), values, error)
+                with self.path.open("rb") as file:
+                    file.seek(self.start)
+                    data = file.read(self.end - self.start)
+            except OSError as error:
+                raise InputError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
+            data = data if self.start else data.removeprefix(BOM)
+        return read_rows(data, data.removesuffix(b"\n").split(b"\n"), self.path.name, "line", 1)
 
 
-def _pieces(path: Path) -> Iterator[Lines]:
+def _pieces(path: Path, encoding: Encoding) -> Iterator[Lines]:
     """Yield the file in pieces of whole lines, of about a MiB each."""
     try:
-        packed = is_packed(path)
-        with unpacked(path) as file:
-            start, size = 0, 0 if packed else os.fstat(file.fileno()).st_size
-            if packed:
-                rest = b""
-                while data := file.read(BLOCK):
-                    lines, newline, after = data.rpartition(b"\n")
-                    if newline:
-                        yield Lines(path, start, 0, rest + lines + newline)
-                        start, rest = 1, b""
-                    rest += after
-                if rest:
-                    yield Lines(path, start, 0, rest)
-            while start < size and not packed:
-                file.seek(min(start + BLOCK, size))
-                file.readline()
-                end = file.tell()
-                yield Lines(path, start, end)
-                start = end
+        yield from _carried(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut(path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+def _cut(path: Path) -> Iterator[Lines]:
+    with path.open("rb") as file:
+        start, size = 0, os.fstat(file.fileno()).st_size
+        while start < size:
+            file.seek(min(start + BLOCK, size))
+            _refuse_long(path, len(file.readline(LONGEST)))
+            end = file.tell()
+            yield Lines(path, start, end)
+            start = end
+
+
+def _carried(path: Path, encoding: Encoding) -> Iterator[Lines]:
+    rest = b""
+    for block in utf8_blocks(path, encoding):
+        lines, newline, after = block.rpartition(b"\n")
+        if newline:
+            yield Lines(path, data=rest + lines + newline)
+            rest = b""
+        rest += after
+        _refuse_long(path, len(rest))
+    if rest:
+        yield Lines(path, data=rest)
+
+
+def _refuse_long(path: Path, length: int) -> None:
+    if length >= LONGEST:
+        raise InputError(f"`{path}` holds a line of more than {LONGEST >> 20} MiB, which is too long for a sample")

@@ -13,6 +13,8 @@ from ftbridge.core.errors import InputError, SetupError
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+# What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
+LONGEST = 16 << 20
 
 
 @contextmanager
@@ -115,14 +117,52 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
                 with gzip.open(file) as plain:
                     yield cast("IO[bytes]", plain)
             elif magic == ZSTD:
-                with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as reader:
-                    yield io.BufferedReader(cast("io.RawIOBase", reader))
+                yield io.BufferedReader(_Zstd(file), 1 << 16)
             else:
                 yield file
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise InputError(f"`{path}` is packed and damaged: {error}") from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+class _Zstd(io.RawIOBase):
+    """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
+
+    # No more than 32 MiB come out of so many bytes: a block is 4 bytes at least, and 128 KiB unpacked at most.
+    FEED = 1 << 10
+
+    def __init__(self, file: IO[bytes]) -> None:
+        from zstandard import ZstdDecompressor
+
+        self._file = file
+        self._frame = ZstdDecompressor().decompressobj
+        self._open = self._frame()
+        self._packed = b""
+        self._plain = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._plain:
+            self._packed = self._packed or self._file.read(self.FEED)
+            if self._open.eof and self._packed:
+                self._open = self._frame()
+            elif not self._packed:
+                if not self._open.eof:
+                    raise EOFError("it breaks off")
+                return 0
+            self._plain = memoryview(self._open.decompress(self._packed))
+            self._packed = self._open.unused_data
+        size = min(len(buffer), len(self._plain))
+        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        return size
+
+
+def unpacked_name(path: Path) -> Path:
+    """Return `path` without the suffix of its packing: `faq.csv` for `faq.csv.gz`."""
+    return path.with_suffix("") if path.suffix.lower() in {".gz", ".zst", ".zstd"} else path
 
 
 def is_packed(path: Path) -> bool:

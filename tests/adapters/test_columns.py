@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused
-from ftbridge.core.errors import UsageError
+from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused, unique_headers
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 
 
@@ -83,3 +83,9 @@ def test_letters_count_as_in_a_sheet(index):
     letters = letter(index)
     assert set(letters) <= set(string.ascii_uppercase)
     assert find_column(table(*(f"column {at}" for at in range(1, 16385))), letters) == f"column {index}"
+
+
+def test_headers_that_are_missing_or_occur_twice_get_their_letter():
+    assert unique_headers(["a", " b ", "", "a", "", " "]) == ("a [A]", "b", "[C]", "a [D]")
+    with pytest.raises(InputError, match=r"several columns have the header `a \[A\]`"):
+        unique_headers(["a", "a [A]", "a"])

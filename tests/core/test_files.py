@@ -1,15 +1,27 @@
 """Files: whole or not at all, and one writer at a time."""
 
+import gzip
 import json
 import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import zstandard
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import atomic_file, locked, read_text, safetensors_header, write_atomic
+from ftbridge.core.files import (
+    atomic_file,
+    is_packed,
+    locked,
+    unpacked_name,
+    read_text,
+    safetensors_header,
+    unpacked,
+    write_atomic,
+)
 
 ADD_ONE = """
 import sys
@@ -128,3 +140,49 @@ def test_a_wrong_header_gives_none(tmp_path, header):
 def test_no_file_gives_none(tmp_path):
     assert safetensors_header(tmp_path / "absent") is None
     assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"1234")) is None
+
+
+PACKERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+CONTENT = os.urandom(300_000) + bytes(5_000_000)
+
+
+def unpack(path, packed):
+    path.write_bytes(packed)
+    with unpacked(path) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_packed_files_are_unpacked_by_content(tmp_path, pack):
+    file = tmp_path / "file"
+    assert unpack(file, pack(CONTENT)) == CONTENT
+    assert is_packed(file)
+    assert unpack(file, pack(b"a") + pack(b"") + pack(b"b")) == b"ab"
+    assert unpack(file, b"plain") == b"plain"
+    assert not is_packed(file)
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_packed_files_that_are_damaged_are_one_sentence(tmp_path, pack):
+    packed = pack(CONTENT)
+    for damaged in (packed[:-9], packed[:1000], packed[:5], packed + packed[:100], packed + b"garbage"):
+        with pytest.raises(InputError, match=r"file` is packed and damaged: "):
+            unpack(tmp_path / "file", damaged)
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
+    import tracemalloc
+
+    (tmp_path / "bomb").write_bytes(pack(bytes(100_000_000)))
+    tracemalloc.start()
+    with unpacked(tmp_path / "bomb") as file:
+        assert sum(len(piece) for piece in iter(lambda: file.read(1 << 16), b"")) == 100_000_000
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 80 << 20
+
+
+def test_a_suffix_is_that_of_the_content():
+    names = ("faq.CSV.gz", "faq.jsonl", "faq.json.zst", "faq.gz", "faq")
+    assert [unpacked_name(Path(name)).suffix for name in names] == [".csv", ".jsonl", ".json", "", ""]

@@ -1,0 +1,59 @@
+"""Dialects found."""
+
+import pytest
+
+from ftbridge.adapters.dialects import Dialect, find_dialect, is_delimited
+
+
+def found(text, **how):
+    return find_dialect(text.splitlines(keepends=True), **how)
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        ("a,b\n1,2\n", Dialect()),
+        ("a;b\n1,5;2,5\n", Dialect(";")),
+        ("a\tb\nx, y\tz\n", Dialect("\t")),
+        ("a|b\n1|2\n", Dialect("|")),
+        ("question,answer\nwhy, oh why,because\nhow,so\n", Dialect()),
+        ('a,b\n"x;y;z",1\n"x;y;z",2\n', Dialect()),
+        ("one\ntwo\n", Dialect("")),
+        ("text\nso, it is\nyes\nno, it is not, is it\n", Dialect("")),
+        ('a,b\n1,"x \\"y\\", z"\n', Dialect(escape="\\")),
+        ('a,b\n1,C:\\new\n2,"C:\\"\n', Dialect()),
+        ("'a','b'\n'x, y','z'\n", Dialect(quote="'")),
+        ("a,b\n'tis,it's\n", Dialect()),
+        ('a\tb\n"x\ty\nz"\t"v" w\n', Dialect("\t", "")),
+        ('a, b\n1, "x, y"\n', Dialect(spaced=True)),
+        ("sep=|\na,b|c\n", Dialect("|")),
+        ("", Dialect("")),
+    ],
+)
+def test_a_dialect_is_found_by_trying(text, dialect):
+    assert found(text) == dialect
+
+
+def test_a_tie_goes_to_what_the_name_says():
+    assert found("a\tb,c\n1\t2,3\n") == Dialect()
+    assert found("a\tb,c\n1\t2,3\n", first="\t") == Dialect("\t")
+
+
+def test_the_last_record_of_a_beginning_may_be_cut():
+    assert found('a,b\n1,"x\n', cut=True) == Dialect()
+
+
+def test_what_is_unusual_is_told():
+    assert Dialect().note == ""
+    assert Dialect("\t", "").note == "delimiter tab, no quotes"
+    assert Dialect("", "'", "\\").note == "one column, quotes ', escapes \\"
+
+
+def test_a_table_is_told_from_text():
+    assert is_delimited(["a,b\n", "1,2\n"])
+    assert not is_delimited(["a,b\n"])
+    assert not is_delimited(["Dear all,\n", "this, that, and more\n", "bye\n"])
+
+
+def test_broken_records_are_none_and_the_next_is_read():
+    assert list(Dialect().records(['"a" b\n', "c,d\n", '"e\n'])) == [None, ["c", "d"], None]
