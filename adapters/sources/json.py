@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import SHAPES, fits
+from ftbridge.adapters.columns import fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken, refuse_sheets
 from ftbridge.adapters.values import shown
@@ -24,6 +24,8 @@ from ftbridge.core.records import Row
 from ftbridge.core.strict import closest
 
 BLANK = b" \t\r\n"
+# One object with one of these is a record of its own; with other lists, those hold the records.
+CONVERSATIONS = {"messages", "conversations", "conversation"}
 OPENING = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*(\]|(?=[^ \t\r\n]))")
 BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
 # A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
@@ -184,7 +186,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
             raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
     members = _object_members(path, data)
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
-    record = fits(members) or not SHAPES.keys().isdisjoint(members)
+    record = fits(members) or not CONVERSATIONS.isdisjoint(members)
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
         refuse_sheets(path, reading)
         if all(bytes(value)[:1] == b"{" for value in members.values()) and members:
