@@ -5,7 +5,7 @@ else the names of folders, else those of files: `train`, `validation`, `test` an
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -83,9 +83,11 @@ def card(folder: Path) -> tuple[Card, tuple[str, ...]]:
     with file.open(encoding="utf-8-sig", errors="replace") as text:
         found = re.match(r"---\s*\n(.*?)\n---", text.read(1 << 20), re.DOTALL)
     try:
-        return msgspec.convert(found and yaml.safe_load(found[1]) or {}, Card, strict=False), ()
+        return msgspec.convert((found and yaml.safe_load(found[1])) or {}, Card, strict=False), ()
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
-        return Card(), (f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",)
+        return Card(), (
+            f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",
+        )
 
 
 def data_files(names: Iterable[str]) -> list[str]:
@@ -110,20 +112,18 @@ def configs(names: Iterable[str], card: Card) -> dict[str, Splits]:
     return {config: those for config, those in found.items() if any(those.values())}
 
 
-def choose(found: dict[str, T], wanted: str, default: str, refusal: Callable[[str], str]) -> T:
-    """Return the config or split `wanted`, else the only one or the `default`; one without a name is that as well.
+def choose(found: Collection[str], wanted: str, default: str) -> str | None:
+    """Return which config or split of `found` is meant: `wanted`, else the only one, else the `default`; None for none.
 
-    Raises InputError with what `refusal` makes of all names.
+    One without a name is the default.
     """
     key = wanted or (next(iter(found)) if len(found) == 1 else default)
     key = "" if key == default and key not in found else key
-    if key not in found:
-        raise InputError(refusal(", ".join(f"`{name or default}`" for name in found)))
-    return found[key]
+    return key if key in found else None
 
 
 def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, T]]:
-    """Return the splits with the parts that they become; `where` tells how to name one of them.
+    """Return the splits with the parts that they become, train first; `where` tells how to name one of them.
 
     Raises InputError for a split, among several, that is none of train, validation and test.
     """
@@ -135,7 +135,8 @@ def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, 
             f"{' and '.join(f'`{split}`' for split in strange)} is none of train, validation and test; "
             f"give one split: {choices}"
         )
-    return [(PARTS[split], those) for split, those in splits.items()]
+    found = [(PARTS[split], those) for split, those in splits.items()]
+    return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))
 
 
 def splits(files: list[str]) -> Splits:

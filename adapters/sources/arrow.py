@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ PIECE = 1 << 20
 LARGE = 64 << 20
 # What a packed batch may say that it unpacks to.
 UNPACKED = 1 << 30
+T = TypeVar("T")
 FILE = b"ARROW1"
 MESSAGE = b"\xff\xff\xff\xff"
 # Kinds of messages.
@@ -56,11 +57,11 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         return [_open([path], path.name, {})]
     if (path / "state.json").is_file():
         return [_saved(path, path.name)]
-    names = [str(split) for split in _json(path / "dataset_dict.json").get("splits", [])]
-    if not names:
-        raise InputError(f"the saved dataset `{path}` holds no splits")
+    names = _json(path / "dataset_dict.json", _Splits).splits
     split_parts = parts({split: split for split in names}, lambda split: str(path / split))
-    return [msgspec.structs.replace(_saved(path / split, f"{path.name}/{split}"), part=part) for part, split in split_parts]
+    return [
+        msgspec.structs.replace(_saved(path / split, f"{path.name}/{split}"), part=part) for part, split in split_parts
+    ]
 
 
 def check(path: Path, reading: Reading) -> None:
@@ -97,9 +98,7 @@ def unique(names: Iterable[str]) -> list[str]:
     """Return column names that are all different: one without a name, or twice there, gets its letter, `Answer [D]`."""
     names = list(names)
     count = Counter(names)
-    return [
-        name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
-    ]
+    return [name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)]
 
 
 def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
@@ -108,6 +107,7 @@ def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
 
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # offsets of a damaged file point anywhere
         plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], unique(batch.schema.names))
         for values in _values(plain):
             number += 1
@@ -150,14 +150,38 @@ class Batches(msgspec.Struct, frozen=True):
                 yield pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema).slice(self.skip, self.count)
 
 
+class _Splits(msgspec.Struct):
+    """What dataset_dict.json holds."""
+
+    splits: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class _File(msgspec.Struct):
+    filename: str
+
+
+class _State(msgspec.Struct, rename=lambda name: f"_{name}"):
+    """What state.json holds; the indices are of rows that were selected, and only old versions wrote them."""
+
+    data_files: Annotated[list[_File], msgspec.Meta(min_length=1)]
+    indices_files: list[_File] | None = None
+    indices_data_files: list[_File] | None = None
+
+
+class _Info(msgspec.Struct):
+    """What dataset_info.json holds."""
+
+    features: dict[str, Any] | None = None
+
+
 def _saved(path: Path, file: str) -> Table:
-    state = _json(path / "state.json")
-    if state.get("_indices_data_files") or state.get("_indices_files"):
-        raise InputError(f"`{path}` was saved with a selection of its rows by an old `datasets`; save it with a new one")
-    shards = [path / Path(str(shard.get("filename"))).name for shard in state.get("_data_files", [])]
-    if not shards:
-        raise InputError(f"the saved dataset `{path}` is damaged: state.json names no files")
-    return _open(shards, file, of_features(_json(path / "dataset_info.json").get("features")))
+    state = _json(path / "state.json", _State)
+    if state.indices_files or state.indices_data_files:
+        raise InputError(
+            f"`{path}` was saved with a selection of its rows by an old `datasets`; save it with a new one"
+        )
+    shards = [path / Path(shard.filename).name for shard in state.data_files]
+    return _open(shards, file, of_features(_json(path / "dataset_info.json", _Info).features))
 
 
 def _open(paths: list[Path], file: str, labels: Labels) -> Table:
@@ -165,13 +189,14 @@ def _open(paths: list[Path], file: str, labels: Labels) -> Table:
 
     with told(paths[0]), _opened(paths[0]) as stream:
         schema = pa.ipc.read_schema(stream)
+        columns = tuple(unique(schema.names))
     labels = of_metadata(schema.metadata) | labels
     # Batches that share their dictionaries cannot be read alone.
     cut = "dictionary<" not in str(schema.types)
     first = chain.from_iterable(piece.rows() for piece in _pieces(paths, file, labels, cut=cut))
     return Table(
         file=file,
-        columns=tuple(unique(schema.names)),
+        columns=columns,
         pieces=_pieces(paths, file, labels, cut=cut),
         first=tuple(islice(first, FIRST)),
         cut=cut,
@@ -247,7 +272,9 @@ def _check_size(path: Path, file: Any, body: int, batch: "_Flat") -> None:
             file.seek(body + offset)
             total += max(struct.unpack("<q", file.read(8))[0], length)
     if total > UNPACKED:
-        raise InputError(f"`{path}` holds a batch that unpacks to {total >> 20} MiB; write it in batches of some 1000 rows")
+        raise InputError(
+            f"`{path}` holds a batch that unpacks to {total >> 20} MiB; write it in batches of some 1000 rows"
+        )
 
 
 class _Flat(msgspec.Struct, frozen=True):
@@ -312,8 +339,8 @@ def _plain(column: Any) -> Any:
     return column
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"the saved dataset `{file.parent}` is damaged: `{file.name}`: {error}") from error

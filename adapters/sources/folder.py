@@ -33,15 +33,13 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     configs = layout.configs(names, card)
     if not configs:
         raise InputError(f"`{path}` holds no data that can be read{what_is_there(names)}")
-    splits = layout.choose(
-        configs,
-        "",
-        card.default(),
-        lambda known: f"`{path}` holds several datasets: {known}; give the folder or the files of one of them",
-    )
-    config = next(name for name, those in configs.items() if those is splits)
+    config = layout.choose(configs, "", card.default())
+    if config is None:
+        known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
+        raise InputError(f"`{path}` holds several datasets: {known}; give the folder or the files of one of them")
+    splits = configs[config]
     files = layout.parts(splits, lambda split: str(path / splits[split][0]))
-    return open_files(path, files, card.labels(config), reading, (*notes, *_left_out(names, splits)))
+    return open_files(path, files, card.labels(config), reading, (*notes, *left_out(names, configs)))
 
 
 def open_files(
@@ -83,6 +81,14 @@ def what_is_there(names: Iterable[str]) -> str:
     return f": {', '.join(f'`{name}`' for name in shown[:5])}{more}{scripts}"
 
 
+def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
+    """Return a note on data files that are of no split."""
+    used = {file for splits in configs.values() for files in splits.values() for file in files}
+    left = [name for name in layout.data_files(names) if name not in used]
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""  # noqa: PLR2004 - the 5 of below
+    return (f"left out, since they are of no split: {', '.join(left[:5])}{more}",) if left else ()
+
+
 class Named(msgspec.Struct, frozen=True):
     """A piece whose rows get the names of their class labels, and another file name."""
 
@@ -112,9 +118,3 @@ def _named(row: Row, file: str, labels: Labels) -> Row:
     values = dict(row.values)
     error = row.error or put_names(values, labels)
     return Row(msgspec.structs.replace(row.where, file=file), values, error)
-
-
-def _left_out(names: Iterable[str], splits: layout.Splits) -> tuple[str, ...]:
-    used = {file for files in splits.values() for file in files}
-    left = [name for name in layout.data_files(names) if name not in used]
-    return (f"left out, since they are of no split: {', '.join(left[:10])}",) if left else ()

@@ -35,12 +35,13 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             if file.read(4) == ENCRYPTED:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
         schema = _file(path).schema_arrow
+        columns = tuple(unique(schema.names))
     labels = of_metadata(schema.metadata)
     first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
     return [
         Table(
             file=path.name,
-            columns=tuple(unique(schema.names)),
+            columns=columns,
             pieces=_pieces(path, labels),
             first=tuple(islice(first, FIRST)),
             cut=True,
@@ -84,7 +85,8 @@ class _Cursor:
 
     def __init__(self, path: Path, step: int) -> None:
         self.file, self.step = _file(path), step
-        self.group, self.row, self.batches = -1, 0, iter(())
+        self.group, self.row = -1, 0
+        self.batches: Iterator[Any] = iter(())
 
     def read(self, group: int, start: int, end: int) -> list[Any]:
         """Return the rows from `start` to `end` of a row group, as record batches."""
@@ -92,7 +94,7 @@ class _Cursor:
             # Without threads: the pieces are what runs side by side.
             self.batches = self.file.iter_batches(self.step, row_groups=[group], use_threads=False)
             self.group, self.row = group, 0
-        found = []
+        found: list[Any] = []
         while self.row < end:
             batch = next(self.batches, None)
             if batch is None:
