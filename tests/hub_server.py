@@ -12,11 +12,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 MAIN = {"main", "master"}
-# What the clients ask for: the repository itself, the list of its files, one of them.
-INFO = re.compile(r"/api/(?:models|datasets)/(\w+/[\w.-]+)(?:/revision/(.+))?")
-TREE = re.compile(r"/api/(?:models|datasets)/(\w+/[\w.-]+)/tree/([^/]+)")
-FILE = re.compile(r"(?:/datasets)?/(\w+/[\w.-]+)/resolve/([^/]+)/(.+)")
-MODELSCOPE = re.compile(r"/api/v1/datasets/(\w+/[\w.-]+)/repo(/tree)?")
 
 
 class HubServer(ThreadingHTTPServer):
@@ -63,46 +58,51 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, *, with_body: bool) -> None:
         url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
         self.server.tokens.add(self.headers["Authorization"])
         if self.server.closed:
             return self.refuse(*self.server.closed)
-        if match := MODELSCOPE.fullmatch(url.path):
-            root = self.server.root(match[1], query["Revision"])
-            if match[2]:
-                files = [{"Path": name, "Size": size, "Type": "blob"} for name, size in listed(root)]
-                return self.reply(root, json.dumps({"Code": 200, "Data": {"Files": files}}).encode(), with_body)
-            return self.file(root, query["FilePath"], with_body)
-        if match := INFO.fullmatch(url.path):
-            root = self.server.root(match[1], unquote(match[2] or "main"))
-            files = [{"rfilename": name} for name, _ in listed(root)]
-            info = {"id": match[1], "sha": commit(root), "siblings": files}
-            return self.reply(root, json.dumps(info).encode(), with_body)
-        if match := TREE.fullmatch(url.path):
-            root = self.server.root(match[1], unquote(match[2]))
-            tree = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in listed(root)]
-            return self.reply(root, json.dumps(tree).encode(), with_body)
-        if match := FILE.fullmatch(url.path):
-            return self.file(self.server.root(match[1], unquote(match[2])), unquote(match[3]), with_body)
+        # What the clients ask for: a repository, the list of its files, one of them; the same of ModelScope.
+        for pattern, respond in (
+            (r"/api/(?:models|datasets)/(?P<name>\w+/[\w.-]+)(?:/revision/(?P<revision>.+))?", self.info),
+            (r"/api/(?:models|datasets)/(?P<name>\w+/[\w.-]+)/tree/(?P<revision>[^/]+)", self.tree),
+            (r"(?:/datasets)?/(?P<name>\w+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.file),
+            (r"/api/v1/datasets/(?P<name>\w+/[\w.-]+)/repo/tree", self.modelscope_tree),
+            (r"/api/v1/datasets/(?P<name>\w+/[\w.-]+)/repo", self.file),
+        ):
+            if match := re.fullmatch(pattern, url.path):
+                asked = {key: unquote(value) for key, value in match.groupdict().items() if value}
+                asked |= {key.lower(): values[0] for key, values in parse_qs(url.query).items()}
+                root = self.server.root(asked["name"], asked.get("revision", "main"))
+                return respond(root, asked, with_body=with_body)
         return self.refuse(404, "")
 
-    def file(self, root: Path, name: str, with_body: bool) -> None:
+    def info(self, root: Path, asked: dict[str, str], *, with_body: bool) -> None:
+        files = [{"rfilename": name} for name, _ in listed(root)]
+        answer = {"id": asked["name"], "sha": commit(root), "siblings": files}
+        self.reply(root, json.dumps(answer).encode(), with_body=with_body)
+
+    def tree(self, root: Path, _: dict[str, str], *, with_body: bool) -> None:
+        files = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in listed(root)]
+        self.reply(root, json.dumps(files).encode(), with_body=with_body)
+
+    def modelscope_tree(self, root: Path, _: dict[str, str], *, with_body: bool) -> None:
+        files = [{"Path": name, "Size": size, "Type": "blob"} for name, size in listed(root)]
+        self.reply(root, json.dumps({"Code": 200, "Data": {"Files": files}}).encode(), with_body=with_body)
+
+    def file(self, root: Path, asked: dict[str, str], *, with_body: bool) -> None:
+        name = asked.get("file") or asked["filepath"]
         if with_body:
             self.server.asked.append(name)
-        if not (root / name).is_file():
-            return self.refuse(404, "EntryNotFound")
-        return self.reply(root, (root / name).read_bytes(), with_body)
+        if (root / name).is_file():
+            self.reply(root, (root / name).read_bytes(), with_body=with_body)
+        else:
+            self.refuse(404, "EntryNotFound")
 
-    def reply(self, root: Path, data: bytes, with_body: bool) -> None:
+    def reply(self, root: Path, data: bytes, *, with_body: bool) -> None:
         if not root.is_dir():
-            return self.refuse(404, "RevisionNotFound" if root.parent.is_dir() else "RepoNotFound")
-        total = len(data)
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
-        if wanted:
-            data = data[int(wanted[1]) : int(wanted[2] or total) + 1]
-        self.send_response(206 if wanted else 200)
-        if wanted:
-            self.send_header("Content-Range", f"bytes {wanted[1]}-{int(wanted[1]) + len(data) - 1}/{total}")
+            self.refuse(404, "RevisionNotFound" if root.parent.is_dir() else "RepoNotFound")
+            return
+        self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("ETag", f'"{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"')
@@ -110,7 +110,6 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(data)
-        return None
 
     def refuse(self, status: int, code: str) -> None:
         self.send_response(status)

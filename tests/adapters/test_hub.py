@@ -124,7 +124,7 @@ def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
         ("", [{"Tweet text": "Hi", "Label": "no complaint"}, {"Tweet text": "No!", "Label": "complaint"}])
     ]
     assert [part for part, _ in opened("hf://ought/raft:twitter_complaints")] == ["train", "test"]
-    with pytest.raises(InputError, match="several configs; .*`hf://ought/raft:ade_corpus`"):
+    with pytest.raises(InputError, match=r"several configs; .*`hf://ought/raft:ade_corpus`"):
         opened("hf://ought/raft")
     (table,) = hub.open_url("hf://ought/raft:ade_corpus", READING)
     assert table.notes == ("Hugging Face converted only the first 5 GB of `ought/raft`: this is a part of it",)
@@ -133,7 +133,7 @@ def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
 @HUBS
 def test_a_repository_without_data_is_one_sentence(server, scheme):
     put(server.add("owner/script"), {"script.py": "", "README.md": "text"})
-    with pytest.raises(InputError, match="holds no data that can be read: .*`script.py`; dataset scripts are not run"):
+    with pytest.raises(InputError, match=r"holds no data that can be read: .*`script.py`; dataset scripts are not run"):
         opened(f"{scheme}://owner/script")
 
 

@@ -141,13 +141,14 @@ def test_a_damaged_folder_is_one_sentence(folder, damage):
 
 def test_no_damage_is_a_traceback_or_a_hang(folder):
     good = write(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
-    path = folder / "bad.arrow"
+    path, refused = folder / "bad.arrow", 0
     for at in range(0, len(good), 3):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
         try:
             read(arrow.open_tables(path, READING))
-        except InputError as error:
-            assert "\n" not in str(error)
+        except InputError:
+            refused += 1
+    assert refused > len(good) / 10
 
 
 def test_a_batch_that_unpacks_to_too_much_is_refused(folder):

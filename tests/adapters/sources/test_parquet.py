@@ -64,13 +64,14 @@ def test_labels_become_names(folder):
 
 def test_no_damage_is_a_traceback_or_a_hang(folder):
     good = write(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
-    path = folder / "bad.parquet"
+    path, refused = folder / "bad.parquet", 0
     for at in range(0, len(good), 3):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
         try:
             read(parquet.open_tables(path, READING))
-        except InputError as error:
-            assert "\n" not in str(error)
+        except InputError:
+            refused += 1
+    assert refused > len(good) / 10
 
 
 @pytest.mark.parametrize("length", [4, 100, -1])
