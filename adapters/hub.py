@@ -136,9 +136,8 @@ class HuggingFace:
             return 403 if isinstance(error, self._errors.GatedRepoError) else 404
         if isinstance(error, self._errors.HFValidationError):  # no name that could be there
             return 404
-        if isinstance(error, self._errors.HfHubHTTPError):
-            return int(error.response.status_code)
-        return None
+        response = getattr(error, "response", None)
+        return None if response is None else int(response.status_code)
 
 
 class ModelScope:
@@ -156,18 +155,16 @@ class ModelScope:
         self._api = HubApi(config)
         self.cache = config.cache_dir
         self.errors: tuple[type[Exception], ...] = (OSError, ValueError, HubError)
-        self._entries: dict[str, dict[str, Any]] = {}
 
     def sizes(self, name: str, revision: str) -> dict[str, int]:
         """See `Hub`."""
-        files = [file for file in self._api.list_repo_files(name, "dataset", revision=revision) if file.type != "tree"]
-        self._entries = {file.path: {"Path": file.path, "Size": file.size, "Sha256": file.sha256} for file in files}
-        return {file.path: file.size for file in files}
+        listed = self._api.list_repo_files(name, "dataset", revision=revision)
+        return {entry.path: entry.size for entry in listed if entry.type != "tree"}
 
     def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
         """See `Hub`."""
-        entries = [self._entries[file] for file in files]
-        return self._api.download_repo(name, "dataset", revision=revision, local_dir=folder, file_list=entries)
+        patterns = [glob.escape(file) for file in files]
+        return self._api.download_repo(name, "dataset", revision=revision, local_dir=folder, allow_patterns=patterns)
 
     def cached(self, name: str, revision: str) -> Path:
         """See `Hub`."""
