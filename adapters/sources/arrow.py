@@ -107,7 +107,6 @@ def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
 
     number = 0
     for batch in batches:
-        batch.validate(full=True)  # offsets of a damaged file point anywhere
         plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], unique(batch.schema.names))
         for values in _values(plain):
             number += 1
@@ -135,7 +134,7 @@ class Batches(msgspec.Struct, frozen=True):
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
         with told(self.path):
-            yield from rows_of(self._batches(), self.file, self.labels)
+            yield from rows_of(map(_checked, self._batches()), self.file, self.labels)
 
     def _batches(self) -> Iterator[Any]:
         import pyarrow as pa
@@ -215,12 +214,11 @@ def _opened(path: Path, size: int = 0) -> Any:
 def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Iterator[Batches]:
     """Yield stretches of about a MiB, of a larger batch as many rows as take that; without `cut`, whole files."""
     for path in paths:
-        messages = list(_messages(path))
-        if not cut:
-            yield Batches(path, file, labels, 0, path.stat().st_size)
-            continue
         start = end = 0
-        for at, after, rows, packed in messages:
+        for at, after, rows, packed in _messages(path):
+            if not cut:
+                end = after
+                continue
             if start < end and after - start > PIECE:
                 yield Batches(path, file, labels, start, end)
                 start = end
@@ -323,6 +321,12 @@ def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
             yield from _values(part.slice(half))
         else:
             yield None
+
+
+def _checked(batch: Any) -> Any:
+    """Return a batch whose offsets, which stand in the file as they are, point into it."""
+    batch.validate(full=True)
+    return batch
 
 
 def _plain(column: Any) -> Any:

@@ -19,6 +19,8 @@ from ftbridge.core.records import Row
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"
+# How far text may be packed; files that are made to fill the memory go beyond.
+RATIO = 1000
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -71,6 +73,11 @@ def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
     with told(path):
         metadata = _file(path).metadata
         groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        for group in groups:
+            packed = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+            if group.total_byte_size > max(LARGE, RATIO * packed):
+                unpacked = group.total_byte_size >> 20
+                raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB, which no text does; look at it")
         largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
         if largest > LARGE:
             raise InputError(f"`{path}` has rows of {largest >> 20} MiB; the limit is {LARGE >> 20} MiB")
