@@ -6,6 +6,7 @@ a time. No dataset script is run: of a repository that needs one, the hub's own 
 """
 
 import glob
+import json
 import logging
 import os
 import re
@@ -56,15 +57,24 @@ class Address(msgspec.Struct, frozen=True):
         return str(msgspec.structs.replace(self, split=split))
 
 
-class Chosen(msgspec.Struct, frozen=True):
-    """The files to read, by part, and what is known of them; `root` is where they lie, if that is here already."""
+class Repository(msgspec.Struct, frozen=True, kw_only=True):
+    """What a revision of a dataset holds; `root` is where its files lie, if they are here already."""
 
     revision: str
-    files: list[tuple[str, list[str]]]
+    root: Path | None
     sizes: dict[str, int]
+    configs: dict[str, layout.Splits]
+    card: layout.Card
+    notes: tuple[str, ...]
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """The files to read, by part, and what is known of them."""
+
+    repository: Repository
+    files: list[tuple[str, list[str]]]
     labels: Labels
     notes: tuple[str, ...]
-    root: Path | None
 
 
 class Hub(Protocol):
@@ -105,7 +115,10 @@ class HuggingFace:
         self._errors = errors
         self.cache = Path(constants.HF_HUB_CACHE)
         # The base is `HTTPError` of the HTTP client, which has changed twice: without a network it is raised as it is.
-        self.errors: tuple[type[Exception], ...] = (OSError, ValueError, *errors.HfHubHTTPError.__bases__[:1])
+        self.errors: tuple[type[Exception], ...] = (
+            *(OSError, json.JSONDecodeError, errors.HFValidationError),
+            *errors.HfHubHTTPError.__bases__[:1],
+        )
 
     def sizes(self, name: str, revision: str) -> dict[str, int]:
         """See `Hub`."""
@@ -154,7 +167,7 @@ class ModelScope:
         config = HubConfig()
         self._api = HubApi(config)
         self.cache = config.cache_dir
-        self.errors: tuple[type[Exception], ...] = (OSError, ValueError, HubError)
+        self.errors: tuple[type[Exception], ...] = (OSError, json.JSONDecodeError, HubError)
 
     def sizes(self, name: str, revision: str) -> dict[str, int]:
         """See `Hub`."""
@@ -186,15 +199,13 @@ def open_url(url: str, reading: Reading) -> list[Table]:
     address = parse(url)
     hub = _hub(address)
     with _told(hub, address):
-        chosen = _choose(hub, address)
-        names = [name for _, names in chosen.files for name in names]
-        if chosen.root is None and (large := _too_large(hub, address, chosen, names)):
+        chosen = _choose(_repository(hub, address), address)
+        repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
+        if repository.root is None and (large := _too_large(hub, address, repository, names)):
             notes = (*chosen.notes, large)
-            return [
-                _streamed(hub, address, msgspec.structs.replace(chosen, files=[file], notes=notes), reading)
-                for file in chosen.files
-            ]
-        root = chosen.root or hub.fetch(address.name, chosen.revision, names)
+            parts = [msgspec.structs.replace(chosen, files=[part], notes=notes) for part in chosen.files]
+            return [_streamed(hub, address, part, reading) for part in parts]
+        root = repository.root or hub.fetch(address.name, repository.revision, names)
     return open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
 
 
@@ -239,24 +250,35 @@ def _told(hub: Hub, address: Address) -> Iterator[None]:
         raise SetupError(f"{hub.title} cannot be reached ({type(error).__name__}): {hub.other}") from error
 
 
-def _choose(hub: Hub, address: Address) -> Chosen:
-    """Find the files of the config and split that `address` names, in the repository or in the hub's conversion."""
-    revision = hub.main
-    root, sizes, notes = _listed(hub, address, revision)
-    readme = "README.md" in sizes
-    folder = root or (hub.fetch(address.name, revision, ["README.md"]) if readme else None)
-    card, broken = layout.card(folder) if folder and readme else (layout.Card(), ())
+def _repository(hub: Hub, address: Address) -> Repository:
+    """Return what the repository holds, or of one that only its script can read, the hub's conversion."""
+    root, sizes, notes = _listed(hub, address, hub.main)
+    card = layout.Card()
+    if "README.md" in sizes:
+        card, broken = layout.card(root or hub.fetch(address.name, hub.main, ["README.md"]))
+        notes += broken
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _one_format(sizes), card)
-    notes = (*notes, *broken)
     script = f"{address.name.rpartition('/')[2]}.py" in sizes and not declared
-    if address.hub == "hf" and (script or not configs) and (found := _conversion(hub, address)):
-        revision, (root, sizes, notes) = CONVERTED, found
-        configs = _by_folder(sizes)
-        declared = True
+    if address.hub == "hf" and (script or not configs):
+        try:
+            there, converted, told = _listed(hub, address, CONVERTED)
+        except hub.errors as error:
+            if hub.status(error) != 404:  # noqa: PLR2004 - there is no conversion
+                raise
+        else:
+            if found := _by_folder(converted):
+                return Repository(revision=CONVERTED, root=there, sizes=converted, configs=found, card=card, notes=told)
     if not configs:
         raise InputError(f"`{address}` holds no data that can be read{what_is_there(sizes)}")
-    config = layout.choose(configs, address.config, card.default())
+    notes += left_out(sizes, configs)
+    return Repository(revision=hub.main, root=root, sizes=sizes, configs=configs, card=card, notes=notes)
+
+
+def _choose(repository: Repository, address: Address) -> Chosen:
+    """Return the files of the config and split that `address` names; raises InputError where it names none."""
+    configs = repository.configs
+    config = layout.choose(configs, address.config, repository.card.default())
     if config is None:
         raise InputError(_unclear(address, "config", address.config, map(address.of_config, configs)))
     splits = configs[config]
@@ -267,8 +289,10 @@ def _choose(hub: Hub, address: Address) -> Chosen:
         files = [("", splits[split])]
     else:
         files = layout.parts(splits, address.of_split)
-    notes += () if declared else left_out(sizes, configs)
-    return Chosen(revision, files, sizes, card.labels(config), notes, root)
+    notes = repository.notes
+    if any(f"/{PARTIAL}" in name for _, names in files for name in names):
+        notes += (f"Hugging Face converted only the first 5 GB of `{address}`: this is a part of it",)
+    return Chosen(repository=repository, files=files, labels=repository.card.labels(config), notes=notes)
 
 
 def _listed(hub: Hub, address: Address, revision: str) -> tuple[Path | None, dict[str, int], tuple[str, ...]]:
@@ -286,22 +310,10 @@ def _listed(hub: Hub, address: Address, revision: str) -> tuple[Path | None, dic
     return root, sizes, (f"{hub.title} cannot be reached; this is what was downloaded before: {root}",)
 
 
-def _conversion(hub: Hub, address: Address) -> tuple[Path | None, dict[str, int], tuple[str, ...]] | None:
-    try:
-        root, sizes, notes = _listed(hub, address, CONVERTED)
-    except hub.errors as error:
-        if hub.status(error) == 404:  # noqa: PLR2004 - no conversion is there
-            return None
-        raise
-    if any(f"/{PARTIAL}" in name for name in sizes):
-        notes += (f"Hugging Face converted only the first 5 GB of `{address.name}`: this is a part of it",)
-    return root, sizes, notes
-
-
 def _by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
     found: dict[str, layout.Splits] = {}
-    for name in layout.data_files(names):
-        config, split, *_ = PurePosixPath(name).parts
+    for name in layout.data_files(name for name in names if name.count("/") > 1):
+        config, split, _ = name.split("/", 2)
         found.setdefault(config, {}).setdefault(split.removeprefix(PARTIAL), []).append(name)
     return found
 
@@ -318,13 +330,13 @@ def _unclear(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> s
     return f"`{address.hub}://{address.name}` {reason}; give one of these: {', '.join(f'`{url}`' for url in urls)}"
 
 
-def _too_large(hub: Hub, address: Address, chosen: Chosen, names: list[str]) -> str:
+def _too_large(hub: Hub, address: Address, repository: Repository, names: list[str]) -> str:
     """Return a note where files that are not here yet do not fit on the cache's disk, else ""."""
-    sizes = [chosen.sizes[name] for name in names]
+    sizes = [repository.sizes[name] for name in names]
     if sum(sizes) <= (free := _free(hub.cache)):
         return ""
     try:
-        root = hub.cached(address.name, chosen.revision)
+        root = hub.cached(address.name, repository.revision)
     except hub.errors:
         root = hub.cache
     missing = sum(size for name, size in zip(names, sizes, strict=True) if not (root / name).is_file())
@@ -361,7 +373,7 @@ def _passing_rows(hub: Hub, address: Address, chosen: Chosen, reading: Reading) 
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
             with _told(hub, address):
-                root = hub.fetch(address.name, chosen.revision, [name], Path(folder))
+                root = hub.fetch(address.name, chosen.repository.revision, [name], Path(folder))
             for table in open_files(root, [("", [name])], chosen.labels, reading):
                 before = last = 0
                 for piece in table.pieces:

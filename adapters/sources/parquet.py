@@ -77,7 +77,7 @@ def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
             packed = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
             if group.total_byte_size > max(LARGE, RATIO * packed):
                 unpacked = group.total_byte_size >> 20
-                raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB, which no text does; look at it")
+                raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less")
         largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
         if largest > LARGE:
             raise InputError(f"`{path}` has rows of {largest >> 20} MiB; the limit is {LARGE >> 20} MiB")

@@ -127,7 +127,9 @@ def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
     with pytest.raises(InputError, match=r"several configs; .*`hf://ought/raft:ade_corpus`"):
         opened("hf://ought/raft")
     (table,) = hub.open_url("hf://ought/raft:ade_corpus", READING)
-    assert table.notes == ("Hugging Face converted only the first 5 GB of `ought/raft`: this is a part of it",)
+    assert table.notes == (
+        "Hugging Face converted only the first 5 GB of `hf://ought/raft:ade_corpus`: this is a part of it",
+    )
 
 
 @HUBS

@@ -105,5 +105,5 @@ def test_a_file_that_is_made_to_fill_the_memory_is_refused_before_it_is_read(fol
     texts = ["x" * (96 << 20), *"ab" * 50]
     path = write(folder / "a.parquet", {"q": texts}, compression="zstd")
     assert path.stat().st_size < 10_000
-    with pytest.raises(InputError, match="unpacks .* bytes to 96 MiB"):
+    with pytest.raises(InputError, match=r"unpacks .* bytes to 96 MiB"):
         parquet.open_tables(path, READING)
