@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ftbridge.adapters import layout
-from ftbridge.adapters.labels import Labels
+from ftbridge.adapters.class_labels import Labels
 from ftbridge.adapters.sources.folder import files_below, left_out, open_files, what_is_there
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.plugins import Reading, Rows, Table

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ftbridge.adapters.labels import Labels, of_card
+from ftbridge.adapters.class_labels import Labels, of_card
 from ftbridge.core.errors import InputError
 
 SUFFIXES = {".arrow", ".feather", ".ipc", ".ods", ".parquet", ".xls", ".xlsb", ".xlsm", ".xlsx"}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from ftbridge.adapters import layout
-from ftbridge.adapters.labels import Labels, put_names
+from ftbridge.adapters.class_labels import Labels, put_names
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Piece, Reading, Table
 from ftbridge.core.records import Row

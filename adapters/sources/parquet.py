@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.labels import Labels, of_metadata
+from ftbridge.adapters.class_labels import Labels, of_metadata
 from ftbridge.adapters.sources.arrow import FIRST, LARGE, PIECE, STEP, check, rows_of, told, unique
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Reading, Table

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from ftbridge.adapters.labels import of_card, of_features, of_metadata, put_names
+from ftbridge.adapters.class_labels import of_card, of_features, of_metadata, put_names
 
 LABEL = {"names": ["neg", "pos"], "_type": "ClassLabel"}
 
