@@ -1,10 +1,14 @@
 """What is wrong with the rows of a source: counted, shown as a table, and kept beside the dataset."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
+from ftbridge.adapters.values import plain, shown
+from ftbridge.core.console import aligned
+from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row
 
 SHOWN = 20
@@ -24,16 +28,25 @@ class Rejects:
         self._file: IO[bytes] | None = None
 
     def add(self, row: Row, problems: list[Problem], *, keep: bool) -> None:
-        """Note one row, and `keep` it in the file."""
+        """Note one row, and `keep` it in the file: a JSON object a line, with all that is wrong and all values."""
         self.rows += 1
         self.problems += len(problems)
         self.first += problems[: SHOWN - len(self.first)]
         if keep:
             self._file = self._file or self._open_file()
-            reasons = [f"{problem.field} {problem.reason}".strip() for problem in problems]
-            record = {"where": str(row.where).strip(), "problems": reasons, "values": row.values}
+            first, *more = [
+                {
+                    "column": problem.column,
+                    "value": problem.value,
+                    "reason": f"{problem.field} {problem.reason}".strip(),
+                }
+                for problem in problems
+            ]
+            where = {"file": row.where.file, "sheet": row.where.sheet, "row": row.where.row}
+            values = {str(column): plain(value) for column, value in row.values.items()}
+            record = {**where, **first, "more": more, "values": values}
             # ASCII, so that half a surrogate pair can be written as well.
-            self._file.write(json.dumps(record, default=str).encode() + b"\n")
+            self._file.write(json.dumps(record, default=shown).encode() + b"\n")
 
     def table(self) -> str:
         """Return the first problems as a table, and how many more there are."""
@@ -41,15 +54,17 @@ class Rejects:
         return table(self.first) + (f"\n... and {more} more" if more else "")
 
 
+def parse_max_rejected(text: str) -> Callable[[int], int]:
+    """Return how many rows may be rejected of a number of rows, from `20` or `1.5%`; raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%", text.strip())
+    if not match:
+        raise UsageError(f"`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{text}`")
+    if match[1]:
+        return lambda _: int(match[1])
+    return lambda rows: int(rows * float(match[2]) / 100)
+
+
 def table(problems: Iterable[Problem]) -> str:
     """Return problems as an aligned table: address, field, what is wrong, value."""
-    from rich.cells import cell_len
-
     rows = [("address", "field", "what is wrong", "value")]
-    rows += [(each.address, each.field or "row", each.reason, each.value) for each in problems]
-    widths = [max(cell_len(row[at]) for row in rows) for at in range(4)]
-    lines = (
-        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned(rows + [(each.address, each.field or "row", each.reason, each.value) for each in problems])

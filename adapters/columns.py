@@ -1,43 +1,63 @@
-"""Which column is the question, which the answer: as asked for, or by headers in English and Chinese."""
+"""Columns by their names: what their headers say in English and Chinese, and which one the user means."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from ftbridge.adapters.values import shown
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
 
-# Headers that are recognised, in lower case; the order of the fields is the order in which they are shown.
+# Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
 HEADERS = {
-    "system": ("system", "system prompt", "system_prompt", "系统", "系统提示", "系统提示词", "系统消息"),
+    "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系统消息"),
     "instruction": (
-        *("instruction", "question", "prompt", "query", "q"),
-        *("问题", "提问", "问", "指令", "用户问题", "题目"),
+        *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question"),
+        *("问题", "提问", "问", "问句", "指令", "提示词", "用户问题", "题目"),
     ),
-    "input": ("input", "context", "输入", "上下文", "补充输入"),
+    "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
     "output": (
-        *("output", "answer", "response", "reply", "a"),
-        *("答案", "回答", "答", "回复", "输出", "答复", "参考答案"),
+        *("output", "answer", "response", "reply", "a", "completion", "solution", "targets"),
+        *("correct answer", "best answer", "reference answer"),
+        *("答案", "回答", "答", "答句", "回复", "输出", "答复", "参考答案", "标准答案", "正确答案", "标准回答"),
     ),
     "history": ("history", "历史", "历史对话", "对话历史"),
 }
-SHAPES = {
-    "conversation": "XTuner conversations",
-    "conversations": "ShareGPT conversations",
-    "messages": "OpenAI messages",
+# Headers of texts and what is said about them, the better ones first; they count where no better header is there.
+TEXT_AND_LABEL = {
+    "instruction": (
+        (
+            *("text", "sentence", "content", "review", "comment", "tweet", "tweet text", "document", "article"),
+            *("passage", "dialogue", "文本", "内容", "评论", "句子", "正文", "评价", "文章", "新闻", "原文"),
+        ),
+    ),
+    "output": (
+        ("label text", "text label", "label name", "标签名", "标签名称", "类别名称"),
+        (
+            *("label", "class", "category", "sentiment", "intent", "topic", "target", "summary"),
+            *("标签", "类别", "分类", "情感", "意图", "主题", "摘要", "译文"),
+        ),
+    ),
+}
+# Columns that must be empty, and what they hold.
+REFUSED = {
+    "tools": ("tools", "functions"),
+    "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
 }
 
 
 def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
     """Return the columns that fit each field, by their headers alone."""
+    headers = {column: header(column) for column in columns}
     found: dict[str, list[str]] = {}
-    for column in columns:
-        # A header that occurs twice was given its letter by the source: `Answer [D]`.
-        header = re.sub(r" \[[A-Z]+\]$", "", column).strip().lower()
-        for field, headers in HEADERS.items():
-            if header in headers:
-                found.setdefault(field, []).append(column)
+    for field, best in HEADERS.items():
+        tiers = (best, *TEXT_AND_LABEL.get(field, ()))
+        fitting = ([column for column in headers if headers[column] in tier] for tier in tiers)
+        if names := next(filter(None, fitting), None):
+            found[field] = names
+    if any(headers[column] not in HEADERS["instruction"] for column in found.get("instruction", ())):
+        found["instruction"] += found.get("input", [])  # a text and an input: either may be the question
     return found
 
 
@@ -47,24 +67,19 @@ def fits(columns: Iterable[str]) -> bool:
     return "output" in found and bool({"instruction", "input"} & found.keys())
 
 
-def choose(table: Table, chosen: dict[str, str] | None) -> dict[str, str]:
-    """Return the column of each field: as `chosen`, else by headers.
+def refused(columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns that must be empty, with what they hold."""
+    columns = list(columns)
+    return {column: what for what, headers in REFUSED.items() for column in columns if header(column) in headers}
 
-    Raises UsageError for a field or a column that is not there, InputError where headers do not say enough.
+
+def header(column: str) -> str:
+    """Return a header in lower case and the usual width, `_` as a blank, without a colon at its end and our letter.
+
+    A header that occurs twice was given its letter by the source: `Answer [D]`.
     """
-    if chosen:
-        columns = {_field(field): find_column(table, wanted) for field, wanted in chosen.items()}
-    else:
-        found = recognise(table.columns)
-        double = {field: names for field, names in found.items() if len(names) > 1}
-        if double or not fits(table.columns):
-            raise InputError(_unclear(table, double))
-        columns = {field: names[0] for field, names in found.items()}
-    if "instruction" not in columns and "input" in columns:
-        columns["instruction"] = columns.pop("input")
-    if missing := {"instruction", "output"} - columns.keys():
-        raise UsageError(f"`--map` names no {' and no '.join(sorted(missing))}; add `--map {min(missing)}=COLUMN`")
-    return {field: columns[field] for field in HEADERS if field in columns}
+    plain = unicodedata.normalize("NFKC", re.sub(r" \[[A-Z]+\]$", "", column)).lower()
+    return " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
 
 
 def find_column(table: Table, wanted: str) -> str:
@@ -76,9 +91,13 @@ def find_column(table: Table, wanted: str) -> str:
         index = int(wanted)
     if 1 <= index <= len(table.columns):
         return table.columns[index - 1]
-    hint = closest(wanted, table.columns) if not index else ""
-    hint = hint if hint.startswith("; did") else ""
-    raise UsageError(f"there is no column `{wanted}`{hint}\n{listing(table)}")
+    raise UsageError(f"there is no column `{wanted}`{'' if index else near(wanted, table.columns)}\n{listing(table)}")
+
+
+def near(wanted: str, choices: Iterable[str]) -> str:
+    """Return `; did you mean ...?` where a choice is close, else ""."""
+    hint = closest(wanted, choices)
+    return hint if hint.startswith("; did") else ""
 
 
 def listing(table: Table) -> str:
@@ -103,20 +122,3 @@ def _letter_index(letters: str) -> int:
     for char in letters.upper():
         index = index * 26 + ord(char) - 64
     return index
-
-
-def _field(field: str) -> str:
-    if field not in HEADERS:
-        raise UsageError(f"`--map` knows no field `{field}`{closest(field, HEADERS)}")
-    return field
-
-
-def _unclear(table: Table, double: dict[str, list[str]]) -> str:
-    shape = next((SHAPES[column] for column in table.columns if column in SHAPES), "")
-    if shape and not double:
-        return f"this holds {shape}, which cannot be read yet; give columns of questions and answers"
-    reason = "no column is recognised as question and answer"
-    if double:
-        field, names = next(iter(double.items()))
-        reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"
-    return f"{reason}; say which to take: `--map instruction=COLUMN --map output=COLUMN`\n{listing(table)}"

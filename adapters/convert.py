@@ -1,41 +1,59 @@
-"""From a file of questions and answers to datasets of both frameworks.
+"""From files of questions and answers to datasets of both frameworks.
 
-Rows are streamed: a source yields them, the mapping makes samples of them, the targets' lines go to files
-that take their places together, with their entries in dataset_info.json, when all of them are written.
+Rows are streamed: sources yield them, mappings make samples of them, and the targets' lines go to scratch files. Where
+they are not split, those are the dataset; else they are copied into their parts. All files take their places
+together with their entries in dataset_info.json.
 """
 
-import tempfile
-from collections.abc import Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from itertools import chain
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.checks import Rejects
-from ftbridge.adapters.job import PARTS, Job, OnError, Options, dataset_name, digest, prepare
-from ftbridge.adapters.split import parse_split, parts
+from ftbridge.adapters.checks import Rejects, parse_max_rejected
+from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, digest, prepare
+from ftbridge.adapters.locate import origins
+from ftbridge.adapters.make import Dedup, Maker, batches
+from ftbridge.adapters.recognise import Wish
+from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, parse_sample, shared, unique
 from ftbridge.adapters.values import BadValueError
-from ftbridge.adapters.write import SampleFile, with_history_early
+from ftbridge.adapters.write import SampleFile, copy, sha256, with_history_early
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import atomic_file
-from ftbridge.core.plugins import Target
+from ftbridge.core.files import scratch_file, settle
+from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import ours, refuse_taken, registering
+from ftbridge.core.records import Conversation, DatasetEntry
+from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 
-TARGETS = ("xtuner", "alpaca")
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.int64]
+
+SAMPLES_SHOWN = 3
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """Rows by what became of them; `empty` rows are neither read nor rejected."""
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows by what became of them: read = written + rejected + duplicates + left_out.
+
+    `empty` rows are neither read nor rejected; `shared` are samples of other parts whose question is in the
+    training part, where the parts are not of our making.
+    """
 
     read: int = 0
     written: int = 0
     rejected: int = 0
+    duplicates: int = 0
+    left_out: int = 0
     empty: int = 0
+    shared: int = 0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -46,21 +64,34 @@ class Part(msgspec.Struct, frozen=True):
     files: dict[str, Path]
 
 
+class TableRead(msgspec.Struct, frozen=True, kw_only=True):
+    """How one table was read: `columns` maps a field to the column it was read from, `left_out` are the others.
+
+    `why` explains the choice, and `first` are the first samples.
+    """
+
+    file: str
+    sheet: str
+    part: str
+    preset: str
+    shape: str
+    columns: dict[str, str]
+    left_out: tuple[str, ...]
+    system: str
+    notes: tuple[str, ...]
+    why: tuple[str, ...]
+    first: tuple[Conversation, ...]
+
+
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     """What a conversion made; `changed` is False where all of it was there already.
 
-    `columns` maps a field to the column it was read from, `left_out` are the others, `rejected_file` holds
-    the rows that were left out with `on_error="skip"`.
+    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`.
     """
 
     name: str
-    source: Path
     dataset_dir: Path
-    sheet: str
-    preset: str
-    system: str
-    columns: dict[str, str]
-    left_out: tuple[str, ...]
+    tables: tuple[TableRead, ...]
     parts: tuple[Part, ...]
     counts: Counts
     rejected_file: Path | None
@@ -68,75 +99,125 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def convert(  # noqa: PLR0913 - the options of the command, all by name
-    source: str | Path,
-    *,
+    *sources: str | Path,
     name: str | None = None,
-    sheet: str | None = None,
+    sheet: str | Sequence[str] = (),
+    all_sheets: bool = False,
+    header_row: int | None = None,
+    fill_merged: bool = False,
+    as_shown: bool = False,
+    encoding: str = "",
     map: Mapping[str, str] | None = None,  # noqa: A002 - named as on the command line
     system: str | None = None,
+    instruction: str | None = None,
+    input: str | None = None,  # noqa: A002 - named as on the command line
+    output: str | None = None,
+    label_map: Mapping[str, str] | None = None,
+    strip: bool = False,
+    max_characters: int | None = None,
+    preset: str = "",
+    settings: Mapping[str, str] | None = None,
     split: str | None = None,
+    stratify: str = "",
     seed: int = 42,
     shuffle: bool = True,
+    sample: str | Sequence[int] = (),
+    dedup: Dedup | None = None,
+    limit: int | None = None,
+    to: Sequence[str] = TO,
     array: bool = False,
     on_error: OnError = "stop",
+    max_rejected: str | int = "",
     replace: bool = False,
     dataset_dir: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Conversion:
-    """Convert `source` into files of both frameworks and register them as `<name>-train` (and `<name>-test`).
+    """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
 
-    `map` maps a field (system, instruction, input, output, history) to a column; `split` is as in "7:3".
-    Nothing is written where a row is wrong, unless `on_error` is "skip". Raises UsageError for options that
-    do not fit, InputError for a source that cannot be used or a name that is taken.
+    The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
+    `instruction`, `input` and `output` are Jinja templates over the columns, `label_map` maps answers to text,
+    `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
+    `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
+    `on_error` is "skip" or `max_rejected` allows it. Raises UsageError for options that do not fit, InputError for a
+    source that cannot be used or a name that is taken.
     """
-    path, project = Path(source), Project.find()
-    if on_error not in {"stop", "skip"}:
-        raise UsageError(f"`--on-error` takes `stop` or `skip`; got `{on_error}`")
-    if split is not None:
-        parse_split(split)
+    project = Project.find()
     options = Options(
-        sheet=sheet,
-        map=dict(map or {}),
-        system=system,
+        reading=Reading(
+            sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
+            all_sheets=all_sheets,
+            header_row=header_row,
+            fill_merged=fill_merged,
+            as_shown=as_shown,
+            encoding=encoding,
+        ),
+        wish=Wish(
+            map=dict(map or {}),
+            system=system,
+            instruction=instruction,
+            input=input,
+            output=output,
+            label_map=dict(label_map or {}),
+            stratify=stratify,
+            strip=strip,
+            **({"max_characters": max_characters} if max_characters else {}),
+        ),
+        preset=preset,
+        settings=dict(settings or {}),
         split=split,
-        seed=seed if split and shuffle else None,
-        shuffle=shuffle or not split,
+        seed=seed if shuffle else None,
+        sample=parse_sample(sample),
+        dedup=dedup,
+        limit=limit,
+        to=tuple(dict.fromkeys(to)),
         array=array,
         on_error=on_error,
+        max_rejected=str(max_rejected),
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
-    job = prepare(path, dataset_name(path, name), folder, options, replace=replace)
-    done = _earlier(job) or _convert(job)
+    found = origins([str(source) for source in sources])
+    job = prepare(found, dataset_name(found, name), folder, options, replace=replace)
+    done = _earlier(job) or _convert(job, progress)
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
-    project.remember(State(dataset=f"{job.name}-train", dataset_dir=kept, preset=job.preset))
+    project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
     return done
 
 
 def _earlier(job: Job) -> Conversion | None:
     """Return what an earlier run of the same job made, where all of it is still there."""
-    entries = ours(job.dataset_dir, (f"{job.name}-{part}" for part in PARTS))
+    entries = _ours(job)
     if list(entries) != job.names:
         return None
-    asked = msgspec.to_builtins(job.options)
     for entry in entries.values():
-        files = {"xtuner": job.dataset_dir / entry.xtuner, "alpaca": job.dataset_dir / entry.alpaca}
-        same = entry.version == __version__ and entry.options.get("asked") == asked
-        if not same or [*entry.sources.values()] != [job.digest]:
-            return None
-        if not all(
-            path.is_file() and digest(path) == entry.options.get("sha256", {}).get(key) for key, path in files.items()
-        ):
+        same = (
+            entry.version == __version__ and entry.options.get("asked") == _asked(job) and entry.sources == job.sources
+        )
+        kept = entry.options.get("sha256", {})
+        files = {target: job.dataset_dir / file for target, file in entry.files.items()}
+        if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
             return None
     counts = msgspec.convert(entries[job.names[0]].options.get("counts", {}), Counts)
     return _conversion(job, entries, counts, changed=False)
 
 
-def _convert(job: Job) -> Conversion:
+def _asked(job: Job) -> Any:
+    """Return the options as they stand in JSON."""
+    return msgspec.json.decode(msgspec.json.encode(job.options))
+
+
+def _ours(job: Job) -> dict[str, DatasetEntry]:
+    """Return what is registered of this dataset, from this time or an earlier one."""
+    every = ours(job.dataset_dir, read(job.dataset_dir))
+    return {name: entry for name, entry in every.items() if entry.options.get("dataset") == job.name}
+
+
+def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     if not job.replace:
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     new_folder = not job.dataset_dir.exists()
     try:
-        return _write(job)
+        return _write(job, progress)
     except BaseException:
         if new_folder:  # nothing was written, so nothing is left
             with suppress(OSError):
@@ -144,121 +225,215 @@ def _convert(job: Job) -> Conversion:
         raise
 
 
-def _write(job: Job) -> Conversion:
-    targets: dict[str, Target] = {key: plugins.load("targets", key) for key in TARGETS}
+def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     with ExitStack() as stack:
-        files = {
-            part: {
-                key: SampleFile(
-                    stack.enter_context(atomic_file(job.dataset_dir / _file(job, part, target))),
-                    as_array=job.options.array,
-                )
-                for key, target in targets.items()
-            }
-            for part in job.parts
+        opened: dict[Path, Any] = {}
+
+        def scratch(path: Path) -> Any:
+            opened[path] = stack.enter_context(scratch_file(path))
+            return opened[path]
+
+        staged = {target: _sample_file(scratch, job, job.names[0], target) for target in job.options.to}
+        rejects = Rejects(partial(scratch, job.rejected_file))
+        made = _stream(job, list(staged.values()), rejects, progress)
+        selection, counts = _select(job, made)
+        files = _selected(job, selection, staged, made.marks, scratch)
+        for file in (file for each in files.values() for file in each.values()):
+            file.finish()
+        hashes = iter(sha256([Path(file.file.name) for each in files.values() for file in each.values()]))
+        entries = {
+            name: _entry(job, name, each, counts, {target: next(hashes) for target in each})
+            for name, each in files.items()
         }
-        rejects = Rejects(lambda: stack.enter_context(atomic_file(job.rejected_file)))
-        if job.options.split or "history" in job.mapping.columns:
-            staged = {
-                key: SampleFile(stack.enter_context(tempfile.TemporaryFile(dir=job.dataset_dir))) for key in targets
-            }
-            counts = _stream(job, targets, staged, rejects)
-            _copy(job, staged, files)
-        else:  # the order is the source's, so nothing has to wait for the last row
-            counts = _stream(job, targets, files["train"], rejects)
-        entries = {f"{job.name}-{part}": _entry(job, targets, part, files[part], counts) for part in files}
-        stale = ours(job.dataset_dir, (f"{job.name}-{part}" for part in PARTS if part not in files))
-        with registering(job.dataset_dir, entries, drop=stale, replace=job.replace):
-            stack.close()
-            gone = [file for entry in stale.values() for file in (entry.xtuner, entry.alpaca)]
-            gone += [] if counts.rejected else [job.rejected_file.name]
-            for file in gone:
-                (job.dataset_dir / file).unlink(missing_ok=True)
+        before = _ours(job)
+        with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
+            for path, file in opened.items():
+                settle(file, path)
+            gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
+            for path in (gone | {job.rejected_file}) - opened.keys():
+                path.unlink(missing_ok=True)
     return _conversion(job, entries, counts, changed=True)
 
 
-def _stream(job: Job, targets: dict[str, Target], files: dict[str, SampleFile], rejects: Rejects) -> Counts:
+class _Made(msgspec.Struct):
+    """What the samples of the staged files are, by number."""
+
+    counts: dict[str, int]
+    marks: bytearray
+    parts: bytearray
+    labels: "array[int]"
+    questions: "array[int]"
+    wholes: "array[int]"
+
+
+def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> _Made:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
-    encoders = [(target.encode, files[key].add) for key, target in targets.items()]
-    conversation, stop = job.mapping.conversation, job.options.on_error == "stop"
-    read = empty = 0
-    for row in chain.from_iterable(piece.rows() for piece in job.table.pieces):
-        if not row.values and not row.error:
-            empty += 1
-            continue
-        read += 1
-        try:
-            sample = conversation(row)
-            lines = [encode(sample) for encode, _ in encoders]
-        except (BadValueError, UnicodeEncodeError):
-            rejects.add(row, job.mapping.problems(row), keep=not stop)
-            continue
-        for (_, add), line in zip(encoders, lines, strict=True):
-            add(line, marked=len(sample.turns) > 1)
-    if rejects.rows and stop:
+    options = job.options
+    maker = Maker(
+        mappings=tuple(choice.mapping for choice in job.choices),
+        targets=options.to,
+        between=files[0].between,
+        grouped=bool(options.split) or len(job.parts) > 1,
+        classed=bool(options.wish.stratify),
+        dedup=options.dedup,
+    )
+    stop = options.on_error == "stop" and not options.max_rejected
+    codes: dict[str, int] = {}
+    made = _Made(
+        dict.fromkeys(("read", "empty", "left_out"), 0), bytearray(), bytearray(), array("i"), array("Q"), array("Q")
+    )
+    for table, batch in batches(maker, job.tables, files, options.limit):
+        for name in made.counts:
+            made.counts[name] += getattr(batch, name)
+        for row, problems in batch.rejects:
+            rejects.add(row, problems, keep=not stop)
+        made.marks += batch.marks
+        made.questions += batch.questions
+        made.wholes += batch.wholes
+        made.labels.extend(codes.setdefault(label, len(codes)) for label in batch.labels)
+        if not options.split and len(job.parts) > 1:
+            made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
+        if progress:
+            progress(made.counts["read"])
+    made.counts |= {"rejected": rejects.rows}
+    _judge(job, made, rejects)
+    return made
+
+
+def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
+    """Raise InputError where more rows are wrong than may be, or none is left."""
+    options, read_rows, what = job.options, made.counts["read"], ", ".join(job.sources)
+    allowed = parse_max_rejected(options.max_rejected or ("0" if options.on_error == "stop" else "100%"))(read_rows)
+    if rejects.rows > allowed:
+        more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
-            f"{rejects.rows} of {read} rows of `{job.source}` cannot be used; nothing was written\n\n"
+            f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
             f"{rejects.table()}\n\nMend them, or go on without them: --on-error skip"
         )
-    if rejects.rows == read:
-        reason = f"none of its {read} rows can be used\n\n{rejects.table()}" if read else "it holds no rows"
-        raise InputError(f"nothing to convert in `{job.source}`: {reason}")
-    return Counts(read, read - rejects.rows, rejects.rows, empty)
+    if not made.marks:
+        reason = f"none of its {read_rows} rows can be used\n\n{rejects.table()}" if read_rows else "it holds no rows"
+        raise InputError(f"nothing to convert in {what}: {reason}")
 
 
-def _copy(job: Job, staged: dict[str, SampleFile], files: dict[str, dict[str, SampleFile]]) -> None:
-    """Copy the staged samples into the files of their parts."""
-    for samples in staged.values():
-        samples.finish()
-    options = job.options
-    orders = parts(len(staged["alpaca"]), options.split, options.seed or 0, shuffle=options.shuffle)
-    for part, order in orders.items():
-        loadable = order if options.array else with_history_early(order, staged["alpaca"])
-        for key, file in files[part].items():
-            for sample in staged[key].read(loadable):
-                file.add(sample)
+def _select(job: Job, made: _Made) -> tuple[dict[str, "Numbers | None"], Counts]:
+    """Return the numbers of the samples of each part and subset, None for all in order, and the final counts."""
+    options, counts = job.options, made.counts
+    if not (options.split or options.sample or options.dedup or len(job.parts) > 1):
+        return {job.names[0]: None}, Counts(**counts, written=len(made.marks))
+    import numpy as np
+
+    everything = np.arange(len(made.marks))
+    kept = unique(np.frombuffer(made.wholes, np.uint64)) if options.dedup else everything
+    labels = (np.frombuffer(made.labels, np.int32) if made.labels else np.zeros(len(everything), np.int32))[kept]
+    questions = np.frombuffer(made.questions, np.uint64)[kept] if made.questions else None
+    codes = np.frombuffer(made.parts, np.uint8)[kept] if made.parts else np.zeros(len(kept), np.uint8)
+    if options.split and questions is not None:
+        codes = assign(options.split, questions, labels, options.seed)
+    selection: dict[str, Numbers | None] = {}
+    for at, part in enumerate(job.parts):
+        inside = codes == at
+        chosen = kept[inside]
+        if not len(chosen):
+            raise InputError(f"no row is left for the part `{job.name}-{part}`")
+        selection[f"{job.name}-{part}"] = chosen
+        if part == PARTS[0] and options.sample:
+            if options.sample[-1] > len(chosen):
+                raise UsageError(f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples")
+            order = nested(labels[inside], options.seed)
+            for size in options.sample:
+                selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
+    counts = counts | {
+        "written": int((codes != LEFT_OUT).sum()),
+        "duplicates": len(everything) - len(kept),
+        "left_out": counts["left_out"] + int((codes == LEFT_OUT).sum()),
+        "shared": shared(questions, codes) if questions is not None else 0,
+    }
+    return {name: selection[name] for name in job.names}, Counts(**counts)
 
 
-def _file(job: Job, part: str, target: Target) -> str:
-    return f"{job.name}-{part}.{target.suffix}"
+def _selected(
+    job: Job,
+    selection: dict[str, "Numbers | None"],
+    staged: dict[str, SampleFile],
+    marks: bytearray,
+    scratch: Callable[[Path], Any],
+) -> dict[str, dict[str, SampleFile]]:
+    """Return the files of each part and subset: the staged ones as they are, or copies of their samples."""
+    import numpy as np
+
+    files = {}
+    for name, chosen in selection.items():
+        order = np.arange(len(marks)) if chosen is None else chosen
+        if 1 in marks and "alpaca" in staged and not job.options.array:
+            order = with_history_early(order, staged["alpaca"], marks)
+        if chosen is None and np.array_equal(order, np.arange(len(marks))):
+            files[name] = staged
+            continue
+        files[name] = {target: _sample_file(scratch, job, name, target) for target in staged}
+        for target, file in files[name].items():
+            copy(staged[target], file, order)
+    return files
 
 
-def _entry(
-    job: Job, targets: dict[str, Target], part: str, files: dict[str, SampleFile], counts: Counts
-) -> DatasetEntry:
+def _file(job: Job, name: str, target: str) -> str:
+    return f"{name}.{plugins.target(target).suffix}"
+
+
+def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:
+    return SampleFile(scratch(job.dataset_dir / _file(job, name, target)), as_array=job.options.array)
+
+
+def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:
     return DatasetEntry(
         version=__version__,
-        samples=len(files["alpaca"]),
+        files={target: _file(job, name, target) for target in files},
+        samples=len(next(iter(files.values())).lengths),
         sources=job.sources,
-        columns=job.mapping.columns,
+        columns=job.choices[0].columns,
         options={
-            "asked": msgspec.to_builtins(job.options),
+            "dataset": job.name,
+            "asked": _asked(job),
             "counts": msgspec.to_builtins(counts),
-            "sha256": {key: file.finish() for key, file in files.items()},
-            "sheet": job.table.sheet,
+            "sha256": hashes,
+            "sheets": [table.sheet for table in job.tables if table.sheet],
         },
-        preset=job.preset,
-        system=job.mapping.system,
-        **{key: _file(job, part, target) for key, target in targets.items()},
+        preset=job.presets[0],
+        system=job.choices[0].mapping.system,
     )
 
 
 def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *, changed: bool) -> Conversion:
-    used = job.mapping.columns.values()
     return Conversion(
         name=job.name,
-        source=job.source,
         dataset_dir=job.dataset_dir,
-        sheet=job.table.sheet,
-        preset=job.preset,
-        system=job.mapping.system,
-        columns=job.mapping.columns,
-        left_out=tuple(column for column in job.table.columns if column not in used),
+        tables=tuple(_table_read(job, at) for at in range(len(job.tables))),
         parts=tuple(
-            Part(name, entry.samples, {key: job.dataset_dir / getattr(entry, key) for key in TARGETS})
+            Part(name, entry.samples, {target: job.dataset_dir / file for target, file in entry.files.items()})
             for name, entry in entries.items()
         ),
         counts=counts,
         rejected_file=job.rejected_file if counts.rejected else None,
         changed=changed,
+    )
+
+
+def _table_read(job: Job, at: int) -> TableRead:
+    table, choice = job.tables[at], job.choices[at]
+    first: list[Conversation] = []
+    for row in table.first:
+        if len(first) < SAMPLES_SHOWN:
+            with suppress(BadValueError, UnicodeEncodeError):
+                first.append(choice.mapping.conversation(row))
+    return TableRead(
+        file=table.file,
+        sheet=table.sheet,
+        part=table.part,
+        preset=job.presets[at],
+        shape=choice.shape,
+        columns=choice.columns,
+        left_out=choice.left_out,
+        system=choice.mapping.system,
+        notes=table.notes,
+        why=choice.why,
+        first=tuple(first),
     )

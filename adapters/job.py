@@ -3,62 +3,96 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ftbridge.adapters.columns import choose, letter
-from ftbridge.adapters.locate import open_path
-from ftbridge.adapters.mapping import Mapping
+from ftbridge.adapters.checks import parse_max_rejected
+from ftbridge.adapters.locate import Origin, open_origin
+from ftbridge.adapters.make import Dedup
+from ftbridge.adapters.recognise import Choice, Wish, read_as
+from ftbridge.adapters.split import PARTS, parse_split
+from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Reading, Table
-from ftbridge.dataset_info.presets import preset_of
+from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
-PARTS = ("train", "test")
 OnError = Literal["stop", "skip"]
+TO = ("xtuner", "alpaca")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides the content of a dataset besides its source; kept in its entry."""
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decides the content of a dataset besides its sources; kept in its entry.
 
-    sheet: str | None = None
-    map: dict[str, str] = {}
-    system: str | None = None
+    `seed` is None where the order stays the source's; `sample` are the sizes of nested subsets; `settings` are for
+    presets that make their rows.
+    """
+
+    reading: Reading = Reading()
+    wish: Wish = Wish()
+    preset: str = ""
+    settings: dict[str, str] = {}
     split: str | None = None
-    seed: int | None = None
-    shuffle: bool = True
+    seed: int | None = 42
+    sample: tuple[int, ...] = ()
+    dedup: Dedup | None = None
+    limit: int | None = None
+    to: tuple[str, ...] = TO
     array: bool = False
     on_error: OnError = "stop"
+    max_rejected: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no source can make right; raises UsageError."""
+        choices = {
+            "--on-error": (self.on_error, ("stop", "skip")),
+            "--dedup": (self.dedup, (None, "exact", "normalized")),
+        }
+        for option, (value, known) in choices.items():
+            if value not in known:
+                raise UsageError(
+                    f"`{option}` takes {' or '.join(f'`{each}`' for each in known if each)}; got `{value}`"
+                )
+        for name in self.to:
+            plugins.target(name)
+        if self.split is not None:
+            parse_split(self.split)
+        if self.max_rejected:
+            parse_max_rejected(self.max_rejected)
+        if self.seed is not None and self.seed < 0:
+            raise UsageError(f"`--seed` takes a number from 0 on; got {self.seed}")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"`--limit` takes a number from 1 on; got {self.limit}")
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One conversion, with all questions answered before the first row is read."""
+    """One conversion, with all questions answered before the first row is read; a choice for each table."""
 
     name: str
-    source: Path
     dataset_dir: Path
     options: Options
     replace: bool
-    table: Table
-    mapping: Mapping
-    preset: str
-    digest: str
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Return the sha256 of the source by its name."""
-        return {self.source.resolve().name: self.digest}
-
-    @property
-    def names(self) -> list[str]:
-        """Return the names of the parts."""
-        return [f"{self.name}-{part}" for part in self.parts]
+    tables: tuple[Table, ...]
+    choices: tuple[Choice, ...]
+    presets: tuple[str, ...]
+    sources: dict[str, str]
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the parts that are made."""
-        return PARTS if self.options.split else PARTS[:1]
+        if self.options.split:
+            return tuple(parse_split(self.options.split))
+        own = {table.part or PARTS[0] for table in self.tables}
+        return tuple(part for part in PARTS if part in own)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the parts and of the subsets."""
+        return [f"{self.name}-{part}" for part in self.parts] + [
+            f"{self.name}-train-{size}" for size in self.options.sample
+        ]
 
     @property
     def rejected_file(self) -> Path:
@@ -66,51 +100,71 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.dataset_dir / f"{self.name}.rejected.jsonl"
 
 
-def dataset_name(path: Path, name: str | None) -> str:
-    """Return `name`, or one made of the file's stem; raises UsageError where `name` will not do."""
+def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
+    """Return `name`, or one made of the source's; raises UsageError where `name` will not do or one is needed."""
     if name is None:
-        stem = unicodedata.normalize("NFC", path.resolve().stem)
+        if len(origins) > 1:
+            raise UsageError(f"{len(origins)} sources make one dataset: give it a name with `--name NAME`")
+        stem = unicodedata.normalize("NFC", origins[0].stem)
         return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "dataset"
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"`{name}` is no dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas")
     return name
 
 
-def prepare(path: Path, name: str, folder: Path, options: Options, *, replace: bool) -> Job:
-    """Open the source and settle all that `options` leave open.
+def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool) -> Job:
+    """Open the sources and settle all that `options` leave open.
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
     """
-    reading = Reading(sheets=(options.sheet,) if options.sheet else ())
-    table = open_path(path, reading)[0]
-    preset = preset_of([table.sheet])
-    if preset and not options.map and not set(table.columns).issuperset(preset.columns.values()):
-        preset = None
-    columns = choose(table, options.map or (preset.columns if preset else None))
-    system = options.system if options.system is not None else preset.system if preset else ""
-    letters = {field: letter(table.columns.index(column) + 1) for field, column in columns.items()}
-    return Job(
+    opened = [(origin, table) for origin in origins for table in open_origin(origin, options.reading, options.settings)]
+    if options.split and (own := sorted({table.part for _, table in opened if table.part})):
+        raise UsageError(
+            f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
+        )
+    presets = [preset_for(options, origin, table) for origin, table in opened]
+    job = Job(
         name=name,
-        source=path,
         dataset_dir=folder,
         options=options,
         replace=replace,
-        table=table,
-        mapping=Mapping(columns, frozenset(table.columns), letters if table.lettered else {}, system),
-        preset=preset.name if preset else "",
-        digest=digest(path),
+        tables=tuple(table for _, table in opened),
+        choices=tuple(read_as(table, options.wish, each) for (_, table), each in zip(opened, presets, strict=True)),
+        presets=tuple(each.name if each else "" for each in presets),
+        sources={origin.name: _digest(origin, opened, options.settings) for origin in origins},
     )
+    if options.sample and PARTS[0] not in job.parts:
+        raise UsageError("`--sample` takes from the training part, and the source has none")
+    return job
+
+
+def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
+    """Return the preset that was asked for, else the one that the table is told to be."""
+    if options.preset:
+        return preset(options.preset)
+    if origin.preset:
+        return preset(origin.preset)
+    told = preset_of([table.sheet], table.columns)
+    return told if told and set(table.columns).issuperset(told.columns.values()) else None
+
+
+def _digest(origin: Origin, opened: list[tuple[Origin, Table]], settings: Mapping[str, str]) -> str:
+    """Return the sha256 of a source's content, or of what identifies it where it is no file of ours."""
+    if origin.path:
+        return digest(origin.path)
+    revisions = [table.revision for each, table in opened if each is origin]
+    return hashlib.sha256(repr((origin.name, revisions, sorted(settings.items()))).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file, or of all files in a folder with their names."""
+    """Return the sha256 of a file, or of all files in a folder, sub-folders too, with their names."""
     try:
         if not path.is_dir():
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         whole = hashlib.sha256()
-        for each in sorted(each for each in path.iterdir() if each.is_file()):
-            whole.update(f"{each.name}\0{digest(each)}\n".encode())
+        for each in sorted(each for each in path.rglob("*") if each.is_file()):
+            whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode())
         return whole.hexdigest()
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error

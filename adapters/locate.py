@@ -1,8 +1,11 @@
 """From what the user names to opened tables: files, globs, folders, standard input, datasets of a hub."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
+
+import msgspec
 
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
@@ -10,6 +13,35 @@ from ftbridge.core.files import unpacked
 from ftbridge.core.plugins import Reading, Source, Table
 
 HEAD = 4096
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """One source that the user named: a file or folder, else a `url`, or a `preset` that makes its rows.
+
+    `name` is what messages and the registry call it.
+    """
+
+    name: str
+    path: Path | None = None
+    url: str = ""
+    preset: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Return what a dataset of this source is called."""
+        if self.path:
+            return self.path.resolve().name.partition(".")[0] if not self.path.is_dir() else self.path.resolve().name
+        return self.preset or self.url.partition("://")[2].partition("/")[2].replace("@", "-").replace(":", "-")
+
+
+def origins(sources: Sequence[str]) -> list[Origin]:
+    """Return the sources that the user named."""
+    return [Origin(Path(source).name, Path(source)) for source in sources]
+
+
+def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -> list[Table]:
+    """Open a source; raises InputError where that cannot be."""
+    return open_path(origin.path, reading)
 
 
 def open_path(path: Path, reading: Reading) -> list[Table]:

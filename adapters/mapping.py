@@ -1,96 +1,218 @@
-"""Rows to conversations, and what is wrong with a row that makes none."""
+"""Rows to conversations, and what is wrong with a row that makes none.
+
+Most rows are good and need no more than a quick look. Whatever is out of the ordinary is read again with care, which
+makes the sample or says what is wrong: there is one truth, and `conversation` and `problems` never disagree.
+"""
 
 from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import recognise
-from ftbridge.adapters.values import BadValueError, shown, text
-from ftbridge.core.records import Conversation, Row, Turn
+from ftbridge.adapters.columns import HEADERS, recognise, refused
+from ftbridge.adapters.prompts import Prompt
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, passed, plain, shown
+from ftbridge.core.records import Conversation, Row, Text, Turn, Where
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What is wrong with one value of one row; `address` is `DrugQA!D17` or `line 3`."""
+    """What is wrong with one value of one row; `letter` is its column's, in a sheet."""
 
-    address: str
+    where: Where
+    column: str
+    letter: str
     field: str
     reason: str
     value: str = ""
 
+    @property
+    def address(self) -> str:
+        """Return the place without the file: `DrugQA!D17`, or `line 3`."""
+        return self.where.cell(self.letter)
 
-class Mapping(msgspec.Struct, frozen=True):
-    """Makes conversations of rows.
 
-    `columns` maps a field to its column, `letters` to the sheet's letter of it; `system` is for rows that
-    bring none. `known` are the table's columns: another that would have been taken is an error of its row.
+class Mapping(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes conversations of rows; a subclass says how.
+
+    `columns` maps a field to its column, `known` are the table's columns, `letters` the sheet's letters by column.
+    Another column that turns up later is an error of its row where it would have been taken for one of the fields in
+    `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty. `system` is
+    for rows that bring none. `strip` takes blanks off the ends of every text. The label is the text of `label_column`,
+    or of the field `label_field`.
     """
 
     columns: dict[str, str]
     known: frozenset[str]
-    letters: dict[str, str]
+    letters: dict[str, str] = {}
+    decided: bool = False
+    watched: frozenset[str] = frozenset()
+    refused: dict[str, str] = {}
     system: str = ""
+    strip: bool = False
+    max_characters: int = LONGEST
+    label_column: str | None = None
+    label_field: str = ""
 
     def conversation(self, row: Row) -> Conversation:
-        """Return the sample in `row`; raises BadValueError where there is none, and `problems` says why."""
-        columns, values = self.columns, row.values
-        if row.error or ((len(values) > len(self.known) or not self.known.issuperset(values)) and self._late(values)):
-            raise BadValueError(row.error)
-        instruction = text(values.get(columns["instruction"]))
-        extra = text(values.get(columns["input"])) if "input" in columns else ""
-        output = text(values.get(columns["output"]))
-        if not output.strip() or not (instruction.strip() or extra.strip()):
-            raise BadValueError("empty")
-        system = (text(values.get(columns["system"])) if "system" in columns else "") or self.system
-        turn = Turn(instruction, extra, output)
-        history = values.get(columns["history"]) if "history" in columns else None
-        return Conversation(system, (*_turns(history), turn) if history else (turn,), row.where)
+        """Return the sample in `row`; raises BadValueError where there is none, and `problems` says why.
+
+        Half a surrogate pair may be found only when the sample is written.
+        """
+        made = self.quick(row) if self._ordinary(row) else None
+        if made is None:
+            made, problems = self._careful(row)
+            if made is None:
+                raise BadValueError(problems[0].reason)
+        return made
 
     def problems(self, row: Row) -> list[Problem]:
-        """Return all that is wrong with `row`, one entry a field; empty for a good row."""
-        if row.error:
-            return [Problem(row.where.cell(""), "", row.error)]
-        found = [
-            Problem(row.where.cell(""), field, "comes after the columns were chosen from the first rows", column)
-            for column, field in self._late(row.values).items()
-        ]
-        empty = set()
-        for field, column in self.columns.items():
-            value = row.values.get(column)
-            try:
-                _turns(value or []) if field == "history" else text(value).encode()
-            except UnicodeEncodeError:
-                found.append(self._problem(row, field, "holds half of a surrogate pair"))
-            except BadValueError as error:
-                found.append(self._problem(row, field, str(error)))
-            else:
-                empty |= set() if field == "history" or text(value).strip() else {field}
-        asked = [field for field in ("instruction", "input") if field in self.columns]
-        missing = [*(asked[:1] if empty.issuperset(asked) else ()), *({"output"} & empty)]
-        return found + [self._problem(row, field, "is empty") for field in missing]
+        """Return all that is wrong with `row`; empty for a good row."""
+        return self._careful(row)[1]
 
-    def _problem(self, row: Row, field: str, reason: str) -> Problem:
-        value = row.values.get(self.columns[field])
-        return Problem(
-            row.where.cell(self.letters.get(field, "")), field, reason, "" if value is None else shown(value)
+    def quick(self, row: Row) -> Conversation | None:
+        """Return the sample of a row that has nothing out of the ordinary, else None."""
+        raise NotImplementedError
+
+    def read(self, row: Row, notes: "Notes") -> tuple[Text, tuple[Turn, ...]]:
+        """Return system and turns, looking at everything; what is wrong goes into `notes`."""
+        raise NotImplementedError
+
+    def label(self, row: Row, system: Text, last: Turn) -> str:
+        """Return the sample's class, "" where there is none; raises BadValueError."""
+        if self.label_column is not None:
+            return checked(row.values.get(self.label_column), self.max_characters, strip=self.strip)
+        if not self.label_field:
+            return ""
+        return checked(system if self.label_field == "system" else getattr(last, self.label_field))
+
+    def _ordinary(self, row: Row) -> bool:
+        values = row.values
+        if row.error or self.strip or not self.known.issuperset(values):
+            return False
+        return not self.refused or all(blank(values.get(column)) for column in self.refused)
+
+    def _careful(self, row: Row) -> tuple[Conversation | None, list[Problem]]:
+        notes = Notes(self, row)
+        if row.error:
+            notes.add("", "", row.error)
+            return None, notes.problems
+        self._note_columns(row, notes)
+        own, turns = self.read(row, notes)
+        system, label = own or self.system, ""
+        try:
+            label = self.label(row, system, turns[-1]) if turns else ""
+        except BadValueError as error:
+            notes.add("stratify", self.label_column or "", str(error))
+        if notes.problems:
+            return None, notes.problems
+        return Conversation(system, turns, row.where, label), []
+
+    def _note_columns(self, row: Row, notes: "Notes") -> None:
+        """Note the columns that come too late, and those that should be empty."""
+        empty = self.refused
+        if not self.decided and not self.known.issuperset(row.values):
+            new = [column for column, value in row.values.items() if column not in self.known and not blank(value)]
+            for field, columns in recognise(new).items():
+                if field in self.watched:
+                    notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
+            empty = empty | refused(new)
+        for column, what in empty.items():
+            if not blank(row.values.get(column)):
+                notes.add("", column, f"holds {what}, which cannot be trained on yet")
+
+
+class Notes:
+    """What is wrong with one row."""
+
+    def __init__(self, mapping: Mapping, row: Row) -> None:
+        self.problems: list[Problem] = []
+        self._mapping = mapping
+        self._row = row
+
+    def add(self, field: str, column: str, reason: str) -> None:
+        """Note what is wrong with the value of a column."""
+        value = self._row.values.get(column)
+        letter = self._mapping.letters.get(column, "")
+        self.problems.append(
+            Problem(self._row.where, column, letter, field, reason, "" if value is None else shown(value))
         )
 
-    def _late(self, values: dict[str, Any]) -> dict[str, str]:
-        """Return the columns of this row that would have been taken, had the first rows had them."""
-        new = [column for column in values if column not in self.known]
-        return {columns[0]: field for field, columns in recognise(new).items() if field not in self.columns}
 
+class ColumnMapping(Mapping, frozen=True, kw_only=True):
+    """One sample a row, its fields in columns of their own or made by templates; `labels` are texts for outputs."""
 
-def _turns(history: Any) -> tuple[Turn, ...]:
-    """Return the earlier turns of an Alpaca history: a list of pairs of question and answer."""
-    if not isinstance(history, list):
-        raise BadValueError("is no list of [question, answer] pairs")
-    turns = []
-    for pair in history:
-        if not isinstance(pair, list) or len(pair) != 2:  # noqa: PLR2004 - question and answer
+    prompts: dict[str, Prompt] = {}
+    labels: dict[str, str] = {}
+
+    def quick(self, row: Row) -> Conversation | None:
+        """Return the sample of a row that has nothing out of the ordinary, else None."""
+        if self.prompts or self.labels:
+            return None
+        columns, get, longest = self.columns, row.values.get, self.max_characters
+        instruction = passed(get(columns["instruction"]), longest)
+        extra = passed(get(columns["input"]), longest) if "input" in columns else ""
+        output = passed(get(columns["output"]), longest)
+        system = passed(get(columns["system"]), longest) if "system" in columns else ""
+        if not output or extra is None or system is None or not (instruction or (extra and instruction is not None)):
+            return None
+        if "history" in columns and not blank(get(columns["history"])):
+            return None
+        turn = Turn(instruction, extra, output)
+        system = system or self.system
+        return Conversation(system, (turn,), row.where, self.label(row, system, turn))
+
+    def read(self, row: Row, notes: Notes) -> tuple[Text, tuple[Turn, ...]]:
+        """Return system and turns, looking at everything; what is wrong goes into `notes`."""
+        fields = [field for field in HEADERS if field in self.columns or field in self.prompts]
+        texts = {field: self._text(field, row, notes) for field in fields if field != "history"}
+        asked = [field for field in ("instruction", "input") if field in texts]
+        # A text that is the same in every row is no question where the row's own part of it is empty.
+        own = [field for field in asked if field not in self.prompts or self.prompts[field].columns] or asked
+        if all(texts[field] is not None and not (texts[field] or "").strip() for field in own):
+            notes.add(own[0], self._column(own[0]), "is empty")
+        if texts["output"] is not None:
+            texts["output"] = self._output(texts["output"], notes)
+        history: tuple[Turn, ...] = ()
+        if "history" in self.columns:
+            try:
+                history = self._history(row.values.get(self.columns["history"]))
+            except BadValueError as error:
+                notes.add("history", self.columns["history"], str(error))
+        turn = Turn(*(texts.get(field) or "" for field in ("instruction", "input", "output")))
+        system = texts.get("system") or ""
+        return system if system.strip() else "", (*history, turn)
+
+    def _column(self, field: str) -> str:
+        """Return the column that a field comes from, the first where a template uses several."""
+        prompt = self.prompts.get(field)
+        return next(iter(prompt.columns), "") if prompt else self.columns[field]
+
+    def _text(self, field: str, row: Row, notes: Notes) -> str | None:
+        column, prompt = self._column(field), self.prompts.get(field)
+        try:
+            value = prompt.render(row.values) if prompt else row.values.get(column)
+            return checked(value, self.max_characters, strip=self.strip)
+        except BadValueError as error:
+            notes.add(field, column, str(error))
+            return None
+
+    def _output(self, output: str, notes: Notes) -> str:
+        """Return the output, by the label map where there is one."""
+        column = self._column("output")
+        if not output.strip():
+            notes.add("output", column, "is empty")
+        elif self.labels and output not in self.labels:
+            notes.add("output", column, f"is not in the label map: {', '.join(sorted(self.labels))[:100]}")
+        return self.labels.get(output, output)
+
+    def _history(self, value: Any) -> tuple[Turn, ...]:
+        """Return the earlier turns of an Alpaca history: a list of pairs of question and answer."""
+        value = plain(value)
+        if blank(value):
+            return ()
+        size = 2  # a question and its answer
+        if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == size for pair in value):
             raise BadValueError("is no list of [question, answer] pairs")
-        question, answer = text(pair[0]), text(pair[1])
-        if not question.strip() or not answer.strip():
+        pairs = [[checked(text, self.max_characters, strip=self.strip) for text in pair] for pair in value]
+        if not all(text.strip() for pair in pairs for text in pair):
             raise BadValueError("has an empty question or answer")
-        (question + answer).encode()
-        turns.append(Turn(question, "", answer))
-    return tuple(turns)
+        return tuple(Turn(question, "", answer) for question, answer in pairs)

@@ -1,14 +1,25 @@
 """Cell and JSON values as text, in one place for all sources.
 
-`69.0` is `"69"`, `None` is `""`, a JSON `true` is `"true"`; a list is no text.
+`69.0` is `"69"`, `1e-05` is `"0.00001"`, `None` is `""`, a JSON `true` is `"true"`; a list is no text.
 """
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from ftbridge.core.records import Text
+
 # Above this a float no longer holds every whole number, and digits written out would be made up.
 EXACT = 2**53
+# Numbers of more digits than this before or after the point keep their exponent.
+DIGITS = 21
+# No context of a model that can be trained on holds more; it is a cell that a stray quote made.
+LONGEST = 1_000_000
+# JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
+# Unicode's blanks (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000).
+_surely_filled = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
 
 
 class BadCell(msgspec.Struct, frozen=True):
@@ -23,37 +34,91 @@ class BadValueError(ValueError):
 
 def text(value: Any) -> str:
     """Return `value` as the text a person sees; raises BadValueError where there is none."""
+    value = plain(value)
     if isinstance(value, str):
         if "\0" in value:
             raise BadValueError("holds a NUL character")
         return value
-    if isinstance(value, msgspec.Raw):
-        value = plain(value)
-        return text(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        if value != value or value in {float("inf"), float("-inf")}:  # noqa: PLR0124 - only NaN is not itself
-            raise BadValueError("is not a finite number")
-        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+    if isinstance(value, (float, Decimal)):
+        return _number(value)
     if isinstance(value, BadCell):
         raise BadValueError("is an error value of the workbook")
     if isinstance(value, (dict, list, tuple, bytes)):
         kinds = {"dict": "an object", "bytes": "bytes"}
         raise BadValueError(f"holds {kinds.get(type(value).__name__, 'a list')}, not text")
-    return str(value)
+    try:
+        return str(value)
+    except ValueError as error:  # Python writes no whole number of more than 4,300 digits
+        raise BadValueError("is a number of too many digits") from error
+
+
+def checked(value: Any, longest: int = LONGEST, *, strip: bool = False) -> str:
+    """Return `value` as text that can be written; raises BadValueError for what is no text, or more than `longest`."""
+    written = text(value)
+    if strip:
+        written = written.strip()
+    if len(written) > longest:
+        raise BadValueError(f"has {len(written):,} characters, more than `--max-characters` {longest:,}")
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        raise BadValueError("holds half of a surrogate pair") from error
+    return written
+
+
+def passed(value: Any, longest: int) -> Text | None:
+    """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked`."""
+    kind = type(value)
+    if kind is msgspec.Raw:
+        if len(value) <= longest and _surely_filled(value):
+            return value  # type: ignore[no-any-return]
+        value = plain(value)
+        kind = type(value)
+    if kind is int and -EXACT < value < EXACT:
+        value, kind = str(value), str
+    if kind is str:
+        good = len(value) <= longest and "\0" not in value and not value.isspace()
+        return value if good else None
+    return "" if value is None else None
 
 
 def plain(value: Any) -> Any:
     """Return `value` decoded where it is JSON as it stood in the source."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):  # a number beyond Python's, or nested too deeply
+        return bytes(value).decode()
+
+
+def blank(value: Any) -> bool:
+    """Tell whether `value` says nothing: none, no text but blanks, a list or an object without content."""
+    value = plain(value)
+    return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
 def shown(value: Any, width: int = 40) -> str:
     """Return `value` on one line, shortened to `width` characters, for a message."""
     value = plain(value)
-    line = value.value if isinstance(value, BadCell) else value if isinstance(value, str) else repr(value)
+    try:
+        line = value.value if isinstance(value, BadCell) else value if isinstance(value, str) else repr(value)
+    except RecursionError:
+        line = "a value that is nested too deeply"
     line = "".join(char if char.isprintable() else " " for char in line[: width * 2])
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _number(value: float | Decimal) -> str:
+    """Return the shortest digits that are read as the same number again."""
+    shortest = float.__repr__(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    number = Decimal(shortest)
+    if not number.is_finite():
+        raise BadValueError("is not a finite number")
+    if shortest == "-0":
+        return "0"
+    return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < DIGITS else shortest

@@ -1,84 +1,111 @@
-"""Files of samples: written in blocks, hashed on the way, and copied in another order for a split."""
+"""Files of samples: one after another as JSON lines or as one JSON array, and copied in another order."""
 
 import hashlib
+import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-BLOCK = 1 << 20
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.int64]
+
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
 TYPED = 8 << 20
+BATCH = 4096
+# Samples this far apart are read one by one.
+SPAN = 16 << 20
 
 
 class SampleFile:
-    """Samples in a binary file, as JSON lines or one JSON array; knows where each of them stands.
+    """Samples in a binary file, as JSON lines or one JSON array, and the length of each, its separator included.
 
-    A thread hashes and writes one block while the next is made.
+    Whoever writes a block of samples ends each with `between`; `finish` mends the end of an array.
     """
 
-    def __init__(self, file: IO[bytes], *, as_array: bool = False) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self._head, self._between, self._tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
-        self._block: list[bytes] = []
-        self._room = BLOCK
-        self._starts = array("Q", [len(self._head)])
-        self.marks = bytearray()
-        self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[None] = self._thread.submit(self._write, self._head)
+    def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
+        self.file = file
+        self.head, self.between, self.tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
+        os.pwrite(file.fileno(), self.head, 0)
+        self.size = len(self.head)
+        self.lengths = array("I")
 
-    def __len__(self) -> int:
-        return len(self.marks)
+    def add(self, lengths: "array[int]") -> None:
+        """Count in samples that stand in the file."""
+        self.lengths += lengths
+        self.size += sum(lengths)
 
-    def add(self, sample: bytes, *, marked: bool = False) -> None:
-        """Append one sample; `marked` says that it has earlier turns."""
-        if self._room < 0:
-            self._flush(self._between)
-        self._block.append(sample)
-        self._room -= len(sample)
-        self._starts.append(self._starts[-1] + len(sample) + len(self._between))
-        self.marks.append(marked)
+    def append(self, samples: bytes, lengths: "array[int]") -> None:
+        """Write samples behind those that are there."""
+        write_at(self.file.fileno(), samples, self.size)
+        self.add(lengths)
 
-    def finish(self) -> str:
-        """Write what is left and return the sha256 of the whole file."""
-        self._flush(self._tail)
-        self._writing.result()
-        self._thread.shutdown()
-        self._file.flush()
-        return self._hash.hexdigest()
+    def finish(self) -> None:
+        """Write the end of the file."""
+        end = self.size - len(self.between)
+        write_at(self.file.fileno(), self.tail, end)
+        os.ftruncate(self.file.fileno(), end + len(self.tail))
 
-    def length(self, at: int) -> int:
-        """Return the number of bytes of sample `at`, counted from 0."""
-        return self._starts[at + 1] - self._starts[at] - len(self._between)
+    def starts(self) -> "Numbers":
+        """Return where each sample begins, and where the last one ends."""
+        import numpy as np
 
-    def read(self, order: Iterable[int]) -> Iterator[bytes]:
-        """Yield samples of a finished file by their numbers, counted from 0."""
-        with open(self._file.fileno(), "rb", buffering=0, closefd=False) as file:
-            for at in order:
-                file.seek(self._starts[at])
-                yield file.read(self.length(at))
-
-    def _flush(self, after: bytes) -> None:
-        data = self._between.join(self._block) + after
-        self._block.clear()
-        self._room = BLOCK
-        self._writing.result()  # also raises what went wrong there
-        self._writing = self._thread.submit(self._write, data)
-
-    def _write(self, data: bytes) -> None:
-        self._hash.update(data)
-        self._file.write(data)
+        return np.cumsum(np.concatenate(([len(self.head)], np.frombuffer(self.lengths, np.uint32))), dtype=np.int64)
 
 
-def with_history_early(order: Sequence[int], samples: SampleFile) -> Sequence[int]:
-    """Return `order`, with the first sample that has earlier turns brought to the front if it comes too late.
+def write_at(handle: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def copy(source: SampleFile, target: SampleFile, order: "Numbers") -> None:
+    """Copy the samples of a file that has the same separators to the end of another, by their numbers from 0."""
+    starts = source.starts()
+    for at in range(0, len(order), BATCH):
+        numbers = order[at : at + BATCH]
+        samples = list(_read(source.file.fileno(), starts[numbers], starts[numbers + 1]))
+        target.append(b"".join(samples), array("I", map(len, samples)))
+
+
+def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
+    first, last = int(starts.min()), int(ends.max())
+    if last - first > SPAN:
+        yield from (
+            os.pread(handle, end - start, start) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        )
+        return
+    block = os.pread(handle, last - first, first)
+    for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True):
+        yield block[start:end]
+
+
+def with_history_early(order: "Numbers", samples: SampleFile, marks: bytearray) -> "Numbers":
+    """Return `order`, with the first sample that has earlier turns (`marks`) in front if it comes too late.
 
     Else `datasets` takes `history` for a list of nothing, and fails at the first pair.
     """
-    before = 0
-    for place, at in enumerate(order):
-        if samples.marks[at]:
-            return [at, *order[:place], *order[place + 1 :]] if before > TYPED else order
-        before += samples.length(at)
-    return order
+    import numpy as np
+
+    marked = np.flatnonzero(np.frombuffer(marks, np.uint8)[order])
+    lengths = np.frombuffer(samples.lengths, np.uint32)
+    if not len(marked) or lengths[order[: marked[0]]].sum(dtype=np.int64) <= TYPED:
+        return order
+    return np.concatenate((order[marked[:1]], np.delete(order, marked[0])))
+
+
+def sha256(paths: Iterable[Path]) -> list[str]:
+    """Return the sha256 of files, several at a time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_sha256, paths))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,8 +5,8 @@ An entry of ours is spliced into the text, so that every byte of other entries s
     "medqa-train": {"file_name": "medqa-train.alpaca.jsonl", "formatting": "alpaca",
                     "columns": {"prompt": "instruction", ...}, "ftbridge": {...}}
 
-LLaMA-Factory reads the file in the locale's encoding, so ours is ASCII, and reads named keys only, so the key
-`ftbridge` is ours alone. Once an entry names any column it must name all of them.
+The columns are those of the target that wrote the file. LLaMA-Factory reads dataset_info.json in the locale's
+encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is ours alone.
 """
 
 import json
@@ -18,19 +18,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import locked, write_atomic
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.strict import closest, parse
 
 FILE = "dataset_info.json"
-COLUMNS = {
-    "prompt": "instruction",
-    "query": "input",
-    "response": "output",
-    "system": "system",
-    "history": "history",
-}
+_part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
 _blank = re.compile(r"[ \t\r\n]*")
 
 
@@ -42,24 +37,37 @@ class Span(NamedTuple):
     end: int
 
 
-def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
-    """Return the full name and the entry of a dataset; `medqa` means `medqa-train` where it is no entry.
+class Removed(msgspec.Struct, frozen=True):
+    """What was taken out: names of entries, and files that were deleted."""
 
-    Raises InputError, with the closest name, where there is none, or where it is not one of ours.
+    entries: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def look_up(dataset_dir: Path, name: str) -> tuple[str, Any]:
+    """Return a dataset's full name and its entry as it stands; `medqa` means `medqa-train` where it is no entry.
+
+    Raises InputError, with the closest name, where there is none.
     """
     known = read(dataset_dir)
     full = name if name in known else f"{name}-train"
     if full not in known:
-        ours = [key for key, value in known.items() if _is_ours(value)]
-        hint = closest(name, ours) if ours else "; none is registered yet"
-        hint += f" (`ftbridge convert FILE --name {name}` makes one)"
-        raise InputError(f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint}")
-    if not _is_ours(known[full]):
-        raise InputError(
-            f"the dataset `{full}` in `{dataset_dir / FILE}` was not made by `ftbridge convert`; convert its "
-            f"file under a name of its own"
-        )
-    return full, _entry(dataset_dir, full, known[full])
+        raise InputError(_unknown(dataset_dir, name, known))
+    return full, known[full]
+
+
+def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
+    """Return the full name and the entry of a dataset of ours; `medqa` means `medqa-train` where it is no entry.
+
+    Raises InputError, with the closest name, where there is none, or where it is not one of ours.
+    """
+    full, raw = look_up(dataset_dir, name)
+    if not is_ours(raw):
+        how = "by an older version; convert its source again"
+        if not _made_here(raw):
+            how = "by somebody else; convert its file under a name of its own"
+        raise InputError(f"the dataset `{full}` in `{dataset_dir / FILE}` was made {how}")
+    return full, entry_of(dataset_dir, full, raw)
 
 
 def read(dataset_dir: Path) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def read(dataset_dir: Path) -> dict[str, Any]:
 def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
     """Return those of `names` that are registered and were made by ftbridge."""
     known = read(dataset_dir)
-    return {name: _entry(dataset_dir, name, known[name]) for name in names if _is_ours(known.get(name))}
+    return {name: entry_of(dataset_dir, name, known[name]) for name in names if is_ours(known.get(name))}
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
@@ -106,6 +114,32 @@ def registering(
         yield
         added = {name: _raw(entry) for name, entry in entries.items()}
         write_atomic(file, spliced(removed(text, drop), added))
+
+
+def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
+    """Take datasets out: the entry, or all parts and samples that `NAME` made, and the files that only they name.
+
+    Of an entry that is not ours, which must be named exactly, the files stay. Raises InputError for an unknown
+    name, and takes nothing out then.
+    """
+    file = dataset_dir / FILE
+    if not file.exists():
+        raise InputError(f"there is no dataset to remove: `{file}` is not there")
+    with locked(file):
+        text = _text(file)
+        known = _parsed(file, text)
+        chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
+        write_atomic(file, removed(text, chosen))
+        left = known.keys() - chosen
+        candidates = {each for name in chosen for each in _files(known[name]) if _made_here(known[name])}
+        candidates |= {f"{base}.rejected.jsonl" for base in _bases(chosen) - _bases(left)}
+        candidates -= {each for name in left for each in _files(known[name])}
+        # A name with a folder in it is none that we wrote.
+        files = sorted(dataset_dir / each for each in candidates if Path(each).name == each)
+        files = [each for each in files if each.is_file()]
+        for each in files:
+            each.unlink()
+    return Removed(tuple(chosen), tuple(files))
 
 
 def spliced(text: str, entries: Mapping[str, Any]) -> str:
@@ -186,29 +220,71 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
     return known
 
 
-def _is_ours(raw: Any) -> bool:
+def is_ours(raw: Any) -> bool:
+    """Tell whether an entry was made by ftbridge, and not by its version 0.1.0, whose entries had no `files`."""
+    return _made_here(raw) and not {"xtuner", "alpaca"} & raw["ftbridge"].keys()
+
+
+def _made_here(raw: Any) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
 
 
-def _entry(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
+def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
+    """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
     return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
 
 
 def _raw(entry: DatasetEntry) -> dict[str, Any]:
+    keys = {name: plugins.target(name).entry for name in sorted(entry.files)}
+    readable = [name for name in keys if keys[name] is not None]  # alpaca before sharegpt
+    # A format that LLaMA-Factory does not know, it refuses by its name: "Dataset converter xtuner not found".
+    chosen = readable[0] if readable else min(keys)
     return {
-        "file_name": entry.alpaca,
-        "formatting": "alpaca",
-        "columns": COLUMNS,
+        "file_name": entry.files[chosen],
+        **(keys[chosen] or {"formatting": chosen}),
         "ftbridge": msgspec.to_builtins(entry),
     }
 
 
+def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
+    """Return the entries that `name` means: itself, or all parts of ours that a conversion of that name made.
+
+    Raises InputError, with the closest name, where there is none.
+    """
+    parts = [key for key, raw in known.items() if _bases([key]) == {name} and _made_here(raw)]
+    if name not in known and not parts:
+        raise InputError(_unknown(dataset_dir, name, known))
+    return [name] if name in known else parts
+
+
+def _bases(names: Iterable[str]) -> set[str]:
+    """Return the names of the datasets that these are parts of."""
+    return {match[1] for match in map(_part.fullmatch, names) if match}
+
+
+def _files(raw: Any) -> set[str]:
+    """Return all files that an entry names."""
+    if not isinstance(raw, dict):
+        return set()
+    own = raw["ftbridge"] if _made_here(raw) else {}
+    named = [raw.get("file_name"), own.get("xtuner"), own.get("alpaca")]
+    named += own["files"].values() if isinstance(own.get("files"), dict) else ()
+    return {each for each in named if isinstance(each, str)}
+
+
+def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
+    hint = closest(name, known) if known else "; none is registered yet"
+    return (
+        f"there is no dataset `{name}` in `{dataset_dir / FILE}`{hint} "
+        f"(`ftbridge convert FILE --name {name}` makes one)"
+    )
+
+
 def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
     for name in sources.keys() & known.keys():
-        old = {"a file that ftbridge did not convert": ""}
-        if _is_ours(known[name]):
-            old = _entry(dataset_dir, name, known[name]).sources
-        if set(old.values()) != set(sources[name].values()):
+        old = known[name]["ftbridge"].get("sources") if _made_here(known[name]) else None
+        old = old if isinstance(old, dict) else {"a file that ftbridge did not convert": ""}
+        if {str(digest) for digest in old.values()} != set(sources[name].values()):
             raise InputError(
                 f"the dataset `{name}` in `{dataset_dir / FILE}` comes from another source "
                 f"({', '.join(old)}, or an earlier version of it); choose another `--name`, or put this in "

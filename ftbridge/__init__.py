@@ -16,7 +16,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _FUNCTIONS = {
+    "inspect": "ftbridge.adapters.inspect:inspect",
     "convert": "ftbridge.adapters.convert:convert",
+    "presets": "ftbridge.dataset_info.presets:presets",
     "setup": "ftbridge.launchers.environment:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",
     "train": "ftbridge.launchers.train:train",

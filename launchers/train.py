@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
+from ftbridge.adapters.datasets import usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import Backend, names
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
-from ftbridge.core.records import DatasetEntry, Launch
+from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
@@ -44,17 +45,16 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
-    Downloads the model where it is a hub's; starts and writes nothing else. Raises an FtbridgeError that says
+    Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
+    `.ftbridge/datasets`; starts and writes nothing else. Raises an FtbridgeError that says
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    spec, dataset, entry = _spec(project, options)
+    spec = _spec(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
-    for file in (entry.xtuner, entry.alpaca):
-        if not (dataset_dir / file).is_file():
-            raise InputError(f"the dataset `{dataset}` lacks its file `{dataset_dir / file}`; convert it again")
+    dataset = usable(dataset_dir, spec.dataset, spec.backend, project.folder / ".ftbridge" / "datasets")
     chosen = machine.choose(spec)
     model = local_model(spec.model, python, project.folder)
     family = families.get(spec.template) if spec.template else families.detect(model)
@@ -63,9 +63,9 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         spec=spec,
         run=project.runs / "RUN",
         model=model,
-        dataset=dataset,
-        dataset_dir=dataset_dir,
-        entry=entry,
+        dataset=dataset.name,
+        dataset_dir=dataset.folder,
+        entry=dataset.entry,
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
@@ -130,7 +130,7 @@ def describe(ready: Prepared) -> str:
     )
 
 
-def _spec(project: Project, options: dict[str, Any]) -> tuple[TrainSpec, str, DatasetEntry]:
+def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
     """Options win over settings, those over the last conversion, that over the preset, that over defaults."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     state = project.state()
@@ -143,19 +143,21 @@ def _spec(project: Project, options: dict[str, Any]) -> tuple[TrainSpec, str, Da
         raise UsageError(
             "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
         )
-    dataset, entry = registry.find((project.folder / str(values["dataset_dir"])).resolve(), str(values["dataset"]))
+    dataset_dir = (project.folder / str(values["dataset_dir"])).resolve()
+    name, _ = registry.look_up(dataset_dir, str(values["dataset"]))
     if "model" not in values:
-        if not entry.preset:
+        known = registry.ours(dataset_dir, [name])
+        if not known or not known[name].preset:
             raise UsageError(
                 "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
                 "or write `model: ...` into ftbridge.yaml"
             )
-        values["model"] = preset(entry.preset).model
-        say(f"no model is chosen: taking {values['model']}, which goes with the preset {entry.preset}")
+        values["model"] = preset(known[name].preset).model
+        say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
     if isinstance(extra := values.get("set"), dict):  # YAML has read numbers already
         values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
     try:
-        return parse(TrainSpec, values, "the training"), dataset, entry
+        return parse(TrainSpec, values, "the training")
     except InputError as error:
         raise UsageError(str(error)) from error
 
@@ -208,7 +210,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
     installed = inspect(python, []).packages
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
     written = plan.entry.options.get("sha256", {})
-    digests = {getattr(plan.entry, target): digest for target, digest in written.items()}
+    digests = {plan.entry.files[target]: digest for target, digest in written.items()}
     return runs.Run(
         id=plan.run.name,
         folder=str(plan.run),

@@ -31,7 +31,7 @@ def render(plan: Plan) -> dict[str, str]:
         plan=plan,
         spec=spec,
         cell=plan.family.cell("xtuner"),
-        data_file=str(plan.dataset_dir / plan.entry.xtuner),
+        data_file=str(plan.dataset_dir / plan.entry.files["xtuner"]),
         output=str(plan.run / "output"),
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),

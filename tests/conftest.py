@@ -15,6 +15,7 @@ from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.runs import Run
 
 ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
 # Enough to see that a training moves; the demo is where a model really learns.
 SMALL = {
@@ -27,6 +28,14 @@ SMALL = {
     "save_steps": 3,
     "learning_rate": 1e-3,
 }
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder of real data, which is not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data is not here")
+    return SHARED
 
 
 @pytest.fixture(scope="session")

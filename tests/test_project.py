@@ -46,6 +46,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ftbridge"}
     for needed in (
         "ftbridge/py.typed",
+        "ftbridge/dataset_info/phrases/self-cognition-zh.yaml",
         "ftbridge/dataset_info/presets/medqa.yaml",
         "ftbridge/dataset_info/samples/medqa.xlsx",
         "ftbridge/launchers/helpers/train.py",

@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from ftbridge.adapters.columns import letter
 from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put_names
+from ftbridge.adapters.columns import letter
 from ftbridge.adapters.layout import parts
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import is_packed

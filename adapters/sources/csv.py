@@ -1,4 +1,5 @@
 """To come."""
+
 from pathlib import Path
 
 

@@ -41,7 +41,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
 
 def refuse_sheets(path: Path, reading: Reading) -> None:
     """Raise InputError where `reading` asks for what JSON does not have."""
-    if reading.sheets or reading.all_sheets:
+    if reading.sheets:
         raise InputError(f"`{path}` is JSON and has no sheets; leave `--sheet` out")
 
 

@@ -4,11 +4,24 @@ Earlier turns are `history`, pairs of question and answer, which LLaMA-Factory t
 null, and all keys are always there: `datasets` and the column map in dataset_info.json want them so.
 """
 
+from typing import Any
+
 import msgspec
 
 from ftbridge.core.records import Conversation
 
 suffix = "alpaca.jsonl"
+# Once an entry names any column, LLaMA-Factory takes those not named for absent.
+entry: dict[str, Any] | None = {
+    "formatting": "alpaca",
+    "columns": {
+        "prompt": "instruction",
+        "query": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+    },
+}
 _encode = msgspec.json.Encoder().encode
 
 

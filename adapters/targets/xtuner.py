@@ -3,11 +3,14 @@
 Every turn has the same keys, since `datasets` fills what is missing with null; only the first has a system.
 """
 
+from typing import Any
+
 import msgspec
 
 from ftbridge.core.records import Conversation
 
 suffix = "xtuner.jsonl"
+entry: dict[str, Any] | None = None
 _encode = msgspec.json.Encoder().encode
 
 

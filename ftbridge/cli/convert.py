@@ -1,31 +1,81 @@
-"""`ftbridge convert`: a workbook or JSON into both frameworks' data."""
+"""`ftbridge convert`: data of any kind into both frameworks' formats."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ftbridge.adapters.convert import Conversion
+    from ftbridge.adapters.convert import Conversion, TableRead
 
 
-@click.command(short_help="Turn a workbook or JSON into both frameworks' data.")
-@click.argument("source", type=click.Path())
-@click.option("--name", help="Name of the dataset (default: the file's name).")
-@click.option("--sheet", help="Sheet of the workbook (default: the one with questions and answers).")
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how sources are read, the same for `convert` and `inspect`."""
+    options = [
+        click.option("--sheet", multiple=True, help="Sheet of a workbook; repeatable (default: the one that fits)."),
+        click.option("--all-sheets", is_flag=True, help="Take every sheet that is not hidden."),
+        click.option(
+            "--header-row",
+            metavar="N|none",
+            callback=_header_row,
+            help="Row with the headers, from 1; `none` calls columns by letter or number (default: found).",
+        ),
+        click.option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
+        click.option("--as-shown", is_flag=True, help="Take cells as Excel shows them (`25%`), not as stored; slower."),
+        click.option("--encoding", default="", help="Encoding of text files (default: found)."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None or value == "none":
+        return None if value is None else 0
+    if not value.isdecimal() or not int(value):
+        raise click.BadParameter(f"`{value}` is no row; give a number from 1 on, or `none`")
+    return int(value)
+
+
+@click.command(short_help="Turn data of any kind into both frameworks' formats.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--name", help="Name of the dataset (default: the source's name).")
+@reading_options
+@click.option("--preset", default="", help="Read it as a well-known dataset; `ftbridge presets` lists them.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
 @click.option(
     "--map",
-    "maps",
     multiple=True,
     metavar="FIELD=COLUMN",
     help="Read system, instruction, input, output or history from COLUMN: a header, a letter, or an "
     "index from 1.  Repeatable; without it, headers are recognised.",
 )
 @click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
-@click.option("--split", metavar="7:3", help="Make a training and a test part, in this proportion.")
-@click.option("--seed", default=42, show_default=True, help="Seed of the shuffle before a split.")
-@click.option("--shuffle/--no-shuffle", default=True, help="Shuffle before a split, or keep the file's order.")
+@click.option(
+    "--instruction", metavar="TEMPLATE", help="Jinja template of the instruction, as in `Classify: {{text}}`."
+)
+@click.option("--input", metavar="TEMPLATE", help="Jinja template of the input.")
+@click.option("--output", metavar="TEMPLATE", help="Jinja template of the answer.  `@FILE` reads any template.")
+@click.option(
+    "--label-map", multiple=True, metavar="VALUE=TEXT", help="Text of an answer, as in `7=Electricity`; or a YAML file."
+)
+@click.option("--strip", is_flag=True, help="Strip blanks from the ends of texts.")
+@click.option("--max-characters", type=int, help="Longest text that is no mistake.")
+@click.option(
+    "--split", metavar="7:3", help="Make parts: `7:3` (train, test), `8:1:1` (validation too), or `test=200`."
+)
+@click.option("--stratify", default="", metavar="FIELD", help="Spread the values of a field or column over all parts.")
+@click.option("--seed", default=42, show_default=True, help="Seed of the split.")
+@click.option("--shuffle/--no-shuffle", default=True, help="Split at random, or at a place of the file.")
+@click.option(
+    "--sample", default="", metavar="100,500", help="Make nested subsets of the training part, of these sizes."
+)
+@click.option("--dedup", type=click.Choice(["exact", "normalized"]), help="Leave samples out that are there already.")
+@click.option("--limit", type=int, metavar="N", help="Take the first N samples.")
+@click.option("--to", default="xtuner,alpaca", show_default=True, help="Formats to write: xtuner, alpaca, sharegpt.")
 @click.option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
 @click.option(
     "--on-error",
@@ -34,6 +84,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do about rows that cannot be used; skipped ones go to NAME.rejected.jsonl.",
 )
+@click.option("--max-rejected", default="", metavar="N|P%", help="Skip so many rows at most.")
 @click.option("--replace", is_flag=True, help="Take the place of a dataset that another source has made.")
 @click.option(
     "--dataset-dir",
@@ -41,65 +92,154 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Folder of datasets (default: data, in the project's folder).",
 )
+@click.option("--explain", is_flag=True, help="Say why the rows are read as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def command(source: str, maps: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: Any) -> None:
     """Turn SOURCE into training data for XTuner and LLaMA-Factory, and register it for both.
 
-    SOURCE is an .xlsx workbook, JSON lines, a JSON array, or a folder saved by datasets.save_to_disk.
+    SOURCE is a workbook, CSV, JSON, JSON lines, Parquet or Arrow file, packed or not, a folder or glob of them, `-`
+    for standard input, a dataset of a hub (hf://owner/name, ms://owner/name), or preset:NAME.  Several make one
+    dataset.
     """
     from ftbridge.adapters.convert import convert
     from ftbridge.core.console import result
 
-    done = convert(source, map=_columns(maps), **options)
+    for name in ("map", "settings"):
+        options[name] = pairs(options[name], "--set" if name == "settings" else "--map")
+    options["label_map"] = _labels(options["label_map"])
+    options["to"] = [name.strip() for name in options["to"].split(",")]
+    for name in ("instruction", "input", "output", "system"):
+        options[name] = _text(options[name])
+    with rows_shown() as progress:
+        done = convert(*sources, progress=progress, **options)
     if as_json:
         import json
 
         import msgspec
 
-        result(json.dumps(msgspec.to_builtins(done, enc_hook=str), indent=2))
+        result(json.dumps(msgspec.to_builtins(done, enc_hook=_plain), indent=2, ensure_ascii=False))
     else:
-        result(_summary(done))
+        result("\n".join(_summary(done, explain=explain)))
 
 
-def _columns(maps: tuple[str, ...]) -> dict[str, str]:
-    """Return the columns by field, from `FIELD=COLUMN`."""
+@contextmanager
+def rows_shown() -> Iterator[Callable[[int], None] | None]:
+    """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.fields[rate]}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def update(rows: int) -> None:
+            bar.update(task, completed=rows, rate=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
+
+        yield update
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return KEY=VALUE texts as a dict; raises UsageError."""
     from ftbridge.core.errors import UsageError
 
-    columns: dict[str, str] = {}
-    for each in maps:
-        field, equals, column = each.partition("=")
-        if not equals or not column:
-            raise UsageError(f"`--map` takes FIELD=COLUMN, as in `--map instruction=A`; got `{each}`")
-        if field in columns:
-            raise UsageError(f"`--map` names a column for `{field}` twice")
-        columns[field] = column
-    return columns
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not value or not key:
+            example = "FIELD=COLUMN, as in `--map instruction=A`" if option == "--map" else "KEY=VALUE"
+            raise UsageError(f"`{option}` takes {example}; got `{text}`")
+        if key in found:
+            raise UsageError(f"`{option}` names `{key}` twice")
+        found[key] = value
+    return found
 
 
-def _summary(done: "Conversion") -> str:
+def _labels(texts: tuple[str, ...]) -> dict[str, str]:
+    from ftbridge.adapters.labels import load_label_map
+
+    found: dict[str, str] = {}
+    for text in texts:
+        is_file = "=" not in text or Path(text).is_file()
+        found |= load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+    return found
+
+
+def _text(value: str | None) -> str | None:
+    """Return a template as given, or the text of the file behind `@`."""
+    from ftbridge.core.files import read_text
+
+    return read_text(Path(value[1:]), "template") if value and value.startswith("@") else value
+
+
+def _plain(value: Any) -> Any:
+    from ftbridge.adapters.values import plain
+
+    return str(plain(value))
+
+
+def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
+    from ftbridge.core.console import aligned
+
+    shown: list[tuple[object, ...]] = []
+    for table in done.tables:
+        how = (table.shape, table.columns, table.left_out, table.system, table.notes, table.why)
+        yield _title(table)
+        if how in shown:
+            continue
+        shown.append(how)
+        yield from _reading(table, explain=explain)
+    for number, sample in enumerate(done.tables[0].first, 1):
+        yield from _sample(number, sample)
     counts = done.counts
-    sheet = f", sheet {done.sheet}" if done.sheet else ""
-    preset = f" (preset {done.preset})" if done.preset else ""
-    lines = [f"{done.source}{sheet}{preset}"]
-    lines += [f"  {field:<12} {column}" for field, column in done.columns.items()]
-    if done.system:
-        lines.append(f"  {'system':<12} {done.system!r}")
-    if done.left_out:
-        lines.append(f"  {'left out':<12} {', '.join(done.left_out)}")
-    lines.append(f"{counts.read} rows read, {counts.written} samples, {counts.rejected} rejected")
-    if counts.empty:
-        lines[-1] += f", {counts.empty} empty rows passed over"
+    yield ""
+    rows = [("part", "samples", *done.parts[0].files)]
+    rows += [(part.name, f"{part.samples:,}", *map(str, map(short, part.files.values()))) for part in done.parts]
+    yield aligned(rows)
+    yield (
+        f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
+        f"{counts.duplicates:,} duplicates + {counts.left_out:,} left out"
+        + (f"; {counts.empty:,} empty rows passed over" if counts.empty else "")
+    )
+    if counts.shared:
+        yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
-        lines.append(f"rejected rows: {_short(done.rejected_file)}")
-    for part in done.parts:
-        lines.append(f"{part.name}: {part.samples} samples")
-        lines += [f"  {key:<12} {_short(file)}" for key, file in part.files.items()]
-    registry = _short(done.dataset_dir / "dataset_info.json")
-    lines.append(f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already")
-    return "\n".join(lines)
+        yield f"rejected rows: {short(done.rejected_file)}"
+    registry = short(done.dataset_dir / "dataset_info.json")
+    yield f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
 
 
-def _short(path: "Path") -> "Path":
+def _title(table: "TableRead") -> str:
+    extras = [f"sheet {table.sheet}" if table.sheet else "", f"part {table.part}" if table.part else ""]
+    preset = f" (preset {table.preset})" if table.preset else ""
+    return ", ".join([table.file, *filter(None, extras)]) + f": {table.shape}{preset}"
+
+
+def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
+    """Yield what the samples are made of."""
+    for field, column in table.columns.items():
+        yield f"  {field:<12} {column}"
+    if table.system:
+        yield f"  {'system':<12} {table.system!r}"
+    if table.left_out:
+        yield f"  {'left out':<12} {', '.join(table.left_out)}"
+    for note in table.notes:
+        yield f"  {'note':<12} {note}"
+    for line in table.why if explain else ():
+        yield f"  {'why':<12} {line}"
+
+
+def _sample(number: int, sample: Any) -> Iterator[str]:
+    from ftbridge.adapters.values import shown
+
+    for turn in sample.turns:
+        yield f"  {number}  {shown(turn.user, 70)}"
+        yield f"     -> {shown(turn.output, 70)}"
+
+
+def short(path: Path) -> Path:
     """Return the path as seen from here, where it is in here."""
     here = path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

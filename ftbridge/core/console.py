@@ -1,6 +1,7 @@
 """Words to the person at the keyboard: progress and messages go to stderr, results to stdout."""
 
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 
@@ -12,6 +13,18 @@ def say(message: str = "") -> None:
 def result(text: str) -> None:
     """Print a result to stdout."""
     _write(sys.stdout, text)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _write(stream: TextIO, text: str) -> None:

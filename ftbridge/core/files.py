@@ -1,10 +1,11 @@
 """Files that are never half-written, and never written by two at once."""
 
+import glob
 import io
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,22 +21,46 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises SetupError where the folder cannot be written or the disk is full.
     """
+    with scratch_file(path) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        settle(file, path)
+
+
+@contextmanager
+def scratch_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a new file beside `path`, to write and to read; `settle` puts it in its place, else it is gone after the block.
+
+    What a killed process has left behind for `path` is removed. Raises SetupError where the folder cannot be
+    written or the disk is full, in the block as well.
+    """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            with suppress(OSError), left.open("rb") as file:
+                if _flock(file):
+                    left.unlink()
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("r+b") as file:
+            _flock(file)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
     except OSError as error:
         raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def settle(file: IO[bytes], path: Path) -> None:
+    """Put a scratch file at `path`, in one step."""
+    file.flush()
+    scratch = Path(file.name)
+    scratch.chmod(0o666 & ~_umask())
+    scratch.replace(path)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -126,6 +151,17 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
     except (OSError, msgspec.DecodeError, LookupError, TypeError):
         return None
     return header if size == 8 + length + end else None
+
+
+def _flock(file: IO[bytes]) -> bool:
+    """Mark `file` as in use while this process and its children live; tell whether nobody else has."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):  # not on Windows
+        return False
+    return True
 
 
 def _umask() -> int:

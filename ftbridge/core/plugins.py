@@ -50,7 +50,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     The pieces are read once, in order; `cut` says that they are values that other processes can read.
     `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
     source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over
-    a network as they are read.
+    a network as they are read; `revision` identifies the content where it is no file, such as a hub's commit.
     """
 
     file: str
@@ -63,6 +63,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     part: str = ""
     notes: tuple[str, ...] = ()
     streamed: bool = False
+    revision: str = ""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -90,9 +91,14 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """Writes one training format."""
+    """Writes one training format.
+
+    `entry` holds the keys (formatting, columns, tags) of a file of this format in dataset_info.json, or None
+    where LLaMA-Factory does not read the format.
+    """
 
     suffix: str
+    entry: dict[str, Any] | None
 
     def encode(self, conversation: Conversation) -> bytes:
         """Return the sample as one JSON object, without a newline."""
@@ -143,6 +149,11 @@ def load(family: str, name: str) -> Any:
         known = ", ".join(names(family)) or "none is installed"
         raise UsageError(f"there is no {family.rstrip('s')} `{name}`; choose from: {known}")
     return _entries(family)[name].load()
+
+
+def target(name: str) -> Target:
+    """Return the target `name`; raises UsageError for an unknown name."""
+    return cast("Target", load("targets", name))
 
 
 def backend(name: str) -> Backend:

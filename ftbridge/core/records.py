@@ -74,14 +74,13 @@ class Conversation(msgspec.Struct, frozen=True):
 class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry keeps of one part of a dataset, under the key `ftbridge` of its entry.
 
-    `xtuner` and `alpaca` are file names relative to the dataset folder, `sources` maps a source's name to the
-    sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
+    `files` maps a target to its file's name, relative to the dataset folder, `sources` maps a source's name to
+    the sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
     column it was read from, and `options` holds what else decided the content.
     """
 
     version: str
-    xtuner: str
-    alpaca: str
+    files: dict[str, str]
     samples: int
     sources: dict[str, str]
     columns: dict[str, str]

@@ -1,7 +1,6 @@
 """What the tests of the data adapters share."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,22 +9,12 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("files", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("files")
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """Every test works in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def shared():
-    """Return the folder of real data, which is not part of the project."""
-    if not SHARED.is_dir():
-        pytest.skip("the real data is not here")
-    return SHARED
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ tuner = build_origin_dataset(
     {
         "type": load_dataset,
         "path": "json",
-        "data_files": {"train": str(Path(folder) / entry["xtuner"])},
+        "data_files": {"train": str(Path(folder) / entry["files"]["xtuner"])},
         "cache_dir": scratch,
     },
     "train",

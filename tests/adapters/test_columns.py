@@ -1,4 +1,4 @@
-"""Columns and the fields they are for."""
+"""Columns by their names."""
 
 import string
 
@@ -6,55 +6,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.columns import choose, find_column, fits, letter, listing
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused
+from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Table
 
 
 def table(*columns, lettered=True):
-    return Table(columns, [], lettered=lettered)
+    return Table(file="faq.xlsx", columns=columns, pieces=[], first=(), lettered=lettered)
 
 
 @pytest.mark.parametrize(
-    ("headers", "chosen"),
+    ("headers", "found"),
     [
-        (("Question", "Answer"), {"instruction": "Question", "output": "Answer"}),
-        (("答案", "问题"), {"instruction": "问题", "output": "答案"}),
-        (
-            (" INSTRUCTION ", "input", "Output"),
-            {"instruction": " INSTRUCTION ", "input": "input", "output": "Output"},
-        ),
-        (
-            ("指令", "输入", "输出", "系统提示"),
-            {"system": "系统提示", "instruction": "指令", "input": "输入", "output": "输出"},
-        ),
-        (("input", "output"), {"instruction": "input", "output": "output"}),
-        (
-            ("instruction", "output", "history", "id"),
-            {"instruction": "instruction", "output": "output", "history": "history"},
-        ),
+        (("Question", "Answer", "Focus"), {"instruction": ["Question"], "output": ["Answer"]}),
+        (("答案\uff1a", "问题"), {"instruction": ["问题"], "output": ["答案\uff1a"]}),
+        ((" INSTRUCTION ", "\uff49nput"), {"instruction": [" INSTRUCTION "], "input": ["\uff49nput"]}),
+        (("system_prompt", "System Prompt"), {"system": ["system_prompt", "System Prompt"]}),
+        (("answer [B]", "answer [C]"), {"output": ["answer [B]", "answer [C]"]}),
+        (("text", "label"), {"instruction": ["text"], "output": ["label"]}),
+        (("Tweet text", "Label", "ID"), {"instruction": ["Tweet text"], "output": ["Label"]}),
+        (("question", "text", "label", "answer"), {"instruction": ["question"], "output": ["answer"]}),
+        (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
+        (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
+        (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
+        (("a thing", "another"), {}),
     ],
+    ids=str,
 )
-def test_headers_are_recognised(headers, chosen):
-    assert fits(headers)
-    assert choose(table(*headers), None) == chosen
+def test_headers_are_recognised(headers, found):
+    assert recognise(headers) == found
 
 
-@pytest.mark.parametrize(
-    ("headers", "message"),
-    [
-        (("question", "instruction", "answer"), "`question` and `instruction` both fit instruction"),
-        (("question", "answer [B]", "answer [C]"), r"`answer \[B\]` and `answer \[C\]` both fit output"),
-        (("a thing", "another"), "no column is recognised.*--map.*A `a thing`, B `another`"),
-        (("question", "score"), "no column is recognised"),
-        (("conversation",), "XTuner conversations"),
-        (("messages", "id"), "OpenAI messages"),
-        (("id", "conversations"), "ShareGPT conversations"),
-    ],
-)
-def test_headers_that_do_not_say_enough_are_not_guessed(headers, message):
-    with pytest.raises(InputError, match=r"(?s)" + message):
-        choose(table(*headers), None)
+def test_a_question_and_an_answer_are_needed():
+    assert fits(["input", "output"])
+    assert fits(["内容", "类别"])
+    assert not fits(["question", "score"])
+    assert not fits(["answer"])
+
+
+def test_columns_of_tools_and_images_are_known():
+    assert refused(["text", "Images", "tools", "image id"]) == {"tools": "tools", "Images": "images, sound or video"}
 
 
 @pytest.mark.parametrize(
@@ -81,17 +72,6 @@ def test_json_has_no_letters():
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
         find_column(keys, "B")
-
-
-def test_a_field_that_is_not_there_is_named():
-    with pytest.raises(UsageError, match="no field `outpt`; did you mean `output`"):
-        choose(table("a", "b"), {"instruction": "a", "outpt": "b"})
-
-
-def test_question_and_answer_are_both_needed():
-    with pytest.raises(UsageError, match="names no output"):
-        choose(table("a", "b"), {"instruction": "a"})
-    assert choose(table("a", "b"), {"input": "a", "output": "b"}) == {"instruction": "a", "output": "b"}
 
 
 def test_many_columns_are_listed_in_part():

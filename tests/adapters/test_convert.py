@@ -2,11 +2,9 @@
 
 import json
 import os
-import random
 import subprocess
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,8 +32,11 @@ def test_a_workbook_becomes_both_formats(workbook):
     done = convert(workbook(Q=FAQ), system="be kind")
     (part,) = done.parts
     assert (part.name, part.samples, done.changed) == ("faq-train", 3, True)
-    assert (done.sheet, done.columns) == ("Q", {"instruction": "question", "output": "answer"})
-    assert msgspec.structs.astuple(done.counts) == (3, 3, 0, 0)
+    (table,) = done.tables
+    assert (table.file, table.sheet) == ("faq.xlsx", "Q")
+    assert table.columns == {"instruction": "question", "output": "answer"}
+    assert [turn.output for sample in table.first for turn in sample.turns] == ["because", "so", "69"]
+    assert (done.counts.read, done.counts.written) == (3, 3)
     assert samples(Path("data/faq-train.xtuner.jsonl"))[2] == {
         "conversation": [{"system": "be kind", "input": "when?", "output": "69"}]
     }
@@ -57,7 +58,7 @@ def test_medqa_is_the_tutorials_own_file_to_the_character(shared):
     done = convert(shared / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
     expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
     assert json.loads(done.parts[0].files["xtuner"].read_text("utf-8")) == expected
-    assert (done.preset, done.sheet, done.counts.written) == ("medqa", "DrugQA", 690)
+    assert (done.tables[0].preset, done.tables[0].sheet, done.counts.written) == ("medqa", "DrugQA", 690)
     by_letter = convert(shared / "medqa" / "MedQA2019.xlsx", name="letters", map={"instruction": "A", "output": "D"})
     assert samples(by_letter.parts[0].files["xtuner"]) == expected
 
@@ -111,19 +112,120 @@ def test_alpaca_in_is_alpaca_out_and_the_same_in_xtuner(records, array):
         assert last[0] == record["instruction"] + ("\n" + record["input"] if record["input"] else "")
 
 
+def answers(part, target="alpaca"):
+    found = samples(part.files[target])
+    return [each["output"] if target == "alpaca" else each["conversation"][-1]["output"] for each in found]
+
+
 def test_a_split_is_seeded_and_loses_nothing(lines):
     source = lines(*({"question": f"q{at}", "answer": f"a{at}"} for at in range(10)))
     train, test = convert(source, split="7:3").parts
     assert [(train.name, train.samples), (test.name, test.samples)] == [("faq-train", 7), ("faq-test", 3)]
-    order = list(range(10))
-    random.Random(42).shuffle(order)  # noqa: S311 - the same order, no secret
-    found = [sample["instruction"] for part in (train, test) for sample in samples(part.files["alpaca"])]
-    assert found == [f"q{at}" for at in order]
-    for part in (train, test):
-        both = [samples(part.files[key]) for key in ("alpaca", "xtuner")]
-        assert [each["instruction"] for each in both[0]] == [each["conversation"][0]["input"] for each in both[1]]
+    assert (answers(train), answers(test)) == (["a1", "a2", "a4", "a5", "a6", "a8", "a9"], ["a0", "a3", "a7"])
+    assert [answers(part, "xtuner") for part in (train, test)] == [answers(train), answers(test)]
     convert(source, split="7:3", shuffle=False)
-    assert [sample["instruction"] for sample in samples(train.files["alpaca"])] == [f"q{at}" for at in range(7)]
+    assert answers(train) == [f"a{at}" for at in range(7)]
+    parts = convert(source, split="8:1:1").parts
+    assert [(part.name, part.samples) for part in parts] == [("faq-train", 8), ("faq-validation", 1), ("faq-test", 1)]
+
+
+def test_a_question_is_in_one_part_unless_the_order_is_kept(lines):
+    source = lines(*({"question": f"q{at % 5}", "answer": f"a{at}"} for at in range(20)))
+    done = convert(source, split="3:2")
+    assert [part.samples for part in done.parts] == [12, 8]
+    assert not {answer[1:] for answer in answers(done.parts[0])} & {answer[1:] for answer in answers(done.parts[1])}
+    assert done.counts.shared == 0
+    assert convert(source, split="3:2", shuffle=False).counts.shared == 8
+
+
+def test_subsets_are_nested_registered_and_hold_the_classes_in_proportion(lines):
+    source = lines(*({"text": f"t{at}", "label": "rare" if at % 10 == 0 else "often"} for at in range(200)))
+    done = convert(source, split="4:1", sample="10,50,100", stratify="output")
+    assert [part.samples for part in done.parts] == [160, 40, 10, 50, 100]
+    sets = [
+        {sample["instruction"] + sample["input"] for sample in samples(part.files["alpaca"])} for part in done.parts
+    ]
+    assert sets[2] < sets[3] < sets[4] < sets[0]
+    assert not sets[0] & sets[1]
+    assert [answers(part).count("rare") for part in done.parts] == [16, 4, 1, 5, 10]
+    assert find(Path("data"), "faq-train-50")[1].samples == 50
+    with pytest.raises(UsageError, match="asks for 161 of 160"):
+        convert(source, split="4:1", sample=[161], replace=True)
+
+
+def test_duplicates_are_left_out_and_counted(lines):
+    rows = [("a", "b"), ("a", "b"), ("A ", "b"), ("a", "c")]
+    source = lines(*({"question": question, "answer": answer} for question, answer in rows))
+    assert answers(convert(source, dedup="exact").parts[0]) == ["b", "b", "c"]
+    done = convert(source, dedup="normalized")
+    assert answers(done.parts[0]) == ["b", "c"]
+    assert (done.counts.read, done.counts.written, done.counts.duplicates) == (4, 2, 2)
+
+
+def test_a_limit_takes_the_first_and_looks_at_no_more(lines):
+    source = lines(*({"question": "q", "answer": answer} for answer in ("a", "b", "", "c")))
+    done = convert(source, limit=2)
+    assert answers(done.parts[0]) == ["a", "b"]
+    assert (done.counts.read, done.counts.written, done.counts.rejected, done.counts.left_out) == (4, 2, 0, 2)
+
+
+@settings(max_examples=15)
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=30),
+    st.sampled_from([None, "exact"]),
+    st.sampled_from([None, 5, 99]),
+    st.sampled_from([None, "train=2,test=1", "1:1"]),
+)
+def test_the_counts_add_up(rows, dedup, limit, split):
+    with Path("faq.jsonl").open("w") as file:
+        file.writelines(json.dumps({"question": f"q{q}", "answer": "a" * a}) + "\n" for q, a in rows)
+    try:
+        done = convert("faq.jsonl", dedup=dedup, limit=limit, split=split, on_error="skip", replace=True)
+    except InputError:  # too few for the split, or none left
+        return
+    counts = done.counts
+    assert counts.read == len(rows) == counts.written + counts.rejected + counts.duplicates + counts.left_out
+    assert counts.written == sum(part.samples for part in done.parts)
+    assert counts.rejected == (len(samples(done.rejected_file)) if done.rejected_file else 0)
+
+
+def test_several_sources_make_one_dataset(lines, workbook):
+    first = lines({"question": "q", "answer": "a"}, {"question": "q", "answer": ""}, name="one.jsonl")
+    with pytest.raises(UsageError, match="--name"):
+        convert(first, workbook(Q=FAQ))
+    done = convert(first, workbook(Q=FAQ), name="both", max_rejected="50%")
+    assert answers(done.parts[0]) == ["a", "because", "so", "69"]
+    (rejected,) = samples(done.rejected_file)
+    assert {key: rejected[key] for key in ("file", "sheet", "row", "column", "value", "reason", "more", "values")} == {
+        "file": "one.jsonl",
+        "sheet": "",
+        "row": 2,
+        "column": "answer",
+        "value": "",
+        "reason": "output is empty",
+        "more": [],
+        "values": {"question": "q", "answer": ""},
+    }
+
+
+@pytest.mark.parametrize(("allowed", "good"), [("1", True), ("0", False), ("34%", True), ("33%", False), (1, True)])
+def test_so_many_rows_may_be_rejected(lines, allowed, good):
+    source = lines(*({"question": "q", "answer": answer} for answer in ("a", "b", "")))
+    if good:
+        assert convert(source, max_rejected=allowed).counts.rejected == 1
+    else:
+        with pytest.raises(InputError, match=f"1 of 3 rows.*more than `--max-rejected {allowed}` allows"):
+            convert(source, max_rejected=allowed)
+        assert not Path("data").exists()
+
+
+def test_targets_are_chosen(lines):
+    source = lines({"question": "q", "answer": "a"})
+    assert list(convert(source, to=["sharegpt"]).parts[0].files) == ["sharegpt"]
+    assert list(convert(source, to=["xtuner"]).parts[0].files) == ["xtuner"]
+    assert [path.name for path in Path("data").glob("faq*")] == ["faq-train.xtuner.jsonl"]
+    with pytest.raises(UsageError, match="no target `csv`"):
+        convert(source, to=["csv"])
 
 
 def test_the_same_again_changes_nothing(workbook):
@@ -184,7 +286,7 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
     with pytest.raises(InputError) as error:
         convert(workbook(DrugQA=BAD), name="medqa")
     text = str(error.value)
-    assert "2 of 4 rows" in text
+    assert "2 of 4 rows of faq.xlsx" in text
     assert [line.split()[0] for line in text.splitlines()[3:5]] == ["DrugQA!B3", "DrugQA!A5"]
     assert text.endswith("--on-error skip")
     assert not Path("data").exists()
@@ -194,11 +296,10 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
 def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
     source = workbook(DrugQA=BAD)
     done = convert(source, name="medqa", on_error="skip")
-    assert msgspec.structs.astuple(done.counts) == (4, 2, 2, 2)
-    assert [each["where"] for each in samples(done.rejected_file)] == [
-        "faq.xlsx DrugQA!3",
-        "faq.xlsx DrugQA!5",
-    ]
+    counts = done.counts
+    assert (counts.read, counts.written, counts.rejected, counts.empty) == (4, 2, 2, 2)
+    found = [(each["file"], each["sheet"], each["row"], each["value"]) for each in samples(done.rejected_file)]
+    assert found == [("faq.xlsx", "DrugQA", 3, ""), ("faq.xlsx", "DrugQA", 5, "#N/A")]
     assert convert(source, name="medqa", on_error="skip").rejected_file == done.rejected_file
     convert(workbook(Q=FAQ), name="medqa", replace=True)
     assert not done.rejected_file.exists()
@@ -256,6 +357,11 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
     [
         ({"split": "7"}, "`--split`"),
         ({"on_error": "go"}, "`--on-error`"),
+        ({"dedup": "all"}, "`--dedup` takes `exact` or `normalized`; got `all`"),
+        ({"max_rejected": "many"}, "`--max-rejected`"),
+        ({"seed": -1}, "`--seed`"),
+        ({"limit": 0}, "`--limit`"),
+        ({"sample": "x"}, "`--sample`"),
         ({"map": {"x": "A"}}, "no field `x`"),
     ],
 )

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.job import Options, dataset_name, digest, prepare
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.locate import origins
+from ftbridge.adapters.recognise import Wish
+from ftbridge.core.errors import UsageError
 
 
-def source_of(path):
-    return prepare(path, "faq", Path("data"), Options(), replace=False)
+def prepared(*paths, name="faq", **options):
+    found = origins([str(path) for path in paths])
+    return prepare(found, dataset_name(found, name), Path("data"), Options(**options), replace=False)
 
 
 @pytest.mark.parametrize(
@@ -23,31 +26,14 @@ def source_of(path):
     ],
 )
 def test_a_name_is_made_of_the_files(stem, name):
-    assert dataset_name(Path(f"{stem}.xlsx"), None) == name
-    assert dataset_name(Path("x"), name) == name
+    assert dataset_name(origins([f"{stem}.xlsx"]), None) == name
+    assert dataset_name(origins(["x"]), name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "a\n"])
 def test_a_name_that_frameworks_cannot_take_is_refused(name):
     with pytest.raises(UsageError, match="no dataset name"):
-        dataset_name(Path("x"), name)
-
-
-def test_what_is_not_there_or_cannot_be_read_is_one_sentence(folder, monkeypatch):
-    with pytest.raises(InputError, match=r"there is no file `gone.xlsx`"):
-        source_of(Path("gone.xlsx"))
-    with pytest.raises(InputError, match="no source reads the folder"):
-        source_of(folder)
-    (folder / "a.csv").touch()
-    with pytest.raises(InputError, match=r"no source reads the file `a.csv`; there are: arrow, json"):
-        source_of(Path("a.csv"))
-
-    def locked(self, *args, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", locked)
-    with pytest.raises(InputError, match="may not be read; close it in other programs"):
-        source_of(Path("a.csv"))
+        dataset_name(origins(["x"]), name)
 
 
 def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
@@ -61,26 +47,26 @@ def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
 
 
 def test_a_preset_fills_what_is_not_asked_for(workbook):
-    medqa = [["Question", "Answer", "URL"]]
+    def settled(sheet="DrugQA", rows=(("Question", "Answer", "URL"), ("q", "a", "u")), **options):
+        job = prepared(workbook(**{sheet: rows}), **options)
+        return job.presets[0], job.choices[0]
 
-    def settled(sheet="DrugQA", rows=medqa, **options):
-        return prepare(workbook(**{sheet: rows}), "m", Path("data"), Options(**options), replace=False)
-
-    job = settled()
-    assert (job.preset, job.mapping.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
-    assert job.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
-    assert job.mapping.letters == {"instruction": "A", "output": "B"}
-    assert settled(system="").mapping.system == ""
-    mapped = settled(map={"instruction": "C", "output": "A"})
-    assert (mapped.preset, mapped.mapping.columns["instruction"]) == ("medqa", "URL")
-    assert mapped.mapping.system == job.mapping.system
-    assert settled(rows=[["question", "reply"]]).preset == ""
-    assert settled(sheet="Other").preset == ""
+    preset, choice = settled()
+    assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
+    assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
+    assert settled(wish=Wish(system=""))[1].mapping.system == ""
+    preset, mapped = settled(wish=Wish(map={"instruction": "C", "output": "A"}))
+    assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
+    assert mapped.mapping.system == choice.mapping.system
+    assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
+    assert settled(sheet="Other")[0] == ""
+    assert settled(sheet="Other", preset="medqa")[0] == "medqa"
 
 
 def test_a_job_names_its_parts(lines):
     path = lines({"question": "q", "answer": "a"})
-    whole = prepare(path, "faq", Path("data"), Options(), replace=False)
+    whole = prepared(path)
     assert (whole.parts, whole.names) == (("train",), ["faq-train"])
-    assert prepare(path, "faq", Path("data"), Options(split="7:3"), replace=False).names == ["faq-train", "faq-test"]
+    assert prepared(path, split="7:3", sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
+    assert prepared(path, split="validation=1").names == ["faq-train", "faq-validation"]
     assert whole.sources == {"faq.jsonl": digest(path)}

@@ -22,7 +22,7 @@ def made_up(tmp_path, monkeypatch):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
     files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", **files, samples=40, sources={"f": "1"}, columns={}, options={})
+    entry = DatasetEntry(version="1", files=files, samples=40, sources={"f": "1"}, columns={}, options={})
     register(tmp_path / "data", {"faq-train": entry})
     for name in files.values():
         (tmp_path / "data" / name).write_text("")
@@ -114,6 +114,16 @@ def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
         f"{sys.executable} -m torch.distributed.run --nproc-per-node=2",
     ):
         assert part in output
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_a_dataset_that_is_not_ours_is_counted(made_up, backend):
+    (made_up / "data" / "dataset_info.json").write_text('{"theirs": {"file_name": "theirs.json"}}')
+    record = {"instruction": "why?", "input": "", "output": "so"}
+    (made_up / "data" / "theirs.json").write_text(json.dumps([record] * 7))
+    output = dry_run(backend, "--dataset", "theirs")
+    assert "7 samples" in output
+    assert (".ftbridge/datasets/theirs-" in output) == (backend == "xtuner")
 
 
 def test_options_win_over_settings_over_the_last_conversion(made_up):

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from ftbridge.core.console import result, say
+from ftbridge.core.console import aligned, result, say
 
 
 def test_messages_go_to_stderr_and_results_to_stdout(capsys):
@@ -25,3 +25,7 @@ def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
     monkeypatch.setattr(sys, "stdout", plain)
     result("药")
     assert plain.getvalue() == "药\n"
+
+
+def test_columns_are_aligned_whatever_the_script():
+    assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答  3\nfaq   12"

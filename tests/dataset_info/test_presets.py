@@ -1,28 +1,153 @@
-"""What is known about well-known datasets."""
+"""What is known about well-known datasets: complete, and true of their samples and of the real files."""
 
+import csv
+import json
 import re
 
 import pytest
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
 
-from ftbridge.core.errors import UsageError
-from ftbridge.dataset_info.presets import preset, preset_of, presets
+from ftbridge.adapters.values import text
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.strict import parse
+from ftbridge.dataset_info.presets import Preset, preset, preset_of, presets
+
+FIELDS = ("system", "instruction", "input", "output", "history")
+NAMES = [
+    *("adgen", "chnsenticorp", "fudan-news", "huanhuan", "medqa", "msra-ner", "patents", "ruozhiba"),
+    *("self-cognition", "twitter-complaints"),
+]
 
 
-@pytest.mark.parametrize("name", presets())
+def alpaca(known, row):
+    """Return a row as Alpaca, read as the preset says."""
+    environment = SandboxedEnvironment(undefined=StrictUndefined)
+
+    def field(name):
+        if template := getattr(known, name):
+            return environment.from_string(template).render(row)
+        return text(row[known.columns[name]]) if name in known.columns else ""
+
+    answer = field("output")
+    answer = known.labels[answer] if known.labels else answer
+    return {"instruction": field("instruction"), "input": field("input"), "output": answer}
+
+
+def test_all_are_there():
+    assert list(presets()) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_preset_says_what_must_be_known(name):
     known = preset(name)
     assert known.name == name
-    assert all((known.title, known.source.startswith("https://"), known.licence, known.sheet, known.system))
-    assert {"instruction", "output"} <= set(known.columns)
-    assert set(known.sample) == set(known.columns)
+    assert known.title.isascii()  # so that the list of presets is aligned
+    assert known.licence
+    assert known.source.startswith("https://") or known.settings
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", known.model)
+    assert re.fullmatch(r"((hf|ms)://[\w.-]+/[\w.-]+(:\w+)?(@\w+)?)?", known.hub)
 
 
-def test_medqa_is_told_by_its_sheet():
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_fits_its_sample(name):
+    known = preset(name)
+    assert set(known.columns) <= set(FIELDS)
+    assert set(known.columns.values()) <= set(known.sample)
+    assert not [field for field in known.columns if getattr(known, field, "")]  # never a column and a text
+    assert not known.detect or set(known.detect) == set(known.sample)
+    read = alpaca(known, known.sample)
+    assert read["instruction"].strip()
+    assert read["output"].strip()
+
+
+def test_no_two_are_told_by_the_same():
+    told = [known.sheet for known in presets().values() if known.sheet]
+    told += [frozenset(known.detect) for known in presets().values() if known.detect]
+    assert len(told) == len(set(told))
+
+
+def test_a_sheet_tells_before_columns_do():
     assert preset_of(["Notes", "DrugQA"]) == preset("medqa")
-    assert preset_of(["Sheet1"]) is None
+    assert preset_of([""], ["category", "output", "text"]) == preset("fudan-news")
+    assert preset_of(["DrugQA"], ["category", "output", "text"]) == preset("medqa")
+
+
+@pytest.mark.parametrize("columns", [(), ("text", "label"), ("text", "category", "output", "id")])
+def test_what_is_not_exactly_theirs_tells_nothing(columns):
+    assert preset_of(["Sheet1", ""], columns) is None
 
 
 def test_the_closest_preset_is_named():
     with pytest.raises(UsageError, match="did you mean `medqa`"):
         preset("medqa2")
+
+
+def test_an_unknown_key_is_refused():
+    values = {"title": "", "source": "", "licence": "", "sample": {}, "model": "", "colums": {}}
+    with pytest.raises(InputError, match="unknown key `colums`; did you mean `columns`"):
+        parse(Preset, {"name": "x", **values}, "the preset `x`")
+
+
+def test_a_list_is_written_as_the_tutorial_wrote_it():
+    read = alpaca(preset("fudan-news"), {"text": "乒乓", "category": ["Military", "Sports"], "output": "Sports"})
+    assert read == {
+        "instruction": "你是一个文本分类领域的专家，你会接收到一段文本和几个潜在的分类选项，请输出文本内容的正确类型",
+        "input": "文本:乒乓,类型选型:['Military', 'Sports']",
+        "output": "Sports",
+    }
+
+
+def test_a_label_may_be_a_number_or_its_text():
+    known = preset("patents")
+    numbers = {text for value, text in known.labels.items() if value.isdecimal()}
+    assert len(numbers) == 9
+    assert all(f'"{text}"' in known.instruction for text in numbers)
+    for label in (3, 3.0, "3", "Textiles; Paper"):
+        assert alpaca(known, {"text": "a loom", "label": label}) == {
+            "instruction": known.instruction,
+            "input": "Classify the document:\na loom",
+            "output": "Textiles; Paper",
+        }
+
+
+def test_an_unknown_label_is_not_let_through():
+    with pytest.raises(KeyError):
+        alpaca(preset("twitter-complaints"), {"Tweet text": "hm", "Label": "Unlabeled", "ID": 50})
+
+
+def test_patents_become_what_is_expected(shared):
+    row = json.loads((shared / "patents" / "source.jsonl").read_text("utf-8"))
+    expected = json.loads((shared / "patents" / "expected_alpaca.json").read_text("utf-8"))
+    assert [alpaca(preset("patents"), row)] == expected
+
+
+def test_alpaca_stays_as_it_is(shared):
+    rows = json.loads((shared / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
+    assert [alpaca(preset("huanhuan"), row) for row in rows] == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("fudan-news", "fudan_news/text_category_output.jsonl"), ("ruozhiba", "ruozhiba/ruozhiba_raw.jsonl")],
+)
+def test_real_records_have_the_shape_of_the_sample(shared, name, file):
+    known = preset(name)
+    for line in (shared / file).read_text("utf-8").splitlines():
+        row = json.loads(line)
+        assert {key: type(value) for key, value in row.items()} == {
+            key: type(value) for key, value in known.sample.items()
+        }
+        assert alpaca(known, row)["output"] == row["output"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("twitter-complaints", "raft/train.csv"), ("chnsenticorp", "chnsenticorp/ChnSentiCorp_htl_all.csv")],
+)
+def test_labels_cover_all_real_rows(shared, name, file):
+    known = preset(name)
+    with (shared / file).open(encoding="utf-8-sig", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert set(rows[0]) == set(known.sample)
+    assert {known.labels[row[known.columns["output"]]] for row in rows} == set(known.labels.values())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.registry import FILE, find, ours, read, refuse_taken, register, registering
+from ftbridge.dataset_info.registry import FILE, find, look_up, ours, read, refuse_taken, register, registering, remove
 
 VALUE = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text()),
@@ -28,8 +28,7 @@ LAYOUT = st.tuples(st.sampled_from([None, 0, 1, 2, 4, "\t"]), st.sampled_from(["
 def entry(name, source="1234", **values):
     return DatasetEntry(
         version="0.1.0",
-        xtuner=f"{name}.xtuner.jsonl",
-        alpaca=f"{name}.alpaca.jsonl",
+        files={"xtuner": f"{name}.xtuner.jsonl", "alpaca": f"{name}.alpaca.jsonl"},
         samples=1,
         sources={"faq.xlsx": source},
         columns={"instruction": "问题"},
@@ -65,6 +64,26 @@ def test_an_entry_maps_all_columns_and_is_plain_ascii(tmp_path):
     assert raw["ftbridge"] == msgspec.to_builtins(entry("问答-train"))
 
 
+XTUNER = {"xtuner": "faq.xtuner.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("files", "file_name", "formatting"),
+    [
+        (XTUNER | {"sharegpt": "faq.sharegpt.jsonl"}, "faq.sharegpt.jsonl", "sharegpt"),
+        (XTUNER | {"sharegpt": "faq.sharegpt.jsonl", "alpaca": "faq.alpaca.jsonl"}, "faq.alpaca.jsonl", "alpaca"),
+        # LLaMA-Factory says: Dataset converter xtuner not found.
+        (XTUNER, "faq.xtuner.jsonl", "xtuner"),
+    ],
+)
+def test_what_is_registered_is_what_llamafactory_reads(tmp_path, files, file_name, formatting):
+    register(tmp_path, {"faq": msgspec.structs.replace(entry("faq"), files=files)})
+    raw = read(tmp_path)["faq"]
+    assert (raw["file_name"], raw["formatting"]) == (file_name, formatting)
+    assert len(raw.get("tags", {})) == (7 if formatting == "sharegpt" else 0)
+    assert find(tmp_path, "faq")[1].files == files
+
+
 def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
     with pytest.raises(InputError, match=r"none is registered yet.*ftbridge convert"):
         find(tmp_path, "faq")
@@ -75,9 +94,24 @@ def test_an_unknown_name_gets_the_closest_and_the_way_to_make_it(tmp_path):
 
 def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
     write(tmp_path, '{"alpaca": {"file_name": "a.json"}}')
-    with pytest.raises(InputError, match="was not made by `ftbridge convert`"):
+    with pytest.raises(InputError, match="was made by somebody else"):
         find(tmp_path, "alpaca")
+    assert look_up(tmp_path, "alpaca") == ("alpaca", {"file_name": "a.json"})
     assert ours(tmp_path, ["alpaca", "other"]) == {}
+
+
+OLD = {"file_name": "a", "ftbridge": {"version": "0.1.0", "xtuner": "x", "alpaca": "a", "sources": {"f": "1234"}}}
+
+
+def test_an_entry_of_an_older_version_is_converted_again(tmp_path):
+    write(tmp_path, json.dumps({"faq": OLD}))
+    with pytest.raises(InputError, match="made by an older version; convert its source again"):
+        find(tmp_path, "faq")
+    assert ours(tmp_path, ["faq"]) == {}
+    with pytest.raises(InputError, match=r"another source \(f,"):
+        register(tmp_path, {"faq": entry("faq", "5678")})
+    register(tmp_path, {"faq": entry("faq", "1234")})
+    assert find(tmp_path, "faq")[1] == entry("faq", "1234")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
@@ -175,19 +209,97 @@ from pathlib import Path
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import register
 folder, writer = sys.argv[1:]
-for number in range(15):
+for number in range(3):
     name = f"d{writer}-{number}"
-    register(Path(folder), {name: DatasetEntry(version="1", xtuner=name, alpaca=name, samples=number,
+    register(Path(folder), {name: DatasetEntry(version="1", files={"alpaca": name}, samples=number,
              sources={name: writer}, columns={}, options={})})
 """
 
 
-def test_eight_processes_at_once_lose_nothing(tmp_path):
+def test_32_processes_at_once_lose_nothing(tmp_path):
     write(tmp_path, '{\n    "theirs": {"file_name": "问.json"}\n}\n')
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(8)]
-    assert [writer.wait(timeout=300) for writer in writers] == [0] * 8
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(32)]
+    assert [writer.wait(timeout=300) for writer in writers] == [0] * 32
     known = read(tmp_path)
-    assert set(known) == {"theirs"} | {f"d{writer}-{number}" for writer in range(8) for number in range(15)}
-    assert find(tmp_path, "d3-14")[1].samples == 14
+    assert set(known) == {"theirs"} | {f"d{writer}-{number}" for writer in range(32) for number in range(3)}
+    assert find(tmp_path, "d31-2")[1].samples == 2
     assert (tmp_path / FILE).read_text("utf-8").startswith('{\n    "theirs": {"file_name": "问.json"},\n')
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == [f".{FILE}.lock", FILE]
+
+
+@pytest.fixture
+def stocked(tmp_path):
+    """Return a folder with three datasets of ours and one of somebody else, all with their files."""
+    parts = ["faq-train", "faq-validation", "faq-test", "faq-train-100", "faq2-train", "other"]
+    write(tmp_path, '{ "theirs" : {"file_name": "theirs.json"} }')
+    register(tmp_path, {name: entry(name) for name in parts})
+    for name in parts:
+        for file in entry(name).files.values():
+            (tmp_path / file).touch()
+    for name in ("theirs.json", "faq.rejected.jsonl", "faq2.rejected.jsonl"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def files_in(folder):
+    return {path.name for path in folder.iterdir()} - {FILE, f".{FILE}.lock"}
+
+
+def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
+    removed = remove(stocked, ["faq"])
+    assert removed.entries == ("faq-train", "faq-validation", "faq-test", "faq-train-100")
+    assert {file.name for file in removed.files} == {
+        "faq.rejected.jsonl",
+        *(file for name in removed.entries for file in entry(name).files.values()),
+    }
+    assert list(read(stocked)) == ["theirs", "faq2-train", "other"]
+    kept = {*entry("faq2-train").files.values(), *entry("other").files.values()}
+    assert files_in(stocked) == {"theirs.json", "faq2.rejected.jsonl", *kept}
+
+
+def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
+    removed = remove(stocked, ["faq-train", "faq-validation", "faq-test"])
+    assert "faq.rejected.jsonl" in files_in(stocked)
+    assert len(removed.files) == 6
+    assert [file.name for file in remove(stocked, ["faq-train-100"]).files] == [
+        "faq-train-100.alpaca.jsonl",
+        "faq-train-100.xtuner.jsonl",
+        "faq.rejected.jsonl",
+    ]
+
+
+def test_what_is_not_ours_keeps_its_file_and_every_other_byte(stocked):
+    before = files_in(stocked)
+    removed = remove(stocked, ["theirs"])
+    assert (removed.entries, removed.files) == (("theirs",), ())
+    assert files_in(stocked) == before
+    assert "theirs" not in read(stocked)
+
+
+def test_parts_of_somebody_else_must_be_named_exactly(tmp_path):
+    write(tmp_path, '{"faq-train": {"file_name": "mine.json"}}')
+    with pytest.raises(InputError, match=r"no dataset `faq`.*known are: faq-train"):
+        remove(tmp_path, ["faq"])
+
+
+def test_a_file_that_another_entry_names_or_that_is_elsewhere_stays(tmp_path):
+    folder = tmp_path / "data"
+    shared = {"xtuner": "shared.jsonl", "alpaca": "../elsewhere.jsonl"}
+    folder.mkdir()
+    (folder / "shared.jsonl").touch()
+    (tmp_path / "elsewhere.jsonl").touch()
+    write(folder, '{"theirs": {"file_name": "shared.jsonl"}, "odd": 1}')
+    register(folder, {"faq": msgspec.structs.replace(entry("faq"), files=shared)})
+    assert remove(folder, ["faq"]).files == ()
+    assert (folder / "shared.jsonl").exists()
+    assert (tmp_path / "elsewhere.jsonl").exists()
+
+
+def test_an_unknown_name_takes_nothing_out(stocked):
+    before = (stocked / FILE).read_bytes()
+    with pytest.raises(InputError, match="no dataset `nosuch`"):
+        remove(stocked, ["faq", "nosuch"])
+    assert (stocked / FILE).read_bytes() == before
+    with pytest.raises(InputError, match="no dataset to remove"):
+        remove(stocked / "nowhere", ["faq"])
+    assert not (stocked / "nowhere").exists()

@@ -34,7 +34,7 @@ def plan(name="faq", family="qwen2", machine=None, deepspeed=None, **spec):
         model=Path("/models") / name,
         dataset=name,
         dataset_dir=Path("/data") / name,
-        entry=DatasetEntry(xtuner="x", alpaca="a", **facts),
+        entry=DatasetEntry(files={}, **facts),
         family=families.get(family),
         machine=machine or Machine("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,

@@ -16,14 +16,13 @@ ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
 
 
 def plan(samples=100, machine=ONE, deepspeed=None, **spec):
-    names = {"version": "1", "xtuner": "x", "alpaca": "a"}
     return Plan(
         spec=TrainSpec(backend="xtuner", model="base", dataset="faq", **spec),
         run=Path("/run"),
         model=Path("/base"),
         dataset="faq",
         dataset_dir=Path("/data"),
-        entry=DatasetEntry(**names, samples=samples, sources={}, columns={}, options={}),
+        entry=DatasetEntry(version="1", files={}, samples=samples, sources={}, columns={}, options={}),
         family=families.get("qwen2"),
         machine=machine,
         deepspeed=deepspeed,

@@ -52,6 +52,21 @@ def test_training_leaves_an_honest_run(trained, backend):
 
 
 @pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
+def test_a_dataset_that_is_not_ours_trains(in_project, backend):
+    folder = in_project / "llama factory's"
+    folder.mkdir(exist_ok=True)
+    (folder / "dataset_info.json").write_text('{ "chats":{"file_name":"chats.json", "formatting":"sharegpt"} }')
+    said = [{"from": "human", "value": "What is aspirin for?"}, {"from": "gpt", "value": "Pain."}]
+    (folder / "chats.json").write_text(json.dumps([{"conversations": said * 2}] * 5))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    run = ftbridge.train(**{**SMALL, "dataset": "chats", "dataset_dir": str(folder), "backend": backend})
+    assert (run.status, run.samples, run.steps) == ("succeeded", 5, 2)
+    assert run.datasets["chats.json"] == hashlib.sha256(before["chats.json"]).hexdigest()
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+@pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_key_from_the_environment_is_written(trained, backend):
     run = trained(backend=backend)

@@ -31,7 +31,7 @@ NASTY = [
 def plan(place="/place", family="qwen2", machine=None, deepspeed=None, **spec):
     """Return a plan whose every text is made of `place`."""
     files = {"xtuner": f"{place}.xtuner.jsonl", "alpaca": f"{place}.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", **files, samples=40, sources={}, columns={}, options={}, system=place)
+    entry = DatasetEntry(version="1", files=files, samples=40, sources={}, columns={}, options={}, system=place)
     return Plan(
         spec=TrainSpec(backend="xtuner", model=place, dataset=place, **spec),
         run=Path("/runs", place),
@@ -70,7 +70,7 @@ def values(tree):
 def test_a_nasty_name_is_text_and_nothing_else(place):
     planned = plan(place)
     tree = config(planned)
-    wanted = {str(planned.model), str(planned.run / "output"), str(planned.dataset_dir / planned.entry.xtuner)}
+    wanted = {str(planned.model), str(planned.run / "output"), str(planned.dataset_dir / planned.entry.files["xtuner"])}
     assert wanted <= strings(tree)
     assert blanked(tree) == blanked(config(plan()))
 

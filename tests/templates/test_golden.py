@@ -36,8 +36,7 @@ def golden_plan(backend, machine, family, options):
     spec = TrainSpec(backend=backend, model="base", dataset="medqa", **options)
     entry = DatasetEntry(
         version="0.1.0",
-        xtuner="medqa-train.xtuner.jsonl",
-        alpaca="medqa-train.alpaca.jsonl",
+        files={"xtuner": "medqa-train.xtuner.jsonl", "alpaca": "medqa-train.alpaca.jsonl"},
         samples=483,
         sources={},
         columns={},

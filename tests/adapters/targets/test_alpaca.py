@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,3 +24,10 @@ def test_what_goes_in_comes_out(system, turns):
         "system": system,
         "history": [[turn.user, turn.output] for turn in turns[:-1]],
     }
+
+
+def test_text_that_was_never_decoded_is_copied():
+    raw = {key: msgspec.Raw(json.dumps(key).encode()) for key in ("instruction", "input", "output", "system")}
+    turn = Turn(raw["instruction"], raw["input"], raw["output"])
+    line = alpaca.encode(Conversation(raw["system"], (turn, turn), Where("f", 1)))
+    assert json.loads(line) == {key: key for key in raw} | {"history": [["instruction\ninput", "output"]]}

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,3 +24,15 @@ def test_what_goes_in_comes_out(system, turns):
     ]
     assert [turn["system"] for turn in sample["conversation"]] == [system] + [""] * (len(turns) - 1)
     assert {tuple(turn) for turn in sample["conversation"]} == {("system", "input", "output")}
+
+
+def test_text_that_was_never_decoded_is_copied():
+    raw = {key: msgspec.Raw(json.dumps(key).encode()) for key in ("instruction", "input", "output", "system")}
+    turn = Turn(raw["instruction"], raw["input"], raw["output"])
+    line = xtuner.encode(Conversation(raw["system"], (turn, turn), Where("f", 1)))
+    assert json.loads(line) == {
+        "conversation": [
+            {"system": "system", "input": "instruction\ninput", "output": "output"},
+            {"system": "", "input": "instruction\ninput", "output": "output"},
+        ]
+    }

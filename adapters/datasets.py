@@ -1,0 +1,128 @@
+"""Which file a backend trains on.
+
+What ftbridge did not convert is examined before it is trained on, and converted for XTuner when it is first
+used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json stay as they are.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+
+from ftbridge import __version__
+from ftbridge.adapters import foreign
+from ftbridge.adapters.examine import Findings, examine
+from ftbridge.adapters.job import digest
+from ftbridge.core import plugins
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import atomic_file
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry, data_files, interpret
+
+ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """A dataset that a backend can train on: its full name, its folder, and its entry."""
+
+    name: str
+    folder: Path
+    entry: DatasetEntry
+
+
+def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
+    """Return the dataset `name` as `backend` can train on it, converted into the folder `cache` where it must be.
+
+    A backend that has a target of its name is given that target's file; any other reads dataset_info.json, as
+    LLaMA-Factory does. Raises InputError where there is no such dataset, where its file is missing, or where
+    some of its records would be lost.
+    """
+    full, raw = registry.look_up(dataset_dir, name)
+    target = backend if backend in plugins.names("targets") else ""
+    if registry.is_ours(raw):
+        own = registry.entry_of(dataset_dir, full, raw)
+        if not target and raw.get("formatting") == "xtuner":
+            raise InputError(f"the dataset `{full}` {ALONE}")
+        if file := own.files.get(target) if target else str(raw.get("file_name")):
+            if not (dataset_dir / file).is_file():
+                raise InputError(f"the dataset `{full}` lacks its file `{dataset_dir / file}`; convert it again")
+            return Dataset(full, dataset_dir, own)
+    entry = interpret(full, raw)
+    place = f"the dataset `{full}` in `{dataset_dir / registry.FILE}`"
+    if entry.remote:
+        raise InputError(f"{place} is not here, but at `{entry.remote}`; convert that first")
+    problems = list(entry.problems)
+    if entry.drawn and (target or entry.samples is None):
+        problems.append(f"only LLaMA-Factory draws {entry.drawn}; `ftbridge convert --sample` does it for both")
+    if problems:
+        raise InputError(f"{place} cannot be trained on: {'; '.join(problems)}")
+    try:
+        data_files(dataset_dir, entry)
+    except InputError as error:
+        raise InputError(f"{place} cannot be trained on: {error}") from error
+    if target:
+        return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
+    return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
+
+
+def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
+    """Return what is in an entry's records; raises InputError where some are lost, or, with `special`, to XTuner."""
+    findings = examine(dataset_dir, entry)
+    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
+    if findings.columns or not findings.records:
+        reasons = "; ".join(findings.columns) or "it holds no records"
+        raise InputError(f"{place} cannot be trained on: {reasons}")
+    for tally, whom in ((findings.wrong, "either framework"), (findings.special, "XTuner")):
+        if tally.count and (special or tally is findings.wrong):
+            raise InputError(
+                f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
+                f"Mend them, or convert the file without them: "
+                f"`ftbridge convert {dataset_dir / entry.file_name} --name NAME --on-error skip`"
+            )
+    return findings
+
+
+def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
+    return DatasetEntry(
+        version=__version__,
+        files={},
+        samples=entry.samples or findings.records,
+        sources={Path(entry.file_name).name: digest(dataset_dir / entry.file_name)},
+        columns=entry.columns,
+        options={},
+        system=findings.system,
+    )
+
+
+def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> DatasetEntry:
+    """Return the entry of the converted dataset, which is made anew when its file or its entry changes."""
+    content = digest(dataset_dir / entry.file_name)
+    decides = (content, entry.formatting, entry.columns, entry.tags, target, __version__)
+    key = hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name)}-{key}"
+    known = registry.ours(cache, [name]).get(name)
+    if known and all((cache / file).is_file() for file in known.files.values()):
+        return known
+    say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
+    findings = _fit(dataset_dir, entry, special=True)
+    file = f"{name}.{plugins.target(target).suffix}"
+    encode = plugins.target(target).encode
+    # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
+    head, between, tail = (b"[\n", b",\n", b"\n]\n") if findings.dates else (b"", b"\n", b"\n")
+    with atomic_file(cache / file) as out:
+        before = head
+        for each in data_files(dataset_dir, entry):
+            for row in foreign.rows(each):
+                out.write(before + encode(foreign.conversation(entry, row)))
+                before = between
+        out.write(tail)
+    made = msgspec.structs.replace(
+        _facts(dataset_dir, entry, findings),
+        files={target: file},
+        options={"sha256": {target: digest(cache / file)}},
+    )
+    registry.register(cache, {name: made}, replace=True)
+    return made

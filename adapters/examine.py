@@ -1,0 +1,153 @@
+"""What is in a dataset that ftbridge did not write, and whether the frameworks would load and keep all of it."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ftbridge.adapters import foreign
+from ftbridge.adapters.checks import table
+from ftbridge.adapters.foreign import UnfitError
+from ftbridge.adapters.kinds import DATE, Kinds
+from ftbridge.adapters.mapping import Problem
+from ftbridge.adapters.targets import xtuner
+from ftbridge.adapters.values import BadValueError, shown
+from ftbridge.core.errors import InputError
+from ftbridge.core.records import Conversation, Where
+from ftbridge.dataset_info.entries import Entry, data_files
+
+SHOWN = 20
+
+
+class Tally:
+    """Problems of records: how many, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[Problem] = []
+
+    def add(self, where: Where, error: UnfitError) -> None:
+        """Note the problem of a record."""
+        self.count += 1
+        if len(self.first) < SHOWN:
+            value = "" if error.value is None else shown(error.value)
+            self.first.append(Problem(where, error.column, "", error.column, str(error), value))
+
+    def line(self) -> str:
+        """Return how many records there are, and the problem of the first, on a line."""
+        first = self.first[0]
+        field = f"`{first.field}` " if first.field else ""
+        return f"records that do not fit: {self.count}; the first, {first.address}: {field}{first.reason}"
+
+    def table(self) -> str:
+        """Return the first problems as a table, and how many more there are."""
+        more = self.count - len(self.first)
+        return table(self.first) + (f"\n... and {more} more" if more else "")
+
+
+class Findings:
+    """What reading the records of an entry has shown.
+
+    `columns` and `wrong` hold what neither framework can use, `special` what LLaMA-Factory alone can. `empty` counts
+    questions and answers that are empty, which both frameworks train on as they are. `dates` says that all
+    questions, or all answers, are dates. `unread` are columns that are called as if they were meant to be read.
+    """
+
+    def __init__(self, entry: Entry) -> None:
+        self.wrong, self.special = Tally(), Tally()
+        self.records = self.empty = 0
+        self.columns: list[str] = []
+        self.unread: list[str] = []
+        self._entry = entry
+        self._systems: set[str] = set()
+        self._plain = {"question": False, "answer": False}
+        self._kinds: Kinds | None = None
+        self._last = Where(entry.file_name, 1)
+
+    @property
+    def system(self) -> str:
+        """Return the system prompt that all samples share, "" where they share none."""
+        return next(iter(self._systems)) if len(self._systems) == 1 else ""
+
+    @property
+    def dates(self) -> bool:
+        """Tell whether all questions, or all answers, are dates."""
+        return not all(self._plain.values())
+
+    def read(self, file: Path, *, trusted: bool = False) -> None:
+        """Take in the records of a file; of one that is `trusted` as many as tell whether all texts are dates."""
+        if self._kinds:
+            self._kinds.settled = True
+        for row in foreign.rows(file):
+            self.records += 1
+            self._last = row.where
+            self._kinds = self._kinds or Kinds("csv" if file.suffix == ".csv" else row.where.unit)
+            try:
+                self._kinds.add(row.values)
+                self._take(foreign.conversation(self._entry, row))
+            except UnfitError as error:
+                (self.special if error.special else self.wrong).add(row.where, error)
+            except UnicodeEncodeError:
+                self.wrong.add(row.where, UnfitError("", "holds half of a surrogate pair"))
+            except RecursionError:
+                self.wrong.add(row.where, UnfitError("", "is nested too deeply"))
+            except BadValueError as error:
+                self.wrong.add(row.where, UnfitError("", str(error)))
+            if trusted and not self.dates:
+                return
+
+    def _take(self, sample: Conversation) -> None:
+        xtuner.encode(sample)  # finds text that cannot be written
+        if len(self._systems) < 2:  # noqa: PLR2004 - two are enough to differ
+            self._systems.add(str(sample.system))
+        for turn in sample.turns:
+            for key, text in (("question", str(turn.user)), ("answer", str(turn.output))):
+                self.empty += not text
+                self._plain[key] = self._plain[key] or not DATE.fullmatch(text)
+
+    def judge(self) -> None:
+        """Judge the columns as a whole, when all files are read."""
+        entry, known = self._entry, self._kinds.known if self._kinds else {}
+        columns = dict.fromkeys(entry.read_columns)
+        if missing := [column for column in columns if column not in known and known]:
+            self.wrong = Tally()  # every record has said so, in other words
+            self.columns += [f"the column `{column}` is to be read, and no record has it" for column in missing]
+        for column in columns:
+            for kind in _leaves(entry, known.get(column)) & {"dates", "numerals"}:
+                loaded = "dates, which are loaded as times" if kind == "dates" else "numbers, which are loaded as such"
+                self.columns.append(f"`{column}` holds nothing but {loaded}, not as text")
+        if entry.formatting == "alpaca":
+            meant = {"instruction", "input", "output", "system", "history"}
+            self.unread = sorted(meant & known.keys() - set(entry.columns.values()))
+
+
+def examine(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findings:
+    """Return what is in an entry's files; raises InputError where one is missing or damaged."""
+    findings = Findings(entry)
+    for file in data_files(dataset_dir, entry):
+        findings.read(file, trusted=trusted)
+    findings.judge()
+    return findings
+
+
+def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversation]:
+    """Return the first conversations of a dataset; raises InputError where there are none, naming the record."""
+    if entry.remote or (entry.problems and entry.formatting != "xtuner"):
+        return []
+    rows = (row for file in data_files(dataset_dir, entry) for row in foreign.rows(file))
+    found = []
+    for row in islice(rows, count):
+        try:
+            found.append(foreign.conversation(entry, row))
+        except UnfitError as error:
+            raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
+    return found
+
+
+def _leaves(entry: Entry, kind: Any) -> set[str]:
+    """Return the scalar types in a column, of messages those of their texts."""
+    if isinstance(kind, list):
+        return _leaves(entry, kind[0])
+    if isinstance(kind, dict):
+        texts = {"input", "output", entry.tags.get("content_tag")}
+        return {leaf for key in texts & kind.keys() for leaf in _leaves(entry, kind[key])}
+    return {kind} if isinstance(kind, str) else set()

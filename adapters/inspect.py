@@ -1,0 +1,119 @@
+"""What a source holds: its sheets, columns, types, empty cells and lengths, and the reading that would be chosen."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.columns import letter
+from ftbridge.adapters.job import Options, preset_for
+from ftbridge.adapters.locate import open_origin, origins
+from ftbridge.adapters.recognise import Choice, read_as
+from ftbridge.adapters.values import BadCell, plain, shown
+from ftbridge.core.errors import FtbridgeError
+from ftbridge.core.plugins import Reading, Table
+
+TYPES = {
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "object",
+    BadCell: "error",
+}
+
+
+class Column(msgspec.Struct, kw_only=True):
+    """One column: how many values of which type, how many empty, and the lengths of the values in characters."""
+
+    name: str
+    letter: str = ""
+    types: dict[str, int] = {}
+    empty: int = 0
+    shortest: int = 0
+    longest: int = 0
+    mean: float = 0.0
+    example: str = ""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """One table: its rows (empty ones left out), those that cannot be read, its columns, and its reading.
+
+    `choice` is None where no reading is clear, and `unclear` says why.
+    """
+
+    file: str
+    sheet: str
+    part: str
+    rows: int
+    broken: int
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...]
+    choice: Choice | None
+    unclear: str
+
+
+def inspect(
+    *sources: str | Path, reading: Reading | None = None, progress: Callable[[int], None] | None = None
+) -> list[Profile]:
+    """Read `sources` to the end and return what each table holds; raises InputError where one cannot be read."""
+    reading = reading or Reading()
+    if not reading.sheets:
+        reading = msgspec.structs.replace(reading, all_sheets=True)
+    found = []
+    for origin in origins([str(source) for source in sources]):
+        for table in open_origin(origin, reading, {}):
+            try:
+                choice, unclear = read_as(table, Options().wish, preset_for(Options(), origin, table)), ""
+            except FtbridgeError as error:
+                choice, unclear = None, str(error)
+            found.append(_profile(table, choice, unclear, progress))
+    return found
+
+
+def _profile(table: Table, choice: Choice | None, unclear: str, progress: Callable[[int], None] | None) -> Profile:
+    columns = {
+        name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
+    }
+    lengths: Counter[str] = Counter()
+    rows = broken = 0
+    for piece in table.pieces:
+        for row in piece.rows():
+            broken += bool(row.error)
+            rows += bool(row.values or row.error)
+            for name, value in row.values.items():
+                column = columns.setdefault(name, Column(name=name))
+                lengths[name] += _count(column, plain(value))
+        if progress:
+            progress(rows)
+    for column in columns.values():
+        filled = sum(column.types.values())
+        column.empty = rows - broken - filled
+        column.mean = round(lengths[column.name] / filled, 1) if filled else 0.0
+    return Profile(
+        file=table.file,
+        sheet=table.sheet,
+        part=table.part,
+        rows=rows,
+        broken=broken,
+        columns=tuple(columns.values()),
+        notes=table.notes,
+        choice=choice,
+        unclear=unclear,
+    )
+
+
+def _count(column: Column, value: Any) -> int:
+    """Count a value in and return its length."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return 0
+    length = len(value) if isinstance(value, str) else len(str(value))
+    kind = TYPES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
+    column.shortest = min(column.shortest, length) if column.types else length
+    column.longest = max(column.longest, length)
+    column.types[kind] = column.types.get(kind, 0) + 1
+    column.example = column.example or shown(value)
+    return length

@@ -1,0 +1,88 @@
+"""The types that `datasets`, with which both frameworks load, gives to the values of a file.
+
+It has one type for a column, and settles the types on the first 10 MiB of JSON lines, 10,000 rows of CSV, or the
+first of several files. Text is not always text: a column of JSON lines that holds nothing but dates becomes times
+(in a JSON array it does not), and a CSV column of nothing but numbers becomes numbers.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.values import BadValueError
+
+# A kind is None for null, a word for a scalar, a list of one kind, or a dict of kinds.
+Kind = Any
+TEXTS = {"text", "dates", "numerals"}
+DATE = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
+)
+NUMERAL = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[Tt]rue|TRUE|[Ff]alse|FALSE)\s*")
+# By form: text that is loaded as something else where a column holds nothing else, and the word for it.
+MISTAKEN = {"line": (DATE, "dates"), "csv": (NUMERAL, "numerals")}
+SETTLED_BYTES, SETTLED_ROWS = 10 << 20, 10_000
+
+
+class Kinds:
+    """The kinds of the columns so far; `form` is "line" for JSON lines, "csv", or anything else.
+
+    `settled` says that they stay as they are, as they do from the second file on.
+    """
+
+    def __init__(self, form: str) -> None:
+        self.known: dict[str, Kind] = {}
+        self.settled = False
+        self._form = form
+        self._size = 0
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Take in a record; raises BadValueError where its kinds do not go with those before."""
+        known = _merged(self.known, self._kind(values), "")
+        if self.settled and known != self.known:
+            column = next(key for key in known if known[key] != self.known.get(key, ...))
+            raise BadValueError(f"brings a new type of `{column}`, too late: the first records settle the types")
+        self.known = known
+        if self._form == "line":
+            self._size += len(msgspec.json.encode(values)) + 1
+            self.settled |= self._size > SETTLED_BYTES
+        elif self._form == "csv":
+            self._size += 1
+            self.settled |= self._size >= SETTLED_ROWS
+
+    def _kind(self, value: Any) -> Kind:
+        if isinstance(value, str):
+            pattern, word = MISTAKEN.get(self._form, (None, ""))
+            return word if pattern and pattern.fullmatch(value) else "text"
+        if isinstance(value, dict):
+            return {key: self._kind(each) for key, each in value.items()}
+        if isinstance(value, list):
+            item = None
+            for each in value:
+                item = _merged(item, self._kind(each), "an element of a list")
+            return [item]
+        if value is None:
+            return None
+        return "truth" if isinstance(value, bool) else "number"
+
+
+def _merged(known: Kind, new: Kind, path: str) -> Kind:
+    if new is None or known == new:
+        return known
+    if known is None:
+        return new
+    if isinstance(known, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*known, *new])
+        return {key: _merged(known.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys}
+    if isinstance(known, list) and isinstance(new, list):
+        return [_merged(known[0], new[0], path)]
+    if isinstance(known, str) and isinstance(new, str) and {known, new} <= TEXTS:
+        return "text"
+    raise BadValueError(f"has {_named(new)} in `{path}`, where a record before has {_named(known)}")
+
+
+def _named(kind: Kind) -> str:
+    if isinstance(kind, dict | list):
+        return "an object" if isinstance(kind, dict) else "a list"
+    return {"number": "a number", "truth": "true or false"}.get(kind, "text")

@@ -1,0 +1,264 @@
+"""Rows to encoded samples, in this process or in several, written in the order of their source.
+
+A worker makes the samples of one piece, waits until all pieces before it have taken their place in the files, and
+writes its own at the offset that is left to it: nothing but counts comes back to the parent.
+"""
+
+import ctypes
+import hashlib
+import multiprocessing as mp
+import os
+import signal
+import unicodedata
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge.adapters.mapping import Mapping, Problem
+from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.write import SampleFile, write_at
+from ftbridge.core import plugins
+from ftbridge.core.errors import SetupError
+from ftbridge.core.plugins import Piece, Rows, Table
+from ftbridge.core.records import Conversation, Row, as_json
+
+# Rows of a source that cannot be cut are made this many at a time.
+CHUNK = 256
+# Fewer pieces than this are not worth other processes.
+FEW = 4
+# More processes than this wait for each other's writing.
+MOST = 8
+Dedup = Literal["exact", "normalized"]
+
+
+class Batch(msgspec.Struct):
+    """What became of some rows: numbers by what happened, and of each sample what a split has to know.
+
+    `last` is the number of the last row, empty ones included; `lengths` are the samples' bytes by target, `marks`
+    tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
+    """
+
+    read: int = 0
+    empty: int = 0
+    left_out: int = 0
+    last: int = 0
+    rejects: list[tuple[Row, list[Problem]]] = []
+    lengths: tuple["array[int]", ...] = ()
+    marks: bytearray = msgspec.field(default_factory=bytearray)
+    questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    labels: list[str] = []
+
+
+class Maker(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes the samples of a piece; `mappings` has one for each table.
+
+    `grouped` asks for the questions' hashes, `dedup` for those of whole samples, `classed` for labels.
+    """
+
+    mappings: tuple[Mapping, ...]
+    targets: tuple[str, ...]
+    between: bytes
+    grouped: bool = False
+    classed: bool = False
+    dedup: Dedup | None = None
+
+    def make(self, table: int, piece: Piece, room: int | None = None) -> tuple[Batch, list[bytes]]:
+        """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out."""
+        mapping = self.mappings[table]
+        conversation = mapping.conversation
+        encoders = [plugins.target(name).encode for name in self.targets]
+        batch, made = Batch(), [[] for _ in self.targets]  # type: tuple[Batch, list[list[bytes]]]
+        for row in piece.rows():
+            batch.last = row.where.row
+            if not row.values and not row.error:
+                batch.empty += 1
+                continue
+            batch.read += 1
+            if room is not None and len(made[0]) >= room:
+                batch.left_out += 1
+                continue
+            try:
+                sample = conversation(row)
+                encoded = [encode(sample) for encode in encoders]
+            except (BadValueError, UnicodeEncodeError):
+                batch.rejects.append((row, mapping.problems(row)))
+                continue
+            for samples, line in zip(made, encoded, strict=True):
+                samples.append(line)
+            self._note(batch, sample)
+        return self._finished(batch, made)
+
+    def _note(self, batch: Batch, sample: Conversation) -> None:
+        batch.marks.append(len(sample.turns) > 1)
+        if self.grouped:
+            batch.questions.append(_hash(sample.system, *(turn.user for turn in sample.turns)))
+        if self.dedup:
+            texts = (sample.system, *(text for turn in sample.turns for text in (turn.user, turn.output)))
+            batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
+        if self.classed:
+            batch.labels.append(sample.label)
+
+    def _finished(self, batch: Batch, made: list[list[bytes]]) -> tuple[Batch, list[bytes]]:
+        extra = len(self.between)
+        batch.lengths = tuple(array("I", [len(line) + extra for line in samples]) for samples in made)
+        return batch, [self.between.join([*samples, b""]) for samples in made]
+
+
+def cores() -> int:
+    """Return how many processes make samples: one for each core we may use, 1 where processes cannot fork."""
+    if "fork" not in mp.get_all_start_methods():
+        return 1
+    return min(len(os.sched_getaffinity(0)), MOST)
+
+
+def normalized(text: Any) -> str:
+    """Return `text` as it is compared with `--dedup normalized`: in NFKC form, without case, blanks as one blank."""
+    return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
+
+
+def _hash(*texts: Any) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    for text in texts:
+        digest.update(as_json(text))
+    return int.from_bytes(digest.digest(), "little")
+
+
+class _Turns:
+    """Gives each piece, in the order of their numbers, the place of its samples in the files."""
+
+    def __init__(self, sizes: Iterable[int]) -> None:
+        context = mp.get_context("fork")
+        self._changed = context.Condition()
+        self._state = context.Array("Q", [0, *sizes], lock=False)
+
+    def take(self, number: int, sizes: Sequence[int]) -> list[int]:
+        """Wait until it is the turn of piece `number`, and return where its `sizes` bytes go."""
+        state = self._state
+        with self._changed:
+            self._changed.wait_for(lambda: state[0] == number)
+            offsets = state[1:]
+            state[0] += 1
+            for at, size in enumerate(sizes, 1):
+                state[at] += size
+            self._changed.notify_all()
+        return offsets
+
+
+_worker: tuple[Maker, _Turns, list[int]]
+
+
+def _start_worker(maker: Maker, turns: _Turns, handles: list[int]) -> None:
+    global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
+    _worker = maker, turns, handles
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _work(number: int, table: int, piece: Piece) -> Batch:
+    maker, turns, handles = _worker
+    try:
+        batch, samples = maker.make(table, piece)
+    except BaseException:
+        turns.take(number, [0] * len(handles))  # the others need not wait for this one
+        raise
+    offsets = turns.take(number, list(map(len, samples)))
+    for handle, data, offset in zip(handles, samples, offsets, strict=True):
+        write_at(handle, data, offset)
+    return batch
+
+
+def batches(
+    maker: Maker, tables: Sequence[Table], files: Sequence[SampleFile], limit: int | None
+) -> Iterator[tuple[int, Batch]]:
+    """Write the samples of all `tables` to `files`, one for each target, and yield what became of the rows.
+
+    The table's place comes with each batch; a row's number is that of its table. Raises InputError where a source is
+    damaged, SetupError where a worker is killed.
+    """
+    tasks = _tasks(tables)
+    first = list(islice(tasks, FEW))
+    several = len(first) == FEW and limit is None and all(table.cut for table in tables)
+    make = _in_processes if several and cores() > 1 else _here
+    base, before = 0, -1
+    for table, batch in make(maker, chain(first, tasks), files, limit):
+        base = base if table == before else 0
+        before = table
+        batch.rejects = [
+            (_moved(row, base), [_moved(each, base) for each in problems]) for row, problems in batch.rejects
+        ]
+        base += batch.last if tables[table].cut else 0
+        yield table, batch
+
+
+def _tasks(tables: Sequence[Table]) -> Iterator[tuple[int, Piece]]:
+    for number, table in enumerate(tables):
+        for piece in table.pieces:
+            if table.cut:
+                yield number, piece
+                continue
+            rows = iter(piece.rows())
+            while chunk := list(islice(rows, CHUNK)):
+                yield number, Rows(iter(chunk))
+
+
+def _here(
+    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile], limit: int | None
+) -> Iterator[tuple[int, Batch]]:
+    for table, piece in tasks:
+        batch, samples = maker.make(table, piece, None if limit is None else limit - len(files[0].lengths))
+        for file, data, lengths in zip(files, samples, batch.lengths, strict=True):
+            file.append(data, lengths)
+        yield table, batch
+
+
+def _in_processes(
+    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile], limit: int | None
+) -> Iterator[tuple[int, Batch]]:
+    del limit
+    workers = cores()
+    given = maker, _Turns(file.size for file in files), [file.file.fileno() for file in files]
+    pending: deque[tuple[int, Future[Batch]]] = deque()
+
+    def oldest() -> tuple[int, Batch]:
+        table, future = pending.popleft()
+        batch = future.result()
+        for file, lengths in zip(files, batch.lengths, strict=True):
+            file.add(lengths)
+        return table, batch
+
+    pool = ProcessPoolExecutor(workers, mp.get_context("fork"), _start_worker, given)
+    try:
+        for number, (table, piece) in enumerate(tasks):
+            with _undisturbed():
+                pending.append((table, pool.submit(_work, number, table, piece)))
+            if len(pending) > 2 * workers:
+                yield oldest()
+        while pending:
+            yield oldest()
+    except BrokenProcessPool as error:
+        raise SetupError("a process was killed while it read the source; was there too little memory?") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep Ctrl-C waiting: processes and threads that are started meanwhile never get it, and none is half started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _moved(record: Any, base: int) -> Any:
+    return replace(record, where=replace(record.where, row=record.where.row + base)) if base else record

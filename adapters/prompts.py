@@ -1,0 +1,178 @@
+"""Prompts that are put together from a row's columns: `文本:{{text}},类型选型:{{category}}`.
+
+Templates are Jinja in a sandbox, and of Jinja only what can neither run for ever nor make more text than the row
+and the template hold: no functions, no assignment, no multiplication, no loop in a loop.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ftbridge.adapters.columns import listing, near
+from ftbridge.adapters.values import EXACT, BadCell, BadValueError, blank, plain, text
+from ftbridge.core.errors import UsageError
+from ftbridge.core.plugins import Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template, nodes
+
+# What a template may use: parts of Jinja's syntax, methods of values, and filters.
+PARTS = {
+    *("Template", "Output", "TemplateData", "If", "For", "Name", "Const", "List", "Tuple", "Dict", "Pair"),
+    *("Getattr", "Getitem", "Slice", "Concat", "Add", "Sub", "Neg", "Compare", "Operand", "And", "Or", "Not"),
+    *("CondExpr", "Filter", "Test", "Keyword", "Call"),
+}
+METHODS = {
+    *("strip", "lstrip", "rstrip", "split", "lower", "upper", "title", "startswith", "endswith"),
+    *("get", "items", "keys", "values"),
+}
+FILTERS = {
+    *("abs", "capitalize", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length"),
+    *("list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "select"),
+    *("selectattr", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper", "wordcount"),
+}
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """A template, and the columns it uses, by the names it uses; `row` are those it reaches as `row['a name']`."""
+
+    template: str
+    names: dict[str, str] = {}
+    row: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that the template uses; none for a text that is the same for every row."""
+        return tuple(dict.fromkeys([*self.names.values(), *self.row]))
+
+    def render(self, values: dict[str, Any]) -> str:
+        """Return the text for a row's values, "" where all columns it uses are empty; raises BadValueError."""
+        if not _is_template(self.template):
+            return self.template
+        from jinja2 import TemplateError
+
+        used = {column: _usable(column, values.get(column)) for column in self.columns}
+        if used and all(map(blank, used.values())):
+            return ""
+        names = {name: used[column] for name, column in self.names.items()}
+        try:
+            return _compiled(self.template).render(names, row=used)
+        except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise BadValueError(f"does not fit the template: {error}") from error
+
+
+def prompt(template: str, field: str, table: Table) -> Prompt:
+    """Return the template of `field` for the rows of `table`.
+
+    A column whose name is no Jinja name is reached as `row['a name']`, or as `a_name` where only one is meant.
+    Raises UsageError for a mistake in the template and for a column that is not there.
+    """
+    if not _is_template(template):
+        return Prompt(template)
+    from jinja2 import TemplateSyntaxError, meta
+
+    where = f"the template of `--{field}`"
+    try:
+        tree = _environment().parse(template)
+        if unsafe := next(_unsafe(tree), None):
+            raise UsageError(f"{where} uses {unsafe}, which is not allowed here")
+        _compiled(template)
+        undeclared = meta.find_undeclared_variables(tree)
+    except TemplateSyntaxError as error:
+        raise UsageError(f"{where} has a mistake in line {error.lineno}: {error.message}") from error
+    except RecursionError as error:
+        raise UsageError(f"{where} is nested too deeply") from error
+    names = _names(table.columns)
+    row = tuple(dict.fromkeys(_row(tree))) if "row" in undeclared else ()
+    if "" in row:
+        raise UsageError(f"{where} must say which column of `row` it means, as in `row['{table.columns[0]}']`")
+    for name in sorted((undeclared - names.keys() - {"row"}) | (set(row) - set(table.columns))):
+        hint = near(name, [*names, *table.columns])
+        raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{listing(table)}")
+    return Prompt(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row)
+
+
+def _is_template(template: str) -> bool:
+    return "{{" in template or "{%" in template
+
+
+def _names(columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns by the names that a template can use, `Tweet_text` for `Tweet text`."""
+    names = {column: column for column in columns if column.isidentifier()}
+    others = {column: re.sub(r"\W+", "_", column).strip("_") for column in columns if column not in names}
+    count = Counter(others.values())
+    return {name: column for column, name in others.items() if count[name] == 1} | names
+
+
+def _row(tree: "nodes.Template") -> Iterator[str]:
+    """Yield the columns that a template reaches as `row['a name']` or `row.name`, "" for any other use of `row`."""
+    from jinja2 import nodes
+
+    reached: list[tuple[nodes.Node, Any]] = [(node.node, node.attr) for node in tree.find_all(nodes.Getattr)]
+    reached += [(node.node, getattr(node.arg, "value", None)) for node in tree.find_all(nodes.Getitem)]
+    of_row = [key for node, key in reached if isinstance(node, nodes.Name) and node.name == "row"]
+    named = [key for key in of_row if isinstance(key, str)]
+    yield from named
+    if len(named) < sum(node.name == "row" for node in tree.find_all(nodes.Name)):
+        yield ""
+
+
+def _unsafe(tree: "nodes.Template") -> Iterator[str]:
+    """Yield what a template uses that could run for ever or make endless text."""
+    from jinja2 import nodes
+
+    for node in tree.find_all(nodes.Node):
+        kind = type(node).__name__
+        if kind not in PARTS:
+            yield f"Jinja's `{getattr(node, 'operator', kind.lower())}`"
+        elif isinstance(node, nodes.Name) and node.name == "self":
+            yield "`self`"
+        elif isinstance(node, nodes.Call):
+            if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
+                yield "a function"
+        elif isinstance(node, nodes.For) and node.find(nodes.For):
+            yield "a loop in a loop"
+        elif isinstance(node, nodes.Filter) and node.name not in {"d", "default"}:
+            arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+            if node.dyn_args or node.dyn_kwargs or not all(isinstance(each, nodes.Const) for each in arguments):
+                yield f"the filter `{node.name}` with something other than a constant"
+
+
+def _usable(column: str, value: Any) -> Any:
+    """Return a value as templates see it."""
+    value = plain(value)
+    if isinstance(value, BadCell):
+        raise BadValueError(f"uses `{column}`, which is an error value of the workbook")
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
+
+
+def _written(value: Any) -> str:
+    """Return what stands for a value in the text; a list is written as Python does."""
+    if isinstance(value, Iterator):
+        value = list(value)
+    return str(value) if isinstance(value, (list, tuple, dict)) else text(value)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        finalize=_written,
+    )
+    environment.globals.clear()
+    environment.filters = {name: environment.filters[name] for name in FILTERS}
+    environment.filters["tojson"] = lambda value: msgspec.json.encode(value).decode()
+    return environment
+
+
+@cache
+def _compiled(template: str) -> "Template":
+    return _environment().from_string(template)

@@ -1,0 +1,167 @@
+"""Entries of dataset_info.json as LLaMA-Factory 0.9.5 reads them, and what keeps it from loading one.
+
+    "alpaca_en_demo": {"file_name": "alpaca_en_demo.json"}
+    "chats": {"file_name": "chats", "formatting": "sharegpt", "columns": {"messages": "turns"}, "tags": {...}}
+
+The rules are those of its data/parser.py, data/loader.py and data/converter.py: keys that it does not know are
+passed over, `file_name` is a file or a folder of files of one type, and the defaults of `columns` and `tags` hold
+only where the whole map is absent.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.strict import closest
+
+REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
+FORMATS = ("alpaca", "sharegpt", "openai")
+COLUMNS = {
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+    "history": "",
+    "messages": "conversations",
+    "system": "",
+    "tools": "",
+    "images": "",
+    "videos": "",
+    "audios": "",
+    "chosen": "",
+    "rejected": "",
+    "kto_tag": "",
+}
+TAGS = {
+    "role_tag": "from",
+    "content_tag": "value",
+    "user_tag": "human",
+    "assistant_tag": "gpt",
+    "observation_tag": "observation",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+# What it loads, by the file name's last ending.
+TYPES = {"arrow": "arrow", "csv": "csv", "json": "json", "jsonl": "json", "parquet": "parquet", "txt": "text"}
+MEDIA = ("images", "videos", "audios")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as LLaMA-Factory reads it: `columns` and `tags` hold what it looks for, and nothing else.
+
+    `remote` is the hub's dataset, script or bucket where the data is not in a file here; `drawn` is what it draws
+    of the records, `samples` their number where that is known. `problems` keep it from training on the entry,
+    whatever its file holds; `notes` say what else it does.
+    """
+
+    name: str
+    file_name: str
+    remote: str = ""
+    formatting: str = "alpaca"
+    columns: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    samples: int | None = None
+    drawn: str = ""
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def read_columns(self) -> list[str]:
+        """Return the columns that must be there: it looks them up in every record."""
+        fields = ["messages"] if self.formatting != "alpaca" else ["prompt", "query", "response", "history"]
+        return [self.columns[field] for field in (*fields, "system", "tools", *MEDIA) if field in self.columns]
+
+
+def interpret(name: str, raw: Any) -> Entry:
+    """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
+    if not isinstance(raw, dict):
+        return Entry(name=name, file_name="", problems=("is no JSON object",))
+    problems, notes = _name_problems(name), [*_unknown("", raw, (*KEYS, "ftbridge"))]
+    maps = {}
+    for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
+        given = raw.get(key, defaults)
+        if not isinstance(given, dict) or not all(value is None or isinstance(value, str) for value in given.values()):
+            problems.append(f"`{key}` is no object of names")
+            given = {}
+        notes += _unknown(f" in `{key}`", given, defaults)
+        maps[key] = {field: given[field] for field in defaults if given.get(field)}
+    remote = next((str(raw[key]) for key in REMOTE if key in raw), "")
+    file_name = raw.get("file_name")
+    if not remote and not (isinstance(file_name, str) and file_name):
+        problems.append("has no `file_name`")
+    formatting, samples, split = raw.get("formatting", "alpaca"), raw.get("num_samples"), raw.get("split", "train")
+    problems += _kind_problems(raw, formatting, maps)
+    if formatting == "openai":
+        notes.append('adds "detailed thinking off" to system prompts, as it does for `openai` and not for `sharegpt`')
+    return Entry(
+        name=name,
+        file_name=file_name if isinstance(file_name, str) else "",
+        remote=remote,
+        formatting=str(formatting),
+        columns=maps["columns"],
+        tags=maps["tags"],
+        samples=samples if isinstance(samples, int) else None,
+        drawn=f"`num_samples` {samples}" if samples is not None else f"`split` {split}" if split != "train" else "",
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
+    """Return the files of an entry, sorted; raises InputError where LLaMA-Factory would not take them."""
+    path = dataset_dir / entry.file_name
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not path.exists() or not files:
+        raise InputError(f"its {'folder is empty' if path.exists() else 'file is missing'}: `{path}`")
+    if folder := next((file for file in files if file.is_dir()), None):
+        raise InputError(f"its folder holds another folder, `{folder}`, and must hold data files alone")
+    if empty := next((file for file in files if not file.stat().st_size), None):
+        raise InputError(f"its file is empty: `{empty}`")
+    types = {TYPES.get(file.suffix[1:]) for file in files}
+    if None in types:
+        odd = next(file for file in files if file.suffix[1:] not in TYPES)
+        raise InputError(f"LLaMA-Factory loads files that end with .{', .'.join(TYPES)}, and not `{odd}`")
+    if "text" in types:
+        raise InputError(f"a text file has one column, `text`, and no answers to train on: `{files[0]}`")
+    if len(types) > 1:
+        raise InputError(f"its folder `{path}` holds files of several types: {', '.join(sorted(map(str, types)))}")
+    return files
+
+
+def _name_problems(name: str) -> list[str]:
+    if "," in name:
+        return ["its name holds a comma, at which LLaMA-Factory cuts a list of names"]
+    return ["its name begins or ends with a blank, which LLaMA-Factory cuts off"] if name.strip() != name else []
+
+
+def _unknown(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+    known = list(known)
+    return [f"passes over the key `{key}`{where}{closest(key, known)}" for key in given if key not in known]
+
+
+def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[str, str]]) -> list[str]:
+    """Return what in an entry makes it useless for supervised training."""
+    found = []
+    if raw.get("ranking") or "kto_tag" in maps["columns"]:
+        found.append("holds preferences (`ranking` or `kto_tag`), not answers to train on")
+    if formatting not in FORMATS:
+        found.append(f"LLaMA-Factory knows no `formatting` `{formatting}`{closest(str(formatting), FORMATS)}")
+    elif formatting == "alpaca":
+        found += _left_out("columns", ("response",), maps)
+    else:
+        found += _left_out("columns", ("messages",), maps)
+        found += _left_out("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
+    split = str(raw.get("split", "train"))
+    if split.partition("[")[0] != "train" and not any(key in raw for key in REMOTE):
+        found.append(f"asks for the split `{split}`, and a file has only `train`")
+    return found
+
+
+def _left_out(key: str, needed: Iterable[str], maps: dict[str, dict[str, str]]) -> list[str]:
+    missing = [f"`{field}`" for field in needed if field not in maps[key]]
+    if not missing:
+        return []
+    return [f"`{key}` leaves out {', '.join(missing)}, and where there is a map, what it leaves out is not read"]

@@ -1,0 +1,59 @@
+"""What `ftbridge datasets list` says of each entry of dataset_info.json."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import interpret
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry in a line: `made` is when the file that LLaMA-Factory reads was last written, in local time.
+
+    `samples` is None where ftbridge did not make the dataset, and so has not counted them; `source` is then its
+    file, or its place on a hub.
+    """
+
+    name: str
+    ours: bool
+    samples: int | None
+    formats: tuple[str, ...]
+    source: str
+    preset: str
+    made: str
+
+
+def summaries(dataset_dir: Path) -> list[Summary]:
+    """Return a summary of every entry, in the file's order; raises InputError where that is damaged."""
+    return [_summary(dataset_dir, name, raw) for name, raw in registry.read(dataset_dir).items()]
+
+
+def _summary(dataset_dir: Path, name: str, raw: Any) -> Summary:
+    entry = interpret(name, raw)
+    samples, preset, source = None, "", entry.remote or entry.file_name
+    formats: tuple[str, ...] = (entry.formatting,)
+    if registry.is_ours(raw):
+        try:
+            own = registry.entry_of(dataset_dir, name, raw)
+        except InputError:
+            source = "damaged; `ftbridge datasets check` says how"
+        else:
+            samples, formats, preset = own.samples, tuple(sorted(own.files)), own.preset
+            source = ", ".join(own.sources)
+    file = dataset_dir / entry.file_name
+    made = ""
+    if file.is_file():
+        made = datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M")
+    return Summary(
+        name=name,
+        ours=registry.is_ours(raw),
+        samples=samples,
+        formats=formats,
+        source=source,
+        preset=preset,
+        made=made,
+    )

@@ -1,0 +1,86 @@
+"""Questions and answers about who a model is and who made it, from the phrases in phrases/self-cognition-*.yaml.
+
+{"instruction": "Who are you?", "output": "I'm Ada, an AI assistant developed by Team Lovelace."}
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import chain, cycle, islice, product, zip_longest
+
+import msgspec
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.strict import closest, load_yaml, parse
+
+LANGUAGES = ("zh", "en")
+
+
+class Topic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Questions and answers of which any question goes with any answer."""
+
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+class Phrases(msgspec.Struct, frozen=True, kw_only=True):
+    """The phrases of one language: `others` maps another assistant to its maker, `mistaken` asks about those."""
+
+    openers: tuple[str, ...]
+    others: dict[str, str]
+    topics: dict[str, Topic]
+    mistaken: dict[str, Topic]
+
+
+def rows(
+    name: str, author: str, count: int | None = None, languages: Sequence[str] = LANGUAGES
+) -> Iterator[dict[str, str]]:
+    """Return records of instruction and output, topics and languages mixed, no question twice.
+
+    Of the few hundred there are, the first `count` are given. Raises UsageError for an empty name or author, an
+    unknown language, and a `count` that cannot be met.
+    """
+    if not name.strip() or not author.strip():
+        raise UsageError("self-cognition needs a name and an author: `--set name=… --set author=…`")
+    said = {"name": name.strip(), "author": author.strip()}
+    groups = [list(group) for language in dict.fromkeys(languages) for group in _groups(phrases(language), said)]
+    mixed = chain.from_iterable(zip_longest(*groups))
+    found = list({row["instruction"]: row for row in mixed if row}.values())
+    if count is not None and not 1 <= count <= len(found):
+        raise UsageError(f"self-cognition has 1 to {len(found)} rows to give, not {count}; change `--set count=…`")
+    return islice(iter(found), count)
+
+
+@cache
+def phrases(language: str) -> Phrases:
+    """Return the phrases of a language; raises UsageError for an unknown one."""
+    if language not in LANGUAGES:
+        raise UsageError(f"self-cognition does not speak `{language}`{closest(language, LANGUAGES)}")
+    file = files("ftbridge.dataset_info") / "phrases" / f"self-cognition-{language}.yaml"
+    return parse(Phrases, load_yaml(file.read_text(encoding="utf-8"), file.name), file.name)
+
+
+def _groups(known: Phrases, said: dict[str, str]) -> Iterator[Iterator[dict[str, str]]]:
+    """Yield the rows of each topic; an assistant that shares its name or maker with `said` is none to be denied."""
+    openers = cycle(known.openers)
+    for topic in known.topics.values():
+        greeted = [next(openers) + question for question in topic.questions]
+        yield _rows([(question, said) for question in (*topic.questions, *greeted)], topic)
+    others = [
+        {**said, "other": other, "maker": maker}
+        for other, maker in known.others.items()
+        if not any(_alike(mine, their) for mine in said.values() for their in (other, maker))
+    ]
+    for topic in known.mistaken.values():
+        yield _rows(list(product(topic.questions, others)), topic)
+
+
+def _rows(asked: list[tuple[str, dict[str, str]]], topic: Topic) -> Iterator[dict[str, str]]:
+    # The phrases are ours; what they are filled with is never read as a phrase itself.
+    for (question, said), answer in zip(asked, cycle(topic.answers), strict=False):
+        yield {"instruction": question.format(**said), "output": answer.format(**said)}
+
+
+def _alike(one: str, other: str) -> bool:
+    one, other = one.casefold(), other.casefold()
+    return one in other or other in one

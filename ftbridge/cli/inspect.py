@@ -1,0 +1,56 @@
+"""`ftbridge inspect`: what a source holds, and how it would be read."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ftbridge.cli.convert import reading_options, rows_shown
+
+if TYPE_CHECKING:
+    from ftbridge.adapters.inspect import Profile
+
+
+@click.command(short_help="Show what a source holds, and how it would be read.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@reading_options
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **options: Any) -> None:
+    """Show the sheets of SOURCE, their columns with types, empty cells and lengths, and the reading of each.
+
+    SOURCE is anything that `ftbridge convert` takes.  Nothing is written.
+    """
+    from ftbridge.adapters.inspect import inspect
+    from ftbridge.core.console import result
+    from ftbridge.core.plugins import Reading
+
+    with rows_shown() as progress:
+        found = inspect(*sources, reading=Reading(sheets=sheet, **options), progress=progress)
+    if as_json:
+        import json
+
+        import msgspec
+
+        result(json.dumps(msgspec.to_builtins(found, enc_hook=str), indent=2, ensure_ascii=False))
+    else:
+        result("\n\n".join("\n".join(_shown(profile)) for profile in found))
+
+
+def _shown(profile: "Profile") -> Iterator[str]:
+    from ftbridge.core.console import aligned
+
+    place = [f"sheet {profile.sheet}" if profile.sheet else "", f"part {profile.part}" if profile.part else ""]
+    broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
+    yield ", ".join([profile.file, *filter(None, place)]) + f": {profile.rows:,} rows{broken}"
+    yield from (f"  note: {note}" for note in profile.notes)
+    rows = [("", "column", "types", "empty", "characters", "example")]
+    for column in profile.columns:
+        types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
+        lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
+        rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
+    yield aligned(rows)
+    if profile.choice:
+        yield f"would be read as {profile.choice.shape}"
+        yield from (f"  {field:<12} {column}" for field, column in profile.choice.columns.items())
+    else:
+        yield f"would not be read: {profile.unclear}"

@@ -1,0 +1,69 @@
+"""`ftbridge presets`: the well-known datasets, and how each is read."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ftbridge.dataset_info.presets import Preset
+
+
+@click.command("presets")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the presets as JSON.")
+def command(name: str | None, as_json: bool) -> None:
+    """List the well-known datasets, or show all that is known about the one called NAME."""
+    import msgspec
+
+    from ftbridge.core.console import result
+    from ftbridge.dataset_info.presets import preset, presets
+
+    if as_json:
+        shown = preset(name) if name else list(presets().values())
+        result(json.dumps(msgspec.to_builtins(shown), indent=2))
+    else:
+        result(_details(preset(name)) if name else _table(list(presets().values())))
+
+
+def _table(known: "list[Preset]") -> str:
+    rows = [("name", "title", "model", "licence")]
+    rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _details(known: "Preset") -> str:
+    from textwrap import indent
+
+    told = [f"the sheet {known.sheet}"] * bool(known.sheet)
+    told += [f"the columns {', '.join(known.detect)}"] * bool(known.detect)
+    labels = [f"{value} = {text}" for value, text in known.labels.items() if value != text]
+    facts = {
+        "source": known.source,
+        "licence": known.licence,
+        "model": known.model,
+        "hub": known.hub,
+        "told by": " or ".join(told),
+        **{field: _origin(known, field) for field in ("system", "instruction", "input", "output", "history")},
+        "labels": "\n".join(labels),
+        "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),
+        "sample": json.dumps(known.sample, ensure_ascii=False, indent=2),
+        "use": "\n".join(_uses(known)),
+    }
+    lines = [f"{field:<12} " + indent(fact, " " * 13)[13:] for field, fact in facts.items() if fact]
+    return "\n".join([f"{known.name}: {known.title}", *lines])
+
+
+def _origin(known: "Preset", field: str) -> str:
+    """Return the text or the template of a field, else the column it is read from."""
+    column = known.columns.get(field)
+    return getattr(known, field, "") or (f"column {column}" if column else "")
+
+
+def _uses(known: "Preset") -> list[str]:
+    """Return the commands that read this dataset."""
+    if known.settings:
+        return [f"ftbridge convert preset:{known.name} --set name=NAME --set author=AUTHOR"]
+    fetched = [f"ftbridge convert preset:{known.name}"] if known.hub else []
+    return [*fetched, f"ftbridge convert FILE --preset {known.name}"]

@@ -1,0 +1,99 @@
+"""Conversions that are killed, or run out of disk: nothing half-written, and the next one succeeds."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ftbridge.adapters.convert import convert
+from ftbridge.adapters.job import digest
+from ftbridge.dataset_info.registry import ours, read
+
+COMMAND = [sys.executable, "-m", "ftbridge", "convert", "faq.jsonl", "--replace", "--split"]
+
+
+@pytest.fixture
+def source(folder):
+    rows = ({"question": f"why {at}?", "answer": "because " * 40} for at in range(40_000))
+    path = folder / "faq.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def whole():
+    """Check that everything that is registered stands there as it was written; return the names."""
+    entries = ours(Path("data"), read(Path("data"))) if Path("data").exists() else {}
+    for entry in entries.values():
+        for target, file in entry.files.items():
+            assert digest(Path("data", file)) == entry.options["sha256"][target]
+    return list(entries)
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("times", [6, pytest.param(100, marks=pytest.mark.nightly)])
+def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
+    start = time.perf_counter()
+    subprocess.run([*COMMAND, "8:2"], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    draw = random.Random(0)  # noqa: S311 - moments, no secrets
+    found, workers = [], []
+    for number in range(times):
+        with subprocess.Popen([*COMMAND, f"{number % 7 + 2}:2"], stdout=subprocess.DEVNULL) as process:
+            time.sleep(draw.uniform(0, seconds))
+            workers += children_of(process.pid) if process.poll() is None else []
+            process.kill()
+        found.append(whole())
+    assert set(map(tuple, found)) <= {("faq-train", "faq-test"), ()}
+    time.sleep(0.5)
+    assert not [each for each in workers if lives(each)]
+    subprocess.run([*COMMAND, "1:1"], check=True, stdout=subprocess.DEVNULL)
+    assert whole() == ["faq-train", "faq-test"]
+    kept = {
+        "dataset_info.json",
+        *(f"faq-{part}.{kind}.jsonl" for part in ("train", "test") for kind in ("alpaca", "xtuner")),
+    }
+    assert {path.name for path in Path("data").iterdir() if not path.name.endswith(".lock")} == kept
+
+
+def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
+    convert(source, limit=10)
+    before = whole()
+    done = subprocess.run(
+        [*COMMAND, "7:3"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),  # noqa: PLW1509 - no threads
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: cannot write")
+    assert len(done.stderr.splitlines()) == 1
+    assert whole() == before == ["faq-train"]
+    assert not list(Path("data").glob("*.part"))
+
+
+def test_an_interrupt_is_quiet_and_changes_nothing(source):
+    with subprocess.Popen(COMMAND + ["7:3"], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not list(Path().glob("data/.*.part")) and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate()
+    assert (process.returncode, said.strip()) == (130, "stopped")
+    assert whole() == []

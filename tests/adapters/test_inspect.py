@@ -1,0 +1,54 @@
+"""What a source holds."""
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.adapters.inspect import inspect
+from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import Reading
+
+
+def columns_of(profile):
+    return {column.name: msgspec.structs.asdict(column) for column in profile.columns}
+
+
+def test_columns_are_counted_by_type(workbook):
+    rows = [["question", "answer", "id"], ["why?", "because", 1], ["how?", None, 2.5], [None, None, None], ["", "x", "n"]]
+    (profile,) = inspect(workbook(Q=rows))
+    assert (profile.file, profile.sheet, profile.rows, profile.broken) == ("faq.xlsx", "Q", 3, 0)
+    found = columns_of(profile)
+    assert found["answer"] == {
+        "name": "answer",
+        "letter": "B",
+        "types": {"text": 2},
+        "empty": 1,
+        "shortest": 1,
+        "longest": 7,
+        "mean": 4.0,
+        "example": "because",
+    }
+    assert found["id"]["types"] == {"number": 2, "text": 1}
+    assert profile.choice.columns == {"instruction": "question", "output": "answer"}
+    assert not profile.unclear
+
+
+def test_every_sheet_that_is_not_hidden_is_shown(workbook):
+    path = workbook(One=[["question", "answer"], ["q", "a"]], Two=[["x"], ["y"]])
+    assert [profile.sheet for profile in inspect(path)] == ["One", "Two"]
+    (two,) = inspect(path, reading=Reading(sheets=("Two",)))
+    assert two.choice is None
+    assert "--map" in two.unclear
+
+
+def test_rows_that_cannot_be_read_are_counted(folder):
+    (folder / "faq.jsonl").write_text('{"q": "a", "a": [1, 2]}\n{broken\n\n{"q": "", "a": {"b": 1}}\n')
+    (profile,) = ftbridge.inspect("faq.jsonl")
+    assert (profile.rows, profile.broken) == (3, 1)
+    assert columns_of(profile)["a"]["types"] == {"list": 1, "object": 1}
+    assert columns_of(profile)["q"]["empty"] == 1
+
+
+def test_what_is_not_there_is_refused(folder):
+    with pytest.raises(InputError, match="gone"):
+        inspect("gone.csv")

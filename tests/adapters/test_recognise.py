@@ -1,0 +1,366 @@
+"""How tables are read."""
+
+import csv
+import json
+import pickle
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.adapters.labels import load_label_map
+from ftbridge.adapters.locate import open_path
+from ftbridge.adapters.recognise import Wish, read_as
+from ftbridge.adapters.targets import alpaca, xtuner
+from ftbridge.adapters.values import plain
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.records import Row, Where
+from ftbridge.dataset_info.presets import Preset, preset
+
+TEXT = st.text(max_size=8).filter(lambda text: text.strip() and "\0" not in text)
+GOOD = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+CLASSIFY = "你是一个文本分类领域的专家\uff0c请输出文本内容的正确类型"
+
+
+def table(*records, columns=None, as_json=False, lettered=False):
+    if as_json:
+        decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        records = [decode(msgspec.json.encode(record)) for record in records]
+    rows = tuple(Row(Where("faq.jsonl", number), dict(values)) for number, values in enumerate(records, 1))
+    names = columns or tuple(dict.fromkeys(key for row in rows for key in row.values))
+    return Table(file="faq.jsonl", columns=names, pieces=[Rows(iter(rows))], first=rows[:100], lettered=lettered)
+
+
+def from_csv(path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return table(*csv.DictReader(file))
+
+
+def choose(source, **wish):
+    return read_as(source, Wish(**wish), None)
+
+
+def samples(source, choice, target=alpaca):
+    rows = [row for piece in source.pieces for row in piece.rows()]
+    return [json.loads(target.encode(choice.mapping.conversation(row))) for row in rows]
+
+
+def asked(record):
+    return {field: record[field] for field in ("instruction", "input", "output")}
+
+
+@pytest.mark.parametrize(
+    ("record", "shape", "columns"),
+    [
+        (
+            {"Question": "q", "Answer": "a", "id": 1},
+            "question and answer",
+            {"instruction": "Question", "output": "Answer"},
+        ),
+        ({"答案": "a", "问题": "q"}, "question and answer", {"instruction": "问题", "output": "答案"}),
+        (
+            {"question": "q", "context": "c", "answer": "a", "text": "t", "label": 1},
+            "question and answer",
+            {"instruction": "question", "input": "context", "output": "answer"},
+        ),
+        ({"input": "q", "output": "a"}, "question and answer", {"instruction": "input", "output": "output"}),
+        ({"input": "类型#上衣", "label": "上衣"}, "text and label", {"instruction": "input", "output": "label"}),
+        (
+            {"instruction": "q", "input": "", "output": "a", "history": [], "system": "s", "text": "all of it"},
+            "Alpaca",
+            {
+                "system": "system",
+                "instruction": "instruction",
+                "input": "input",
+                "output": "output",
+                "history": "history",
+            },
+        ),
+        (
+            {"prompt": "q", "completion": "a"},
+            "prompt and completion",
+            {"instruction": "prompt", "output": "completion"},
+        ),
+        (
+            {"text": "t", "category": ["x", "y"], "output": "x"},
+            "question and answer",
+            {"instruction": "text", "output": "output"},
+        ),
+        ({"label": "1", "review": "r"}, "text and label", {"instruction": "review", "output": "label"}),
+        (
+            {"Tweet text": "t", "Label": "x", "ID": "0"},
+            "text and label",
+            {"instruction": "Tweet text", "output": "Label"},
+        ),
+        ({"sentence": "t", "label": True, "idx": 1}, "text and label", {"instruction": "sentence", "output": "label"}),
+        (
+            {"text": "t", "label": 0, "label_text": "neg"},
+            "text and label",
+            {"instruction": "text", "output": "label_text"},
+        ),
+        ({"messages": GOOD, "prompt": "q"}, "OpenAI messages", {"messages": "messages"}),
+        ({"id": 1, "dialogue": GOOD, "system": "s"}, "OpenAI messages", {"messages": "dialogue", "system": "system"}),
+        (
+            {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "tools": ""},
+            "ShareGPT conversations",
+            {"messages": "conversations"},
+        ),
+        (
+            {"conversation": [{"system": "s", "input": "q", "output": "a"}]},
+            "XTuner conversations",
+            {"messages": "conversation"},
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
+def test_shapes_are_recognised(record, shape, columns, as_json):
+    source = table(record, as_json=as_json)
+    choice = choose(source)
+    assert choice.shape.startswith(shape)
+    assert choice.columns == columns
+    assert choice.left_out == tuple(name for name in record if name not in columns.values())
+    assert len(samples(source, choice)) == 1
+    assert [line.split("`")[1] for line in choice.why[:-1]] == list(record)
+    assert choice.why[-1].startswith(f"read as {choice.shape} (")
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"question": "q", "instruction": "i", "answer": "a"}, "`question` and `instruction` both fit instruction"),
+        ({"text": "t", "category": "c", "label": "l"}, "`category` and `label` both fit output"),
+        ({"text": "t", "context": "c", "label": "l"}, "`text` and `context` both fit instruction"),
+        ({"a thing": "x", "another": "y"}, "no column is recognised.*--map.*1 `a thing`, 2 `another`"),
+        ({"question": "q", "score": 1}, "no column is recognised"),
+        ({"sentence1": "q", "sentence2": "r", "label": 1}, "or several in one: `--input"),
+        ({"question": "q", "answer": ["a"]}, "`answer` holds lists, not text"),
+        ({"messages": json.dumps(GOOD)}, "`messages` holds text, not lists of messages"),
+        ({"messages": GOOD, "system": "s", "system prompt": "t"}, "`system` and `system prompt` both fit system"),
+        (
+            {"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]},
+            "OpenAI messages.*--map messages=messages\n.*ShareGPT conversations.*--map messages=conversations",
+        ),
+        (
+            {"messages": GOOD, "question": "q", "the answer": "", "answer": "a"},
+            "OpenAI messages.*question and answer columns.*--map instruction=question --map output=answer",
+        ),
+        (
+            {"prompt": "q", "chosen": "a", "rejected": "b"},
+            "`chosen` and `rejected` of `faq.jsonl` say",
+        ),
+        (
+            {"question": "q", "answer": "a", "chosen": "a", "rejected": "b"},
+            "DPO.*can be read as question and answer columns.*with --map instruction=question --map output=answer",
+        ),
+        ({"chosen": GOOD, "rejected": GOOD}, "`chosen` and `rejected` of"),
+        ({"prompt": "q", "completion": "a", "label": True}, "`label` of `faq.jsonl` say"),
+        ({"messages": GOOD, "kto_tag": False}, "`kto_tag` of"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_what_is_not_clear_is_not_guessed(record, message):
+    with pytest.raises(InputError, match=r"(?s)" + message):
+        choose(table(record))
+
+
+def test_a_way_out_that_is_offered_works():
+    records = {"messages": GOOD, "question": "q", "answer": "a"}
+    assert choose(table(records), map={"messages": "messages"}).shape == "OpenAI messages"
+    assert choose(table(records), map={"instruction": "question", "output": "answer"}).columns["output"] == "answer"
+    better = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    assert choose(table(better), map={"instruction": "1", "output": "2"}).left_out == ("rejected",)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"map": {"instruction": "q", "outpt": "a"}}, "no field `outpt`; did you mean `output`"),
+        ({"map": {"instruction": "q", "output": "nope"}}, "no column `nope`"),
+        ({"map": {"instruction": "q"}}, "names no output; add `--map output=COLUMN`"),
+        (
+            {"map": {"instruction": "q", "output": "a"}, "output": "{{ a }}"},
+            "`--map output=...` and `--output` both",
+        ),
+        ({"map": {"messages": "m", "output": "a"}}, "leaves no room for `output`"),
+        ({"map": {"messages": "a"}}, r"`a` holds no lists of objects with role/content \(OpenAI messages\)"),
+        ({"map": {"messages": "m"}, "label_map": {"1": "x"}}, "`--label-map` is for outputs"),
+        ({"map": {"instruction": "q", "output": "a"}, "label_map": {"1": " "}}, "no text for the label `1`"),
+        ({"map": {"instruction": "q", "output": "a"}, "stratify": "clas"}, "no column `clas`; did you mean `class`"),
+        ({"map": {"instruction": "q", "output": "a"}, "system": "\udce4"}, "`--system` holds half of a surrogate pair"),
+        ({"map": {"instruction": "q", "output": "a"}, "max_characters": 0}, "takes a number from 1; got `0`"),
+        ({"input": "{{ nope }}"}, "template of `--input` uses `nope`"),
+    ],
+)
+def test_wishes_that_do_not_fit_are_refused(wish, message):
+    with pytest.raises(UsageError, match=message):
+        choose(table({"q": "q", "a": "a", "m": GOOD, "class": 1}), **wish)
+
+
+def test_a_map_decides_alone():
+    source = table({"question": "x", "answer": "y", "context": "z", "image": "a.png"}, lettered=True)
+    choice = choose(source, map={"instruction": "C", "output": "answer"})
+    assert choice.columns == {"instruction": "context", "output": "answer"}
+    assert choice.left_out == ("question", "image")
+    assert samples(source, choice)[0]["instruction"] == "z"
+    assert choose(source, map={"input": "1", "output": "B"}).columns == {"instruction": "question", "output": "answer"}
+
+
+def test_images_and_tools_are_refused_row_by_row():
+    source = table({"messages": GOOD, "images": None}, {"messages": GOOD, "images": ["a.png"]})
+    mapping = choose(source).mapping
+    first, second = source.first
+    assert mapping.conversation(first)
+    (problem,) = mapping.problems(second)
+    assert (problem.column, problem.value) == ("images", "['a.png']")
+
+
+def test_an_instruction_for_all_goes_before_the_question():
+    source = table({"Question": "q", "Answer": "a"}, {"Question": "", "Answer": "a"})
+    choice = choose(source, instruction="Answer in one word.", stratify="Answer")
+    assert choice.columns == {"instruction": "Answer in one word.", "input": "Question", "output": "Answer"}
+    made = choice.mapping.conversation(source.first[0])
+    assert (made.turns[0].user, made.label) == ("Answer in one word.\nq", "a")
+    assert [each.field for each in choice.mapping.problems(source.first[1])] == ["input"]
+    with pytest.raises(InputError, match="no column is recognised"):
+        choose(table({"thing": "q", "answer": "a"}), instruction="Answer in one word.")
+
+
+def test_templates_leave_the_rest_to_the_headers():
+    source = table({"title": "t", "q1": "x", "q2": "y", "answer": "a", "system": "s"})
+    choice = choose(source, input="{{ q1 }}/{{ q2 }}")
+    assert choice.columns == {"system": "system", "instruction": "{{ q1 }}/{{ q2 }}", "output": "answer"}
+    assert choice.left_out == ("title",)
+    choice = choose(source, instruction="{{ q1 }}", output="{{ q2 }}!")
+    assert samples(source, choice) == [
+        {"instruction": "x", "input": "", "output": "y!", "system": "s", "history": []},
+    ]
+
+
+def test_a_preset_is_the_default_and_wishes_win():
+    news = Preset(
+        name="news",
+        title="",
+        source="",
+        licence="",
+        sheet="",
+        columns={"output": "label"},
+        system="Be brief.",
+        sample={},
+        model="",
+        instruction="Classify.",
+        input="{{ text }}",
+        labels={"1": "good"},
+    )
+    source = table({"text": "t", "label": 1, "answer": "x"})
+    choice = read_as(source, Wish(), news)
+    (row,) = source.first
+    made = choice.mapping.conversation(row)
+    assert (made.system, made.turns[0].user, made.turns[0].output) == ("Be brief.", "Classify.\nt", "good")
+    assert choice.why[-1].endswith("as the preset `news` says")
+    made = read_as(source, Wish(instruction="Judge.", label_map={"1": "fine"}, system=""), news).mapping.conversation(
+        row
+    )
+    assert (made.system, made.turns[0].user, made.turns[0].output) == ("", "Judge.\nt", "fine")
+    made = read_as(source, Wish(map={"instruction": "text", "output": "answer"}), news).mapping.conversation(row)
+    assert (made.turns[0].user, made.turns[0].output) == ("t", "x")
+
+
+def test_a_known_column_that_comes_late_is_an_error_unless_a_map_decides():
+    source = table({"question": "q", "answer": "a"})
+    late = Row(Where("faq.jsonl", 9), {"question": "q", "answer": "a", "context": "c"})
+    assert [each.field for each in choose(source).mapping.problems(late)] == ["input"]
+    assert not choose(source, map={"instruction": "question", "output": "answer"}).mapping.problems(late)
+
+
+@given(st.lists(st.fixed_dictionaries({"question": TEXT, "answer": TEXT}, optional={"context": TEXT}), min_size=1))
+def test_columns_come_through_whole(records):
+    source = table(*records, as_json=True)
+    choice = pickle.loads(pickle.dumps(choose(source)))
+    names = ("question", "context", "answer")
+    for row, record in zip(source.first, records, strict=False):
+        (turn,) = choice.mapping.conversation(row).turns
+        assert [plain(text) for text in (turn.instruction, turn.input, turn.output)] == [
+            record.get(n, "") for n in names
+        ]
+
+
+def test_medqa(shared):
+    (workbook,) = open_path(shared / "medqa" / "MedQA2019.xlsx", Reading())
+    expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
+    assert samples(workbook, read_as(workbook, Wish(), preset("medqa")), xtuner) == expected
+    (structured,) = open_path(shared / "medqa" / "MedQA2019-structured.jsonl", Reading())
+    choice = choose(structured)
+    assert choice.shape == "XTuner conversations"
+    assert samples(structured, choice, xtuner) == expected
+
+
+def test_ruozhiba(shared):
+    (raw,) = open_path(shared / "ruozhiba" / "ruozhiba_raw.jsonl", Reading())
+    (messages,) = open_path(shared / "ruozhiba" / "ruozhiba_format.jsonl", Reading())
+    choice = choose(raw)
+    assert {"task_type", "human_verified"} <= set(choice.left_out)
+    made = samples(raw, choice, xtuner)
+    assert len(made) == 240
+    assert samples(messages, choose(messages), xtuner) == made
+
+
+def test_huanhuan(shared):
+    path = shared / "huanhuan" / "huanhuan-100.json"
+    (source,) = open_path(path, Reading())
+    choice = choose(source)
+    assert choice.shape == "Alpaca"
+    assert [asked(each) for each in samples(source, choice)] == json.loads(path.read_text("utf-8"))
+
+
+def test_fudan_news(shared):
+    path = shared / "fudan_news" / "text_category_output.jsonl"
+    (source,) = open_path(path, Reading())
+    made = samples(source, choose(source, instruction=CLASSIFY, input="文本:{{text}},类型选型:{{category}}"))
+    expected = [
+        {
+            "instruction": CLASSIFY,
+            "input": f"文本:{news['text']},类型选型:{news['category']}",
+            "output": news["output"],
+        }
+        for news in map(json.loads, path.read_text("utf-8").splitlines())
+    ]
+    assert len(made) == 640
+    assert [asked(each) for each in made] == expected
+
+
+def test_patents(shared, folder):
+    (source,) = open_path(shared / "patents" / "source.jsonl", Reading())
+    expected = json.loads((shared / "patents" / "expected_alpaca.json").read_text("utf-8"))
+    (folder / "labels.yaml").write_text("7: Electricity\n", "utf-8")
+    choice = choose(
+        source,
+        instruction=expected[0]["instruction"],
+        input="Classify the document:\n{{ text }}",
+        label_map=load_label_map(folder / "labels.yaml"),
+    )
+    assert [asked(each) for each in samples(source, choice)] == expected
+
+
+def test_chnsenticorp(shared):
+    source = from_csv(shared / "chnsenticorp" / "ChnSentiCorp_htl_all.csv")
+    mapping = choose(source, stratify="output").mapping
+    rows = [row for piece in source.pieces for row in piece.rows()]
+    problems = [problem for row in rows for problem in mapping.problems(row)]
+    assert [(each.where.row, each.column, each.reason) for each in problems] == [(6375, "review", "is empty")]
+    labels = [mapping.conversation(row).label for row in rows if row.where.row != 6375]
+    assert len(labels) == 7765
+    assert set(labels) == {"0", "1"}
+
+
+def test_raft(shared):
+    source = from_csv(shared / "raft" / "train.csv")
+    made = samples(source, choose(source))
+    assert len(made) == 50
+    assert asked(made[0]) == {
+        "instruction": "@HMRCcustomers No this is my first job",
+        "input": "",
+        "output": "no complaint",
+    }

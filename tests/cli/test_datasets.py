@@ -1,0 +1,125 @@
+"""`ftbridge datasets`."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import ftbridge
+from ftbridge.cli import cli
+from ftbridge.core.errors import InputError
+from ftbridge.dataset_info.registry import FILE
+
+SAID = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """Stand in a project with a dataset of ours and two of somebody else, one of them broken."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    entries = {
+        "chats": {"file_name": "chats.json", "formatting": "sharegpt"},
+        "broken": {"file_name": "nowhere.json", "format": "sharegpt"},
+        "hub": {"hf_hub_url": "owner/name"},
+    }
+    (tmp_path / "data" / FILE).write_text(json.dumps(entries, indent=2))
+    (tmp_path / "data" / "chats.json").write_text(json.dumps([{"conversations": SAID}]))
+    (tmp_path / "faq.jsonl").write_text("".join(f'{{"question": "q{at}", "answer": "a{at}"}}\n' for at in range(4)))
+    ftbridge.convert("faq.jsonl", split="3:1", system="be kind")
+    return tmp_path
+
+
+def datasets(*arguments):
+    done = CliRunner().invoke(cli, ["datasets", *arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+def test_list_has_a_line_for_each():
+    lines = datasets("list").splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "chats", "broken", "hub", "faq-train", "faq-test"]
+    assert lines[4].split()[:5] == ["faq-train", "3", "alpaca,", "xtuner", "faq.jsonl"]
+    assert [each["samples"] for each in json.loads(datasets("list", "--json"))] == [None, None, None, 3, 1]
+
+
+def test_list_of_an_empty_folder_says_so(tmp_path):
+    assert (
+        datasets("list", "--dataset-dir", str(tmp_path / "new")) == f"there is no dataset in {tmp_path / 'new'} yet\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_show_gives_the_entry_and_the_first_samples():
+    output = datasets("show", "faq", "-n", "2")
+    assert output.startswith("faq-train, in ")
+    assert '"instruction": "question"' in output
+    assert output.count("system: be kind\nuser: q") == 2
+    assert "user: hi\nassistant: hello" in datasets("show", "chats")
+    assert json.loads(datasets("show", "chats", "--json"))["samples"][0]["turns"][0]["output"] == "hello"
+    assert "assistant" not in datasets("show", "hub")
+
+
+def test_check_of_what_loads_ends_well():
+    assert datasets("check", "faq", "chats").splitlines() == [
+        "faq-train",
+        "  LLaMA-Factory:  yes",
+        "  XTuner:         yes",
+        "faq-test",
+        "  LLaMA-Factory:  yes",
+        "  XTuner:         yes",
+        "chats (not made by ftbridge)",
+        "  LLaMA-Factory:  yes",
+        "  XTuner:         yes",
+    ]
+    assert "unknown: its data is at `owner/name`" in datasets("check", "hub")
+
+
+def test_check_of_what_does_not_load_says_why_and_ends_with_3():
+    done = CliRunner().invoke(cli, ["datasets", "check"])
+    assert "  LLaMA-Factory:  no: its file is missing" in done.output
+    assert "note: LLaMA-Factory passes over the key `format`; did you mean `formatting`?" in done.output
+    with pytest.raises(InputError, match="1 of 5 datasets would not load whole"):
+        raise done.exception
+    assert done.exception.exit_code == 3
+    verdicts = json.loads(CliRunner().invoke(cli, ["datasets", "check", "--json"]).output)
+    assert [each["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
+
+
+def test_check_sees_what_was_done_to_our_files(project):
+    file = project / "data" / "faq-train.alpaca.jsonl"
+    file.write_text(
+        file.read_text() + '{"instruction": "new", "input": "", "output": "so", "system": "", "history": []}\n'
+    )
+    assert "note: `faq-train.alpaca.jsonl` has been changed since" in datasets("check", "faq")
+    file.write_text(
+        file.read_text() + '{"instruction": "new", "input": "", "output": 5, "system": "", "history": []}\n'
+    )
+    output = CliRunner().invoke(cli, ["datasets", "check", "faq-train"]).output
+    assert "LLaMA-Factory:  no: records that do not fit: 1; the first, faq-train.alpaca.jsonl line 5: has a " in output
+    assert "XTuner:         yes" in output
+    (project / "data" / "faq-train.xtuner.jsonl").unlink()
+    output = CliRunner().invoke(cli, ["datasets", "check", "faq-train"]).output
+    assert "XTuner:         no: its file is missing" in output
+
+
+def test_remove_takes_ours_with_their_files_and_theirs_without(project):
+    output = datasets("remove", "faq", "chats")
+    assert output.splitlines()[:3] == [f"removed the dataset {name}" for name in ("faq-train", "faq-test", "chats")]
+    assert len(output.splitlines()) == 3 + 4
+    assert {path.name for path in (project / "data").glob("[!.]*")} == {FILE, "chats.json"}
+    assert json.loads(datasets("remove", "hub", "--json"))["entries"] == ["hub"]
+
+
+@pytest.mark.parametrize("command", ["show", "check", "remove"])
+def test_an_unknown_name_gets_the_closest(command):
+    done = CliRunner().invoke(cli, ["datasets", command, "faq-trian"])
+    with pytest.raises(InputError, match="did you mean `faq-train`"):
+        raise done.exception
+
+
+def test_the_folder_is_the_one_that_train_takes(project):
+    ftbridge.convert("faq.jsonl", dataset_dir="elsewhere")
+    assert [each["name"] for each in json.loads(datasets("list", "--json"))] == ["faq-train"]
+    (project / "ftbridge.yaml").write_text("dataset_dir: data\n")
+    assert len(json.loads(datasets("list", "--json"))) == 5

@@ -1,0 +1,28 @@
+"""`ftbridge inspect`."""
+
+import json
+
+from click.testing import CliRunner
+
+from ftbridge.cli.inspect import command
+
+
+def test_what_a_source_holds_is_a_table_or_json(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_text('{"问题": "q", "答案": "a"}\n{"问题": "p", "答案": "bcd"}\n', "utf-8")
+    found = CliRunner().invoke(command, ["faq.jsonl"])
+    assert found.exit_code == 0, found.output
+    lines = [line.split() for line in found.stdout.splitlines()]
+    assert lines[0] == ["faq.jsonl:", "2", "rows"]
+    assert lines[3] == ["答案", "2", "text", "0", "1", "to", "3,", "mean", "2.0", "a"]
+    assert lines[-1] == ["output", "答案"]
+    (profile,) = json.loads(CliRunner().invoke(command, ["faq.jsonl", "--json"]).stdout)
+    assert profile["columns"][1]["longest"] == 3
+
+
+def test_a_source_that_is_not_clear_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_text('{"x": 1, "y": 2, "z": 3}\n')
+    found = CliRunner().invoke(command, ["faq.jsonl"])
+    assert found.exit_code == 0
+    assert "would not be read: " in found.stdout

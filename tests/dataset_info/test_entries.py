@@ -1,0 +1,110 @@
+"""Entries as LLaMA-Factory reads them; tests/adapters/test_verdicts.py asks it itself."""
+
+import pytest
+
+from ftbridge.adapters.targets import alpaca, sharegpt
+from ftbridge.core.errors import InputError
+from ftbridge.dataset_info.entries import Entry, data_files, interpret
+
+FILE = {"file_name": "a.json"}
+
+
+def test_defaults_hold_where_a_map_is_absent():
+    entry = interpret("a", FILE)
+    assert (entry.formatting, entry.problems, entry.notes) == ("alpaca", (), ())
+    assert entry.read_columns == ["instruction", "input", "output"]
+    assert interpret("a", FILE | {"formatting": "sharegpt"}).read_columns == ["conversations"]
+    assert entry.tags["user_tag"] == "human"
+
+
+def test_what_a_map_leaves_out_is_not_read():
+    entry = interpret("a", FILE | {"columns": {"response": "a", "query": None}, "tags": {"role_tag": "role"}})
+    assert (entry.columns, entry.tags, entry.problems) == ({"response": "a"}, {"role_tag": "role"}, ())
+
+
+@pytest.mark.parametrize("target", [alpaca, sharegpt])
+def test_what_our_targets_write_is_read_whole(target):
+    entry = interpret("a", FILE | target.entry | {"ftbridge": {}})
+    assert (entry.problems, entry.notes) == ((), ())
+    assert entry.columns == target.entry["columns"]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "problem"),
+    [
+        ("a,b", FILE, "holds a comma"),
+        ("a ", FILE, "ends with a blank"),
+        ("a", 5, "is no JSON object"),
+        ("a", {}, "has no `file_name`"),
+        ("a", {"file_name": 5}, "has no `file_name`"),
+        ("a", FILE | {"columns": None}, "`columns` is no object of names"),
+        ("a", FILE | {"columns": {"prompt": 5, "response": "a"}}, "`columns` is no object of names"),
+        ("a", FILE | {"columns": {"prompt": "q"}}, "`columns` leaves out `response`"),
+        ("a", FILE | {"formatting": "sharegtp"}, "no `formatting` `sharegtp`; did you mean `sharegpt`"),
+        (
+            "a",
+            FILE | {"formatting": "sharegpt", "tags": {"user_tag": "u"}},
+            "leaves out `role_tag`, `content_tag`, `ass",
+        ),
+        ("a", FILE | {"formatting": "openai", "columns": {}}, "`columns` leaves out `messages`"),
+        ("a", FILE | {"ranking": True}, "holds preferences"),
+        ("a", FILE | {"columns": {"response": "a", "kto_tag": "good"}}, "holds preferences"),
+        ("a", FILE | {"split": "test"}, "asks for the split `test`"),
+    ],
+)
+def test_what_keeps_an_entry_from_training_is_named(name, raw, problem):
+    assert any(problem in found for found in interpret(name, raw).problems)
+
+
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        ({"format": "sharegpt"}, "passes over the key `format`; did you mean `formatting`?"),
+        (
+            {"columns": {"response": "a", "promt": "q"}},
+            "passes over the key `promt` in `columns`; did you mean `prompt`?",
+        ),
+        ({"tags": {"user": "u"}}, "passes over the key `user` in `tags`; did you mean `user_tag`?"),
+        ({"formatting": "openai"}, 'adds "detailed thinking off"'),
+    ],
+)
+def test_what_it_passes_over_or_adds_is_noted(raw, note):
+    assert any(note in found for found in interpret("a", FILE | raw).notes)
+
+
+@pytest.mark.parametrize("key", ["hf_hub_url", "ms_hub_url", "script_url", "cloud_file_name"])
+def test_data_that_is_elsewhere_needs_no_file(key):
+    entry = interpret("a", {key: "owner/name", "split": "train_sft"})
+    assert (entry.remote, entry.problems) == ("owner/name", ())
+
+
+def test_what_it_draws_is_told():
+    assert interpret("a", FILE | {"num_samples": 5}).drawn == "`num_samples` 5"
+    assert interpret("a", FILE | {"num_samples": 5}).samples == 5
+    assert interpret("a", FILE | {"split": "train[:9]"}).drawn == "`split` train[:9]"
+    assert interpret("a", FILE).drawn == ""
+
+
+def test_a_folder_holds_files_of_one_type(tmp_path):
+    def files(name):
+        return [file.name for file in data_files(tmp_path, Entry(name="a", file_name=name))]
+
+    for name in ("one/b.json", "one/a.jsonl", "two/a.json", "two/b.csv", "odd/a.json", "odd/.hidden", "deep/in/a.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "empty.json").touch()
+    (tmp_path / "plain.txt").write_text("{}")
+    assert files("one") == ["a.jsonl", "b.json"]
+    assert files("one/b.json") == ["b.json"]
+    for name, message in (
+        ("absent.json", "file is missing"),
+        ("none", "folder is empty"),
+        ("empty.json", "file is empty"),
+        ("plain.txt", "a text file has one column"),
+        ("two", "several types: csv, json"),
+        ("odd", "and not `.*hidden`"),
+        ("deep", "holds another folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            files(name)
