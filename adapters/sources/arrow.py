@@ -1,85 +1,350 @@
-"""Folders written by `datasets.Dataset.save_to_disk`: state.json, dataset_info.json, data-*.arrow.
+"""Arrow: what `datasets.save_to_disk` writes, one dataset or a dict of splits, and files of both IPC formats.
 
+An IPC file is an IPC stream between two marks, so that both are read as streams. The header of each message
+(https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format) tells where the next begins: a file is
+cut between its record batches without reading them, and never more than one of them is in memory.
 Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `pos`.
 """
 
-from collections.abc import Iterator
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put_names
+from ftbridge.adapters.columns import letter
+from ftbridge.adapters.layout import parts
+from ftbridge.core.errors import FtbridgeError, InputError, SetupError
+from ftbridge.core.files import is_packed
+from ftbridge.core.plugins import Reading, Table
 from ftbridge.core.records import Row, Where
+
+FIRST = 100
+# Rows that are Python objects at the same time, and bytes of a file that make a piece.
+STEP = 1000
+PIECE = 1 << 20
+# A larger batch is mapped instead of read, a larger row refused.
+LARGE = 64 << 20
+# What a packed batch may say that it unpacks to.
+UNPACKED = 1 << 30
+T = TypeVar("T")
+FILE = b"ARROW1"
+MESSAGE = b"\xff\xff\xff\xff"
+# Kinds of messages.
+DICTIONARY = 2
+RECORD_BATCH = 3
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether `path` is a saved dataset, or a saved dict of splits."""
-    del head
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    """Tell whether `path` is a saved dataset, a saved dict of splits, or an IPC file or stream."""
+    saved = (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    return saved or head.startswith((FILE, MESSAGE))
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
-    """Open the folder; raises InputError where it is damaged or holds several splits.
+    """Open a file, a saved dataset, or each split of a dict.
 
-    Raises SetupError where pyarrow is not installed.
+    Raises InputError where it is damaged or a split is none of train, validation and test, SetupError where pyarrow
+    is not installed.
     """
+    check(path, reading)
+    if path.is_file():
+        return [_open([path], path.name, {})]
+    if (path / "state.json").is_file():
+        return [_saved(path, path.name)]
+    names = _json(path / "dataset_dict.json", _Splits).splits
+    split_parts = parts({split: split for split in names}, lambda split: str(path / split))
+    return [
+        msgspec.structs.replace(_saved(path / split, f"{path.name}/{split}"), part=part) for part, split in split_parts
+    ]
+
+
+def check(path: Path, reading: Reading) -> None:
+    """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
     if reading.sheets or reading.all_sheets:
-        raise InputError(f"`{path}` is a saved dataset and has no sheets; leave `--sheet` out")
+        raise InputError(f"`{path}` has no sheets; leave `--sheet` out")
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise SetupError("saved datasets need pyarrow: pip install 'ftbridge[arrow]'") from error
-    if not (path / "state.json").is_file():
-        splits = _json(path / "dataset_dict.json").get("splits", [])
-        choices = ", ".join(f"`{path / split}`" for split in splits)
-        raise InputError(f"`{path}` holds several splits; give the folder of one: {choices}")
-    files = [path / str(file.get("filename")) for file in _json(path / "state.json").get("_data_files", [])]
+        raise SetupError("parquet, arrow and saved datasets need pyarrow: pip install 'ftbridge[arrow]'") from error
+    del pa
+    if path.is_file() and is_packed(path):
+        raise InputError(f"`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd")
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for damaged files into InputError."""
+    import pyarrow as pa
+
     try:
-        with pa.ipc.open_stream(files[0]) as stream:
-            columns = tuple(stream.schema.names)
-    except (IndexError, OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"the saved dataset `{path}` is damaged: {error}") from error
-    rows = _rows(path, files, _labels(path))
-    first = tuple(islice(rows, 100))
-    return [Table(file=path.name, columns=columns, pieces=[Rows(chain(first, rows))], first=first)]
+        yield
+    except FtbridgeError:
+        raise
+    except (
+        *(ArithmeticError, LookupError, MemoryError, NotImplementedError, OSError, TypeError, ValueError),
+        *(pa.ArrowException, struct.error),
+    ) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
 
 
-def _rows(path: Path, files: list[Path], labels: dict[str, list[str]]) -> Iterator[Row]:
+def unique(names: Iterable[str]) -> list[str]:
+    """Return column names that are all different: one without a name, or twice there, gets its letter, `Answer [D]`."""
+    names = list(names)
+    count = Counter(names)
+    return [name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)]
+
+
+def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
+    """Yield the rows of record batches, numbered from 1."""
     import pyarrow as pa
 
     number = 0
+    for batch in batches:
+        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], unique(batch.schema.names))
+        for values in _values(plain):
+            number += 1
+            where = Where(file, number, unit="row")
+            if values is None:
+                yield Row(where, {}, error=f"is larger than {LARGE >> 20} MiB")
+            else:
+                yield Row(where, values, put_names(values, labels))
+
+
+class Batches(msgspec.Struct, frozen=True):
+    """Whole record batches, the bytes `start` to `end` of a file, or `count` rows from row `skip` of a single one.
+
+    From 0, it is the whole stream.
+    """
+
+    path: Path
+    file: str
+    labels: Labels
+    start: int
+    end: int
+    skip: int = 0
+    count: int | None = None
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows."""
+        with told(self.path):
+            yield from rows_of(map(_checked, self._batches()), self.file, self.labels)
+
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow as pa
+
+        with _opened(self.path, self.end - self.start) as stream:
+            if not self.start:
+                yield from pa.ipc.open_stream(stream)
+                return
+            schema = pa.ipc.read_schema(stream)
+            stream.seek(self.start)
+            while stream.tell() < self.end:
+                yield pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema).slice(self.skip, self.count)
+
+
+class _Splits(msgspec.Struct):
+    """What dataset_dict.json holds."""
+
+    splits: Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class _File(msgspec.Struct):
+    filename: str
+
+
+class _State(msgspec.Struct, rename=lambda name: f"_{name}"):
+    """What state.json holds; the indices are of rows that were selected, and only old versions wrote them."""
+
+    data_files: Annotated[list[_File], msgspec.Meta(min_length=1)]
+    indices_files: list[_File] | None = None
+    indices_data_files: list[_File] | None = None
+
+
+class _Info(msgspec.Struct):
+    """What dataset_info.json holds."""
+
+    features: dict[str, Any] | None = None
+
+
+def _saved(path: Path, file: str) -> Table:
+    state = _json(path / "state.json", _State)
+    if state.indices_files or state.indices_data_files:
+        raise InputError(
+            f"`{path}` was saved with a selection of its rows by an old `datasets`; save it with a new one"
+        )
+    shards = [path / Path(shard.filename).name for shard in state.data_files]
+    return _open(shards, file, of_features(_json(path / "dataset_info.json", _Info).features))
+
+
+def _open(paths: list[Path], file: str, labels: Labels) -> Table:
+    import pyarrow as pa
+
+    with told(paths[0]), _opened(paths[0]) as stream:
+        schema = pa.ipc.read_schema(stream)
+        columns = tuple(unique(schema.names))
+    labels = of_metadata(schema.metadata) | labels
+    # Batches that share their dictionaries cannot be read alone.
+    cut = "dictionary<" not in str(schema.types)
+    first = chain.from_iterable(piece.rows() for piece in _pieces(paths, file, labels, cut=cut))
+    return Table(
+        file=file,
+        columns=columns,
+        pieces=_pieces(paths, file, labels, cut=cut),
+        first=tuple(islice(first, FIRST)),
+        cut=cut,
+    )
+
+
+def _opened(path: Path, size: int = 0) -> Any:
+    """Return a file of pyarrow's at the start of its stream; mapped where `size` bytes of it are too many to read."""
+    import pyarrow as pa
+
+    stream = pa.memory_map(str(path)) if size > LARGE else pa.OSFile(str(path))
+    stream.seek(8 if stream.read(len(FILE)) == FILE else 0)
+    return stream
+
+
+def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Iterator[Batches]:
+    """Yield stretches of about a MiB, of a larger batch as many rows as take that; without `cut`, whole files."""
+    for path in paths:
+        start = end = 0
+        for at, after, rows, packed in _messages(path):
+            if not cut:
+                end = after
+                continue
+            if start < end and after - start > PIECE:
+                yield Batches(path, file, labels, start, end)
+                start = end
+            start, end = start or at, after
+            if after - at > 2 * PIECE and rows and not packed:
+                step = max(1, rows * PIECE // (after - at))
+                yield from (Batches(path, file, labels, at, after, skip, step) for skip in range(0, rows, step))
+                start = end
+        if start < end:
+            yield Batches(path, file, labels, start, end)
+
+
+def _messages(path: Path) -> Iterator[tuple[int, int, int, bool]]:
+    """Yield start, end and rows of each record batch, and whether it is packed.
+
+    Raises InputError where the stream has no end mark, or a batch would unpack to more than a GiB.
+    """
+    with told(path), path.open("rb") as file:
+        size = path.stat().st_size
+        file.seek(8 if file.read(len(FILE)) == FILE else 0)
+        while (at := file.tell()) < size:
+            mark, length = struct.unpack("<4si", file.read(8))
+            if mark != MESSAGE or not 0 <= length <= size - at:
+                raise ValueError(f"no message at byte {at}")
+            if not length:
+                return
+            message = _Flat.root(file.read(length))
+            body, after = file.tell(), file.tell() + message.number("q", 3)
+            if not body <= after <= size:
+                raise ValueError(f"the message at byte {at} is cut off")
+            kind = message.number("B", 1)
+            if kind in {RECORD_BATCH, DICTIONARY}:
+                batch = message.table(2) if kind == RECORD_BATCH else message.table(2).table(1)
+                if packed := bool(batch.place(3)):
+                    _check_size(path, file, body, batch)
+                if kind == RECORD_BATCH:
+                    yield at, after, batch.number("q", 0), packed
+            file.seek(after)
+        raise ValueError("its end mark is missing")
+
+
+def _check_size(path: Path, file: Any, body: int, batch: "_Flat") -> None:
+    """Raise InputError where the buffers of a packed batch, each of which begins with its length, are too large."""
+    total = 0
+    vector = batch.table(2)
+    for index in range(vector.at_number("I", 0)):
+        offset, length = (vector.at_number("q", 4 + 16 * index + part) for part in (0, 8))
+        if length > 0:
+            file.seek(body + offset)
+            total += max(struct.unpack("<q", file.read(8))[0], length)
+    if total > UNPACKED:
+        raise InputError(
+            f"`{path}` holds a batch that unpacks to {total >> 20} MiB; write it in batches of some 1000 rows"
+        )
+
+
+class _Flat(msgspec.Struct, frozen=True):
+    """A table of the flatbuffers in which Arrow writes its headers (https://flatbuffers.dev/internals)."""
+
+    data: bytes
+    at: int
+
+    @classmethod
+    def root(cls, data: bytes) -> "_Flat":
+        """Return the outermost table."""
+        return cls(data, *struct.unpack_from("<I", data))
+
+    def at_number(self, kind: str, offset: int) -> int:
+        """Return the number `offset` bytes on."""
+        value: int = struct.unpack_from(f"<{kind}", self.data, self.at + offset)[0]
+        return value
+
+    def place(self, field: int) -> int:
+        """Return how many bytes on a field is, 0 for one that is not there."""
+        vtable = _Flat(self.data, self.at - self.at_number("i", 0))
+        entry = 4 + 2 * field
+        return vtable.at_number("H", entry) if entry < vtable.at_number("H", 0) else 0
+
+    def number(self, kind: str, field: int) -> int:
+        """Return a field that is a number."""
+        place = self.place(field)
+        return self.at_number(kind, place) if place else 0
+
+    def table(self, field: int) -> "_Flat":
+        """Return a field that is a table or a vector."""
+        place = self.place(field)
+        return _Flat(self.data, self.at + place + self.at_number("I", place))
+
+
+def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """Yield the rows as dicts, some at a time; None for a row that is too large."""
+    for at in range(0, batch.num_rows, STEP):
+        part = batch.slice(at, STEP)
+        # The size of a dictionary is not that of a row.
+        if sum(column.nbytes for column in part.columns if not hasattr(column, "dictionary")) <= LARGE:
+            yield from part.to_pylist()
+        elif part.num_rows > 1:
+            half = part.num_rows // 2
+            yield from _values(part.slice(0, half))
+            yield from _values(part.slice(half))
+        else:
+            yield None
+
+
+def _checked(batch: Any) -> Any:
+    """Return a batch whose offsets, which stand in the file as they are, point into it."""
+    batch.validate(full=True)
+    return batch
+
+
+def _plain(column: Any) -> Any:
+    """Return a column with numbers as they were written, and times that Python has."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type) and column.type.bit_width < 64:  # noqa: PLR2004 - a float of Python
+        return column.cast(pa.float32()).cast(pa.string()).cast(pa.float64())  # 0.1, not 0.10000000149011612
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        try:
+            return column.cast(pa.timestamp("us", column.type.tz))
+        except pa.ArrowInvalid:
+            return column.cast(pa.string())
+    return column
+
+
+def _json(file: Path, kind: type[T]) -> T:
     try:
-        for file in files:
-            with pa.ipc.open_stream(file) as stream:
-                for batch in stream:
-                    for values in batch.to_pylist():
-                        number += 1
-                        for column, names in labels.items():
-                            values[column] = _name(values[column], names)
-                        yield Row(Where(path.name, number, unit="row"), values)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"the saved dataset `{path}` is damaged after row {number}: {error}") from error
-
-
-def _labels(path: Path) -> dict[str, list[str]]:
-    """Return the names of the class labels by column."""
-    features: dict[str, Any] = _json(path / "dataset_info.json").get("features") or {}
-    return {
-        column: feature["names"]
-        for column, feature in features.items()
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-    }
-
-
-def _name(label: Any, names: list[str]) -> Any:
-    return names[label] if isinstance(label, int) and 0 <= label < len(names) else label
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"the saved dataset `{file.parent}` is damaged: `{file.name}`: {error}") from error

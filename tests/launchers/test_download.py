@@ -1,74 +1,18 @@
-"""Models from a hub: the real client against a server of our own that speaks Hugging Face's protocol."""
-
-import hashlib
-import http.server
-import json
-import threading
-from pathlib import Path
+"""Models from a hub: the real client against a server on this machine that speaks Hugging Face's protocol."""
 
 import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.models import local_model
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Serves the model `owner/tiny` from the class's `folder`."""
-
-    folder: Path
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def answer(self, *, with_body):
-        path = self.path.partition("?")[0]
-        files = sorted(file for file in self.folder.iterdir() if file.is_file())
-        if path.startswith("/api/models/owner/tiny"):
-            if "/tree/" in path:
-                info = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": "0" * 40} for f in files]
-            else:
-                info = {"id": "owner/tiny", "sha": COMMIT, "siblings": [{"rfilename": f.name} for f in files]}
-            self.reply(json.dumps(info).encode(), "application/json", with_body=with_body)
-        elif path.startswith("/owner/tiny/resolve/") and (self.folder / path.rpartition("/")[2]).is_file():
-            data = (self.folder / path.rpartition("/")[2]).read_bytes()
-            self.reply(data, "application/octet-stream", with_body=with_body)
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    def reply(self, data, kind, *, with_body):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("ETag", f'"{hashlib.sha1(data, usedforsecurity=False).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+from ..hub_server import hub_server  # noqa: TID252
 
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    Hub.folder = tmp_path / "served"
-    Hub.folder.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    yield Hub.folder
-    server.shutdown()
-    server.server_close()
+    """Return the folder of the model `owner/tiny` on the server."""
+    with hub_server(tmp_path, monkeypatch) as server:
+        yield server.add("owner/tiny")
 
 
 @pytest.mark.framework

@@ -1,84 +1,193 @@
-"""Folders saved by `datasets`."""
+"""Folders saved by `datasets`, and Arrow files."""
 
 import json
+import pickle
+import struct
 import sys
 import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import example, given
 
 from ftbridge.adapters.sources import arrow
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.plugins import Reading
 
-VALUES = st.lists(st.one_of(st.none(), st.text()), min_size=1, max_size=5)
+from .columnar import COLUMNS, READING, SHARDS, assert_values, read
+
+LABEL = {"names": ["neg", "pos"], "_type": "ClassLabel"}
 
 
 def save(folder, *shards, features=None):
     """Write what `Dataset.save_to_disk` writes: one arrow stream a shard and two JSON files."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     names = [f"data-{at:05}-of-{len(shards):05}.arrow" for at in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        table = pa.table(shard)
-        with pa.OSFile(str(folder / name), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
-            stream.write_table(table)
+        write(folder / name, pa.table(shard), size=1000)
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
     (folder / "dataset_info.json").write_text(json.dumps({"features": features or {}}))
     return folder
 
 
-@given(VALUES, VALUES)
-def test_what_goes_in_comes_out(first, second):
+def write(path, table, *, new=pa.ipc.new_stream, size=None, compression=None):
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as file, new(file, table.schema, options=options) as writer:
+        writer.write_table(table, size)
+    return path
+
+
+@given(SHARDS)
+@example([["x"] * 2500, ["y"] * 10])
+def test_what_goes_in_comes_out(shards):
     with tempfile.TemporaryDirectory() as scratch:
-        shards = [{"q": pa.array(values, pa.string())} for values in (first, second)]
-        table = arrow.open_table(save(Path(scratch) / "saved", *shards), None)
-        rows = list(table.rows)
+        saved = save(Path(scratch) / "saved", *({"q": pa.array(values, pa.string())} for values in shards))
+        table, rows = read(arrow.open_tables(saved, READING))
     assert table.columns == ("q",)
-    assert [row.values["q"] for row in rows] == [*first, *second]
-    assert [row.where.cell("") for row in rows][-1] == f"row {len(rows)}"
+    assert table.cut
+    assert [row.values["q"] for row in rows] == [value for values in shards for value in values]
+    assert not rows or rows[-1].where.cell("").startswith("row ")
+
+
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+def test_both_formats_are_told_by_their_content(folder, new, compression):
+    table = pa.table({name: array for name, (array, _) in COLUMNS.items()})
+    path = write(folder / "data", table, new=new, compression=compression)
+    assert arrow.detect(path, path.read_bytes()[:100])
+    found, rows = read(arrow.open_tables(path, READING))
+    assert found.columns == tuple(COLUMNS)
+    assert_values(rows)
+
+
+@pytest.mark.parametrize("size", [1, 7000, None])
+def test_large_files_are_cut_and_large_batches_too(folder, size):
+    texts = [f"{number} {'文' * 100}" for number in range(7000 if size else 20_000)]
+    path = write(folder / "data.arrow", pa.table({"q": texts}), size=size)
+    (table,) = arrow.open_tables(path, READING)
+    pieces = list(table.pieces)
+    assert len(pieces) > 1
+    pieces = pickle.loads(pickle.dumps(pieces))
+    # Each is read alone, in any order.
+    found = [[row.values["q"] for row in piece.rows()] for piece in reversed(pieces)]
+    assert [text for each in reversed(found) for text in each] == texts
+
+
+def test_dictionaries_keep_a_file_whole(folder):
+    path = write(folder / "data.arrow", pa.table({"q": pa.array(["a", "b", "a"]).dictionary_encode()}), size=1)
+    table, rows = read(arrow.open_tables(path, READING))
+    assert not table.cut
+    assert [row.values["q"] for row in rows] == ["a", "b", "a"]
+
+
+def test_columns_get_names_that_differ(folder):
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "a", ""])
+    found, rows = read(arrow.open_tables(write(folder / "data.arrow", table), READING))
+    assert found.columns == ("a [A]", "a [B]", "[C]")
+    assert rows[0].values == {"a [A]": 1, "a [B]": 2, "[C]": 3}
 
 
 def test_labels_become_names(folder):
-    features = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}, "tags": [{"_type": "Value"}]}
-    saved = save(folder / "saved", {"label": [1, 0, None, -1], "tags": [["a"], [], None, []]}, features=features)
-    rows = list(arrow.open_table(saved, None).rows)
-    assert [row.values["label"] for row in rows] == ["pos", "neg", None, -1]
+    features = {"label": LABEL, "tags": {"feature": LABEL, "_type": "Sequence"}}
+    shard = {"label": [1, 0, None, -1, 2], "tags": [[1, 0], [], None, [0], []]}
+    _, rows = read(arrow.open_tables(save(folder / "saved", shard, features=features), READING))
+    assert [row.values["label"] for row in rows[:4]] == ["pos", "neg", None, None]
+    assert [row.values["tags"] for row in rows[:4]] == [["pos", "neg"], [], None, ["neg"]]
+    assert [row.error for row in rows] == [""] * 4 + ["holds the label 2 in `label`, which has names for 0 to 1"]
 
 
-def test_a_dict_of_splits_is_refused_with_their_folders(folder):
-    (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+def test_labels_stand_in_the_file_too(folder):
+    metadata = {"huggingface": json.dumps({"info": {"features": {"label": LABEL}}})}
+    path = write(folder / "data.arrow", pa.table({"label": [1]}).replace_schema_metadata(metadata))
+    assert read(arrow.open_tables(path, READING))[1][0].values == {"label": "pos"}
+
+
+def test_a_dict_of_splits_gives_a_table_each(folder):
+    for split in ("train", "dev", "test"):
+        save(folder / split, {"q": [split]})
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "dev", "test"]}')
     assert arrow.detect(folder, b"")
-    with pytest.raises(InputError, match=r"several splits.*/train`, `.*/test`"):
-        arrow.open_table(folder, None)
+    tables = arrow.open_tables(folder, READING)
+    assert [table.part for table in tables] == ["train", "validation", "test"]
+    assert [table.first[0].values["q"] for table in tables] == ["train", "dev", "test"]
+    assert str(tables[1].first[0].where) == f"{folder.name}/dev row 1"
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no files", "no json"])
+def test_other_splits_are_asked_for_by_folder(folder):
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "unsupervised"]}')
+    with pytest.raises(InputError, match=rf"`unsupervised` is none of .*`{folder}/train`, `{folder}/unsupervised`"):
+        arrow.open_tables(folder, READING)
+    assert arrow.open_tables(save(folder / "unsupervised", {"q": ["x"]}), READING)[0].part == ""
+
+
+@pytest.mark.parametrize("damage", ["cut", "no end mark", "gone", "no files", "no json", "selection"])
 def test_a_damaged_folder_is_one_sentence(folder, damage):
-    saved = save(folder / "saved", {"q": ["x"] * 1000})
+    saved = save(folder / "saved", {"q": ["x"] * 5000})
     (file,) = saved.glob("*.arrow")
-    if damage == "cut":
-        file.write_bytes(file.read_bytes()[:2000])
+    data = file.read_bytes()
+    if damage in {"cut", "no end mark"}:
+        file.write_bytes(data[:2000] if damage == "cut" else data[:-8])
     elif damage == "gone":
         file.unlink()
-    elif damage == "no files":
-        (saved / "state.json").write_text("{}")
-    else:
+    elif damage == "no json":
         (saved / "dataset_info.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
-        list(arrow.open_table(saved, None).rows)
+    else:
+        state = {"no files": "{}", "selection": '{"_indices_data_files": [{"filename": "x"}]}'}
+        (saved / "state.json").write_text(state[damage])
+    with pytest.raises(InputError, match=r"is damaged|cannot be read|by an old `datasets`"):
+        read(arrow.open_tables(saved, READING))
+
+
+def test_no_damage_is_a_traceback_or_a_hang(folder):
+    good = write(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
+    path, refused = folder / "bad.arrow", 0
+    for at in range(0, len(good), 3):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        try:
+            read(arrow.open_tables(path, READING))
+        except InputError:
+            refused += 1
+    assert refused > len(good) / 10
+
+
+def test_a_batch_that_unpacks_to_too_much_is_refused(folder):
+    path = write(folder / "bomb.arrow", pa.table({"q": ["x" * 5000]}), compression="zstd")
+    data = path.read_bytes()
+    size = struct.pack("<q", 5000)
+    assert size in data
+    path.write_bytes(data.replace(size, struct.pack("<q", 2 << 30)))
+    with pytest.raises(InputError, match="unpacks to 2048 MiB"):
+        arrow.open_tables(path, READING)
+
+
+def test_a_row_that_is_too_large_is_an_error_of_its_own(folder, monkeypatch):
+    monkeypatch.setattr(arrow, "LARGE", 1 << 20)
+    path = write(folder / "data.arrow", pa.table({"q": ["a", "x" * (2 << 20), "b"]}))
+    _, rows = read(arrow.open_tables(path, READING))
+    assert [row.values.get("q") for row in rows] == ["a", None, "b"]
+    assert rows[1].error == "is larger than 1 MiB"
+
+
+def test_a_file_that_is_packed_again_is_refused(folder):
+    import gzip
+
+    path = write(folder / "data.arrow", pa.table({"q": ["a"]}))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(InputError, match="packed a second time"):
+        arrow.open_tables(path, READING)
 
 
 def test_without_pyarrow_the_sentence_says_what_to_install(folder, monkeypatch):
+    saved = save(folder / "saved", {"q": ["x"]})
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SetupError, match="pip install 'ftbridge"):
-        arrow.open_table(save(folder / "saved", {"q": ["x"]}), None)
+        arrow.open_tables(saved, READING)
 
 
 def test_a_sheet_is_refused(folder):
     with pytest.raises(InputError, match="no sheets"):
-        arrow.open_table(folder, "Sheet1")
+        arrow.open_tables(folder, Reading(sheets=("Sheet1",)))
 
 
 @pytest.mark.framework
@@ -86,11 +195,23 @@ def test_what_datasets_saves_is_read(folder, training_python):
     import subprocess
 
     script = (
-        "from datasets import ClassLabel, Dataset, Features, Value\n"
-        "features = Features({'text': Value('string'), 'label': ClassLabel(names=['neg', 'pos'])})\n"
-        "data = Dataset.from_dict({'text': [f'text {n}' for n in range(10)], 'label': [0, 1] * 5}, features)\n"
+        "from datasets import ClassLabel, Dataset, DatasetDict, Features, Sequence, Value\n"
+        "label = ClassLabel(names=['neg', 'pos'])\n"
+        "features = Features({'text': Value('string'), 'label': label, 'tags': Sequence(label)})\n"
+        "values = {'text': [f'text {n}' for n in range(10)], 'label': [0, 1] * 5, 'tags': [[0, 1]] * 10}\n"
+        "data = Dataset.from_dict(values, features)\n"
         "data.save_to_disk('saved', num_shards=3)\n"
+        "data.filter(lambda row: row['label']).save_to_disk('filtered')\n"
+        "DatasetDict(train=data, test=data.select([3])).save_to_disk('splits')\n"
+        "data.to_parquet('data.parquet')\n"
     )
     subprocess.run([training_python, "-c", script], cwd=folder, check=True, capture_output=True)
-    rows = [row.values for row in arrow.open_table(folder / "saved", None).rows]
-    assert rows == [{"text": f"text {n}", "label": ["neg", "pos"][n % 2]} for n in range(10)]
+    expected = [{"text": f"text {n}", "label": ["neg", "pos"][n % 2], "tags": ["neg", "pos"]} for n in range(10)]
+    assert [row.values for row in read(arrow.open_tables(folder / "saved", READING))[1]] == expected
+    assert [row.values for row in read(arrow.open_tables(folder / "filtered", READING))[1]] == expected[1::2]
+    train, test = arrow.open_tables(folder / "splits", READING)
+    assert [row.values for row in train.first] == expected
+    assert [row.values for row in test.first] == [expected[3]]
+    from ftbridge.adapters.sources import parquet
+
+    assert [row.values for row in read(parquet.open_tables(folder / "data.parquet", READING))[1]] == expected

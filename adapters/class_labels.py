@@ -1,0 +1,83 @@
+"""Class labels: the names that Hugging Face's datasets keep for whole numbers.
+
+They stand in dataset_info.json and in the metadata of parquet and arrow files, as
+`{"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}`, and in the front matter of a README.md, as
+`- name: label, dtype: {class_label: {names: {"0": neg, "1": pos}}}`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.values import plain
+
+# The names of each column that has them.
+Labels = dict[str, tuple[str, ...]]
+
+
+def of_features(features: Any) -> Labels:
+    """Return the names in `features` as dataset_info.json and file metadata hold them."""
+    items = features.items() if isinstance(features, Mapping) else ()
+    return {column: names for column, feature in items if (names := _names(feature))}
+
+
+def of_card(features: Iterable[Mapping[str, Any]]) -> Labels:
+    """Return the names in `features` as a README.md holds them."""
+    found: Labels = {}
+    for feature in features:
+        for key in ("dtype", "sequence", "list"):
+            label = feature.get(key)
+            names = label.get("class_label", {}).get("names") if isinstance(label, dict) else None
+            if isinstance(names, dict):
+                names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
+            if names:
+                found[str(feature.get("name"))] = tuple(map(str, names))
+    return found
+
+
+def of_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:
+    """Return the names in the metadata of a parquet or arrow schema."""
+    try:
+        known = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"))
+        return of_features(known["info"]["features"])
+    except (msgspec.DecodeError, LookupError, TypeError):
+        return {}
+
+
+def put_names(values: dict[str, Any], labels: Labels) -> str:
+    """Put the names into a row's `values`; returns what is wrong with the row, or "".
+
+    A number in a list is named as well; -1 is no label, and becomes None.
+    """
+    for column, names in labels.items():
+        if column in values:
+            try:
+                values[column] = _named(plain(values[column]), names)
+            except LookupError as error:
+                return f"holds the label {error} in `{column}`, which has names for 0 to {len(names) - 1}"
+    return ""
+
+
+def _named(label: Any, names: tuple[str, ...]) -> Any:
+    if isinstance(label, list):
+        return [_named(each, names) for each in label]
+    if label is None or label in names:
+        return label
+    try:
+        number = int(label)
+    except (TypeError, ValueError):
+        return label
+    if not -1 <= number < len(names):
+        raise LookupError(label)
+    return None if number == -1 else names[number]
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    if isinstance(feature, list) and len(feature) == 1:
+        return _names(feature[0])
+    if not isinstance(feature, dict):
+        return ()
+    if feature.get("_type") == "ClassLabel":
+        return tuple(map(str, feature.get("names") or ()))
+    return _names(feature.get("feature"))

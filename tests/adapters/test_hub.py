@@ -1,0 +1,230 @@
+"""Datasets of hubs: the real clients against a server on this machine that speaks the hubs' protocols."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ftbridge.adapters import hub
+from ftbridge.adapters.values import plain
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.plugins import Reading
+
+from ..hub_server import hub_server  # noqa: TID252
+
+READING = Reading()
+HUBS = pytest.mark.parametrize("scheme", ["hf", "ms"])
+# As of the dataset ought/raft, whose files only its script could read.
+COMPLAINTS = {"names": ["Unlabeled", "complaint", "no complaint"], "_type": "ClassLabel"}
+TOKEN = "hf_a-secret-that-must-not-be-shown"  # noqa: S105 - made up
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serve a dataset `owner/faq` of JSON lines with two splits; the clients keep their files in `tmp_path`."""
+    from huggingface_hub import constants
+    from modelscope_hub import _legacy_api
+
+    with hub_server(tmp_path, monkeypatch) as server:
+        # Read from the environment when they are imported; a test below does so.
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+        monkeypatch.setattr(_legacy_api, "REPO_TREE_PAGE_MAX_ATTEMPTS", 1)
+        put(server.add("owner/faq"), {"train.jsonl": [{"q": "a"}, {"q": "b"}], "test.jsonl": [{"q": "c"}]})
+        yield server
+
+
+def put(root, files):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, pa.Table):
+            pq.write_table(content, path)
+        else:
+            lines = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
+            path.write_text(lines)
+
+
+def opened(url):
+    """Return part, and the rows' values, of each table."""
+    return [
+        (
+            table.part,
+            [
+                {key: plain(value) for key, value in row.values.items()}
+                for piece in table.pieces
+                for row in piece.rows()
+            ],
+        )
+        for table in hub.open_url(url, READING)
+    ]
+
+
+@HUBS
+def test_splits_become_parts_and_one_split_becomes_all(server, scheme):
+    assert opened(f"{scheme}://owner/faq") == [("train", [{"q": "a"}, {"q": "b"}]), ("test", [{"q": "c"}])]
+    assert opened(f"{scheme}://owner/faq@test") == [("", [{"q": "c"}])]
+    assert opened(f"{scheme}://owner/faq:default@train") == [("", [{"q": "a"}, {"q": "b"}])]
+
+
+@HUBS
+def test_only_what_is_asked_for_is_fetched_and_only_once(server, scheme):
+    put(server.folder / "owner/faq", {"picture.png": "x", "sub/more.csv": "a,b"})
+    (table,) = hub.open_url(f"{scheme}://owner/faq@test", READING)
+    assert set(server.asked) == {"test.jsonl"}
+    assert table.notes == ("left out, since they are of no split: sub/more.csv",)
+    hub.open_url(f"{scheme}://owner/faq@test", READING)
+    assert server.asked == ["test.jsonl"]
+
+
+@HUBS
+def test_a_config_of_several_is_asked_for(server, scheme):
+    card = "---\nconfigs:\n- {config_name: cats, data_files: c/*}\n- {config_name: dogs, data_files: d/*}\n---\n"
+    files = {"README.md": card, "c/a.jsonl": [{"q": "cat"}], "d/a.jsonl": [{"q": "dog"}]}
+    put(server.add("owner/pets"), files)
+    assert opened(f"{scheme}://owner/pets:dogs") == [("train", [{"q": "dog"}])]
+    with pytest.raises(
+        InputError, match=rf"has several configs; .*`{scheme}://owner/pets:cats`, `{scheme}://owner/pets:d"
+    ):
+        opened(f"{scheme}://owner/pets")
+    with pytest.raises(InputError, match="has no config `birds`"):
+        opened(f"{scheme}://owner/pets:birds")
+    with pytest.raises(InputError, match=rf"has no split `test`; .*`{scheme}://owner/pets:cats@train`"):
+        opened(f"{scheme}://owner/pets:cats@test")
+
+
+@HUBS
+def test_labels_of_the_card_get_names(server, scheme):
+    card = (
+        "---\ndataset_info:\n  features:\n  - {name: label, dtype: {class_label: {names: {'0': neg, '1': pos}}}}\n---\n"
+    )
+    put(server.add("owner/reviews"), {"README.md": card, "reviews.jsonl": [{"label": 1}, {"label": -1}]})
+    assert opened(f"{scheme}://owner/reviews") == [("", [{"label": "pos"}, {"label": None}])]
+
+
+def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
+    main = {"raft.py": "raise SystemExit", "data/twitter_complaints/train.csv": "Tweet text,Label,ID\n"}
+    put(server.add("ought/raft"), main)
+    metadata = {"huggingface": json.dumps({"info": {"features": {"Label": COMPLAINTS}}})}
+    train = pa.table({"Tweet text": ["Hi", "No!"], "Label": [2, 1]}).replace_schema_metadata(metadata)
+    test = pa.table({"Tweet text": ["Well"], "Label": [0]}).replace_schema_metadata(metadata)
+    converted = {
+        "twitter_complaints/train/0000.parquet": train,
+        "twitter_complaints/test/0000.parquet": test,
+        "ade_corpus/partial-train/0000.parquet": train,
+    }
+    put(server.add("ought/raft", "refs/convert/parquet"), converted)
+    assert opened("hf://ought/raft:twitter_complaints@train") == [
+        ("", [{"Tweet text": "Hi", "Label": "no complaint"}, {"Tweet text": "No!", "Label": "complaint"}])
+    ]
+    assert [part for part, _ in opened("hf://ought/raft:twitter_complaints")] == ["train", "test"]
+    with pytest.raises(InputError, match=r"several configs; .*`hf://ought/raft:ade_corpus`"):
+        opened("hf://ought/raft")
+    (table,) = hub.open_url("hf://ought/raft:ade_corpus", READING)
+    assert table.notes == (
+        "Hugging Face converted only the first 5 GB of `hf://ought/raft:ade_corpus`: this is a part of it",
+    )
+
+
+@HUBS
+def test_a_repository_without_data_is_one_sentence(server, scheme):
+    put(server.add("owner/script"), {"script.py": "", "README.md": "text"})
+    with pytest.raises(InputError, match=r"holds no data that can be read: .*`script.py`; dataset scripts are not run"):
+        opened(f"{scheme}://owner/script")
+
+
+@HUBS
+def test_a_dataset_that_is_not_there_is_one_sentence(server, scheme):
+    with pytest.raises(InputError, match=r"has no dataset `owner/none`, or it is private; check the name, or log in"):
+        opened(f"{scheme}://owner/none")
+
+
+@HUBS
+@pytest.mark.parametrize("answer", [(403, "GatedRepo"), (401, "GatedRepo"), (403, ""), (401, "")])
+def test_a_closed_dataset_is_one_sentence(server, scheme, answer, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", TOKEN)
+    server.closed = answer
+    with pytest.raises(SetupError, match=r"does not give you `owner/faq`: accept the terms .* log in with") as caught:
+        opened(f"{scheme}://owner/faq")
+    assert TOKEN not in str(caught.value)
+    assert any(token and TOKEN in token for token in server.tokens) or scheme == "ms"
+
+
+def test_a_hub_that_fails_is_one_sentence(server):
+    server.closed = (503, "")
+    with pytest.raises(SetupError, match="answered with the error 503; try again later"):
+        opened("hf://owner/faq")
+
+
+@HUBS
+def test_without_a_network_what_was_downloaded_is_read(server, scheme, monkeypatch):
+    expected = opened(f"{scheme}://owner/faq")
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    assert opened(f"{scheme}://owner/faq") == expected
+    assert "this is what was downloaded before" in hub.open_url(f"{scheme}://owner/faq", READING)[0].notes[0]
+    with pytest.raises(SetupError, match=r"cannot be reached \(.*\): check the network"):
+        opened(f"{scheme}://owner/other")
+
+
+@HUBS
+def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
+    shards = {f"data/train-{at:05}-of-00003.jsonl": [{"q": f"{at} {row}"} for row in range(150)] for at in range(3)}
+    put(server.add("owner/large"), {**shards, "data/test-00000-of-00001.jsonl": [{"q": "t"}]})
+    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
+    train, test = hub.open_url(f"{scheme}://owner/large", READING)
+    assert (train.streamed, train.part, train.columns, test.part) == (True, "train", ("q",), "test")
+    assert "files are fetched one after another, and not kept" in train.notes[0]
+    assert "data/train-00001-of-00003.jsonl" not in server.asked
+    rows = [row for piece in train.pieces for row in piece.rows()]
+    assert [plain(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
+    assert str(rows[-1].where) == "train-00002-of-00003.jsonl line 150"
+    assert not [file for file in tmp_path.rglob("*.jsonl") if "served" not in file.parts]
+    monkeypatch.setattr(hub, "_free", lambda _: 10)
+    with pytest.raises(SetupError, match=r"has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR"):
+        hub.open_url(f"{scheme}://owner/large", READING)
+
+
+@pytest.mark.parametrize(
+    "url", ["hf://faq", "hf://a/b/c", "http://a/b", "hf://../b", "hf://a/b@", "ms://a/b:@x", "hf://a/b@x:y"]
+)
+def test_other_urls_are_refused(url):
+    with pytest.raises(InputError, match="names no dataset; write hf://owner/name"):
+        hub.parse(url)
+
+
+@pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
+def test_urls_are_printed_as_they_were(url):
+    assert str(hub.parse(url)) == url
+
+
+@pytest.mark.parametrize(("url", "module"), [("hf://a/b", "huggingface_hub"), ("ms://a/b", "modelscope_hub")])
+def test_without_a_client_the_sentence_says_what_to_install(url, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SetupError, match=r"pip install 'ftbridge\[hub\]'"):
+        hub.open_url(url, READING)
+
+
+@HUBS
+def test_the_clients_variables_count_and_they_are_silent(server, scheme, tmp_path):
+    script = (
+        "import sys\n"
+        "from ftbridge.adapters.hub import open_url\n"
+        "from ftbridge.core.plugins import Reading\n"
+        "print(*(table.file for table in open_url(sys.argv[1], Reading())))\n"
+    )
+    env = {**os.environ, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1", "MODELSCOPE_DOMAIN": server.url}
+    env.pop("MODELSCOPE_ENDPOINT")
+    command = [sys.executable, "-c", script, f"{scheme}://owner/faq"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("train.jsonl test.jsonl\n", "")
+    assert sorted(server.asked) == ["test.jsonl", "train.jsonl"]
