@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shown
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
 

@@ -185,4 +185,4 @@ def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
 
 def test_a_suffix_is_that_of_the_content():
     names = ("faq.CSV.gz", "faq.jsonl", "faq.json.zst", "faq.gz", "faq")
-    assert [unpacked_name(Path(name)).suffix for name in names] == [".csv", ".jsonl", ".json", "", ""]
+    assert [unpacked_name(Path(name)).suffix for name in names] == [".CSV", ".jsonl", ".json", "", ""]
