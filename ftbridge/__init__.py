@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "convert": "ftbridge.adapters.convert:convert",
     "setup": "ftbridge.launchers.environment:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",
+    "preview": "ftbridge.launchers.preview:preview",
     "train": "ftbridge.launchers.train:train",
     "export": "ftbridge.weights.export:export",
     "merge": "ftbridge.weights.merge:merge",

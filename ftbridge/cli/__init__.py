@@ -10,6 +10,7 @@ COMMANDS = {
     "doctor": "Check this machine and the training environment.",
     "demo": "Show the whole way in one sitting, on a small model.",
     "convert": "Turn a workbook or JSON into both frameworks' data.",
+    "preview": "Show what a training would see of a dataset.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",

@@ -1,0 +1,365 @@
+"""`ftbridge preview`: what a training would see of a dataset, encoded by the frameworks' own code."""
+
+import base64
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import FtbridgeError, InputError, UsageError
+from ftbridge.core.files import write_atomic
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.project import Project
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.environment import ask, interpreter
+from ftbridge.launchers.models import local_model
+from ftbridge.launchers.train import choose
+from ftbridge.templates import families
+from ftbridge.templates.families import Family
+
+BACKENDS = ("xtuner", "llamafactory")  # those that the helper knows
+IGNORED = -100  # the label of a token that is not trained
+Cut = Literal["", "question", "answer", "lost"]
+_OURS = b"ftbridge preview"  # stands in every picture of ours
+_MOST_BINS = 20
+_PER_PROCESS = 5000  # samples that are worth starting a process for
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """A part of a sample's text that is trained, or is not."""
+
+    text: str
+    trained: bool
+
+
+class Encoded(msgspec.Struct, frozen=True):
+    r"""A sample as one framework trains it: what is left by the cutoff length.
+
+    A label is the token to be learned, or -100; a token's bytes that are no whole letter are escapes such as
+    `\xe4`. `length` and `answer_tokens` count the whole sample. `cut` is "lost" where nothing of the answer is
+    left, "answer" where a part of it is missing, "question" where only other text is.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    tokens: list[str]
+    text: list[Stretch]
+    length: int
+    answer_tokens: int
+    cut: Cut
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """The lengths of all samples, in tokens, without a cutoff; `cut` has the numbers of samples, from 1.
+
+    `over` counts samples longer than the cutoff length, `lengths` maps a length to the number of samples.
+    """
+
+    samples: int
+    tokens: int
+    answer_tokens: int
+    shortest: int
+    median: int
+    p95: int
+    longest: int
+    over: int
+    lengths: dict[int, int]
+    cut: dict[Cut, list[int]]
+
+
+class View(msgspec.Struct, frozen=True):
+    """What one framework, called `title`, makes of a dataset; `stats` where they were asked for."""
+
+    title: str
+    samples: list[Encoded]
+    stats: Stats | None
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """A dataset as it would be trained; `samples` is how many it has, `views` is by backend.
+
+    `differences` has a sentence for each sample that the two frameworks train differently, else "".
+    """
+
+    dataset: str
+    samples: int
+    model: str
+    family: str
+    cutoff_length: int
+    views: dict[str, View]
+    differences: list[str]
+    warnings: list[str]
+    png: str | None = None
+
+
+class _Counts(msgspec.Struct, frozen=True):
+    lengths: dict[int, int]
+    answer_tokens: int
+    cut: dict[Cut, list[int]]
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What the helper prints."""
+
+    samples: list[Encoded] = []
+    stats: _Counts | None = None
+    error: str = ""
+
+
+def preview(
+    dataset: str | None = None,
+    *,
+    backend: str | None = None,
+    samples: int = 3,
+    stats: bool = False,
+    png: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Preview:
+    """Return the first `samples` of a dataset as both frameworks, or `backend` alone, would train them.
+
+    `options` are the fields of TrainSpec; of those, only what decides the tokens is looked at. With `stats` all
+    samples are counted, and a picture of their lengths is written to `png` (default: NAME-lengths.png in the
+    current folder). Of a hub's model only the tokenizer and the config are fetched. Raises an FtbridgeError that
+    says what to do where something is missing or does not fit.
+    """
+    if backend not in {None, *BACKENDS}:
+        raise UsageError(f"preview knows no backend `{backend}`; choose one of {', '.join(BACKENDS)}, or none for both")
+    project = Project.find(config=Path(config) if config else None)
+    wanted = [backend] if backend else list(BACKENDS)
+    spec, name, entry = choose(project, {**options, "dataset": dataset, "backend": wanted[0]})
+    picture = _picture(png, name, stats=stats)
+    pythons = {each: interpreter(project, each) for each in wanted}
+    model = local_model(spec.model, pythons[wanted[0]], project.folder, weights=False)
+    family = families.get(spec.template) if spec.template else families.detect(model)
+    if spec.set:
+        say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
+    request = {
+        "model": str(model),
+        "trust_remote_code": spec.trust_remote_code,
+        "cutoff_length": spec.cutoff_length,
+        "samples": samples,
+        "stats": stats,
+        "processes": max(1, min((os.cpu_count() or 1) // len(wanted), entry.samples // _PER_PROCESS)),
+        "dataset": name,
+        "dataset_dir": str((project.folder / spec.dataset_dir).resolve()),
+    }
+    specs = _specs(wanted, request, entry, family)
+    views = _ask({each: pythons[each] for each in specs}, specs, spec)
+    written = _draw(picture, pythons[wanted[0]], views, spec.cutoff_length) if picture else None
+    return Preview(
+        dataset=name,
+        samples=entry.samples,
+        model=spec.model,
+        family=family.title,
+        cutoff_length=spec.cutoff_length,
+        views=views,
+        differences=_differences(list(views.values())),
+        warnings=[line for each, view in views.items() for line in _warnings(each, view, spec.cutoff_length)],
+        png=written,
+    )
+
+
+def histogram(views: dict[str, View]) -> tuple[list[range], dict[str, list[int]]]:
+    """Return ranges of lengths, of one width, and for each framework's title how many samples are in each.
+
+    Frameworks that count the same come once, with their titles joined.
+    """
+    counted = {view.title: view.stats.lengths for view in views.values() if view.stats}
+    longest = max((length for lengths in counted.values() for length in lengths), default=0)
+    width = next(w for w in _widths() if longest // w < _MOST_BINS)
+    first = min((length for lengths in counted.values() for length in lengths), default=0) // width
+    bins = [range(at * width, (at + 1) * width) for at in range(first, longest // width + 1)]
+    result: dict[tuple[int, ...], str] = {}
+    for title, lengths in counted.items():
+        counts = [0] * len(bins)
+        for length, samples in lengths.items():
+            counts[length // width - first] += samples
+        key = tuple(counts)
+        result[key] = f"{result[key]}, {title}" if key in result else title
+    return bins, {title: list(counts) for counts, title in result.items()}
+
+
+def _widths() -> Iterator[int]:
+    """Yield 1, 2, 5, 10, 20, 50 ... without end."""
+    power = 1
+    while True:
+        yield from (power, 2 * power, 5 * power)
+        power *= 10
+
+
+def _picture(png: str | os.PathLike[str] | None, dataset: str, *, stats: bool) -> Path | None:
+    """Return where the picture goes; raises UsageError where something else stands there."""
+    if not stats:
+        if png:
+            raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
+        return None
+    path = Path(png or f"{dataset.replace('/', '-')}-lengths.png").expanduser()
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"`--png {path}` must end with .png")
+    if path.is_dir() or (path.exists() and _OURS not in path.read_bytes()[:1000]):
+        raise UsageError(f"`{path}` is there already and no picture of preview's; name another file with `--png FILE`")
+    return path
+
+
+def _specs(
+    wanted: list[str], request: dict[str, Any], entry: DatasetEntry, family: Family
+) -> dict[str, dict[str, Any]]:
+    """Return what each framework's helper is told; one that has no template or no file is named and left out."""
+    specs, errors = {}, {}
+    for each in wanted:
+        try:
+            specs[each] = request | _own(each, request, entry, family)
+        except FtbridgeError as error:
+            errors[each] = error
+    if not specs:
+        raise errors[wanted[0]]
+    for each, error in errors.items():
+        say(f"note: {load_backend(each).title} is left out: {error}")
+    return specs
+
+
+def _own(backend: str, request: dict[str, Any], entry: DatasetEntry, family: Family) -> dict[str, Any]:
+    cell = family.cell(backend)
+    file = Path(request["dataset_dir"]) / {"xtuner": entry.xtuner, "llamafactory": entry.alpaca}[backend]
+    if not file.is_file():
+        raise InputError(f"the dataset `{request['dataset']}` lacks its file `{file}`; convert it again")
+    return {
+        "backend": load_backend(backend).module,
+        "file": str(file),
+        "template": cell.name or cell.prompt.template_dict(),
+        "bos": list(cell.prompt.bos) if cell.force_bos else None,
+        "enable_thinking": cell.enable_thinking,
+    }
+
+
+def _ask(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: TrainSpec) -> dict[str, View]:
+    """Run the helpers side by side: most of their time are the frameworks' imports."""
+    titles = {each: load_backend(each).title for each in specs}
+    say(f"encoding with {' and '.join(titles.values())} (10 to 20 seconds to load) ...")
+    with ThreadPoolExecutor() as pool:
+        lines = pool.map(lambda each: ask(pythons[each], "preview", specs[each], stderr=subprocess.PIPE), specs)
+        answers = {each: msgspec.json.decode(line, type=_Answer) for each, line in zip(specs, lines, strict=True)}
+    for each, answer in answers.items():
+        if "trust_remote_code" in answer.error:
+            raise InputError(
+                f"the tokenizer of `{spec.model}` comes with Python code of its own. If you trust who made it, run "
+                "the command again with `--trust-remote-code`"
+            )
+        if answer.error:
+            raise InputError(f"{titles[each]} {answer.error}")
+    return {
+        each: View(titles[each], answer.samples, _stats(answer.stats, spec.cutoff_length) if answer.stats else None)
+        for each, answer in answers.items()
+    }
+
+
+def _stats(counts: _Counts, cutoff: int) -> Stats:
+    lengths = dict(sorted(counts.lengths.items()))
+    samples = sum(lengths.values())
+
+    def at(share: float) -> int:
+        """Return the length that this share of the samples does not exceed."""
+        passed = 0
+        for length, number in lengths.items():
+            passed += number
+            if passed >= share * samples:
+                return length
+        return 0
+
+    return Stats(
+        samples=samples,
+        tokens=sum(length * number for length, number in lengths.items()),
+        answer_tokens=counts.answer_tokens,
+        shortest=at(0),
+        median=at(0.5),
+        p95=at(0.95),
+        longest=at(1),
+        over=sum(number for length, number in lengths.items() if length > cutoff),
+        lengths=lengths,
+        cut=counts.cut,
+    )
+
+
+def _draw(path: Path, python: Path, views: dict[str, View], cutoff: int) -> str:
+    bins, counts = histogram(views)
+    spec = {
+        "starts": [each.start for each in bins],
+        "width": bins[0].stop - bins[0].start if bins else 1,
+        "counts": counts,
+        "cutoff_length": cutoff,
+        "software": _OURS.decode(),
+    }
+    answer = ask(python, "draw_lengths", spec, stderr=subprocess.PIPE)
+    write_atomic(path, base64.b64decode(answer))
+    return str(path)
+
+
+def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
+    """Return a sentence for each thing that the cutoff length does to samples."""
+    found = view.stats.cut if view.stats else _cut(view.samples)
+    advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
+    lost = "leaves them out" if backend == "xtuner" else "keeps them, to train on nothing"
+    effects: dict[Cut, str] = {
+        "lost": f"cuts the whole answer, and {lost}, of",
+        "answer": "cuts a part of the answer of",
+        "question": "cuts what comes before the answer of",
+    }
+    return [
+        f"{view.title}, with a cutoff length of {cutoff}, {effect} {_numbered(found[kind])}; {advice}"
+        for kind, effect in effects.items()
+        if found.get(kind)
+    ]
+
+
+def _cut(samples: list[Encoded]) -> dict[Cut, list[int]]:
+    found: dict[Cut, list[int]] = {}
+    for number, sample in enumerate(samples, 1):
+        found.setdefault(sample.cut, []).append(number)
+    return found
+
+
+def _numbered(numbers: list[int], most: int = 10) -> str:
+    if len(numbers) == 1:
+        return f"sample {numbers[0]}"
+    more = ", ..." if len(numbers) > most else ""
+    return f"{len(numbers)} samples ({', '.join(map(str, numbers[:most]))}{more})"
+
+
+def _differences(views: list[View]) -> list[str]:
+    if len(views) == 1:
+        return []
+    first, second = views
+    pairs = zip(first.samples, second.samples, strict=True)
+    return [_difference({first.title: one, second.title: other}) for one, other in pairs]
+
+
+def _difference(pair: dict[str, Encoded]) -> str:
+    """Say where two frameworks' samples differ; positions count from 1."""
+    (title, one), (other_title, other) = pair.items()
+    if one.ids != other.ids:
+        shortest = min(len(one.ids), len(other.ids))
+        at = next((at for at in range(shortest) if one.ids[at] != other.ids[at]), shortest)
+        mine, theirs = (repr(each.tokens[at]) if at < len(each.tokens) else "its end" for each in (one, other))
+        return f"the tokens differ from position {at + 1} on: {title} has {mine}, {other_title} {theirs}"
+    if one.labels == other.labels:
+        return ""
+    places: dict[str, list[str]] = {}
+    for at, labels in enumerate(zip(one.labels, other.labels, strict=True)):
+        if labels[0] != labels[1]:
+            alone = title if labels[1] == IGNORED else other_title if labels[0] == IGNORED else ""
+            places.setdefault(alone, []).append(f"{one.tokens[at]!r} (position {at + 1})")
+    said = (
+        f"{t} alone trains on {_listed(p)}" if t else f"the labels differ at {_listed(p)}" for t, p in places.items()
+    )
+    return f"the tokens are the same, but {'; '.join(said)}"
+
+
+def _listed(places: list[str], most: int = 5) -> str:
+    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")
