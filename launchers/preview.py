@@ -137,6 +137,8 @@ def preview(
     picture = _picture(png, name, stats=stats)
     pythons = {each: interpreter(project, each) for each in wanted}
     model = local_model(spec.model, pythons[wanted[0]], project.folder, weights=False)
+    if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
+        raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
     family = families.get(spec.template) if spec.template else families.detect(model)
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
@@ -172,9 +174,10 @@ def histogram(views: dict[str, View]) -> tuple[list[range], dict[str, list[int]]
     Frameworks that count the same come once, with their titles joined.
     """
     counted = {view.title: view.stats.lengths for view in views.values() if view.stats}
-    longest = max((length for lengths in counted.values() for length in lengths), default=0)
-    width = next(w for w in _widths() if longest // w < _MOST_BINS)
-    first = min((length for lengths in counted.values() for length in lengths), default=0) // width
+    found = [length for lengths in counted.values() for length in lengths] or [0]
+    shortest, longest = min(found), max(found)
+    width = next(each for each in _widths() if longest // each - shortest // each < _MOST_BINS)
+    first = shortest // width
     bins = [range(at * width, (at + 1) * width) for at in range(first, longest // width + 1)]
     result: dict[tuple[int, ...], str] = {}
     for title, lengths in counted.items():

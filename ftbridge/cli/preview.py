@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ftbridge.launchers.preview import Encoded, Preview, Stats
 
-TRAINED = "bold green"
+TRAINED = "green"
 BAR = 30  # letters of the longest bar
 
 

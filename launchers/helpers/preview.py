@@ -143,41 +143,44 @@ class Texts:
         stretches = []
         for trained, pairs in groupby(zip(ids, labels, strict=True), lambda pair: pair[1] != IGNORED):
             text = ""
-            for group in self._letters([each for each, _ in pairs]):
-                together = self._text(group)
-                escaped = [self._escaped(each) for each in group]
-                broken = "\ufffd" in together
-                tokens += [together] if len(group) == 1 and not broken else escaped
-                text += "".join(escaped) if broken else together
+            for letters, group in self._letters([each for each, _ in pairs]):
+                text += letters
+                tokens += [letters] if len(group) == 1 else [self._text([each])[0] for each in group]
             stretches.append({"text": text, "trained": trained})
         return tokens, stretches
 
-    def _letters(self, ids: Ids) -> Iterator[Ids]:
+    def _letters(self, ids: Ids) -> Iterator[tuple[str, Ids]]:
         """Put tokens together until they are whole letters; none takes more than four."""
-        group: Ids = []
-        for each in ids:
-            group.append(each)
-            if len(group) == 4 or not self._text(group).endswith("\ufffd"):  # noqa: PLR2004
-                yield group
-                group = []
-        if group:
-            yield group
+        start = 0
+        for end in range(1, len(ids) + 1):
+            text, whole = self._text(ids[start:end])
+            if whole or end - start == 4 or end == len(ids):  # noqa: PLR2004
+                yield text, ids[start:end]
+                start = end
 
-    def _text(self, ids: Ids) -> str:
-        return self._decode(self.before + ids)[self.skipped :]
+    def _text(self, ids: Ids) -> tuple[str, bool]:
+        """Return the text of tokens, and whether they are whole letters."""
+        text = self._decode(self.before + ids)[self.skipped :]
+        if "\ufffd" not in text:
+            return text, True
+        data = b"".join(map(self._bytes, ids))
+        text = data.decode("utf-8", "backslashreplace")
+        return text, text.encode() == data
 
     def _decode(self, ids: Ids) -> str:
         options = {"clean_up_tokenization_spaces": False, "spaces_between_special_tokens": False}
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, **options))
 
-    def _escaped(self, token_id: int) -> str:
-        """Return the text of a token by its own bytes: as they are, as `<0xE4>`, or in byte-level BPE's letters."""
+    def _bytes(self, token_id: int) -> bytes:
+        """Return the bytes of a token: its own, those of `<0xE4>`, or of the letters of byte-level BPE."""
         token = self.tokenizer.convert_ids_to_tokens(token_id)
-        if isinstance(token, str) and token.startswith("<0x"):
-            token = bytes.fromhex(token[3:5])
-        elif isinstance(token, str) and all(letter in self.bytes for letter in token):
-            token = bytes(self.bytes[letter] for letter in token)
-        return token.decode("utf-8", "backslashreplace") if isinstance(token, bytes) else str(token)
+        if isinstance(token, bytes):
+            return token
+        if token.startswith("<0x"):
+            return bytes.fromhex(token[3:5])
+        if all(letter in self.bytes for letter in token):
+            return bytes(self.bytes[letter] for letter in token)
+        return token.replace("▁", " ").encode()
 
 
 def rows(framework: Any) -> Any:
