@@ -25,7 +25,7 @@ from ftbridge.templates.families import Family
 
 BACKENDS = ("xtuner", "llamafactory")  # those that the helper knows
 IGNORED = -100  # the label of a token that is not trained
-Cut = Literal["", "question", "answer", "lost"]
+Cut = Literal["", "question", "answer", "lost", "refused"]
 _OURS = b"ftbridge preview"  # stands in every picture of ours
 _MOST_BINS = 20
 _PER_PROCESS = 5000  # samples that are worth starting a process for
@@ -43,7 +43,8 @@ class Encoded(msgspec.Struct, frozen=True):
 
     A label is the token to be learned, or -100; a token's bytes that are no whole letter are escapes such as
     `\xe4`. `length` and `answer_tokens` count the whole sample. `cut` is "lost" where nothing of the answer is
-    left, "answer" where a part of it is missing, "question" where only other text is.
+    left, "answer" where a part of it is missing, "question" where only other text is; "refused" says that the
+    framework finds no text to train on, at any length.
     """
 
     ids: list[int]
@@ -223,8 +224,8 @@ def _specs(
             errors[each] = error
     if not specs:
         raise errors[wanted[0]]
-    for each, error in errors.items():
-        say(f"note: {load_backend(each).title} is left out: {error}")
+    for each, reason in errors.items():
+        say(f"note: {load_backend(each).title} is left out: {reason}")
     return specs
 
 
@@ -305,20 +306,18 @@ def _draw(path: Path, python: Path, views: dict[str, View], cutoff: int) -> str:
 
 
 def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
-    """Return a sentence for each thing that the cutoff length does to samples."""
+    """Return a sentence for each thing that keeps samples from being trained whole."""
     found = view.stats.cut if view.stats else _cut(view.samples)
     advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
-    lost = "leaves them out" if backend == "xtuner" else "keeps them, to train on nothing"
-    effects: dict[Cut, str] = {
-        "lost": f"cuts the whole answer, and {lost}, of",
-        "answer": "cuts a part of the answer of",
-        "question": "cuts what comes before the answer of",
+    start = f"with a cutoff length of {cutoff}, {view.title} cuts"
+    lost = "so that it is left out" if backend == "xtuner" else "so that nothing of it is trained"
+    effects: dict[Cut, tuple[str, str]] = {
+        "refused": (f"{view.title} leaves out", ": its loader does not read the answer as text"),
+        "lost": (f"{start} the whole answer of", f", {lost}; {advice}"),
+        "answer": (f"{start} a part of the answer of", f"; {advice}"),
+        "question": (f"{start} what comes before the answer of", f"; {advice}"),
     }
-    return [
-        f"{view.title}, with a cutoff length of {cutoff}, {effect} {_numbered(found[kind])}; {advice}"
-        for kind, effect in effects.items()
-        if found.get(kind)
-    ]
+    return [f"{before} {_numbered(found[kind])}{after}" for kind, (before, after) in effects.items() if found.get(kind)]
 
 
 def _cut(samples: list[Encoded]) -> dict[Cut, list[int]]:

@@ -149,6 +149,7 @@ def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:
         "of 95 % at most": f"{stats.p95:,}",
         "of the longest": f"{stats.longest:,}",
         f"samples over {cutoff}": _share(stats.over, stats.samples),
+        "left out as no text": _share(len(stats.cut["refused"]), stats.samples),
         "whole answer cut": _share(len(stats.cut["lost"]), stats.samples),
         "part of the answer cut": _share(len(stats.cut["answer"]), stats.samples),
         "only other text cut": _share(len(stats.cut["question"]), stats.samples),

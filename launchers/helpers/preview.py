@@ -89,12 +89,15 @@ class LlamaFactory:
         return (encoded["input_ids"][0], encoded["labels"][0]) if encoded["input_ids"] else ([], [])
 
 
+Framework = XTuner | LlamaFactory
+
+
 @dataclass
 class Sample:
     """A sample as it is trained (`ids`, `labels`), and what it is without a cutoff.
 
     `cut` is "lost" where nothing of the answer is left, "answer" where a part of it is missing, "question" where
-    only other text is, "" where nothing is.
+    only other text is, "" where nothing is; and "refused" where the framework leaves it out at any length.
     """
 
     ids: Ids
@@ -104,15 +107,17 @@ class Sample:
     cut: str
 
 
-def encode(framework: Any, row: dict[str, Any], cutoff: int) -> Sample:
+def encode(framework: Framework, row: dict[str, Any], cutoff: int) -> Sample:
     """Encode a sample with the cutoff, and again without where that may have cut it."""
     ids, labels = framework.encode(row, cutoff)
     whole, whole_labels = (ids, labels) if len(ids) < cutoff else framework.encode(row, ENDLESS)
     trained = [label for label in labels if label != IGNORED]
     answer_tokens = sum(label != IGNORED for label in whole_labels)
     cut = ""
+    if not whole:
+        cut = "refused"
     # Templates that end all samples with the end token keep it, whatever was cut before it.
-    if not trained or (len(ids) < len(whole) and set(trained) == {framework.tokenizer.eos_token_id}):
+    elif not trained or (len(ids) < len(whole) and set(trained) == {framework.tokenizer.eos_token_id}):
         cut = "lost"
     elif len(trained) < answer_tokens:
         cut = "answer"
@@ -173,7 +178,7 @@ class Texts:
 
     def _bytes(self, token_id: int) -> bytes:
         """Return the bytes of a token: its own, those of `<0xE4>`, or of the letters of byte-level BPE."""
-        token = self.tokenizer.convert_ids_to_tokens(token_id)
+        token: str | bytes = self.tokenizer.convert_ids_to_tokens(token_id)
         if isinstance(token, bytes):
             return token
         if token.startswith("<0x"):
@@ -183,14 +188,14 @@ class Texts:
         return token.replace("▁", " ").encode()
 
 
-def rows(framework: Any) -> Any:
+def rows(framework: Framework) -> Any:
     """Return the dataset as the framework's own loader reads it, piece by piece."""
     from datasets import load_dataset
 
     return load_dataset(framework.format, data_files={"train": framework.file}, split="train", streaming=True)
 
 
-def shown(framework: Any, count: int, cutoff: int) -> list[dict[str, Any]]:
+def shown(framework: Framework, count: int, cutoff: int) -> list[dict[str, Any]]:
     """Return the first `count` samples with the texts of their tokens."""
     texts = Texts(framework.tokenizer)
     result = []
@@ -201,10 +206,10 @@ def shown(framework: Any, count: int, cutoff: int) -> list[dict[str, Any]]:
     return result
 
 
-def counted(framework: Any, cutoff: int, parts: int, part: int) -> dict[str, Any]:
+def counted(framework: Framework, cutoff: int, parts: int, part: int) -> dict[str, Any]:
     """Return the count of samples by length, of tokens in answers, and the numbers of samples by `cut`."""
     lengths: Counter[int] = Counter()
-    cut: dict[str, list[int]] = {"lost": [], "answer": [], "question": []}
+    cut: dict[str, list[int]] = {"refused": [], "lost": [], "answer": [], "question": []}
     answer_tokens = 0
     for block, table in enumerate(rows(framework).with_format("arrow").iter(batch_size=BLOCK)):
         if block % parts != part:
@@ -218,7 +223,7 @@ def counted(framework: Any, cutoff: int, parts: int, part: int) -> dict[str, Any
     return {"lengths": lengths, "answer_tokens": answer_tokens, "cut": cut}
 
 
-def counted_by_all(framework: Any, cutoff: int, processes: int) -> dict[str, Any]:
+def counted_by_all(framework: Framework, cutoff: int, processes: int) -> dict[str, Any]:
     """Return what `counted` does, with the work shared out."""
     work: Callable[[int], dict[str, Any]] = partial(counted, framework, cutoff, processes)
     if processes == 1:
@@ -239,8 +244,9 @@ def main() -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"  # the tokenizer is here already
     cutoff = spec["cutoff_length"]
     doing = f"load the tokenizer of `{spec['model']}`"
+    result: dict[str, Any]
     try:
-        framework = {"xtuner": XTuner, "llamafactory": LlamaFactory}[spec["backend"]](spec)
+        framework: Framework = (XTuner if spec["backend"] == "xtuner" else LlamaFactory)(spec)
         doing = f"encode `{framework.file}`"
         result = {
             "samples": shown(framework, spec["samples"], cutoff),

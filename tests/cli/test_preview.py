@@ -28,7 +28,7 @@ def stats(lengths, cut=()):
         longest=max(lengths),
         over=1,
         lengths=lengths,
-        cut={"lost": [], "answer": [], "question": [], **dict(cut)},
+        cut={"refused": [], "lost": [], "answer": [], "question": [], **dict(cut)},
         **zero,
     )
 

@@ -16,6 +16,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import register
 from ftbridge.launchers import preview as module
+from ftbridge.launchers.environment import HELPERS
 from ftbridge.launchers.preview import Encoded, Stats, Stretch, View, histogram, preview
 from ftbridge.launchers.train import prepare
 from ftbridge.templates import families
@@ -31,6 +32,7 @@ ROWS = [
     {"input": "药?", "output": "阿司匹林 💊\ufffd"},
     {"input": LONG * 2, "output": LONG * 2},
 ]
+NOTHING = "`--cutoff-length %s` cuts nothing"
 COPIES = 200
 CUTOFF = 70
 
@@ -114,6 +116,20 @@ def test_bytes_that_are_no_whole_letter_are_escapes(seen):
 
 
 @pytest.mark.framework
+def test_a_sentencepiece_tokenizer_keeps_its_spaces_and_bytes(training_python):
+    command = [training_python, Path(__file__).with_name("token_texts.py"), HELPERS]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    tokens, text = json.loads(done.stdout.splitlines()[-1])
+    pill = ["\\xf0", "\\x9f", "\\x92", "\\x8a"]
+    assert tokens == ["<s>", " ab", " ", "药", *pill, " ab", "</s>", *pill[:3]]
+    assert text == [
+        {"text": "<s> ab 药💊", "trained": False},
+        {"text": " ab</s>", "trained": True},
+        {"text": "".join(pill[:3]), "trained": False},
+    ]
+
+
+@pytest.mark.framework
 def test_stats_are_what_a_hand_counts(cut, counted_by_hand):
     lengths = [sum(row) for row in counted_by_hand]
     stats = cut.views["xtuner"].stats
@@ -158,11 +174,24 @@ def test_cut_answers_are_told_by_kind_and_number(cut):
             kind: [at + 1 for at, each in enumerate(kinds[backend] * COPIES) if each == kind] for kind in view.stats.cut
         }
         assert view.stats.cut == numbers
-    longest = cut.views["xtuner"].stats.longest
-    assert cut.warnings[0] == (
-        f"XTuner, with a cutoff length of {CUTOFF}, cuts the whole answer, and leaves them out, of 400 samples "
-        f"(3, 6, 9, 12, 15, 18, 21, 24, 27, 30, ...); `--cutoff-length {longest}` cuts nothing"
+    assert (
+        cut.warnings[0]
+        == (
+            f"with a cutoff length of {CUTOFF}, XTuner cuts the whole answer of 400 samples "
+            "(3, 6, 9, 12, 15, 18, 21, 24, 27, 30, ...), so that it is left out; "
+        )
+        + NOTHING % cut.views["xtuner"].stats.longest
     )
+
+
+@pytest.mark.framework
+def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project, monkeypatch):
+    """Where all answers look like times, `datasets` makes them times."""
+    monkeypatch.chdir(tmp_path)
+    Path("times.json").write_text(json.dumps([{"instruction": "when?", "output": "2020-01-01 10:00:00"}]))
+    ftbridge.convert("times.json")
+    found = preview("times", model=str(project / "base"), backend="llamafactory")
+    assert found.warnings == ["LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"]
 
 
 @pytest.mark.framework
@@ -204,7 +233,11 @@ def asked(monkeypatch):
         specs[spec.get("backend", helper)] = spec
         if helper == "draw_lengths":
             return base64.b64encode(b"picture").decode()
-        counts = {"lengths": {"3": 2}, "answer_tokens": 2, "cut": {"lost": [], "answer": [2], "question": []}}
+        counts = {
+            "lengths": {"3": 2},
+            "answer_tokens": 2,
+            "cut": {"refused": [1], "lost": [], "answer": [2], "question": []},
+        }
         sample = {"ids": [1, 2, 3], "labels": [-100, -100, 3], "tokens": ["a", "b", "c"], "text": []}
         return json.dumps(
             {
@@ -234,11 +267,9 @@ def test_thinking_and_the_one_backend_go_through(made_up, asked):
     assert asked["llamafactory"]["enable_thinking"] is False
     assert (list(found.views), found.differences) == (["llamafactory"], [])
     assert (made_up / "here.png").read_bytes() == b"picture"
-    (warning,) = found.warnings
-    assert warning == (
-        "LLaMA-Factory, with a cutoff length of 2048, cuts a part of the answer of sample 2; "
-        "`--cutoff-length 3` cuts nothing"
-    )
+    refused, cut = found.warnings
+    assert refused == "LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"
+    assert cut == "with a cutoff length of 2048, LLaMA-Factory cuts a part of the answer of sample 2; " + NOTHING % 3
 
 
 def test_of_a_hubs_model_only_the_small_files_are_fetched(made_up, asked, monkeypatch):
