@@ -1,23 +1,22 @@
 """`ftbridge preview`: what a training would see of a dataset, encoded by the frameworks' own code."""
 
-import base64
 import os
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
-from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.environment import ask, interpreter
+from ftbridge.launchers.lengths import Counts, Cut, Stats, draw, picture_file
+from ftbridge.launchers.lengths import stats as stats_of
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.train import choose
 from ftbridge.templates import families
@@ -25,9 +24,6 @@ from ftbridge.templates.families import Family
 
 BACKENDS = ("xtuner", "llamafactory")  # those that the helper knows
 IGNORED = -100  # the label of a token that is not trained
-Cut = Literal["", "question", "answer", "lost", "refused"]
-_OURS = b"ftbridge preview"  # stands in every picture of ours
-_MOST_BINS = 20
 _PER_PROCESS = 5000  # samples that are worth starting a process for
 
 
@@ -42,9 +38,7 @@ class Encoded(msgspec.Struct, frozen=True):
     r"""A sample as one framework trains it: what is left by the cutoff length.
 
     A label is the token to be learned, or -100; a token's bytes that are no whole letter are escapes such as
-    `\xe4`. `length` and `answer_tokens` count the whole sample. `cut` is "lost" where nothing of the answer is
-    left, "answer" where a part of it is missing, "question" where only other text is; "refused" says that the
-    framework finds no text to train on, at any length.
+    `\xe4`. `length` and `answer_tokens` count the whole sample.
     """
 
     ids: list[int]
@@ -54,24 +48,6 @@ class Encoded(msgspec.Struct, frozen=True):
     length: int
     answer_tokens: int
     cut: Cut
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """The lengths of all samples, in tokens, without a cutoff; `cut` has the numbers of samples, from 1.
-
-    `over` counts samples longer than the cutoff length, `lengths` maps a length to the number of samples.
-    """
-
-    samples: int
-    tokens: int
-    answer_tokens: int
-    shortest: int
-    median: int
-    p95: int
-    longest: int
-    over: int
-    lengths: dict[int, int]
-    cut: dict[Cut, list[int]]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -98,18 +74,17 @@ class Preview(msgspec.Struct, frozen=True):
     warnings: list[str]
     png: str | None = None
 
-
-class _Counts(msgspec.Struct, frozen=True):
-    lengths: dict[int, int]
-    answer_tokens: int
-    cut: dict[Cut, list[int]]
+    @property
+    def stats(self) -> dict[str, Stats]:
+        """Return the stats by the frameworks' titles; empty where they were not asked for."""
+        return {view.title: view.stats for view in self.views.values() if view.stats}
 
 
 class _Answer(msgspec.Struct, frozen=True):
     """What the helper prints."""
 
     samples: list[Encoded] = []
-    stats: _Counts | None = None
+    stats: Counts | None = None
     error: str = ""
 
 
@@ -130,33 +105,26 @@ def preview(
     current folder). Of a hub's model only the tokenizer and the config are fetched. Raises an FtbridgeError that
     says what to do where something is missing or does not fit.
     """
-    if backend not in {None, *BACKENDS}:
-        raise UsageError(f"preview knows no backend `{backend}`; choose one of {', '.join(BACKENDS)}, or none for both")
+    wanted = _wanted(backend)
+    if png and not stats:
+        raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
     project = Project.find(config=Path(config) if config else None)
-    wanted = [backend] if backend else list(BACKENDS)
     spec, name, entry = choose(project, {**options, "dataset": dataset, "backend": wanted[0]})
-    picture = _picture(png, name, stats=stats)
+    picture = picture_file(png, name) if stats else None
     pythons = {each: interpreter(project, each) for each in wanted}
-    model = local_model(spec.model, pythons[wanted[0]], project.folder, weights=False)
-    if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
-        raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
-    family = families.get(spec.template) if spec.template else families.detect(model)
+    model, family = _model(spec, pythons[wanted[0]], project)
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
     request = {
         "model": str(model),
-        "trust_remote_code": spec.trust_remote_code,
-        "cutoff_length": spec.cutoff_length,
         "samples": samples,
         "stats": stats,
         "processes": max(1, min((os.cpu_count() or 1) // len(wanted), entry.samples // _PER_PROCESS)),
         "dataset": name,
         "dataset_dir": str((project.folder / spec.dataset_dir).resolve()),
     }
-    specs = _specs(wanted, request, entry, family)
-    views = _ask({each: pythons[each] for each in specs}, specs, spec)
-    written = _draw(picture, pythons[wanted[0]], views, spec.cutoff_length) if picture else None
-    return Preview(
+    views = _views(pythons, _specs(wanted, request, spec, entry, family), spec)
+    found = Preview(
         dataset=name,
         samples=entry.samples,
         model=spec.model,
@@ -165,61 +133,35 @@ def preview(
         views=views,
         differences=_differences(list(views.values())),
         warnings=[line for each, view in views.items() for line in _warnings(each, view, spec.cutoff_length)],
-        png=written,
+        png=str(picture) if picture else None,
     )
+    if picture:
+        draw(picture, pythons[wanted[0]], found.stats, spec.cutoff_length)
+    return found
 
 
-def histogram(views: dict[str, View]) -> tuple[list[range], dict[str, list[int]]]:
-    """Return ranges of lengths, of one width, and for each framework's title how many samples are in each.
-
-    Frameworks that count the same come once, with their titles joined.
-    """
-    counted = {view.title: view.stats.lengths for view in views.values() if view.stats}
-    found = [length for lengths in counted.values() for length in lengths] or [0]
-    shortest, longest = min(found), max(found)
-    width = next(each for each in _widths() if longest // each - shortest // each < _MOST_BINS)
-    first = shortest // width
-    bins = [range(at * width, (at + 1) * width) for at in range(first, longest // width + 1)]
-    result: dict[tuple[int, ...], str] = {}
-    for title, lengths in counted.items():
-        counts = [0] * len(bins)
-        for length, samples in lengths.items():
-            counts[length // width - first] += samples
-        key = tuple(counts)
-        result[key] = f"{result[key]}, {title}" if key in result else title
-    return bins, {title: list(counts) for counts, title in result.items()}
+def _wanted(backend: str | None) -> list[str]:
+    if backend not in {None, *BACKENDS}:
+        raise UsageError(f"preview knows no backend `{backend}`; choose one of {', '.join(BACKENDS)}, or none for both")
+    return [backend] if backend else list(BACKENDS)
 
 
-def _widths() -> Iterator[int]:
-    """Yield 1, 2, 5, 10, 20, 50 ... without end."""
-    power = 1
-    while True:
-        yield from (power, 2 * power, 5 * power)
-        power *= 10
-
-
-def _picture(png: str | os.PathLike[str] | None, dataset: str, *, stats: bool) -> Path | None:
-    """Return where the picture goes; raises UsageError where something else stands there."""
-    if not stats:
-        if png:
-            raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
-        return None
-    path = Path(png or f"{dataset.replace('/', '-')}-lengths.png").expanduser()
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"`--png {path}` must end with .png")
-    if path.is_dir() or (path.exists() and _OURS not in path.read_bytes()[:1000]):
-        raise UsageError(f"`{path}` is there already and no picture of preview's; name another file with `--png FILE`")
-    return path
+def _model(spec: TrainSpec, python: Path, project: Project) -> tuple[Path, Family]:
+    """Return the model's folder, where its tokenizer and config are at least, and its family."""
+    model = local_model(spec.model, python, project.folder, weights=False)
+    if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
+        raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
+    return model, families.get(spec.template) if spec.template else families.detect(model)
 
 
 def _specs(
-    wanted: list[str], request: dict[str, Any], entry: DatasetEntry, family: Family
+    wanted: list[str], request: dict[str, Any], spec: TrainSpec, entry: DatasetEntry, family: Family
 ) -> dict[str, dict[str, Any]]:
     """Return what each framework's helper is told; one that has no template or no file is named and left out."""
     specs, errors = {}, {}
     for each in wanted:
         try:
-            specs[each] = request | _own(each, request, entry, family)
+            specs[each] = request | _own(each, request, spec, entry, family)
         except FtbridgeError as error:
             errors[each] = error
     if not specs:
@@ -229,7 +171,7 @@ def _specs(
     return specs
 
 
-def _own(backend: str, request: dict[str, Any], entry: DatasetEntry, family: Family) -> dict[str, Any]:
+def _own(backend: str, request: dict[str, Any], spec: TrainSpec, entry: DatasetEntry, family: Family) -> dict[str, Any]:
     cell = family.cell(backend)
     file = Path(request["dataset_dir"]) / {"xtuner": entry.xtuner, "llamafactory": entry.alpaca}[backend]
     if not file.is_file():
@@ -237,13 +179,15 @@ def _own(backend: str, request: dict[str, Any], entry: DatasetEntry, family: Fam
     return {
         "backend": load_backend(backend).module,
         "file": str(file),
+        "cutoff_length": spec.cutoff_length,
+        "trust_remote_code": spec.trust_remote_code,
         "template": cell.name or cell.prompt.template_dict(),
         "bos": list(cell.prompt.bos) if cell.force_bos else None,
         "enable_thinking": cell.enable_thinking,
     }
 
 
-def _ask(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: TrainSpec) -> dict[str, View]:
+def _views(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: TrainSpec) -> dict[str, View]:
     """Run the helpers side by side: most of their time are the frameworks' imports."""
     titles = {each: load_backend(each).title for each in specs}
     say(f"encoding with {' and '.join(titles.values())} (10 to 20 seconds to load) ...")
@@ -259,50 +203,9 @@ def _ask(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: Train
         if answer.error:
             raise InputError(f"{titles[each]} {answer.error}")
     return {
-        each: View(titles[each], answer.samples, _stats(answer.stats, spec.cutoff_length) if answer.stats else None)
+        each: View(titles[each], answer.samples, stats_of(answer.stats, spec.cutoff_length) if answer.stats else None)
         for each, answer in answers.items()
     }
-
-
-def _stats(counts: _Counts, cutoff: int) -> Stats:
-    lengths = dict(sorted(counts.lengths.items()))
-    samples = sum(lengths.values())
-
-    def at(share: float) -> int:
-        """Return the length that this share of the samples does not exceed."""
-        passed = 0
-        for length, number in lengths.items():
-            passed += number
-            if passed >= share * samples:
-                return length
-        return 0
-
-    return Stats(
-        samples=samples,
-        tokens=sum(length * number for length, number in lengths.items()),
-        answer_tokens=counts.answer_tokens,
-        shortest=at(0),
-        median=at(0.5),
-        p95=at(0.95),
-        longest=at(1),
-        over=sum(number for length, number in lengths.items() if length > cutoff),
-        lengths=lengths,
-        cut=counts.cut,
-    )
-
-
-def _draw(path: Path, python: Path, views: dict[str, View], cutoff: int) -> str:
-    bins, counts = histogram(views)
-    spec = {
-        "starts": [each.start for each in bins],
-        "width": bins[0].stop - bins[0].start if bins else 1,
-        "counts": counts,
-        "cutoff_length": cutoff,
-        "software": _OURS.decode(),
-    }
-    answer = ask(python, "draw_lengths", spec, stderr=subprocess.PIPE)
-    write_atomic(path, base64.b64decode(answer))
-    return str(path)
 
 
 def _warnings(backend: str, view: View, cutoff: int) -> list[str]:

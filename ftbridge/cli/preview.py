@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ftbridge.launchers.preview import Encoded, Preview, Stats
+    from ftbridge.launchers.lengths import Stats
+    from ftbridge.launchers.preview import Encoded, Preview
 
 TRAINED = "green"
 BAR = 30  # letters of the longest bar
@@ -64,7 +65,7 @@ def _rendered(found: "Preview") -> str:
             _show(console, {view.title: view.samples[number] for view in views})
             if found.differences and found.differences[number]:
                 console.print(f"\n{found.differences[number]}")
-        if views[0].stats:
+        if found.stats:
             _show_stats(console, found)
     return capture.get().rstrip("\n")
 
@@ -120,21 +121,21 @@ def _tokens(titles: dict[str, "Encoded"]) -> "Table":
 def _show_stats(console: "Console", found: "Preview") -> None:
     from rich.table import Table
 
-    from ftbridge.launchers.preview import histogram
+    from ftbridge.launchers.lengths import histogram
 
-    columns = {view.title: _figures(view.stats, found.cutoff_length) for view in found.views.values() if view.stats}
+    columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
     table = Table("", box=None, pad_edge=False)
     for title in columns:
         table.add_column(title, justify="right")
     for row in zip(*(figures.items() for figures in columns.values()), strict=True):
         table.add_row(row[0][0], *(value for _, value in row))
-    bins, counts = histogram(found.views)
+    bins, counts = histogram(found.stats)
     bars = Table("tokens", *counts, box=None, pad_edge=False)
     most = max(max(each) for each in counts.values())
     for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
         cells = (f"{number:>{len(str(most))}} {'#' * round(BAR * number / most)}" for number in numbers)
         bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
-    longest = max(view.stats.longest for view in found.views.values() if view.stats)
+    longest = max(each.longest for each in found.stats.values())
     console.print("", table, "", bars, "", sep="\n")
     console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {found.png}")
 

@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.launchers.preview import Encoded, Preview, Stats, Stretch, View
+from ftbridge.launchers.lengths import Stats
+from ftbridge.launchers.preview import Encoded, Preview, Stretch, View
 
 TOKENS = ["<|im_start|>", "药\n", "\\xf0\\x9f", "\x1b[31m", "<|im_end|>"]
 IDS = [7, 20, 300, 4, 5]

@@ -15,9 +15,11 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import register
+from ftbridge.launchers import lengths
 from ftbridge.launchers import preview as module
 from ftbridge.launchers.environment import HELPERS
-from ftbridge.launchers.preview import Encoded, Stats, Stretch, View, histogram, preview
+from ftbridge.launchers.lengths import picture_file
+from ftbridge.launchers.preview import Encoded, Stretch, preview
 from ftbridge.launchers.train import prepare
 from ftbridge.templates import families
 
@@ -195,16 +197,11 @@ def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project
 
 
 @pytest.mark.framework
-def test_the_picture_is_a_png_and_only_ours_is_replaced(cut, faq, monkeypatch):
+def test_the_picture_is_a_png_of_ours(cut, faq, monkeypatch):
     monkeypatch.chdir(faq)
     assert cut.png == "faq-train-lengths.png"
-    picture = (faq / cut.png).read_bytes()
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    assert module._picture(None, "faq-train", stats=True) == Path(cut.png)
-    (faq / cut.png).write_bytes(picture.replace(b"ftbridge preview", b"something  else"))
-    with pytest.raises(UsageError, match="is there already and no picture of preview's"):
-        module._picture(None, "faq-train", stats=True)
-    (faq / cut.png).write_bytes(picture)
+    assert Path(cut.png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture_file(None, "faq-train") == Path(cut.png)
 
 
 @pytest.fixture
@@ -247,6 +244,7 @@ def asked(monkeypatch):
         )
 
     monkeypatch.setattr(module, "ask", ask)
+    monkeypatch.setattr(lengths, "ask", ask)
     return specs
 
 
@@ -354,25 +352,6 @@ def test_settings_that_preview_does_not_follow_are_named(made_up, asked, capsys)
     assert preview("faq").cutoff_length == 7
     assert "what `set` changes is not shown here: train_on_prompt" in capsys.readouterr().err
     assert Project.find().settings.train["cutoff_length"] == 7
-
-
-def view(title, lengths):
-    zero = dict.fromkeys(("samples", "tokens", "answer_tokens", "shortest", "median", "p95", "longest", "over"), 0)
-    return View(title, [], Stats(**zero, lengths=lengths, cut={}))
-
-
-def test_a_histogram_has_ranges_of_one_round_width():
-    bins, counts = histogram({"a": view("A", {95: 1, 99: 2, 100: 3, 250: 4}), "b": view("B", {99: 10})})
-    assert (bins[0], bins[-1], len(bins)) == (range(90, 100), range(250, 260), 17)
-    assert {title: each[:2] + each[-1:] for title, each in counts.items()} == {"A": [3, 3, 4], "B": [10, 0, 0]}
-
-
-@pytest.mark.parametrize("lengths", [{}, {1: 1}, {0: 1, 10**6: 1}])
-def test_a_histogram_has_twenty_ranges_at_most_and_each_sample_once(lengths):
-    bins, counts = histogram({"a": view("A", lengths), "b": view("B", lengths)})
-    assert len(bins) <= 20
-    assert list(counts) == ["A, B"]
-    assert sum(counts["A, B"]) == sum(lengths.values())
 
 
 SAME = "the tokens are the same, but "
