@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "presets": "ftbridge.dataset_info.presets:presets",
     "setup": "ftbridge.launchers.environment:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",
+    "preview": "ftbridge.launchers.preview:preview",
     "train": "ftbridge.launchers.train:train",
     "export": "ftbridge.weights.export:export",
     "merge": "ftbridge.weights.merge:merge",

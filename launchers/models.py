@@ -10,8 +10,8 @@ from ftbridge.launchers.environment import ask
 _HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
-def local_model(model: str, python: Path, folder: Path) -> Path:
-    """Return the folder of `model`, downloading it where it is a hub's.
+def local_model(model: str, python: Path, folder: Path, *, weights: bool = True) -> Path:
+    """Return the folder of `model`, downloading it where it is a hub's; `weights` may be left out.
 
     `model` is a folder (relative to `folder`), `owner/name` or `hf://owner/name` (Hugging Face), or
     `ms://owner/name` (ModelScope). Raises InputError where there is no such model.
@@ -29,7 +29,7 @@ def local_model(model: str, python: Path, folder: Path) -> Path:
     title = {"hf": "Hugging Face", "ms": "ModelScope"}[hub]
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
-        return Path(ask(python, "download", {"hub": hub, "name": name}))
+        return Path(ask(python, "download", {"hub": hub, "name": name, "weights": weights}))
     except SetupError as error:
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(

@@ -50,7 +50,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    spec = _spec(project, options)
+    spec = choose(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
@@ -130,8 +130,11 @@ def describe(ready: Prepared) -> str:
     )
 
 
-def _spec(project: Project, options: dict[str, Any]) -> TrainSpec:
-    """Options win over settings, those over the last conversion, that over the preset, that over defaults."""
+def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
+    """Return the training that is asked for.
+
+    Options win over settings, those over the last conversion, that over the preset, that over defaults.
+    """
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}

@@ -13,7 +13,7 @@ COMMANDS = {
     "convert": "Turn data of any kind into both frameworks' formats.",
     "presets": "Show what is known about well-known datasets.",
     "datasets": "List, show, check and remove registered datasets.",
-    "preview": "Show the tokens that a training would see.",
+    "preview": "Show what a training would see of a dataset.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",

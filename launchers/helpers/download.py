@@ -1,19 +1,23 @@
 """Download a model from Hugging Face or ModelScope and print its folder as the last line.
 
-Runs inside the training environment: `python download.py '{"hub": "hf", "name": "owner/name"}'`. The hubs'
-own clients do the work, with their progress bars, caches, tokens and endpoints (HF_ENDPOINT,
+Runs inside the training environment: `python download.py '{"hub": "hf", "name": "owner/name", "weights": true}'`.
+The hubs' own clients do the work, with their progress bars, caches, tokens and endpoints (HF_ENDPOINT,
 MODELSCOPE_DOMAIN).
 """
 
 import json
 import os
 import sys
+from pathlib import Path
 
 # Weights in formats that neither framework reads.
 IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
+WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
+# What tokenizers and configs are kept in.
+SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
 
 
-def from_hugging_face(name: str) -> str:
+def from_hugging_face(name: str, *, weights: bool) -> str:
     """Return the folder of a model; without a network, of one that was downloaded before."""
     from huggingface_hub import HfApi, snapshot_download
     from requests import ConnectionError as NoConnectionError
@@ -21,24 +25,31 @@ def from_hugging_face(name: str) -> str:
     try:
         files = HfApi().list_repo_files(name)
     except NoConnectionError:
-        return str(snapshot_download(name, local_files_only=True))
+        folder = Path(snapshot_download(name, local_files_only=True))
+        if weights and not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+            raise  # only the small files were needed then
+        return str(folder)
+    if not weights:
+        return str(snapshot_download(name, allow_patterns=SMALL))
     # Where the hub has safetensors, the older pickled weights are not fetched.
-    pickles = ["*.bin", "*.pt", "*.pth"] if any(file.endswith(".safetensors") for file in files) else []
+    pickles = WEIGHTS[1:] if any(file.endswith(".safetensors") for file in files) else []
     return str(snapshot_download(name, ignore_patterns=IGNORED + pickles))
 
 
-def from_modelscope(name: str) -> str:
+def from_modelscope(name: str, *, weights: bool) -> str:
     """Return the folder of a model."""
     from modelscope import snapshot_download
 
-    return str(snapshot_download(name, ignore_patterns=IGNORED))
+    patterns = {"ignore_patterns": IGNORED} if weights else {"allow_patterns": SMALL}
+    return str(snapshot_download(name, **patterns))
 
 
 def main() -> None:
     """Download what the spec names; what goes wrong is a sentence, not a traceback."""
     spec = json.loads(sys.argv[1])
     try:
-        folder = (from_hugging_face if spec["hub"] == "hf" else from_modelscope)(spec["name"])
+        download = from_hugging_face if spec["hub"] == "hf" else from_modelscope
+        folder = download(spec["name"], weights=spec["weights"])
     except Exception as error:  # noqa: BLE001 - the clients raise many kinds
         raise SystemExit(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}") from None
     sys.stdout.write("\n" + os.path.realpath(folder) + "\n")

@@ -17,7 +17,7 @@ def asked(monkeypatch):
     specs = []
 
     def ask(python, helper, spec):
-        specs.append((python, helper, spec["hub"], spec["name"]))
+        specs.append((python, helper, spec["hub"], spec["name"], spec["weights"]))
         return "/cache/model"
 
     monkeypatch.setattr(models, "ask", ask)
@@ -43,7 +43,8 @@ def test_the_home_folder_has_its_short_name(monkeypatch, tmp_path):
 )
 def test_a_hubs_model_is_downloaded(asked, tmp_path, name, hub):
     assert local_model(name, PYTHON, tmp_path) == Path("/cache/model")
-    assert asked == [(PYTHON, "download", hub, "Qwen/Qwen2.5-7B")]
+    assert local_model(name, PYTHON, tmp_path, weights=False) == Path("/cache/model")
+    assert asked == [(PYTHON, "download", hub, "Qwen/Qwen2.5-7B", weights) for weights in (True, False)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""`ftbridge preview`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftbridge.launchers.lengths import Stats
+    from ftbridge.launchers.preview import Encoded, Preview
+
+TRAINED = "green"
+BAR = 30  # letters of the longest bar
+
+
+@click.command("preview")
+@click.argument("dataset", metavar="[NAME]", required=False)
+@click.option("--model", help="As for train; of a hub's model only the tokenizer and the config are fetched.")
+@click.option("--backend", type=click.Choice(["xtuner", "llamafactory"]), help="One framework instead of both.")
+@click.option("-n", "--samples", type=click.IntRange(0), help="How many samples to show; default: 3, with --stats 0.")
+@click.option("--stats", is_flag=True, help="Count all samples: lengths, tokens in answers, what the cutoff cuts.")
+@click.option("--png", type=click.Path(), metavar="FILE", help="The picture of --stats (default: NAME-lengths.png).")
+@click.option("--cutoff-length", type=int, help="Tokens per sample at most; default: 2048.")
+@click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
+@click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: data).")
+@click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
+@click.option("--json", "as_json", is_flag=True, help="Print ids, tokens, labels and counts as JSON.")
+def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool, **options: Any) -> None:
+    """Show what a training would see of the dataset NAME (default: the last conversion's).
+
+    For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
+    token with its id and its label, "-" where it is not trained on.
+    """
+    from ftbridge.core.console import result, say
+    from ftbridge.launchers.preview import preview
+
+    count = samples if samples is not None else 0 if stats else 3
+    found = preview(dataset, samples=count, stats=stats, **options)
+    if as_json:
+        import msgspec
+
+        result(msgspec.json.encode(found).decode())
+    else:
+        result(_rendered(found))
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+
+
+def _rendered(found: "Preview") -> str:
+    """Return the preview as text, with colours where the terminal shows them."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+    with console.capture() as capture:
+        console.print(f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}")
+        views = list(found.views.values())
+        for number in range(len(views[0].samples)):
+            console.print(f"\nsample {number + 1} of {found.samples}")
+            _show(console, {view.title: view.samples[number] for view in views})
+            if found.differences and found.differences[number]:
+                console.print(f"\n{found.differences[number]}")
+        if found.stats:
+            _show_stats(console, found)
+    return capture.get().rstrip("\n")
+
+
+def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
+    """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
+    ways: dict[tuple[int, ...], dict[tuple[int, ...], list[str]]] = {}
+    for title, each in encoded.items():
+        ways.setdefault(tuple(each.ids), {}).setdefault(tuple(each.labels), []).append(title)
+    for by_labels in ways.values():
+        titles = {" and ".join(group): encoded[group[0]] for group in by_labels.values()}
+        for title, each in titles.items():
+            trained = sum(label >= 0 for label in each.labels)
+            whole = f" of {each.length}" if each.length > len(each.ids) else ""
+            console.print(f"\n{title}: {len(each.ids)}{whole} tokens, {trained} trained on")
+            console.print(_text(console, each), soft_wrap=True)
+        console.print()
+        console.print(_tokens(titles))
+
+
+def _text(console: "Console", encoded: "Encoded") -> "Text":
+    from rich.text import Text
+
+    coloured = console.color_system is not None and not console.no_color
+    before, after = "", ""
+    if not coloured:
+        before, after = ("⟦", "⟧") if _can_show("⟦⟧") else ("[[", "]]")
+    text = Text()
+    for stretch in encoded.text:
+        shown = _printable(stretch.text, keep="\n\t")
+        text.append(f"{before}{shown}{after}" if stretch.trained else shown, TRAINED if stretch.trained else None)
+    return text
+
+
+def _tokens(titles: dict[str, "Encoded"]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("position", "id"):
+        table.add_column(heading, justify="right")
+    table.add_column("token", overflow="fold")
+    for title in titles:
+        table.add_column("label" if len(titles) == 1 else f"label, {title}", justify="right")
+    first = next(iter(titles.values()))
+    columns = zip(*(each.labels for each in titles.values()), strict=True)
+    for position, (token_id, token, labels) in enumerate(zip(first.ids, first.tokens, columns, strict=True), 1):
+        shown = [Text(str(label), TRAINED) if label >= 0 else Text("-") for label in labels]
+        table.add_row(str(position), str(token_id), Text(f"'{_printable(token)}'"), *shown)
+    return table
+
+
+def _show_stats(console: "Console", found: "Preview") -> None:
+    from rich.table import Table
+
+    from ftbridge.launchers.lengths import histogram
+
+    columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
+    table = Table("", box=None, pad_edge=False)
+    for title in columns:
+        table.add_column(title, justify="right")
+    for row in zip(*(figures.items() for figures in columns.values()), strict=True):
+        table.add_row(row[0][0], *(value for _, value in row))
+    bins, counts = histogram(found.stats)
+    bars = Table("tokens", *counts, box=None, pad_edge=False)
+    most = max(max(each) for each in counts.values())
+    for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
+        cells = (f"{number:>{len(str(most))}} {'#' * round(BAR * number / most)}" for number in numbers)
+        bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
+    longest = max(each.longest for each in found.stats.values())
+    console.print("", table, "", bars, "", sep="\n")
+    console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {found.png}")
+
+
+def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:
+    return {
+        "samples": f"{stats.samples:,}",
+        "tokens": f"{stats.tokens:,}",
+        "tokens trained on": _share(stats.answer_tokens, stats.tokens),
+        "tokens of the shortest": f"{stats.shortest:,}",
+        "of the median": f"{stats.median:,}",
+        "of 95 % at most": f"{stats.p95:,}",
+        "of the longest": f"{stats.longest:,}",
+        f"samples over {cutoff}": _share(stats.over, stats.samples),
+        "left out as no text": _share(len(stats.cut["refused"]), stats.samples),
+        "whole answer cut": _share(len(stats.cut["lost"]), stats.samples),
+        "part of the answer cut": _share(len(stats.cut["answer"]), stats.samples),
+        "only other text cut": _share(len(stats.cut["question"]), stats.samples),
+    }
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({part / max(1, whole):.1%})"
+
+
+def _printable(text: str, keep: str = "") -> str:
+    """Return `text` with what a terminal would obey, not show, as escapes."""
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

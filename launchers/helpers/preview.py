@@ -1,0 +1,264 @@
+"""Encode samples by a framework's own code, as its training does, and say what its cutoff length cuts.
+
+Runs inside the training environment: `python preview.py SPEC` with SPEC as JSON: `backend`, `model`,
+`trust_remote_code`, `template`, `cutoff_length`, `samples` (how many to show), `stats` (count all of them),
+`processes`; for XTuner `file` and `bos`, for LLaMA-Factory `dataset`, `dataset_dir` and `enable_thinking`. The last
+line of stdout is {"samples": [...], "stats": {...} | null}, or {"error": sentence}.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+IGNORED = -100
+ENDLESS = 10**9
+BLOCK = 500  # samples that a process takes at a time
+
+Ids = list[int]
+Pair = tuple[Ids, Ids]  # token ids and labels
+
+
+class XTuner:
+    """Encodes as `process_hf_dataset` does with our config, before it leaves out samples without a label."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        """Load the tokenizer as our config does."""
+        from mmengine.config import ConfigDict
+        from train import give_bos
+        from transformers import AutoTokenizer
+        from xtuner.utils import PROMPT_TEMPLATE
+
+        self.format, self.file = "json", spec["file"]
+        template = spec["template"]
+        self.template = PROMPT_TEMPLATE[template] if isinstance(template, str) else ConfigDict(template)
+        if spec["bos"]:
+            give_bos(spec["bos"])
+        self.tokenizer = AutoTokenizer.from_pretrained(
+            spec["model"], trust_remote_code=spec["trust_remote_code"], padding_side="right"
+        )
+
+    def encode(self, row: dict[str, Any], cutoff: int) -> Pair:
+        """Return a sample's ids and labels, at most `cutoff` of them."""
+        from xtuner.dataset.map_fns import template_map_fn
+        from xtuner.dataset.utils import encode_fn
+
+        turns = [dict(turn) for turn in row["conversation"]]  # it writes into them
+        encoded = encode_fn(template_map_fn({"conversation": turns}, self.template), self.tokenizer, cutoff)
+        return encoded["input_ids"], encoded["labels"]
+
+
+class LlamaFactory:
+    """Encodes as `get_dataset` does with our config."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        """Load tokenizer and template as `run_sft` does."""
+        from llamafactory.data.converter import get_dataset_converter
+        from llamafactory.data.parser import get_dataset_list
+        from llamafactory.data.processor import SupervisedDatasetProcessor
+        from llamafactory.data.template import get_template_and_fix_tokenizer
+        from llamafactory.extras.constants import FILEEXT2TYPE
+        from llamafactory.hparams import DataArguments, ModelArguments
+        from llamafactory.model import load_tokenizer
+
+        thinking = {} if spec["enable_thinking"] is None else {"enable_thinking": spec["enable_thinking"]}
+        self.arguments = DataArguments(template=spec["template"], default_system="", **thinking)
+        (entry,) = get_dataset_list([spec["dataset"]], spec["dataset_dir"])
+        self.file = os.path.join(spec["dataset_dir"], entry.dataset_name)  # noqa: PTH118 - as they do
+        self.format = FILEEXT2TYPE[self.file.rpartition(".")[2]]
+        self.convert = get_dataset_converter(entry.formatting, entry, self.arguments)
+        loaded = load_tokenizer(
+            ModelArguments(model_name_or_path=spec["model"], trust_remote_code=spec["trust_remote_code"])
+        )
+        self.tokenizer = loaded["tokenizer"]
+        template = get_template_and_fix_tokenizer(self.tokenizer, self.arguments)
+        self.processor = SupervisedDatasetProcessor(template, self.tokenizer, loaded["processor"], self.arguments)
+
+    def encode(self, row: dict[str, Any], cutoff: int) -> Pair:
+        """Return a sample's ids and labels, at most `cutoff` of them; none for a sample that is left out."""
+        self.arguments.cutoff_len = cutoff
+        converted = self.convert(row)
+        encoded = self.processor.preprocess_dataset({key: [value] for key, value in converted.items()})
+        return (encoded["input_ids"][0], encoded["labels"][0]) if encoded["input_ids"] else ([], [])
+
+
+Framework = XTuner | LlamaFactory
+
+
+@dataclass
+class Sample:
+    """A sample as it is trained (`ids`, `labels`), and what it is without a cutoff.
+
+    `cut` is "lost" where nothing of the answer is left, "answer" where a part of it is missing, "question" where
+    only other text is, "" where nothing is; and "refused" where the framework leaves it out at any length.
+    """
+
+    ids: Ids
+    labels: Ids
+    length: int
+    answer_tokens: int
+    cut: str
+
+
+def encode(framework: Framework, row: dict[str, Any], cutoff: int) -> Sample:
+    """Encode a sample with the cutoff, and again without where that may have cut it."""
+    ids, labels = framework.encode(row, cutoff)
+    whole, whole_labels = (ids, labels) if len(ids) < cutoff else framework.encode(row, ENDLESS)
+    trained = [label for label in labels if label != IGNORED]
+    answer_tokens = sum(label != IGNORED for label in whole_labels)
+    cut = ""
+    if not whole:
+        cut = "refused"
+    # Templates that end all samples with the end token keep it, whatever was cut before it.
+    elif not trained or (len(ids) < len(whole) and set(trained) == {framework.tokenizer.eos_token_id}):
+        cut = "lost"
+    elif len(trained) < answer_tokens:
+        cut = "answer"
+    elif ids != whole[: len(ids)]:  # what is missing at the end comes after the last answer
+        cut = "question"
+    return Sample(ids, labels, len(whole), answer_tokens, cut)
+
+
+class Texts:
+    """What tokens stand for."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Prepare for `tokenizer`."""
+        from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+        self.tokenizer = tokenizer
+        self.bytes = {letter: byte for byte, letter in bytes_to_unicode().items()}
+        # Tokenizers leave out the space that a text begins with, so each is decoded after another token.
+        self.before = tokenizer.encode("a", add_special_tokens=False)[-1:]
+        self.skipped = len(self._decode(self.before))
+
+    def of(self, ids: Ids, labels: Ids) -> tuple[list[str], list[dict[str, Any]]]:
+        r"""Return the text of each token, and the whole text in stretches that are trained or not.
+
+        Bytes that are no whole letter are escapes such as `\xe4`.
+        """
+        tokens: list[str] = []
+        stretches = []
+        for trained, pairs in groupby(zip(ids, labels, strict=True), lambda pair: pair[1] != IGNORED):
+            text = ""
+            for letters, group in self._letters([each for each, _ in pairs]):
+                text += letters
+                tokens += [letters] if len(group) == 1 else [self._text([each])[0] for each in group]
+            stretches.append({"text": text, "trained": trained})
+        return tokens, stretches
+
+    def _letters(self, ids: Ids) -> Iterator[tuple[str, Ids]]:
+        """Put tokens together until they are whole letters; none takes more than four."""
+        start = 0
+        for end in range(1, len(ids) + 1):
+            text, whole = self._text(ids[start:end])
+            if whole or end - start == 4 or end == len(ids):  # noqa: PLR2004
+                yield text, ids[start:end]
+                start = end
+
+    def _text(self, ids: Ids) -> tuple[str, bool]:
+        """Return the text of tokens, and whether they are whole letters."""
+        text = self._decode(self.before + ids)[self.skipped :]
+        if "\ufffd" not in text:
+            return text, True
+        data = b"".join(map(self._bytes, ids))
+        text = data.decode("utf-8", "backslashreplace")
+        return text, text.encode() == data
+
+    def _decode(self, ids: Ids) -> str:
+        options = {"clean_up_tokenization_spaces": False, "spaces_between_special_tokens": False}
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, **options))
+
+    def _bytes(self, token_id: int) -> bytes:
+        """Return the bytes of a token: its own, those of `<0xE4>`, or of the letters of byte-level BPE."""
+        token: str | bytes = self.tokenizer.convert_ids_to_tokens(token_id)
+        if isinstance(token, bytes):
+            return token
+        if token.startswith("<0x"):
+            return bytes.fromhex(token[3:5])
+        if all(letter in self.bytes for letter in token):
+            return bytes(self.bytes[letter] for letter in token)
+        return token.replace("▁", " ").encode()
+
+
+def rows(framework: Framework) -> Any:
+    """Return the dataset as the framework's own loader reads it, piece by piece."""
+    from datasets import load_dataset
+
+    return load_dataset(framework.format, data_files={"train": framework.file}, split="train", streaming=True)
+
+
+def shown(framework: Framework, count: int, cutoff: int) -> list[dict[str, Any]]:
+    """Return the first `count` samples with the texts of their tokens."""
+    texts = Texts(framework.tokenizer)
+    result = []
+    for row in rows(framework).take(count):
+        sample = encode(framework, row, cutoff)
+        tokens, stretches = texts.of(sample.ids, sample.labels)
+        result.append({**vars(sample), "tokens": tokens, "text": stretches})
+    return result
+
+
+def counted(framework: Framework, cutoff: int, parts: int, part: int) -> dict[str, Any]:
+    """Return the count of samples by length, of tokens in answers, and the numbers of samples by `cut`."""
+    lengths: Counter[int] = Counter()
+    cut: dict[str, list[int]] = {"refused": [], "lost": [], "answer": [], "question": []}
+    answer_tokens = 0
+    for block, table in enumerate(rows(framework).with_format("arrow").iter(batch_size=BLOCK)):
+        if block % parts != part:
+            continue
+        for number, row in enumerate(table.to_pylist(), block * BLOCK + 1):
+            sample = encode(framework, row, cutoff)
+            lengths[sample.length] += 1
+            answer_tokens += sample.answer_tokens
+            if sample.cut:
+                cut[sample.cut].append(number)
+    return {"lengths": lengths, "answer_tokens": answer_tokens, "cut": cut}
+
+
+def counted_by_all(framework: Framework, cutoff: int, processes: int) -> dict[str, Any]:
+    """Return what `counted` does, with the work shared out."""
+    work: Callable[[int], dict[str, Any]] = partial(counted, framework, cutoff, processes)
+    if processes == 1:
+        return work(0)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        parts = list(pool.map(work, range(processes)))
+    return {
+        "lengths": sum((part["lengths"] for part in parts), Counter()),
+        "answer_tokens": sum(part["answer_tokens"] for part in parts),
+        "cut": {kind: sorted(number for part in parts for number in part["cut"][kind]) for kind in parts[0]["cut"]},
+    }
+
+
+def main() -> None:
+    """Print what the spec asks for; what goes wrong with the model or the data is a sentence."""
+    spec = json.loads(sys.argv[1])
+    if not spec["trust_remote_code"]:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the tokenizer is here already
+    cutoff = spec["cutoff_length"]
+    doing = f"load the tokenizer of `{spec['model']}`"
+    result: dict[str, Any]
+    try:
+        framework: Framework = (XTuner if spec["backend"] == "xtuner" else LlamaFactory)(spec)
+        doing = f"encode `{framework.file}`"
+        result = {
+            "samples": shown(framework, spec["samples"], cutoff),
+            "stats": counted_by_all(framework, cutoff, spec["processes"]) if spec["stats"] else None,
+        }
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the frameworks raise many kinds
+        reason = str(error.__cause__ or error).strip().partition("\n")[0][:300]
+        result = {"error": f"cannot {doing}: {type(error).__name__}: {reason}"}
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
