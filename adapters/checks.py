@@ -66,5 +66,10 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
 
 def table(problems: Iterable[Problem]) -> str:
     """Return problems as an aligned table: address, field, what is wrong, value."""
+    problems = list(problems)
+    several = len({each.where.file for each in problems}) > 1
     rows = [("address", "field", "what is wrong", "value")]
-    return aligned(rows + [(each.address, each.field or "row", each.reason, each.value) for each in problems])
+    for each in problems:
+        address = f"{each.where.file} {each.address}" if several else each.address
+        rows.append((address, each.field or "row", each.reason, each.value))
+    return aligned(rows)

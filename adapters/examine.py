@@ -36,7 +36,7 @@ class Tally:
         """Return how many records there are, and the problem of the first, on a line."""
         first = self.first[0]
         field = f"`{first.field}` " if first.field else ""
-        return f"records that do not fit: {self.count}; the first, {first.address}: {field}{first.reason}"
+        return f"records that do not fit: {self.count}; the first, {first.where}: {field}{first.reason}"
 
     def table(self) -> str:
         """Return the first problems as a table, and how many more there are."""

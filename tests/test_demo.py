@@ -22,4 +22,4 @@ def test_the_sample_has_the_tutorials_shape(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     converted = ftbridge.convert(ROOT / "dataset_info" / "samples" / "medqa.xlsx", split="7:3")
     assert [part.samples for part in converted.parts] == [21, 9]
-    assert converted.preset == "medqa"
+    assert converted.tables[0].preset == "medqa"

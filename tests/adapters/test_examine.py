@@ -47,7 +47,7 @@ def test_problems_are_counted_and_the_first_shown(folder):
 def test_an_answer_that_is_never_text_is_named_with_its_value(folder):
     write(folder, good(output=69))
     (problem,) = examine(folder, ENTRY).wrong.first
-    assert (problem.address, problem.field, problem.value) == ("a.json line 1", "output", "69")
+    assert (str(problem.where), problem.field, problem.value) == ("a.json line 1", "output", "69")
 
 
 def test_columns_are_judged_as_a_whole(folder):

@@ -126,5 +126,5 @@ def test_nesting_has_a_bound(folder):
 
 def test_a_file_is_what_its_name_says(folder):
     (folder / "a.json").write_text("q,a\nwhy?,so\n")
-    with pytest.raises(InputError, match="does not hold json, as its name says"):
+    with pytest.raises(InputError, match="holds no JSON object"):
         list(rows(folder / "a.json"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.job import Options, dataset_name, digest, prepare
-from ftbridge.adapters.locate import origins
+from ftbridge.adapters.locate import Origin, origins
 from ftbridge.adapters.recognise import Wish
 from ftbridge.core.errors import UsageError
 
@@ -26,14 +26,14 @@ def prepared(*paths, name="faq", **options):
     ],
 )
 def test_a_name_is_made_of_the_files(stem, name):
-    assert dataset_name(origins([f"{stem}.xlsx"]), None) == name
-    assert dataset_name(origins(["x"]), name) == name
+    assert dataset_name([Origin("x", Path(f"{stem}.xlsx"))], None) == name
+    assert dataset_name([Origin("x", Path("x"))], name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a,b", "a b", "../a", "a/b", ".a", "-a", "a\n"])
 def test_a_name_that_frameworks_cannot_take_is_refused(name):
     with pytest.raises(UsageError, match="no dataset name"):
-        dataset_name(origins(["x"]), name)
+        dataset_name([Origin("x", Path("x"))], name)
 
 
 def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):

@@ -83,7 +83,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("pipe", "`pipe` is a pipe or a device"),
         ("/dev/zero", "`/dev/zero` is a pipe or a device"),
         ("empty.csv", "`empty.csv` is empty"),
-        ("deep", "no source reads the folder `deep`"),
+        ("nothing", "`nothing` holds no data that can be read; it is empty"),
         ("faq.zip", "`faq.zip` is a zip archive; unpack it"),
         ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
         ("faq.bin", "no source reads the file `faq.bin`; there are: arrow, csv"),
@@ -95,6 +95,7 @@ def test_what_cannot_be_read_is_one_sentence(files, source, message):
     (files / "broken").symlink_to("nowhere")
     (files / "loop").symlink_to("loop")
     os.mkfifo(files / "pipe")
+    (files / "nothing").mkdir()
     (files / "empty.csv").touch()
     (files / "faq.bin").write_bytes(bytes(range(256)))
     with zipfile.ZipFile(files / "faq.zip", "w") as archive:

@@ -10,7 +10,7 @@ from ftbridge.core.errors import SetupError, UsageError
 
 PROTOCOLS = {"sources": plugins.Source, "targets": plugins.Target, "backends": plugins.Backend}
 BUILT_IN = {
-    "sources": ["arrow", "json", "jsonl", "xlsx"],
+    "sources": ["arrow", "csv", "folder", "json", "jsonl", "parquet", "workbook"],
     "targets": ["alpaca", "xtuner"],
     "backends": ["llamafactory", "xtuner"],
 }
@@ -59,7 +59,7 @@ def test_a_backend_is_loaded_by_its_name():
     ("family", "name", "message"),
     [
         ("backends", "xtunre", "there is no backend `xtunre`; choose from: llamafactory, xtuner"),
-        ("sources", "", "there is no source ``; choose from: arrow, json, jsonl, xlsx"),
+        ("sources", "", "there is no source ``; choose from: arrow, csv, folder, json, jsonl, parquet, workbook"),
         ("nothing", "a", "there is no nothing `a`; choose from: none is installed"),
     ],
 )
