@@ -5,27 +5,21 @@ that are asked for are fetched, and read as those of a local folder are. What do
 a time. No dataset script is run: of a repository that needs one, the hub's own conversion to parquet is read.
 """
 
-import glob
-import json
-import logging
-import os
 import re
 import shutil
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
 
 import msgspec
 
 from ftbridge.adapters import layout
 from ftbridge.adapters.class_labels import Labels
+from ftbridge.adapters.hub_clients import Address, Hub, Listing, client, told
 from ftbridge.adapters.sources.folder import files_below, left_out, open_files, what_is_there
-from ftbridge.core.errors import FtbridgeError, InputError, SetupError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row
 
@@ -36,33 +30,11 @@ CONVERTED = "refs/convert/parquet"
 PARTIAL = "partial-"
 
 
-class Address(msgspec.Struct, frozen=True):
-    """What a URL names; prints as that URL."""
-
-    hub: str
-    name: str
-    config: str = ""
-    split: str = ""
-
-    def __str__(self) -> str:
-        config, split = self.config and f":{self.config}", self.split and f"@{self.split}"
-        return f"{self.hub}://{self.name}{config}{split}"
-
-    def of_config(self, config: str) -> str:
-        """Return the URL of another config."""
-        return str(msgspec.structs.replace(self, config=config))
-
-    def of_split(self, split: str) -> str:
-        """Return the URL of another split."""
-        return str(msgspec.structs.replace(self, split=split))
-
-
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
-    """What a revision of a dataset holds; `root` is where its files lie, if they are here already."""
+    """What a revision of a dataset holds."""
 
     revision: str
-    root: Path | None
-    sizes: dict[str, int]
+    listing: Listing
     configs: dict[str, layout.Splits]
     card: layout.Card
     notes: tuple[str, ...]
@@ -77,119 +49,6 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-class Hub(Protocol):
-    """A hub's client; `login` and `other` say what to do about a closed dataset, and about a hub out of reach."""
-
-    title: str
-    main: str
-    login: str
-    other: str
-    errors: tuple[type[Exception], ...]
-    cache: Path
-
-    def sizes(self, name: str, revision: str) -> dict[str, int]:
-        """Return the files of a dataset, with their bytes."""
-
-    def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
-        """Download files into the client's cache, or into `folder`; returns where they lie."""
-
-    def cached(self, name: str, revision: str) -> Path:
-        """Return where files that were downloaded before lie."""
-
-    def status(self, error: Exception) -> int | None:
-        """Return the HTTP status of an error: 403 for what is closed, 404 for what is not there, None for no answer."""
-
-
-class HuggingFace:
-    """Hugging Face's client; HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are its own."""
-
-    title, main = "Hugging Face", "main"
-    login = "log in with `hf auth login` or HF_TOKEN"
-    other = "check the network, set HF_ENDPOINT to a mirror, or look for the dataset on ModelScope: ms://owner/name"
-
-    def __init__(self) -> None:
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        from huggingface_hub import constants, errors
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-        self._errors = errors
-        self.cache = Path(constants.HF_HUB_CACHE)
-        # The base is `HTTPError` of the HTTP client, which has changed twice: without a network it is raised as it is.
-        self.errors: tuple[type[Exception], ...] = (
-            *(OSError, json.JSONDecodeError, errors.HFValidationError),
-            *errors.HfHubHTTPError.__bases__[:1],
-        )
-
-    def sizes(self, name: str, revision: str) -> dict[str, int]:
-        """See `Hub`."""
-        from huggingface_hub.hf_api import HfApi, RepoFile
-
-        # Without a network this request fails at once, the list only after retries of half a minute.
-        commit = HfApi().dataset_info(name, revision=revision).sha
-        tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
-        return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
-
-    def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
-        """See `Hub`."""
-        patterns = [glob.escape(file) for file in files]
-        return self._snapshot(name, revision, allow_patterns=patterns, local_dir=folder)
-
-    def cached(self, name: str, revision: str) -> Path:
-        """See `Hub`."""
-        return self._snapshot(name, revision, allow_patterns=["README.md"], local_files_only=True)
-
-    def _snapshot(self, name: str, revision: str, **options: Any) -> Path:
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(name, repo_type="dataset", revision=revision, **options))
-
-    def status(self, error: Exception) -> int | None:
-        """See `Hub`."""
-        if isinstance(error, self._errors.RepositoryNotFoundError):  # answered as 401 to those without a token
-            return 403 if isinstance(error, self._errors.GatedRepoError) else 404
-        if isinstance(error, self._errors.HFValidationError):  # no name that could be there
-            return 404
-        response = getattr(error, "response", None)
-        return None if response is None else int(response.status_code)
-
-
-class ModelScope:
-    """ModelScope's client; MODELSCOPE_ENDPOINT, MODELSCOPE_API_TOKEN and MODELSCOPE_CACHE are its own."""
-
-    title, main = "ModelScope", "master"
-    login = "log in with `ms login` or MODELSCOPE_API_TOKEN"
-    other = "check the network, or look for the dataset on Hugging Face: hf://owner/name"
-
-    def __init__(self) -> None:
-        from modelscope_hub import HubApi, HubConfig, HubError
-
-        logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)
-        config = HubConfig()
-        self._api = HubApi(config)
-        self.cache = config.cache_dir
-        self.errors: tuple[type[Exception], ...] = (OSError, json.JSONDecodeError, HubError)
-
-    def sizes(self, name: str, revision: str) -> dict[str, int]:
-        """See `Hub`."""
-        listed = self._api.list_repo_files(name, "dataset", revision=revision)
-        return {entry.path: entry.size for entry in listed if entry.type != "tree"}
-
-    def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
-        """See `Hub`."""
-        patterns = [glob.escape(file) for file in files]
-        return self._api.download_repo(name, "dataset", revision=revision, local_dir=folder, allow_patterns=patterns)
-
-    def cached(self, name: str, revision: str) -> Path:
-        """See `Hub`."""
-        return self._api.download_repo(name, "dataset", revision=revision, local_files_only=True)
-
-    def status(self, error: Exception) -> int | None:
-        """See `Hub`."""
-        failed: dict[str, Exception] = getattr(error, "failed_files", None) or {}
-        error = next(iter(failed.values()), error)
-        return getattr(error, "status_code", None)
-
-
 def open_url(url: str, reading: Reading) -> list[Table]:
     """Open a dataset of a hub: a table for each file, with the part it is of, or for each split that is streamed.
 
@@ -197,16 +56,18 @@ def open_url(url: str, reading: Reading) -> list[Table]:
     or the hub cannot be reached or refuses.
     """
     address = parse(url)
-    hub = _hub(address)
-    with _told(hub, address):
+    hub = client(address)
+    with told(hub, address):
         chosen = _choose(_repository(hub, address), address)
         repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
-        if repository.root is None and (large := _too_large(hub, address, repository, names)):
+        listing = repository.listing
+        if listing.root is None and (large := _too_large(hub, address, repository, names)):
             notes = (*chosen.notes, large)
             parts = [msgspec.structs.replace(chosen, files=[part], notes=notes) for part in chosen.files]
             return [_streamed(hub, address, part, reading) for part in parts]
-        root = repository.root or hub.fetch(address.name, repository.revision, names)
-    return open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
+        root = listing.root or hub.fetch(address.name, repository.revision, names)
+    tables = open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
+    return [msgspec.structs.replace(table, revision=listing.commit) for table in tables]
 
 
 def parse(url: str) -> Address:
@@ -217,62 +78,31 @@ def parse(url: str) -> Address:
     return Address(*(group or "" for group in match.groups()))
 
 
-def _hub(address: Address) -> Hub:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return HuggingFace() if address.hub == "hf" else ModelScope()
-    except ImportError as error:
-        raise SetupError(f"`{address}` needs the hub's client: pip install 'ftbridge[hub]'") from error
-
-
-@contextmanager
-def _told(hub: Hub, address: Address) -> Iterator[None]:
-    """Turn what the clients raise into one sentence each; their warnings are for programmers."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            yield
-    except FtbridgeError:
-        raise
-    except hub.errors as error:
-        status = hub.status(error)
-        if status == 404:  # noqa: PLR2004 - HTTP's numbers
-            message = f"{hub.title} has no dataset `{address.name}`, or it is private; check the name, or {hub.login}"
-            raise InputError(message) from error
-        if status in {401, 403}:
-            message = (
-                f"{hub.title} does not give you `{address.name}`: accept the terms on its page, if it has any, and "
-            )
-            raise SetupError(message + hub.login) from error
-        if status:
-            raise SetupError(f"{hub.title} answered with the error {status}; try again later") from error
-        if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
-            raise SetupError(f"`{address}` cannot be stored below `{hub.cache}`: {error.strerror}") from error
-        raise SetupError(f"{hub.title} cannot be reached ({type(error).__name__}): {hub.other}") from error
-
-
 def _repository(hub: Hub, address: Address) -> Repository:
     """Return what the repository holds, or of one that only its script can read, the hub's conversion."""
-    root, sizes, notes = _listed(hub, address, hub.main)
+    listing, notes = _listed(hub, address, hub.main)
+    sizes = listing.sizes
     card = layout.Card()
     if "README.md" in sizes:
-        card, broken = layout.card(root or hub.fetch(address.name, hub.main, ["README.md"]))
+        card, broken = layout.card(listing.root or hub.fetch(address.name, hub.main, ["README.md"]))
         notes += broken
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _one_format(sizes), card)
     script = f"{address.name.rpartition('/')[2]}.py" in sizes and not declared
     if address.hub == "hf" and (script or not configs):
         try:
-            there, converted, told = _listed(hub, address, CONVERTED)
+            converted, converted_notes = _listed(hub, address, CONVERTED)
         except hub.errors as error:
             if hub.status(error) != 404:  # noqa: PLR2004 - there is no conversion
                 raise
         else:
-            if found := _by_folder(converted):
-                return Repository(revision=CONVERTED, root=there, sizes=converted, configs=found, card=card, notes=told)
+            if found := _by_folder(converted.sizes):
+                notes = converted_notes
+                return Repository(revision=CONVERTED, listing=converted, configs=found, card=card, notes=notes)
     if not configs:
         raise InputError(f"`{address}` holds no data that can be read{what_is_there(sizes)}")
     notes += left_out(sizes, configs)
-    return Repository(revision=hub.main, root=root, sizes=sizes, configs=configs, card=card, notes=notes)
+    return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
 
 
 def _choose(repository: Repository, address: Address) -> Chosen:
@@ -295,10 +125,10 @@ def _choose(repository: Repository, address: Address) -> Chosen:
     return Chosen(repository=repository, files=files, labels=repository.card.labels(config), notes=notes)
 
 
-def _listed(hub: Hub, address: Address, revision: str) -> tuple[Path | None, dict[str, int], tuple[str, ...]]:
-    """Return the files of a revision with their sizes; without a network, of what was downloaded before, and where."""
+def _listed(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[str, ...]]:
+    """Return the files of a revision, and a note where the hub is out of reach: then of what was downloaded before."""
     try:
-        return None, hub.sizes(address.name, revision), ()
+        return hub.listing(address.name, revision), ()
     except hub.errors as error:
         if hub.status(error) is not None:
             raise
@@ -307,7 +137,8 @@ def _listed(hub: Hub, address: Address, revision: str) -> tuple[Path | None, dic
         except hub.errors:
             raise error from None
     sizes = {name: (root / name).stat().st_size for name in files_below(root)}
-    return root, sizes, (f"{hub.title} cannot be reached; this is what was downloaded before: {root}",)
+    note = f"{hub.title} cannot be reached; this is what was downloaded before: {root}"
+    return Listing(sizes, root.name, root), (note,)
 
 
 def _by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
@@ -332,7 +163,7 @@ def _unclear(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> s
 
 def _too_large(hub: Hub, address: Address, repository: Repository, names: list[str]) -> str:
     """Return a note where files that are not here yet do not fit on the cache's disk, else ""."""
-    sizes = [repository.sizes[name] for name in names]
+    sizes = [repository.listing.sizes[name] for name in names]
     if sum(sizes) <= (free := _free(hub.cache)):
         return ""
     try:
@@ -365,6 +196,7 @@ def _streamed(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> T
         part=part,
         notes=chosen.notes,
         streamed=True,
+        revision=chosen.repository.listing.commit,
     )
 
 
@@ -372,7 +204,7 @@ def _passing_rows(hub: Hub, address: Address, chosen: Chosen, reading: Reading) 
     ((_, names),) = chosen.files
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
-            with _told(hub, address):
+            with told(hub, address):
                 root = hub.fetch(address.name, chosen.repository.revision, [name], Path(folder))
             for table in open_files(root, [("", [name])], chosen.labels, reading):
                 before = last = 0

@@ -5,6 +5,8 @@ import json
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ..hub_server import hub_server  # noqa: TID252
+
 # The first drawing of text builds a table of all characters, and files take their time.
 settings.register_profile("files", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("files")
@@ -46,3 +48,22 @@ def lines(folder):
         return path
 
     return write
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serve a dataset `owner/faq` of JSON lines with two splits; the clients keep their files in `tmp_path`."""
+    from huggingface_hub import constants
+    from modelscope_hub import _legacy_api
+
+    with hub_server(tmp_path, monkeypatch) as server:
+        # Read from the environment when they are imported; a test below does so.
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+        monkeypatch.setattr(_legacy_api, "REPO_TREE_PAGE_MAX_ATTEMPTS", 1)
+        root = server.add("owner/faq")
+        (root / "train.jsonl").write_text('{"q": "a"}\n{"q": "b"}\n')
+        (root / "test.jsonl").write_text('{"q": "c"}\n')
+        yield server
