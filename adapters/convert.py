@@ -359,14 +359,12 @@ def _selected(
     scratch: Callable[[Path], Any],
 ) -> dict[str, dict[str, SampleFile]]:
     """Return the files of each part and subset: the staged ones as they are, or copies of their samples."""
-    import numpy as np
-
     files = {}
     for name, chosen in selection.items():
-        order = np.arange(len(marks)) if chosen is None else chosen
+        order = chosen
         if 1 in marks and "alpaca" in staged and not job.options.array:
-            order = with_history_early(order, staged["alpaca"], marks)
-        if chosen is None and np.array_equal(order, np.arange(len(marks))):
+            order = with_history_early(chosen, staged["alpaca"], marks)
+        if order is None:
             files[name] = staged
             continue
         files[name] = {target: _sample_file(scratch, job, name, target) for target in staged}

@@ -41,7 +41,7 @@ def _fetched(chosen: Preset, reading: Reading) -> list[Table]:
             f"the preset `{chosen.name}` cannot be fetched; get its file from {chosen.source} and give it: "
             f"`ftbridge convert FILE --preset {chosen.name}`"
         )
-    from ftbridge.adapters.hub import open_url  # type: ignore[import-not-found]
+    from ftbridge.adapters.hub import open_url
 
     tables: list[Table] = open_url(chosen.hub, reading)
     return tables

@@ -76,6 +76,8 @@ def passed(value: Any, longest: int) -> Text | None:
     if kind is msgspec.Raw:
         if len(value) <= longest and _surely_filled(value):
             return value  # type: ignore[no-any-return]
+        if bytes(value) == b'""':
+            return ""
         value = plain(value)
         kind = type(value)
     if kind is int and -EXACT < value < EXACT:

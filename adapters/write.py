@@ -86,18 +86,19 @@ def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
         yield block[start:end]
 
 
-def with_history_early(order: "Numbers", samples: SampleFile, marks: bytearray) -> "Numbers":
-    """Return `order`, with the first sample that has earlier turns (`marks`) in front if it comes too late.
+def with_history_early(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> "Numbers | None":
+    """Return `order` (None: as they stand), with the first sample with earlier turns in front if it comes too late.
 
-    Else `datasets` takes `history` for a list of nothing, and fails at the first pair.
+    `marks` tells which samples have earlier turns. Else `datasets` takes `history` for a list of nothing, and fails at the first pair.
     """
     import numpy as np
 
-    marked = np.flatnonzero(np.frombuffer(marks, np.uint8)[order])
+    every = np.arange(len(marks)) if order is None else order
+    marked = np.flatnonzero(np.frombuffer(marks, np.uint8)[every])
     lengths = np.frombuffer(samples.lengths, np.uint32)
-    if not len(marked) or lengths[order[: marked[0]]].sum(dtype=np.int64) <= TYPED:
+    if not len(marked) or lengths[every[: marked[0]]].sum(dtype=np.int64) <= TYPED:
         return order
-    return np.concatenate((order[marked[:1]], np.delete(order, marked[0])))
+    return np.concatenate((every[marked[:1]], np.delete(every, marked[0])))
 
 
 def sha256(paths: Iterable[Path]) -> list[str]:

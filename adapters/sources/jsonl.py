@@ -7,6 +7,7 @@ occurs twice in an object the last counts, as everywhere.
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -28,6 +29,8 @@ FIRST = 100
 BLOCK = 1 << 20
 BOM = b"\xef\xbb\xbf"
 SUFFIXES = {".json", ".jsonl", ".ndjson"}
+# What JSON may hold and msgspec would not write; one search for both is three times as fast as two.
+_escaped = re.compile(rb"\\[u/]").search
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _plain = msgspec.json.Decoder(dict[str, Any]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
@@ -79,7 +82,7 @@ def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) 
 def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int) -> Iterator[Row]:
     """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`."""
     valid = _is_utf8(data)
-    escapes = b"\\u" in data or b"\\/" in data
+    escapes = _escaped(data)
     for at, text in enumerate(texts, number):
         error = ""
         try:
@@ -87,7 +90,7 @@ def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit
                 text = bytes(text)  # noqa: PLW2901
             if not valid:
                 text.decode()
-            values = (_plain if escapes and (b"\\u" in text or b"\\/" in text) else _raw)(text)
+            values = (_plain if escapes and _escaped(text) else _raw)(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             values, error = _odd(bytes(text))
         else:

@@ -58,9 +58,10 @@ def test_a_history_that_comes_too_late_comes_first(sample_file, monkeypatch):
     monkeypatch.setattr(write, "TYPED", 12)
     made = sample_file(*[b"12345"] * 5)
     marks = bytearray([0, 0, 0, 1, 1])
-    assert with_history_early(np.arange(5), made, marks).tolist() == [3, 0, 1, 2, 4]
+    assert with_history_early(None, made, marks).tolist() == [3, 0, 1, 2, 4]
     assert with_history_early(np.array([1, 4, 0]), made, marks).tolist() == [1, 4, 0]
     assert with_history_early(np.array([0, 1, 2]), made, marks).tolist() == [0, 1, 2]
+    assert with_history_early(None, made, bytearray([0, 0, 1, 0, 0])) is None
 
 
 def test_files_are_hashed_several_at_a_time(folder):
