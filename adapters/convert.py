@@ -21,7 +21,7 @@ from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, parse_sample, shared, unique
-from ftbridge.adapters.values import BadValueError
+from ftbridge.adapters.values import BadValueError, shown
 from ftbridge.adapters.write import SampleFile, copy, sha256, with_history_early
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int64]
 
 SAMPLES_SHOWN = 3
+NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -422,6 +423,8 @@ def _table_read(job: Job, at: int) -> TableRead:
         if len(first) < SAMPLES_SHOWN:
             with suppress(BadValueError, UnicodeEncodeError):
                 first.append(choice.mapping.conversation(row))
+    answers = [shown(sample.turns[-1].output) for sample in first]
+    numbers = choice.shape == "text and label" and bool(answers) and all(map(str.isdecimal, answers))
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -431,7 +434,7 @@ def _table_read(job: Job, at: int) -> TableRead:
         columns=choice.columns,
         left_out=choice.left_out,
         system=choice.mapping.system,
-        notes=table.notes,
+        notes=(*table.notes, *([NUMBERS] if numbers else [])),
         why=choice.why,
         first=tuple(first),
     )

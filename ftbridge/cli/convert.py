@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from ftbridge.adapters.convert import Conversion, TableRead
 
+WIDTH = 70
+
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how sources are read, the same for `convert` and `inspect`."""
@@ -219,10 +221,12 @@ def _title(table: "TableRead") -> str:
 
 def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
+    from ftbridge.adapters.values import shown
+
     for field, column in table.columns.items():
-        yield f"  {field:<12} {column}"
+        yield f"  {field:<12} {shown(column, WIDTH)}"
     if table.system:
-        yield f"  {'system':<12} {table.system!r}"
+        yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
     if table.left_out:
         yield f"  {'left out':<12} {', '.join(table.left_out)}"
     for note in table.notes:
@@ -231,12 +235,14 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
         yield f"  {'why':<12} {line}"
 
 
-def _sample(number: int, sample: Any) -> Iterator[str]:
+def _sample(number: int | str, sample: Any) -> Iterator[str]:
     from ftbridge.adapters.values import shown
 
     for turn in sample.turns:
-        yield f"  {number}  {shown(turn.user, 70)}"
-        yield f"     -> {shown(turn.output, 70)}"
+        for text in filter(None, (turn.instruction, turn.input)):
+            yield f"  {number:<3} {shown(text, WIDTH)}"
+            number = ""
+        yield f"   -> {shown(turn.output, WIDTH)}"
 
 
 def short(path: Path) -> Path:

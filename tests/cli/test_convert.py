@@ -26,27 +26,51 @@ def test_what_was_chosen_and_written_is_printed(run):
     found = run("--on-error", "skip", "--system", "be kind")
     assert found.exit_code == 0, found.output
     assert [" ".join(line.split()) for line in found.stdout.splitlines()] == [
-        "faq.jsonl",
+        "faq.jsonl: question and answer columns",
         "instruction 问题",
         "output 答案",
         "system 'be kind'",
         "left out id",
-        "2 rows read, 1 samples, 1 rejected",
+        "1 q",
+        "-> a",
+        "",
+        "part samples xtuner alpaca",
+        "faq-train 1 data/faq-train.xtuner.jsonl data/faq-train.alpaca.jsonl",
+        "2 rows read = 1 written + 1 rejected + 0 duplicates + 0 left out",
         "rejected rows: data/faq.rejected.jsonl",
-        "faq-train: 1 samples",
-        "xtuner data/faq-train.xtuner.jsonl",
-        "alpaca data/faq-train.alpaca.jsonl",
         "registered in data/dataset_info.json",
     ]
     again = run("--on-error", "skip", "--system", "be kind")
     assert "nothing has changed" in again.stdout
 
 
+def test_the_reading_is_explained_on_demand(run):
+    why = [line for line in run("--max-rejected", "50%", "--explain").stdout.splitlines() if " why " in line]
+    assert "`问题`: text, such as `q`; its header fits instruction" in why[0]
+    assert "read as question and answer columns" in why[-1]
+
+
 def test_the_result_can_be_json(run):
     found = run("--map", "instruction=问题", "--map", "output=3", "--name", "ids", "--json")
     assert found.exit_code == 0, found.output
     done = json.loads(found.stdout)
-    assert (done["name"], done["columns"]) == ("ids", {"instruction": "问题", "output": "id"})
+    assert (done["name"], done["tables"][0]["columns"]) == ("ids", {"instruction": "问题", "output": "id"})
+    assert done["tables"][0]["first"][0]["turns"] == [{"instruction": "q", "input": "", "output": "1"}]
+    assert done["counts"]["written"] == 2
+
+
+def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_path):
+    (tmp_path / "ask.txt").write_text("回答：{{问题}}", "utf-8")
+    (tmp_path / "labels.yaml").write_text("1: one\n")
+    common = "--instruction", "@ask.txt", "--map", "output=id", "--label-map", "2=two=2", "--label-map", "labels.yaml"
+    (table,) = json.loads(run(*common, "--json").stdout)["tables"]
+    turns = [sample["turns"][0] for sample in table["first"]]
+    assert [(turn["instruction"], turn["output"]) for turn in turns] == [("回答：q", "one"), ("回答：p", "two=2")]
+
+
+def test_answers_that_are_numbers_are_noted(run, tmp_path):
+    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
+    assert "the answers are numbers; `--label-map" in run().stdout
 
 
 @pytest.mark.parametrize(
@@ -75,5 +99,26 @@ def test_help_names_every_option():
         "--array",
         "--on-error",
         "--replace",
+        "--all-sheets",
+        "--header-row",
+        "--fill-merged",
+        "--as-shown",
+        "--encoding",
+        "--preset",
+        "--set",
+        "--instruction",
+        "--input",
+        "--output",
+        "--label-map",
+        "--strip",
+        "--max-characters",
+        "--stratify",
+        "--sample",
+        "--dedup",
+        "--limit",
+        "--to",
+        "--max-rejected",
+        "--explain",
+        "--json",
     ):
         assert option in text
