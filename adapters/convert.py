@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, parse_sample, shared, unique
-from ftbridge.adapters.values import BadValueError, shown
+from ftbridge.adapters.values import shown
 from ftbridge.adapters.write import SampleFile, copy, sha256, with_history_early
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
@@ -363,7 +364,7 @@ def _selected(
     files = {}
     for name, chosen in selection.items():
         order = chosen
-        if 1 in marks and "alpaca" in staged and not job.options.array:
+        if 1 in marks and "alpaca" in staged and not job.array:
             order = with_history_early(chosen, staged["alpaca"], marks)
         if order is None:
             files[name] = staged
@@ -379,7 +380,7 @@ def _file(job: Job, name: str, target: str) -> str:
 
 
 def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:
-    return SampleFile(scratch(job.dataset_dir / _file(job, name, target)), as_array=job.options.array)
+    return SampleFile(scratch(job.dataset_dir / _file(job, name, target)), as_array=job.array)
 
 
 def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:
@@ -418,11 +419,7 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
 
 def _table_read(job: Job, at: int) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
-    first: list[Conversation] = []
-    for row in table.first:
-        if len(first) < SAMPLES_SHOWN:
-            with suppress(BadValueError, UnicodeEncodeError):
-                first.append(choice.mapping.conversation(row))
+    first = tuple(islice(job.first_samples(at), SAMPLES_SHOWN))
     answers = [shown(sample.turns[-1].output) for sample in first]
     numbers = choice.shape == "text and label" and bool(answers) and all(map(str.isdecimal, answers))
     return TableRead(
@@ -436,5 +433,5 @@ def _table_read(job: Job, at: int) -> TableRead:
         system=choice.mapping.system,
         notes=(*table.notes, *([NUMBERS] if numbers else [])),
         why=choice.why,
-        first=tuple(first),
+        first=first,
     )

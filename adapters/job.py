@@ -3,20 +3,24 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from ftbridge.adapters.checks import parse_max_rejected
+from ftbridge.adapters.kinds import DATE
 from ftbridge.adapters.locate import Origin, open_origin
 from ftbridge.adapters.make import Dedup
 from ftbridge.adapters.recognise import Choice, Wish, read_as
 from ftbridge.adapters.split import PARTS, parse_split
+from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.records import Conversation, Text, Turn
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
 OnError = Literal["stop", "skip"]
@@ -68,7 +72,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One conversion, with all questions answered before the first row is read; a choice for each table."""
+    """One conversion, with all questions answered before the first row is read; a choice for each table.
+
+    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time.
+    """
 
     name: str
     dataset_dir: Path
@@ -78,6 +85,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[Choice, ...]
     presets: tuple[str, ...]
     sources: dict[str, str]
+    array: bool
+
+    def first_samples(self, table: int) -> Iterator[Conversation]:
+        """Yield the samples among the first rows of a table."""
+        yield from _samples(self.tables[table], self.choices[table])
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -123,19 +135,38 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
             f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
         )
     presets = [preset_for(options, origin, table) for origin, table in opened]
+    tables = tuple(table for _, table in opened)
+    choices = tuple(read_as(table, options.wish, each) for table, each in zip(tables, presets, strict=True))
     job = Job(
         name=name,
         dataset_dir=folder,
         options=options,
         replace=replace,
-        tables=tuple(table for _, table in opened),
-        choices=tuple(read_as(table, options.wish, each) for (_, table), each in zip(opened, presets, strict=True)),
+        tables=tables,
+        choices=choices,
+        array=options.array or any(map(_dated, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
         sources={origin.name: _digest(origin, opened, options.settings) for origin in origins},
     )
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")
     return job
+
+
+def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:
+    for row in table.first:
+        with suppress(BadValueError, UnicodeEncodeError):
+            yield choice.mapping.conversation(row)
+
+
+def _dated(table: Table, choice: Choice) -> bool:
+    """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
+    texts = [(sample.system, *_flat(sample.turns[-1])) for sample in _samples(table, choice)]
+    return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
+
+
+def _flat(turn: Turn) -> tuple[Text, ...]:
+    return turn.instruction, turn.input, turn.user, turn.output
 
 
 def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:

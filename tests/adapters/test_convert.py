@@ -219,6 +219,38 @@ def test_so_many_rows_may_be_rejected(lines, allowed, good):
         assert not Path("data").exists()
 
 
+def test_answers_that_are_all_dates_are_written_as_an_array(lines):
+    """From JSON lines, `datasets` would make times of them, and both frameworks want text."""
+    done = convert(lines({"question": "q", "answer": "2024-01-01"}, {"question": "p", "answer": "2024-01-02 10:00"}))
+    assert json.loads(done.parts[0].files["alpaca"].read_text("utf-8"))[1]["output"] == "2024-01-02 10:00"
+    done = convert(lines({"question": "q", "answer": "2024-01-01"}, {"question": "p", "answer": "-"}), replace=True)
+    assert answers(done.parts[0]) == ["2024-01-01", "-"]
+
+
+@pytest.mark.parametrize("scheme", ["hf", "ms"])
+def test_a_dataset_of_a_hub_is_converted_in_its_parts(server, scheme):
+    root = server.add("owner/questions")
+    for part, answer in (("train", "a"), ("test", "b")):
+        (root / f"{part}.jsonl").write_text(json.dumps({"question": "q", "answer": answer}) + "\n")
+    url = f"{scheme}://owner/questions"
+    done = convert(url, name="faq")
+    assert [(part.name, answers(part)) for part in done.parts] == [("faq-train", ["a"]), ("faq-test", ["b"])]
+    assert done.counts.shared == 1
+    assert not convert(url, name="faq").changed
+    with pytest.raises(UsageError, match="parts of its own"):
+        convert(url, split="7:3")
+    assert [part.name for part in convert(f"{url}@test").parts] == ["questions-test-train"]
+
+
+def test_a_preset_makes_its_rows(folder):
+    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": "20"}, split="8:2")
+    assert [(part.name, part.samples) for part in done.parts] == [
+        ("self-cognition-train", 16),
+        ("self-cognition-test", 4),
+    ]
+    assert done.tables[0].preset == "self-cognition"
+
+
 def test_targets_are_chosen(lines):
     source = lines({"question": "q", "answer": "a"})
     assert list(convert(source, to=["sharegpt"]).parts[0].files) == ["sharegpt"]

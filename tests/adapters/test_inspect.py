@@ -14,7 +14,13 @@ def columns_of(profile):
 
 
 def test_columns_are_counted_by_type(workbook):
-    rows = [["question", "answer", "id"], ["why?", "because", 1], ["how?", None, 2.5], [None, None, None], ["", "x", "n"]]
+    rows = [
+        ["question", "answer", "id"],
+        ["why?", "because", 1],
+        ["how?", None, 2.5],
+        [None, None, None],
+        ["", "x", "n"],
+    ]
     (profile,) = inspect(workbook(Q=rows))
     assert (profile.file, profile.sheet, profile.rows, profile.broken) == ("faq.xlsx", "Q", 3, 0)
     found = columns_of(profile)
