@@ -25,7 +25,7 @@ demo: .venv/installed
 check: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/check
+	rm -rf build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/check .
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.int64]
+    Numbers = NDArray[np.signedinteger[Any]]
 
 SAMPLES_SHOWN = 3
 NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
@@ -375,18 +375,18 @@ def _selected(
     return files
 
 
-def _file(job: Job, name: str, target: str) -> str:
+def _file(name: str, target: str) -> str:
     return f"{name}.{plugins.target(target).suffix}"
 
 
 def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:
-    return SampleFile(scratch(job.dataset_dir / _file(job, name, target)), as_array=job.array)
+    return SampleFile(scratch(job.dataset_dir / _file(name, target)), as_array=job.array)
 
 
 def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:
     return DatasetEntry(
         version=__version__,
-        files={target: _file(job, name, target) for target in files},
+        files={target: _file(name, target) for target in files},
         samples=len(next(iter(files.values())).lengths),
         sources=job.sources,
         columns=job.choices[0].columns,

@@ -145,7 +145,7 @@ class _Turns:
         state = self._state
         with self._changed:
             self._changed.wait_for(lambda: state[0] == number)
-            offsets = state[1:]
+            offsets: list[int] = state[1:]
             state[0] += 1
             for at, size in enumerate(sizes, 1):
                 state[at] += size

@@ -6,7 +6,7 @@ Samples are numbers here; of their content only 64-bit hashes and class numbers 
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftbridge.core.errors import InputError, UsageError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.int64]
+    Numbers = NDArray[np.signedinteger[Any]]
     Keys = NDArray[np.uint64]
     Codes = NDArray[np.uint8]
 
@@ -139,7 +139,8 @@ def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:
         given = {name: int(number) for name, number in wanted.items() if number is not None}
         counts = [given.get(name, total - sum(given.values())) for name in names]
     else:
-        ends = [int(total * sum(list(wanted.values())[: at + 1]) + Fraction(1, 2)) for at in range(len(names))]
+        shares = [Fraction(share or 0) for share in wanted.values()]
+        ends = [int(total * sum(shares[:at], Fraction(1, 2 * total))) for at in range(1, len(names) + 1)]
         # Each part gets at least one.
         ends = [min(max(end, at), total - len(names) + at) for at, end in enumerate(ends, 1)]
         counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -6,13 +6,13 @@ from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.int64]
+    Numbers = NDArray[np.signedinteger[Any]]
 
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
 TYPED = 8 << 20
@@ -89,7 +89,8 @@ def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
 def with_history_early(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> "Numbers | None":
     """Return `order` (None: as they stand), with the first sample with earlier turns in front if it comes too late.
 
-    `marks` tells which samples have earlier turns. Else `datasets` takes `history` for a list of nothing, and fails at the first pair.
+    `marks` tells which samples have earlier turns. Else `datasets` takes `history` for a list of nothing, and fails
+    at the first pair.
     """
     import numpy as np
 

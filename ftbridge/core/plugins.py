@@ -80,7 +80,7 @@ class Source(Protocol):
     """Reads one file format."""
 
     def detect(self, path: Path, head: bytes) -> bool:
-        """Tell whether this source reads `path`; `head` is the first 4 KiB of its content, unpacked, b"" for a folder."""
+        """Tell whether this source reads `path`; `head` is its first 4 KiB, unpacked, b"" for a folder."""
 
     def open_tables(self, path: Path, reading: Reading) -> list[Table]:
         """Open `path`: a table for each sheet or split, at least one.

@@ -30,9 +30,9 @@ Text = str | msgspec.Raw
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What a source yields: values by column name, or the `error` that keeps the row from being read.
+    r"""What a source yields: values by column name, or the `error` that keeps the row from being read.
 
-    A value may be a `msgspec.Raw`: JSON just as msgspec would write it (no `\\u` and no `\\/` in it).
+    A value may be a `msgspec.Raw`: JSON just as msgspec would write it (no `\u` and no `\/` in it).
     """
 
     where: Where

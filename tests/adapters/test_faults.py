@@ -80,7 +80,7 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
         capture_output=True,
         text=True,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),  # noqa: PLW1509 - no threads
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)),
     )
     assert done.returncode == 4
     assert done.stderr.startswith("error: cannot write")
@@ -90,7 +90,7 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
 
 
 def test_an_interrupt_is_quiet_and_changes_nothing(source):
-    with subprocess.Popen(COMMAND + ["7:3"], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen([*COMMAND, "7:3"], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not list(Path().glob("data/.*.part")) and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)

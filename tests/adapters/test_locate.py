@@ -159,7 +159,7 @@ def test_sources_have_names_and_datasets_of_them_too(files):
 
 
 def test_settings_are_for_presets_alone(files):
-    with pytest.raises(UsageError, match="`a.csv` is none"):
+    with pytest.raises(UsageError, match=r"`a\.csv` is none"):
         open_origin(origins(["a.csv"])[0], READING, {"name": "x"})
     (table,) = open_origin(origins(["preset:self-cognition"])[0], READING, {"name": "x", "author": "y", "count": "3"})
     assert len(table.first) == 3

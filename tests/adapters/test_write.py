@@ -3,6 +3,7 @@
 import hashlib
 import json
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_samples_are_copied_in_any_order(tmp_path_factory, data):
 
 
 def test_a_disk_that_is_full_is_not_passed_over():
-    with open("/dev/full", "w+b", buffering=0) as file, pytest.raises(OSError, match="No space left|Illegal seek"):
+    with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         write.write_at(file.fileno(), b"{}", 0)
 
 

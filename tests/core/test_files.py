@@ -16,10 +16,10 @@ from ftbridge.core.files import (
     atomic_file,
     is_packed,
     locked,
-    unpacked_name,
     read_text,
     safetensors_header,
     unpacked,
+    unpacked_name,
     write_atomic,
 )
 
