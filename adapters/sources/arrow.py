@@ -66,7 +66,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
 
 def check(path: Path, reading: Reading) -> None:
     """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
-    if reading.sheets or reading.all_sheets:
+    if reading.sheets:
         raise InputError(f"`{path}` has no sheets; leave `--sheet` out")
     try:
         import pyarrow as pa

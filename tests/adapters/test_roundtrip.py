@@ -1,0 +1,155 @@
+"""Every source with every target: what goes in comes out to the character, or is in the rejected file."""
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftbridge.adapters.convert import convert
+from ftbridge.core.errors import InputError
+
+FIELDS = ("instruction", "input", "output", "system")
+ANY = st.text(max_size=12)
+# What XML can hold; a workbook knows one kind of line end, and writes `_x` as an escape.
+CELLS = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cn")) | st.sampled_from("\n\t"), max_size=12)
+# A file of control characters is taken for no table.
+TABLES = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\r\t\x0b\x85"), max_size=12)
+ENCODED = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)  # half a surrogate pair has no UTF-8
+
+
+def write_json_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def write_json(path, rows):
+    path.write_text(json.dumps(rows, indent=1), "utf-8")
+
+
+def write_csv(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        out = csv.DictWriter(file, FIELDS, quoting=csv.QUOTE_ALL)
+        out.writeheader()
+        out.writerows(rows)
+
+
+def write_parquet(path, rows):
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+
+
+def write_arrow(path, rows):
+    table = pa.Table.from_pylist(rows)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as out:
+        out.write_table(table, max_chunksize=2)
+
+
+def write_workbook(path, rows):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.active.append(FIELDS)
+    for number, row in enumerate(rows, 2):
+        for column, field in enumerate(FIELDS, 1):
+            cell = book.active.cell(number, column, row[field])
+            cell.data_type = "s"  # never a formula
+    book.save(path)
+    book.close()
+
+
+def write_folder(path, rows):
+    path.mkdir()
+    middle = len(rows) // 2 or 1
+    for number, some in enumerate((rows[:middle], rows[middle:])):
+        if some:
+            write_json_lines(path / f"{number}.jsonl", some)
+
+
+SOURCES = {
+    "arrow": (write_arrow, ENCODED),
+    "csv": (write_csv, TABLES),
+    "folder": (write_folder, ANY),
+    "json": (write_json, ANY),
+    "jsonl": (write_json_lines, ANY),
+    "parquet": (write_parquet, ENCODED),
+    "workbook": (write_workbook, CELLS.filter(lambda text: "_x" not in text)),
+}
+
+
+def is_good(row):
+    texts = [row[field] for field in FIELDS]
+    whole = all(
+        "\0" not in text and text.isprintable() | (text == text.encode(errors="ignore").decode()) for text in texts
+    )
+    return whole and bool(row["output"].strip()) and bool((row["instruction"] + row["input"]).strip())
+
+
+def read_back(part, target):
+    """Return system, what the user says, and the answer of each sample."""
+    for line in part.files[target].read_bytes().splitlines():
+        sample = json.loads(line)
+        if target == "xtuner":
+            (turn,) = sample["conversation"]
+            yield turn["system"], turn["input"], turn["output"]
+        elif target == "alpaca":
+            asked = "\n".join(filter(None, (sample["instruction"], sample["input"])))
+            yield sample["system"], asked, sample["output"]
+        else:
+            asked, answered = sample["messages"]
+            yield sample["system"], asked["content"], answered["content"]
+
+
+def check(source, target, rows, **options):
+    """Convert `rows` and compare what came out with what went in."""
+    write, _ = SOURCES[source]
+    good = [row for row in rows if is_good(row)]
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
+        path = Path(scratch) / ("rows.csv" if source == "csv" else "rows")  # the others are told by content
+        write(path, rows)
+        try:
+            done = convert(path, dataset_dir=Path(scratch) / "data", on_error="skip", to=[target], **options)
+        except InputError as error:
+            assert not good
+            assert "can be used" in str(error) or "no rows" in str(error) or "holds no" in str(error)
+            return
+        (part,) = done.parts
+        expected = [
+            (
+                row["system"] if row["system"].strip() else "",
+                "\n".join(filter(None, (row["instruction"], row["input"]))),
+                row["output"],
+            )
+            for row in good
+        ]
+        found = list(read_back(part, target))
+        assert found == expected
+        rejected = done.rejected_file.read_bytes().splitlines() if done.rejected_file else []
+        counts = done.counts
+        assert (counts.written, counts.rejected) == (len(good), len(rejected))
+        assert counts.read == counts.written + counts.rejected
+        assert counts.read + counts.empty >= len(good) + len(rejected)
+
+
+def rows_of(texts):
+    row = st.fixed_dictionaries(dict.fromkeys(FIELDS, texts))
+    return st.lists(row, min_size=1, max_size=6)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@settings(max_examples=12)
+@given(st.data())
+def test_what_goes_in_comes_out(source, data):
+    check(source, data.draw(st.sampled_from(["xtuner", "alpaca", "sharegpt"])), data.draw(rows_of(SOURCES[source][1])))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("source", SOURCES)
+@settings(max_examples=10_000)
+@given(st.data())
+def test_what_goes_in_comes_out_ten_thousand_times(source, data):
+    check(source, data.draw(st.sampled_from(["xtuner", "alpaca", "sharegpt"])), data.draw(rows_of(SOURCES[source][1])))
