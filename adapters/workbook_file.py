@@ -3,13 +3,14 @@
 Excel's newer formats are zip archives of XML, whose sheets hold cells such as `<c r="B7" t="e"><v>#N/A</v></c>`.
 """
 
+import mmap
 import posixpath
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from ftbridge.core.errors import InputError
@@ -18,6 +19,7 @@ from ftbridge.core.files import GZIP, ZSTD
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 ZIP = b"PK\3\4"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 MIB = 1 << 20
 # A million equal rows pack 17 times smaller; the worst that the packing allows is 1032 times.
 MOST_PACKED = 200
@@ -34,21 +36,27 @@ def kind_of(path: Path) -> Kind:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
+            if head.startswith(OLE):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    encrypted = content.find(ENCRYPTED) >= 0
+                if encrypted:
+                    raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+                return "xls"
         if head.startswith(ZIP):
             with zipfile.ZipFile(path) as package:
                 return _packed_kind(path, package)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
-    if head.startswith(OLE):
-        return "xls"
     if not head:
         raise InputError(f"`{path}` is empty; save or download it again")
     if head.startswith((GZIP, ZSTD)):
         raise InputError(f"`{path}` is a packed workbook; unpack it first")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise InputError(f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx")
+        raise InputError(
+            f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx"
+        )
     raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
 
 
@@ -59,7 +67,7 @@ def _packed_kind(path: Path, package: zipfile.ZipFile) -> Kind:
                 f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
                 f"(`{info.filename}`), as no workbook does; it was made to do harm"
             )
-    names = [name.lower() for name in package.namelist()]
+    names = _parts(package)
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
@@ -68,6 +76,11 @@ def _packed_kind(path: Path, package: zipfile.ZipFile) -> Kind:
         return "xlsx"
     held = ", ".join(f"`{name}`" for name in package.namelist()[:3]) or "nothing"
     raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
+
+
+def _parts(package: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the parts by name as they are referred to, whatever their case and slashes."""
+    return {info.filename.lower().replace("\\", "/"): info for info in package.infolist()}
 
 
 def error_cells(path: Path, sheet: str) -> Iterator[tuple[int, int, str]]:
@@ -89,7 +102,7 @@ def error_cells(path: Path, sheet: str) -> Iterator[tuple[int, int, str]]:
 
 def _members(package: zipfile.ZipFile, sheet: str) -> tuple[zipfile.ZipInfo, list[zipfile.ZipInfo]]:
     """Return the parts that hold the sheet and the shared texts."""
-    named = {info.filename.lower(): info for info in package.infolist()}
+    named = _parts(package)
 
     def part(name: str) -> bytes:
         with package.open(named[name.lower()]) as file:
@@ -99,7 +112,7 @@ def _members(package: zipfile.ZipFile, sheet: str) -> tuple[zipfile.ZipInfo, lis
         """Return type and name of the parts that belong to a part, by their id."""
         folder, name = posixpath.split(name)
         # expat itself bounds what entities can grow to.
-        tree = ElementTree.fromstring(part(posixpath.join(folder, "_rels", f"{name}.rels")))  # noqa: S314
+        tree = ET.fromstring(part(posixpath.join(folder, "_rels", f"{name}.rels")))  # noqa: S314
         return {
             each.get("Id", ""): (
                 each.get("Type", "").rpartition("/")[2],
@@ -110,7 +123,7 @@ def _members(package: zipfile.ZipFile, sheet: str) -> tuple[zipfile.ZipInfo, lis
 
     book = dict(related("").values())["officeDocument"]
     parts = related(book)
-    for each in ElementTree.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
+    for each in ET.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
         if each.get("name") == sheet:
             (key,) = (value for name, value in each.items() if name.endswith("}id"))
             texts = [named[name.lower()] for kind, name in parts.values() if kind == "sharedStrings"]
@@ -125,7 +138,9 @@ def _may_hold_errors(path: Path, package: zipfile.ZipFile, member: zipfile.ZipIn
         while chunk := file.read(MIB):
             length = 0 if b"<" in chunk else length + len(chunk)
             if length > LONGEST_TEXT:
-                raise InputError(f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it")
+                raise InputError(
+                    f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it"
+                )
             seam = before + chunk[:2]
             found = found or any(mark in chunk or mark in seam for mark in (b'"e"', b"'e'"))
             before = chunk[-2:]

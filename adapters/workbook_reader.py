@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -20,9 +20,11 @@ import msgspec
 from ftbridge.core.errors import InputError
 
 Engine = Literal["calamine", "openpyxl", "shown"]
-# A cell as it is sent; dates are text by then, and an empty cell or an error is "".
-Cell = str | float | int
+# A cell as it is sent: dates are text by then, an empty cell is "", an error is alone in a list.
+Cell = str | float | int | list[str]
 Cells = list[Cell]
+# Merged cells by first row, first column, last row and last column, from 1.
+Ranges = list[tuple[int, int, int, int]]
 BATCH = 1000
 MIB = 1 << 20
 # What a reader may use: much for a small file, and more for a large one, whose rows are many.
@@ -35,10 +37,11 @@ class Order(msgspec.Struct, frozen=True):
     """What to read: all rows of the one sheet in `sheets`, or the first rows of each; () for all visible ones.
 
     calamine is the fast reader, openpyxl needs little memory for a sheet that is sparse, and "shown" is openpyxl
-    giving the text that Excel displays.
+    giving the text that Excel displays. `named` says that the file's suffix is that of its content.
     """
 
     path: str
+    named: bool
     engine: Engine
     sheets: tuple[str, ...] = ()
     fill_merged: bool = False
@@ -53,8 +56,7 @@ class Sheets(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Page(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A sheet whose rows follow: from row `start` (from 1), those before are empty.
 
-    `merged` is the last merged range as first row, first column, last row, last column, () where there is none.
-    `notes` are told to the user.
+    `merged` is the last of its merged ranges, () where there is none; `notes` are told to the user.
     """
 
     name: str
@@ -119,29 +121,30 @@ def _failure(path: str, output: str) -> InputError:
 
 
 def main() -> None:
+    """Carry out the order that is the first argument; what goes wrong ends the process, and its last words say why."""
     order = msgspec.json.decode(sys.argv[1], type=Order)
     _limit_memory(Path(order.path))
-    book = _Calamine(order) if order.engine == "calamine" else _Openpyxl(order)
-    visible = book.sheets()
-    _send(Sheets(visible))
-    chosen = [name for name in order.sheets or [name for name in visible if visible[name]] if name in visible]
-    for name in chosen:
-        ranges, rows = book.open(name)
-        if order.fill_merged:
-            rows = filled(rows, ranges)
-        start, batches = 1, _batches(rows)
-        batch: list[Cells] = []
-        for batch in batches:
-            above = next((at for at, row in enumerate(batch) if row), len(batch))
-            start += above
-            if above < len(batch):
-                batch = batch[above:]  # noqa: PLW2901 - the rest of it
-                break
-        _send(Page(name, start, max(ranges, default=()), book.notes))
-        if any(batch):
-            _send(Batch(batch))
-        for batch in batches if len(chosen) == 1 else ():
-            _send(Batch(batch))
+    with Path(order.path).open("rb") as file:
+        book = _Calamine(file, order) if order.engine == "calamine" else _Openpyxl(file, order)
+        visible = book.sheets()
+        _send(Sheets(visible))
+        chosen = order.sheets or tuple(name for name in visible if visible[name])
+        for name in chosen if visible.keys() >= set(chosen) else ():
+            _send_sheet(order, book, name, whole=len(chosen) == 1)
+
+
+def _send_sheet(order: Order, book: "_Calamine | _Openpyxl", name: str, *, whole: bool) -> None:
+    ranges, rows = book.open(name)
+    batches = _batches(filled(rows, ranges) if order.fill_merged else rows)
+    start, batch = 1, next(batches, [])
+    while batch and not any(batch):
+        start, batch = start + len(batch), next(batches, [])
+    above = len([*takewhile(lambda row: not row, batch)])
+    batch = batch[above:]
+    _send(Page(name, start + above, max(ranges, default=()), book.notes()))
+    while batch:
+        _send(Batch(batch))
+        batch = next(batches, []) if whole else []
 
 
 def _send(message: Message) -> None:
@@ -167,27 +170,25 @@ def _limit_memory(path: Path) -> None:
 
 
 class _Calamine:
-    notes = ()
-
-    def __init__(self, order: Order) -> None:
+    def __init__(self, file: IO[bytes], order: Order) -> None:
         from python_calamine import load_workbook
 
-        # A path is opened by its suffix, which may be wrong, but a file by its content.
-        self.book = load_workbook(Path(order.path).open("rb"))
+        # A path is read by its suffix; a file by its content, in memory, and with less to say of what is wrong.
+        self._book = load_workbook(order.path if order.named else file)
 
     def sheets(self) -> dict[str, bool]:
         from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
         return {
             sheet.name: sheet.visible == SheetVisibleEnum.Visible
-            for sheet in self.book.sheets_metadata
+            for sheet in self._book.sheets_metadata
             if sheet.typ == SheetTypeEnum.WorkSheet
         }
 
-    def open(self, name: str) -> tuple[list[tuple[int, ...]], Iterator[Cells]]:
+    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
-        sheet = self.book.get_sheet_by_name(name)
-        left = [""] * (sheet.start or (0, 0))[1]
+        sheet = self._book.get_sheet_by_name(name)
+        left: Cells = [""] * (sheet.start or (0, 0))[1]
         right = (sheet.end or (0, 0))[1]
         ranges = [
             (top + 1, first + 1, bottom + 1, min(last, right) + 1)
@@ -196,9 +197,12 @@ class _Calamine:
         rows = ([value if type(value) is str else as_cell(value) for value in row] for row in sheet.iter_rows())
         return ranges, (left + row for row in rows) if left else rows
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
 
 class _Openpyxl:
-    def __init__(self, order: Order) -> None:
+    def __init__(self, file: IO[bytes], order: Order) -> None:
         import warnings
 
         # openpyxl imports numpy where it is there, for a second and much memory, and has no use for it here.
@@ -206,30 +210,38 @@ class _Openpyxl:
         from openpyxl import load_workbook
 
         warnings.simplefilter("ignore")
-        self.order = order
-        self.book = load_workbook(order.path, read_only=True, data_only=True, keep_links=False)
-        self.notes = ()
+        self._order, self._file = order, file
+        self._book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        self._unknown: dict[str, None] = {}
 
     def sheets(self) -> dict[str, bool]:
-        return {page.title: page.sheet_state == "visible" for page in self.book.worksheets}
+        return {page.title: page.sheet_state == "visible" for page in self._book.worksheets}
 
-    def open(self, name: str) -> tuple[list[tuple[int, ...]], Iterator[Cells]]:
+    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the rows of a sheet, and its merged ranges where they are to be filled."""
-        page = self.book[name]
+        page = self._book[name]
         page.reset_dimensions()  # what a workbook says of its size can be wrong
-        # Without the whole sheet in memory, openpyxl does not tell what is merged.
-        ranges = _Calamine(self.order).open(name)[0] if self.order.fill_merged else []
-        return ranges, ([self.cell(cell) for cell in row] for row in page.iter_rows())
+        # openpyxl tells what is merged only with the whole sheet in memory.
+        ranges = _Calamine(self._file, self._order).open(name)[0] if self._order.fill_merged else []
+        return ranges, ([self._cell(cell) for cell in row] for row in page.iter_rows())
 
-    def cell(self, cell: Any) -> Cell:
+    def notes(self) -> tuple[str, ...]:
+        """Return what the user should know of the rows so far."""
+        formats = ", ".join(f"`{code}`" for code in self._unknown)
+        return (f"stored values are given where the number format is not known: {formats}",) if formats else ()
+
+    def _cell(self, cell: Any) -> Cell:
         if cell.data_type == "e":
-            return ""
-        if self.order.engine == "shown":
-            from ftbridge.adapters.number_formats import shown
+            return [str(cell.value)]
+        value = unescaped(cell.value) if isinstance(cell.value, str) else cell.value
+        if value is None or self._order.engine != "shown":
+            return as_cell(value)
+        from ftbridge.adapters.number_formats import known, shown
 
-            return shown(cell.value, cell.number_format)
-        value = as_cell(cell.value)
-        return unescaped(value) if isinstance(value, str) else value
+        text = shown(value, cell.number_format)
+        if text is None and not known(cell.number_format):
+            self._unknown[cell.number_format] = None
+        return as_cell(value) if text is None else text
 
 
 def as_cell(value: Any) -> Cell:
@@ -253,7 +265,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"_x(?![Dd][89A-Fa-f])([0-9A-Fa-f]{4})_", lambda match: chr(int(match[1], 16)), text)
 
 
-def filled(rows: Iterable[Cells], ranges: list[tuple[int, ...]]) -> Iterator[Cells]:
+def filled(rows: Iterable[Cells], ranges: Ranges) -> Iterator[Cells]:
     """Yield the rows with the value of each merged range's first cell in all of its cells."""
     waiting = sorted(ranges, reverse=True)
     active: list[tuple[int, int, int, Cell]] = []

@@ -34,10 +34,17 @@ from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import preset_of
 
-SUFFIXES = {".xlsx", ".xlsm", ".xltx", ".xltm", ".xls", ".xlsb", ".ods"}
 FIRST = 100
 # Headers are searched in so many rows.
 SEARCHED = 20
+NAMED: dict[Kind, set[str]] = {
+    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
+    "xls": {".xls"},
+    "xlsb": {".xlsb"},
+    "ods": {".ods"},
+}
+SUFFIXES = set().union(*NAMED.values())
+Errors = Iterator[tuple[int, int, str]]
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -77,9 +84,10 @@ class _Book(msgspec.Struct, frozen=True):
     engine: Engine
 
     def messages(self, *sheets: str) -> Iterator[Message]:
-        return messages(Order(str(self.path), self.engine, sheets, self.reading.fill_merged))
+        named = self.path.suffix.lower() in NAMED[self.kind]
+        return messages(Order(str(self.path), named, self.engine, sheets, self.reading.fill_merged))
 
-    def errors(self, sheet: str) -> Iterator[tuple[int, int, str]]:
+    def errors(self, sheet: str) -> Errors:
         return error_cells(self.path, sheet) if self.kind == "xlsx" else iter(())
 
 
@@ -99,17 +107,18 @@ class _Sheet(msgspec.Struct, frozen=True):
     head: _Head
 
     def rows(self) -> Iterator[Row]:
-        cells = _cells(self.book.messages(self.head.page.name))
-        yield from _rows(self.book, self.head, cells, self.book.errors(self.head.page.name))
+        title = self.head.page.name
+        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1])
 
 
 def _open(book: _Book) -> list[Table]:
     reading, path = book.reading, book.path
-    stream = book.messages(*reading.sheets)
+    named = tuple(dict.fromkeys(reading.sheets))
+    stream = book.messages(*named)
     visible = next(message.visible for message in stream if isinstance(message, Sheets))
-    if missing := [sheet for sheet in reading.sheets if sheet not in visible]:
+    if missing := [sheet for sheet in named if sheet not in visible]:
         raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
-    wanted = [*dict.fromkeys(reading.sheets)] or [sheet for sheet in visible if visible[sheet]]
+    wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
         return [_only(book, stream, wanted[0])]
     pages: list[tuple[Page, list[Cells]]] = []
@@ -118,28 +127,36 @@ def _open(book: _Book) -> list[Table]:
             pages.append((message, []))
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
-    heads = [(_head(page, cells, reading), cells) for page, cells in pages]
-    if reading.sheets or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        return [_one_of(book, head, cells) for head, cells in heads if head.columns or reading.sheets]
+    heads = [_peek(book, *_with_errors(page, iter(cells), book.errors(page.name))) for page, cells in pages]
+    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
+        full = [(head, cells) for head, cells in heads if head.columns or named]
+        return [
+            _table(book, head, tuple(islice(_rows(book, head, cells), FIRST)), _Sheet(book, head))
+            for head, cells in full
+        ]
     title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
     return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
 
 
-def _only(book: _Book, stream: Iterator[Message], title: str) -> Table:
-    """Return the table of the one sheet that `stream` brings."""
+def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
+    """Return the one sheet that `stream` brings."""
     errors = book.errors(title)  # searched while the other process reads
     page = next(message for message in stream if isinstance(message, Page))
-    cells = _cells(stream)
+    cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
+    return _with_errors(page, cells, errors)
+
+
+def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
+    """Return what the first rows of a sheet tell, and all of its rows."""
     peeked = list(islice(cells, FIRST + (book.reading.header_row or SEARCHED)))
-    head = _head(page, peeked, book.reading)
-    rows = _rows(book, head, chain(peeked, cells), errors)
+    return _head(page, peeked, book.reading), chain(peeked, cells)
+
+
+def _only(book: _Book, stream: Iterator[Message], title: str) -> Table:
+    head, cells = _peek(book, *_sheet(book, stream, title))
+    rows = _rows(book, head, cells)
     first = tuple(islice(rows, FIRST))
     return _table(book, head, first, Rows(chain(first, rows)))
-
-
-def _one_of(book: _Book, head: _Head, peeked: list[Cells]) -> Table:
-    first = islice(_rows(book, head, iter(peeked), book.errors(head.page.name)), FIRST)
-    return _table(book, head, tuple(first), _Sheet(book, head))
 
 
 def _table(book: _Book, head: _Head, first: tuple[Row, ...], piece: Piece) -> Table:
@@ -174,10 +191,6 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
     raise InputError(f"`{path}` has {why}; choose with `--sheet`: {', '.join(f'`{title}`' for title in visible)}")
 
 
-def _cells(stream: Iterator[Message]) -> Iterator[Cells]:
-    return chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
-
-
 def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
     """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
     if reading.header_row == 0:
@@ -198,50 +211,68 @@ def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
         area = f"{letter(left)}{top}:{letter(right)}{bottom}"
-        notes += (
-            f"cells of the sheet `{page.name}` are merged, such as {area}, and only the first holds the value; "
-            "`--fill-merged` gives it to all",
-        )
+        notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
     return _Head(page, columns, start, notes)
 
 
 def _header_at(rows: list[Cells]) -> int:
     """Return which of `rows` holds the headers.
 
-    Among the first twenty, it is the first with a recognised question and answer; else the first that is only
-    text, all different, and fills more than half of the usual width; else the first that is not empty.
+    Among the first twenty, it is the first with a recognised question and answer; else, in a table of several
+    columns, the first that is only text, all different, and fills more than half of the usual width, as titles and
+    notes do not; else the first that is not empty.
     """
-    names = [[_name(cell) for cell in row] for row in rows[:SEARCHED]]
-    filled = [(at, [name for name in row if name]) for at, row in enumerate(names) if any(row)]
+    names = [[name for name in map(_name, row) if name] for row in rows]
+    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row]
+    widths = Counter(len(row) for row in names if row)
+    usual = max(widths, key=lambda width: (widths[width], width), default=0)
     if known := [at for at, row in filled if fits(row)]:
         return known[0]
-    counts = Counter(len(row) for row in rows if row)
-    usual = max(counts, key=lambda width: (counts[width], width), default=0)
     for at, row in filled:
-        texts = all(isinstance(cell, str) for cell in rows[at])
-        if texts and len(set(row)) == len(row) and 2 * len(row) > usual:
+        different = len(set(row)) == len(row) and all(isinstance(cell, str) for cell in rows[at])
+        if different and 2 * len(row) > usual > 1:
             return at
     return filled[0][0] if filled else 0
 
 
 def _name(cell: Cell) -> str:
-    whole = isinstance(cell, float) and cell.is_integer()
-    return str(int(cell) if whole else cell).strip()
+    """Return a cell as a header; an error is none."""
+    if isinstance(cell, list):
+        return ""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
-def _rows(
-    book: _Book, head: _Head, cells: Iterator[Cells], errors: Iterator[tuple[int, int, str]]
-) -> Iterator[Row]:
+def _with_errors(page: Page, cells: Iterator[Cells], errors: Errors) -> tuple[Page, Iterator[Cells]]:
+    """Return the sheet with its error cells, which the fast reader gives as empty ones."""
+    first = next(errors, None)
+    if first is None:
+        return page, cells
+    start = min(page.start, first[0])
+    rows = chain(([] for _ in range(start, page.start)), cells)
+    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], errors))
+
+
+def _marked(start: int, rows: Iterator[Cells], errors: Errors) -> Iterator[Cells]:
+    error = next(errors, None)
+    for number, row in enumerate(rows, start):
+        while error and error[0] <= number:
+            if error[0] == number:
+                row.extend([""] * (error[1] - len(row)))
+                row[error[1] - 1] = [error[2]]
+            error = next(errors, None)
+        yield row
+
+
+def _rows(book: _Book, head: _Head, cells: Iterator[Cells]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows."""
     file, title, columns = book.path.name, head.page.name, head.columns
     last = head.start - 1
-    error = next(errors, None)
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
-        values: dict[str, Any] = {column: cell for column, cell in zip(columns, row, strict=False) if cell != ""}
-        while error and error[0] <= number:
-            if error[0] == number and error[1] <= len(columns):
-                values[columns[error[1] - 1]] = BadCell(error[2])
-            error = next(errors, None)
+        values: dict[str, Any] = {
+            column: BadCell(cell[0]) if type(cell) is list else cell
+            for column, cell in zip(columns, row, strict=False)
+            if cell != ""
+        }
         if any(type(value) is not str or value.strip() for value in values.values()):
             for empty in range(last + 1, number):
                 yield Row(Where(file, empty, title), {})
