@@ -172,9 +172,10 @@ def _choose(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | N
         sections = sections[:-1]
     if any(section.condition for section in sections):
         for section in sections:
-            relation, bound = re.fullmatch("([<>=]*)(.*)", section.condition).groups()
-            if not relation or RELATIONS[relation](number, Decimal(bound)):
-                return section, number < 0 and not (relation[:1] == "<" and Decimal(bound) <= 0)
+            bound = Decimal(section.condition.lstrip("<>=") or 0)
+            relation = section.condition.rstrip("-.0123456789")
+            if not relation or RELATIONS[relation](number, bound):
+                return section, number < 0 and not (relation[:1] == "<" and bound <= 0)
         return None, False
     if number < 0:
         return (sections[1], False) if len(sections) > 1 else (sections[0], True)
@@ -205,8 +206,7 @@ def _decimal(number: Decimal, section: Section) -> str:
     digits = [at for at in range(middle) if kinds[at] == "digit"]
     grouped = bool(digits) and "comma" in kinds[digits[0] : digits[-1]]
     for stretch in (kinds[:middle], kinds[middle:end]):  # every comma behind the last digit divides by a thousand
-        behind = takewhile(lambda kind: kind != "digit", reversed(stretch))
-        number /= 1000 ** [*behind].count("comma")
+        number /= 1000 ** [*takewhile(lambda kind: kind != "digit", reversed(stretch))].count("comma")
     places = kinds[middle:end].count("digit")
     power = 0
     if end < len(kinds) and number:

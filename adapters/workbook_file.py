@@ -22,7 +22,7 @@ OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 MIB = 1 << 20
 # A million equal rows pack 17 times smaller; the worst that the packing allows is 1032 times.
-MOST_PACKED = 200
+MOST_PACKED = 100
 # Smaller parts do no harm, however well they pack.
 HARMLESS = 64 * MIB
 # Excel's own limit for a cell is 32,767 characters.
@@ -89,19 +89,19 @@ def error_cells(path: Path, sheet: str) -> Iterator[tuple[int, int, str]]:
     The sheet is searched at once, and parsed only where there may be any. Raises InputError where a text is
     beyond all measure.
     """
-    with zipfile.ZipFile(path) as package:
-        try:
-            member, strings = _members(package, sheet)
-            for text in strings:
+    try:
+        with zipfile.ZipFile(path) as package:
+            member, *texts = _members(package, sheet)
+            for text in texts:
                 _may_hold_errors(path, package, text)
             found = _may_hold_errors(path, package, member)
-        except (KeyError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error):
-            found = False  # damaged: whoever reads the rows says so
+    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error):
+        return iter(())  # damaged: whoever reads the rows says so
     return _parsed(path, member) if found else iter(())
 
 
-def _members(package: zipfile.ZipFile, sheet: str) -> tuple[zipfile.ZipInfo, list[zipfile.ZipInfo]]:
-    """Return the parts that hold the sheet and the shared texts."""
+def _members(package: zipfile.ZipFile, sheet: str) -> list[zipfile.ZipInfo]:
+    """Return the part that holds the sheet, then the one of the texts that sheets share; raises KeyError for none."""
     named = _parts(package)
 
     def part(name: str) -> bytes:
@@ -125,9 +125,9 @@ def _members(package: zipfile.ZipFile, sheet: str) -> tuple[zipfile.ZipInfo, lis
     parts = related(book)
     for each in ET.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
         if each.get("name") == sheet:
-            (key,) = (value for name, value in each.items() if name.endswith("}id"))
-            texts = [named[name.lower()] for kind, name in parts.values() if kind == "sharedStrings"]
-            return named[parts[key][1].lower()], texts
+            key = next((value for name, value in each.items() if name.endswith("}id")), "")
+            texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
+            return [named[parts[key][1].lower()], *(named[name] for name in texts if name in named)]
     raise KeyError(sheet)
 
 
@@ -176,11 +176,14 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Iterator[tuple[int, int, str
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
-    with zipfile.ZipFile(path) as package, package.open(member) as file:
-        while chunk := file.read(MIB):
-            parser.Parse(chunk)
-            yield from found
-            found.clear()
+    try:
+        with zipfile.ZipFile(path) as package, package.open(member) as file:
+            while chunk := file.read(MIB):
+                parser.Parse(chunk)
+                yield from found
+                found.clear()
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
+        raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
 
 
 def _column(reference: str) -> int:

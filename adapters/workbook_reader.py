@@ -26,6 +26,7 @@ Cells = list[Cell]
 # Merged cells by first row, first column, last row and last column, from 1.
 Ranges = list[tuple[int, int, int, int]]
 BATCH = 1000
+LAST_ROW = 1 << 20
 MIB = 1 << 20
 # What a reader may use: much for a small file, and more for a large one, whose rows are many.
 MEMORY = 384 * MIB
@@ -56,13 +57,15 @@ class Sheets(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class Page(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A sheet whose rows follow: from row `start` (from 1), those before are empty.
 
-    `merged` is the last of its merged ranges, () where there is none; `notes` are told to the user.
+    `merged` is the last of its merged ranges, () where there is none; `notes` are told to the user; `more` says that
+    there is more than one batch of rows.
     """
 
     name: str
     start: int
     merged: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    more: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -108,7 +111,7 @@ def messages(order: Order) -> Iterator[Message]:
 
 def _failure(path: str, output: str) -> InputError:
     """Return what the last words of the reading process mean."""
-    if "memory allocation of" in output or "MemoryError" in output:
+    if any(words in output for words in ("memory allocation of", "MemoryError", "Cell limit exceeded")):
         return OutOfMemoryError(
             f"`{path}` needs more memory than a workbook of its size should; "
             "delete what lies far outside of its tables, or save them as CSV"
@@ -141,10 +144,11 @@ def _send_sheet(order: Order, book: "_Calamine | _Openpyxl", name: str, *, whole
         start, batch = start + len(batch), next(batches, [])
     above = len([*takewhile(lambda row: not row, batch)])
     batch = batch[above:]
-    _send(Page(name, start + above, max(ranges, default=()), book.notes()))
+    following = next(batches, [])
+    _send(Page(name, start + above, max(ranges, default=()), book.notes(), more=bool(following)))
     while batch:
         _send(Batch(batch))
-        batch = next(batches, []) if whole else []
+        batch, following = (following, next(batches, [])) if whole else ([], [])
 
 
 def _send(message: Message) -> None:
@@ -162,10 +166,12 @@ def _batches(rows: Iterator[Cells]) -> Iterator[list[Cells]]:
 
 
 def _limit_memory(path: Path) -> None:
-    if sys.platform != "win32":
+    if sys.platform == "linux":
         import resource
 
+        _, already = resource.getrlimit(resource.RLIMIT_AS)
         most = min(MEMORY + MEMORY_PER_BYTE * path.stat().st_size, MOST_MEMORY)
+        most = most if already == resource.RLIM_INFINITY else min(most, already)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
@@ -223,12 +229,18 @@ class _Openpyxl:
         page.reset_dimensions()  # what a workbook says of its size can be wrong
         # openpyxl tells what is merged only with the whole sheet in memory.
         ranges = _Calamine(self._file, self._order).open(name)[0] if self._order.fill_merged else []
-        return ranges, ([self._cell(cell) for cell in row] for row in page.iter_rows())
+        return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
         """Return what the user should know of the rows so far."""
         formats = ", ".join(f"`{code}`" for code in self._unknown)
         return (f"stored values are given where the number format is not known: {formats}",) if formats else ()
+
+    def _rows(self, page: Any) -> Iterator[Cells]:
+        for number, row in enumerate(page.iter_rows(), 1):
+            if number > LAST_ROW:  # openpyxl counts up to any number that the file says
+                raise ValueError("it has a row below Excel's last")
+            yield [self._cell(cell) for cell in row]
 
     def _cell(self, cell: Any) -> Cell:
         if cell.data_type == "e":

@@ -29,7 +29,7 @@ from ftbridge.adapters.workbook_reader import (
     messages,
 )
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Piece, Reading, Rows, Table
+from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import preset_of
@@ -120,7 +120,7 @@ def _open(book: _Book) -> list[Table]:
         raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
-        return [_only(book, stream, wanted[0])]
+        return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
     pages: list[tuple[Page, list[Cells]]] = []
     for message in stream:
         if isinstance(message, Page):
@@ -129,11 +129,7 @@ def _open(book: _Book) -> list[Table]:
             pages[-1][1].extend(message.rows)
     heads = [_peek(book, *_with_errors(page, iter(cells), book.errors(page.name))) for page, cells in pages]
     if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        full = [(head, cells) for head, cells in heads if head.columns or named]
-        return [
-            _table(book, head, tuple(islice(_rows(book, head, cells), FIRST)), _Sheet(book, head))
-            for head, cells in full
-        ]
+        return [_table(book, head, cells) for head, cells in heads if head.columns or named]
     title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
     return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
 
@@ -152,24 +148,20 @@ def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Itera
     return _head(page, peeked, book.reading), chain(peeked, cells)
 
 
-def _only(book: _Book, stream: Iterator[Message], title: str) -> Table:
-    head, cells = _peek(book, *_sheet(book, stream, title))
-    rows = _rows(book, head, cells)
-    first = tuple(islice(rows, FIRST))
-    return _table(book, head, first, Rows(chain(first, rows)))
-
-
-def _table(book: _Book, head: _Head, first: tuple[Row, ...], piece: Piece) -> Table:
+def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
+    """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
     page, row = head.page, book.reading.header_row
     if not head.columns:
         empty = f"row {row} of the sheet `{page.name}`" if row else f"the sheet `{page.name}`"
         raise InputError(f"{empty} of `{book.path}` is empty")
     if len(set(head.columns)) < len(head.columns):
         raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
+    rows = _rows(book, head, cells)
+    first = tuple(islice(rows, FIRST))
     return Table(
         file=book.path.name,
         columns=head.columns,
-        pieces=[piece],
+        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head)],
         first=first,
         sheet=page.name,
         lettered=True,
@@ -208,6 +200,8 @@ def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
     notes = page.notes
     if reading.header_row is None and any(map(_name, chain.from_iterable(rows[:at]))):
         notes += (f"the headers of the sheet `{page.name}` are in row {start - 1}; `--header-row` chooses another",)
+    if max(map(len, rows[at + 1 :]), default=0) > len(columns) and columns:
+        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
         area = f"{letter(left)}{top}:{letter(right)}{bottom}"
