@@ -1,198 +1,274 @@
-"""Excel workbooks, read as openpyxl reads them: stored values, one row at a time, text kept to the character.
+"""Workbooks: .xlsx .xlsm .xltx .xltm .xls .xlsb .ods, whatever they are called; stored values, text to the character.
 
-The first row that is not empty holds the headers. A header that is missing or occurs twice gets its column's
-letter: `[C]`, `Answer [D]`. `TRUE`, `2019-01-02` and `69` are text as Excel and ISO 8601 write it.
+The headers stand in the first row, or below titles and notes (see `_header_at`). A header that is missing or occurs
+twice gets its column's letter: `[C]`, `Answer [D]`. `TRUE`, `2019-01-02` and `69` are text as Excel and ISO 8601
+write it. Cells to the right of the last header are no part of the table.
 """
 
-import datetime as dt
-import warnings
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ftbridge.adapters.columns import fits, letter
-from ftbridge.adapters.values import BadCell, text
+from ftbridge.adapters.values import BadCell
+from ftbridge.adapters.workbook_file import OLE, ZIP, Kind, error_cells, kind_of
+from ftbridge.adapters.workbook_reader import (
+    Batch,
+    Cell,
+    Cells,
+    Engine,
+    Message,
+    Order,
+    OutOfMemoryError,
+    Page,
+    Sheets,
+    messages,
+)
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import preset_of
 
-SUFFIXES = {".xlsx", ".xlsm", ".xltx", ".xltm"}
-OTHERS = {
-    ".xls": "an old Excel workbook",
-    ".xlsb": "a binary Excel workbook",
-    ".ods": "an OpenDocument sheet",
+FIRST = 100
+# Headers are searched in so many rows.
+SEARCHED = 20
+NAMED: dict[Kind, set[str]] = {
+    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
+    "xls": {".xls"},
+    "xlsb": {".xlsb"},
+    "ods": {".ods"},
 }
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-# All that openpyxl was seen to raise for files that are damaged or no workbook.
-BROKEN = (
-    *(
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        RuntimeError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-    ),
-    *(zipfile.BadZipFile, zlib.error),
-)
-BATCH = 1000
+SUFFIXES = set().union(*NAMED.values())
+Errors = Iterator[tuple[int, int, str]]
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether `path` is called a workbook."""
-    del head
-    return path.suffix.lower() in SUFFIXES | OTHERS.keys()
+    """Tell whether the content is a zip archive or an OLE file, or a file of a workbook's name holds no plain table."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    table = utf_16 or (start != b"" and b"\0" not in head and not start.startswith(b"<"))
+    return head.startswith((ZIP, OLE)) or (path.suffix.lower() in SUFFIXES and not table)
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
-    """Open a sheet: `sheet`, else the only visible one, a preset's, or the first with recognised headers."""
-    book = _open(path)
+    """Open the sheets asked for: those named, or all visible ones.
+
+    Else the only visible one, a preset's, or the first with recognised headers. Raises InputError where that is not
+    clear, where the file cannot be read, and where its format does not tell what is asked for.
+    """
+    kind = kind_of(path)
+    if reading.as_shown and kind != "xlsx":
+        raise InputError(f"`{path}` is .{kind}, and `--as-shown` reads only .xlsx and .xlsm; save it as .xlsx")
+    if reading.fill_merged and kind in {"xlsb", "ods"}:
+        raise InputError(f"`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx")
     try:
-        page = _choose(path, book, reading.sheets[0] if reading.sheets else None)
-        start, columns = _header(page)
-    except InputError:
-        raise
-    except BROKEN as error:
-        raise _damaged(path, error) from error
-    if not columns:
-        raise InputError(f"the sheet `{page.title}` of `{path}` is empty")
-    rows = _rows(path, book, page, start, columns)
-    first = tuple(islice(rows, 100))
-    return [
-        Table(
-            file=path.name,
-            columns=columns,
-            pieces=[Rows(chain(first, rows))],
-            first=first,
-            sheet=page.title,
-            lettered=True,
-        )
-    ]
+        return _open(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
+    except OutOfMemoryError:
+        if kind != "xlsx" or reading.as_shown:
+            raise
+        # With a value far away, such as in XFD1048576: the slower reader does without the cells between.
+        return _open(_Book(path, kind, reading, "openpyxl"))
 
 
-def _open(path: Path) -> Any:
-    from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
+class _Book(msgspec.Struct, frozen=True):
+    """A workbook and how to read it."""
 
-    try:
-        if why := _no_workbook(path):
-            raise InputError(f"`{path}` is {why}")  # noqa: TRY301 - reading the file's head may fail as well
-        with warnings.catch_warnings(action="ignore"):
-            return load_workbook(path, read_only=True, data_only=True, keep_links=False)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    except (*BROKEN, InvalidFileException) as error:
-        raise _damaged(path, error) from error
+    path: Path
+    kind: Kind
+    reading: Reading
+    engine: Engine
 
+    def messages(self, *sheets: str) -> Iterator[Message]:
+        named = self.path.suffix.lower() in NAMED[self.kind]
+        return messages(Order(str(self.path), named, self.engine, sheets, self.reading.fill_merged))
 
-def _no_workbook(path: Path) -> str:
-    """Return what `path` is instead of a workbook that can be read, "" for all that is worth trying."""
-    if path.name.startswith("~$"):
-        return f"only Excel's mark that `{path.name[2:]}` is open; give that file"
-    with path.open("rb") as file:
-        ole = file.read(len(OLE)) == OLE
-        if ole and "EncryptedPackage".encode("utf-16-le") in file.read():
-            return "encrypted; open it in Excel and save it without a password"
-    suffix = path.suffix.lower()
-    if ole or suffix in OTHERS:
-        return f"{OTHERS.get(suffix, OTHERS['.xls'])}, which cannot be read; save it as .xlsx"
-    return ""
+    def errors(self, sheet: str) -> Errors:
+        return error_cells(self.path, sheet) if self.kind == "xlsx" else iter(())
 
 
-def _damaged(path: Path, error: BaseException) -> InputError:
-    if isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path):
-        return InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
-    return InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again")
+class _Head(msgspec.Struct, frozen=True):
+    """What the first rows of a sheet tell; its rows begin at `start`, counted from 1."""
+
+    page: Page
+    columns: tuple[str, ...]
+    start: int
+    notes: tuple[str, ...] = ()
 
 
-def _choose(path: Path, book: Any, sheet: str | None) -> Any:
-    pages = {page.title: page for page in book.worksheets}
-    visible = [title for title, page in pages.items() if page.sheet_state == "visible"]
-    if sheet is not None:
-        if sheet not in pages:
-            raise InputError(f"`{path}` has no sheet `{sheet}`{closest(sheet, pages)}")
-        return pages[sheet]
-    if len(visible) == 1:
-        return pages[visible[0]]
-    if preset := preset_of(visible):
-        return pages[preset.sheet]
-    headers = {title: _header(pages[title])[1] for title in visible}
-    filled = [title for title in visible if headers[title]]
-    known = [title for title in filled if fits(headers[title])]
-    if known or len(filled) == 1:
-        return pages[(known or filled)[0]]
-    if not pages or (visible and not filled):
+class _Sheet(msgspec.Struct, frozen=True):
+    """One sheet of several, opened when its rows are wanted."""
+
+    book: _Book
+    head: _Head
+
+    def rows(self) -> Iterator[Row]:
+        title = self.head.page.name
+        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1])
+
+
+def _open(book: _Book) -> list[Table]:
+    reading, path = book.reading, book.path
+    named = tuple(dict.fromkeys(reading.sheets))
+    stream = book.messages(*named)
+    visible = next(message.visible for message in stream if isinstance(message, Sheets))
+    if missing := [sheet for sheet in named if sheet not in visible]:
+        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
+    if len(wanted) == 1:
+        return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
+    pages: list[tuple[Page, list[Cells]]] = []
+    for message in stream:
+        if isinstance(message, Page):
+            pages.append((message, []))
+        elif isinstance(message, Batch):
+            pages[-1][1].extend(message.rows)
+    heads = [_peek(book, *_with_errors(page, iter(cells), book.errors(page.name))) for page, cells in pages]
+    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
+        return [_table(book, head, cells) for head, cells in heads if head.columns or named]
+    title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
+    return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+
+
+def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
+    """Return the one sheet that `stream` brings."""
+    errors = book.errors(title)  # searched while the other process reads
+    page = next(message for message in stream if isinstance(message, Page))
+    cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
+    return _with_errors(page, cells, errors)
+
+
+def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
+    """Return what the first rows of a sheet tell, and all of its rows."""
+    peeked = list(islice(cells, FIRST + (book.reading.header_row or SEARCHED)))
+    return _head(page, peeked, book.reading), chain(peeked, cells)
+
+
+def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
+    """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
+    page, row = head.page, book.reading.header_row
+    if not head.columns:
+        empty = f"row {row} of the sheet `{page.name}`" if row else f"the sheet `{page.name}`"
+        raise InputError(f"{empty} of `{book.path}` is empty")
+    if len(set(head.columns)) < len(head.columns):
+        raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
+    rows = _rows(book, head, cells)
+    first = tuple(islice(rows, FIRST))
+    return Table(
+        file=book.path.name,
+        columns=head.columns,
+        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head)],
+        first=first,
+        sheet=page.name,
+        lettered=True,
+        notes=head.notes,
+    )
+
+
+def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> str:
+    """Return the sheet that is meant among several; `columns` are those of the visible ones with rows."""
+    if preset := preset_of(sheet for sheet in visible if visible[sheet]):
+        return preset.sheet
+    known = [title for title in columns if fits(columns[title])]
+    if known or len(columns) == 1:
+        return (known or [*columns])[0]
+    shown = any(visible.values())
+    if not visible or (shown and not columns):
         raise InputError(f"`{path}` holds no sheet with rows")
-    hidden = "" if visible else "only hidden sheets, and those are not taken unasked; "
-    hidden = hidden or "several sheets, and the headers of none are recognised; "
-    raise InputError(f"`{path}` has {hidden}choose with `--sheet`: {', '.join(f'`{title}`' for title in pages)}")
+    why = "several sheets, and the headers of none are recognised" if shown else "only hidden sheets"
+    raise InputError(f"`{path}` has {why}; choose with `--sheet`: {', '.join(f'`{title}`' for title in visible)}")
 
 
-def _header(page: Any) -> tuple[int, tuple[str, ...]]:
-    """Return the number of the first row that is not empty, and its cells as unique names; () for none."""
-    page.reset_dimensions()  # what a workbook says of its size can be wrong
-    with warnings.catch_warnings(action="ignore"):
-        for number, cells in enumerate(page.iter_rows(values_only=True), 1):
-            names = [text(_plain(cell)).strip() for cell in cells]
-            while names and not names[-1]:
-                names.pop()
-            if names:
-                count = Counter(names)
-                marked = [
-                    name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip()
-                    for at, name in enumerate(names, 1)
-                ]
-                if len(set(marked)) < len(marked):
-                    raise InputError(f"the headers of the sheet `{page.title}` are the same in several columns")
-                return number, tuple(marked)
-    return 0, ()
+def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
+    """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
+    if reading.header_row == 0:
+        width = max((len(row) for row in rows), default=0)
+        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes)
+    at = _header_at(rows) if reading.header_row is None else reading.header_row - page.start
+    names = [_name(cell) for cell in rows[at]] if 0 <= at < len(rows) else []
+    while names and not names[-1]:
+        names.pop()
+    count = Counter(names)
+    columns = tuple(
+        name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
+    )
+    start = page.start + at + 1
+    notes = page.notes
+    if reading.header_row is None and any(map(_name, chain.from_iterable(rows[:at]))):
+        notes += (f"the headers of the sheet `{page.name}` are in row {start - 1}; `--header-row` chooses another",)
+    if max(map(len, rows[at + 1 :]), default=0) > len(columns) and columns:
+        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
+    if page.merged and page.merged[2] >= start and not reading.fill_merged:
+        top, left, bottom, right = page.merged
+        area = f"{letter(left)}{top}:{letter(right)}{bottom}"
+        notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
+    return _Head(page, columns, start, notes)
 
 
-def _rows(path: Path, book: Any, page: Any, start: int, columns: tuple[str, ...]) -> Iterator[Row]:
-    """Yield the rows under the headers; empty ones, without values, only where a full one follows."""
-    file, title, last, number = path.name, page.title, start, start
-    batches = page.iter_rows(min_row=start + 1, max_col=len(columns))
-    try:
-        while True:
-            with warnings.catch_warnings(action="ignore"):
-                batch = list(islice(batches, BATCH))
-            if not batch:
-                return
-            for cells in batch:
-                number += 1
-                values = {
-                    column: value if type(value := cell.value) is str and cell.data_type != "e" else _cell(cell)
-                    for column, cell in zip(columns, cells, strict=False)
-                    if cell.value is not None
-                }
-                if any(not isinstance(value, str) or value.strip() for value in values.values()):
-                    for empty in range(last + 1, number):
-                        yield Row(Where(file, empty, title), {})
-                    last = number
-                    yield Row(Where(file, number, title), values)
-    except BROKEN as error:
-        raise InputError(f"`{path}` is damaged in the sheet `{title}` after row {number}: {error}") from error
-    finally:
-        book.close()
+def _header_at(rows: list[Cells]) -> int:
+    """Return which of `rows` holds the headers.
+
+    Among the first twenty, it is the first with a recognised question and answer; else, in a table of several
+    columns, the first that is only text, all different, and fills more than half of the usual width, as titles and
+    notes do not; else the first that is not empty.
+    """
+    names = [[name for name in map(_name, row) if name] for row in rows]
+    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row]
+    widths = Counter(len(row) for row in names if row)
+    usual = max(widths, key=lambda width: (widths[width], width), default=0)
+    if known := [at for at, row in filled if fits(row)]:
+        return known[0]
+    for at, row in filled:
+        different = len(set(row)) == len(row) and all(isinstance(cell, str) for cell in rows[at])
+        if different and 2 * len(row) > usual > 1:
+            return at
+    return filled[0][0] if filled else 0
 
 
-def _cell(cell: Any) -> Any:
-    return BadCell(str(cell.value)) if cell.data_type == "e" else _plain(cell.value)
+def _name(cell: Cell) -> str:
+    """Return a cell as a header; an error is none."""
+    if isinstance(cell, list):
+        return ""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, dt.datetime):
-        return str(value.date() if value.time() == dt.time() else value)
-    return value
+def _with_errors(page: Page, cells: Iterator[Cells], errors: Errors) -> tuple[Page, Iterator[Cells]]:
+    """Return the sheet with its error cells, which the fast reader gives as empty ones."""
+    first = next(errors, None)
+    if first is None:
+        return page, cells
+    start = min(page.start, first[0])
+    rows = chain(([] for _ in range(start, page.start)), cells)
+    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], errors))
+
+
+def _marked(start: int, rows: Iterator[Cells], errors: Errors) -> Iterator[Cells]:
+    error = next(errors, None)
+    for number, row in enumerate(rows, start):
+        while error and error[0] <= number:
+            if error[0] == number:
+                row.extend([""] * (error[1] - len(row)))
+                row[error[1] - 1] = [error[2]]
+            error = next(errors, None)
+        yield row
+
+
+def _rows(book: _Book, head: _Head, cells: Iterator[Cells]) -> Iterator[Row]:
+    """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows."""
+    file, title, columns = book.path.name, head.page.name, head.columns
+    last = head.start - 1
+    for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
+        values: dict[str, Any] = {
+            column: BadCell(cell[0]) if type(cell) is list else cell
+            for column, cell in zip(columns, row, strict=False)
+            if cell != ""
+        }
+        if any(type(value) is not str or value.strip() for value in values.values()):
+            for empty in range(last + 1, number):
+                yield Row(Where(file, empty, title), {})
+            last = number
+            yield Row(Where(file, number, title), values)

@@ -1,0 +1,94 @@
+"""The reading process; what it reads is tested with the source."""
+
+import datetime as dt
+
+import openpyxl
+import pytest
+
+from ftbridge.adapters import workbook_reader
+from ftbridge.adapters.workbook_reader import (
+    Batch,
+    Order,
+    OutOfMemoryError,
+    Page,
+    Sheets,
+    as_cell,
+    filled,
+    messages,
+    unescaped,
+)
+from ftbridge.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (None, ""),
+        (True, "TRUE"),
+        (0.25, 0.25),
+        (dt.date.fromisoformat("2019-01-02"), "2019-01-02"),
+        (dt.datetime.fromisoformat("2019-01-02T00:00"), "2019-01-02"),
+        (dt.datetime.fromisoformat("2019-01-02T03:04:05"), "2019-01-02 03:04:05"),
+        (dt.time(3, 4, 5), "03:04:05"),
+        (dt.timedelta(days=10, hours=15, minutes=10, seconds=10.25), "PT255H10M10.25S"),
+        (-dt.timedelta(seconds=90), "-PT0H1M30S"),
+    ],
+)
+def test_cells_are_numbers_and_text_as_iso_writes_it(value, cell):
+    assert as_cell(value) == cell
+    assert type(as_cell(value)) is type(cell)
+
+
+def test_escapes_are_resolved_but_halves_of_pairs():
+    assert unescaped("a_x000D_\n_x4E2D__x005F_x000D_ _x12_ _xD83D_") == "a\r\n中_x000D_ _x12_ _xD83D_"
+
+
+def test_merged_cells_get_the_value_of_the_first():
+    rows = [["a", "b"], [], ["c"], ["d", 1.0, "e"]]
+    assert list(filled(rows, [(1, 1, 3, 1), (3, 2, 4, 4)])) == [["a", "b"], ["a"], ["a", "", "", ""], ["d", "", "", ""]]
+
+
+def order(path, **options):
+    return Order(str(path), named=True, **{"engine": "calamine", **options})
+
+
+@pytest.mark.parametrize("engine", ["calamine", "openpyxl", "shown"])
+def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
+    path = workbook(One=[[], [], ["a"], [None, "b", None]], Two=[], Three=[["c"]] * 2500)
+    sent = list(messages(order(path, engine=engine)))
+    assert [message if isinstance(message, Sheets) else type(message) for message in sent] == [
+        *(Sheets({"One": True, "Two": True, "Three": True}), Page, Batch, Page, Page, Batch)
+    ]
+    assert sent[1:3] == [Page("One", 3), Batch([["a"], ["", "b"]])]
+    assert (sent[4].more, len(sent[5].rows)) == (True, 1000)
+    whole = list(messages(order(path, engine=engine, sheets=("Three",))))
+    assert [len(message.rows) for message in whole[2:]] == [1000, 1000, 500]
+
+
+def test_a_process_that_needs_too_much_memory_is_told(folder):
+    book = openpyxl.Workbook()
+    book.active["A1"] = book.active["XFD1048576"] = "x"
+    book.save(folder / "faq.xlsx")
+    with pytest.raises(OutOfMemoryError, match="more memory than a workbook of its size should"):
+        list(messages(order(folder / "faq.xlsx")))
+
+
+def test_what_ends_the_process_is_told_in_one_sentence(folder):
+    (folder / "faq.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(InputError, match=r"`.*faq.xlsx` is a damaged workbook \(.*\); open it") as error:
+        list(messages(order(folder / "faq.xlsx")))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("python_calamine.PasswordError: Workbook is password protected", "is encrypted"),
+        ("thread panicked\nnote: run\npyo3_runtime.PanicException: index out of range\n", "index out of range"),
+        ("python_calamine.XmlError: sst", r"\(sst\)"),
+        ("", "its reader crashed"),
+    ],
+)
+def test_the_last_words_are_the_reason(output, message):
+    with pytest.raises(InputError, match=message):
+        raise workbook_reader._failure("faq.xlsx", output)
