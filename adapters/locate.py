@@ -29,7 +29,6 @@ HUBS = ("hf://", "ms://")
 PRESET = "preset:"
 # What files begin with that hold other files, or are packed in a way that is not read.
 ARCHIVES = {
-    b"PK\x03\x04": "a zip archive",
     b"Rar!": "a rar archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"BZh": "packed with bzip2",

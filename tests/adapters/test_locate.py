@@ -84,7 +84,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("/dev/zero", "`/dev/zero` is a pipe or a device"),
         ("empty.csv", "`empty.csv` is empty"),
         ("nothing", "`nothing` holds no data that can be read; it is empty"),
-        ("faq.zip", "`faq.zip` is a zip archive; unpack it"),
+        ("faq.zip", "`faq.zip` is a zip archive, but no workbook; it holds `a.csv`"),
         ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
         ("faq.bin", "no source reads the file `faq.bin`; there are: arrow, csv"),
         ("a" * 300, "cannot be read: File name too long"),

@@ -85,7 +85,6 @@ def test_a_card_names_the_labels_of_any_format(tmp_path):
     assert test.first[0].error.startswith("holds the label 9")
     pieces = pickle.loads(pickle.dumps(list(train.pieces)))
     assert [row.values["label"] for piece in pieces for row in piece.rows()] == ["pos"]
-    assert train.cut
 
 
 def test_several_datasets_are_not_mixed(tmp_path):
