@@ -5,6 +5,7 @@ It also reads while this one writes. What it sends are the messages below, each 
 """
 
 import datetime as dt
+import json
 import os
 import re
 import subprocess
@@ -25,7 +26,7 @@ Cell = str | float | int | list[str]
 Cells = list[Cell]
 # Merged cells by first row, first column, last row and last column, from 1.
 Ranges = list[tuple[int, int, int, int]]
-BATCH = 1000
+BATCH = 250
 LAST_ROW = 1 << 20
 MIB = 1 << 20
 # What a reader may use: much for a small file, and more for a large one, whose rows are many.
@@ -86,7 +87,7 @@ def messages(order: Order) -> Iterator[Message]:
 
     Raises OutOfMemoryError, and InputError with a sentence for all else that keeps a workbook from being read.
     """
-    command = [sys.executable, "-P", "-m", __name__, msgspec.json.encode(order).decode()]
+    command = [sys.executable, "-P", "-m", __name__, json.dumps(msgspec.to_builtins(order))]
     decoder = msgspec.msgpack.Decoder(Message)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -102,15 +103,16 @@ def messages(order: Order) -> Iterator[Message]:
                 yield decoder.decode(pipe.read(int.from_bytes(length, "little")))
             if process.wait():
                 errors.seek(0)
-                raise _failure(order.path, errors.read().decode(errors="replace"))
+                raise _failure(order, errors.read().decode(errors="replace"))
         finally:
             pipe.close()
             process.kill()
             process.wait()
 
 
-def _failure(path: str, output: str) -> InputError:
+def _failure(order: Order, output: str) -> InputError:
     """Return what the last words of the reading process mean."""
+    path = order.path
     if any(words in output for words in ("memory allocation of", "MemoryError", "Cell limit exceeded")):
         return OutOfMemoryError(
             f"`{path}` needs more memory than a workbook of its size should; "
@@ -120,12 +122,14 @@ def _failure(path: str, output: str) -> InputError:
         return InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("note:")]
     reason = lines[-1].rpartition("Error: ")[2][:200] if lines else "its reader crashed"
+    if order.engine == "shown":
+        return InputError(f"`{path}` cannot be read with `--as-shown` ({reason}); leave that out")
     return InputError(f"`{path}` is a damaged workbook ({reason}); open it in Excel and save it again")
 
 
 def main() -> None:
     """Carry out the order that is the first argument; what goes wrong ends the process, and its last words say why."""
-    order = msgspec.json.decode(sys.argv[1], type=Order)
+    order = msgspec.convert(json.loads(sys.argv[1]), Order)
     _limit_memory(Path(order.path))
     with Path(order.path).open("rb") as file:
         book = _Calamine(file, order) if order.engine == "calamine" else _Openpyxl(file, order)
@@ -179,8 +183,8 @@ class _Calamine:
     def __init__(self, file: IO[bytes], order: Order) -> None:
         from python_calamine import load_workbook
 
-        # A path is read by its suffix; a file by its content, in memory, and with less to say of what is wrong.
-        self._book = load_workbook(order.path if order.named else file)
+        # A path, if it is Unicode, is read by its suffix; a file by its content, with less to say of what is wrong.
+        self._book = load_workbook(order.path if order.named and order.path.isprintable() else file)
 
     def sheets(self) -> dict[str, bool]:
         from python_calamine import SheetTypeEnum, SheetVisibleEnum

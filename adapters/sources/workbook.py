@@ -223,10 +223,14 @@ def _header_at(rows: list[Cells]) -> int:
     if known := [at for at, row in filled if fits(row)]:
         return known[0]
     for at, row in filled:
-        different = len(set(row)) == len(row) and all(isinstance(cell, str) for cell in rows[at])
-        if different and 2 * len(row) > usual > 1:
+        if len(set(row)) == len(row) and all(map(_is_text, row)) and 2 * len(row) > usual > 1:
             return at
     return filled[0][0] if filled else 0
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a cell is more than a number or a date."""
+    return any(map(str.isalpha, name)) or not any(map(str.isdigit, name))
 
 
 def _name(cell: Cell) -> str:

@@ -1,6 +1,7 @@
 """The reading process; what it reads is tested with the source."""
 
 import datetime as dt
+import os
 
 import openpyxl
 import pytest
@@ -54,15 +55,20 @@ def order(path, **options):
 
 @pytest.mark.parametrize("engine", ["calamine", "openpyxl", "shown"])
 def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
-    path = workbook(One=[[], [], ["a"], [None, "b", None]], Two=[], Three=[["c"]] * 2500)
+    path = workbook(One=[[], [], ["a"], [None, "b", None]], Two=[], Three=[["c"]] * 600)
     sent = list(messages(order(path, engine=engine)))
     assert [message if isinstance(message, Sheets) else type(message) for message in sent] == [
         *(Sheets({"One": True, "Two": True, "Three": True}), Page, Batch, Page, Page, Batch)
     ]
     assert sent[1:3] == [Page("One", 3), Batch([["a"], ["", "b"]])]
-    assert (sent[4].more, len(sent[5].rows)) == (True, 1000)
+    assert (sent[4].more, len(sent[5].rows)) == (True, 250)
     whole = list(messages(order(path, engine=engine, sheets=("Three",))))
-    assert [len(message.rows) for message in whole[2:]] == [1000, 1000, 500]
+    assert [len(message.rows) for message in whole[2:]] == [250, 250, 100]
+
+
+def test_a_name_may_be_any_that_the_system_allows(workbook, folder):
+    path = workbook(Q=[["a"]]).rename(os.fsdecode(os.fsencode(folder) + b"/\xff'.xlsx"))
+    assert list(messages(order(path)))[2:] == [Batch([["a"]])]
 
 
 def test_a_process_that_needs_too_much_memory_is_told(folder):
@@ -91,4 +97,8 @@ def test_what_ends_the_process_is_told_in_one_sentence(folder):
 )
 def test_the_last_words_are_the_reason(output, message):
     with pytest.raises(InputError, match=message):
-        raise workbook_reader._failure("faq.xlsx", output)
+        raise workbook_reader._failure(order("faq.xlsx"), output)
+    with pytest.raises(
+        InputError, match="is encrypted" if "password" in output else "cannot be read with `--as-shown`"
+    ):
+        raise workbook_reader._failure(order("faq.xlsx", engine="shown"), output)

@@ -200,7 +200,9 @@ TITLE = [["FAQ 2024"], [], ["by", "us"]]
     ],
 )
 def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
-    table, found = read(workbook(Q=rows))
+    path = workbook(Q=rows)
+    table, found = read(path)
+    assert read(path, as_shown=True)[0].columns == table.columns
     assert table.columns == tuple(
         cell or "[B]" if isinstance(cell, str | None) else str(cell) for cell in rows[row - 1]
     )
