@@ -109,14 +109,14 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
     findings = _fit(dataset_dir, entry, special=True)
     file = f"{name}.{plugins.target(target).suffix}"
-    encode = plugins.target(target).encode
+    sample = plugins.target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
     head, between, tail = (b"[\n", b",\n", b"\n]\n") if findings.dates else (b"", b"\n", b"\n")
     with atomic_file(cache / file) as out:
         before = head
         for each in data_files(dataset_dir, entry):
             for row in foreign.rows(each):
-                out.write(before + encode(foreign.conversation(entry, row)))
+                out.write(before + msgspec.json.encode(sample(foreign.conversation(entry, row))))
                 before = between
         out.write(tail)
     made = msgspec.structs.replace(

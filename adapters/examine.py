@@ -4,6 +4,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ftbridge.adapters import foreign
 from ftbridge.adapters.checks import table
 from ftbridge.adapters.foreign import UnfitError
@@ -96,7 +98,7 @@ class Findings:
                 return
 
     def _take(self, sample: Conversation) -> None:
-        xtuner.encode(sample)  # finds text that cannot be written
+        msgspec.json.encode(xtuner.sample(sample))  # finds text that cannot be written
         if len(self._systems) < 2:  # noqa: PLR2004 - two are enough to differ
             self._systems.add(str(sample.system))
         for turn in sample.turns:

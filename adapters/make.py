@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, Literal
 
 import msgspec
@@ -71,34 +71,41 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
-    def make(self, table: int, piece: Piece, room: int | None = None) -> tuple[Batch, list[bytes]]:
+    def make(self, table: int, piece: Piece, room: int | None = None) -> tuple[Batch, list[bytearray]]:
         """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out."""
-        mapping = self.mappings[table]
-        conversation = mapping.conversation
-        encoders = [plugins.target(name).encode for name in self.targets]
-        batch, made = Batch(), [[] for _ in self.targets]  # type: tuple[Batch, list[list[bytes]]]
+        mapping, between = self.mappings[table], self.between
+        conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
+        noted = self.grouped or self.classed or self.dedup
+        batch = Batch()
+        made = [(plugins.target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
         for row in piece.rows():
             batch.last = row.where.row
             if not row.values and not row.error:
                 batch.empty += 1
                 continue
             batch.read += 1
-            if room is not None and len(made[0]) >= room:
+            if len(batch.marks) == room:
                 batch.left_out += 1
                 continue
             try:
                 sample = conversation(row)
-                encoded = [encode(sample) for encode in encoders]
+                for shape, samples, _ in made:
+                    encode_into(shape(sample), samples, -1)
+                    samples += between  # noqa: PLW2901 - the same bytearray, longer
             except (BadValueError, UnicodeEncodeError):
+                for _, samples, ends in made:
+                    del samples[ends[-1] :]
                 batch.rejects.append((row, mapping.problems(row)))
                 continue
-            for samples, line in zip(made, encoded, strict=True):
-                samples.append(line)
-            self._note(batch, sample)
-        return self._finished(batch, made)
+            for _, samples, ends in made:
+                ends.append(len(samples))
+            batch.marks.append(len(sample.turns) > 1)
+            if noted:
+                self._note(batch, sample)
+        batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for _, _, ends in made)
+        return batch, [samples for _, samples, _ in made]
 
     def _note(self, batch: Batch, sample: Conversation) -> None:
-        batch.marks.append(len(sample.turns) > 1)
         if self.grouped:
             batch.questions.append(_hash(sample.system, *(turn.user for turn in sample.turns)))
         if self.dedup:
@@ -106,11 +113,6 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
             batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
-
-    def _finished(self, batch: Batch, made: list[list[bytes]]) -> tuple[Batch, list[bytes]]:
-        extra = len(self.between)
-        batch.lengths = tuple(array("I", [len(line) + extra for line in samples]) for samples in made)
-        return batch, [self.between.join([*samples, b""]) for samples in made]
 
 
 def cores() -> int:

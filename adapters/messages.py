@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping import Mapping, Notes
+from ftbridge.adapters.mapping import Mapping, Notes, Quick
 from ftbridge.adapters.values import BadValueError, blank, checked, passed, plain, shown
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
@@ -76,20 +76,27 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
 
     style: str
 
-    def quick(self, row: Row) -> Conversation | None:
-        """Return the sample of a row that has nothing out of the ordinary, else None."""
-        value = row.values.get(self.columns["messages"])
-        if type(value) is not msgspec.Raw or "system" in self.columns:
+    def quick(self) -> Quick | None:
+        """Return what makes the sample of a row that has nothing out of the ordinary, and None of any other row."""
+        if "system" in self.columns:
             return None
-        try:
-            said = _decoders[self.style].decode(value)
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        found = (_quick_turns if self.style == XTUNER else _quick_messages)(said, self.max_characters)
-        if not found:
-            return None
-        system = found[0] or self.system
-        return Conversation(system, found[1], row.where, self.label(row, system, found[1][-1]))
+        column, longest, default = self.columns["messages"], self.max_characters, self.system
+        decode, turns_of = _decoders[self.style].decode, _quick_turns if self.style == XTUNER else _quick_messages
+
+        def quick(row: Row) -> Conversation | None:
+            value = row.values.get(column)
+            if type(value) is not msgspec.Raw:
+                return None
+            try:
+                found = turns_of(decode(value), longest)
+            except (msgspec.DecodeError, RecursionError):
+                return None
+            if not found:
+                return None
+            system = found[0] or default
+            return Conversation(system, found[1], row.where, self.label(row, system, found[1][-1]))
+
+        return quick
 
     def read(self, row: Row, notes: Notes) -> tuple[str, tuple[Turn, ...]]:
         """Return system and turns, looking at everything; the first thing that is wrong goes into `notes`."""

@@ -39,7 +39,7 @@ class SampleFile:
         self.lengths += lengths
         self.size += sum(lengths)
 
-    def append(self, samples: bytes, lengths: "array[int]") -> None:
+    def append(self, samples: bytes | bytearray, lengths: "array[int]") -> None:
         """Write samples behind those that are there."""
         write_at(self.file.fileno(), samples, self.size)
         self.add(lengths)
@@ -57,7 +57,7 @@ class SampleFile:
         return np.cumsum(np.concatenate(([len(self.head)], np.frombuffer(self.lengths, np.uint32))), dtype=np.int64)
 
 
-def write_at(handle: int, data: bytes, offset: int) -> None:
+def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
     """Write all of `data` at `offset`."""
     view = memoryview(data)
     while view:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.records import Conversation
+from ftbridge.core.records import Conversation, Text
 
 suffix = "alpaca.jsonl"
 # Once an entry names any column, LLaMA-Factory takes those not named for absent.
@@ -22,18 +22,20 @@ entry: dict[str, Any] | None = {
         "history": "history",
     },
 }
-_encode = msgspec.json.Encoder().encode
 
 
-def encode(conversation: Conversation) -> bytes:
-    """Return the sample as one JSON object, without a newline."""
+class Sample(msgspec.Struct):
+    """One sample as it is written."""
+
+    instruction: Text
+    input: Text
+    output: Text
+    system: Text
+    history: list[tuple[Text, Text]]
+
+
+def sample(conversation: Conversation) -> Sample:
+    """Return the sample as it is written."""
     *earlier, last = conversation.turns
-    return _encode(
-        {
-            "instruction": last.instruction,
-            "input": last.input,
-            "output": last.output,
-            "system": conversation.system,
-            "history": [(turn.user, turn.output) for turn in earlier],
-        }
-    )
+    history = [(turn.user, turn.output) for turn in earlier]
+    return Sample(last.instruction, last.input, last.output, conversation.system, history)

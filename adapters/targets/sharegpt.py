@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.records import Conversation
+from ftbridge.core.records import Conversation, Text
 
 suffix = "sharegpt.jsonl"
 # Once an entry names any column or tag, LLaMA-Factory takes those not named for absent.
@@ -27,12 +27,25 @@ entry: dict[str, Any] | None = {
         "system_tag": "system",
     },
 }
-_encode = msgspec.json.Encoder().encode
 
 
-def encode(conversation: Conversation) -> bytes:
-    """Return the sample as one JSON object, without a newline."""
-    messages = []
+class Message(msgspec.Struct):
+    """What one side says, as it is written."""
+
+    role: str
+    content: Text
+
+
+class Sample(msgspec.Struct):
+    """One sample as it is written."""
+
+    messages: list[Message]
+    system: Text
+
+
+def sample(conversation: Conversation) -> Sample:
+    """Return the sample as it is written."""
+    messages = list[Message]()
     for turn in conversation.turns:
-        messages += [{"role": "user", "content": turn.user}, {"role": "assistant", "content": turn.output}]
-    return _encode({"messages": messages, "system": conversation.system})
+        messages += [Message("user", turn.user), Message("assistant", turn.output)]
+    return Sample(messages, conversation.system)

@@ -7,18 +7,31 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.records import Conversation
+from ftbridge.core.records import Conversation, Text
 
 suffix = "xtuner.jsonl"
 entry: dict[str, Any] | None = None
-_encode = msgspec.json.Encoder().encode
 
 
-def encode(conversation: Conversation) -> bytes:
-    """Return the sample as one JSON object, without a newline."""
+class Part(msgspec.Struct):
+    """One question and its answer, as they are written."""
+
+    system: Text
+    input: Text
+    output: Text
+
+
+class Sample(msgspec.Struct):
+    """One sample as it is written."""
+
+    conversation: list[Part]
+
+
+def sample(conversation: Conversation) -> Sample:
+    """Return the sample as it is written."""
     system = conversation.system
-    turns = []
+    turns = list[Part]()
     for turn in conversation.turns:
-        turns.append({"system": system, "input": turn.user, "output": turn.output})
+        turns.append(Part(system, turn.user, turn.output))
         system = ""
-    return _encode({"conversation": turns})
+    return Sample(turns)

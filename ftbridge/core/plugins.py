@@ -100,8 +100,8 @@ class Target(Protocol):
     suffix: str
     entry: dict[str, Any] | None
 
-    def encode(self, conversation: Conversation) -> bytes:
-        """Return the sample as one JSON object, without a newline."""
+    def sample(self, conversation: Conversation) -> Any:
+        """Return the sample as what msgspec writes as one JSON object; a struct is written faster than a dict."""
 
 
 class Backend(Protocol):

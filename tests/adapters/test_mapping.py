@@ -109,7 +109,7 @@ def test_a_wrong_value_is_named_with_its_cell(values, expected):
         refused={"pic": "images"},
     )
     with pytest.raises((BadValueError, UnicodeEncodeError)):
-        alpaca.encode(columns.conversation(row(**values)))
+        msgspec.json.encode(alpaca.sample(columns.conversation(row(**values))))
     (problem,) = columns.problems(row(**values))
     assert (problem.address, problem.field, problem.reason, problem.value) == expected
     assert values.get(problem.column) is not None or problem.reason == "is empty"
@@ -211,7 +211,7 @@ def test_a_row_makes_a_sample_or_says_why_not(values, strip, labelled, templated
     )
     reads = pickle.loads(pickle.dumps(reads))
     try:
-        alpaca.encode(reads.conversation(row(**values)))
+        msgspec.json.encode(alpaca.sample(reads.conversation(row(**values))))
     except (BadValueError, UnicodeEncodeError):
         assert reads.problems(row(**values))
     else:

@@ -44,7 +44,7 @@ def choose(source, **wish):
 
 def samples(source, choice, target=alpaca):
     rows = [row for piece in source.pieces for row in piece.rows()]
-    return [json.loads(target.encode(choice.mapping.conversation(row))) for row in rows]
+    return [json.loads(msgspec.json.encode(target.sample(choice.mapping.conversation(row)))) for row in rows]
 
 
 def asked(record):

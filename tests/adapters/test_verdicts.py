@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftbridge.adapters.datasets import usable
@@ -32,8 +33,10 @@ MESSAGES = {"formatting": "sharegpt", "columns": {"messages": "messages"}}
 
 # name: (records or text, what the entry has besides its file), by what `check` says of LLaMA-Factory and XTuner
 OURS = [
-    sharegpt.encode(Conversation("be kind", (Turn("hi", "", "hello"), Turn("why?", "now", "so")), Where("f", 1))),
-    sharegpt.encode(Conversation("", (Turn("how?", "", "thus"),), Where("f", 2))),
+    msgspec.json.encode(
+        sharegpt.sample(Conversation("be kind", (Turn("hi", "", "hello"), Turn("why?", "now", "so")), Where("f", 1)))
+    ),
+    msgspec.json.encode(sharegpt.sample(Conversation("", (Turn("how?", "", "thus"),), Where("f", 2)))),
 ]
 LOAD = {
     "our-sharegpt": ([json.loads(line) for line in OURS], sharegpt.entry),
