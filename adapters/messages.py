@@ -100,7 +100,8 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
 
     def read(self, row: Row, notes: Notes) -> tuple[str, tuple[Turn, ...]]:
         """Return system and turns, looking at everything; the first thing that is wrong goes into `notes`."""
-        system, turns = "", list[Turn]()
+        system = ""
+        turns: list[Turn] = []
         for field, column in self.columns.items():
             value = plain(row.values.get(column))
             try:
@@ -114,7 +115,8 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
 
     def _messages(self, value: Any) -> tuple[str, list[Turn]]:
         """Return system and turns; raises BadValueError for the first message that is out of place."""
-        system, texts = "", list[str]()
+        system = ""
+        texts: list[str] = []
         for number, message in enumerate(_listed(value), 1):
             due = (SYSTEM, USER) if number == 1 else (ASSISTANT if len(texts) % 2 else USER,)
             try:
@@ -150,7 +152,8 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
 
     def _turns(self, value: Any) -> tuple[str, list[Turn]]:
         """Return system and turns of XTuner's format; raises BadValueError for the first turn that will not do."""
-        system, turns = "", list[Turn]()
+        system = ""
+        turns: list[Turn] = []
         for number, turn in enumerate(_listed(value), 1):
             try:
                 own, made = self._turn(turn, system if turns else None)
@@ -199,7 +202,7 @@ def _quick_messages(said: list[Any], longest: int) -> tuple[Text, tuple[Turn, ..
 def _quick_turns(said: list[XTuner], longest: int) -> tuple[Text, tuple[Turn, ...]] | None:
     """Return system and turns of good turns, else None."""
     system: Text = ""
-    turns = list[Turn]()
+    turns: list[Turn] = []
     for turn in said:
         own, asked, answered = (passed(text, longest) for text in (turn.system, turn.input, turn.output))
         if own is None or not asked or not answered or (own and turns):

@@ -33,8 +33,8 @@ def write_rows(file: Path, rows: int) -> None:
     draw = random.Random(1)  # noqa: S311 - made-up text
     with file.open("w", encoding="utf-8") as out:
         for number in range(rows):
-            question = "".join(draw.choices(CHINESE, k=20)) + " " + " ".join(draw.choices(ENGLISH, k=10))
-            answer = "".join(draw.choices(CHINESE, k=100)) + "\n" + " ".join(draw.choices(ENGLISH, k=30))
+            question = "".join(draw.choices(CHINESE, k=18)) + " " + " ".join(draw.choices(ENGLISH, k=8))
+            answer = "".join(draw.choices(CHINESE, k=90)) + "\n" + " ".join(draw.choices(ENGLISH, k=24))
             record = {"instruction": f"{question} {number}?", "input": "", "output": answer}
             out.write(json.dumps(record, ensure_ascii=False) + "\n")
 

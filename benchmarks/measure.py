@@ -17,10 +17,10 @@ def measured(argv: list[str], cwd: Path) -> Measured:
     """Run a command to its end; raises CalledProcessError where it fails."""
     start = time.perf_counter()
     peak = 0.0
-    with subprocess.Popen(argv, cwd=cwd, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(argv, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, sum(map(_memory, [process.pid, *_children(process.pid)])))
-            time.sleep(0.02)
+            time.sleep(0.1)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, argv)
     return Measured(time.perf_counter() - start, peak)

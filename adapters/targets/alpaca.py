@@ -36,6 +36,7 @@ class Sample(msgspec.Struct):
 
 def sample(conversation: Conversation) -> Sample:
     """Return the sample as it is written."""
-    *earlier, last = conversation.turns
-    history = [(turn.user, turn.output) for turn in earlier]
+    turns = conversation.turns
+    last = turns[-1]
+    history = [(turn.user, turn.output) for turn in turns[:-1]] if len(turns) > 1 else []
     return Sample(last.instruction, last.input, last.output, conversation.system, history)

@@ -45,7 +45,7 @@ class Sample(msgspec.Struct):
 
 def sample(conversation: Conversation) -> Sample:
     """Return the sample as it is written."""
-    messages = list[Message]()
+    messages: list[Message] = []
     for turn in conversation.turns:
         messages += [Message("user", turn.user), Message("assistant", turn.output)]
     return Sample(messages, conversation.system)

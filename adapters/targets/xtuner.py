@@ -30,7 +30,7 @@ class Sample(msgspec.Struct):
 def sample(conversation: Conversation) -> Sample:
     """Return the sample as it is written."""
     system = conversation.system
-    turns = list[Part]()
+    turns: list[Part] = []
     for turn in conversation.turns:
         turns.append(Part(system, turn.user, turn.output))
         system = ""

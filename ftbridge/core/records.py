@@ -55,11 +55,12 @@ class Turn(msgspec.Struct, frozen=True):
     @property
     def user(self) -> Text:
         """All that the user says: instruction and input, joined by a newline when both are there."""
-        if not self.input or not self.instruction:
-            return self.instruction or self.input
-        if isinstance(self.instruction, str) and isinstance(self.input, str):
-            return f"{self.instruction}\n{self.input}"
-        return msgspec.Raw(as_json(self.instruction)[:-1] + b"\\n" + as_json(self.input)[1:])
+        instruction, extra = self.instruction, self.input
+        if not extra or not instruction:
+            return instruction or extra
+        if isinstance(instruction, str) and isinstance(extra, str):
+            return f"{instruction}\n{extra}"
+        return msgspec.Raw(as_json(instruction)[:-1] + b"\\n" + as_json(extra)[1:])
 
 
 class Conversation(msgspec.Struct, frozen=True):
