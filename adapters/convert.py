@@ -215,7 +215,7 @@ def _ours(job: Job) -> dict[str, DatasetEntry]:
 
 
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
-    if not job.replace:
+    if not job.replace and not read(job.dataset_dir).keys().isdisjoint(job.names):
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     new_folder = not job.dataset_dir.exists()
     try:
@@ -228,6 +228,7 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
 
 
 def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+    stamps = job.stamps()
     with ExitStack() as stack:
         opened: dict[Path, Any] = {}
 
@@ -242,7 +243,10 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         files = _selected(job, selection, staged, made.marks, scratch)
         for file in (file for each in files.values() for file in each.values()):
             file.finish()
-        hashes = iter(sha256([Path(file.file.name) for each in files.values() for file in each.values()]))
+        paths = [Path(file.file.name) for each in files.values() for file in each.values()]
+        hashes = iter(sha256(paths, lambda: job.sources))
+        if job.stamps() != stamps:
+            raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         entries = {
             name: _entry(job, name, each, counts, {target: next(hashes) for target in each})
             for name, each in files.items()
@@ -304,7 +308,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
 
 def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
-    options, read_rows, what = job.options, made.counts["read"], ", ".join(job.sources)
+    options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
     allowed = parse_max_rejected(options.max_rejected or ("0" if options.on_error == "stop" else "100%"))(read_rows)
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""

@@ -3,8 +3,9 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -71,7 +72,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise UsageError(f"`--limit` takes a number from 1 on; got {self.limit}")
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One conversion, with all questions answered before the first row is read; a choice for each table.
 
     `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time.
@@ -84,8 +85,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[Table, ...]
     choices: tuple[Choice, ...]
     presets: tuple[str, ...]
-    sources: dict[str, str]
+    origins: tuple[Origin, ...]
     array: bool
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """The sha256 of each source's content by name, or of what identifies it where it is no file."""
+        return {origin.name: self._digest(origin) for origin in self.origins}
+
+    def _digest(self, origin: Origin) -> str:
+        if origin.path:
+            return digest(origin.path)
+        told = origin.name, [table.revision for table in self.tables], sorted(self.options.settings.items())
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+    def stamps(self) -> list[tuple[int, int]]:
+        """Return size and time of change of each source that is a file."""
+        found = (origin.path.stat() for origin in self.origins if origin.path and origin.path.is_file())
+        return [(each.st_size, each.st_mtime_ns) for each in found]
 
     def first_samples(self, table: int) -> Iterator[Conversation]:
         """Yield the samples among the first rows of a table."""
@@ -146,7 +163,7 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
         choices=choices,
         array=options.array or any(map(_dated, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
-        sources={origin.name: _digest(origin, opened, options.settings) for origin in origins},
+        origins=tuple(origins),
     )
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")
@@ -177,14 +194,6 @@ def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
         return preset(origin.preset)
     told = preset_of([table.sheet], table.columns)
     return told if told and set(table.columns).issuperset(told.columns.values()) else None
-
-
-def _digest(origin: Origin, opened: list[tuple[Origin, Table]], settings: Mapping[str, str]) -> str:
-    """Return the sha256 of a source's content, or of what identifies it where it is no file of ours."""
-    if origin.path:
-        return digest(origin.path)
-    revisions = [table.revision for each, table in opened if each is origin]
-    return hashlib.sha256(repr((origin.name, revisions, sorted(settings.items()))).encode()).hexdigest()
 
 
 def digest(path: Path) -> str:

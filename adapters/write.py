@@ -3,7 +3,7 @@
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -102,10 +102,13 @@ def with_history_early(order: "Numbers | None", samples: SampleFile, marks: byte
     return np.concatenate((every[marked[:1]], np.delete(every, marked[0])))
 
 
-def sha256(paths: Iterable[Path]) -> list[str]:
-    """Return the sha256 of files, several at a time."""
+def sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
+    """Return the sha256 of files, several at a time, and do something else `meanwhile`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_sha256, paths))
+        other = pool.submit(meanwhile)
+        found = list(pool.map(_sha256, paths))
+        other.result()
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -9,21 +9,21 @@ the two formats; ftbridge checks every row, writes both, and registers them.
 import argparse
 import json
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from measure import measured
+from measure import Measured, measured
 
 PEER = """
-import sys
 from datasets import load_dataset
-rows = load_dataset("json", data_files=sys.argv[1], split="train", cache_dir=sys.argv[2])
+rows = load_dataset("json", data_files="rows.jsonl", split="train", cache_dir="cache")
 rows = rows.map(
     lambda row: {"conversation": [{"system": "", "input": row["instruction"], "output": row["output"]}]},
     remove_columns=rows.column_names,
 )
-rows.to_json(sys.argv[3], force_ascii=False)
+rows.to_json("peer.jsonl", force_ascii=False)
 """
 ENGLISH = (__doc__ or "").split()
 CHINESE = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后"
@@ -43,32 +43,31 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=2)
     asked = parser.parse_args()
+    ours = [sys.executable, "-m", "ftbridge", "convert", "rows.jsonl"]
+    commands = {
+        "datasets, one format": [asked.peer, "-c", PEER],
+        "ftbridge, both formats": ours,
+        "  --split 7:3": [*ours, "--split", "7:3"],
+        "  and --dedup exact --sample 100": [*ours, "--split", "7:3", "--dedup", "exact", "--sample", "100"],
+    }
+    runs: dict[str, list[Measured]] = {title: [] for title in commands}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
         folder = Path(scratch)
         source = folder / "rows.jsonl"
         write_rows(source, asked.rows)
         print(f"{asked.rows:,} JSON lines, {source.stat().st_size / 1e6:.0f} MB")
-        peer = measured(
-            [asked.peer, "-c", PEER, str(source), str(folder / "cache"), str(folder / "peer.jsonl")], folder
-        )
-        print(f"datasets, one format               {peer.seconds:6.1f} s {peer.megabytes:6.0f} MB")
-        for title, options in {
-            "ftbridge, both formats": [],
-            "  --split 7:3": ["--split", "7:3"],
-            "  --split 7:3 --dedup exact --sample 100,1000": [
-                "--split",
-                "7:3",
-                "--dedup",
-                "exact",
-                "--sample",
-                "100,1000",
-            ],
-        }.items():
-            command = [sys.executable, "-m", "ftbridge", "convert", str(source), "--name", "rows", "--replace"]
-            ours = measured([*command, *options], folder)
-            ratio = f"{peer.seconds / ours.seconds:5.1f} times faster"
-            print(f"{title:<34} {ours.seconds:6.1f} s {ours.megabytes:6.0f} MB  {ratio}")
+        for _ in range(asked.runs):
+            for title, command in commands.items():
+                for made in ("data", "cache"):  # an earlier conversion would not be made again
+                    shutil.rmtree(folder / made, ignore_errors=True)
+                runs[title].append(measured(command, folder, source))
+    best = {title: min(each) for title, each in runs.items()}
+    for title, (seconds, megabytes) in best.items():
+        ratio = best["datasets, one format"].seconds / seconds
+        print(f"{title:34} {seconds:6.2f} s {megabytes:6.0f} MB  {ratio:5.1f} times as fast")
 
 
-main()
+if __name__ == "__main__":
+    main()

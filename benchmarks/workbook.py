@@ -64,7 +64,7 @@ def main() -> None:
             for title, arguments in COMMANDS.items():
                 for made in folder.glob("data/*"):  # an earlier conversion would not be made again
                     made.unlink()
-                runs[title].append(measured([sys.executable, *arguments], folder))
+                runs[title].append(measured([sys.executable, *arguments], folder, source))
     best = {title: min(each) for title, each in runs.items()}
     for title, (seconds, megabytes) in best.items():
         ratio = "" if title == OURS else f"  {seconds / best[OURS].seconds:.1f} times as long"

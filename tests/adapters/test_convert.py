@@ -439,3 +439,14 @@ def test_both_frameworks_load_what_was_written(lines, folder, training_python, a
     first, second = loaded["templated"][at]["conversation"]
     assert first["input"].startswith("<|im_start|>system\ns<|im_end|>")
     assert "system" not in second["input"]
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(lines, monkeypatch):
+    source = lines({"question": "q", "answer": "a"})
+
+    def change(rows):
+        source.write_text(source.read_text() + "\n")
+
+    with pytest.raises(InputError, match=r"faq\.jsonl has changed while it was read"):
+        convert(source, progress=change)
+    assert not Path("data").exists()

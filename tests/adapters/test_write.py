@@ -69,4 +69,6 @@ def test_files_are_hashed_several_at_a_time(folder):
     paths = [folder / name for name in "abc"]
     for path in paths:
         path.write_text(path.name)
-    assert sha256(paths) == [hashlib.sha256(path.name.encode()).hexdigest() for path in paths]
+    done = []
+    assert sha256(paths, lambda: done.append(1)) == [hashlib.sha256(path.name.encode()).hexdigest() for path in paths]
+    assert done
