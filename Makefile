@@ -31,7 +31,7 @@ check: .venv/developer
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 quick: check
-	$(BIN)/pytest -m "not framework and not matrix and not nightly"
+	$(BIN)/pytest -m "not framework and not slow and not matrix and not nightly"
 
 test: check
 	$(BIN)/ftbridge setup

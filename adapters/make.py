@@ -76,15 +76,14 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
         mapping, between = self.mappings[table], self.between
         conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
         noted = self.grouped or self.classed or self.dedup
-        batch = Batch()
+        batch, row = Batch(), None
+        marks = batch.marks
         made = [(plugins.target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
         for row in piece.rows():
-            batch.last = row.where.row
             if not row.values and not row.error:
                 batch.empty += 1
                 continue
-            batch.read += 1
-            if len(batch.marks) == room:
+            if len(marks) == room:
                 batch.left_out += 1
                 continue
             try:
@@ -99,9 +98,11 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             for _, samples, ends in made:
                 ends.append(len(samples))
-            batch.marks.append(len(sample.turns) > 1)
+            marks.append(len(sample.turns) > 1)
             if noted:
                 self._note(batch, sample)
+        batch.last = row.where.row if row else 0
+        batch.read = len(marks) + len(batch.rejects) + batch.left_out
         batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for _, _, ends in made)
         return batch, [samples for _, samples, _ in made]
 

@@ -162,8 +162,8 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
         """Return what makes the sample of a row that has nothing out of the ordinary, and None of any other row."""
         if self.prompts or self.labels:
             return None
-        fields = ("instruction", "output", "input", "system", "history")
-        question, answer, more, own, earlier = (self.columns.get(field) for field in fields)
+        question, answer = self.columns["instruction"], self.columns["output"]
+        more, own, earlier = (self.columns.get(field) for field in ("input", "system", "history"))
         longest, default, label = self.max_characters, self.system, self.label
         labelled = self.label_column is not None or self.label_field
 

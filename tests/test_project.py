@@ -38,6 +38,7 @@ def test_mapped_folders_are_never_imported_by_their_bare_name():
             assert not [module for module in modules if module.partition(".")[0] in MAPPED], file
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_ftbridge_alone(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
     subprocess.run(build, check=True)

@@ -1,11 +1,14 @@
-"""The records that the parts of ftbridge hand to each other: values, never changed once made."""
+"""The records that the parts of ftbridge hand to each other: values, never changed once made.
+
+Those of which there are millions are kept from the garbage collector: they never refer to themselves.
+"""
 
 from typing import Any
 
 import msgspec
 
 
-class Where(msgspec.Struct, frozen=True):
+class Where(msgspec.Struct, frozen=True, gc=False):
     """Where a row comes from; prints as `medqa.xlsx DrugQA!D17`, or `faq.jsonl line 3`.
 
     `row` counts from 1 as the reader's own program shows it: the row of a sheet, the line of a JSON lines
@@ -29,7 +32,7 @@ class Where(msgspec.Struct, frozen=True):
 Text = str | msgspec.Raw
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     r"""What a source yields: values by column name, or the `error` that keeps the row from being read.
 
     A value may be a `msgspec.Raw`: JSON just as msgspec would write it (no `\u` and no `\/` in it).
@@ -45,7 +48,7 @@ def as_json(text: Text) -> bytes:
     return bytes(text) if isinstance(text, msgspec.Raw) else msgspec.json.encode(text)
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """One question and its answer; an empty `instruction` or `input` is "", never null."""
 
     instruction: Text
@@ -63,7 +66,7 @@ class Turn(msgspec.Struct, frozen=True):
         return msgspec.Raw(as_json(instruction)[:-1] + b"\\n" + as_json(extra)[1:])
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """One training sample; `label` is its class, for a stratified split."""
 
     system: Text

@@ -47,6 +47,7 @@ def lives(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [6, pytest.param(100, marks=pytest.mark.nightly)])
 def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
     start = time.perf_counter()

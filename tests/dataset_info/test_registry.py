@@ -216,6 +216,7 @@ for number in range(3):
 """
 
 
+@pytest.mark.slow
 def test_32_processes_at_once_lose_nothing(tmp_path):
     write(tmp_path, '{\n    "theirs": {"file_name": "问.json"}\n}\n')
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(32)]
