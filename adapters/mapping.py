@@ -112,7 +112,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
             return None, notes.problems
         self._note_columns(row, notes)
         own, turns = self.read(row, notes)
-        system, label = own or self.system, ""
+        system, label = self.system if blank(own) and self.system else own, ""
         try:
             label = self.label(row, system, turns[-1]) if turns else ""
         except BadValueError as error:
@@ -200,7 +200,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
                 notes.add("history", self.columns["history"], str(error))
         turn = Turn(*(texts.get(field) or "" for field in ("instruction", "input", "output")))
         system = texts.get("system") or ""
-        return system if system.strip() else "", (*history, turn)
+        return system, (*history, turn)
 
     def _column(self, field: str) -> str:
         """Return the column that a field comes from, the first where a template uses several."""

@@ -111,7 +111,7 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
                     system = self._text(value)
             except BadValueError as error:
                 notes.add(field, column, str(error))
-        return system if system.strip() else "", tuple(turns)
+        return system, tuple(turns)
 
     def _messages(self, value: Any) -> tuple[str, list[Turn]]:
         """Return system and turns; raises BadValueError for the first message that is out of place."""

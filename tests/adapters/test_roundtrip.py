@@ -118,7 +118,7 @@ def check(source, target, rows):
         (part,) = done.parts
         expected = [
             (
-                row["system"] if row["system"].strip() else "",
+                row["system"],
                 "\n".join(filter(None, (row["instruction"], row["input"]))),
                 row["output"],
             )
