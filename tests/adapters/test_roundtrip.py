@@ -16,11 +16,16 @@ from ftbridge.core.errors import InputError
 
 FIELDS = ("instruction", "input", "output", "system")
 ANY = st.text(max_size=12)
-# What XML can hold; a workbook knows one kind of line end, and writes `_x` as an escape.
+# What XML can hold; a workbook knows one kind of line end.
 CELLS = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cn")) | st.sampled_from("\n\t"), max_size=12)
 # A file of control characters is taken for no table.
 TABLES = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\r\t\x0b\x85"), max_size=12)
 ENCODED = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)  # half a surrogate pair has no UTF-8
+
+
+def is_cell(text):
+    """Tell whether a cell can hold it: blanks alone are no value, and `_x` begins an escape."""
+    return "_x" not in text and (not text or bool(text.strip(" \n\t")))
 
 
 def write_json_lines(path, rows):
@@ -76,7 +81,7 @@ SOURCES = {
     "json": (write_json, ANY),
     "jsonl": (write_json_lines, ANY),
     "parquet": (write_parquet, ENCODED),
-    "workbook": (write_workbook, CELLS.filter(lambda text: "_x" not in text)),
+    "workbook": (write_workbook, CELLS.filter(is_cell)),
 }
 
 
