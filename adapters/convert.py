@@ -265,6 +265,7 @@ class _Made(msgspec.Struct):
     """What the samples of the staged files are, by number."""
 
     counts: dict[str, int]
+    samples: int
     marks: bytearray
     parts: bytearray
     labels: "array[int]"
@@ -286,14 +287,15 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
     stop = options.on_error == "stop" and not options.max_rejected
     codes: dict[str, int] = {}
     made = _Made(
-        dict.fromkeys(("read", "empty", "left_out"), 0), bytearray(), bytearray(), array("i"), array("Q"), array("Q")
+        dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
     )
     for table, batch in batches(maker, job.tables, files, options.limit):
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
             rejects.add(row, problems, keep=not stop)
-        made.marks += batch.marks
+        if job.indexed:
+            made.marks += batch.marks
         made.questions += batch.questions
         made.wholes += batch.wholes
         made.labels.extend(codes.setdefault(label, len(codes)) for label in batch.labels)
@@ -302,6 +304,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         if progress:
             progress(made.counts["read"])
     made.counts |= {"rejected": rejects.rows}
+    made.samples = files[0].samples
     _judge(job, made, rejects)
     return made
 
@@ -316,7 +319,7 @@ def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
             f"{rejects.table()}\n\nMend them, or go on without them: --on-error skip"
         )
-    if not made.marks:
+    if not made.samples:
         reason = f"none of its {read_rows} rows can be used\n\n{rejects.table()}" if read_rows else "it holds no rows"
         raise InputError(f"nothing to convert in {what}: {reason}")
 
@@ -324,11 +327,11 @@ def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
 def _select(job: Job, made: _Made) -> tuple[dict[str, "Numbers | None"], Counts]:
     """Return the numbers of the samples of each part and subset, None for all in order, and the final counts."""
     options, counts = job.options, made.counts
-    if not (options.split or options.sample or options.dedup or len(job.parts) > 1):
-        return {job.names[0]: None}, Counts(**counts, written=len(made.marks))
+    if not job.rearranged:
+        return {job.names[0]: None}, Counts(**counts, written=made.samples)
     import numpy as np
 
-    everything = np.arange(len(made.marks))
+    everything = np.arange(made.samples)
     kept = unique(np.frombuffer(made.wholes, np.uint64)) if options.dedup else everything
     labels = (np.frombuffer(made.labels, np.int32) if made.labels else np.zeros(len(everything), np.int32))[kept]
     questions = np.frombuffer(made.questions, np.uint64)[kept] if made.questions else None
@@ -384,14 +387,14 @@ def _file(name: str, target: str) -> str:
 
 
 def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:
-    return SampleFile(scratch(job.dataset_dir / _file(name, target)), as_array=job.array)
+    return SampleFile(scratch(job.dataset_dir / _file(name, target)), as_array=job.array, indexed=job.indexed)
 
 
 def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:
     return DatasetEntry(
         version=__version__,
         files={target: _file(name, target) for target in files},
-        samples=len(next(iter(files.values())).lengths),
+        samples=next(iter(files.values())).samples,
         sources=job.sources,
         columns=job.choices[0].columns,
         options={

@@ -117,6 +117,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(part for part in PARTS if part in own)
 
     @property
+    def rearranged(self) -> bool:
+        """Tell whether samples are written in other files than in the order of the source."""
+        options = self.options
+        return bool(options.split or options.sample or options.dedup) or len(self.parts) > 1
+
+    @property
+    def indexed(self) -> bool:
+        """Tell whether something has to be known of each sample: then memory grows with their number."""
+        return self.rearranged or any({"history", "messages"} & choice.columns.keys() for choice in self.choices)
+
+    @property
     def names(self) -> list[str]:
         """Return the names of the parts and of the subsets."""
         return [f"{self.name}-{part}" for part in self.parts] + [

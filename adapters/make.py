@@ -217,7 +217,7 @@ def _here(
     maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile], limit: int | None
 ) -> Iterator[tuple[int, Batch]]:
     for table, piece in tasks:
-        batch, samples = maker.make(table, piece, None if limit is None else limit - len(files[0].lengths))
+        batch, samples = maker.make(table, piece, None if limit is None else limit - files[0].samples)
         for file, data, lengths in zip(files, samples, batch.lengths, strict=True):
             file.append(data, lengths)
         yield table, batch

@@ -22,13 +22,16 @@ SPAN = 16 << 20
 
 
 class SampleFile:
-    """Samples in a binary file, as JSON lines or one JSON array, and the length of each, its separator included.
+    """Samples in a binary file, as JSON lines or one JSON array; where `indexed`, with the length of each.
 
-    Whoever writes a block of samples ends each with `between`; `finish` mends the end of an array.
+    A length includes the separator. Whoever writes a block of samples ends each with `between`; `finish` mends the end
+    of an array.
     """
 
-    def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
+    def __init__(self, file: IO[bytes], *, as_array: bool, indexed: bool = True) -> None:
         self.file = file
+        self.samples = 0
+        self.indexed = indexed
         self.head, self.between, self.tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
@@ -36,8 +39,10 @@ class SampleFile:
 
     def add(self, lengths: "array[int]") -> None:
         """Count in samples that stand in the file."""
-        self.lengths += lengths
+        self.samples += len(lengths)
         self.size += sum(lengths)
+        if self.indexed:
+            self.lengths += lengths
 
     def append(self, samples: bytes | bytearray, lengths: "array[int]") -> None:
         """Write samples behind those that are there."""
