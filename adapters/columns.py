@@ -119,21 +119,25 @@ def letter(index: int) -> str:
 
 
 def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
-    """Return the headers in `cells` without the empty ones at the end, each of them once.
+    """Return `marked_headers`, each of them once; raises InputError where another column is called just that."""
+    marked = marked_headers(cells)
+    if double := [name for name, times in Counter(marked).items() if times > 1]:
+        raise InputError(f"several columns have the header `{shown(double[0])}`; give them different ones")
+    return marked
 
-    One that is missing or occurs twice gets the letter of its column: `[C]`, `Answer [D]`. Raises InputError
-    where another column is called just that.
+
+def marked_headers(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the headers in `cells` without the empty ones at the end.
+
+    One that is missing or occurs twice gets the letter of its column: `[C]`, `Answer [D]`.
     """
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
     count = Counter(names)
-    marked = [
+    return tuple(
         name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
-    ]
-    if double := [name for name, times in Counter(marked).items() if times > 1]:
-        raise InputError(f"several columns have the header `{shown(double[0])}`; give them different ones")
-    return tuple(marked)
+    )
 
 
 def _letter_index(letters: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import fits, letter
+from ftbridge.adapters.columns import fits, letter, marked_headers
 from ftbridge.adapters.values import BadCell
 from ftbridge.adapters.workbook_file import OLE, ZIP, Kind, error_cells, kind_of
 from ftbridge.adapters.workbook_reader import (
@@ -189,13 +189,7 @@ def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
         width = max((len(row) for row in rows), default=0)
         return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes)
     at = _header_at(rows) if reading.header_row is None else reading.header_row - page.start
-    names = [_name(cell) for cell in rows[at]] if 0 <= at < len(rows) else []
-    while names and not names[-1]:
-        names.pop()
-    count = Counter(names)
-    columns = tuple(
-        name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
-    )
+    columns = marked_headers([_name(cell) for cell in rows[at]] if 0 <= at < len(rows) else [])
     start = page.start + at + 1
     notes = page.notes
     if reading.header_row is None and any(map(_name, chain.from_iterable(rows[:at]))):
