@@ -11,51 +11,30 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ftbridge import __version__
+from ftbridge.adapters.arrange import Counts, Made, select, selected
 from ftbridge.adapters.checks import Rejects, parse_max_rejected
 from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, digest, prepare
 from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
-from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, parse_sample, shared, unique
+from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import shown
-from ftbridge.adapters.write import SampleFile, copy, sha256, with_history_early
+from ftbridge.adapters.write import SampleFile, sha256
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError
 from ftbridge.core.files import scratch_file, settle
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import Conversation, DatasetEntry
 from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Numbers = NDArray[np.signedinteger[Any]]
-
 SAMPLES_SHOWN = 3
 NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows by what became of them: read = written + rejected + duplicates + left_out.
-
-    `empty` rows are neither read nor rejected; `shared` are samples of other parts whose question is in the
-    training part, where the parts are not of our making.
-    """
-
-    read: int = 0
-    written: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-    left_out: int = 0
-    empty: int = 0
-    shared: int = 0
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -236,11 +215,15 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             opened[path] = stack.enter_context(scratch_file(path))
             return opened[path]
 
-        staged = {target: _sample_file(scratch, job, job.names[0], target) for target in job.options.to}
+        def new_file(name: str, target: str) -> SampleFile:
+            file = scratch(job.dataset_dir / _file(name, target))
+            return SampleFile(file, as_array=job.array, indexed=job.indexed)
+
+        staged = {target: new_file(job.names[0], target) for target in job.options.to}
         rejects = Rejects(partial(scratch, job.rejected_file))
         made = _stream(job, list(staged.values()), rejects, progress)
-        selection, counts = _select(job, made)
-        files = _selected(job, selection, staged, made.marks, scratch)
+        selection, counts = select(job, made)
+        files = selected(job, selection, staged, made.marks, new_file)
         for file in (file for each in files.values() for file in each.values()):
             file.finish()
         paths = [Path(file.file.name) for each in files.values() for file in each.values()]
@@ -261,19 +244,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     return _conversion(job, entries, counts, changed=True)
 
 
-class _Made(msgspec.Struct):
-    """What the samples of the staged files are, by number."""
-
-    counts: dict[str, int]
-    samples: int
-    marks: bytearray
-    parts: bytearray
-    labels: "array[int]"
-    questions: "array[int]"
-    wholes: "array[int]"
-
-
-def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> _Made:
+def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
     options = job.options
     maker = Maker(
@@ -286,7 +257,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
     )
     stop = options.on_error == "stop" and not options.max_rejected
     codes: dict[str, int] = {}
-    made = _Made(
+    made = Made(
         dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
     )
     for table, batch in batches(maker, job.tables, files, options.limit):
@@ -309,7 +280,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
     return made
 
 
-def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
+def _judge(job: Job, made: Made, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
     allowed = parse_max_rejected(options.max_rejected or ("0" if options.on_error == "stop" else "100%"))(read_rows)
@@ -324,70 +295,8 @@ def _judge(job: Job, made: _Made, rejects: Rejects) -> None:
         raise InputError(f"nothing to convert in {what}: {reason}")
 
 
-def _select(job: Job, made: _Made) -> tuple[dict[str, "Numbers | None"], Counts]:
-    """Return the numbers of the samples of each part and subset, None for all in order, and the final counts."""
-    options, counts = job.options, made.counts
-    if not job.rearranged:
-        return {job.names[0]: None}, Counts(**counts, written=made.samples)
-    import numpy as np
-
-    everything = np.arange(made.samples)
-    kept = unique(np.frombuffer(made.wholes, np.uint64)) if options.dedup else everything
-    labels = (np.frombuffer(made.labels, np.int32) if made.labels else np.zeros(len(everything), np.int32))[kept]
-    questions = np.frombuffer(made.questions, np.uint64)[kept] if made.questions else None
-    codes = np.frombuffer(made.parts, np.uint8)[kept] if made.parts else np.zeros(len(kept), np.uint8)
-    if options.split and questions is not None:
-        codes = assign(options.split, questions, labels, options.seed)
-    selection: dict[str, Numbers | None] = {}
-    for at, part in enumerate(job.parts):
-        inside = codes == at
-        chosen = kept[inside]
-        if not len(chosen):
-            raise InputError(f"no row is left for the part `{job.name}-{part}`")
-        selection[f"{job.name}-{part}"] = chosen
-        if part == PARTS[0] and options.sample:
-            if options.sample[-1] > len(chosen):
-                raise UsageError(f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples")
-            order = nested(labels[inside], options.seed)
-            for size in options.sample:
-                selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
-    counts = counts | {
-        "written": int((codes != LEFT_OUT).sum()),
-        "duplicates": len(everything) - len(kept),
-        "left_out": counts["left_out"] + int((codes == LEFT_OUT).sum()),
-        "shared": shared(questions, codes) if questions is not None else 0,
-    }
-    return {name: selection[name] for name in job.names}, Counts(**counts)
-
-
-def _selected(
-    job: Job,
-    selection: dict[str, "Numbers | None"],
-    staged: dict[str, SampleFile],
-    marks: bytearray,
-    scratch: Callable[[Path], Any],
-) -> dict[str, dict[str, SampleFile]]:
-    """Return the files of each part and subset: the staged ones as they are, or copies of their samples."""
-    files = {}
-    for name, chosen in selection.items():
-        order = chosen
-        if 1 in marks and "alpaca" in staged and not job.array:
-            order = with_history_early(chosen, staged["alpaca"], marks)
-        if order is None:
-            files[name] = staged
-            continue
-        files[name] = {target: _sample_file(scratch, job, name, target) for target in staged}
-        for target, file in files[name].items():
-            copy(staged[target], file, order)
-    return files
-
-
 def _file(name: str, target: str) -> str:
     return f"{name}.{plugins.target(target).suffix}"
-
-
-def _sample_file(scratch: Callable[[Path], Any], job: Job, name: str, target: str) -> SampleFile:
-    return SampleFile(scratch(job.dataset_dir / _file(name, target)), as_array=job.array, indexed=job.indexed)
 
 
 def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:

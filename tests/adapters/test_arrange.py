@@ -1,0 +1,62 @@
+"""Which samples go into which files."""
+
+from array import array
+from pathlib import Path
+
+import pytest
+
+from ftbridge.adapters.arrange import Made, select
+from ftbridge.adapters.job import Options, prepare
+from ftbridge.adapters.locate import origins
+from ftbridge.core.errors import InputError, UsageError
+
+
+@pytest.fixture
+def job(lines):
+    def make(**options):
+        found = origins([str(lines({"question": "q", "answer": "a"}))])
+        return prepare(found, "faq", Path("data"), Options(**options), replace=False)
+
+    return make
+
+
+def made(questions, wholes=()):
+    counts = {"read": len(questions) + 2, "empty": 0, "left_out": 1, "rejected": 1}
+    size = len(questions)
+    return Made(
+        counts, size, bytearray(size), bytearray(), array("i"), array("Q", questions), array("Q", wholes or range(size))
+    )
+
+
+def chosen(selection):
+    return {name: None if each is None else each.tolist() for name, each in selection.items()}
+
+
+def test_without_a_wish_all_samples_stay_in_order(job):
+    selection, counts = select(job(), made(range(5)))
+    assert chosen(selection) == {"faq-train": None}
+    assert (counts.read, counts.written, counts.rejected, counts.left_out) == (7, 5, 1, 1)
+
+
+def test_parts_and_subsets_are_in_the_sources_order(job):
+    selection, counts = select(job(split="3:2", sample=(1, 3)), made(range(10)))
+    found = chosen(selection)
+    assert [*found] == ["faq-train", "faq-test", "faq-train-1", "faq-train-3"]
+    assert sorted(found["faq-train"] + found["faq-test"]) == list(range(10))
+    assert {*found["faq-train-1"]} < {*found["faq-train-3"]} < {*found["faq-train"]}
+    assert all(each == sorted(each) for each in found.values())
+    assert counts.written == 10
+
+
+def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
+    selection, counts = select(job(split="train=2,test=1", dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5]))
+    assert sum(len(each) for each in chosen(selection).values()) == 3
+    assert (counts.written, counts.duplicates, counts.left_out) == (3, 1, 3)
+    assert counts.read == counts.written + counts.rejected + counts.duplicates + counts.left_out
+
+
+def test_what_cannot_be_had_is_refused(job):
+    with pytest.raises(UsageError, match="asks for 6 of 5"):
+        select(job(sample=(6,)), made(range(5)))
+    with pytest.raises(InputError, match="leave no"):
+        select(job(split="1:1"), made([7, 7, 7]))
