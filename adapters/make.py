@@ -159,11 +159,13 @@ class _Turns:
 _worker: tuple[Maker, _Turns, list[int]]
 
 
-def _start_worker(maker: Maker, turns: _Turns, handles: list[int]) -> None:
+def _start_worker(maker: Maker, turns: _Turns, handles: list[int], parent: int) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
     _worker = maker, turns, handles
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:  # which was killed before that line
+        os._exit(1)
 
 
 def _work(number: int, table: int, piece: Piece) -> Batch:
@@ -228,7 +230,7 @@ def _in_processes(
 ) -> Iterator[tuple[int, Batch]]:
     del limit
     workers = cores()
-    given = maker, _Turns(file.size for file in files), [file.file.fileno() for file in files]
+    given = maker, _Turns(file.size for file in files), [file.file.fileno() for file in files], os.getpid()
     pending: deque[tuple[int, Future[Batch]]] = deque()
 
     def oldest() -> tuple[int, Batch]:
