@@ -217,7 +217,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
 
         def new_file(name: str, target: str) -> SampleFile:
             file = scratch(job.dataset_dir / _file(name, target))
-            return SampleFile(file, as_array=job.array, indexed=job.indexed)
+            return SampleFile(file, as_array=job.array)
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
         rejects = Rejects(partial(scratch, job.rejected_file))
@@ -251,6 +251,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         mappings=tuple(choice.mapping for choice in job.choices),
         targets=options.to,
         between=files[0].between,
+        indexed=job.indexed,
         grouped=bool(options.split) or len(job.parts) > 1,
         classed=bool(options.wish.stratify),
         dedup=options.dedup,

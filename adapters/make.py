@@ -42,8 +42,8 @@ Dedup = Literal["exact", "normalized"]
 class Batch(msgspec.Struct):
     """What became of some rows: numbers by what happened, and of each sample what a split has to know.
 
-    `last` is the number of the last row, empty ones included; `lengths` are the samples' bytes by target, `marks`
-    tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
+    `last` is the number of the last row, empty ones included; `sizes` and `lengths` are the samples' bytes by target,
+    `marks` tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
     """
 
     read: int = 0
@@ -51,6 +51,7 @@ class Batch(msgspec.Struct):
     left_out: int = 0
     last: int = 0
     rejects: list[tuple[Row, list[Problem]]] = []
+    sizes: tuple[int, ...] = ()
     lengths: tuple["array[int]", ...] = ()
     marks: bytearray = msgspec.field(default_factory=bytearray)
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
@@ -67,6 +68,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     mappings: tuple[Mapping, ...]
     targets: tuple[str, ...]
     between: bytes
+    indexed: bool = True
     grouped: bool = False
     classed: bool = False
     dedup: Dedup | None = None
@@ -103,7 +105,9 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
                 self._note(batch, sample)
         batch.last = row.where.row if row else 0
         batch.read = len(marks) + len(batch.rejects) + batch.left_out
-        batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for _, _, ends in made)
+        batch.sizes = tuple(len(samples) for _, samples, _ in made)
+        if self.indexed:
+            batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for _, _, ends in made)
         return batch, [samples for _, samples, _ in made]
 
     def _note(self, batch: Batch, sample: Conversation) -> None:
@@ -220,8 +224,9 @@ def _here(
 ) -> Iterator[tuple[int, Batch]]:
     for table, piece in tasks:
         batch, samples = maker.make(table, piece, None if limit is None else limit - files[0].samples)
-        for file, data, lengths in zip(files, samples, batch.lengths, strict=True):
-            file.append(data, lengths)
+        for file, data in zip(files, samples, strict=True):
+            write_at(file.file.fileno(), data, file.size)
+        _count_in(files, batch)
         yield table, batch
 
 
@@ -236,8 +241,7 @@ def _in_processes(
     def oldest() -> tuple[int, Batch]:
         table, future = pending.popleft()
         batch = future.result()
-        for file, lengths in zip(files, batch.lengths, strict=True):
-            file.add(lengths)
+        _count_in(files, batch)
         return table, batch
 
     pool = ProcessPoolExecutor(workers, mp.get_context("fork"), _start_worker, given)
@@ -253,6 +257,11 @@ def _in_processes(
         raise SetupError("a process was killed while it read the source; was there too little memory?") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _count_in(files: Sequence[SampleFile], batch: Batch) -> None:
+    for at, file in enumerate(files):
+        file.add(len(batch.marks), batch.sizes[at], batch.lengths[at] if batch.lengths else array("I"))
 
 
 @contextmanager

@@ -22,32 +22,30 @@ SPAN = 16 << 20
 
 
 class SampleFile:
-    """Samples in a binary file, as JSON lines or one JSON array; where `indexed`, with the length of each.
+    """Samples in a binary file, as JSON lines or one JSON array; with the length of each, where it is known.
 
     A length includes the separator. Whoever writes a block of samples ends each with `between`; `finish` mends the end
     of an array.
     """
 
-    def __init__(self, file: IO[bytes], *, as_array: bool, indexed: bool = True) -> None:
+    def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
         self.file = file
         self.samples = 0
-        self.indexed = indexed
         self.head, self.between, self.tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
         self.lengths = array("I")
 
-    def add(self, lengths: "array[int]") -> None:
-        """Count in samples that stand in the file."""
-        self.samples += len(lengths)
-        self.size += sum(lengths)
-        if self.indexed:
-            self.lengths += lengths
+    def add(self, samples: int, size: int, lengths: "array[int]") -> None:
+        """Count in samples that stand in the file, of `size` bytes together; with their lengths, or none."""
+        self.samples += samples
+        self.size += size
+        self.lengths += lengths
 
     def append(self, samples: bytes | bytearray, lengths: "array[int]") -> None:
         """Write samples behind those that are there."""
         write_at(self.file.fileno(), samples, self.size)
-        self.add(lengths)
+        self.add(len(lengths), len(samples), lengths)
 
     def finish(self) -> None:
         """Write the end of the file."""
