@@ -9,12 +9,11 @@ the two formats; ftbridge checks every row, writes both, and registers them.
 import argparse
 import json
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from measure import Measured, measured
+from measure import best_of
 
 PEER = """
 from datasets import load_dataset
@@ -52,18 +51,11 @@ def main() -> None:
         "  --split 7:3": [*ours, "--split", "7:3"],
         "  and --dedup exact --sample 100": [*ours, "--split", "7:3", "--dedup", "exact", "--sample", "100"],
     }
-    runs: dict[str, list[Measured]] = {title: [] for title in commands}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        folder = Path(scratch)
-        source = folder / "rows.jsonl"
+        source = Path(scratch) / "rows.jsonl"
         write_rows(source, asked.rows)
         print(f"{asked.rows:,} JSON lines, {source.stat().st_size / 1e6:.0f} MB")
-        for _ in range(asked.runs):
-            for title, command in commands.items():
-                for made in ("data", "cache"):  # an earlier conversion would not be made again
-                    shutil.rmtree(folder / made, ignore_errors=True)
-                runs[title].append(measured(command, folder, source))
-    best = {title: min(each) for title, each in runs.items()}
+        best = best_of(asked.runs, commands, source)
     for title, (seconds, megabytes) in best.items():
         ratio = best["datasets, one format"].seconds / seconds
         print(f"{title:34} {seconds:6.2f} s {megabytes:6.0f} MB  {ratio:5.1f} times as fast")

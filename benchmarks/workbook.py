@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Measured, measured
+from measure import best_of
 
 SCRIPT = """
 import json
@@ -27,9 +27,9 @@ with open("faq.jsonl", "w", encoding="utf-8") as file:
 """
 OURS = "ftbridge, both formats"
 COMMANDS = {
-    OURS: ["-m", "ftbridge", "convert", "faq.xlsx"],
-    "tutorial's script, one format": ["-c", SCRIPT.format(read_only=False)],
-    "the same with read_only=True": ["-c", SCRIPT.format(read_only=True)],
+    OURS: [sys.executable, "-m", "ftbridge", "convert", "faq.xlsx"],
+    "tutorial's script, one format": [sys.executable, "-c", SCRIPT.format(read_only=False)],
+    "the same with read_only=True": [sys.executable, "-c", SCRIPT.format(read_only=True)],
 }
 ENGLISH = "medicine dose what is the for patients how much take daily with food and water"
 CHINESE = "药物 剂量 每天 饭后 服用"
@@ -54,18 +54,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
-    runs: dict[str, list[Measured]] = {title: [] for title in COMMANDS}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as scratch:
-        folder = Path(scratch)
-        source = folder / "faq.xlsx"
+        source = Path(scratch) / "faq.xlsx"
         write_rows(source, asked.rows)
         print(f"{asked.rows:,} rows of 4 columns, {source.stat().st_size / 1e6:.0f} MB")
-        for _ in range(asked.runs):
-            for title, arguments in COMMANDS.items():
-                for made in folder.glob("data/*"):  # an earlier conversion would not be made again
-                    made.unlink()
-                runs[title].append(measured([sys.executable, *arguments], folder, source))
-    best = {title: min(each) for title, each in runs.items()}
+        best = best_of(asked.runs, COMMANDS, source)
     for title, (seconds, megabytes) in best.items():
         ratio = "" if title == OURS else f"  {seconds / best[OURS].seconds:.1f} times as long"
         print(f"{title:30} {seconds:6.2f} s {megabytes:6.0f} MB{ratio}")

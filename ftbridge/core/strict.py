@@ -34,7 +34,8 @@ def load_yaml(text: str, where: str) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(text)
+        # The same as safe_load, by libyaml where PyYAML has it: ten times as fast.
+        values = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except yaml.YAMLError as error:
         raise InputError(f"{where} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
