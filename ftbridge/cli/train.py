@@ -4,6 +4,23 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+
+from ftbridge.core.spec import TrainSpec
+
+METAVARS = {
+    "backend": "NAME",
+    "model": "MODEL",
+    "dataset": "NAME",
+    "dataset_dir": "DIR",
+    "validation_dataset": "NAME|auto|none",
+    "lora_targets": "NAME",
+    "track": "NAME",
+    "deepspeed": "NAME|FILE",
+    "gpus": "N|all",
+    "template": "FAMILY",
+    "set": "KEY=VALUE",
+}
 
 
 def _pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -11,6 +28,10 @@ def _pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
         if "=" not in value:
             raise click.BadParameter(f"`{value}` is not KEY=VALUE")
     return dict(value.split("=", 1) for value in values)
+
+
+def _several(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(item.strip() for value in values for item in value.split(",") if item.strip())
 
 
 def _whole_or_all(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
@@ -21,42 +42,50 @@ def _whole_or_all(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return int(value)
 
 
+CALLBACKS = {"set": _pairs, "lora_targets": _several, "track": _several, "gpus": _whole_or_all}
+
+
+def _option(field: msgspec.inspect.Field) -> Any:
+    """Return the option for a field of TrainSpec: its kind by its type, its help by its description."""
+    name, given = field.encode_name, field.default
+    kind, text = _bare(field.type)
+    if given not in (None, msgspec.NODEFAULT, ()):
+        shown = {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
+        text += f" Default: {shown}."
+    option = f"--{name.replace('_', '-')}"
+    settings: dict[str, Any] = {"metavar": METAVARS.get(name)}
+    if name in CALLBACKS:
+        settings |= {"callback": CALLBACKS[name], "multiple": name != "gpus"}
+    elif isinstance(kind, msgspec.inspect.BoolType):
+        option += f"/--no-{name.replace('_', '-')}"
+    elif isinstance(kind, msgspec.inspect.LiteralType):
+        settings = {"type": click.Choice([str(value) for value in sorted(kind.values)])}
+    elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        settings = {"type": int if isinstance(kind, msgspec.inspect.IntType) else float}
+    return click.option(option, name, default=None, help=text, **settings)
+
+
+def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
+    """Return a field's type without None and what is noted of it, and its description."""
+    text = ""
+    while isinstance(kind, msgspec.inspect.Metadata | msgspec.inspect.UnionType):
+        if isinstance(kind, msgspec.inspect.Metadata):
+            text = text or (kind.extra_json_schema or {}).get("description", "")
+            kind = kind.type
+        else:
+            kind = next(each for each in kind.types if not isinstance(each, msgspec.inspect.NoneType))
+    return kind, text
+
+
+def _options(command: Any) -> Any:
+    fields = msgspec.inspect.type_info(TrainSpec).fields  # type: ignore[attr-defined]
+    for field in reversed(fields):
+        command = _option(field)(command)
+    return command
+
+
 @click.command("train")
-@click.option("--backend", help="xtuner or llamafactory.")
-@click.option("--model", help="A folder, owner/name or hf://owner/name (Hugging Face), ms://owner/name (ModelScope).")
-@click.option("--dataset", metavar="NAME", help="A registered dataset (default: the last conversion's).")
-@click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: data).")
-@click.option("--method", type=click.Choice(["qlora", "lora", "full"]), help="Default: qlora, in 4 bits.")
-@click.option("--lora-rank", type=int, help="Default: 64.")
-@click.option("--lora-alpha", type=int, help="Default: 16.")
-@click.option("--lora-dropout", type=float, help="Default: 0.1.")
-@click.option("--learning-rate", type=float, help="Default: 2e-4.")
-@click.option("--scheduler", type=click.Choice(["cosine", "linear", "constant"]), help="Default: cosine.")
-@click.option("--warmup-ratio", type=float, help="Share of the steps spent warming up, one at least; default: 0.03.")
-@click.option("--epochs", type=float, help="Passes over the data; default: 3.")
-@click.option("--micro-batch-size", type=int, help="Samples per process and pass; default: 1.")
-@click.option("--gradient-accumulation-steps", type=int, help="Passes per optimiser step; default: 16.")
-@click.option("--cutoff-length", type=int, help="Tokens per sample at most; default: 2048.")
-@click.option("--save-steps", type=int, help="Optimiser steps between checkpoints; default: 500.")
-@click.option("--seed", type=int, help="Default: 42.")
-@click.option("--deepspeed", metavar="none|zero2|FILE", help="Default: zero2 for several processes, none for one.")
-@click.option(
-    "--gpus",
-    metavar="N|all",
-    callback=_whole_or_all,
-    help="How many (default: 1); CUDA_VISIBLE_DEVICES chooses which.",
-)
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Default: auto.")
-@click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
-@click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
-@click.option(
-    "--set",
-    "set",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=_pairs,
-    help="Anything else the framework knows.",
-)
+@_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
 def command(config: Path | None, dry_run: bool, **options: Any) -> None:

@@ -1,4 +1,8 @@
-"""What the user wants trained: one record and one table of defaults for both backends."""
+"""What the user wants trained: one record and one table of defaults for both backends.
+
+The names are one for both frameworks; what each makes of them stands in its template. The command line's options and
+docs/training.md come from this table, too.
+"""
 
 import sys
 from typing import Annotated, Any, Literal
@@ -10,48 +14,100 @@ from ftbridge.core.errors import UsageError
 
 Method = Literal["qlora", "lora", "full"]
 Device = Literal["auto", "cuda", "cpu"]
-Scheduler = Literal["cosine", "linear", "constant"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd"]
+Tracker = Literal["tensorboard", "swanlab", "wandb"]
 Whole = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=sys.float_info.max)]
+NotNegative = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 
 
 class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One training, as asked for; the defaults here are the same on both backends.
 
-    `model` is a folder, `owner/name`, `hf://owner/name` or `ms://owner/name`; `gpus` is a count of processes
-    on this machine, or "all"; `warmup_ratio` is the share of optimiser steps spent warming up, one step at least;
-    `deepspeed` is "none", "zero2", a JSON file, or "auto": ZeRO-2 for several processes, none for one;
-    `epochs` counts passes over the data; lengths are in tokens; `set` goes to the framework as it is.
+    Lengths are in tokens, steps are the optimiser's; `set` goes to the framework as it is. Raises UsageError for
+    values that contradict each other.
     """
 
-    backend: str
-    model: str
-    dataset: str
-    dataset_dir: str = "data"
-    method: Method = "qlora"
-    lora_rank: Whole = 64
-    lora_alpha: Whole = 16
-    lora_dropout: Share = 0.1
-    learning_rate: Positive = 2e-4
-    scheduler: Scheduler = "cosine"
-    warmup_ratio: Share = 0.03
-    epochs: Positive = 3
-    micro_batch_size: Whole = 1
-    gradient_accumulation_steps: Whole = 16
-    cutoff_length: Whole = 2048
-    save_steps: Whole = 500
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 42
-    deepspeed: str = "auto"
-    gpus: int | Literal["all"] = 1
-    device: Device = "auto"
-    template: str | None = None
-    trust_remote_code: bool = False
-    set: dict[str, str] = msgspec.field(default_factory=dict)
+    backend: Annotated[str, Meta(description="xtuner or llamafactory.")]
+    model: Annotated[
+        str,
+        Meta(description="A folder, owner/name or hf://owner/name (Hugging Face), ms://owner/name (ModelScope)."),
+    ]
+    dataset: Annotated[str, Meta(description="A registered dataset (default: the last conversion's).")]
+    dataset_dir: Annotated[str, Meta(description="The folder with dataset_info.json.")] = "data"
+    validation_dataset: Annotated[
+        str, Meta(description="A registered dataset; auto: the validation part, where there is one; none.")
+    ] = "auto"
+    validation_steps: Annotated[
+        Whole | None, Meta(description="Steps between validations (default: as between checkpoints).")
+    ] = None
+    early_stopping: Annotated[Whole | None, Meta(description="End after so many validations without a lower loss.")] = (
+        None
+    )
+    method: Annotated[Method, Meta(description="qlora trains an adapter on a quantised model.")] = "qlora"
+    quantization_bits: Annotated[Literal[4, 8], Meta(description="For qlora.")] = 4
+    quantization_type: Annotated[Literal["nf4", "fp4"], Meta(description="For qlora in 4 bits.")] = "nf4"
+    double_quantization: Annotated[bool, Meta(description="For qlora in 4 bits.")] = True
+    lora_rank: Annotated[Whole, Meta(description="Rank of the adapter.")] = 64
+    lora_alpha: Annotated[Whole, Meta(description="The adapter is scaled by alpha / rank.")] = 16
+    lora_dropout: Annotated[Share, Meta(description="Dropout inside the adapter.")] = 0.1
+    lora_targets: Annotated[
+        tuple[str, ...], Meta(description="Modules that get an adapter, by comma (default: all linear layers).")
+    ] = ()
+    rslora: Annotated[bool, Meta(description="Scale by alpha / sqrt(rank).")] = False
+    dora: Annotated[bool, Meta(description="Weight-decomposed LoRA.")] = False
+    optimizer: Annotated[Optimizer, Meta(description="The 8-bit and paged ones need a GPU.")] = "adamw"
+    learning_rate: Annotated[Positive, Meta(description="The highest, after the warm-up.")] = 2e-4
+    weight_decay: Annotated[NotNegative, Meta(description="The optimiser's.")] = 0.0
+    max_gradient_norm: Annotated[Positive, Meta(description="Gradients are clipped to it.")] = 1.0
+    scheduler: Annotated[Literal["cosine", "linear", "constant"], Meta(description="After the warm-up.")] = "cosine"
+    warmup_ratio: Annotated[Share, Meta(description="Share of the steps spent warming up, one at least.")] = 0.03
+    epochs: Annotated[Positive, Meta(description="Passes over the data.")] = 3
+    max_steps: Annotated[Whole | None, Meta(description="Steps in all, in place of epochs.")] = None
+    micro_batch_size: Annotated[Whole, Meta(description="Samples per process and pass.")] = 1
+    gradient_accumulation_steps: Annotated[Whole, Meta(description="Passes per step.")] = 16
+    cutoff_length: Annotated[Whole, Meta(description="Tokens per sample at most; the rest is cut off.")] = 2048
+    packing: Annotated[bool, Meta(description="Put several samples into one of the cutoff length.")] = False
+    gradient_checkpointing: Annotated[bool, Meta(description="Compute activations twice, to save memory.")] = True
+    attention: Annotated[
+        Literal["auto", "eager", "sdpa", "flash_attention_2"],
+        Meta(description="How attention is computed; auto is the framework's choice."),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16"], Meta(description="auto: bfloat16 where the hardware has it.")
+    ] = "auto"
+    neftune_alpha: Annotated[Positive | None, Meta(description="Noise on embeddings (LLaMA-Factory).")] = None
+    save_steps: Annotated[Whole, Meta(description="Steps between checkpoints.")] = 500
+    save_limit: Annotated[Whole, Meta(description="Checkpoints that are kept; the end is always saved.")] = 2
+    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Of all that is drawn.")] = 42
+    track: Annotated[
+        tuple[Tracker, ...], Meta(description="tensorboard, swanlab, wandb; several by comma. Offline without a key.")
+    ] = ()
+    deepspeed: Annotated[
+        str,
+        Meta(
+            description="none, zero1, zero2, zero2-offload, zero3, zero3-offload, a .json file; "
+            "auto: zero2 for several processes, none for one."
+        ),
+    ] = "auto"
+    gpus: Annotated[int | Literal["all"], Meta(description="How many; CUDA_VISIBLE_DEVICES chooses which.")] = 1
+    device: Annotated[Device, Meta(description="auto: GPUs where there are any.")] = "auto"
+    template: Annotated[str | None, Meta(description="The model's family, where it is not told from its files.")] = None
+    trust_remote_code: Annotated[bool, Meta(description="Run Python code that comes with the model.")] = False
+    set: Annotated[dict[str, str], Meta(description="Anything else the framework knows.")] = msgspec.field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.gpus, int) and self.gpus < 1:
             raise UsageError(f"`--gpus` takes a count of at least 1, or `all`; got `{self.gpus}`")
+        adapter = {"rslora": self.rslora, "dora": self.dora, "lora_targets": self.lora_targets}
+        for name, value in adapter.items():
+            if value and self.method == "full":
+                raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
+        if self.early_stopping and self.validation_dataset == "none":
+            raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
 
 
 def defaults() -> dict[str, Any]:
