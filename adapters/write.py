@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
 TYPED = 8 << 20
+# What stands before, between and after the samples of a file.
+LINES = (b"", b"\n", b"\n")
+ARRAY = (b"[\n", b",\n", b"\n]\n")
 BATCH = 4096
 # Samples this far apart are read one by one.
 SPAN = 16 << 20
@@ -31,7 +34,7 @@ class SampleFile:
     def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
         self.file = file
         self.samples = 0
-        self.head, self.between, self.tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
+        self.head, self.between, self.tail = ARRAY if as_array else LINES
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
         self.lengths = array("I")
