@@ -24,7 +24,7 @@ from ftbridge.adapters.make import Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import shown
-from ftbridge.adapters.write import SampleFile, sha256
+from ftbridge.adapters.write import SampleFile, all_sha256
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import scratch_file, settle
@@ -227,7 +227,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         for file in (file for each in files.values() for file in each.values()):
             file.finish()
         paths = [Path(file.file.name) for each in files.values() for file in each.values()]
-        hashes = iter(sha256(paths, lambda: job.sources))
+        hashes = iter(all_sha256(paths, lambda: job.sources))
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         entries = {

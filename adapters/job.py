@@ -20,6 +20,7 @@ from ftbridge.adapters.split import PARTS, parse_split
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import sha256
 from ftbridge.core.plugins import Reading, Table
 from ftbridge.core.records import Conversation, Text, Turn
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
@@ -211,8 +212,7 @@ def digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files in a folder, sub-folders too, with their names."""
     try:
         if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(path)
         whole = hashlib.sha256()
         for each in sorted(each for each in path.rglob("*") if each.is_file()):
             whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode())

@@ -1,12 +1,13 @@
 """Files of samples: one after another as JSON lines or as one JSON array, and copied in another order."""
 
-import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from ftbridge.core.files import sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,15 +109,10 @@ def with_history_early(order: "Numbers | None", samples: SampleFile, marks: byte
     return np.concatenate((every[marked[:1]], np.delete(every, marked[0])))
 
 
-def sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
+def all_sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
     """Return the sha256 of files, several at a time, and do something else `meanwhile`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         other = pool.submit(meanwhile)
-        found = list(pool.map(_sha256, paths))
+        found = list(pool.map(sha256, paths))
         other.result()
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
