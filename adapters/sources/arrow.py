@@ -20,10 +20,9 @@ from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import is_packed
-from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.plugins import FIRST, Reading, Table
 from ftbridge.core.records import Row, Where
 
-FIRST = 100
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 STEP = 1000
 PIECE = 1 << 20

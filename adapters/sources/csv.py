@@ -18,7 +18,7 @@ from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, unpacked_name
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
@@ -26,7 +26,6 @@ TABBED = {".tsv", ".tab"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
 CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
 SAMPLE = 128 << 10
-FIRST = 100
 
 
 def detect(path: Path, head: bytes) -> bool:

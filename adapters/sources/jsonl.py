@@ -21,12 +21,11 @@ from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encodin
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, is_packed, unpacked_name
-from ftbridge.core.plugins import Piece, Reading, Table
+from ftbridge.core.plugins import FIRST, Piece, Reading, Table
 from ftbridge.core.records import Row, Where
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 PEEK = 10_000
-FIRST = 100
 BLOCK = 1 << 20
 # So much at a time is decoded within the processor's cache.
 CACHED = 1 << 16

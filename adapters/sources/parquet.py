@@ -13,9 +13,9 @@ import msgspec
 
 from ftbridge.adapters.class_labels import Labels, of_metadata
 from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.arrow import FIRST, LARGE, PIECE, STEP, check, rows_of, told
+from ftbridge.adapters.sources.arrow import LARGE, PIECE, STEP, check, rows_of, told
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.plugins import FIRST, Reading, Table
 from ftbridge.core.records import Row
 
 MAGIC = b"PAR1"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 
+# How many rows a table gives as its first.
+FIRST = 100
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How sources are to be read; what is left open, a source finds out by itself.
 
@@ -46,7 +50,7 @@ class Piece(Protocol):
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """An opened source, or a sheet or a split of one.
 
-    `file` is its name in messages; `first` are its first rows, up to a hundred, which the pieces bring again.
+    `file` is its name in messages; `first` are its first rows, up to `FIRST` of them, which the pieces bring again.
     The pieces are read once, in order; `cut` says that they are values that other processes can read.
     `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
     source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over
