@@ -64,8 +64,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
 
 def check(path: Path, reading: Reading) -> None:
     """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
-    if reading.sheets:
-        raise InputError(f"`{path}` has no sheets; leave `--sheet` out")
+    reading.refuse_sheets(path, "columnar data")
     try:
         import pyarrow as pa
     except ImportError as error:

@@ -41,8 +41,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the table; raises InputError where it is empty or too damaged, UsageError for an unknown encoding."""
-    if reading.sheets:
-        raise InputError(f"`{path}` is delimited text and has no sheets; leave `--sheet` out")
+    reading.refuse_sheets(path, "delimited text")
     encoding = find_encoding(path, reading.encoding)
     lines, cut = _beginning(path, encoding.codec)
     tried = lines[max(0, (reading.header_row or 1) - 1) :]

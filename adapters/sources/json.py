@@ -16,7 +16,7 @@ import msgspec
 from ftbridge.adapters.columns import fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.layout import PARTS
-from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken, refuse_sheets
+from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST
@@ -55,7 +55,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     encoding = find_encoding(path, reading.encoding, CHINESE)
     if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
         return _object(path, reading, encoding)
-    refuse_sheets(path, reading)
+    reading.refuse_sheets(path, "JSON")
     rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
     return [peeked(path, peek(_row_batches(path, encoding)), [Rows(rows)], notes=(encoding.note,))]
 
@@ -186,7 +186,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
     record = fits(members) or not CONVERSATIONS.isdisjoint(members)
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
-        refuse_sheets(path, reading)
+        reading.refuse_sheets(path, "JSON")
         if all(bytes(value)[:1] == b"{" for value in members.values()) and members:
             raise InputError(
                 f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "

@@ -46,7 +46,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
-    refuse_sheets(path, reading)
+    reading.refuse_sheets(path, "JSON")
     encoding = find_encoding(path, reading.encoding, CHINESE)
     first = peek((piece.size, piece.rows()) for piece in _pieces(path, encoding))
     return [peeked(path, first, _pieces(path, encoding), notes=(encoding.note,), cut=True)]
@@ -62,12 +62,6 @@ def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
         if len(first) == PEEK or whole > LONGEST:
             break
     return first
-
-
-def refuse_sheets(path: Path, reading: Reading) -> None:
-    """Raise InputError where `reading` asks for what JSON does not have."""
-    if reading.sheets:
-        raise InputError(f"`{path}` is JSON and has no sheets; leave `--sheet` out")
 
 
 def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:

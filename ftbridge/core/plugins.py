@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.records import Conversation, Row
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     fill_merged: bool = False
     as_shown: bool = False
     encoding: str = ""
+
+    def refuse_sheets(self, path: Path, kind: str) -> None:
+        """Raise InputError where sheets are asked for, which `path`, of this `kind`, does not have."""
+        if self.sheets:
+            raise InputError(f"`{path}` is {kind} and has no sheets; leave `--sheet` out")
 
 
 class Piece(Protocol):
