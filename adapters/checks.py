@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
@@ -50,8 +50,7 @@ class Rejects:
 
     def table(self) -> str:
         """Return the first problems as a table, and how many more there are."""
-        more = self.problems - len(self.first)
-        return table(self.first) + (f"\n... and {more} more" if more else "")
+        return table(self.first, self.problems)
 
 
 def parse_max_rejected(text: str) -> Callable[[int], int]:
@@ -64,12 +63,12 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
     return lambda rows: int(rows * float(match[2]) / 100)
 
 
-def table(problems: Iterable[Problem]) -> str:
-    """Return problems as an aligned table: address, field, what is wrong, value."""
-    problems = list(problems)
+def table(problems: Sequence[Problem], count: int) -> str:
+    """Return the first of `count` problems as an aligned table: address, field, what is wrong, value."""
     several = len({each.where.file for each in problems}) > 1
     rows = [("address", "field", "what is wrong", "value")]
     for each in problems:
         address = f"{each.where.file} {each.address}" if several else each.address
         rows.append((address, each.field or "row", each.reason, each.value))
-    return aligned(rows)
+    more = count - len(problems)
+    return aligned(rows) + (f"\n... and {more} more" if more else "")

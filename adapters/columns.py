@@ -134,6 +134,11 @@ def marked_headers(cells: Sequence[str]) -> tuple[str, ...]:
     names = [cell.strip() for cell in cells]
     while names and not names[-1]:
         names.pop()
+    return marked(names)
+
+
+def marked(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns, with the letter of its column behind one that is missing or occurs twice."""
     count = Counter(names)
     return tuple(
         name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)

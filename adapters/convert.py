@@ -24,7 +24,7 @@ from ftbridge.adapters.make import Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import shown
-from ftbridge.adapters.write import SampleFile, sha256
+from ftbridge.adapters.write import SampleFile, all_sha256
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import scratch_file, settle
@@ -227,7 +227,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         for file in (file for each in files.values() for file in each.values()):
             file.finish()
         paths = [Path(file.file.name) for each in files.values() for file in each.values()]
-        hashes = iter(sha256(paths, lambda: job.sources))
+        hashes = iter(all_sha256(paths, lambda: job.sources))
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         entries = {
@@ -256,7 +256,6 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         classed=bool(options.wish.stratify),
         dedup=options.dedup,
     )
-    stop = options.on_error == "stop" and not options.max_rejected
     codes: dict[str, int] = {}
     made = Made(
         dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
@@ -265,7 +264,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
-            rejects.add(row, problems, keep=not stop)
+            rejects.add(row, problems, keep=options.tolerated != "0")
         if job.indexed:
             made.marks += batch.marks
         made.questions += batch.questions
@@ -284,7 +283,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
 def _judge(job: Job, made: Made, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
-    allowed = parse_max_rejected(options.max_rejected or ("0" if options.on_error == "stop" else "100%"))(read_rows)
+    allowed = parse_max_rejected(options.tolerated)(read_rows)
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(

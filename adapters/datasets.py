@@ -14,6 +14,7 @@ from ftbridge import __version__
 from ftbridge.adapters import foreign
 from ftbridge.adapters.examine import Findings, examine
 from ftbridge.adapters.job import digest
+from ftbridge.adapters.write import ARRAY, LINES
 from ftbridge.core import plugins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
@@ -111,7 +112,7 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     file = f"{name}.{plugins.target(target).suffix}"
     sample = plugins.target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
-    head, between, tail = (b"[\n", b",\n", b"\n]\n") if findings.dates else (b"", b"\n", b"\n")
+    head, between, tail = ARRAY if findings.dates else LINES
     with atomic_file(cache / file) as out:
         before = head
         for each in data_files(dataset_dir, entry):

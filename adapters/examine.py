@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters import foreign
-from ftbridge.adapters.checks import table
+from ftbridge.adapters.checks import SHOWN, table
 from ftbridge.adapters.foreign import UnfitError
 from ftbridge.adapters.kinds import DATE, Kinds
 from ftbridge.adapters.mapping import Problem
@@ -16,8 +16,6 @@ from ftbridge.adapters.values import BadValueError, shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
-
-SHOWN = 20
 
 
 class Tally:
@@ -42,8 +40,7 @@ class Tally:
 
     def table(self) -> str:
         """Return the first problems as a table, and how many more there are."""
-        more = self.count - len(self.first)
-        return table(self.first) + (f"\n... and {more} more" if more else "")
+        return table(self.first, self.count)
 
 
 class Findings:

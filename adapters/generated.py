@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info import self_cognition
@@ -32,7 +32,7 @@ def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> 
     )
     file = f"preset:{name}"
     rows = [Row(Where(file, number, unit="row"), dict(row)) for number, row in enumerate(made, 1)]
-    return [Table(file=file, columns=tuple(rows[0].values), pieces=[Rows(iter(rows))], first=tuple(rows[:100]))]
+    return [Table(file=file, columns=tuple(rows[0].values), pieces=[Rows(iter(rows))], first=tuple(rows[:FIRST]))]
 
 
 def _fetched(chosen: Preset, reading: Reading) -> list[Table]:

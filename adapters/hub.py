@@ -20,10 +20,9 @@ from ftbridge.adapters.class_labels import Labels
 from ftbridge.adapters.hub_clients import Address, Hub, Listing, client, told
 from ftbridge.adapters.sources.folder import files_below, left_out, open_files, what_is_there
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row
 
-FIRST = 100
 # Where Hugging Face keeps its conversions, as `config/split/0000.parquet`; of those over 5 GB only the beginning, in
 # `config/partial-split/` (https://huggingface.co/docs/dataset-viewer/parquet).
 CONVERTED = "refs/convert/parquet"

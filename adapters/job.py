@@ -20,8 +20,9 @@ from ftbridge.adapters.split import PARTS, parse_split
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import sha256
 from ftbridge.core.plugins import Reading, Table
-from ftbridge.core.records import Conversation, Text, Turn
+from ftbridge.core.records import Conversation
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
 OnError = Literal["stop", "skip"]
@@ -48,6 +49,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     array: bool = False
     on_error: OnError = "stop"
     max_rejected: str = ""
+
+    @property
+    def tolerated(self) -> str:
+        """How many rows may be rejected, as `--max-rejected` says it."""
+        return self.max_rejected or ("0" if self.on_error == "stop" else "100%")
 
     def __post_init__(self) -> None:
         """Refuse what no source can make right; raises UsageError."""
@@ -189,12 +195,9 @@ def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:
 
 def _dated(table: Table, choice: Choice) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
-    texts = [(sample.system, *_flat(sample.turns[-1])) for sample in _samples(table, choice)]
+    last = [(sample.system, sample.turns[-1]) for sample in _samples(table, choice)]
+    texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
     return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
-
-
-def _flat(turn: Turn) -> tuple[Text, ...]:
-    return turn.instruction, turn.input, turn.user, turn.output
 
 
 def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
@@ -211,8 +214,7 @@ def digest(path: Path) -> str:
     """Return the sha256 of a file, or of all files in a folder, sub-folders too, with their names."""
     try:
         if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(path)
         whole = hashlib.sha256()
         for each in sorted(each for each in path.rglob("*") if each.is_file()):
             whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode())

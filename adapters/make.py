@@ -12,7 +12,7 @@ import signal
 import unicodedata
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -190,10 +190,11 @@ def batches(
 ) -> Iterator[tuple[int, Batch]]:
     """Write the samples of all `tables` to `files`, one for each target, and yield what became of the rows.
 
-    The table's place comes with each batch; a row's number is that of its table. Raises InputError where a source is
+    The table's place comes with each batch; a row's number is that of its table. With the `limit` reached, rows of
+    streamed tables are not read any more, those of others are counted. Raises InputError where a source is
     damaged, SetupError where a worker is killed.
     """
-    tasks = _tasks(tables)
+    tasks = _tasks(tables, lambda: limit is not None and files[0].samples >= limit)
     first = list(islice(tasks, FEW))
     several = len(first) == FEW and limit is None and all(table.cut for table in tables)
     make = _in_processes if several and cores() > 1 else _here
@@ -208,14 +209,15 @@ def batches(
         yield table, batch
 
 
-def _tasks(tables: Sequence[Table]) -> Iterator[tuple[int, Piece]]:
+def _tasks(tables: Sequence[Table], full: Callable[[], bool]) -> Iterator[tuple[int, Piece]]:
+    """Yield the pieces of all tables with the tables' places; nothing more comes over a network once it is `full`."""
     for number, table in enumerate(tables):
         for piece in table.pieces:
             if table.cut:
                 yield number, piece
                 continue
             rows = iter(piece.rows())
-            while chunk := list(islice(rows, CHUNK)):
+            while not (table.streamed and full()) and (chunk := list(islice(rows, CHUNK))):
                 yield number, Rows(iter(chunk))
 
 

@@ -1,12 +1,13 @@
 """Files of samples: one after another as JSON lines or as one JSON array, and copied in another order."""
 
-import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from ftbridge.core.files import sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
 TYPED = 8 << 20
+# What stands before, between and after the samples of a file.
+LINES = (b"", b"\n", b"\n")
+ARRAY = (b"[\n", b",\n", b"\n]\n")
 BATCH = 4096
 # Samples this far apart are read one by one.
 SPAN = 16 << 20
@@ -31,7 +35,7 @@ class SampleFile:
     def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
         self.file = file
         self.samples = 0
-        self.head, self.between, self.tail = (b"[\n", b",\n", b"\n]\n") if as_array else (b"", b"\n", b"\n")
+        self.head, self.between, self.tail = ARRAY if as_array else LINES
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
         self.lengths = array("I")
@@ -105,15 +109,10 @@ def with_history_early(order: "Numbers | None", samples: SampleFile, marks: byte
     return np.concatenate((every[marked[:1]], np.delete(every, marked[0])))
 
 
-def sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
+def all_sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
     """Return the sha256 of files, several at a time, and do something else `meanwhile`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         other = pool.submit(meanwhile)
-        found = list(pool.map(_sha256, paths))
+        found = list(pool.map(sha256, paths))
         other.result()
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

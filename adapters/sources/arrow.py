@@ -7,7 +7,6 @@ Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `p
 """
 
 import struct
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -17,14 +16,13 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put_names
-from ftbridge.adapters.columns import letter
+from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import is_packed
-from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.plugins import FIRST, Reading, Table
 from ftbridge.core.records import Row, Where
 
-FIRST = 100
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 STEP = 1000
 PIECE = 1 << 20
@@ -66,8 +64,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
 
 def check(path: Path, reading: Reading) -> None:
     """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
-    if reading.sheets:
-        raise InputError(f"`{path}` has no sheets; leave `--sheet` out")
+    reading.refuse_sheets(path, "columnar data")
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -94,20 +91,13 @@ def told(path: Path) -> Iterator[None]:
         raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Return column names that are all different: one without a name, or twice there, gets its letter, `Answer [D]`."""
-    names = list(names)
-    count = Counter(names)
-    return [name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)]
-
-
 def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
     """Yield the rows of record batches, numbered from 1."""
     import pyarrow as pa
 
     number = 0
     for batch in batches:
-        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], unique(batch.schema.names))
+        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], marked(batch.schema.names))
         for values in _values(plain):
             number += 1
             where = Where(file, number, unit="row")
@@ -188,7 +178,7 @@ def _open(paths: list[Path], file: str, labels: Labels) -> Table:
 
     with told(paths[0]), _opened(paths[0]) as stream:
         schema = pa.ipc.read_schema(stream)
-        columns = tuple(unique(schema.names))
+        columns = marked(schema.names)
     labels = of_metadata(schema.metadata) | labels
     # Batches that share their dictionaries cannot be read alone.
     cut = "dictionary<" not in str(schema.types)

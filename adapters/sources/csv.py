@@ -18,7 +18,7 @@ from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, unpacked_name
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
@@ -26,7 +26,6 @@ TABBED = {".tsv", ".tab"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
 CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
 SAMPLE = 128 << 10
-FIRST = 100
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -42,8 +41,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the table; raises InputError where it is empty or too damaged, UsageError for an unknown encoding."""
-    if reading.sheets:
-        raise InputError(f"`{path}` is delimited text and has no sheets; leave `--sheet` out")
+    reading.refuse_sheets(path, "delimited text")
     encoding = find_encoding(path, reading.encoding)
     lines, cut = _beginning(path, encoding.codec)
     tried = lines[max(0, (reading.header_row or 1) - 1) :]

@@ -15,7 +15,8 @@ import msgspec
 
 from ftbridge.adapters.columns import fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken, refuse_sheets
+from ftbridge.adapters.layout import PARTS
+from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST
@@ -34,11 +35,8 @@ TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 TRIES = 20
 # One object is read as a whole, up to this many bytes.
 WHOLE = 64 << 20
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    "test": "test",
-}
+# Keys that name splits; `evaluation` and its like may as well be a list within a record.
+SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test"}
 # Keys whose list of objects are rows, whatever stands beside it.
 HOLDERS = {*SPLITS, "data", "dataset", "rows", "records", "items", "examples", "samples", "instances", "results"}
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -57,7 +55,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     encoding = find_encoding(path, reading.encoding, CHINESE)
     if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
         return _object(path, reading, encoding)
-    refuse_sheets(path, reading)
+    reading.refuse_sheets(path, "JSON")
     rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
     return [peeked(path, peek(_row_batches(path, encoding)), [Rows(rows)], notes=(encoding.note,))]
 
@@ -188,7 +186,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
     record = fits(members) or not CONVERSATIONS.isdisjoint(members)
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
-        refuse_sheets(path, reading)
+        reading.refuse_sheets(path, "JSON")
         if all(bytes(value)[:1] == b"{" for value in members.values()) and members:
             raise InputError(
                 f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
@@ -204,7 +202,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
         first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
         notes = (encoding.note, f"rows are under `{key}`")
-        part = SPLITS.get(key, "") if len(chosen) > 1 else ""
+        part = PARTS[key] if len(chosen) > 1 and key in SPLITS else ""
         tables.append(peeked(path, first, pieces, notes=notes, part=part))
     return tables
 
@@ -251,7 +249,7 @@ def _chosen(path: Path, reading: Reading, lists: dict[str, Any]) -> list[str]:
             if key not in lists:
                 raise InputError(f"`{path}` has no list `{key}`{closest(key, lists)}")
         return list(reading.sheets)
-    if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS.keys():
+    if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS:
         return list(lists)
     raise InputError(
         f"`{path}` holds several lists of objects; choose with `--sheet`: {', '.join(f'`{key}`' for key in lists)}"

@@ -21,12 +21,11 @@ from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encodin
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, is_packed, unpacked_name
-from ftbridge.core.plugins import Piece, Reading, Table
+from ftbridge.core.plugins import FIRST, Piece, Reading, Table
 from ftbridge.core.records import Row, Where
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 PEEK = 10_000
-FIRST = 100
 BLOCK = 1 << 20
 # So much at a time is decoded within the processor's cache.
 CACHED = 1 << 16
@@ -47,7 +46,7 @@ def detect(path: Path, head: bytes) -> bool:
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
-    refuse_sheets(path, reading)
+    reading.refuse_sheets(path, "JSON")
     encoding = find_encoding(path, reading.encoding, CHINESE)
     first = peek((piece.size, piece.rows()) for piece in _pieces(path, encoding))
     return [peeked(path, first, _pieces(path, encoding), notes=(encoding.note,), cut=True)]
@@ -63,12 +62,6 @@ def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
         if len(first) == PEEK or whole > LONGEST:
             break
     return first
-
-
-def refuse_sheets(path: Path, reading: Reading) -> None:
-    """Raise InputError where `reading` asks for what JSON does not have."""
-    if reading.sheets:
-        raise InputError(f"`{path}` is JSON and has no sheets; leave `--sheet` out")
 
 
 def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:

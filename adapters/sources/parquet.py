@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.class_labels import Labels, of_metadata
-from ftbridge.adapters.sources.arrow import FIRST, LARGE, PIECE, STEP, check, rows_of, told, unique
+from ftbridge.adapters.columns import marked
+from ftbridge.adapters.sources.arrow import LARGE, PIECE, STEP, check, rows_of, told
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.plugins import FIRST, Reading, Table
 from ftbridge.core.records import Row
 
 MAGIC = b"PAR1"
@@ -37,7 +38,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             if file.read(4) == ENCRYPTED:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
         schema = _file(path).schema_arrow
-        columns = tuple(unique(schema.names))
+        columns = marked(schema.names)
     labels = of_metadata(schema.metadata)
     first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
     return [

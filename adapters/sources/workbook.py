@@ -29,12 +29,11 @@ from ftbridge.adapters.workbook_reader import (
     messages,
 )
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import preset_of
 
-FIRST = 100
 # Headers are searched in so many rows.
 SEARCHED = 20
 NAMED: dict[Kind, set[str]] = {

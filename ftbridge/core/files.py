@@ -1,6 +1,7 @@
 """Files that are never half-written, and never written by two at once."""
 
 import glob
+import hashlib
 import io
 import os
 import tempfile
@@ -170,6 +171,12 @@ def is_packed(path: Path) -> bool:
     with path.open("rb") as file:
         magic = file.read(4)
     return magic[:2] == GZIP or magic == ZSTD
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file's content, in hexadecimal digits; raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def safetensors_header(path: Path) -> dict[str, Any] | None:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.records import Conversation, Row
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+
+# How many rows a table gives as its first.
+FIRST = 100
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,11 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     as_shown: bool = False
     encoding: str = ""
 
+    def refuse_sheets(self, path: Path, kind: str) -> None:
+        """Raise InputError where sheets are asked for, which `path`, of this `kind`, does not have."""
+        if self.sheets:
+            raise InputError(f"`{path}` is {kind} and has no sheets; leave `--sheet` out")
+
 
 class Piece(Protocol):
     """A stretch of a table's rows that can be read without those before it."""
@@ -46,7 +55,7 @@ class Piece(Protocol):
 class Table(msgspec.Struct, frozen=True, kw_only=True):
     """An opened source, or a sheet or a split of one.
 
-    `file` is its name in messages; `first` are its first rows, up to a hundred, which the pieces bring again.
+    `file` is its name in messages; `first` are its first rows, up to `FIRST` of them, which the pieces bring again.
     The pieces are read once, in order; `cut` says that they are values that other processes can read.
     `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
     source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over

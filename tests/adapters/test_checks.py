@@ -16,7 +16,7 @@ from ftbridge.core.records import Row, Where
 def test_a_table_is_aligned_whatever_the_script():
     first, second = Where("f", 1, "Q"), Where("f", 2, "表")
     problems = [Problem(first, "a", "A", "output", "is empty", "x"), Problem(second, "", "A", "", "没有", "y")]
-    lines = table(problems).splitlines()
+    lines = table(problems, 2).splitlines()
     assert [len(lines), lines[0].split("  ")[0]] == [3, "address"]
     assert len({cell_len(line[: -len(line.split()[-1])]) for line in lines}) == 1
     assert " row " in lines[2]

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftbridge.adapters import hub
+from ftbridge.adapters import hub, make
+from ftbridge.adapters.convert import convert
 from ftbridge.adapters.values import plain
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.plugins import Reading
@@ -145,6 +146,17 @@ def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypat
     monkeypatch.setattr(hub, "_free", lambda _: 10)
     with pytest.raises(SetupError, match=r"has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR"):
         hub.open_url(f"{scheme}://owner/large", READING)
+
+
+@HUBS
+def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch, tmp_path):
+    name = "data/train-{:05}-of-00003.jsonl".format
+    rows = [{"question": f"{at}", "answer": "a"} for at in range(150)]
+    put(server.add("owner/large"), {name(at): rows for at in range(3)})
+    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
+    monkeypatch.setattr(make, "CHUNK", 10)
+    done = convert(f"{scheme}://owner/large", limit=160)
+    assert (done.counts.written, server.asked) == (160, [name(0), name(1)])
 
 
 @pytest.mark.parametrize(

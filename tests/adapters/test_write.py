@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.adapters import write
-from ftbridge.adapters.write import SampleFile, copy, sha256, with_history_early
+from ftbridge.adapters.write import SampleFile, all_sha256, copy, with_history_early
 
 
 @pytest.fixture
@@ -70,5 +70,7 @@ def test_files_are_hashed_several_at_a_time(folder):
     for path in paths:
         path.write_text(path.name)
     done = []
-    assert sha256(paths, lambda: done.append(1)) == [hashlib.sha256(path.name.encode()).hexdigest() for path in paths]
+    assert all_sha256(paths, lambda: done.append(1)) == [
+        hashlib.sha256(path.name.encode()).hexdigest() for path in paths
+    ]
     assert done
