@@ -15,7 +15,7 @@ SHOWN = 300  # characters of a line that are shown
 TRACEBACK = 40  # lines of a traceback that are shown
 
 # Colours and other control characters; the ends of lines stay, \r too, which progress bars write.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Torch begins the lines of several processes with their rank.
 _RANK = re.compile(r"(?:(\[rank\d+\]:) ?)?")
 
