@@ -17,7 +17,7 @@ TRACEBACK = 40  # lines of a traceback that are shown
 # Colours and other control characters; the ends of lines stay, \r too, which progress bars write.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Torch begins the lines of several processes with their rank.
-_RANK = re.compile(r"(?:(\[rank\d+\]:) ?)?")
+_LINE = re.compile(r"(?:(\[rank\d+\]:) ?)?(.*)")
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,8 +97,5 @@ def _lines(log: Path, start: int) -> list[tuple[str, str]]:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - END))
         text = file.read(END).decode(errors="replace")
-    lines = []
-    for line in _CONTROL.sub("", text).splitlines():
-        prefix = _RANK.match(line)
-        lines.append((prefix[1] or "", line[prefix.end() :][:LONGEST]) if prefix else ("", line[:LONGEST]))
-    return lines
+    found = map(_LINE.match, _CONTROL.sub("", text).splitlines())
+    return [(line[1] or "", line[2][:LONGEST]) for line in found if line]

@@ -115,7 +115,7 @@ def test_code_in_a_traceback_is_no_message(log):
 
 def test_only_the_end_is_read_and_long_lines_are_cut(log):
     full = "OSError: [Errno 28] No space left on device\n"
-    assert explain(log(full + "x\n" * END), 1) is None
+    assert explain(log(full + ("x" * 99 + "\n") * (END // 100 + 1)), 1) is None
     assert explain(log("x" * LONGEST + full), 1) is None
     assert len(explain(log("OSError: [Errno 13] PermissionError: [Errno 13] " + "x" * 9999), 1).line) == 300
     assert explain(log("PermissionError: [Errno 13] \x1b]0;title\x07\x00\x9b"), 1).line.isprintable()
