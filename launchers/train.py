@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import machine, runs
 from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
+from ftbridge.launchers.failures import explain, last_lines, last_traceback
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
 from ftbridge.launchers.process import execute
@@ -249,17 +251,15 @@ def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
     if code == 0 and backend.checkpoints(run.path):
         return run.end("succeeded", 0)
     run = run.end("failed", code)
-    log = (run.path / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-    if any("trust_remote_code" in line for line in log[-50:]):
-        raise FrameworkError(
-            f"the model `{run.spec.model}` comes with Python code of its own. If you trust who made it, run the "
-            f"command again with `--trust-remote-code`; {run.path / 'log.txt'} has the framework's words"
-        )
+    log = run.path / "log.txt"
     how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
+    if failure := explain(log, code):
+        raise FrameworkError(
+            f"{backend.title} {how}: {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
+        )
     raise FrameworkError(
-        f"{backend.title} {how}; the last lines of its log:\n\n"
-        + "\n".join(f"  {line}" for line in log[-20:])
-        + f"\n\nThe whole log is {run.path / 'log.txt'}. Mend what it names and run the command again; "
+        f"{backend.title} {how}; the end of its log:\n\n{indent(last_traceback(log) or last_lines(log), '  ')}"
+        f"\n\nThe whole log is {log}. Mend what it names and run the command again; "
         "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
     )
 
