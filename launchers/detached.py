@@ -1,6 +1,7 @@
 """A process of our own that watches over a run after the terminal has gone.
 
-Run as `python -m ftbridge.launchers.detached FOLDER`. It stands in a session of its own, writes into the run's log, and says on its stdout that the framework is going.
+Run as `python -m ftbridge.launchers.detached FOLDER`, in a session of its own, its messages going to the run's log;
+it says on its stdout that the framework is going.
 """
 
 import os
@@ -50,7 +51,7 @@ def main(folder: str) -> int:
     from ftbridge.launchers.train import watch
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    told = []
+    told: list[bool] = []
 
     def started() -> None:
         if not told:
