@@ -1,11 +1,13 @@
 """LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
+from ftbridge.core.plugins import Lines
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates.render import render_yaml
 
@@ -47,25 +49,12 @@ def arguments(plan: Plan) -> list[str]:
     return [str(plan.run / CONFIG), *(f"{key}={value}" for key, value in plan.spec.set.items())]
 
 
-def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
-    """Return what LLaMA-Factory logged so far: optimiser step, loss and learning rate, in order."""
+def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+    """Yield what LLaMA-Factory has logged since the last call: optimiser step, loss and learning rate, in order."""
     del accumulation  # it counts optimiser steps itself
-    file = run / "output" / "trainer_log.jsonl"
-    found = []
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        try:
-            record = msgspec.json.decode(line)
-        except msgspec.DecodeError:  # the last line may be half written
-            continue
-        if "loss" in record:
-            found.append(
-                {
-                    "step": record["current_steps"],
-                    "loss": record["loss"],
-                    "learning_rate": record.get("lr", 0.0),
-                }
-            )
-    return found
+    for line in lines(run / "output" / "trainer_log.jsonl"):
+        if "loss" in line:
+            yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,16 +12,18 @@ from pathlib import Path
 from ftbridge.core.records import Launch
 
 GRACE = 10  # seconds between asking a group to end and killing it
+GUARD = Path(__file__).with_name("guard.py")
 
 
 def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
     """Run `launch`, its output going to `log`, calling `watch` twice a second; returns the exit status.
 
-    Ctrl-C and SIGTERM end the whole group and raise KeyboardInterrupt.
+    Ctrl-C and SIGTERM end all that was started and raise KeyboardInterrupt; a killed watcher ends it as well. A
+    program that cannot be started is status 127, with the reason in the log.
     """
     with log.open("ab") as output, _terminate_as_interrupt():
         child = subprocess.Popen(
-            launch.argv,
+            [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(GRACE), *launch.argv],
             cwd=launch.cwd,
             env={**os.environ, **launch.env},
             stdin=subprocess.DEVNULL,
@@ -38,12 +41,12 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """End all processes of the child's group: SIGTERM, then SIGKILL."""
+    """End the guard with all it has started: it is asked, and killed with its group where it does not answer."""
     try:
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        with suppress(subprocess.TimeoutExpired):
             if child.poll() is None:
-                os.killpg(child.pid, signal.SIGTERM)
-                child.wait(timeout=GRACE)
+                child.terminate()
+                child.wait(timeout=GRACE + 5)  # the guard itself waits for GRACE seconds
     finally:  # a second Ctrl-C ends the waiting, not the killing
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)

@@ -12,7 +12,7 @@ Update = Callable[[dict[str, float]], None]
 
 @contextmanager
 def reporter(steps: int, own: Update | None = None) -> Iterator[Update]:
-    """Yield what is to be called with each newest record (step, loss, learning_rate) of `steps`."""
+    """Yield what is to be called with each record of metrics.jsonl as it comes, of `steps` in all."""
     if own:
         yield own
     elif sys.stderr.isatty():
@@ -31,6 +31,9 @@ class _Lines:
 
     def __call__(self, record: dict[str, float]) -> None:
         step, now = record["step"], time.monotonic()
+        if "loss" not in record:
+            say(f"step {step:g}/{self.steps}  validation loss {record['validation_loss']:.4f}")
+            return
         if step <= self.seen or (now - self.shown < 5 and step < self.steps):  # noqa: PLR2004
             return
         self.first = self.first or (step, now)
@@ -56,7 +59,11 @@ def _bar(steps: int) -> Iterator[Update]:
         task = progress.add_task("training", total=steps, loss="loading the model")
 
         def update(record: dict[str, float]) -> None:
-            progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
+            if "loss" in record:
+                progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
+            else:
+                text = f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}"
+                progress.console.print(text, highlight=False)
 
         yield update
 

@@ -1,19 +1,24 @@
 """The folder of a run, and its record in run.json."""
 
 import os
+import signal
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 
+PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -29,7 +34,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
     `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `datasets`
-    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run.
+    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run,
+    and `pid_started` when that began, in the kernel's ticks (0: not known).
     """
 
     id: str
@@ -46,11 +52,22 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     datasets: dict[str, str]
     attempts: tuple[Attempt, ...]
     pid: int
+    pid_started: int = 0
 
     @property
     def path(self) -> Path:
         """Return the run's folder."""
         return Path(self.folder)
+
+    @property
+    def died(self) -> bool:
+        """Tell whether the process that watched was killed before it could write an end."""
+        return self.status == "failed" and self.attempts[-1].ended is None
+
+    def watched(self) -> "Run":
+        """Return the run, saved, as running with this process watching over it."""
+        me = os.getpid()
+        return msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me)).save()
 
     def save(self) -> "Run":
         """Write run.json; returns the run."""
@@ -82,20 +99,28 @@ def new_folder(project: Project, name: str) -> Path:
 
 
 def load(folder: Path) -> Run:
-    """Return the run in `folder`, which may have been moved; raises InputError where run.json is not whole."""
+    """Return the run in `folder`, which may have been moved; one whose watcher is dead has failed.
+
+    Raises InputError where run.json is not whole.
+    """
     file = folder / "run.json"
     try:
         run = msgspec.json.decode(file.read_bytes(), type=Run)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"cannot read `{file}`: {error}") from error
-    if run.status == "running" and not _alive(run.pid):
+    if run.status == "running" and not _alive(run):
         run = msgspec.structs.replace(run, status="failed")
     return msgspec.structs.replace(run, folder=str(folder))
 
 
 def all_runs(project: Project) -> list[Run]:
-    """Return the runs of a project, oldest first."""
-    found = [load(file.parent) for file in project.runs.glob("*/run.json")]
+    """Return the runs of a project, oldest first; a record that cannot be read is named and left out."""
+    found = []
+    for file in project.runs.glob("*/run.json"):
+        try:
+            found.append(load(file.parent))
+        except InputError as error:
+            say(f"warning: {error}; the folder is left out")
     return sorted(found, key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
 
 
@@ -117,11 +142,58 @@ def by_id(project: Project, name: str) -> Run:
     raise InputError(f"there is no run or folder `{name}`{closest(name, known) if known else '; no run was made yet'}")
 
 
-def _alive(pid: int) -> bool:
+def stop(run: Run) -> Run:
+    """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
+
+    Raises UsageError where it is not running, SetupError where it is another user's.
+    """
+    if run.status != "running":
+        raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
     try:
-        os.kill(pid, 0)
+        os.kill(run.pid, signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        while load(run.path).status == "running":
+            if time.monotonic() > end:
+                os.kill(run.pid, signal.SIGKILL)  # whose guard then ends what the framework has started
+            time.sleep(0.1)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
+    ended = load(run.path)
+    return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
+
+
+def follow(run: Run, *, wait: bool) -> Iterator[bytes]:
+    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends."""
+    try:
+        with (run.path / "log.txt").open("rb") as file:
+            while True:
+                ended = not wait or load(run.path).status != "running"  # looked at before the last piece is read
+                while piece := file.read(1 << 16):
+                    yield piece
+                if ended:
+                    return
+                time.sleep(0.3)
+    except OSError as error:
+        raise InputError(f"cannot read the log of `{run.id}`: {error}") from error
+
+
+def _alive(run: Run) -> bool:
+    """Tell whether the process that watches is there, and no other one that got its number later."""
+    try:
+        os.kill(run.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not run.pid_started or _started(run.pid) == run.pid_started
+
+
+def _started(pid: int) -> int:
+    """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "XZ" else int(fields[19])

@@ -23,9 +23,10 @@ from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
-from ftbridge.launchers import machine, runs
+from ftbridge.launchers import detached, machine, runs
 from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
 from ftbridge.launchers.failures import explain, last_lines, last_traceback
+from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
 from ftbridge.launchers.process import execute
@@ -78,12 +79,12 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
 def train(
     config: str | os.PathLike[str] | None = None,
     *,
-    report: Callable[[dict[str, float]], None] | None = None,
+    report: Callable[[Record], None] | None = None,
     **options: Any,
 ) -> runs.Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
 
-    `report` is called with step, loss and learning rate of each logged step; by default a progress bar or
+    `report` is called with each record of metrics.jsonl as it comes; by default a progress bar or
     plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
     left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
     """
@@ -91,30 +92,73 @@ def train(
     return start(ready, report=report)
 
 
-def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None = None) -> runs.Run:
+def start(ready: Prepared, *, report: Callable[[Record], None] | None = None) -> runs.Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
+    run = watch(_begin(ready), report)
+    _remember(ready)
+    return run
+
+
+def detach(ready: Prepared) -> runs.Run:
+    """Start what `prepare` decided in a process that outlives this one, and return the run once it is going.
+
+    Raises FrameworkError, with the end of the log, where it does not come so far.
+    """
+    run = detached.start(_begin(ready))
+    _remember(ready)
+    return run
+
+
+def watch(
+    run: runs.Run, report: Callable[[Record], None] | None = None, started: Callable[[], None] | None = None
+) -> runs.Run:
+    """Run what `run` says, wait for its end, and return it; raises as `train` does.
+
+    `started` is called, again and again, while the framework's process is there.
+    """
+    backend = load_backend(run.spec.backend)
+    run = run.watched()
+    metrics = Metrics(run, backend)
+    try:
+        with reporter(run.steps, report) as update:
+
+            def follow() -> None:
+                if started:
+                    started()
+                for record in metrics.update():
+                    update(record)
+
+            code = execute(run.launch, run.path / "log.txt", follow)
+            for record in metrics.update():
+                update(record)
+    except KeyboardInterrupt:
+        run.end("interrupted", InterruptedRun.exit_code)
+        raise InterruptedRun(f"stopped; what was saved is in {run.path}") from None
+    except Exception:  # our own failing must not leave a run that seems to go on
+        run.end("failed", 1)
+        raise
+    return _judge(run, backend, code)
+
+
+def _begin(ready: Prepared) -> runs.Run:
+    """Make the run's folder with all that is needed to start it."""
     backend = load_backend(ready.plan.spec.backend)
     folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
     plan = msgspec.structs.replace(ready.plan, run=folder)
     launch = _launch(plan, backend, ready.python)
     for name, content in launch.files.items():
         write_atomic(Path(name), content)
-    run = _record(plan, launch, ready.python).save()
+    run = _record(plan, launch, ready.python).watched()
     if plan.family.status == "unsupported":
         say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
     say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
-    try:
-        with reporter(plan.steps, report) as update:
-            code = execute(launch, folder / "log.txt", lambda: _collect(plan, backend, update))
-            _collect(plan, backend, update)
-    except KeyboardInterrupt:
-        run.end("interrupted", InterruptedRun.exit_code)
-        raise InterruptedRun(f"stopped; what was saved is in {folder}") from None
-    run = _judge(run, backend, code)
-    chosen = {"backend": plan.spec.backend, "model": str(ready.plan.spec.model)}
+    return run
+
+
+def _remember(ready: Prepared) -> None:
+    chosen = {"backend": ready.plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
-    return run
 
 
 def describe(ready: Prepared) -> str:
@@ -233,17 +277,6 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),
     )
-
-
-def _collect(plan: Plan, backend: Backend, update: Callable[[dict[str, float]], None]) -> None:
-    """Bring what the framework has logged into metrics.jsonl, the same names for both, and to the screen."""
-    records = backend.progress(plan.run, plan.spec.gradient_accumulation_steps)
-    if records:
-        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
-        file = plan.run / "metrics.jsonl"
-        if not file.exists() or file.stat().st_size != len(lines):
-            write_atomic(file, lines)
-        update(records[-1])
 
 
 def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:

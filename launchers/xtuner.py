@@ -2,11 +2,13 @@
 
 import ast
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from ftbridge.core.errors import UsageError
+from ftbridge.core.plugins import Lines
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 from ftbridge.launchers.plan import Plan
@@ -62,19 +64,12 @@ def arguments(plan: Plan) -> list[str]:
     ]
 
 
-def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
-    """Return what XTuner logged so far: optimiser step, loss and learning rate, in order."""
-    found: dict[int, dict[str, float]] = {}
+def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+    """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, in order."""
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
-        for line in file.read_bytes().splitlines():
-            try:
-                record = msgspec.json.decode(line)
-            except msgspec.DecodeError:  # the last line may be half written
-                continue
-            if "loss" in record:
-                step = record["iter"] / accumulation
-                found[record["iter"]] = {"step": step, "loss": record["loss"], "learning_rate": record["lr"]}
-    return [found[key] for key in sorted(found)]
+        for line in lines(file):
+            if "loss" in line:
+                yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
 
 
 def checkpoints(run: Path) -> list[Path]:

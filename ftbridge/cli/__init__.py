@@ -15,6 +15,7 @@ COMMANDS = {
     "datasets": "List, show, check and remove registered datasets.",
     "preview": "Show what a training would see of a dataset.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",
+    "runs": "List, show, follow, plot, compare, stop and prune runs.",
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",
     "chat": "Talk to the model of a run.",

@@ -88,14 +88,21 @@ def _options(command: Any) -> Any:
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
-def command(config: Path | None, dry_run: bool, **options: Any) -> None:
+@click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
+def command(config: Path | None, dry_run: bool, detach: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
     from ftbridge.launchers.train import describe, prepare, start
+    from ftbridge.launchers.train import detach as start_detached
 
     ready = prepare(config, **options)
     if dry_run:
         result(describe(ready))
+        return
+    if detach:
+        run = start_detached(ready)
+        say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
+        result(run.id)
         return
     run = start(ready)
     say("next: `ftbridge merge`, then `ftbridge chat`")

@@ -5,7 +5,7 @@ imported when it is first used. The protocols below say what each family's modul
 built-in of a family is the one to copy.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -113,6 +113,10 @@ class Target(Protocol):
         """Return the sample as what msgspec writes as one JSON object; a struct is written faster than a dict."""
 
 
+# Yields the JSON objects that a file has got since the last call, a line each.
+Lines = Callable[[Path], Iterator[dict[str, Any]]]
+
+
 class Backend(Protocol):
     """Runs one training framework; `plan` is a `ftbridge.launchers.plan.Plan`."""
 
@@ -125,8 +129,11 @@ class Backend(Protocol):
     def arguments(self, plan: Any) -> list[str]:
         """Return the framework's own arguments for the files that `render` gave."""
 
-    def progress(self, run: Path, accumulation: int) -> list[dict[str, float]]:
-        """Return step (the optimiser's), loss and learning_rate of each logged step so far, in order."""
+    def progress(self, run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+        """Yield what was logged since the last call, in order, from what `lines` gives of the framework's own files.
+
+        A record has step (the optimiser's), loss and learning_rate, or step and validation_loss.
+        """
 
     def checkpoints(self, run: Path) -> list[Path]:
         """Return the readable checkpoints in a run's folder, oldest first."""

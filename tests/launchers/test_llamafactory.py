@@ -107,18 +107,14 @@ def test_what_is_not_the_users_to_set_is_refused(key):
         llamafactory.render(plan(set={key: "1"}))
 
 
-def test_progress_is_read_whatever_is_half_written(tmp_path):
-    assert llamafactory.progress(tmp_path, 4) == []
+def test_progress_has_the_steps_that_have_a_loss(tmp_path):
     records = [
         {"current_steps": 1, "total_steps": 9, "loss": 2.0, "lr": 1e-4},
         {"current_steps": 2, "total_steps": 9, "loss": 1.5},
-        {"current_steps": 2, "total_steps": 9, "eval_loss": 1.0},
-        {"current_steps": 3, "total_steps": 9, "loss": 1.0, "lr": 1e-4},
+        {"current_steps": 2, "total_steps": 9},
     ]
-    (tmp_path / "output").mkdir()
-    text = "\n".join(map(json.dumps, records))
-    (tmp_path / "output" / "trainer_log.jsonl").write_text(text[:-5])
-    assert llamafactory.progress(tmp_path, 4) == [
+    logs = {tmp_path / "output" / "trainer_log.jsonl": records}
+    assert list(llamafactory.progress(tmp_path, logs.__getitem__, 4)) == [
         {"step": 1, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 0.0},
     ]

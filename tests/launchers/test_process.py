@@ -105,9 +105,9 @@ def test_output_is_added_to_the_log_and_nothing_is_to_be_read(folder):
     assert (folder / "log.txt").read_text(encoding="utf-8") == f"before\n药 {folder} ''\n"
 
 
-def test_a_program_that_is_not_there_is_an_error():
-    with pytest.raises(FileNotFoundError):
-        execute(Launch(("./absent",), {}, ".", {}), Path("log.txt"), lambda: None)
+def test_a_program_that_is_not_there_is_named_in_the_log(folder):
+    assert execute(Launch(("./absent",), {}, ".", {}), Path("log.txt"), lambda: None) == 127
+    assert "./absent" in (folder / "log.txt").read_text()
 
 
 def test_nothing_is_left_after_a_normal_end():

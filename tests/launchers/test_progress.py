@@ -41,6 +41,12 @@ def test_plain_lines_come_at_most_every_five_seconds_and_at_the_end(capsys, cloc
     ]
 
 
+def test_a_validation_is_a_line_of_its_own(capsys, clock):
+    with reporter(12) as update:
+        update({"step": 3, "validation_loss": 0.5})
+    assert capsys.readouterr().err == "step 3/12  validation loss 0.5000\n"
+
+
 def test_a_terminal_gets_a_bar(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
@@ -49,6 +55,8 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     with reporter(4) as update:
         update(record(2.5, 0.25))
+        update({"step": 2, "validation_loss": 0.75})
     assert "training" in screen.getvalue()
     assert "2/4" in screen.getvalue()
     assert "loss 0.2500" in screen.getvalue()
+    assert "step 2: validation loss 0.7500" in screen.getvalue()

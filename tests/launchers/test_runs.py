@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
@@ -132,3 +132,64 @@ def test_times_are_whole_seconds_in_utc():
     assert runs.now().tzinfo is UTC
     assert msgspec.json.encode(runs.now()).endswith(b'Z"')
     assert runs.now().microsecond == 0
+
+
+def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
+    record(project, "one")
+    record(project, "two")
+    (project.runs / "one" / "run.json").write_bytes(b"{")
+    assert [run.id for run in runs.all_runs(project)] == ["two"]
+    assert "one/run.json`" in capsys.readouterr().err
+
+
+def test_another_process_of_the_same_number_is_not_the_watcher(project):
+    run = record(project, "one").watched()
+    assert runs.load(run.path) == run
+    msgspec.structs.replace(run, pid_started=run.pid_started + 1).save()
+    found = runs.load(run.path)
+    assert (found.status, found.died) == ("failed", True)
+
+
+# Marks the run as watched by itself, and ends it when it is asked; or does not.
+WATCHER = """
+import signal, sys, time
+from pathlib import Path
+from ftbridge.launchers.runs import load
+run = load(Path(sys.argv[1])).watched()
+def end(number, frame):
+    if sys.argv[2] == "polite":
+        run.end("interrupted", 130)
+        sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("manner", ["polite", "stubborn"])
+def test_a_running_run_is_stopped(project, monkeypatch, manner):
+    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    run = record(project, "one", "running")
+    argv = [sys.executable, "-c", WATCHER, str(run.path), manner]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout.readline()
+        stopped = runs.stop(runs.load(run.path))
+    assert (stopped.status, stopped.attempts[-1].exit_code) == ("interrupted", 130)
+    assert runs.load(run.path) == stopped
+    with pytest.raises(UsageError, match="`one` is not running: it has interrupted"):
+        runs.stop(stopped)
+
+
+def test_a_log_is_followed_until_the_run_ends(project):
+    run = record(project, "one", "running")
+    log = run.path / "log.txt"
+    log.write_bytes(b"a\n\xff")
+    pieces = runs.follow(run, wait=True)
+    assert next(pieces) == b"a\n\xff"
+    log.write_bytes(b"a\n\xffmore")
+    run.end("succeeded", 0)
+    assert b"".join(pieces) == b"more"
+    assert b"".join(runs.follow(run, wait=False)) == b"a\n\xffmore"
+    log.unlink()
+    with pytest.raises(InputError, match="cannot read the log of `one`"):
+        list(runs.follow(run, wait=False))

@@ -41,7 +41,7 @@ def test_training_leaves_an_honest_run(trained, backend):
     assert runs.load(run.path) == run
     assert run.steps == 6  # 21 samples in batches of 4
     metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
-    assert [set(record) for record in metrics] == [{"step", "loss", "learning_rate"}] * len(metrics)
+    assert [set(record) for record in metrics] == [{"step", "loss", "learning_rate", "time", "attempt"}] * len(metrics)
     assert metrics[-1]["step"] == 6
     assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.versions["transformers"] == "4.57.1"

@@ -1,0 +1,71 @@
+"""A process of our own that watches over a run after the terminal has gone.
+
+Run as `python -m ftbridge.launchers.detached FOLDER`, in a session of its own, its messages going to the run's log;
+it says on its stdout that the framework is going.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from ftbridge.core.console import result, say
+from ftbridge.core.errors import FrameworkError, FtbridgeError
+from ftbridge.launchers import runs
+
+
+def start(run: runs.Run) -> runs.Run:
+    """Have a new process start and watch `run`; returns once the framework's process is there.
+
+    Raises FrameworkError, with the end of the log, where it is not.
+    """
+    log = run.path / "log.txt"
+    with log.open("ab") as output:
+        watcher = subprocess.Popen(
+            # -P: no module of the current folder is imported.
+            [sys.executable, "-P", "-m", "ftbridge.launchers.detached", str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+        )
+    going = b""
+    try:
+        with watcher.stdout or open(os.devnull, "rb") as answer:  # noqa: PTH123 - there is a pipe, as asked for
+            going = answer.readline()
+    finally:
+        if going:
+            watcher.returncode = 0  # it is on its own now: nobody waits for it
+        else:
+            watcher.terminate()
+            watcher.wait()
+    if not going:
+        tail = "\n".join(f"  {line}" for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+        raise FrameworkError(f"the run did not start; the end of its log, {log}:\n\n{tail}")
+    return runs.load(run.path)
+
+
+def main(folder: str) -> int:
+    """Watch over the run in `folder`; returns the exit status."""
+    from ftbridge.launchers.train import watch
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    told: list[bool] = []
+
+    def started() -> None:
+        if not told:
+            told.append(True)
+            result("started")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    try:
+        watch(runs.load(Path(folder)), lambda _record: None, started)
+    except FtbridgeError as error:
+        say(f"ftbridge: {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

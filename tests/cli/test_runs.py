@@ -1,0 +1,116 @@
+"""`ftbridge runs`."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli import cli
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
+
+from ..launchers import made_up  # noqa: TID252
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """Stand in a project with a good run on each backend and one whose watcher has died."""
+    monkeypatch.chdir(tmp_path)
+    found = Project.find()
+    one = made_up.run(found, "a", metrics=made_up.losses(3, 2, 1))
+    (one.path / "log.txt").write_text("药 step 1\n", encoding="utf-8")
+    validation = {"step": 2, "validation_loss": 2.5}
+    made_up.run(found, "bb", backend="llamafactory", lora_rank=8, metrics=[*made_up.losses(4, 3), validation])
+    made_up.run(found, "ccc", "running", pid=2**22 + 1)
+    return found
+
+
+def invoke(*arguments, **options):
+    return CliRunner().invoke(cli, ["runs", *arguments], **options)
+
+
+def runs(*arguments, **options):
+    done = invoke(*arguments, **options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.stdout
+
+
+def test_list_has_a_line_for_each_and_names_the_damaged(project):
+    damaged = project.runs / "broken"
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    done = invoke("list")
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["run", "a", "bb", "ccc"]
+    assert lines[1].split()[1:7] == ["succeeded", "xtuner", "base", "faq", "3/3", "1.0000"]
+    assert "failed (died)" in lines[3]
+    assert "broken/run.json" in done.stderr
+    assert [each["loss"] for each in json.loads(runs("list", "--json"))] == [1, 3, None]
+
+
+def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    assert "there is no run in " in runs("list")
+    with pytest.raises(InputError, match="there is no run in"):
+        raise invoke("show").exception
+
+
+def test_show_gives_one_run_in_full():
+    output = runs("show", "a")
+    for line in ("status: succeeded", "loss: 1.0", "  lora_rank: 64", "  torch: 2.8.0", "checkpoints:"):
+        assert f"{line}\n" in output
+    shown = json.loads(runs("show", "bb", "--json"))
+    assert (shown["spec"]["backend"], shown["lowest_validation_loss"], shown["checkpoints"]) == (
+        "llamafactory",
+        2.5,
+        [],
+    )
+    assert runs("show").startswith("id: ccc\n")
+
+
+def test_logs_gives_the_frameworks_words():
+    assert runs("logs", "a") == "药 step 1\n"
+    assert runs("logs", "a", "-f") == "药 step 1\n"
+
+
+def test_plot_draws_runs_of_both_frameworks_together():
+    output = runs("plot", "a", "bb")
+    for name in ("training of a", "training of bb", "validation of bb"):
+        assert name in output
+    assert "nothing to draw" in runs("plot")
+    with pytest.raises(UsageError, match="must end with .png"):
+        raise invoke("plot", "a", "--png", "loss.jpg").exception
+
+
+@pytest.mark.framework
+def test_plot_writes_a_picture(project, training_python):
+    assert runs("plot", "a", "bb", "--png", "loss.png") == "loss.png\n"
+    assert (project.folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_shows_what_differs():
+    rows = {line[:22].strip(): line[22:].split() for line in runs("compare", "a", "bb").splitlines()}
+    assert rows["lora_rank"] == ["64", "8"]
+    assert rows["loss"] == ["1", "3"]
+    assert "seed" not in rows
+    assert json.loads(runs("compare", "a", "bb", "--json"))["differences"]["backend"] == ["xtuner", "llamafactory"]
+    with pytest.raises(UsageError, match="at least two runs"):
+        raise invoke("compare", "a", "a").exception
+
+
+def test_stop_refuses_what_does_not_run():
+    with pytest.raises(UsageError, match="`ccc` is not running: it has failed"):
+        raise invoke("stop", "ccc").exception
+
+
+def test_prune_shows_and_asks(project):
+    done = invoke("prune", input="n\n")
+    assert "runs/ccc" in done.stderr
+    assert "remove these 1 (" in done.stderr
+    assert (project.runs / "ccc").exists()
+    assert runs("prune", "--yes").startswith("removed ")
+    assert not (project.runs / "ccc").exists()
+    assert runs("prune") == "there is nothing to remove\n"
+    assert runs("prune", "--keep", "1", "--yes").startswith("removed ")
+    assert runs("list").count("\n") == 2

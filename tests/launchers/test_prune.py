@@ -1,0 +1,74 @@
+"""What may be removed, and what may not."""
+
+import json
+import zipfile
+
+import msgspec
+import pytest
+
+from ftbridge.core.project import Project, Settings
+from ftbridge.launchers import prune
+from ftbridge.launchers.runs import all_runs
+
+from . import made_up
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path, Settings())
+
+
+def names(gone):
+    return [each.path.rpartition("/")[2] for each in gone]
+
+
+def test_runs_that_did_not_succeed_go_and_no_others(project):
+    for name, status in (("a", "failed"), ("bb", "succeeded"), ("ccc", "interrupted"), ("dddd", "running")):
+        made_up.run(project, name, status)
+    gone = prune.leftovers(all_runs(project))
+    assert [(each.run, each.why) for each in gone] == [("a", "failed"), ("ccc", "interrupted")]
+    assert gone[0].size == sum(file.stat().st_size for file in (project.runs / "a").iterdir())
+    assert prune.remove(gone) == sum(each.size for each in gone)
+    assert [run.id for run in all_runs(project)] == ["bb", "dddd"]
+
+
+def test_so_many_good_ones_stay(project):
+    for name in ("a", "bb", "ccc"):
+        made_up.run(project, name)
+    assert names(prune.leftovers(all_runs(project), 2)) == ["a"]
+    assert names(prune.leftovers(all_runs(project), 1)) == ["a", "bb"]
+    assert names(prune.leftovers(all_runs(project))) == []
+
+
+def test_the_last_checkpoint_and_the_best_stay(project):
+    metrics = [{"step": step, "validation_loss": loss} for step, loss in ((5, 2.0), (10, 1.0), (15, 1.5))]
+    run = made_up.run(project, "one", metrics=metrics, gradient_accumulation_steps=2)
+    for number in (10, 20, 30, 32):
+        file = run.path / "output" / f"iter_{number}.pth"
+        file.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("data.pkl", b"")
+    gone = prune.leftovers([run], checkpoints=True)
+    assert names(gone) == ["iter_10.pth", "iter_30.pth"]
+    prune.remove(gone)
+    assert sorted(file.name for file in (run.path / "output").iterdir()) == ["iter_20.pth", "iter_32.pth"]
+
+
+def test_the_finished_adapter_of_llamafactory_stays(project):
+    run = made_up.run(project, "one", backend="llamafactory")
+    for folder in ("checkpoint-5", "checkpoint-10", "."):
+        file = run.path / "output" / folder / "adapter_model.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(len(json.dumps({})).to_bytes(8, "little") + b"{}")
+    gone = prune.leftovers([run], checkpoints=True)
+    assert names(gone) == ["checkpoint-5", "checkpoint-10"]
+    prune.remove(gone)
+    assert [file.name for file in (run.path / "output").iterdir()] == ["adapter_model.safetensors"]
+
+
+def test_a_run_that_was_resumed_meanwhile_stays(project):
+    run = made_up.run(project, "one", "failed")
+    gone = prune.leftovers([run])
+    msgspec.structs.replace(run, status="running").save()
+    assert prune.remove(gone) == 0
+    assert run.path.is_dir()
