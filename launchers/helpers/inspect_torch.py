@@ -21,7 +21,7 @@ def targets(library: Path) -> list[str]:
     if not library.is_file():
         return []
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = re.search(rb"\0((?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)*)\0", content)
+        found = re.search(rb"((?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)*)\0", content)
         return found[1].decode().split() if found else []
 
 

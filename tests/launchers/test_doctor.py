@@ -50,12 +50,12 @@ def program(path, text):
 
 
 def environment(folder, cuda="12.8", targets=BUILT_FOR):
-    """Make an environment whose torch has the files that are read, and fails when it is imported; returns its Python."""
+    """Return the Python of an environment whose torch has the files that are read, and fails when it is imported."""
     torch = folder / "site" / "torch"
     (torch / "lib").mkdir(parents=True, exist_ok=True)
     (torch / "__init__.py").write_text("raise ImportError('torch must not be imported')")
     (torch / "version.py").write_text(f"__version__ = '2.8.0+x'\ncuda: str | None = {cuda!r}\n")
-    (torch / "lib" / "libtorch_python.so").write_bytes(b"\x7fELF sm_1 \0" + targets.encode() + b"\0sm_90\0")
+    (torch / "lib" / "libtorch_python.so").write_bytes(b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0")
     return program(folder / "bin" / "python", f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"')
 
 
