@@ -55,7 +55,9 @@ def environment(folder, cuda="12.8", targets=BUILT_FOR):
     (torch / "lib").mkdir(parents=True, exist_ok=True)
     (torch / "__init__.py").write_text("raise ImportError('torch must not be imported')")
     (torch / "version.py").write_text(f"__version__ = '2.8.0+x'\ncuda: str | None = {cuda!r}\n")
-    (torch / "lib" / "libtorch_python.so").write_bytes(b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0")
+    (torch / "lib" / "libtorch_python.so").write_bytes(
+        b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0"
+    )
     return program(folder / "bin" / "python", f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"')
 
 
@@ -203,19 +205,19 @@ def test_no_gpu_is_a_warning(tmp_path, monkeypatch, visible, says, remedy):
 
 
 @pytest.mark.parametrize(
-    ("release", "needed", "status", "found"),
+    ("release", "status", "found"),
     [
-        ("12.4", False, "ok", "12.4 in "),
-        ("13.0", False, "warning", "13.0 in .* while torch is built for CUDA 12.8"),
-        ("none", False, "warning", "does not tell its version"),
-        ("", False, "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
+        ("12.4", "ok", "12.4 in "),
+        ("13.0", "warning", "13.0 in .* while torch is built for CUDA 12.8"),
+        ("none", "warning", "does not tell its version"),
+        ("", "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
     ],
 )
-def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, needed, status, found):
+def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found):
     nvcc = program(tmp_path / "path" / "bin" / "nvcc", f"echo 'Cuda compilation tools, release {release}, V1'")
     if not release:
         nvcc.unlink()
-    check = toolkit_check("12.8", needed=needed)
+    check = toolkit_check("12.8", needed=False)
     assert (check.status, bool(module.re.search(found, check.found))) == (status, True), check
 
 
@@ -304,14 +306,14 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
 
 
 def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr(module, "HUB_PATIENCE", 0.5)
+    monkeypatch.setattr(module, "HUB_PATIENCE", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
         start = time.monotonic()
         found = module._hubs()
-        assert time.monotonic() - start < 0.9
+        assert time.monotonic() - start < 1.9  # one after the other: 2 s
     assert [check.status for check in found] == ["warning", "warning"]
     for check, words in zip(found, (("HF_ENDPOINT", "ms://"), ("MODELSCOPE_ENDPOINT", "hf://")), strict=True):
         assert all(word in check.remedy for word in (*words, "local folder"))
