@@ -1,24 +1,40 @@
 """`ftbridge doctor`: what this machine has, against what a training needs."""
 
 import os
+import re
 import shutil
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import msgspec
 
+from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
-from ftbridge.launchers.environment import default_folder, inspect, interpreter
+from ftbridge.launchers.environment import ask, default_folder, inspect, interpreter
 
 GIB = 1024**3
-# PyPI's torch 2.8.0 is built for CUDA 12.8: driver 570, compute capability 7.0 and up.
-LEAST_DRIVER, LEAST_CAPABILITY = 570, 7.0
-SPACE_TO_INSTALL, SPACE_TO_TRAIN = 12, 5  # GiB
+SPACE_TO_INSTALL, SPACE_TO_TRAIN, SPACE_TO_SHARE = 12, 5, 1  # GiB
+HUB_PATIENCE = 3  # seconds
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
+
+# By the major version of CUDA: any driver from this one on runs all its minor versions.
+DRIVER_SOURCE = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
+LEAST_DRIVER = {"11": 450, "12": 525, "13": 580}
+DEFAULT_TOOLKIT = Path("/usr/local/cuda")
+LEAST_BFLOAT16 = 8.0  # compute capability, as in machine.choose
+NEEDS_TOOLKIT = "DeepSpeed's CPU offload (zero2-offload, zero3-offload) and its fused optimisers, on a GPU"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -30,59 +46,188 @@ class Check(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
+class TorchBuild(msgspec.Struct, frozen=True):
+    """The torch of an interpreter: its version, CUDA ("" for none), and the cards it has code for (sm_80: 8.0)."""
+
+    executable: str
+    python: str
+    version: str
+    cuda: str
+    targets: tuple[str, ...]
+    flash_attention: bool = False
+
+
+# The lock's torch, against which the cards are judged before `ftbridge setup`; a test compares it with a real one.
+LOCKED = TorchBuild(
+    executable="the tested set",
+    python="3.11",
+    version="2.8.0+cu128",
+    cuda="12.8",
+    targets=("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"),
+)
+
+
 def doctor() -> list[Check]:
-    """Return all checks, the quick ones first; importing the frameworks takes half a minute."""
-    return [_python(), *_gpus(), *_backends(Project.find()), *_disk()]
+    """Return all checks; importing the frameworks takes up to half a minute. Raises InputError for bad settings."""
+    return list(checks())
 
 
-def _python() -> Check:
-    version = ".".join(map(str, sys.version_info[:3]))
-    if (3, 11) <= sys.version_info < (3, 13):
-        return Check("Python", "ok", version)
-    return Check("Python", "failure", version, "both frameworks run on 3.11 and 3.12; use one of them")
-
-
-def _gpus() -> list[Check]:
-    found = machine.gpus()
-    if not found:
-        return [Check("GPU", "warning", "none; training runs on the CPU, fit for trials only", _no_gpu())]
-    checks = []
-    for gpu in found:
-        text = f"{gpu.name}, {gpu.memory} MiB, compute capability {gpu.capability}, driver {gpu.driver}"
-        remedy = ""
-        if gpu.capability < LEAST_CAPABILITY:
-            remedy = f"the frameworks' torch needs compute capability {LEAST_CAPABILITY}; use a newer card"
-        elif int(gpu.driver.partition(".")[0]) < LEAST_DRIVER:
-            remedy = f"the frameworks' torch needs driver {LEAST_DRIVER} or newer; update it"
-        checks.append(Check("GPU", "failure" if remedy else "ok", text, remedy))
-    return checks
-
-
-def _no_gpu() -> str:
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        return "CUDA_VISIBLE_DEVICES is empty and hides every GPU; unset it"
-    return "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
-
-
-def _backends(project: Project) -> list[Check]:
-    """Look into each interpreter once, whichever backends use it."""
+def checks() -> Iterator[Check]:
+    """Yield the checks as they are done, the quick ones first."""
+    project = Project.find()
+    yield _python("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
     by_python: dict[Path, list[str]] = {}
-    checks = []
     for name in names("backends"):
         try:
             by_python.setdefault(interpreter(project, name), []).append(name)
         except SetupError as error:
-            checks.append(Check(name, "failure", str(error), "ftbridge setup"))
-    for python, backends in by_python.items():
-        checks += _environment(python, {load_backend(name).module: name for name in backends})
-    return checks
+            yield Check(name, "failure", str(error), "ftbridge setup")
+    builds: dict[Path, TorchBuild] = {}
+    for python in by_python:
+        try:
+            builds[python] = torch_build(python)
+        except (SetupError, OSError) as error:
+            yield _no_torch(python, error)
+    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, project)]
+    yield from dict.fromkeys(judged)  # two interpreters may have the same torch
+    yield from _shared_memory()
+    yield from _disk(project)
+    yield from _hubs()
+    if builds:
+        say("importing the frameworks, which takes up to half a minute ...")
+    for python, build in builds.items():
+        yield from _environment(python, by_python[python], build)
 
 
-def _environment(python: Path, modules: dict[str, str]) -> list[Check]:
-    own = default_folder() in python.parents
-    repair = "ftbridge setup" if own else f"install the tested versions into {python.parent.parent}"
+def torch_build(python: Path) -> TorchBuild:
+    """Return what the torch of an interpreter is built for, read from its files (0.1 s).
+
+    Raises SetupError where it has no torch, OSError where it cannot be started.
+    """
+    line = ask(python, "inspect_torch", {}, stderr=subprocess.PIPE)
+    return msgspec.json.decode(line, type=TorchBuild)
+
+
+def gpu_checks(python: Path) -> list[Check]:
+    """Return whether the torch of an interpreter fits this machine's GPUs; imports nothing, so it takes 0.1 s."""
     try:
-        seen = inspect(python, list(modules))
+        build = torch_build(python)
+    except (SetupError, OSError) as error:
+        return [_no_torch(python, error)]
+    return [_torch(build), *_gpus(build)]
+
+
+def toolkit_check(cuda: str, *, needed: bool) -> Check:
+    """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = shutil.which("nvcc")
+    home = Path(named or (Path(nvcc).parent.parent if nvcc else DEFAULT_TOOLKIT))
+    remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
+    program = home / "bin" / "nvcc"
+    if not program.is_file():
+        found = f"CUDA_HOME or CUDA_PATH is `{named}`, without bin/nvcc" if named else "none found"
+        if named or needed:
+            return Check("CUDA toolkit", "warning", found, remedy)
+        return Check("CUDA toolkit", "ok", f"{found}; only needed by {NEEDS_TOOLKIT}")
+    try:
+        said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    release = re.search(r"release (\d+)\.(\d+)", said)
+    if not release:
+        return Check("CUDA toolkit", "warning", f"`{program}` does not tell its version: {said.strip()[:200]}", remedy)
+    found = f"{release[1]}.{release[2]} in {home}"
+    if cuda and release[1] != cuda.partition(".")[0]:
+        return Check("CUDA toolkit", "warning", f"{found}, while torch is built for CUDA {cuda}", remedy)
+    return Check("CUDA toolkit", "ok", found)
+
+
+def _python(name: str, version: str, where: str) -> Check:
+    if version.startswith(("3.11.", "3.12.")):
+        return Check(name, "ok", f"{version}, {where}")
+    return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
+
+
+def _repair(python: Path) -> str:
+    own = default_folder() in python.parents
+    return "ftbridge setup" if own else f"install the tested versions into {python.parent.parent}"
+
+
+def _no_torch(python: Path, error: Exception) -> Check:
+    return Check("torch", "failure", f"`{python}` does not tell of its torch: {error}", _repair(python))
+
+
+def _build_checks(build: TorchBuild, project: Project) -> Iterator[Check]:
+    if build is not LOCKED:
+        yield _python("the backends' Python", build.python, build.executable)
+    yield _torch(build)
+    yield from _gpus(build)
+    yield toolkit_check(build.cuda, needed="offload" in str(project.settings.train.get("deepspeed")))
+
+
+def _torch(build: TorchBuild) -> Check:
+    found = f"{build.version} for {f'CUDA {build.cuda}' if build.cuda else 'the CPU'}, {build.executable}"
+    if build.cuda or not machine.gpus():
+        return Check("torch", "ok", found)
+    return Check("torch", "failure", f"{found}, which cannot use the GPU", f"install torch {LOCKED.version}")
+
+
+def _gpus(build: TorchBuild) -> list[Check]:
+    return [_gpu(gpu, build) for gpu in machine.gpus()] or [_no_gpu()]
+
+
+def _gpu(gpu: machine.Gpu, build: TorchBuild) -> Check:
+    memory = f"{gpu.memory} MiB, {gpu.free} MiB of them free" if gpu.memory else "memory not told"
+    found = f"{gpu.name}, {memory}, compute capability {gpu.capability}, driver {gpu.driver}"
+    torch = f"torch {build.version}"
+    if build.targets and not _has_code_for(gpu.capability, build.targets):
+        cards = ", ".join(build.targets)
+        return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {cards}; use another")
+    least = LEAST_DRIVER.get(build.cuda.partition(".")[0])
+    if least and int(gpu.driver.partition(".")[0]) < least:
+        needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
+        return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
+    if build.cuda and not least:
+        unknown = f"the least driver of CUDA {build.cuda} is not known here; compare with {DRIVER_SOURCE}"
+        return Check("GPU", "warning", found, unknown)
+    if gpu.capability < LEAST_BFLOAT16:
+        text = f"training uses float16 here: bfloat16 needs compute capability {LEAST_BFLOAT16}"
+        return Check("GPU", "warning", found, text)
+    return Check("GPU", "ok", found)
+
+
+def _has_code_for(capability: float, targets: tuple[str, ...]) -> bool:
+    """sm_80 runs on 8.0 and later cards of generation 8; compute_80 is compiled by the driver for all from 8.0 on."""
+    card = round(capability * 10)
+    for target in targets:
+        kind, _, text = target.partition("_")
+        number = int(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
+        if number <= card and (kind == "compute" or number // 10 == card // 10):
+            return True
+    return False
+
+
+def _no_gpu() -> Check:
+    none = "none; training runs on the CPU, fit for trials only"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible == "":
+        return Check("GPU", "warning", none, "CUDA_VISIBLE_DEVICES is empty and hides every GPU; unset it")
+    said = machine.smi().strip()
+    if said and visible is not None:
+        remedy = f"CUDA_VISIBLE_DEVICES is `{visible}`, which may name no GPU of these: {said[:300]}"
+    elif said:
+        remedy = f"mend the driver; nvidia-smi says: {said[:300]}"
+    else:
+        remedy = "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
+    return Check("GPU", "warning", none, remedy)
+
+
+def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
+    own = default_folder() in python.parents
+    repair = _repair(python)
+    modules = {load_backend(name).module: name for name in backends}
+    try:
+        seen = inspect(python, [*modules, *(["flash_attn"] if build.flash_attention else [])])
     except SetupError as error:
         return [Check("environment", "failure", str(error), repair)]
     checks = []
@@ -96,14 +241,34 @@ def _environment(python: Path, modules: dict[str, str]) -> list[Check]:
         why = seen.imports[module]
         found = f"cannot be imported: {why}" if why else seen.packages[module].version
         checks.append(Check(name, "failure" if why else "ok", found, repair if why else ""))
-    return checks
+    return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
 
 
-def _disk() -> list[Check]:
+def _flash_attention(error: str | None) -> Check:
+    if error is None:
+        return Check("flash-attn", "ok", "not installed; attention is torch's own (SDPA)")
+    if error:
+        remedy = "install a flash-attn built for this torch and CUDA, or uninstall it"
+        return Check("flash-attn", "warning", f"installed, but cannot be imported: {error}", remedy)
+    return Check("flash-attn", "ok", "installed")
+
+
+def _shared_memory() -> list[Check]:
+    """Data loader workers and NCCL share memory; containers give 64 MiB unless they are told."""
+    if not SHARED_MEMORY.is_dir():
+        return []
+    size = shutil.disk_usage(SHARED_MEMORY).total
+    small = size < SPACE_TO_SHARE * GIB
+    remedy = "data loader workers and several GPUs may fail; start the container with `--shm-size=8g`" if small else ""
+    found = f"{size / GIB:.2f} GiB in {SHARED_MEMORY}"
+    return [Check("shared memory", "warning" if small else "ok", found, remedy)]
+
+
+def _disk(project: Project) -> list[Check]:
     checks = []
     installed = default_folder().exists()
     for name, folder, least in (
-        ("disk for runs", Project.find().folder, SPACE_TO_TRAIN),
+        ("disk for runs", project.folder, SPACE_TO_TRAIN),
         ("disk for the environment", default_folder(), 0 if installed else SPACE_TO_INSTALL),
     ):
         at = next(place for place in (folder, *folder.parents) if place.exists())
@@ -112,3 +277,55 @@ def _disk() -> list[Check]:
         remedy = f"at least {least} GiB are wanted in {at}" if short else ""
         checks.append(Check(name, "warning" if short else "ok", f"{free:.0f} GiB free in {at}", remedy))
     return checks
+
+
+def _hubs() -> list[Check]:
+    """Ask both hubs at the same time, by their clients' variables; nothing but the request is sent."""
+    modelscope = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or "www.modelscope.cn"
+    folder = "or give a local folder"
+    hubs = (
+        (
+            "Hugging Face",
+            os.environ.get("HF_ENDPOINT") or "https://huggingface.co",
+            f"set HF_ENDPOINT to a mirror, take ModelScope (`--model ms://owner/name`), {folder}",
+        ),
+        (
+            "ModelScope",
+            modelscope if "://" in modelscope else f"https://{modelscope}",
+            f"set MODELSCOPE_ENDPOINT to another address, take Hugging Face (`hf://owner/name`), {folder}",
+        ),
+    )
+    answers: dict[str, str] = {}
+    # Threads that need not end: looking up a name may take longer than any time-out of a connection.
+    threads = [threading.Thread(target=_ask_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
+    end = time.monotonic() + HUB_PATIENCE
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    found = []
+    for name, url, remedy in hubs:
+        problem = answers.get(name, f"no answer within {HUB_PATIENCE} s")
+        text = f"{_without_login(url)}: {problem or 'answers'}"
+        found.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
+    return found
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"(?<=://)[^/]*@", "", url)
+
+
+def _ask_hub(name: str, url: str, answers: dict[str, str]) -> None:
+    """Put what went wrong into `answers`, "" for nothing; whatever a server says, it was reached, unless it fails."""
+    if not url.startswith(("http://", "https://")):
+        answers[name] = "is no http(s) address"
+        return
+    try:
+        request = Request(_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
+        with urlopen(request, timeout=HUB_PATIENCE):  # noqa: S310 - checked
+            answers[name] = ""
+    except HTTPError as error:
+        refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working
+        answers[name] = f"status {error.code}" if refused else ""
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        answers[name] = str(getattr(error, "reason", error))

@@ -9,14 +9,21 @@ import msgspec
 from ftbridge.core.errors import SetupError
 from ftbridge.core.spec import TrainSpec
 
+# A driver that hangs never answers; a card that sleeps takes some seconds.
+PATIENCE = 20  # seconds
+
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One visible GPU: its name, memory in MiB, compute capability (8.0: bfloat16), and driver."""
+    """One visible GPU: its name, memory in MiB, compute capability (8.0: bfloat16), driver, and free memory in MiB.
+
+    Memory is 0 where nvidia-smi does not tell, as on cards that share the machine's.
+    """
 
     name: str
     memory: int
     capability: float
     driver: str
+    free: int = 0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -29,19 +36,39 @@ class Machine(msgspec.Struct, frozen=True):
 
 def gpus() -> list[Gpu]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible; none without a driver."""
-    program = shutil.which("nvidia-smi")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if not program or visible == "":
+    if visible == "":
         return []
-    query = "--query-gpu=index,uuid,name,memory.total,compute_cap,driver_version"
-    done = subprocess.run(
-        [program, query, "--format=csv,noheader,nounits"], check=False, capture_output=True, text=True
-    )
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.count(",") == 5]  # noqa: PLR2004
+    rows = [[cell.strip() for cell in line.split(",")] for line in smi().splitlines() if line.count(",") == 6]  # noqa: PLR2004
     if visible is not None:
         wanted = [item.strip() for item in visible.split(",")]
         rows = [row for item in wanted for row in rows if item and (item == row[0] or row[1].startswith(item))]
-    return [Gpu(row[2], int(row[3]), float(row[4]), row[5]) for row in rows]
+    return [Gpu(row[2], _mebibytes(row[3]), float(row[4]), row[5], _mebibytes(row[6])) for row in rows]
+
+
+def smi() -> str:
+    """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return ""
+    query = "--query-gpu=index,uuid,name,memory.total,compute_cap,driver_version,memory.free"
+    try:
+        return subprocess.run(
+            [program, query, "--format=csv,noheader,nounits"],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+        ).stdout
+    except subprocess.TimeoutExpired:
+        return f"nvidia-smi has not answered in {PATIENCE} s"
+    except OSError as error:
+        return f"nvidia-smi cannot be started: {error}"
+
+
+def _mebibytes(cell: str) -> int:
+    return int(cell) if cell.isdecimal() else 0
 
 
 def choose(spec: TrainSpec) -> Machine:

@@ -6,20 +6,21 @@ import click
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def command(as_json: bool) -> None:
-    """Check Python, GPUs, the training environment and the disk; ends with 4 where something fails."""
+    """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
     import msgspec
 
     from ftbridge.core.console import result
     from ftbridge.core.errors import SetupError
-    from ftbridge.launchers.doctor import doctor
+    from ftbridge.launchers.doctor import checks
 
-    checks = doctor()
-    if as_json:
-        result(msgspec.json.encode(checks).decode())
-    else:
-        for check in checks:
+    done = []
+    for check in checks():
+        done.append(check)
+        if not as_json:
             result(f"{check.status:<8} {check.name}: {check.found}")
             if check.remedy:
                 result(f"{'':<8} -> {check.remedy}")
-    if any(check.status == "failure" for check in checks):
+    if as_json:
+        result(msgspec.json.encode(done).decode())
+    if any(check.status == "failure" for check in done):
         raise SetupError("this machine cannot train yet; the remedies stand above")

@@ -7,8 +7,9 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import locked, read_text, write_atomic
+from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import load_yaml, parse
+from ftbridge.core.strict import closest, load_yaml, parse
 
 SETTINGS = "ftbridge.yaml"
 
@@ -44,7 +45,7 @@ class Project(msgspec.Struct, frozen=True):
     def find(cls, start: Path | None = None, config: Path | None = None) -> "Project":
         """Return the project around `start` (default: the current folder), with `config` as its settings.
 
-        Raises InputError where the settings cannot be read or name an unknown key.
+        Raises InputError where the settings cannot be read, or name an unknown key or backend.
         """
         start = (start or Path.cwd()).resolve()
         folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
@@ -56,7 +57,11 @@ class Project(msgspec.Struct, frozen=True):
         for key in values:
             if key not in TrainSpec.__struct_fields__:
                 parse(TrainSpec, {key: None}, f"`{file}`")
-        return cls(folder, parse(Settings, {"train": values, "backends": backends}, f"`{file}`"))
+        settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
+        for name in settings.backends:
+            if name not in (known := names("backends")):
+                raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
+        return cls(folder, settings)
 
     @property
     def runs(self) -> Path:

@@ -18,7 +18,7 @@ def doctor(monkeypatch):
     """Return a function that runs the command on what was found."""
 
     def run(checks, *arguments):
-        monkeypatch.setattr("ftbridge.launchers.doctor.doctor", lambda: checks)
+        monkeypatch.setattr("ftbridge.launchers.doctor.checks", lambda: iter(checks))
         return CliRunner().invoke(cli, ["doctor", *arguments])
 
     return run
@@ -34,6 +34,15 @@ def test_a_failure_ends_with_an_error_after_the_results(doctor):
     done = doctor([GOOD, BAD])
     assert isinstance(done.exception, SetupError)
     assert "failure  versions: torch missing" in done.stdout
+
+
+def test_checks_are_printed_as_they_are_done(monkeypatch):
+    def found():
+        yield GOOD
+        raise SetupError("the next one did not end")
+
+    monkeypatch.setattr("ftbridge.launchers.doctor.checks", found)
+    assert CliRunner().invoke(cli, ["doctor"]).stdout == "ok       Python: 3.11.7\n"
 
 
 def test_json_is_for_programs(doctor):

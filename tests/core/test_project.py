@@ -59,6 +59,8 @@ def test_empty_settings_are_settings(folder, text):
     [
         ("lora_rnak: 8", "unknown key `lora_rnak`; did you mean `lora_rank`"),
         ("backends: {xtuner: {pyton: x}}", "missing required field `python`"),
+        ("backends: {xtunr: {python: x}}", "`backends`: there is no backend `xtunr`; did you mean `xtuner`"),
+        ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, xtuner"),
         ("backends: [xtuner]", "Expected `object`, got `array`"),
         ("- model", "holds list"),
         ("model: [", "is not valid YAML"),

@@ -1,36 +1,92 @@
 """The doctor: what is looked at, and the remedy where it is not well."""
 
+import socket
 import sys
-from pathlib import Path
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers import doctor as module
-from ftbridge.launchers.doctor import GIB, doctor
+from ftbridge.launchers.doctor import GIB, LOCKED, doctor, gpu_checks, toolkit_check, torch_build
 from ftbridge.launchers.environment import Inspection, Package
 from ftbridge.launchers.environment import tested_set as pinned
-from ftbridge.launchers.machine import Gpu
+
+A100 = "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150"
+BUILT_FOR = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers every request with the server's `status`, and keeps what it was sent."""
+
+    def do_HEAD(self):
+        self.server.asked.append((self.path, dict(self.headers)))
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub():
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    server.status, server.asked, server.url = 200, [], f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def program(path, text):
+    """Make a shell script at `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def environment(folder, cuda="12.8", targets=BUILT_FOR):
+    """Return the Python of an environment whose torch has the files that are read, and fails when it is imported."""
+    torch = folder / "site" / "torch"
+    (torch / "lib").mkdir(parents=True, exist_ok=True)
+    (torch / "__init__.py").write_text("raise ImportError('torch must not be imported')")
+    (torch / "version.py").write_text(f"__version__ = '2.8.0+x'\ncuda: str | None = {cuda!r}\n")
+    (torch / "lib" / "libtorch_python.so").write_bytes(
+        b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0"
+    )
+    return program(folder / "bin" / "python", f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"')
+
+
+def show(tmp_path, *rows):
+    program(tmp_path / "path" / "nvidia-smi", "\n".join(f"echo '{row}'" for row in rows))
 
 
 @pytest.fixture(autouse=True)
-def well(tmp_path, monkeypatch):
+def well(tmp_path, monkeypatch, hub):
     """Stand on a machine where all is well; returns what an environment holds, to be changed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    python = tmp_path / "ftbridge" / "training" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.touch()
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH", "MODELSCOPE_DOMAIN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    show(tmp_path, A100)
+    program(tmp_path / "path" / "bin" / "nvcc", "echo 'Cuda compilation tools, release 12.8, V12.8.93'")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path / "path"))
+    environment(tmp_path / "ftbridge" / "training")
     seen = {
         "python": "3.11.7",
         "packages": {name: Package(version, 0) for name, version in pinned().items()},
         "imports": {"xtuner": "", "llamafactory": ""},
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
-    monkeypatch.setattr(module.machine, "gpus", lambda: [Gpu("A100", 81920, 8.0, "570.86")])
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GIB))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
     return seen
 
 
@@ -40,37 +96,139 @@ def poor():
 
 
 def test_all_is_well():
-    assert poor() == {}
-    names = [check.name for check in doctor()]
-    assert names[:3] == ["Python", "GPU", "versions"]
-    assert {"xtuner", "llamafactory", "disk for runs", "disk for the environment"} == set(names[3:])
+    found = doctor()
+    assert [check for check in found if check.status != "ok"] == []
+    quick = ["Python", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
+    quick += ["disk for runs", "disk for the environment", "Hugging Face", "ModelScope"]
+    assert [check.name for check in found] == [*quick, "versions", "llamafactory", "xtuner", "flash-attn"]
 
 
 def test_another_python_is_a_failure(monkeypatch):
     monkeypatch.setattr(module.sys, "version_info", (3, 13, 0))
-    assert (poor()["Python"].status, poor()["Python"].found) == ("failure", "3.13.0")
+    assert (poor()["Python"].status, poor()["Python"].found) == ("failure", f"3.13.0, {sys.executable}")
 
 
 @pytest.mark.parametrize(
-    ("gpu", "remedy"),
+    ("row", "cuda", "status", "remedy"),
     [
-        (Gpu("P100", 16280, 6.0, "570.86"), "use a newer card"),
-        (Gpu("A100", 81920, 8.0, "535.1"), "needs driver 570 or newer"),
+        ("Tesla P100, 16280, 6.0, 570.86, 16000", "12.8", "failure", "no code for this card, only for sm_70, sm_75"),
+        ("NVIDIA X, 16280, 13.0, 580.1, 16000", "12.8", "failure", "no code for this card"),
+        ("NVIDIA A100, 81920, 8.0, 470.82.01, 81000", "12.8", "failure", "for CUDA 12.8 needs driver 525 or newer"),
+        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "13.0", "failure", "for CUDA 13.0 needs driver 580 or newer"),
+        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "14.1", "warning", "least driver of CUDA 14.1 is not known"),
+        ("Tesla T4, 15360, 7.5, 535.1, 15000", "12.8", "warning", "training uses float16"),
+        ("NVIDIA A100, 81920, 8.0, 535.183.01, 81000", "12.8", "ok", ""),
+        ("NVIDIA L4, 23034, 8.9, 535.183.01, 22000", "12.8", "ok", ""),
+        ("NVIDIA GB10, [N/A], 12.1, 580.95.05, [N/A]", "12.8", "ok", ""),
     ],
 )
-def test_a_card_or_driver_too_old_is_a_failure(monkeypatch, gpu, remedy):
-    monkeypatch.setattr(module.machine, "gpus", lambda: [gpu])
-    assert poor()["GPU"].status == "failure"
-    assert remedy in poor()["GPU"].remedy
+def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
+    show(tmp_path, f"0, GPU-1, {row}")
+    torch, gpu = gpu_checks(environment(tmp_path / "own", cuda))
+    assert (torch.status, gpu.status) == ("ok", status)
+    assert remedy in gpu.remedy
+    assert bool(gpu.remedy) == (status != "ok")
 
 
-@pytest.mark.parametrize(("visible", "remedy"), [(None, "install its driver"), ("", "unset it")])
-def test_no_gpu_is_a_warning(monkeypatch, visible, remedy):
-    monkeypatch.setattr(module.machine, "gpus", list)
+def test_code_that_the_driver_compiles_serves_later_cards(tmp_path):
+    show(tmp_path, "0, GPU-1, NVIDIA X, 16280, 13.0, 590.1, 16000")
+    assert gpu_checks(environment(tmp_path / "own", targets="sm_80 compute_120"))[1].status == "ok"
+
+
+def test_memory_and_driver_are_shown():
+    gpu = next(check for check in doctor() if check.name == "GPU")
+    assert gpu.found == (
+        "NVIDIA A100-SXM4-80GB, 81920 MiB, 81150 MiB of them free, compute capability 8.0, driver 570.86.15"
+    )
+
+
+def test_a_torch_for_the_cpu_is_a_failure_where_there_is_a_gpu(tmp_path):
+    python = environment(tmp_path / "own", cuda=None, targets="")
+    assert [check.status for check in gpu_checks(python)] == ["failure", "ok"]
+    (tmp_path / "path" / "nvidia-smi").unlink()
+    assert [check.status for check in gpu_checks(python)] == ["ok", "warning"]
+
+
+def test_an_interpreter_without_torch_says_so(tmp_path):
+    program(tmp_path / "own" / "bin" / "python", f'exec "{sys.executable}" "$@"')
+    (check,) = gpu_checks(tmp_path / "own" / "bin" / "python")
+    assert check.status == "failure"
+    assert "torch is not installed there" in check.found
+    (check,) = gpu_checks(tmp_path)  # a folder where a program should be
+    assert "Permission denied" in check.found
+
+
+@pytest.mark.framework
+def test_the_locks_torch_is_what_the_training_environment_has(training_python):
+    start = time.monotonic()
+    build = torch_build(training_python)
+    assert time.monotonic() - start < 2  # 0.1 s where nobody else computes
+    assert (build.version, build.cuda, build.targets) == (LOCKED.version, LOCKED.cuda, LOCKED.targets)
+
+
+def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
+    assert LOCKED.version.startswith(pinned()["torch"])
+    assert pinned()["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
+    show(tmp_path, "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
+    found = poor()
+    assert found.keys() == {"xtuner", "llamafactory", "GPU"}
+    assert found["xtuner"].remedy == "ftbridge setup"
+    assert found["GPU"].status == "failure"
+
+
+def test_each_interpreter_is_judged_once(tmp_path):
+    one, two = (environment(tmp_path / name, cuda) for name, cuda in (("one", "12.8"), ("two", "13.0")))
+    (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {one}}}, llamafactory: {{python: {two}}}}}")
+    found = doctor()
+    assert [check.status for check in found if check.name == "GPU"] == ["failure", "ok"]
+    assert len([check for check in found if check.name == "versions"]) == 2
+    (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {one}}}, llamafactory: {{python: {one}}}}}")
+    assert len([check for check in doctor() if check.name in {"GPU", "versions"}]) == 2
+
+
+@pytest.mark.parametrize(
+    ("visible", "says", "remedy"),
+    [
+        (None, "", "install its driver"),
+        (None, "NVML: Driver/library version mismatch", "nvidia-smi says: NVML: Driver/library version mismatch"),
+        ("", A100, "unset it"),
+        ("7", A100, "CUDA_VISIBLE_DEVICES is `7`"),
+    ],
+)
+def test_no_gpu_is_a_warning(tmp_path, monkeypatch, visible, says, remedy):
+    show(tmp_path, *([says] if says else []))
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert poor()["GPU"].status == "warning"
     assert remedy in poor()["GPU"].remedy
+
+
+@pytest.mark.parametrize(
+    ("release", "status", "found"),
+    [
+        ("12.4", "ok", "12.4 in "),
+        ("13.0", "warning", "13.0 in .* while torch is built for CUDA 12.8"),
+        ("none", "warning", "does not tell its version"),
+        ("", "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
+    ],
+)
+def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found):
+    nvcc = program(tmp_path / "path" / "bin" / "nvcc", f"echo 'Cuda compilation tools, release {release}, V1'")
+    if not release:
+        nvcc.unlink()
+    check = toolkit_check("12.8", needed=False)
+    assert (check.status, bool(module.re.search(found, check.found))) == (status, True), check
+
+
+@pytest.mark.parametrize(("setting", "status"), [("zero2", "ok"), ("zero3-offload", "warning")])
+def test_no_toolkit_matters_only_where_an_option_needs_it(tmp_path, monkeypatch, setting, status):
+    monkeypatch.delenv("CUDA_HOME")
+    monkeypatch.setattr(module, "DEFAULT_TOOLKIT", tmp_path / "absent")
+    (tmp_path / "ftbridge.yaml").write_text(f"deepspeed: {setting}")
+    check = next(check for check in doctor() if check.name == "CUDA toolkit")
+    assert check.status == status
+    assert "zero2-offload, zero3-offload" in check.found + check.remedy
 
 
 def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
@@ -83,19 +241,13 @@ def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
 
 
 def test_other_versions_in_an_environment_of_the_users_are_a_warning(well, tmp_path):
-    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
+    python = environment(tmp_path / "own")
+    settings = "".join(f"  {name}: {{python: {python}}}\n" for name in ("xtuner", "llamafactory"))
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")
     well["packages"]["torch"] = Package("1.0", 0)
     found = poor()["versions"]
     assert found.status == "warning"
-    assert str(Path(sys.executable).parent.parent) in found.remedy
-
-
-def test_no_environment_is_a_failure_of_each_backend(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
-    assert {name: check.remedy for name, check in poor().items()} == dict.fromkeys(
-        ["xtuner", "llamafactory"], "ftbridge setup"
-    )
+    assert str(tmp_path / "own") in found.remedy
 
 
 def test_an_environment_that_does_not_answer_is_a_failure(monkeypatch):
@@ -106,6 +258,68 @@ def test_an_environment_that_does_not_answer_is_a_failure(monkeypatch):
     assert poor()["environment"].found == "no answer"
 
 
-def test_a_full_disk_is_a_warning(monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * GIB))
-    assert {name: check.status for name, check in poor().items()} == {"disk for runs": "warning"}
+@pytest.mark.parametrize(
+    ("error", "status", "found"),
+    [("", "ok", "installed"), ("ImportError: undefined symbol", "warning", "cannot be imported: ImportError")],
+)
+def test_flash_attention_is_imported_where_it_is_installed(well, tmp_path, error, status, found):
+    (tmp_path / "ftbridge" / "training" / "site" / "flash_attn").mkdir()
+    well["imports"]["flash_attn"] = error
+    check = doctor()[-1]
+    assert (check.name, check.status) == ("flash-attn", status)
+    assert found in check.found
+
+
+def test_a_full_disk_and_little_shared_memory_are_warnings(monkeypatch):
+    usage = SimpleNamespace(free=2 * GIB, total=64 * 1024**2)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    found = poor()
+    assert {name: check.status for name, check in found.items()} == {
+        "shared memory": "warning",
+        "disk for runs": "warning",
+    }
+    assert "--shm-size" in found["shared memory"].remedy
+
+
+def test_the_hubs_get_a_request_without_credentials(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", hub.url.replace("://", "://user:secret@"))
+    monkeypatch.delenv("MODELSCOPE_ENDPOINT")
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", hub.url)
+    found = {check.name: check.found for check in doctor()}
+    assert found["Hugging Face"] == found["ModelScope"] == f"{hub.url}: answers"
+    assert len(hub.asked) == 2
+    assert {header for _, headers in hub.asked for header in headers} <= {
+        "Accept-Encoding",
+        "Host",
+        "User-Agent",
+        "Connection",
+    }
+    assert "secret" not in str(hub.asked)
+
+
+@pytest.mark.parametrize(("status", "reached"), [(401, True), (404, True), (407, False), (503, False)])
+def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, status, reached):
+    hub.status = status
+    found = poor()
+    assert found.keys() == (set() if reached else {"Hugging Face", "ModelScope"})
+
+
+def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
+    monkeypatch.setattr(module, "HUB_PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+        start = time.monotonic()
+        found = module._hubs()
+        assert time.monotonic() - start < 1.9  # one after the other: 2 s
+    assert [check.status for check in found] == ["warning", "warning"]
+    for check, words in zip(found, (("HF_ENDPOINT", "ms://"), ("MODELSCOPE_ENDPOINT", "hf://")), strict=True):
+        assert all(word in check.remedy for word in (*words, "local folder"))
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "http://127.0.0.1:9", "http://[", "mirror.example"])
+def test_an_address_that_cannot_be_asked_is_a_warning(monkeypatch, address):
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    assert poor().keys() == {"Hugging Face"}

@@ -5,9 +5,10 @@ import pytest
 from ftbridge.core.errors import SetupError
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.machine import Gpu, Machine, choose, gpus
+from ftbridge.launchers.machine import smi as complaint
 
-AMPERE = Gpu("NVIDIA A100-SXM4-80GB", 81920, 8.0, "570.86.15")
-TURING = Gpu("Tesla T4", 15360, 7.5, "570.86.15")
+AMPERE = Gpu("NVIDIA A100-SXM4-80GB", 81920, 8.0, "570.86.15", 81150)
+TURING = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 14914)
 ROWS = {"GPU-aaaa-1": AMPERE, "GPU-bbbb-2": AMPERE, "GPU-cccc-3": TURING}
 
 
@@ -24,7 +25,7 @@ def smi(tmp_path, monkeypatch):
 
     says(
         "\n".join(
-            f"{index}, {uuid}, {gpu.name}, {gpu.memory}, {gpu.capability}, {gpu.driver}"
+            f"{index}, {uuid}, {gpu.name}, {gpu.memory}, {gpu.capability}, {gpu.driver}, {gpu.free}"
             for index, (uuid, gpu) in enumerate(ROWS.items())
         )
     )
@@ -60,6 +61,23 @@ def test_the_environment_chooses_by_index_or_name(monkeypatch, visible, found):
 def test_a_driver_that_shows_nothing_is_no_gpu(smi, text):
     smi(text)
     assert gpus() == []
+
+
+def test_what_the_driver_complains_of_is_told(smi):
+    smi("Failed to initialize NVML: Driver/library version mismatch")
+    assert complaint() == "Failed to initialize NVML: Driver/library version mismatch\n"
+
+
+def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("ftbridge.launchers.machine.PATIENCE", 0.2)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 20\n")
+    assert gpus() == []
+    assert complaint() == "nvidia-smi has not answered in 0.2 s"
+
+
+def test_memory_that_is_not_told_is_zero(smi):
+    smi("0, GPU-dddd-4, NVIDIA GB10, [N/A], 12.1, 580.95.05, [N/A]")
+    assert gpus() == [Gpu("NVIDIA GB10", 0, 12.1, "580.95.05", 0)]
 
 
 def test_no_driver_is_no_gpu(monkeypatch):
