@@ -53,12 +53,12 @@ def show_command(name: str | None, as_json: bool) -> None:
     import msgspec
 
     from ftbridge.core.console import result
-    from ftbridge.core.plugins import backend
+    from ftbridge.core.plugins import backend as load_backend
     from ftbridge.launchers.summaries import summary
 
     run = _chosen([name] if name else [])[0]
-    saved = [str(path) for path in backend(run.spec.backend).checkpoints(run.path)]
-    full = {**msgspec.to_builtins(run), **msgspec.to_builtins(summary(run)), "checkpoints": saved}
+    saved = [str(path) for path in load_backend(run.spec.backend).checkpoints(run.path)]
+    full: dict[str, Any] = {**msgspec.to_builtins(run), **msgspec.to_builtins(summary(run)), "checkpoints": saved}
     if as_json:
         _print_json(full)
         return
@@ -67,7 +67,7 @@ def show_command(name: str | None, as_json: bool) -> None:
             result(f"{key}: {'' if value is None else value}")
     for key, value in full.items():
         if isinstance(value, dict | list):
-            items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+            items: Any = value.items() if isinstance(value, dict) else enumerate(value, 1)
             result("\n".join([f"\n{key}:", *(f"  {name}: {item}" for name, item in items)]))
 
 
@@ -76,12 +76,13 @@ def show_command(name: str | None, as_json: bool) -> None:
 @click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
+    import sys
+
     from ftbridge.launchers.runs import follow
 
-    stream = click.get_binary_stream("stdout")
     for piece in follow(_chosen([name] if name else [])[0], wait=wait):
-        stream.write(piece)
-        stream.flush()
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
 
 
 @command.command("plot")

@@ -79,7 +79,7 @@ def test_plot_draws_runs_of_both_frameworks_together():
     for name in ("training of a", "training of bb", "validation of bb"):
         assert name in output
     assert "nothing to draw" in runs("plot")
-    with pytest.raises(UsageError, match="must end with .png"):
+    with pytest.raises(UsageError, match=r"must end with \.png"):
         raise invoke("plot", "a", "--png", "loss.jpg").exception
 
 
