@@ -58,7 +58,11 @@ def show_command(name: str | None, as_json: bool) -> None:
 
     run = _chosen([name] if name else [])[0]
     saved = [str(path) for path in load_backend(run.spec.backend).checkpoints(run.path)]
-    full: dict[str, Any] = {**msgspec.to_builtins(run), **msgspec.to_builtins(summary(run)), "checkpoints": saved}
+    full: dict[str, Any] = {
+        **msgspec.json.decode(msgspec.json.encode(run)),
+        **msgspec.to_builtins(summary(run)),
+        "checkpoints": saved,
+    }
     if as_json:
         _print_json(full)
         return
@@ -91,6 +95,7 @@ def logs_command(name: str | None, wait: bool) -> None:
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge.core.console import result
+    from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
     from ftbridge.launchers import chart
     from ftbridge.launchers.environment import interpreter
@@ -107,6 +112,8 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
         result(chart.text(curves))
         return
     path = chart.picture_file(png)
+    if not curves:
+        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
     chart.draw(path, interpreter(Project.find(), chosen[0].spec.backend), curves)
     result(str(path))
 
