@@ -53,12 +53,16 @@ def show_command(name: str | None, as_json: bool) -> None:
     import msgspec
 
     from ftbridge.core.console import result
-    from ftbridge.core.plugins import backend
+    from ftbridge.core.plugins import backend as load_backend
     from ftbridge.launchers.summaries import summary
 
     run = _chosen([name] if name else [])[0]
-    saved = [str(path) for path in backend(run.spec.backend).checkpoints(run.path)]
-    full = {**msgspec.to_builtins(run), **msgspec.to_builtins(summary(run)), "checkpoints": saved}
+    saved = [str(path) for path in load_backend(run.spec.backend).checkpoints(run.path)]
+    full: dict[str, Any] = {
+        **msgspec.json.decode(msgspec.json.encode(run)),
+        **msgspec.to_builtins(summary(run)),
+        "checkpoints": saved,
+    }
     if as_json:
         _print_json(full)
         return
@@ -67,7 +71,7 @@ def show_command(name: str | None, as_json: bool) -> None:
             result(f"{key}: {'' if value is None else value}")
     for key, value in full.items():
         if isinstance(value, dict | list):
-            items = value.items() if isinstance(value, dict) else enumerate(value, 1)
+            items: Any = value.items() if isinstance(value, dict) else enumerate(value, 1)
             result("\n".join([f"\n{key}:", *(f"  {name}: {item}" for name, item in items)]))
 
 
@@ -76,12 +80,13 @@ def show_command(name: str | None, as_json: bool) -> None:
 @click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
+    import sys
+
     from ftbridge.launchers.runs import follow
 
-    stream = click.get_binary_stream("stdout")
     for piece in follow(_chosen([name] if name else [])[0], wait=wait):
-        stream.write(piece)
-        stream.flush()
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
 
 
 @command.command("plot")
@@ -90,6 +95,7 @@ def logs_command(name: str | None, wait: bool) -> None:
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge.core.console import result
+    from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
     from ftbridge.launchers import chart
     from ftbridge.launchers.environment import interpreter
@@ -106,6 +112,8 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
         result(chart.text(curves))
         return
     path = chart.picture_file(png)
+    if not curves:
+        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
     chart.draw(path, interpreter(Project.find(), chosen[0].spec.backend), curves)
     result(str(path))
 

@@ -58,7 +58,7 @@ def test_list_of_an_empty_project_says_so(tmp_path, monkeypatch):
 
 def test_show_gives_one_run_in_full():
     output = runs("show", "a")
-    for line in ("status: succeeded", "loss: 1.0", "  lora_rank: 64", "  torch: 2.8.0", "checkpoints:"):
+    for line in ("status: succeeded", "loss: 1.0", "  lora_rank: 64", "  torch: 2.8.0", "checkpoints:", "attempts:"):
         assert f"{line}\n" in output
     shown = json.loads(runs("show", "bb", "--json"))
     assert (shown["spec"]["backend"], shown["lowest_validation_loss"], shown["checkpoints"]) == (
@@ -79,8 +79,10 @@ def test_plot_draws_runs_of_both_frameworks_together():
     for name in ("training of a", "training of bb", "validation of bb"):
         assert name in output
     assert "nothing to draw" in runs("plot")
-    with pytest.raises(UsageError, match="must end with .png"):
+    with pytest.raises(UsageError, match=r"must end with \.png"):
         raise invoke("plot", "a", "--png", "loss.jpg").exception
+    with pytest.raises(InputError, match="no loss was logged yet in ccc"):
+        raise invoke("plot", "ccc", "--png", "loss.png").exception
 
 
 @pytest.mark.framework

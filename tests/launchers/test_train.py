@@ -161,6 +161,21 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
     assert _processes(folder) == []
 
 
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
+def test_nothing_outlives_a_killed_ftbridge(in_project, run_ftbridge, backend):
+    before = set((in_project / "runs").glob("*"))
+    options = [*_command(backend), "--gpus=2", "--epochs=50"]
+    with subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE) as child:
+        folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+        _wait_for((folder / "metrics.jsonl").exists)
+        assert len(_processes(folder)) >= 4  # the guard, torchrun, and two workers in sessions of their own
+        child.kill()
+    _wait_for(lambda: not _processes(folder), 20)
+    listed = json.loads(run_ftbridge("runs", "list", "--json", cwd=in_project).stdout)
+    assert [each["status"] for each in listed if each["id"] == folder.name] == ["died"]
+
+
 def test_missing_things_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {sys.executable}}}}}")

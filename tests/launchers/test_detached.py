@@ -1,0 +1,85 @@
+"""Runs that go on when the terminal has gone."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import FrameworkError
+from ftbridge.core.project import Project, Settings
+from ftbridge.core.records import Launch
+from ftbridge.launchers import detached, llamafactory, runs
+
+from . import made_up
+from .test_train import _command, _processes, _wait_for
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path, Settings())
+
+
+def prepared(project, code):
+    """Return a run, ready to be started, whose framework is `code`."""
+    made = made_up.run(project, "one", "running", backend="llamafactory")
+    launch = Launch((sys.executable, "-c", code), {}, str(made.path), {})
+    return msgspec.structs.replace(made, launch=launch).save()
+
+
+def test_a_run_goes_on_and_its_end_is_written(project):
+    log = '{"current_steps": 1, "loss": 2.0}'
+    code = (
+        f"import os, time; os.mkdir('output'); open('output/trainer_log.jsonl', 'w').write('{log}\\n'); time.sleep(2)"
+    )
+    run = detached.start(prepared(project, code))
+    assert run.status == "running"
+    assert run.pid != os.getpid()
+    assert os.getsid(run.pid) == run.pid
+    _wait_for(lambda: runs.load(run.path).status != "running", 20)
+    ended = runs.load(run.path)
+    assert (ended.status, ended.died) == ("failed", False)  # it left no checkpoint
+    assert '"loss":2.0' in (run.path / "metrics.jsonl").read_text()
+    assert f"ftbridge: {llamafactory.title} ended without a readable checkpoint" in (run.path / "log.txt").read_text()
+
+
+def test_a_run_is_stopped_with_its_framework(project):
+    code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
+    run = detached.start(prepared(project, code))
+    pid = int((run.path / "pid").read_text())
+    assert runs.stop(run).status == "interrupted"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_run_that_does_not_start_says_why(project):
+    with pytest.raises(FrameworkError, match=r"did not start(?s:.*)no luck"):
+        detached.start(prepared(project, "raise SystemExit('no luck')"))
+    assert runs.load(project.runs / "one").status == "failed"
+
+
+@pytest.mark.framework
+def test_a_training_survives_its_terminal(in_project, run_ftbridge):
+    before = set((in_project / "runs").glob("*"))
+    pid, terminal = pty.fork()
+    if not pid:  # a shell that waits, as one does at the prompt
+        command = [sys.executable, "-m", "ftbridge", *_command("xtuner"), "--epochs=50", "--detach"]
+        subprocess.run(command, check=False)
+        time.sleep(300)
+        os._exit(0)
+    shown = b""
+    while b"runs stop" not in shown:
+        shown += os.read(terminal, 4096)
+    folder = (set((in_project / "runs").glob("*")) - before).pop()
+    os.close(terminal)  # the kernel sends SIGHUP
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGHUP
+    _wait_for((folder / "metrics.jsonl").exists)
+    assert runs.load(folder).status == "running"
+    done = run_ftbridge("runs", "stop", folder.name, cwd=in_project)
+    assert (done.returncode, done.stdout) == (0, f"{folder.name} interrupted\n"), done.stderr
+    assert _processes(folder) == []
