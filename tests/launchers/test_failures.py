@@ -13,16 +13,7 @@ from ftbridge.launchers.failures import END, LONGEST, explain, last_lines, last_
 
 NAMES = [signature.name for signature in signatures()]
 # Options of `ftbridge train` that remedies name and that are still to come.
-COMING = {
-    "--attention",
-    "--detach",
-    "--dtype",
-    "--gradient-checkpointing",
-    "--resume",
-    "--target-modules",
-    "--track",
-    "--trust-checkpoint",
-}
+COMING = {"--resume", "--trust-checkpoint"}
 BOOM = """\
 Traceback (most recent call last):
   File "train.py", line 7, in <module>
