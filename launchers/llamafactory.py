@@ -12,6 +12,7 @@ from ftbridge.templates.render import render_yaml
 title = "LLaMA-Factory"
 module = "llamafactory"
 CONFIG = "llamafactory_config.yaml"
+_ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
 
 
@@ -31,6 +32,7 @@ def render(plan: Plan) -> dict[str, str]:
         output=str(plan.run / "output"),
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
+        attention=_ATTENTION[plan.spec.attention],
         logging_steps=max(1, min(10, plan.steps // 20)),
     )
     files = {CONFIG: text}
