@@ -50,11 +50,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def samples(self) -> int:
         """Return how many samples an epoch has; where they are packed, a guess of four bytes of the file a token."""
-        target = "xtuner" if self.spec.backend == "xtuner" else "alpaca"
-        file = self.dataset_dir / self.entry.files.get(target, "")
-        if not self.estimated or not file.is_file():
+        files = [self.dataset_dir / name for name in self.entry.files.values()]
+        sizes = [file.stat().st_size for file in files if file.is_file()]
+        if not self.estimated or not sizes:
             return self.entry.samples
-        return min(self.entry.samples, math.ceil(file.stat().st_size / 4 / self.spec.cutoff_length))
+        return max(1, min(self.entry.samples, math.ceil(max(sizes) / 4 / self.spec.cutoff_length)))
 
     @property
     def epoch_iterations(self) -> int:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,9 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     run = _record(plan, launch, ready.python).save()
     if plan.family.status == "unsupported":
         say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
-    say(f"run {run.id}: {_about(plan)}{plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
+    say(
+        f"run {run.id}: {_about(plan)}{plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}"
+    )
     try:
         with reporter(plan.steps, report) as update:
             code = execute(launch, folder / "log.txt", lambda: _collect(plan, backend, update))
@@ -113,6 +116,30 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
     return run
+
+
+def check(ready: Prepared) -> None:
+    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
+
+    Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
+    """
+    backend = load_backend(ready.plan.spec.backend)
+    say(f"building tokenizer, dataset and model with {backend.title} ...")
+    with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
+        alone = msgspec.structs.replace(ready.plan.machine, processes=1)
+        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=alone, deepspeed=None)
+        launch = _launch(plan, backend, ready.python)
+        for name, content in launch.files.items():
+            write_atomic(Path(name), content)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+        env = {"CUDA_VISIBLE_DEVICES": visible, **launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
+        argv = (str(ready.python), str(HELPERS / "check.py"), launch.argv[-1])
+        log = plan.run / "log.txt"
+        code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code:
+        end = "\n".join(f"  {line}" for line in lines[-20:])
+        raise FrameworkError(f"{backend.title} cannot build what the config names (exit status {code}):\n\n{end}")
 
 
 def describe(ready: Prepared) -> str:

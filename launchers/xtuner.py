@@ -105,6 +105,10 @@ def _refuse(plan: Plan) -> None:
     spec = plan.spec
     if spec.neftune_alpha is not None:
         raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")
+    if plan.estimated and spec.epochs % 1:
+        raise UsageError(
+            f"XTuner packs for whole epochs only, and `epochs` is {spec.epochs}: take a whole number, or `--max-steps`"
+        )
     # xtuner/model/sft.py asks torch here, which claims bfloat16 for cards that only emulate it.
     if plan.machine.dtype == "float16" and spec.method == "qlora" and plan.zero_stage == 3:  # noqa: PLR2004
         raise UsageError(

@@ -88,15 +88,19 @@ def _options(command: Any) -> Any:
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
-def command(config: Path | None, dry_run: bool, **options: Any) -> None:
+@click.option("--check", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
+def command(config: Path | None, dry_run: bool, check: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
-    from ftbridge.launchers.train import describe, prepare, start
+    from ftbridge.launchers import train
 
-    ready = prepare(config, **options)
-    if dry_run:
-        result(describe(ready))
+    ready = train.prepare(config, **options)
+    if dry_run or check:
+        result(train.describe(ready))
+        if check:
+            train.check(ready)
+            say("the framework builds all that the config names; nothing was started")
         return
-    run = start(ready)
+    run = train.start(ready)
     say("next: `ftbridge merge`, then `ftbridge chat`")
     result(run.id)
