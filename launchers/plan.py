@@ -39,7 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def zero_stage(self) -> int:
         """Return DeepSpeed's ZeRO stage, 0 without."""
-        stage = ((self.deepspeed or {}).get("zero_optimization") or {}).get("stage", 0)
+        zero = (self.deepspeed or {}).get("zero_optimization")
+        stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
         return stage if isinstance(stage, int) else 0
 
     @property

@@ -101,9 +101,7 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     run = _record(plan, launch, ready.python).save()
     if plan.family.status == "unsupported":
         say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
-    say(
-        f"run {run.id}: {_about(plan)}{plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}"
-    )
+    say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     try:
         with reporter(plan.steps, report) as update:
             code = execute(launch, folder / "log.txt", lambda: _collect(plan, backend, update))
@@ -150,7 +148,7 @@ def describe(ready: Prepared) -> str:
     plan = ready.plan
     return (
         f"options:\n{options}\n\n"
-        f"{plan.entry.samples} samples, {_about(plan)}{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up; "
+        f"{plan.entry.samples} samples, {_steps(plan)}, {plan.warmup_steps} of them warm-up; "
         f"{plan.family.title} ({plan.family.status}); {_machine(plan)} in {plan.machine.dtype}; "
         f"DeepSpeed: {'yes' if plan.deepspeed else 'no'}\n\n{files}\n"
         f"--- launch\ncd {shlex.quote(ready.launch.cwd)}\n{env} \\\n  {shlex.join(ready.launch.argv)}"
@@ -291,8 +289,8 @@ def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
     )
 
 
-def _about(plan: Plan) -> str:
-    return "about " if plan.estimated else ""
+def _steps(plan: Plan) -> str:
+    return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
 
 
 def _machine(plan: Plan) -> str:

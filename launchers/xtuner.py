@@ -97,8 +97,9 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def _readable(path: Path) -> bool:
-    file = path / "mp_rank_00_model_states.pt" if path.is_dir() else path
-    return file.is_file() and zipfile.is_zipfile(file)
+    # DeepSpeed's ZeRO-3 writes a file for each process.
+    files = sorted(path.glob("*mp_rank_00_model_states.pt")) if path.is_dir() else [path]
+    return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)
 
 
 def _refuse(plan: Plan) -> None:

@@ -39,7 +39,7 @@ CASES = {
             "double_quantization": False,
             "lora_targets": ("q_proj", "v_proj"),
             "rslora": True,
-            "optimizer": "paged_adamw_8bit",
+            "optimizer": "adafactor",
             "weight_decay": 0.01,
             "max_gradient_norm": 0.5,
             "packing": True,

@@ -1,13 +1,12 @@
 # XTuner config written by ftbridge for the run 'RUN'.
 # To train again: ftbridge train --backend xtuner (all options stand in run.json beside this file).
 import torch
-from bitsandbytes.optim import PagedAdamW8bit
 from datasets import load_dataset
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.optim import AmpOptimWrapper, ConstantLR, CosineAnnealingLR, LinearLR, OptimWrapper
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import Adafactor, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from xtuner.dataset import process_hf_dataset
 from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.dataset.map_fns import template_map_fn_factory
@@ -81,10 +80,11 @@ optim_wrapper = dict(
     loss_scale=1.0,
     dtype='bfloat16',
     optimizer=dict(
-        type=PagedAdamW8bit,
+        type=Adafactor,
         lr=0.0002,
         weight_decay=0.01,
-        betas=(0.9, 0.999),
+        scale_parameter=False,
+        relative_step=False,
     ),
     clip_grad=dict(max_norm=0.5, error_if_nonfinite=False),
     accumulative_counts=16,
