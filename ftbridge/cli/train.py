@@ -59,7 +59,7 @@ def _option(field: msgspec.inspect.Field) -> Any:
     elif isinstance(kind, msgspec.inspect.BoolType):
         option += f"/--no-{name.replace('_', '-')}"
     elif isinstance(kind, msgspec.inspect.LiteralType):
-        settings = {"type": click.Choice([str(value) for value in sorted(kind.values)])}
+        settings = {"type": click.Choice(sorted(str(value) for value in kind.values))}
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         settings = {"type": int if isinstance(kind, msgspec.inspect.IntType) else float}
     return click.option(option, name, default=None, help=text, **settings)

