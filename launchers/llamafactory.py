@@ -14,14 +14,22 @@ from ftbridge.templates.render import render_yaml
 title = "LLaMA-Factory"
 module = "llamafactory"
 CONFIG = "llamafactory_config.yaml"
+_ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
 
 
 def render(plan: Plan) -> dict[str, str]:
     """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
 
-    Raises UsageError for a `--set` of what ftbridge decides; unknown keys LLaMA-Factory refuses itself.
+    Raises UsageError for what LLaMA-Factory lacks, and a `--set` of what ftbridge decides; unknown keys it refuses
+    itself.
     """
+    # model/adapter.py takes bitsandbytes' models for others, whose `quantization_method` it spells differently.
+    if plan.spec.dora and plan.spec.method == "qlora":
+        raise UsageError(
+            "LLaMA-Factory refuses DoRA on a quantised model: leave `dora` out, or take `--method lora` or "
+            "`--backend xtuner`"
+        )
     for key in plan.spec.set:
         if key in _FIXED:
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
@@ -33,6 +41,7 @@ def render(plan: Plan) -> dict[str, str]:
         output=str(plan.run / "output"),
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
+        attention=_ATTENTION[plan.spec.attention],
         logging_steps=max(1, min(10, plan.steps // 20)),
     )
     files = {CONFIG: text}

@@ -6,7 +6,7 @@ import subprocess
 
 import msgspec
 
-from ftbridge.core.errors import SetupError
+from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.spec import TrainSpec
 
 # A driver that hangs never answers; a card that sleeps takes some seconds.
@@ -72,15 +72,28 @@ def _mebibytes(cell: str) -> int:
 
 
 def choose(spec: TrainSpec) -> Machine:
-    """Return what `spec` trains on; raises SetupError where it asks for more than is there."""
+    """Return what `spec` trains on.
+
+    Raises SetupError where it asks for more than is there, UsageError for what this kind of machine cannot do.
+    """
     found = gpus() if spec.device != "cpu" else []
     if spec.device == "cuda" and not found:
         raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
     if not found:
+        if spec.dtype == "float16":
+            raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and bfloat16 is used")
+        if "paged" in spec.optimizer or "8bit" in spec.optimizer:
+            raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
         return Machine("cpu", 1 if spec.gpus == "all" else spec.gpus, "bfloat16")
     count = len(found) if spec.gpus == "all" else spec.gpus
     if count > len(found):
         raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
     # bfloat16 needs compute capability 8.0 (Ampere).
-    dtype = "bfloat16" if all(gpu.capability >= 8 for gpu in found[:count]) else "float16"  # noqa: PLR2004
-    return Machine("cuda", count, dtype)
+    old = [gpu for gpu in found[:count] if gpu.capability < 8]  # noqa: PLR2004
+    if old and spec.dtype == "bfloat16":
+        raise UsageError(
+            f"`--dtype bfloat16` needs compute capability 8.0, and {old[0].name} has {old[0].capability}; take "
+            "`--dtype float16`, or leave it out"
+        )
+    auto = "float16" if old else "bfloat16"
+    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype)

@@ -37,13 +37,36 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.machine.processes > 1 or self.deepspeed is not None
 
     @property
+    def zero_stage(self) -> int:
+        """Return DeepSpeed's ZeRO stage, 0 without."""
+        zero = (self.deepspeed or {}).get("zero_optimization")
+        stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
+        return stage if isinstance(stage, int) else 0
+
+    @property
+    def estimated(self) -> bool:
+        """Tell whether `steps` is a guess: how many samples packing makes is only known once they are tokenised."""
+        return self.spec.packing and self.spec.max_steps is None
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples an epoch has; where they are packed, a guess of four bytes of the file a token."""
+        files = [self.dataset_dir / name for name in self.entry.files.values()]
+        sizes = [file.stat().st_size for file in files if file.is_file()]
+        if not self.estimated or not sizes:
+            return self.entry.samples
+        return max(1, min(self.entry.samples, math.ceil(max(sizes) / 4 / self.spec.cutoff_length)))
+
+    @property
     def epoch_iterations(self) -> int:
         """Return how many micro batches a process sees in an epoch."""
-        return math.ceil(math.ceil(self.entry.samples / self.machine.processes) / self.spec.micro_batch_size)
+        return math.ceil(math.ceil(self.samples / self.machine.processes) / self.spec.micro_batch_size)
 
     @property
     def iterations(self) -> int:
         """Return how many micro batches a process sees in all."""
+        if self.spec.max_steps is not None:
+            return self.spec.max_steps * self.spec.gradient_accumulation_steps
         return math.ceil(self.epoch_iterations * self.spec.epochs)
 
     @property
@@ -53,6 +76,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         XTuner accumulates gradients across the end of an epoch; transformers' Trainer makes a last, smaller step
         in each.
         """
+        if self.spec.max_steps is not None:
+            return self.spec.max_steps
         accumulation = self.spec.gradient_accumulation_steps
         if self.spec.backend == "xtuner":
             return math.ceil(self.iterations / accumulation)

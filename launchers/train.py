@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import indent
@@ -151,7 +152,7 @@ def _begin(ready: Prepared) -> runs.Run:
     run = _record(plan, launch, ready.python).watched()
     if plan.family.status == "unsupported":
         say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
-    say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
+    say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     return run
 
 
@@ -159,6 +160,30 @@ def _remember(ready: Prepared) -> None:
     chosen = {"backend": ready.plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
+
+
+def check(ready: Prepared) -> None:
+    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
+
+    Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
+    """
+    backend = load_backend(ready.plan.spec.backend)
+    say(f"building tokenizer, dataset and model with {backend.title} ...")
+    with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
+        alone = msgspec.structs.replace(ready.plan.machine, processes=1)
+        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=alone, deepspeed=None)
+        launch = _launch(plan, backend, ready.python)
+        for name, content in launch.files.items():
+            write_atomic(Path(name), content)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+        env = {"CUDA_VISIBLE_DEVICES": visible, **launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
+        argv = (str(ready.python), str(HELPERS / "check.py"), launch.argv[-1])
+        log = plan.run / "log.txt"
+        code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code:
+        end = "\n".join(f"  {line}" for line in lines[-20:])
+        raise FrameworkError(f"{backend.title} cannot build what the config names (exit status {code}):\n\n{end}")
 
 
 def describe(ready: Prepared) -> str:
@@ -169,7 +194,7 @@ def describe(ready: Prepared) -> str:
     plan = ready.plan
     return (
         f"options:\n{options}\n\n"
-        f"{plan.entry.samples} samples, {plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up; "
+        f"{plan.entry.samples} samples, {_steps(plan)}, {plan.warmup_steps} of them warm-up; "
         f"{plan.family.title} ({plan.family.status}); {_machine(plan)} in {plan.machine.dtype}; "
         f"DeepSpeed: {'yes' if plan.deepspeed else 'no'}\n\n{files}\n"
         f"--- launch\ncd {shlex.quote(ready.launch.cwd)}\n{env} \\\n  {shlex.join(ready.launch.argv)}"
@@ -295,6 +320,10 @@ def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
         f"\n\nThe whole log is {log}. Mend what it names and run the command again; "
         "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
     )
+
+
+def _steps(plan: Plan) -> str:
+    return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
 
 
 def _machine(plan: Plan) -> str:

@@ -4,6 +4,7 @@ import ast
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,14 +20,27 @@ module = "xtuner"
 CONFIG = "xtuner_config.py"
 # What names code, and what says where things go, is not the user's to set.
 _FIXED = {"type", "work_dir", "launcher"}
+# Where the optimisers' classes are, and what they are given beside learning rate and weight decay: the values that
+# transformers' Trainer, and so LLaMA-Factory, takes.
+_ADAM = {"betas": (0.9, 0.999)}
+_OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "adamw": ("torch.optim", "AdamW", _ADAM),
+    "adamw_8bit": ("bitsandbytes.optim", "AdamW8bit", _ADAM),
+    "paged_adamw_32bit": ("bitsandbytes.optim", "PagedAdamW32bit", _ADAM),
+    "paged_adamw_8bit": ("bitsandbytes.optim", "PagedAdamW8bit", _ADAM),
+    "adafactor": ("transformers", "Adafactor", {"scale_parameter": False, "relative_step": False}),
+    "sgd": ("torch.optim", "SGD", {}),
+}
 
 
 def render(plan: Plan) -> dict[str, str]:
     """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
 
-    Raises UsageError for a `--set` that XTuner would not know.
+    Raises UsageError for an option that XTuner lacks, or a `--set` that it would not know.
     """
     spec = plan.spec
+    _refuse(plan)
+    optimizer_module, optimizer, optimizer_options = _OPTIMIZERS[spec.optimizer]
     accumulation = spec.gradient_accumulation_steps
     text = render_python(
         "xtuner.py.j2",
@@ -39,17 +53,16 @@ def render(plan: Plan) -> dict[str, str]:
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         save_iterations=spec.save_steps * accumulation,
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
+        optimizer_module=optimizer_module,
+        optimizer=optimizer,
+        optimizer_options=optimizer_options,
     )
     _check_options(spec, text)
     files = {CONFIG: text}
     if plan.deepspeed:
-        # "auto" kills XTuner here, and offload needs its own optimiser allowed (measured).
-        deepspeed = {
-            key: value for key, value in plan.deepspeed.items() if (key, value) != ("train_batch_size", "auto")
-        }
-        files["deepspeed.json"] = msgspec.json.format(
-            msgspec.json.encode({"zero_force_ds_cpu_optimizer": False, **deepspeed})
-        ).decode()
+        # Offload needs XTuner's own optimiser allowed (measured).
+        deepspeed = {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)}
+        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(deepspeed)).decode()
     return files
 
 
@@ -79,8 +92,34 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def _readable(path: Path) -> bool:
-    file = path / "mp_rank_00_model_states.pt" if path.is_dir() else path
-    return file.is_file() and zipfile.is_zipfile(file)
+    # DeepSpeed's ZeRO-3 writes a file for each process.
+    files = sorted(path.glob("*mp_rank_00_model_states.pt")) if path.is_dir() else [path]
+    return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)
+
+
+def _refuse(plan: Plan) -> None:
+    spec = plan.spec
+    if spec.neftune_alpha is not None:
+        raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")
+    if plan.estimated and spec.epochs % 1:
+        raise UsageError(
+            f"XTuner packs for whole epochs only, and `epochs` is {spec.epochs}: take a whole number, or `--max-steps`"
+        )
+    # xtuner/model/sft.py asks torch here, which claims bfloat16 for cards that only emulate it.
+    if plan.machine.dtype == "float16" and spec.method == "qlora" and plan.zero_stage == 3:  # noqa: PLR2004
+        raise UsageError(
+            "XTuner trains a quantised model in bfloat16 under ZeRO-3, whatever the config says; in float16 take "
+            "`--deepspeed zero2`, or `--backend llamafactory`"
+        )
+
+
+def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults."""
+    return {
+        key: _without_auto(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value != "auto"
+    }
 
 
 def _check_options(spec: TrainSpec, config: str) -> None:

@@ -59,7 +59,7 @@ def _option(field: msgspec.inspect.Field) -> Any:
     elif isinstance(kind, msgspec.inspect.BoolType):
         option += f"/--no-{name.replace('_', '-')}"
     elif isinstance(kind, msgspec.inspect.LiteralType):
-        settings = {"type": click.Choice([str(value) for value in sorted(kind.values)])}
+        settings = {"type": click.Choice(sorted(str(value) for value in kind.values))}
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
         settings = {"type": int if isinstance(kind, msgspec.inspect.IntType) else float}
     return click.option(option, name, default=None, help=text, **settings)
@@ -88,22 +88,24 @@ def _options(command: Any) -> Any:
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
+@click.option("--check", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
 @click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
-def command(config: Path | None, dry_run: bool, detach: bool, **options: Any) -> None:
+def command(config: Path | None, dry_run: bool, check: bool, detach: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
-    from ftbridge.launchers.train import describe, prepare, start
-    from ftbridge.launchers.train import detach as start_detached
+    from ftbridge.launchers import train
 
-    ready = prepare(config, **options)
-    if dry_run:
-        result(describe(ready))
+    ready = train.prepare(config, **options)
+    if dry_run or check:
+        result(train.describe(ready))
+        if check:
+            train.check(ready)
+            say("the framework builds all that the config names; nothing was started")
         return
     if detach:
-        run = start_detached(ready)
+        run = train.detach(ready)
         say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
-        result(run.id)
-        return
-    run = start(ready)
-    say("next: `ftbridge merge`, then `ftbridge chat`")
+    else:
+        run = train.start(ready)
+        say("next: `ftbridge merge`, then `ftbridge chat`")
     result(run.id)

@@ -74,6 +74,11 @@ def _copy(checkpoint: Path, folder: Path) -> None:
 
 def _from_xtuner(path: Path, folder: Path, source: Source, card: Card) -> None:
     file = path / "mp_rank_00_model_states.pt" if path.is_dir() else path
+    if path.is_dir() and list(path.glob("zero_pp_rank_*_model_states.pt")):
+        raise InputError(
+            f"`{path}` is shared out by ZeRO-3, which export cannot put together yet; gather it with "
+            f"`python {path.parent / 'zero_to_fp32.py'}`, or train with `--deepspeed zero2`"
+        )
     if not file.is_file():
         raise InputError(f"`{path}` holds neither a checkpoint nor an adapter")
     checkpoint = Checkpoint(file)
@@ -83,7 +88,7 @@ def _from_xtuner(path: Path, folder: Path, source: Source, card: Card) -> None:
         raise InputError(f"`{file}` holds no weights of a model")
     if lora:
         safetensors.write(folder / "adapter_model.safetensors", _contents(checkpoint, lora))
-        config = _adapter_config(lora, card, _lora_alpha(checkpoint, source))
+        config = _adapter_config(lora, card, *_scaling(checkpoint, source))
         write_atomic(folder / "adapter_config.json", msgspec.json.format(msgspec.json.encode(config)) + b"\n")
     else:
         safetensors.write(folder / "model.safetensors", _contents(checkpoint, _untied(tensors)))
@@ -92,7 +97,8 @@ def _from_xtuner(path: Path, folder: Path, source: Source, card: Card) -> None:
 
 
 def _peft_name(name: str) -> str:
-    return name.removeprefix("llm.").replace(".default.weight", ".weight")
+    name = name.removeprefix("llm.").replace(".default.weight", ".weight")
+    return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name  # as PEFT itself saves DoRA's
 
 
 def _contents(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> list[tuple[str, str, tuple[int, ...], bytes]]:
@@ -110,19 +116,19 @@ def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return kept
 
 
-def _lora_alpha(checkpoint: Checkpoint, source: Source) -> int:
-    """Take it from the run, else from the config that XTuner keeps as text in the checkpoint."""
+def _scaling(checkpoint: Checkpoint, source: Source) -> tuple[int, bool]:
+    """Return alpha and whether rsLoRA scales, from the run, else the config that XTuner keeps in the checkpoint."""
     if source.run:
-        return source.run.spec.lora_alpha
+        return source.run.spec.lora_alpha, source.run.spec.rslora
     meta = checkpoint.content.get("meta")
     text = str(meta.get("cfg", "")) if isinstance(meta, dict) else ""
     found = re.search(r"lora_alpha\s*=\s*(\d+)", text)
     if not found:
         raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
-    return int(found[1])
+    return int(found[1]), bool(re.search(r"use_rslora\s*=\s*True", text))
 
 
-def _adapter_config(lora: dict[str, Tensor], card: Card, alpha: int) -> dict[str, Any]:
+def _adapter_config(lora: dict[str, Tensor], card: Card, alpha: int, rslora: bool) -> dict[str, Any]:
     ranks = {tensor.shape[0] for name, tensor in lora.items() if ".lora_A." in name}
     modules = {name.partition(".lora_")[0].rpartition(".")[2] for name in lora}
     return {
@@ -132,6 +138,8 @@ def _adapter_config(lora: dict[str, Tensor], card: Card, alpha: int) -> dict[str
         "r": ranks.pop(),
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
+        "use_rslora": rslora,
+        "use_dora": any(".lora_magnitude_vector" in name for name in lora),
         "target_modules": sorted(modules),
         "bias": "none",
         "fan_in_fan_out": False,

@@ -67,9 +67,9 @@ def give_bos(tokens: list[str]) -> None:
     xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
 
 
-def main() -> None:
-    """Run the framework named by the spec."""
-    spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def read_spec() -> dict[str, Any]:
+    """Return the spec that the command line names, with this process prepared for its framework."""
+    spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     die_with_parent()
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     if spec["device"] == "cpu":
@@ -80,6 +80,13 @@ def main() -> None:
             forbid_remote_code()
         if spec["bos"]:
             give_bos(spec["bos"])
+    return spec
+
+
+def main() -> None:
+    """Run the framework named by the spec."""
+    spec = read_spec()
+    if spec["backend"] == "xtuner":
         launcher = ["--launcher", "pytorch"] if "LOCAL_RANK" in os.environ else []
         sys.argv = ["train.py", *spec["arguments"], *launcher]
         runpy.run_module("xtuner.tools.train", run_name="__main__", alter_sys=True)

@@ -2,7 +2,9 @@
 
 import json
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -10,6 +12,7 @@ from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
+from ftbridge.core.spec import TrainSpec
 from ftbridge.dataset_info.registry import register
 
 
@@ -114,6 +117,25 @@ def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
         f"{sys.executable} -m torch.distributed.run --nproc-per-node=2",
     ):
         assert part in output
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
+    options = ("--packing", "--epochs", "3", "--gradient-accumulation-steps", "1")
+    assert "about 3 optimiser steps" in dry_run(backend, *options)
+    assert "samples, 7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
+
+
+def test_the_documentation_has_every_option_with_its_default():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.replace("\\|", "/").splitlines() if line.startswith("| `--")]
+    first = reversed(rows)  # chat's table comes after it
+    table = {row[1].split()[0].strip("`").removeprefix("--").replace("-", "_"): row[2] for row in first}
+    for field in msgspec.structs.fields(TrainSpec):
+        assert field.name in table
+        if field.default not in (msgspec.NODEFAULT, None, (), "auto") and field.name not in {"set", "dataset_dir"}:
+            shown = {"True": "on", "False": "off", "0.0002": "2e-4"}.get(str(field.default), str(field.default))
+            assert shown in table[field.name], field.name
 
 
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])

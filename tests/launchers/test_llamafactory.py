@@ -144,3 +144,28 @@ def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):
     assert llamafactory.checkpoints(tmp_path) == [output]
     save(output, "model-00002-of-00002.safetensors", cut=1)
     assert llamafactory.checkpoints(tmp_path) == []
+
+
+def test_dora_on_a_quantised_model_is_refused():
+    with pytest.raises(UsageError, match=r"refuses DoRA on a quantised model.*--backend xtuner"):
+        config(plan(dora=True))
+    assert config(plan(dora=True, method="lora"))["use_dora"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"quantization_bits": 8}, {"quantization_bit": 8}),
+        ({"lora_targets": ("q_proj", "v_proj")}, {"lora_target": "q_proj,v_proj"}),
+        ({"optimizer": "paged_adamw_8bit", "weight_decay": 0.1}, {"optim": "paged_adamw_8bit", "weight_decay": 0.1}),
+        ({"max_steps": 7}, {"max_steps": 7, "warmup_steps": 1}),
+        ({"packing": True, "warmup_ratio": 0.1}, {"packing": True, "warmup_ratio": 0.1}),
+        ({"gradient_checkpointing": False}, {"disable_gradient_checkpointing": True}),
+        ({"attention": "eager"}, {"flash_attn": "disabled"}),
+        ({"attention": "flash_attention_2"}, {"flash_attn": "fa2"}),
+        ({"neftune_alpha": 5.0}, {"neftune_noise_alpha": 5.0}),
+        ({"save_limit": 9, "max_gradient_norm": 0.5}, {"save_total_limit": 9, "max_grad_norm": 0.5}),
+    ],
+)
+def test_every_option_is_written_under_llama_factorys_name(options, part):
+    assert part.items() <= config(plan(**options)).items()

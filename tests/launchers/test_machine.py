@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.core.errors import SetupError
+from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.machine import Gpu, Machine, choose, gpus
 from ftbridge.launchers.machine import smi as complaint
@@ -106,3 +106,22 @@ def test_more_than_is_visible_is_an_error(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(SetupError, match=r"`--gpus 3` asks for more than the 2 visible here"):
         choose(spec(gpus=3))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gpus": 3, "dtype": "bfloat16"}, r"needs compute capability 8.0, and Tesla T4 has 7.5"),
+        ({"device": "cpu", "dtype": "float16"}, r"`--dtype float16` needs a GPU"),
+        ({"device": "cpu", "optimizer": "adamw_8bit"}, r"`--optimizer adamw_8bit` needs a GPU"),
+        ({"device": "cpu", "optimizer": "paged_adamw_32bit"}, r"`--optimizer paged_adamw_32bit` needs a GPU"),
+    ],
+)
+def test_what_this_kind_of_machine_cannot_do_is_refused(values, message):
+    with pytest.raises(UsageError, match=message):
+        choose(spec(**values))
+
+
+def test_a_dtype_that_the_cards_have_is_taken():
+    assert choose(spec(gpus=2, dtype="float16")).dtype == "float16"
+    assert choose(spec(gpus=2, dtype="bfloat16", optimizer="paged_adamw_8bit")).dtype == "bfloat16"

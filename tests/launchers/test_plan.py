@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
@@ -15,9 +16,9 @@ from ftbridge.templates import families
 ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
 
 
-def plan(samples=100, machine=ONE, deepspeed=None, **spec):
+def plan(samples=100, machine=ONE, deepspeed=None, backend="xtuner", **spec):
     return Plan(
-        spec=TrainSpec(backend="xtuner", model="base", dataset="faq", **spec),
+        spec=TrainSpec(backend=backend, model="base", dataset="faq", **spec),
         run=Path("/run"),
         model=Path("/base"),
         dataset="faq",
@@ -109,3 +110,48 @@ def test_an_unknown_config_is_named(tmp_path):
         load_deepspeed("absent.json", tmp_path, ONE)
     with pytest.raises(UsageError, match="there is no DeepSpeed config `zero9`"):
         load_deepspeed("zero9", tmp_path, ONE)
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_steps_that_are_given_take_the_place_of_epochs(backend):
+    planned = plan(max_steps=5, gradient_accumulation_steps=4, packing=True, backend=backend)
+    assert (planned.steps, planned.iterations, planned.warmup_steps) == (5, 20, 1)
+    assert not planned.estimated
+
+
+def test_steps_of_packed_samples_are_guessed_from_the_file(tmp_path):
+    (tmp_path / "faq.jsonl").write_text("x" * 4 * 2048 * 10)
+    options = {"epochs": 1, "gradient_accumulation_steps": 1}
+    planned = plan(packing=True, **options)
+    entry = msgspec.structs.replace(planned.entry, files={"xtuner": "faq.jsonl"})
+    packed = msgspec.structs.replace(planned, entry=entry, dataset_dir=tmp_path)
+    assert planned.steps == 100  # the file is not there
+    assert (packed.steps, packed.estimated) == (10, True)
+    assert msgspec.structs.replace(packed, spec=plan(**options).spec).steps == 100
+
+
+@pytest.mark.parametrize(
+    ("deepspeed", "stage"),
+    [(None, 0), ({}, 0), ({"zero_optimization": {"stage": 3}}, 3), ({"zero_optimization": 1}, 0)],
+)
+def test_the_zero_stage_is_read_from_any_config(deepspeed, stage):
+    assert plan(deepspeed=deepspeed).zero_stage == stage
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "offloaded"),
+    [
+        ("zero1", 1, set()),
+        ("zero2", 2, set()),
+        ("zero2-offload", 2, {"offload_optimizer"}),
+        ("zero3", 3, set()),
+        ("zero3-offload", 3, {"offload_optimizer", "offload_param"}),
+    ],
+)
+def test_the_shipped_configs_say_what_they_are_called(tmp_path, name, stage, offloaded):
+    config = load_deepspeed(name, tmp_path, TWO)
+    zero = config["zero_optimization"]
+    assert zero["stage"] == stage
+    assert {key for key in zero if key.startswith("offload")} == offloaded
+    assert zero.get("stage3_gather_16bit_weights_on_model_save", False) is (stage == 3)
+    assert config.get("zero_force_ds_cpu_optimizer", True) is not bool(offloaded)

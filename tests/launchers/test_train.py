@@ -205,6 +205,46 @@ def test_dry_run_shows_the_same_defaults_on_both(in_project, backend):
     assert "launch.json" in shown
 
 
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
+    before = sorted(in_project.rglob("*"))
+    wrong = [*_command(backend), "--check", "--lora-targets", "no_such_layer"]
+    done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
+    assert done.returncode == 5, done.stderr
+    assert "no_such_layer" in done.stderr
+    assert "launch.json" in done.stdout
+    right = [*_command(backend), "--check", "--gpus", "2", "--packing"]
+    done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "builds all that the config names" in done.stderr
+    assert sorted(in_project.rglob("*")) == before
+    assert not list(tmp_path.glob("ftbridge-check-*"))
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("deepspeed", ["zero1", "zero2", "zero2-offload", "zero3", "zero3-offload"])
+def test_every_deepspeed_config_trains_on_two_processes(trained, backend, deepspeed):
+    run = trained(backend=backend, gpus=2, deepspeed=deepspeed, max_steps=2)
+    assert (run.status, run.steps) == ("succeeded", 2)
+    assert msgspec.json.decode((run.path / "metrics.jsonl").read_bytes().splitlines()[-1])["step"] == 2
+    optimizers = {file.name for file in run.path.rglob("*optim_states.pt")}
+    assert len({name.partition("zero_pp_rank_")[2][0] for name in optimizers}) == 2
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_packed_samples_train_and_warm_up(trained, backend):
+    run = trained(backend=backend, packing=True, cutoff_length=64, micro_batch_size=1)
+    metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
+    rates = [record["learning_rate"] for record in metrics]
+    assert max(rates) > 0.5 * SMALL["learning_rate"]
+    assert rates[-1] < 0.5 * max(rates)
+
+
 def test_interrupted_is_130():
     assert InterruptedRun.exit_code == 130
 

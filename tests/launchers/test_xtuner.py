@@ -2,6 +2,8 @@
 
 import ast
 import json
+import subprocess
+import typing
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
-from ftbridge.core.spec import TrainSpec
+from ftbridge.core.spec import Optimizer, TrainSpec
 from ftbridge.launchers import xtuner
 from ftbridge.launchers.machine import Machine
 from ftbridge.launchers.plan import Plan
@@ -193,9 +195,47 @@ def test_readable_checkpoints_come_oldest_first(tmp_path):
     assert xtuner.checkpoints(tmp_path) == []
     output = tmp_path / "output"
     good = [archive(output / f"iter_{number}.pth") for number in (500, 1000)]
+    archive(output / "iter_80.pth" / "zero_pp_rank_0_mp_rank_00_model_states.pt")
     archive(output / "iter_90.pth" / "mp_rank_00_model_states.pt")
     cut = archive(output / "iter_1500.pth")
     cut.write_bytes(cut.read_bytes()[:-10])
     (output / "iter_2000.pth").mkdir()
     (output / "last_checkpoint").write_text("iter_1500.pth")
-    assert xtuner.checkpoints(tmp_path) == [output / "iter_90.pth", *good]
+    assert xtuner.checkpoints(tmp_path) == [output / "iter_80.pth", output / "iter_90.pth", *good]
+
+
+@pytest.mark.parametrize(
+    ("options", "machine", "message"),
+    [
+        ({"neftune_alpha": 5.0}, None, "XTuner has no NEFTune.*--backend llamafactory"),
+        ({"packing": True, "epochs": 1.5}, None, "whole epochs only, and `epochs` is 1.5"),
+        ({}, Machine("cuda", 1, "float16"), "in bfloat16 under ZeRO-3.*--deepspeed zero2"),
+    ],
+)
+def test_what_xtuner_lacks_is_refused_by_name(options, machine, message):
+    with pytest.raises(UsageError, match=message):
+        xtuner.render(plan(machine=machine, deepspeed={"zero_optimization": {"stage": 3}}, **options))
+
+
+def test_nothing_is_left_to_auto_for_deepspeed():
+    config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}}
+    text = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
+    assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": {"stage": 3}}
+
+
+def test_packing_trains_by_epochs_for_their_length_is_not_known():
+    text = values(config(plan(packing=True, epochs=2)))
+    assert "max_epochs=2" in text["train_cfg"]
+    assert "convert_to_iter_based=True" in text["param_scheduler"]
+    text = values(config(plan(packing=True, max_steps=3)))
+    assert "max_iters=48" in text["train_cfg"]
+    assert "convert_to_iter_based" not in text["param_scheduler"]
+
+
+@pytest.mark.framework
+def test_every_optimizer_is_where_both_frameworks_look_for_it(training_python):
+    code = "".join(f"from {module} import {name}; " for module, name, _ in xtuner._OPTIMIZERS.values())
+    names = [name for name in xtuner._OPTIMIZERS if name != "adamw"]
+    code += f"from transformers.training_args import OptimizerNames; [OptimizerNames(name) for name in {names}]"
+    subprocess.run([training_python, "-c", code], check=True)
+    assert set(xtuner._OPTIMIZERS) == set(typing.get_args(Optimizer))

@@ -4,6 +4,7 @@ After a wanted change, `UPDATE_GOLDEN=1 pytest tests/templates/test_golden.py` w
 """
 
 import contextlib
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -29,7 +30,33 @@ CASES = {
     "qlora-two-gpus": (GPUS, "qwen3", {"deepspeed": "zero2", "gpus": 2}),
     "lora-old-gpu": (OLD, "llama3", {"method": "lora", "scheduler": "linear", "epochs": 2.5}),
     "full-two-gpus": (GPUS, "glm4", {"method": "full", "gpus": 2, "scheduler": "constant"}),
+    "packed-zero3": (
+        GPUS,
+        "qwen2.5",
+        {
+            "deepspeed": "zero3-offload",
+            "quantization_type": "fp4",
+            "double_quantization": False,
+            "lora_targets": ("q_proj", "v_proj"),
+            "rslora": True,
+            "optimizer": "adafactor",
+            "weight_decay": 0.01,
+            "max_gradient_norm": 0.5,
+            "packing": True,
+            "gradient_checkpointing": False,
+            "attention": "flash_attention_2",
+            "save_limit": 5,
+        },
+    ),
 }
+# Every option that shows in what the frameworks build.
+BUILT = (
+    {},
+    {"method": "lora", "optimizer": "adafactor", "attention": "eager", "dora": True},
+    {"method": "full", "optimizer": "sgd", "attention": "sdpa", "gradient_checkpointing": False},
+    {"template": "qwen3", "quantization_type": "fp4", "rslora": True, "lora_targets": ("q_proj", "v_proj")},
+    {"quantization_bits": 8, "packing": True, "cutoff_length": 1024},
+)
 
 
 def golden_plan(backend, machine, family, options):
@@ -68,9 +95,9 @@ def test_rendered_as_before(backend, case):
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_the_framework_builds_what_the_config_names(project, training_python, tmp_path, backend):
-    """Tokenizer, the dataset's first batch, and the model, for all methods and a template of ours, in one process."""
+    """Tokenizer, first batch, optimiser and model, for all methods and a template of ours, in one process."""
     configs = []
-    for case in ({}, {"method": "lora"}, {"method": "full"}, {"template": "qwen3"}):
+    for case in BUILT:
         with contextlib.chdir(project):
             ready = prepare(**{**SMALL, "dataset": "medqa", "backend": backend, **case})
         for name, content in ready.launch.files.items():
@@ -87,9 +114,22 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
     assert done.returncode == 0, done.stdout + done.stderr
     built = [line.split("\t")[1:] for line in done.stdout.splitlines() if line.startswith("BUILT\t")]
     linear = {"qlora": ["14", "True"], "lora": ["0", "True"], "full": ["0", "False"]}
-    assert [each[:2] for each in built] == [linear["qlora"], linear["lora"], linear["full"], linear["qlora"]]
-    for *_, text in built:
+    expected = [linear["qlora"], linear["lora"], linear["full"], linear["qlora"], linear["lora"]]
+    assert [each[:2] for each in built] == expected
+    for _, _, text, _ in built:
         assert "<|im_start|>user" in text
+    for _, _, text, _ in built[:-1]:  # packed samples are cut anywhere
         assert "professional" in text
-    assert "<think>" in built[-1][2]
+    assert "<think>" in built[3][2]
     assert "<think>" not in built[0][2]
+    facts = [json.loads(each[3]) for each in built]
+    assert [each["optimizer"] for each in facts] == ["AdamW", "Adafactor", "SGD", "AdamW", "AdamW"]
+    assert [each["attention"] for each in facts[1:3]] == ["eager", "sdpa"]
+    assert [each["checkpointing"] for each in facts] == [True, True, False, True, True]
+    assert [each["dora"] for each in facts] == [False, True, False, False, False]
+    assert [each["rslora"] for each in facts] == [False, False, False, True, False]
+    assert [each["types"] for each in facts] == [["nf4"], [], [], ["fp4"], []]
+    assert [each["int8"] for each in facts] == [0, 0, 0, 0, 14]
+    assert facts[3]["targets"] == ["q_proj", "v_proj"]
+    assert len(facts[0]["targets"]) == 7
+    assert built[-1][2].count("<|im_start|>user") > 1  # packed

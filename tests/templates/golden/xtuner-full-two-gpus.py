@@ -31,6 +31,7 @@ model = dict(
         trust_remote_code=False,
         torch_dtype=torch.bfloat16,
     ),
+    use_activation_checkpointing=True,
 )
 
 # Data
@@ -60,8 +61,13 @@ optim_wrapper = dict(
     type=AmpOptimWrapper,
     loss_scale=1.0,
     dtype='bfloat16',
-    optimizer=dict(type=AdamW, lr=0.0002, betas=(0.9, 0.999), weight_decay=0),
-    clip_grad=dict(max_norm=1, error_if_nonfinite=False),
+    optimizer=dict(
+        type=AdamW,
+        lr=0.0002,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+    ),
+    clip_grad=dict(max_norm=1.0, error_if_nonfinite=False),
     accumulative_counts=16,
 )
 # LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.

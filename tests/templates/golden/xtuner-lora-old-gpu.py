@@ -31,11 +31,14 @@ model = dict(
         trust_remote_code=False,
         torch_dtype=torch.float16,
     ),
+    use_activation_checkpointing=True,
     lora=dict(
         type=LoraConfig,
         r=64,
         lora_alpha=16,
         lora_dropout=0.1,
+        use_rslora=False,
+        use_dora=False,
         bias="none",
         task_type="CAUSAL_LM",
     ),
@@ -68,8 +71,13 @@ optim_wrapper = dict(
     type=AmpOptimWrapper,
     loss_scale="dynamic",
     dtype='float16',
-    optimizer=dict(type=AdamW, lr=0.0002, betas=(0.9, 0.999), weight_decay=0),
-    clip_grad=dict(max_norm=1, error_if_nonfinite=False),
+    optimizer=dict(
+        type=AdamW,
+        lr=0.0002,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+    ),
+    clip_grad=dict(max_norm=1.0, error_if_nonfinite=False),
     accumulative_counts=16,
 )
 # LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.

@@ -35,14 +35,17 @@ model = dict(
             load_in_4bit=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_quant_type="nf4",
+            bnb_4bit_quant_type='nf4',
         ),
     ),
+    use_activation_checkpointing=True,
     lora=dict(
         type=LoraConfig,
         r=64,
         lora_alpha=16,
         lora_dropout=0.1,
+        use_rslora=False,
+        use_dora=False,
         bias="none",
         task_type="CAUSAL_LM",
     ),
@@ -73,8 +76,13 @@ train_dataloader = dict(
 # Optimiser and schedule, in iterations (micro batches)
 optim_wrapper = dict(
     type=OptimWrapper,  # AmpOptimWrapper asserts a GPU
-    optimizer=dict(type=AdamW, lr=0.0002, betas=(0.9, 0.999), weight_decay=0),
-    clip_grad=dict(max_norm=1, error_if_nonfinite=False),
+    optimizer=dict(
+        type=AdamW,
+        lr=0.0002,
+        weight_decay=0.0,
+        betas=(0.9, 0.999),
+    ),
+    clip_grad=dict(max_norm=1.0, error_if_nonfinite=False),
     accumulative_counts=16,
 )
 # LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
