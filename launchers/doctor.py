@@ -4,30 +4,19 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Literal
-
-import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
+from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import default_folder, inspect, interpreter
 
 GIB = 1024**3
 # PyPI's torch 2.8.0 is built for CUDA 12.8: driver 570, compute capability 7.0 and up.
 LEAST_DRIVER, LEAST_CAPABILITY = 570, 7.0
 SPACE_TO_INSTALL, SPACE_TO_TRAIN = 12, 5  # GiB
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing looked at: what was found, and the remedy where it is not ok."""
-
-    name: str
-    status: Literal["ok", "warning", "failure"]
-    found: str
-    remedy: str = ""
 
 
 def doctor() -> list[Check]:

@@ -23,9 +23,13 @@ from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import machine, runs
-from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
+from ftbridge.launchers.environment import versions as installed_versions
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.preflight import preflight as run_preflight
+from ftbridge.launchers.preflight import refuse
 from ftbridge.launchers.process import execute
 from ftbridge.launchers.progress import reporter
 from ftbridge.templates import families
@@ -77,20 +81,26 @@ def train(
     config: str | os.PathLike[str] | None = None,
     *,
     report: Callable[[dict[str, float]], None] | None = None,
+    preflight: bool = True,
     **options: Any,
 ) -> runs.Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
 
-    `report` is called with step, loss and learning rate of each logged step; by default a progress bar or
-    plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
+    Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
+    leaves it out. `report` is called with step, loss and learning rate of each logged step; by default a progress
+    bar or plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
     left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
     """
     ready = prepare(config, **options)
-    return start(ready, report=report)
+    return start(ready, report=report, preflight=preflight)
 
 
-def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None = None) -> runs.Run:
+def start(
+    ready: Prepared, *, report: Callable[[dict[str, float]], None] | None = None, preflight: bool = True
+) -> runs.Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
+    if preflight:
+        refuse(check(ready))
     backend = load_backend(ready.plan.spec.backend)
     folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
     plan = msgspec.structs.replace(ready.plan, run=folder)
@@ -98,8 +108,6 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     for name, content in launch.files.items():
         write_atomic(Path(name), content)
     run = _record(plan, launch, ready.python).save()
-    if plan.family.status == "unsupported":
-        say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
     say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     try:
         with reporter(plan.steps, report) as update:
@@ -113,6 +121,11 @@ def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None 
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
     return run
+
+
+def check(ready: Prepared) -> list[Check]:
+    """Return what the pre-flight finds; starts and writes nothing."""
+    return run_preflight(ready.plan, ready.python, ready.project.runs)
 
 
 def describe(ready: Prepared) -> str:
@@ -210,7 +223,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
 
 
 def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
-    installed = inspect(python, []).packages
+    installed = installed_versions(python)
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
     written = plan.entry.options.get("sha256", {})
     digests = {plan.entry.files[target]: digest for target, digest in written.items()}
@@ -226,7 +239,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         samples=plan.entry.samples,
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
-        | {name: installed[name].version for name in wanted if name in installed},
+        | {name: installed[name] for name in wanted if name in installed},
         datasets={**plan.entry.sources, **digests},
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),

@@ -11,15 +11,13 @@ def command(as_json: bool) -> None:
 
     from ftbridge.core.console import result
     from ftbridge.core.errors import SetupError
+    from ftbridge.launchers.checks import shown
     from ftbridge.launchers.doctor import doctor
 
     checks = doctor()
     if as_json:
         result(msgspec.json.encode(checks).decode())
     else:
-        for check in checks:
-            result(f"{check.status:<8} {check.name}: {check.found}")
-            if check.remedy:
-                result(f"{'':<8} -> {check.remedy}")
+        result(shown(checks))
     if any(check.status == "failure" for check in checks):
         raise SetupError("this machine cannot train yet; the remedies stand above")

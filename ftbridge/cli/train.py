@@ -87,16 +87,24 @@ def _options(command: Any) -> Any:
 @click.command("train")
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
-@click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
-def command(config: Path | None, dry_run: bool, **options: Any) -> None:
+@click.option("--dry-run", is_flag=True, help="Print configs, launch and pre-flight, and start nothing.")
+@click.option("--no-check", is_flag=True, help="Leave the pre-flight out.")
+def command(config: Path | None, dry_run: bool, no_check: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
-    from ftbridge.launchers.train import describe, prepare, start
+    from ftbridge.core.errors import InputError
+    from ftbridge.launchers.checks import shown
+    from ftbridge.launchers.train import check, describe, prepare, start
 
     ready = prepare(config, **options)
     if dry_run:
         result(describe(ready))
+        if not no_check:
+            checks = check(ready)
+            result(f"\n--- pre-flight\n{shown(checks)}")
+            if any(each.status == "failure" for each in checks):
+                raise InputError("this training would fail; the remedies stand above")
         return
-    run = start(ready)
+    run = start(ready, preflight=not no_check)
     say("next: `ftbridge merge`, then `ftbridge chat`")
     result(run.id)
