@@ -14,6 +14,7 @@ from ftbridge.launchers.checks import Check
 from ftbridge.launchers.estimate import halved
 from ftbridge.launchers.plan import Plan
 
+TOOLKIT = Path("/usr/local/cuda")
 BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
 
 
@@ -76,7 +77,7 @@ def _toolkit(plan: Plan) -> Found:
         return
     # Where torch.utils.cpp_extension looks for it.
     named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or shutil.which("nvcc")
-    if not named and not Path("/usr/local/cuda").exists():
+    if not named and not TOOLKIT.exists():
         yield (
             "failure",
             "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",

@@ -203,7 +203,7 @@ def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape]) -> int:
     stream = 2 if halved(plan) or (spec.method != "full" and spec.backend != "xtuner") else 4
     layers = sizes.num_hidden_layers
     total = tokens * (layers * hidden * stream + layer if spec.gradient_checkpointing else layers * layer)
-    unpacked = max((math.prod(s) for n, s in shapes.items() if _is_linear(n, s)), default=0)
+    unpacked = max((math.prod(s) for n, s in shapes.items() if _is_linear(n, s) and not _OUTPUT.search(n)), default=0)
     return total + tokens * 10 * sizes.vocab_size + (2 * unpacked if spec.method == "qlora" else 0)
 
 
