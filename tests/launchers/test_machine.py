@@ -6,8 +6,8 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.machine import Gpu, Machine, choose, gpus
 
-AMPERE = Gpu("NVIDIA A100-SXM4-80GB", 81920, 8.0, "570.86.15")
-TURING = Gpu("Tesla T4", 15360, 7.5, "570.86.15")
+AMPERE = Gpu("NVIDIA A100-SXM4-80GB", 81920, 8.0, "570.86.15", 1000)
+TURING = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 1000)
 ROWS = {"GPU-aaaa-1": AMPERE, "GPU-bbbb-2": AMPERE, "GPU-cccc-3": TURING}
 
 
@@ -24,7 +24,7 @@ def smi(tmp_path, monkeypatch):
 
     says(
         "\n".join(
-            f"{index}, {uuid}, {gpu.name}, {gpu.memory}, {gpu.capability}, {gpu.driver}"
+            f"{index}, {uuid}, {gpu.name}, {gpu.memory}, {gpu.capability}, {gpu.driver}, {gpu.free}"
             for index, (uuid, gpu) in enumerate(ROWS.items())
         )
     )
@@ -73,9 +73,9 @@ def test_no_driver_is_no_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "machine"),
     [
-        ({}, Machine("cuda", 1, "bfloat16")),
-        ({"device": "cuda", "gpus": 2}, Machine("cuda", 2, "bfloat16")),
-        ({"gpus": "all"}, Machine("cuda", 3, "float16")),
+        ({}, Machine("cuda", 1, "bfloat16", (AMPERE,))),
+        ({"device": "cuda", "gpus": 2}, Machine("cuda", 2, "bfloat16", (AMPERE, AMPERE))),
+        ({"gpus": "all"}, Machine("cuda", 3, "float16", (AMPERE, AMPERE, TURING))),
         ({"device": "cpu", "gpus": 2}, Machine("cpu", 2, "bfloat16")),
         ({"device": "cpu", "gpus": "all"}, Machine("cpu", 1, "bfloat16")),
     ],
