@@ -71,7 +71,7 @@ def measured(model, method):
     return {
         "weights": size([*frozen, *extra, *(trained if full else [])]),
         "adapters": 0 if full else size(trained),
-        "gradients": size([each.grad for each in trained]),
+        "gradients": size([each.grad for each in trained if each.grad is not None]),
         "optimizer": size([v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]),
     }
 
