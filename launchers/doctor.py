@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
-from typing import Literal
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -22,6 +21,7 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
+from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import ask, default_folder, inspect, interpreter
 
 GIB = 1024**3
@@ -35,15 +35,6 @@ LEAST_DRIVER = {"11": 450, "12": 525, "13": 580}
 DEFAULT_TOOLKIT = Path("/usr/local/cuda")
 LEAST_BFLOAT16 = 8.0  # compute capability, as in machine.choose
 NEEDS_TOOLKIT = "DeepSpeed's CPU offload (zero2-offload, zero3-offload) and its fused optimisers, on a GPU"
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing looked at: what was found, and the remedy where it is not ok."""
-
-    name: str
-    status: Literal["ok", "warning", "failure"]
-    found: str
-    remedy: str = ""
 
 
 class TorchBuild(msgspec.Struct, frozen=True):

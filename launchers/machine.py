@@ -27,11 +27,15 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What a run computes on: `device` is "cuda" or "cpu", `processes` how many, `dtype` bfloat16 or float16."""
+    """What a run computes on: `device` is "cuda" or "cpu", `processes` how many, `dtype` bfloat16 or float16.
+
+    `gpus` are those that it computes on, as they were when it was decided.
+    """
 
     device: str
     processes: int
     dtype: str
+    gpus: tuple[Gpu, ...] = ()
 
 
 def gpus() -> list[Gpu]:
@@ -96,4 +100,4 @@ def choose(spec: TrainSpec) -> Machine:
             "`--dtype float16`, or leave it out"
         )
     auto = "float16" if old else "bfloat16"
-    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype)
+    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(found[:count]))

@@ -25,11 +25,15 @@ from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import detached, machine, runs
-from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
+from ftbridge.launchers.environment import versions as installed_versions
 from ftbridge.launchers.failures import explain, last_lines, last_traceback
 from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.preflight import preflight as run_preflight
+from ftbridge.launchers.preflight import refuse
 from ftbridge.launchers.process import execute
 from ftbridge.launchers.progress import reporter
 from ftbridge.templates import families
@@ -81,31 +85,33 @@ def train(
     config: str | os.PathLike[str] | None = None,
     *,
     report: Callable[[Record], None] | None = None,
+    preflight: bool = True,
     **options: Any,
 ) -> runs.Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
 
-    `report` is called with each record of metrics.jsonl as it comes; by default a progress bar or
+    Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
+    leaves it out. `report` is called with each record of metrics.jsonl as it comes; by default a progress bar or
     plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
     left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
     """
     ready = prepare(config, **options)
-    return start(ready, report=report)
+    return start(ready, report=report, preflight=preflight)
 
 
-def start(ready: Prepared, *, report: Callable[[Record], None] | None = None) -> runs.Run:
+def start(ready: Prepared, *, report: Callable[[Record], None] | None = None, preflight: bool = True) -> runs.Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
-    run = watch(_begin(ready), report)
+    run = watch(_begin(ready, preflight_first=preflight), report)
     _remember(ready)
     return run
 
 
-def detach(ready: Prepared) -> runs.Run:
+def detach(ready: Prepared, *, preflight: bool = True) -> runs.Run:
     """Start what `prepare` decided in a process that outlives this one, and return the run once it is going.
 
     Raises FrameworkError, with the end of the log, where it does not come so far.
     """
-    run = detached.start(_begin(ready))
+    run = detached.start(_begin(ready, preflight_first=preflight))
     _remember(ready)
     return run
 
@@ -141,8 +147,10 @@ def watch(
     return _judge(run, backend, code)
 
 
-def _begin(ready: Prepared) -> runs.Run:
+def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
     """Make the run's folder with all that is needed to start it."""
+    if preflight_first:
+        refuse(preflight(ready))
     backend = load_backend(ready.plan.spec.backend)
     folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
     plan = msgspec.structs.replace(ready.plan, run=folder)
@@ -150,8 +158,6 @@ def _begin(ready: Prepared) -> runs.Run:
     for name, content in launch.files.items():
         write_atomic(Path(name), content)
     run = _record(plan, launch, ready.python).watched()
-    if plan.family.status == "unsupported":
-        say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
     say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     return run
 
@@ -162,7 +168,7 @@ def _remember(ready: Prepared) -> None:
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
 
 
-def check(ready: Prepared) -> None:
+def build(ready: Prepared) -> None:
     """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
 
     Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
@@ -184,6 +190,11 @@ def check(ready: Prepared) -> None:
     if code:
         end = "\n".join(f"  {line}" for line in lines[-20:])
         raise FrameworkError(f"{backend.title} cannot build what the config names (exit status {code}):\n\n{end}")
+
+
+def preflight(ready: Prepared) -> list[Check]:
+    """Return what the pre-flight finds; starts and writes nothing."""
+    return run_preflight(ready.plan, ready.python, ready.project.runs)
 
 
 def describe(ready: Prepared) -> str:
@@ -281,7 +292,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
 
 
 def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
-    installed = inspect(python, []).packages
+    installed = installed_versions(python)
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
     written = plan.entry.options.get("sha256", {})
     digests = {plan.entry.files[target]: digest for target, digest in written.items()}
@@ -297,7 +308,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         samples=plan.entry.samples,
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
-        | {name: installed[name].version for name in wanted if name in installed},
+        | {name: installed[name] for name in wanted if name in installed},
         datasets={**plan.entry.sources, **digests},
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),

@@ -11,15 +11,14 @@ def command(as_json: bool) -> None:
 
     from ftbridge.core.console import result
     from ftbridge.core.errors import SetupError
+    from ftbridge.launchers.checks import shown
     from ftbridge.launchers.doctor import checks
 
     done = []
     for check in checks():
         done.append(check)
         if not as_json:
-            result(f"{check.status:<8} {check.name}: {check.found}")
-            if check.remedy:
-                result(f"{'':<8} -> {check.remedy}")
+            result(shown([check]))
     if as_json:
         result(msgspec.json.encode(done).decode())
     if any(check.status == "failure" for check in done):

@@ -87,25 +87,42 @@ def _options(command: Any) -> Any:
 @click.command("train")
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
-@click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
+@click.option("--dry-run", is_flag=True, help="Print configs, launch and pre-flight, and start nothing.")
 @click.option("--check", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
+@click.option("--no-check", is_flag=True, help="Leave the pre-flight out.")
 @click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
-def command(config: Path | None, dry_run: bool, check: bool, detach: bool, **options: Any) -> None:
+def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, detach: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
     from ftbridge.launchers import train
 
+    if check and no_check:
+        raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
     ready = train.prepare(config, **options)
     if dry_run or check:
-        result(train.describe(ready))
-        if check:
-            train.check(ready)
-            say("the framework builds all that the config names; nothing was started")
+        _show(ready, preflight=not no_check, build=check)
         return
     if detach:
-        run = train.detach(ready)
+        run = train.detach(ready, preflight=not no_check)
         say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
     else:
-        run = train.start(ready)
+        run = train.start(ready, preflight=not no_check)
         say("next: `ftbridge merge`, then `ftbridge chat`")
     result(run.id)
+
+
+def _show(ready: Any, *, preflight: bool, build: bool) -> None:
+    from ftbridge.core.console import result, say
+    from ftbridge.core.errors import InputError
+    from ftbridge.launchers import train
+    from ftbridge.launchers.checks import shown
+
+    result(train.describe(ready))
+    if preflight:
+        checks = train.preflight(ready)
+        result(f"\n--- pre-flight\n{shown(checks)}")
+        if any(each.status == "failure" for each in checks):
+            raise InputError("this training would fail; the remedies stand above")
+    if build:
+        train.build(ready)
+        say("the framework builds all that the config names; nothing was started")

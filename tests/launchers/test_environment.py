@@ -166,3 +166,10 @@ def test_pips_index_is_handed_to_uv(monkeypatch):
 def test_a_uv_that_fails_is_an_error():
     with pytest.raises(SetupError, match="uv no-such-command failed"):
         environment._uv("no-such-command")
+
+
+def test_versions_are_read_from_the_names_of_folders(tmp_path):
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("Flash_Attn-2.8.3.dist-info", "ruamel.yaml-0.18.dist-info", "torch"):
+        (packages / name).mkdir(parents=True)
+    assert environment.versions(tmp_path / "bin" / "python") == {"flash-attn": "2.8.3", "ruamel-yaml": "0.18"}

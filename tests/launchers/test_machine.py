@@ -91,9 +91,9 @@ def test_no_driver_is_no_gpu(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "machine"),
     [
-        ({}, Machine("cuda", 1, "bfloat16")),
-        ({"device": "cuda", "gpus": 2}, Machine("cuda", 2, "bfloat16")),
-        ({"gpus": "all"}, Machine("cuda", 3, "float16")),
+        ({}, Machine("cuda", 1, "bfloat16", (AMPERE,))),
+        ({"device": "cuda", "gpus": 2}, Machine("cuda", 2, "bfloat16", (AMPERE, AMPERE))),
+        ({"gpus": "all"}, Machine("cuda", 3, "float16", (AMPERE, AMPERE, TURING))),
         ({"device": "cpu", "gpus": 2}, Machine("cpu", 2, "bfloat16")),
         ({"device": "cpu", "gpus": "all"}, Machine("cpu", 1, "bfloat16")),
     ],

@@ -143,8 +143,10 @@ def test_a_model_with_code_of_its_own_names_the_option(in_project, tmp_path, bac
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "own.py").write_text("raise SystemExit('code of the model ran')")
     options = {**SMALL, "dataset": "medqa", "backend": backend, "model": str(tmp_path), "template": "qwen2.5"}
-    with pytest.raises(FrameworkError, match="--trust-remote-code"):
+    with pytest.raises(InputError, match="--trust-remote-code"):
         ftbridge.train(**options)
+    with pytest.raises(FrameworkError, match="--trust-remote-code"):
+        ftbridge.train(**options, preflight=False)
 
 
 @pytest.mark.framework

@@ -1,0 +1,84 @@
+"""What ftbridge adds to a training: `python benchmarks/launch.py [RUNS]`, on any machine with the training environment.
+
+Prints the time from Enter to the framework's own process with and without the pre-flight, and the whole tiny run with
+`--no-check` against the framework's own command typed by hand with the same config, taken in turns, the best of RUNS.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from measure import best_of
+
+import ftbridge
+from ftbridge.core.project import Project
+from ftbridge.demo import base_model
+from ftbridge.launchers.environment import default_folder
+from ftbridge.launchers.train import prepare
+
+PYTHON = default_folder() / "bin" / "python"
+SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
+OPTIONS = {"model": "base", "device": "cpu", "lora_rank": 8, "micro_batch_size": 4, "gradient_accumulation_steps": 1}
+BACKENDS = ("xtuner", "llamafactory")
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
+        folder = Path(name)
+        shutil.copy(SAMPLE, folder)
+        ftbridge.convert(SAMPLE.name, split="7:3")
+        # `best_of` clears the folder `data` before each run.
+        (folder / "data").rename(folder / "kept")
+        base_model(folder / "base", PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
+        for backend in BACKENDS:
+            for extra in ([], ["--no-check"]):
+                best = min(_until_started(backend, extra, folder) for _ in range(runs))
+                print(f"{backend:<13} {' '.join(extra) or 'with the pre-flight':<20} {best:.2f} s to its process")
+        for backend in BACKENDS:
+            ours, theirs = [*_ours(backend), "--no-check"], _by_hand(backend, folder)
+            found = best_of(runs, {"ftbridge": ours, "by hand": theirs}, folder / SAMPLE.name)
+            one, other = (found[title].seconds for title in ("ftbridge", "by hand"))
+            print(f"{backend:<13} whole run: ftbridge {one:.2f} s, by hand {other:.2f} s, ratio {one / other:.3f}")
+
+
+def _ours(backend: str) -> list[str]:
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
+    chosen = [f"--backend={backend}", "--dataset=medqa", "--dataset-dir=kept", "--epochs=1"]
+    return [sys.executable, "-m", "ftbridge", "train", *chosen, *options]
+
+
+def _until_started(backend: str, extra: list[str], folder: Path) -> float:
+    """Return the seconds until the framework's process is there, which is ended then."""
+    before = set(folder.glob("runs/*/log.txt"))
+    start = time.perf_counter()
+    child = subprocess.Popen([*_ours(backend), *extra], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # The log is opened in the moment before the process is started.
+    while not set(folder.glob("runs/*/log.txt")) - before:
+        if child.poll() is not None:
+            raise SystemExit("ftbridge ended before it started the framework")
+        time.sleep(0.005)
+    seconds = time.perf_counter() - start
+    child.terminate()
+    child.wait()
+    return seconds
+
+
+def _by_hand(backend: str, folder: Path) -> list[str]:
+    """Write the config that ftbridge renders; returns the framework's own command for it."""
+    with contextlib.chdir(folder):
+        ready = prepare(backend=backend, dataset="medqa", dataset_dir="kept", epochs=1, **OPTIONS)
+    run = Project.find(folder).folder / "hand" / backend
+    run.mkdir(parents=True)
+    for name, content in ready.launch.files.items():
+        (run / Path(name).name).write_text(content.replace(str(ready.plan.run), str(run)), encoding="utf-8")
+    os.environ |= ready.launch.env  # the same for both
+    return [str(PYTHON), ready.launch.argv[1], str(run / "launch.json")]
+
+
+main()

@@ -1,0 +1,102 @@
+"""What cannot go together in one training, and why: each a sentence with a way out.
+
+From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), transformers 4.57.1
+(training_args.py), accelerate 1.11 (_prepare_deepspeed) and deepspeed 0.19.4 (op_builder).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.estimate import halved
+from ftbridge.launchers.plan import Plan
+
+TOOLKIT = Path("/usr/local/cuda")
+BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
+
+
+def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
+    """Return a check for each combination that does not work; `installed` has versions by package."""
+    found = [*_quantization(plan, config), *_hardware(plan, installed), *_toolkit(plan), *_wasteful(plan)]
+    return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]  # type: ignore[arg-type]
+
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
+    spec, stage = plan.spec, int((plan.deepspeed or {}).get("zero_optimization", {}).get("stage", 0))
+    if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
+        yield (
+            "failure",
+            "weights in 8 bits cannot be shared out by ZeRO-3",
+            "use `--quantization-bits 4`, or `--deepspeed zero2`",
+        )
+    if not config.get("quantization_config"):
+        return
+    how = "the model itself is quantised already (`quantization_config` in its config.json)"
+    original = "take the model that it was made from"
+    if spec.method == "full":
+        yield "failure", f"{how}, and quantised weights cannot be trained", f"use `--method lora`, or {original}"
+    elif spec.method == "qlora":
+        yield "failure", f"{how}, and cannot be quantised again", f"use `--method lora`, or {original}"
+    elif stage == 3:  # noqa: PLR2004
+        yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
+
+
+def _hardware(plan: Plan, installed: dict[str, str]) -> Found:
+    spec, cpu = plan.spec, plan.machine.device == "cpu"
+    old = next((gpu for gpu in plan.machine.gpus if gpu.capability < BFLOAT16), None)
+    if old and (spec.dtype == "bfloat16" or plan.machine.dtype == "bfloat16"):
+        yield "failure", f"{old.name} has no bfloat16 (compute capability {old.capability})", "use `--dtype float16`"
+    if cpu and spec.dtype == "float16":
+        yield "failure", "the CPU does not train in float16", "use `--dtype bfloat16`, or leave `--dtype` out"
+    if cpu and ("8bit" in spec.optimizer or "paged" in spec.optimizer):
+        yield "failure", f"the optimizer {spec.optimizer} needs a GPU", "use `--optimizer adamw`"
+    if spec.attention != "flash_attention_2":
+        return
+    if cpu or old:
+        yield "failure", "flash_attention_2 needs a GPU of compute capability 8.0", "use `--attention sdpa`"
+    elif "flash-attn" not in installed:
+        yield (
+            "failure",
+            "flash_attention_2 needs the package flash-attn, which is not in the training environment",
+            "install a wheel of it there that fits its torch, or use `--attention sdpa`",
+        )
+
+
+def _toolkit(plan: Plan) -> Found:
+    """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
+    deepspeed = plan.deepspeed or {}
+    offload = deepspeed.get("zero_optimization", {}).get("offload_optimizer") or {}
+    compiled = offload.get("device", "none") != "none" and deepspeed.get("zero_force_ds_cpu_optimizer", True)
+    if plan.machine.device == "cpu" or plan.spec.backend == "xtuner" or not compiled:
+        return
+    # Where torch.utils.cpp_extension looks for it.
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or shutil.which("nvcc")
+    if not named and not TOOLKIT.exists():
+        yield (
+            "failure",
+            "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",
+            "install it or set CUDA_HOME, or use `--deepspeed zero2`",
+        )
+
+
+def _wasteful(plan: Plan) -> Found:
+    """Return what works, and not as one may think."""
+    spec = plan.spec
+    if spec.method == "full" and plan.machine.dtype == "float16":
+        yield (
+            "warning",
+            "full tuning in float16 easily leaves its range, and the loss becomes nan",
+            "take a GPU with bfloat16, or watch the loss",
+        )
+    if spec.method == "full" and not halved(plan) and plan.machine.processes > 1:
+        yield (
+            "warning",
+            "without DeepSpeed each process holds all weights, gradients and optimiser state in float32",
+            "use `--deepspeed zero2` or zero3",
+        )

@@ -1,0 +1,117 @@
+"""The model's folder before a training: is it whole, of a known kind, and can the frameworks load its tokenizer."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import read_text, safetensors_header
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.estimate import Shape
+from ftbridge.launchers.plan import Plan
+
+INDEX = "model.safetensors.index.json"
+# XTuner's get_bos_eos_token_ids knows these by the name of their class; others need a bos token.
+_NEED_NO_BOS = {"QWenTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast", "ChatGLMTokenizer"}
+_AGAIN = "copy or download the model again"
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raises InputError where there is none."""
+    try:
+        return msgspec.json.decode(read_text(file, "file"), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InputError(f"`{file}` holds no JSON object: {error}") from error
+
+
+def shapes(model: Path) -> dict[str, Shape]:
+    """Return the shapes of the model's tensors by name, by the headers of its safetensors files; none without them.
+
+    Raises InputError where a file is missing or not whole.
+    """
+    found: dict[str, Shape] = {}
+    named: set[str] = set()
+    files = {file.name for file in model.glob("model*.safetensors")}
+    if (model / INDEX).is_file():
+        try:
+            index = msgspec.convert(read_json(model / INDEX), _Index)
+        except msgspec.ValidationError as error:
+            raise InputError(f"`{model / INDEX}` does not say where the weights are: {error}") from error
+        files, named = set(index.weight_map.values()), set(index.weight_map)
+    for name in sorted(files):
+        header = safetensors_header(model / name)
+        if header is None:
+            what = "is not whole" if (model / name).is_file() else "is missing"
+            raise InputError(f"the weights in `{model / name}`: the file {what}")
+        found |= {tensor: tuple(value["shape"]) for tensor, value in header.items() if math.prod(value["shape"])}
+    if missing := named - set(found):
+        raise InputError(f"`{model / INDEX}` names {len(missing)} tensors that are in no file, e.g. `{min(missing)}`")
+    return found
+
+
+def folder_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
+    """Return what there is to say of the weights and config.json, for this version of transformers."""
+    checks = []
+    if tensors:
+        count = sum(map(math.prod, tensors.values()))
+        checks.append(Check("model", "ok", f"{plan.family.title}, {count / 1e9:.3g} billion parameters, {plan.model}"))
+    elif list(plan.model.glob("*.bin")):
+        found = f"the weights in `{plan.model}` are pickled (*.bin), which are not looked into"
+        checks.append(Check("model", "warning", found, "take safetensors where the model's makers offer them"))
+    else:
+        checks.append(Check("model", "failure", f"`{plan.model}` holds no weights (model*.safetensors)", _AGAIN))
+    if config.get("auto_map") and not plan.spec.trust_remote_code:
+        found = "the model comes with Python code of its own"
+        checks.append(Check("model code", "failure", found, "if you trust who made it, add `--trust-remote-code`"))
+    if plan.family.status == "unsupported":
+        found = f"{plan.family.title} may not run: {plan.family.reason}"
+        checks.append(Check("model family", "warning", found, "docs/models.md names the families that were trained"))
+    checks += _newer_config(plan.model, config, transformers)
+    return checks
+
+
+def _newer_config(model: Path, config: dict[str, Any], transformers: str) -> list[Check]:
+    """Transformers 4 does not read what 5 writes for the rotary embedding, and silently takes 10000 for its base."""
+    rope = config.get("rope_parameters")
+    theta = rope.get("rope_theta") if isinstance(rope, dict) else None
+    if not _older(transformers) or theta in {None, 10000, config.get("rope_theta")}:
+        return []
+    found = f"`{model / 'config.json'}` was written by transformers 5; {transformers} would take rope_theta for 10000"
+    return [Check("model config", "failure", found, f'put `"rope_theta": {theta}` into it, beside `rope_parameters`')]
+
+
+def tokenizer_checks(plan: Plan, tokenizer: Any, error: str, transformers: str) -> list[Check]:
+    """Return what there is to say of the tokenizer: `tokenizer` is that of tokenizer.json or None, `error` why not."""
+    model, file = plan.model, plan.model / "tokenizer_config.json"
+    if error:
+        return [Check("tokenizer", "failure", f"`{model / 'tokenizer.json'}` cannot be read: {error}", _AGAIN)]
+    others = [path for pattern in ("*.model", "vocab*", "tokenization_*.py") for path in model.glob(pattern)]
+    if tokenizer is None and not others:
+        return [Check("tokenizer", "failure", f"`{model}` has none (tokenizer.json or tokenizer.model)", _AGAIN)]
+    config = read_json(file) if file.is_file() else {}
+    kind = str(config.get("tokenizer_class") or "")
+    if kind == "TokenizersBackend" and _older(transformers):
+        found = f"`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
+        return [Check("tokenizer", "failure", found, "put the class of the model's own tokenizer there")]
+    needs_bos = plan.spec.backend == "xtuner" and not plan.family.cell("xtuner").force_bos
+    if needs_bos and kind and kind not in _NEED_NO_BOS and file.is_file() and not _has_bos(kind, config):
+        found = f"XTuner needs a bos token for a tokenizer of the class {kind}, and `{file}` has none"
+        return [Check("tokenizer", "failure", found, "use `--backend llamafactory`, or name the `bos_token` there")]
+    known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, which is not looked into"
+    return [Check("tokenizer", "ok", f"{kind or 'of no named class'}, {known}")]
+
+
+def _has_bos(kind: str, config: dict[str, Any]) -> bool:
+    """Only the class that takes all from tokenizer.json has no bos token of its own where none is written."""
+    return bool(config.get("bos_token")) or ("bos_token" not in config and kind != "PreTrainedTokenizerFast")
+
+
+def _older(transformers: str) -> bool:
+    """Tell whether this is a transformers before 5, as the tested set has it; unknown counts as that."""
+    return not transformers or int(transformers.partition(".")[0]) < 5  # noqa: PLR2004

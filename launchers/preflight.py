@@ -1,0 +1,130 @@
+"""The pre-flight: what would keep a training from its end, looked for before it starts.
+
+It takes at most three seconds and imports neither torch nor transformers: it reads headers, counts the tokens of a few
+samples with `tokenizers`, and takes from nvidia-smi what was asked already.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.launchers.checks import Check, shown
+from ftbridge.launchers.combinations import combination_checks
+from ftbridge.launchers.environment import versions
+from ftbridge.launchers.estimate import GIB, Memory, Shape, checkpoint_size, estimate
+from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.token_lengths import Lengths, count, files_of
+
+MIB = 1024**2
+
+
+def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
+    """Return all checks of `plan`, for the interpreter `python` and checkpoints below the folder `runs`."""
+    installed = versions(python)
+    transformers = installed.get("transformers", "")
+    tokenizer, error = _tokenizer(plan.model / "tokenizer.json")
+    tensors: dict[str, Shape] = {}
+    try:
+        config = read_json(plan.model / "config.json")
+        tensors = shapes(plan.model)
+        checks = folder_checks(plan, config, tensors, transformers)
+    except InputError as problem:
+        config = {}
+        checks = [Check("model", "failure", str(problem), "copy or download the model again")]
+    checks += tokenizer_checks(plan, tokenizer, error, transformers)
+    checks += [*_data(plan, tokenizer), _steps(plan)]
+    checks += combination_checks(plan, config, installed)
+    if tensors:
+        checks += [_disk(plan, tensors, runs), _memory(plan, estimate(plan, tensors, config))]
+    return checks
+
+
+def refuse(checks: list[Check]) -> None:
+    """Say what the checks warn of; raises InputError with what fails, and the remedies, where something does."""
+    for check in checks:
+        if check.status == "warning":
+            say(shown([check]))
+    if failed := [check for check in checks if check.status == "failure"]:
+        raise InputError(
+            f"this training would fail, so it was not started:\n{shown(failed)}\n"
+            "`--dry-run` shows all checks, and `--no-check` starts without them"
+        )
+
+
+def _tokenizer(file: Path) -> tuple[Any, str]:
+    """Return the tokenizer in a tokenizer.json, and why it cannot be read; None and "" where there is no such file."""
+    if not file.is_file():
+        return None, ""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file)), ""
+    except Exception as error:  # noqa: BLE001 - it raises no class of its own
+        return None, str(error)
+
+
+def _data(plan: Plan, tokenizer: Any) -> list[Check]:
+    try:
+        entry, files = files_of(plan)
+    except InputError as error:
+        return [Check("dataset", "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
+    if not plan.entry.samples or not any(file.stat().st_size for file in files):
+        return [Check("dataset", "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
+    found = [Check("dataset", "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+    if tokenizer:
+        found.append(_cutoff(plan.spec.cutoff_length, count(plan, entry, files, tokenizer)))
+    return found
+
+
+def _cutoff(cutoff: int, found: Lengths) -> Check:
+    if not found.samples:
+        return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
+    looked = f"of {found.samples} samples looked at, the longest has about {found.longest} tokens"
+    if not found.cut:
+        return Check("cutoff length", "ok", f"{looked}; {cutoff} cuts no answer")
+    share = f"{found.cut} ({found.cut / found.samples:.1%}) lose a part of an answer, {found.lost} of these all of it"
+    remedy = f"`--cutoff-length {found.longest}` cuts none; `ftbridge preview --stats` counts all samples exactly"
+    status: Literal["warning", "failure"] = "failure" if found.lost == found.samples else "warning"
+    return Check("cutoff length", status, f"{looked}; with {cutoff}, {share}", remedy)
+
+
+def _steps(plan: Plan) -> Check:
+    found = f"{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up"
+    if plan.steps > plan.warmup_steps:
+        return Check("steps", "ok", found)
+    remedy = "take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`"
+    return Check("steps", "warning", f"{found}: the learning rate never gets past it", remedy)
+
+
+def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
+    """One more checkpoint than are kept is there for a moment: the new one is written before the oldest goes."""
+    at = next(place for place in (runs, *runs.parents) if place.exists())
+    free, each = shutil.disk_usage(at).free, checkpoint_size(plan, tensors)
+    wanted = each * (plan.spec.save_limit + 1)
+    found = (
+        f"about {wanted / GIB:.1f} GiB for {plan.spec.save_limit + 1} checkpoints of {each / GIB:.2f} GiB; "
+        f"{free / GIB:.1f} GiB are free in {at}"
+    )
+    if wanted <= free:
+        return Check("disk space", "ok", found)
+    return Check("disk space", "failure", found, "make room, or use a smaller `--save-limit` or `--lora-rank`")
+
+
+def _memory(plan: Plan, memory: Memory) -> Check:
+    remedy = (
+        "use a smaller `--micro-batch-size`, `--cutoff-length` or `--lora-rank`, `--method qlora`, "
+        "`--optimizer paged_adamw_8bit`, or several GPUs with `--deepspeed zero3`"
+    )
+    if not plan.machine.gpus:
+        return Check("memory", "ok", str(memory))
+    free = min(gpu.free for gpu in plan.machine.gpus) * MIB
+    found = f"{memory}; {free / GIB:.2f} GiB are free on the GPU"
+    certain = memory.certain - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
+    if certain > free:
+        return Check("memory", "failure", found, f"end what else runs there (nvidia-smi shows it), or {remedy}")
+    if memory.total > free:
+        return Check("memory", "warning", found, remedy)
+    return Check("memory", "ok", found)

@@ -1,0 +1,93 @@
+"""What cannot go together, each provoked."""
+
+import msgspec
+import pytest
+
+from ftbridge.launchers import combinations as module
+from ftbridge.launchers.combinations import combination_checks
+from ftbridge.launchers.machine import Gpu, Machine
+
+from .test_plan import plan
+
+A100, T4 = Gpu("A100", 81920, 8.0, "570.86"), Gpu("T4", 15360, 7.5, "570.86")
+CPU = Machine("cpu", 1, "bfloat16")
+ZERO3 = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
+OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+QUANTIZED = {"quantization_config": {"quant_method": "gptq"}}
+
+
+def on(*gpus, dtype="bfloat16"):
+    return Machine("cuda", len(gpus), dtype, gpus)
+
+
+def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtuner", **spec):
+    """Return status and text of what was found, joined."""
+    made = plan(machine=machine, deepspeed=deepspeed, **spec)
+    made = msgspec.structs.replace(made, spec=msgspec.structs.replace(made.spec, backend=backend))
+    checks = combination_checks(made, config or {}, installed or {})
+    return [f"{check.status}: {check.found} -> {check.remedy}" for check in checks if check.status != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"quantization_bits": 8, "deepspeed": ZERO3}, "8 bits cannot be shared out by ZeRO-3"),
+        ({"config": QUANTIZED, "method": "full"}, "quantised weights cannot be trained"),
+        ({"config": QUANTIZED}, "cannot be quantised again"),
+        ({"config": QUANTIZED, "method": "lora", "deepspeed": ZERO3}, "which ZeRO-3 cannot share out"),
+        ({"machine": on(A100, T4), "dtype": "bfloat16"}, "T4 has no bfloat16"),
+        ({"dtype": "float16"}, "the CPU does not train in float16"),
+        ({"optimizer": "adamw_8bit"}, "the optimizer adamw_8bit needs a GPU"),
+        ({"optimizer": "paged_adamw_32bit"}, "paged_adamw_32bit needs a GPU"),
+        ({"attention": "flash_attention_2"}, "needs a GPU of compute capability 8.0"),
+        ({"attention": "flash_attention_2", "machine": on(T4, dtype="float16")}, "compute capability 8.0"),
+        ({"attention": "flash_attention_2", "machine": on(A100)}, "needs the package flash-attn"),
+    ],
+)
+def test_what_cannot_work_is_a_failure_with_a_way_out(values, text):
+    (only,) = found(**values)
+    assert only.startswith("failure: ")
+    assert text in only
+    assert not only.endswith("-> ")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"method": "full", "machine": on(T4, dtype="float16")}, "loss becomes nan"),
+        ({"method": "full", "machine": on(A100, A100)}, "each process holds all weights"),
+    ],
+)
+def test_what_is_unwise_is_a_warning(values, text):
+    (only,) = found(**values)
+    assert only.startswith("warning: ")
+    assert text in only
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"deepspeed": ZERO3},
+        {"config": QUANTIZED, "method": "lora"},
+        {"machine": on(A100), "attention": "flash_attention_2", "installed": {"flash-attn": "2.8"}},
+        {"machine": on(A100), "optimizer": "paged_adamw_8bit", "dtype": "bfloat16"},
+        {"machine": on(A100, A100), "method": "full", "deepspeed": ZERO3},
+    ],
+)
+def test_what_works_is_let_through(values):
+    assert found(**values) == []
+
+
+def test_the_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(module, "TOOLKIT", tmp_path / "none")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = {"machine": on(A100), "deepspeed": OFFLOAD, "backend": "llamafactory"}
+    assert "CUDA toolkit (nvcc)" in found(**options)[0]
+    assert found(**{**options, "backend": "xtuner"}) == []
+    assert found(**{**options, "deepspeed": {"zero_force_ds_cpu_optimizer": False, **OFFLOAD}}) == []
+    assert found(**{**options, "machine": CPU}) == []
+    monkeypatch.setenv("CUDA_HOME", "/cuda")
+    assert found(**options) == []

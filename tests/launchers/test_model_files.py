@@ -1,0 +1,154 @@
+"""The model's folder: whole, of a known kind, and with a tokenizer that the framework loads."""
+
+import json
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.templates import families
+
+from .models import CONFIG, TENSORS, write_model, write_tensors
+from .test_plan import plan
+
+
+@pytest.fixture
+def base(tmp_path):
+    return write_model(tmp_path / "base")
+
+
+def planned(base, family="qwen2.5", backend="xtuner", **spec):
+    made = plan(**spec)
+    spec = msgspec.structs.replace(made.spec, backend=backend)
+    return msgspec.structs.replace(made, spec=spec, model=base, family=families.get(family))
+
+
+def looked_at(base, config=CONFIG, tensors=TENSORS, transformers="4.57.1", **spec):
+    """Return the checks of the folder that are not ok."""
+    return [c for c in folder_checks(planned(base, **spec), config, tensors, transformers) if c.status != "ok"]
+
+
+def tokenizer(base, kept=None, error="", transformers="4.57.1", **spec):
+    (check,) = tokenizer_checks(planned(base, **spec), kept, error, transformers)
+    return check
+
+
+def split(base):
+    """Put the weights into two shards with an index."""
+    (base / "model.safetensors").unlink()
+    names = list(TENSORS)
+    files = {names[0]: "model-1.safetensors", names[1]: "model-2.safetensors", names[2]: "model-2.safetensors"}
+    for file in set(files.values()):
+        write_tensors(base / file, {name: TENSORS[name] for name in names if files[name] == file})
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    return files
+
+
+def test_a_whole_model_is_read_in_one_file_or_several(base):
+    assert shapes(base) == TENSORS
+    split(base)
+    assert shapes(base) == TENSORS
+    assert looked_at(base) == []
+
+
+def test_a_shard_that_is_missing_or_cut_off_is_named(base):
+    split(base)
+    whole = (base / "model-2.safetensors").read_bytes()
+    (base / "model-2.safetensors").write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=r"model-2.safetensors`: the file is not whole"):
+        shapes(base)
+    (base / "model-2.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model-2.safetensors`: the file is missing"):
+        shapes(base)
+
+
+def test_an_index_that_names_more_or_nothing_is_refused(base):
+    files = split(base)
+    index = base / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {**files, "more.weight": "model-1.safetensors"}}))
+    with pytest.raises(InputError, match=r"names 1 tensors that are in no file, e.g. `more.weight`"):
+        shapes(base)
+    index.write_text("{}")
+    with pytest.raises(InputError, match="does not say where the weights are"):
+        shapes(base)
+
+
+def test_what_is_no_json_object_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no JSON object"):
+        read_json(tmp_path / "config.json")
+
+
+def test_no_weights_fail_and_pickled_ones_warn(base):
+    (base / "model.safetensors").unlink()
+    assert shapes(base) == {}
+    assert [check.status for check in looked_at(base, tensors={})] == ["failure"]
+    (base / "pytorch_model.bin").touch()
+    (check,) = looked_at(base, tensors={})
+    assert (check.status, "pickled" in check.found) == ("warning", True)
+
+
+def test_code_of_the_models_own_must_be_trusted(base):
+    config = {**CONFIG, "auto_map": {"AutoConfig": "own.Config"}}
+    (check,) = looked_at(base, config)
+    assert "--trust-remote-code" in check.remedy
+    assert looked_at(base, config, trust_remote_code=True) == []
+
+
+def test_an_unsupported_family_is_a_warning(base):
+    family = next(name for name, each in families.load().items() if each.status == "unsupported")
+    (check,) = looked_at(base, family=family)
+    assert (check.status, check.name) == ("warning", "model family")
+
+
+@pytest.mark.parametrize(
+    ("config", "transformers", "fails"),
+    [
+        ({"rope_parameters": {"rope_theta": 1e6}}, "4.57.1", True),
+        ({"rope_parameters": {"rope_theta": 1e6}, "rope_theta": 1e6}, "4.57.1", False),
+        ({"rope_parameters": {"rope_theta": 10000.0}}, "4.57.1", False),
+        ({"rope_parameters": {"rope_theta": 1e6}}, "5.1.0", False),
+        ({"rope_parameters": None}, "4.57.1", False),
+    ],
+)
+def test_a_config_of_a_newer_transformers_loses_its_rotary_base(base, config, transformers, fails):
+    found = looked_at(base, {**CONFIG, **config}, transformers=transformers)
+    assert bool(found) is fails
+    if fails:
+        assert '"rope_theta": 1000000.0' in found[0].remedy
+
+
+def test_a_tokenizer_that_is_absent_or_damaged_fails(base):
+    assert tokenizer(base, error="EOF").status == "failure"
+    (base / "tokenizer.json").unlink()
+    assert "has none" in tokenizer(base).found
+    (base / "tokenizer.model").touch()
+    assert tokenizer(base).status == "ok"
+
+
+@pytest.mark.parametrize(("transformers", "status"), [("4.57.1", "failure"), ("", "failure"), ("5.0.0", "ok")])
+def test_a_tokenizer_class_of_a_newer_transformers_fails(base, transformers, status):
+    (base / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend", "bos_token": "<s>"}')
+    (base / "tokenizer.model").touch()
+    assert tokenizer(base, transformers=transformers).status == status
+
+
+@pytest.mark.parametrize(
+    ("config", "backend", "status"),
+    [
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "xtuner", "failure"),
+        ({"tokenizer_class": "LlamaTokenizer", "bos_token": None}, "xtuner", "failure"),
+        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "llamafactory", "ok"),
+        ({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>"}, "xtuner", "ok"),
+        ({"tokenizer_class": "LlamaTokenizer"}, "xtuner", "ok"),
+        ({"tokenizer_class": "Qwen2Tokenizer", "bos_token": None}, "xtuner", "ok"),
+    ],
+)
+def test_xtuner_needs_a_bos_token(base, config, backend, status):
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
+    (base / "tokenizer.model").touch()
+    check = tokenizer(base, backend=backend)
+    assert check.status == status
+    if status == "failure":
+        assert "--backend llamafactory" in check.remedy

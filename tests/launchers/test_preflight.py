@@ -1,0 +1,158 @@
+"""The pre-flight: all is well, each failure provoked, light and quick."""
+
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.launchers import preflight as module
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.estimate import GIB, Memory
+from ftbridge.launchers.machine import Gpu, Machine
+from ftbridge.launchers.preflight import preflight, refuse
+
+from .models import write_model
+from .test_token_lengths import made, turn
+
+
+@pytest.fixture
+def well(tmp_path):
+    """Return a plan in which nothing is wrong, and the interpreter of an environment that holds the tested versions."""
+    (tmp_path / "lib" / "python3.11" / "site-packages" / "transformers-4.57.1.dist-info").mkdir(parents=True)
+    samples = [json.dumps({"conversation": [turn(5, 5)]})] * 100
+    (tmp_path / "faq.jsonl").write_text("\n".join(samples))
+    planned = made(tmp_path, 100, {"xtuner": "faq.jsonl"})
+    return msgspec.structs.replace(planned, model=write_model(tmp_path / "base"))
+
+
+def checks(plan):
+    folder = plan.dataset_dir
+    return {check.name: check for check in preflight(plan, folder / "bin" / "python", folder / "runs")}
+
+
+def poor(plan):
+    return {name: check for name, check in checks(plan).items() if check.status != "ok"}
+
+
+def with_spec(plan, **spec):
+    return msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **spec))
+
+
+def test_all_is_well(well):
+    assert poor(well) == {}
+    assert list(checks(well)) == [
+        *("model", "tokenizer", "dataset", "cutoff length", "steps", "combination", "disk space", "memory")
+    ]
+
+
+def test_it_takes_less_than_three_seconds_for_much_data(well):
+    sample = json.dumps({"conversation": [turn(500, 500)]}) + "\n"
+    (well.dataset_dir / "faq.jsonl").write_text(sample * 10_000)
+    start = time.process_time()
+    assert poor(well) == {}
+    assert time.process_time() - start < 3
+
+
+def test_it_starts_no_process_and_imports_no_framework(well, tmp_path):
+    """Where `torch` and `transformers` would be imported, these fail."""
+    script = """
+import subprocess, sys
+from pathlib import Path
+import msgspec
+from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.preflight import preflight
+subprocess.Popen = None
+plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan, dec_hook=lambda kind, value: kind(value))
+folder = plan.dataset_dir
+checks = preflight(plan, folder / "bin" / "python", folder / "runs")
+assert [check.status for check in checks] == ["ok"] * 8, checks
+print([name for name in ("torch", "transformers", "datasets", "pyarrow", "numpy") if name in sys.modules])
+"""
+    (tmp_path / "plan.json").write_bytes(msgspec.json.encode(well, enc_hook=str))
+    argv = [sys.executable, "-c", script, tmp_path / "plan.json"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_a_damaged_model_fails_and_the_rest_is_looked_at(well):
+    (well.model / "model.safetensors").write_bytes(b"123")
+    found = poor(well)
+    assert found.keys() == {"model"}
+    assert "is not whole" in found["model"].found
+    assert "memory" not in checks(well)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_config_that_cannot_be_read_fails(well, content):
+    file = well.model / "config.json"
+    file.unlink() if content is None else file.write_text(content)
+    assert poor(well)["model"].status == "failure"
+
+
+def test_a_damaged_tokenizer_fails(well):
+    (well.model / "tokenizer.json").write_text("{}")
+    assert poor(well).keys() == {"tokenizer"}
+
+
+def test_data_that_is_gone_or_empty_fails(well):
+    (well.dataset_dir / "faq.jsonl").write_text("")
+    assert poor(well)["dataset"].status == "failure"
+    (well.dataset_dir / "faq.jsonl").unlink()
+    assert "its file is missing" in poor(well)["dataset"].found
+
+
+def test_data_that_holds_no_sample_fails(well):
+    (well.dataset_dir / "faq.jsonl").write_text('{"conversation": []}\n')
+    assert poor(well)["cutoff length"].found == "no sample of the data can be read"
+
+
+def test_answers_that_would_be_cut_are_counted(well):
+    lines = [json.dumps({"conversation": [turn(5, length)]}) for length in (5, 5, 5, 50)]
+    (well.dataset_dir / "faq.jsonl").write_text("\n".join(lines))
+    found = poor(with_spec(well, cutoff_length=20))["cutoff length"]
+    assert found.status == "warning"
+    assert "1 (25.0%) lose a part of an answer, 0 of these all of it" in found.found
+    assert "--cutoff-length 59" in found.remedy
+    assert poor(with_spec(well, cutoff_length=59)) == {}
+    assert poor(with_spec(well, cutoff_length=3))["cutoff length"].status == "failure"
+
+
+def test_a_training_that_is_all_warm_up_is_a_warning(well):
+    found = poor(with_spec(well, epochs=1, gradient_accumulation_steps=100))
+    assert (found.keys(), found["steps"].status) == ({"steps"}, "warning")
+
+
+def test_too_little_disk_fails(well, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    found = poor(well)
+    assert found.keys() == {"disk space"}
+    assert found["disk space"].status == "failure"
+
+
+@pytest.mark.parametrize(("free", "status"), [(0, "failure"), (1, "warning"), (100, "ok")])
+def test_free_gpu_memory_is_held_against_the_estimate(well, free, status):
+    machine = Machine("cuda", 1, "bfloat16", (Gpu("A100", 81920, 8.0, "570.86", free=free),))
+    found = checks(msgspec.structs.replace(with_spec(well, cutoff_length=20_000), machine=machine))["memory"]
+    assert found.status == status
+    assert "not yet measured on a GPU" in found.found
+
+
+def test_a_paged_optimizer_may_leave_the_gpu(well, monkeypatch):
+    memory = Memory(weights=GIB, adapters=0, gradients=0, optimizer=GIB, activations=0)
+    monkeypatch.setattr(module, "estimate", lambda *_: memory)
+    machine = Machine("cuda", 1, "bfloat16", (Gpu("A100", 81920, 8.0, "570.86", free=1500),))
+    full = msgspec.structs.replace(well, machine=machine)
+    assert checks(full)["memory"].status == "failure"
+    assert checks(with_spec(full, optimizer="paged_adamw_8bit"))["memory"].status == "warning"
+
+
+def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
+    refuse([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
+    assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
+    with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-check"):
+        refuse([Check("c", "failure", "broken", "repair it")])
