@@ -21,18 +21,20 @@ def start(run: runs.Run) -> runs.Run:
     Raises FrameworkError, with the end of the log, where it is not.
     """
     log = run.path / "log.txt"
+    reading, writing = os.pipe()
     with log.open("ab") as output:
         watcher = subprocess.Popen(
             # -P: no module of the current folder is imported.
             [sys.executable, "-P", "-m", "ftbridge.launchers.detached", str(run.path)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=writing,
             stderr=output,
             start_new_session=True,
         )
+    os.close(writing)
     going = b""
     try:
-        with watcher.stdout or open(os.devnull, "rb") as answer:  # noqa: PTH123 - there is a pipe, as asked for
+        with os.fdopen(reading, "rb") as answer:
             going = answer.readline()
     finally:
         if going:

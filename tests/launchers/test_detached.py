@@ -20,23 +20,23 @@ from .test_train import _command, _processes, _wait_for
 
 
 @pytest.fixture
-def project(tmp_path):
+def place(tmp_path):
     return Project(tmp_path, Settings())
 
 
-def prepared(project, code):
+def prepared(place, code):
     """Return a run, ready to be started, whose framework is `code`."""
-    made = made_up.run(project, "one", "running", backend="llamafactory")
+    made = made_up.run(place, "one", "running", backend="llamafactory")
     launch = Launch((sys.executable, "-c", code), {}, str(made.path), {})
     return msgspec.structs.replace(made, launch=launch).save()
 
 
-def test_a_run_goes_on_and_its_end_is_written(project):
+def test_a_run_goes_on_and_its_end_is_written(place):
     log = '{"current_steps": 1, "loss": 2.0}'
     code = (
         f"import os, time; os.mkdir('output'); open('output/trainer_log.jsonl', 'w').write('{log}\\n'); time.sleep(2)"
     )
-    run = detached.start(prepared(project, code))
+    run = detached.start(prepared(place, code))
     assert run.status == "running"
     assert run.pid != os.getpid()
     assert os.getsid(run.pid) == run.pid
@@ -47,19 +47,19 @@ def test_a_run_goes_on_and_its_end_is_written(project):
     assert f"ftbridge: {llamafactory.title} ended without a readable checkpoint" in (run.path / "log.txt").read_text()
 
 
-def test_a_run_is_stopped_with_its_framework(project):
+def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
-    run = detached.start(prepared(project, code))
+    run = detached.start(prepared(place, code))
     pid = int((run.path / "pid").read_text())
     assert runs.stop(run).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_run_that_does_not_start_says_why(project):
+def test_a_run_that_does_not_start_says_why(place):
     with pytest.raises(FrameworkError, match=r"did not start(?s:.*)no luck"):
-        detached.start(prepared(project, "raise SystemExit('no luck')"))
-    assert runs.load(project.runs / "one").status == "failed"
+        detached.start(prepared(place, "raise SystemExit('no luck')"))
+    assert runs.load(place.runs / "one").status == "failed"
 
 
 @pytest.mark.framework
