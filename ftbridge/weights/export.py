@@ -76,8 +76,8 @@ def _from_xtuner(path: Path, folder: Path, source: Source, card: Card) -> None:
     file = path / "mp_rank_00_model_states.pt" if path.is_dir() else path
     if path.is_dir() and list(path.glob("zero_pp_rank_*_model_states.pt")):
         raise InputError(
-            f"`{path}` is shared out by ZeRO-3, which export cannot put together yet; gather it with "
-            f"`python {path.parent / 'zero_to_fp32.py'}`, or train with `--deepspeed zero2`"
+            f"`{path}` is shared out by ZeRO-3, which export cannot put together; train again with "
+            "`--deepspeed zero2`, or with `--backend llamafactory`, which gathers the weights itself"
         )
     if not file.is_file():
         raise InputError(f"`{path}` holds neither a checkpoint nor an adapter")

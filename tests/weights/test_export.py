@@ -109,6 +109,23 @@ def test_a_checkpoint_alone_needs_a_base_and_a_place_and_knows_its_alpha(folder)
     check_adapter(export(file, model="base", out="new"), 8)
 
 
+def test_rslora_and_dora_are_kept_for_they_change_the_merge(folder):
+    name = next(iter(LORA)).partition(".lora_A")[0] + ".lora_magnitude_vector.default.weight"
+    content = pickled("state_dict", {**LORA, name: (3, 1)}, "lora_alpha=8, use_rslora=True")
+    target = export(checkpoint(folder / "iter_9.pth", content), model="base", out="new")
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert (config["lora_alpha"], config["use_rslora"], config["use_dora"]) == (8, True, True)
+    assert config["target_modules"] == ["q_proj"]
+    header = safetensors_header(target / "adapter_model.safetensors")
+    assert sum(each.endswith("q_proj.lora_magnitude_vector") for each in header) == 1
+
+
+def test_a_checkpoint_of_zero3_is_refused_with_a_way_out(folder):
+    checkpoint(run(folder) / "iter_9.pth" / "zero_pp_rank_0_mp_rank_00_model_states.pt", pickled("module", {}))
+    with pytest.raises(InputError, match=r"shared out by ZeRO-3.*--deepspeed zero2"):
+        export("one")
+
+
 def test_a_checkpoint_without_its_alpha_is_refused(folder):
     file = checkpoint(folder / "iter_9.pth", pickled("state_dict", LORA))
     with pytest.raises(InputError, match="does not say its lora_alpha"):
