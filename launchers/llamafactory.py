@@ -7,6 +7,7 @@ import msgspec
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
 from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.tracking import folder, project_name, swanlab_mode
 from ftbridge.templates.render import render_yaml
 
 title = "LLaMA-Factory"
@@ -31,6 +32,9 @@ def render(plan: Plan) -> dict[str, str]:
         output=str(plan.run / "output"),
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
+        tracking={name: folder(plan, name) for name in plan.spec.track},
+        swanlab_mode=swanlab_mode(),
+        tracking_project=project_name(plan),
         logging_steps=max(1, min(10, plan.steps // 20)),
     )
     files = {CONFIG: text}
@@ -48,10 +52,10 @@ def arguments(plan: Plan) -> list[str]:
 
 
 def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
-    """Return what LLaMA-Factory logged so far: optimiser step, loss and learning rate, in order."""
+    """Return what LLaMA-Factory logged so far: optimiser step, loss and learning rate, or validation loss, in order."""
     del accumulation  # it counts optimiser steps itself
     file = run / "output" / "trainer_log.jsonl"
-    found = []
+    found: list[dict[str, float]] = []
     for line in file.read_bytes().splitlines() if file.exists() else ():
         try:
             record = msgspec.json.decode(line)
@@ -65,14 +69,25 @@ def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
                     "learning_rate": record.get("lr", 0.0),
                 }
             )
+        elif "eval_loss" in record:
+            validation = {"step": record["current_steps"], "validation_loss": record["eval_loss"]}
+            if validation not in found[-1:]:  # it validates once more at the end, whether it just did or not
+                found.append(validation)
     return found
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the readable checkpoints, oldest first; the last is the finished training's own."""
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first; the last is the finished training's own.
+
+    The best is told by the validation losses: trainer_state.json leaves the one after the last step out.
+    """
     output = run / "output"
     saved = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-    return [folder for folder in [*saved, output] if _readable(folder)]
+    if best:
+        losses = {record["step"]: record["validation_loss"] for record in progress(run, 1) if "loss" not in record}
+        validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
+        return [each for each in validated if _readable(each)][:1]
+    return [each for each in [*saved, output] if _readable(each)]
 
 
 def _readable(folder: Path) -> bool:

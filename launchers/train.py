@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
@@ -22,7 +22,7 @@ from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
-from ftbridge.launchers import machine, runs
+from ftbridge.launchers import machine, runs, tracking
 from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
@@ -59,6 +59,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     model = local_model(spec.model, python, project.folder)
     family = families.get(spec.template) if spec.template else families.detect(model)
     family.cell(spec.backend)
+    tracking.check(python, spec.track)
     plan = Plan(
         spec=spec,
         run=project.runs / "RUN",
@@ -69,6 +70,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
+        validation=_validation(spec, dataset.name, dataset_dir, project),
     )
     return Prepared(plan, _launch(plan, backend, python), project, python)
 
@@ -176,6 +178,24 @@ def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:
     return paths
 
 
+def _validation(spec: TrainSpec, dataset: str, dataset_dir: Path, project: Project) -> Dataset | None:
+    """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
+    name = spec.validation_dataset
+    if name == "auto":
+        name = f"{dataset.removesuffix('-train')}-validation"
+        if name not in registry.read(dataset_dir):
+            if spec.early_stopping:
+                raise UsageError(
+                    f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
+                    f"`{dataset_dir / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
+                    "`--split 8:1:1`"
+                )
+            return None
+    if name == "none":
+        return None
+    return usable(dataset_dir, name, spec.backend, project.folder / ".ftbridge" / "datasets")
+
+
 def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     """Put together what will run; `files` maps absolute paths to content."""
     cpu = plan.machine.device == "cpu"
@@ -196,6 +216,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
     )
     env = {**QUIET, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    env |= tracking.environment(plan)
     if cpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     if not plan.spec.trust_remote_code:
@@ -241,7 +262,8 @@ def _collect(plan: Plan, backend: Backend, update: Callable[[dict[str, float]], 
         file = plan.run / "metrics.jsonl"
         if not file.exists() or file.stat().st_size != len(lines):
             write_atomic(file, lines)
-        update(records[-1])
+        if losses := [record for record in records if "loss" in record]:
+            update(losses[-1])
 
 
 def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:

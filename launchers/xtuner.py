@@ -10,6 +10,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.tracking import folder
 from ftbridge.templates.render import render_python
 
 title = "XTuner"
@@ -36,6 +37,9 @@ def render(plan: Plan) -> dict[str, str]:
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         save_iterations=spec.save_steps * accumulation,
+        validation_file=str(plan.validation.folder / plan.validation.entry.files["xtuner"]) if plan.validation else "",
+        validation_iterations=plan.validation_steps * accumulation,
+        tracking={name: folder(plan, name) for name in spec.track},
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
     )
     _check_options(spec, text)
@@ -63,8 +67,8 @@ def arguments(plan: Plan) -> list[str]:
 
 
 def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
-    """Return what XTuner logged so far: optimiser step, loss and learning rate, in order."""
-    found: dict[int, dict[str, float]] = {}
+    """Return what XTuner logged so far: optimiser step, loss and learning rate, or validation loss, in order."""
+    found: dict[tuple[int, str], dict[str, float]] = {}
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
         for line in file.read_bytes().splitlines():
             try:
@@ -73,13 +77,20 @@ def progress(run: Path, accumulation: int) -> list[dict[str, float]]:
                 continue
             if "loss" in record:
                 step = record["iter"] / accumulation
-                found[record["iter"]] = {"step": step, "loss": record["loss"], "learning_rate": record["lr"]}
+                found[record["iter"], "loss"] = {"step": step, "loss": record["loss"], "learning_rate": record["lr"]}
+            elif "val_loss" in record:
+                step = record["step"] / accumulation
+                found[record["step"], "validation_loss"] = {"step": step, "validation_loss": record["val_loss"]}
     return [found[key] for key in sorted(found)]
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the readable checkpoints, oldest first: `iter_N.pth`, a file or (DeepSpeed) a folder."""
-    found = sorted((run / "output").glob("iter_*.pth"), key=lambda path: int(path.stem.partition("_")[2]))
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first: `iter_N.pth`, a file or (DeepSpeed) a folder.
+
+    mmengine keeps the best one apart.
+    """
+    names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
+    found = sorted((run / "output").glob(names), key=lambda path: int(path.stem.rpartition("_")[2]))
     return [path for path in found if _readable(path)]
 
 

@@ -117,10 +117,15 @@ class Backend(Protocol):
         """Return the framework's own arguments for the files that `render` gave."""
 
     def progress(self, run: Path, accumulation: int) -> list[dict[str, float]]:
-        """Return step (the optimiser's), loss and learning_rate of each logged step so far, in order."""
+        """Return step (the optimiser's), loss and learning_rate of each logged step so far, in order.
 
-    def checkpoints(self, run: Path) -> list[Path]:
-        """Return the readable checkpoints in a run's folder, oldest first."""
+        A validation has step and validation_loss.
+        """
+
+    def checkpoints(self, run: Path, *, best: bool = False) -> list[Path]:
+        """Return the readable checkpoints in a run's folder, oldest first; only that of the lowest validation loss
+        with `best`, [] without a validation.
+        """
 
 
 @cache
