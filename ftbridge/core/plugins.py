@@ -123,8 +123,9 @@ class Backend(Protocol):
         """
 
     def checkpoints(self, run: Path, *, best: bool = False) -> list[Path]:
-        """Return the readable checkpoints in a run's folder, oldest first; only that of the lowest validation loss
-        with `best`, [] without a validation.
+        """Return the readable checkpoints in a run's folder, oldest first.
+
+        With `best`, only that of the lowest validation loss; [] without a validation.
         """
 
 

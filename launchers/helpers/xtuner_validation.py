@@ -11,6 +11,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner.base_loop import BaseLoop
 
+IGNORED = -100  # label of a token that is not trained on
+
 
 class ValidationLoop(BaseLoop):
     """Computes `val_loss`: the mean over all tokens that are trained on, of all processes together.
@@ -45,11 +47,11 @@ class ValidationLoop(BaseLoop):
             labels = data["data"]["labels"]
             for row in labels:
                 if position >= len(self.dataloader.dataset):
-                    row.fill_(-100)
+                    row.fill_(IGNORED)
                 position += world
             with torch.autocast("cuda", dtype=half, enabled=half is not None):
-                loss = model._run_forward(data, mode="loss")["loss"]
-            tokens = (labels[:, 1:] != -100).sum()  # each token is told from those before it
+                loss = model._run_forward(data, mode="loss")["loss"]  # noqa: SLF001 - as mmengine's own steps do
+            tokens = (labels[:, 1:] != IGNORED).sum()  # each token is told from those before it
             found = torch.stack([loss.double() * tokens if tokens else loss.new_zeros((), dtype=torch.double), tokens])
             total = found if total is None else total + found
         all_reduce(total, op="sum")
