@@ -8,7 +8,9 @@ import msgspec
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.plugins import Lines
+from ftbridge.launchers.metrics import json_lines
 from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.tracking import folder, project_name, swanlab_mode
 from ftbridge.templates.render import render_yaml
 
 title = "LLaMA-Factory"
@@ -42,6 +44,9 @@ def render(plan: Plan) -> dict[str, str]:
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
         attention=_ATTENTION[plan.spec.attention],
+        tracking={name: folder(plan, name) for name in plan.spec.track},
+        swanlab_mode=swanlab_mode(),
+        tracking_project=project_name(plan),
         logging_steps=max(1, min(10, plan.steps // 20)),
     )
     files = {CONFIG: text}
@@ -59,18 +64,32 @@ def arguments(plan: Plan) -> list[str]:
 
 
 def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
-    """Yield what LLaMA-Factory has logged since the last call: optimiser step, loss and learning rate, in order."""
+    """Yield what LLaMA-Factory has logged since the last call, in order.
+
+    That is optimiser step, loss and learning rate, or step and validation loss.
+    """
     del accumulation  # it counts optimiser steps itself
     for line in lines(run / "output" / "trainer_log.jsonl"):
         if "loss" in line:
             yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
+        elif "eval_loss" in line:
+            yield {"step": line["current_steps"], "validation_loss": line["eval_loss"]}
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the readable checkpoints, oldest first; the last is the finished training's own."""
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first; the last is the finished training's own.
+
+    The best is told by the validation losses: trainer_state.json leaves the one after the last step out.
+    """
     output = run / "output"
     saved = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
-    return [folder for folder in [*saved, output] if _readable(folder)]
+    if best:
+        losses = {
+            record["step"]: record["validation_loss"] for record in progress(run, json_lines, 1) if "loss" not in record
+        }
+        validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
+        return [each for each in validated if _readable(each)][:1]
+    return [each for each in [*saved, output] if _readable(each)]
 
 
 def _readable(folder: Path) -> bool:

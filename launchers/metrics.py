@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,8 @@ def curve(run: Run) -> list[Record]:
 
     A resumed run goes back to an earlier step: its records take the place of those of the same and of later steps.
     """
-    try:
-        content = (run.path / FILE).read_bytes()
-    except FileNotFoundError:
-        return []
     found: list[Record] = []
-    for line in _objects(content):
+    for line in json_lines(run.path / FILE):
         record = {key: math.nan if value is None else float(value) for key, value in line.items()}
         attempt = record.get("attempt", 1)
         while found and found[-1].get("attempt", 1) != attempt and found[-1]["step"] >= record["step"]:
@@ -84,6 +81,12 @@ def curve(run: Run) -> list[Record]:
 def points(records: list[Record], name: str) -> list[tuple[float, float]]:
     """Return step and value of the records that have `name`, such as `validation_loss`."""
     return [(record["step"], record[name]) for record in records if name in record]
+
+
+def json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in the lines of `file`; nothing where it is not there."""
+    with suppress(FileNotFoundError):
+        yield from _objects(file.read_bytes())
 
 
 def _objects(content: bytes) -> Iterator[dict[str, Any]]:

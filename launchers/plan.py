@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
 from ftbridge.core.records import DatasetEntry
@@ -18,6 +19,7 @@ from ftbridge.templates.render import deepspeed_config
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
 
+    `validation` is the dataset that is validated on, if any;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed.
     """
 
@@ -30,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     family: Family
     machine: Machine
     deepspeed: dict[str, Any] | None
+    validation: Dataset | None = None
 
     @property
     def distributed(self) -> bool:
@@ -87,6 +90,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def warmup_steps(self) -> int:
         """Return the optimiser steps spent warming up: one at least, or XTuner refuses to start."""
         return max(1, round(self.spec.warmup_ratio * self.steps))
+
+    @property
+    def validation_steps(self) -> int:
+        """Return the optimiser steps between two validations."""
+        return self.spec.validation_steps or self.spec.save_steps
 
     @property
     def map_processes(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
@@ -24,7 +24,7 @@ from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
-from ftbridge.launchers import detached, machine, runs
+from ftbridge.launchers import detached, machine, runs, tracking
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
@@ -67,6 +67,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     model = local_model(spec.model, python, project.folder)
     family = families.get(spec.template) if spec.template else families.detect(model)
     family.cell(spec.backend)
+    tracking.check(python, spec.track)
     plan = Plan(
         spec=spec,
         run=project.runs / "RUN",
@@ -77,6 +78,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
+        validation=_validation(spec, dataset.name, dataset_dir, project),
     )
     return Prepared(plan, _launch(plan, backend, python), project, python)
 
@@ -258,6 +260,24 @@ def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:
     return paths
 
 
+def _validation(spec: TrainSpec, dataset: str, dataset_dir: Path, project: Project) -> Dataset | None:
+    """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
+    name = spec.validation_dataset
+    if name == "auto":
+        name = f"{dataset.removesuffix('-train')}-validation"
+        if name not in registry.read(dataset_dir):
+            if spec.early_stopping:
+                raise UsageError(
+                    f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
+                    f"`{dataset_dir / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
+                    "`--split 8:1:1`"
+                )
+            return None
+    if name == "none":
+        return None
+    return usable(dataset_dir, name, spec.backend, project.folder / ".ftbridge" / "datasets")
+
+
 def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     """Put together what will run; `files` maps absolute paths to content."""
     cpu = plan.machine.device == "cpu"
@@ -278,6 +298,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
     )
     env = {**QUIET, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    env |= tracking.environment(plan)
     if cpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
     if not plan.spec.trust_remote_code:

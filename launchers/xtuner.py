@@ -13,6 +13,7 @@ from ftbridge.core.plugins import Lines
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.tracking import folder
 from ftbridge.templates.render import render_python
 
 title = "XTuner"
@@ -52,6 +53,9 @@ def render(plan: Plan) -> dict[str, str]:
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         save_iterations=spec.save_steps * accumulation,
+        validation_file=str(plan.validation.folder / plan.validation.entry.files["xtuner"]) if plan.validation else "",
+        validation_iterations=plan.validation_steps * accumulation,
+        tracking={name: folder(plan, name) for name in spec.track},
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
         optimizer_module=optimizer_module,
         optimizer=optimizer,
@@ -78,16 +82,22 @@ def arguments(plan: Plan) -> list[str]:
 
 
 def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
-    """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, in order."""
+    """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, or validation loss."""
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
         for line in lines(file):
             if "loss" in line:
                 yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
+            elif "val_loss" in line:
+                yield {"step": line["step"] / accumulation, "validation_loss": line["val_loss"]}
 
 
-def checkpoints(run: Path) -> list[Path]:
-    """Return the readable checkpoints, oldest first: `iter_N.pth`, a file or (DeepSpeed) a folder."""
-    found = sorted((run / "output").glob("iter_*.pth"), key=lambda path: int(path.stem.partition("_")[2]))
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first: `iter_N.pth`, a file or (DeepSpeed) a folder.
+
+    mmengine keeps the best one apart.
+    """
+    names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
+    found = sorted((run / "output").glob(names), key=lambda path: int(path.stem.rpartition("_")[2]))
     return [path for path in found if _readable(path)]
 
 

@@ -135,8 +135,11 @@ class Backend(Protocol):
         A record has step (the optimiser's), loss and learning_rate, or step and validation_loss.
         """
 
-    def checkpoints(self, run: Path) -> list[Path]:
-        """Return the readable checkpoints in a run's folder, oldest first."""
+    def checkpoints(self, run: Path, *, best: bool = False) -> list[Path]:
+        """Return the readable checkpoints in a run's folder, oldest first.
+
+        With `best`, only that of the lowest validation loss; [] without a validation.
+        """
 
 
 @cache

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
@@ -26,7 +27,7 @@ NASTY = [
 ]
 
 
-def plan(name="faq", family="qwen2", machine=None, deepspeed=None, **spec):
+def plan(name="faq", family="qwen2", machine=None, deepspeed=None, validation=None, **spec):
     facts = {"version": "1", "sources": {}, "columns": {}, "options": {}, "samples": 40}
     return Plan(
         spec=TrainSpec(backend="llamafactory", model=name, dataset=name, **spec),
@@ -38,6 +39,7 @@ def plan(name="faq", family="qwen2", machine=None, deepspeed=None, **spec):
         family=families.get(family),
         machine=machine or Machine("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,
+        validation=validation,
     )
 
 
@@ -112,11 +114,13 @@ def test_progress_has_the_steps_that_have_a_loss(tmp_path):
         {"current_steps": 1, "total_steps": 9, "loss": 2.0, "lr": 1e-4},
         {"current_steps": 2, "total_steps": 9, "loss": 1.5},
         {"current_steps": 2, "total_steps": 9},
+        {"current_steps": 2, "total_steps": 9, "eval_loss": 1.0},
     ]
     logs = {tmp_path / "output" / "trainer_log.jsonl": records}
     assert list(llamafactory.progress(tmp_path, logs.__getitem__, 4)) == [
         {"step": 1, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 0.0},
+        {"step": 2, "validation_loss": 1.0},
     ]
 
 
@@ -136,6 +140,36 @@ def test_readable_checkpoints_come_oldest_first_and_the_end_last(tmp_path):
     (output / "checkpoint-2000").mkdir()
     assert llamafactory.checkpoints(tmp_path) == good
     assert llamafactory.checkpoints(save(output).parent) == [*good, output]
+
+
+def test_the_best_is_the_one_with_the_lowest_validation_loss_that_is_still_there(tmp_path):
+    output = tmp_path / "output"
+    records = [{"current_steps": step, "eval_loss": loss} for step, loss in ((2, 1.0), (4, 3.0), (6, 2.0), (6, 2.0))]
+    save(output)
+    (output / "trainer_log.jsonl").write_text("\n".join(map(json.dumps, records)))
+    assert llamafactory.checkpoints(tmp_path, best=True) == []
+    saved = [save(output / f"checkpoint-{step}") for step in (4, 6)]
+    assert llamafactory.checkpoints(tmp_path, best=True) == saved[1:]
+    lowest = save(output / "checkpoint-2")
+    assert llamafactory.checkpoints(tmp_path, best=True) == [lowest]
+
+
+VALIDATION = Dataset("faq-validation", Path("/data/faq"), plan().entry)
+
+
+def test_validation_saves_at_each_and_keeps_the_best_beside_the_newest():
+    found = config(plan(validation=VALIDATION, save_steps=9, validation_steps=4, save_limit=1, early_stopping=2))
+    wanted = {"eval_dataset": "faq-validation", "eval_steps": 4, "save_steps": 4, "save_total_limit": 2}
+    assert found.items() >= {**wanted, "early_stopping_steps": 2, "metric_for_best_model": "eval_loss"}.items()
+    assert not {"eval_dataset", "eval_strategy", "early_stopping_steps"} & config(plan()).keys()
+
+
+def test_trackers_write_into_the_runs_folder():
+    found = config(plan(track=("tensorboard", "swanlab")))
+    assert found["report_to"] == ["tensorboard"]
+    assert found["logging_dir"] == "/runs/faq/tracking/tensorboard"
+    assert (found["use_swanlab"], found["swanlab_logdir"]) == (True, "/runs/faq/tracking/swanlab")
+    assert config(plan())["report_to"] == config(plan(track=("swanlab",)))["report_to"] == "none"
 
 
 def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import Optimizer, TrainSpec
@@ -30,7 +31,7 @@ NASTY = [
 ]
 
 
-def plan(place="/place", family="qwen2", machine=None, deepspeed=None, **spec):
+def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validation=False, **spec):
     """Return a plan whose every text is made of `place`."""
     files = {"xtuner": f"{place}.xtuner.jsonl", "alpaca": f"{place}.alpaca.jsonl"}
     entry = DatasetEntry(version="1", files=files, samples=40, sources={}, columns={}, options={}, system=place)
@@ -44,6 +45,7 @@ def plan(place="/place", family="qwen2", machine=None, deepspeed=None, **spec):
         family=families.get(family),
         machine=machine or Machine("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,
+        validation=Dataset(place, Path("/data", place), entry) if validation else None,
     )
 
 
@@ -176,11 +178,12 @@ def read(file):
 def test_progress_is_read_in_optimiser_steps_from_all_starts(tmp_path):
     assert list(xtuner.progress(tmp_path, read, 4)) == []
     log(tmp_path, "20260101_000000", line(4, 3.0), line(8, 2.0))
-    log(tmp_path, "20260101_000100", line(8, 1.5), '{"lr": 1.0, "iter": 9, "step": 9}', "")
+    log(tmp_path, "20260101_000100", line(8, 1.5), '{"val_loss": 1.2, "step": 8}', '{"lr": 1.0, "iter": 9, "step": 9}')
     assert list(xtuner.progress(tmp_path, read, 4)) == [
         {"step": 1, "loss": 3.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 1e-4},
+        {"step": 2, "validation_loss": 1.2},
     ]
 
 
@@ -202,6 +205,9 @@ def test_readable_checkpoints_come_oldest_first(tmp_path):
     (output / "iter_2000.pth").mkdir()
     (output / "last_checkpoint").write_text("iter_1500.pth")
     assert xtuner.checkpoints(tmp_path) == [output / "iter_80.pth", output / "iter_90.pth", *good]
+    assert xtuner.checkpoints(tmp_path, best=True) == []
+    best = archive(output / "best_val_loss_iter_500.pth")
+    assert xtuner.checkpoints(tmp_path, best=True) == [best]
 
 
 @pytest.mark.parametrize(
@@ -239,3 +245,23 @@ def test_every_optimizer_is_where_both_frameworks_look_for_it(training_python):
     code += f"from transformers.training_args import OptimizerNames; [OptimizerNames(name) for name in {names}]"
     subprocess.run([training_python, "-c", code], check=True)
     assert set(xtuner._OPTIMIZERS) == set(typing.get_args(Optimizer))
+
+
+@pytest.mark.parametrize("place", NASTY)
+def test_validation_takes_nasty_names_as_text(place):
+    planned = plan(place, validation=True, track=("tensorboard", "wandb", "swanlab"), early_stopping=2)
+    tree = config(planned)
+    assert {f"{planned.run}/tracking/{each}" for each in planned.spec.track} <= strings(tree)
+    other = plan(validation=True, track=("tensorboard", "wandb", "swanlab"), early_stopping=2)
+    assert blanked(tree) == blanked(config(other))
+
+
+def test_validation_and_early_stopping_are_counted_in_iterations_and_validations():
+    options = {"validation_steps": 3, "gradient_accumulation_steps": 4, "save_limit": 1, "early_stopping": 2}
+    found = values(config(plan(validation=True, **options)))
+    assert "val_interval=12" in found["train_cfg"]
+    assert "patience=2" in found["custom_hooks"]
+    assert "max_keep_ckpts=1, save_best='val_loss', rule='less'" in found["default_hooks"]
+    without = values(config(plan()))
+    assert not {"val_cfg", "val_dataloader", "val_evaluator"} & without.keys()
+    assert "EarlyStoppingHook" not in without["custom_hooks"]

@@ -1,0 +1,98 @@
+"""The best checkpoint beside the last, on both frameworks; one training each has it all."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import UsageError
+from ftbridge.launchers import checkpoints
+from ftbridge.launchers.train import prepare
+
+from ..conftest import ROOT, SMALL  # noqa: TID252
+
+BACKENDS = ["xtuner", "llamafactory"]
+TRACKERS = ("tensorboard", "wandb", "swanlab")
+NAME = "three"
+# The rate is high, so that the loss rises after some steps, and that the best is not the last.
+VALIDATED = {**SMALL, "dataset": NAME, "method": "lora", "validation_steps": 2, "save_steps": 4, "learning_rate": 0.05}
+
+
+@pytest.fixture(scope="session")
+def parts(project: Path) -> Path:
+    """Return the project, with the sample in three parts as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        ftbridge.convert(ROOT / "dataset_info" / "samples" / "medqa.xlsx", split="6:2:2", name=NAME)
+    return project
+
+
+@pytest.fixture(scope="session")
+def stopped(parts):
+    """Return a function that trains, once for each framework, at a rate too small for the loss to fall."""
+    done = {}
+
+    def train(backend):
+        if backend not in done:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(parts)
+                for key in ("WANDB_API_KEY", "SWANLAB_API_KEY"):
+                    patch.delenv(key, raising=False)
+                options = {**VALIDATED, "learning_rate": 1e-12, "epochs": 4, "early_stopping": 1, "track": TRACKERS}
+                done[backend] = ftbridge.train(**{**options, "backend": backend})
+        return done[backend]
+
+    return train
+
+
+def validations(run):
+    records = map(json.loads, (run.path / "metrics.jsonl").read_text().splitlines())
+    return {record["step"]: record["validation_loss"] for record in records if "validation_loss" in record}
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_best_has_the_lowest_validation_loss_and_is_kept(parts, monkeypatch, backend):
+    monkeypatch.chdir(parts)
+    run = ftbridge.train(**{**VALIDATED, "backend": backend, "epochs": 2, "save_limit": 1})
+    losses = validations(run)
+    assert len(losses) > 2
+    best = checkpoints.best(run)
+    assert best.exists()
+    number = int("".join(filter(str.isdigit, best.stem.rpartition("_")[2] or best.name)))
+    assert losses[number] == min(losses.values())
+    assert checkpoints.last(run) not in (None, best)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_early_stopping_ends_a_run_that_cannot_learn(stopped, backend):
+    run = stopped(backend)
+    assert run.status == "succeeded"
+    assert max(validations(run)) < run.steps
+    assert checkpoints.last(run)
+    assert checkpoints.best(run)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_trackers_hold_the_loss_without_a_network(stopped, backend):
+    files = [file for file in (stopped(backend).path / "tracking").rglob("*") if file.is_file()]
+    for tracker in TRACKERS:
+        own = [file for file in files if tracker in file.parts]
+        assert any(b"loss" in file.read_bytes() for file in own), tracker
+
+
+@pytest.mark.framework
+def test_early_stopping_needs_a_validation_set(in_project):
+    with pytest.raises(UsageError, match="there is no dataset `medqa-validation`"):
+        prepare(**{**SMALL, "dataset": "medqa", "backend": "xtuner", "early_stopping": 1})
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(("given", "taken"), [("auto", f"{NAME}-validation"), ("none", None), ("medqa", "medqa-train")])
+def test_the_validation_set_is_found_or_named(parts, monkeypatch, given, taken):
+    monkeypatch.chdir(parts)
+    ready = prepare(**{**VALIDATED, "backend": "xtuner", "validation_dataset": given})
+    assert (ready.plan.validation.name if ready.plan.validation else None) == taken
