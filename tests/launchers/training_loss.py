@@ -20,4 +20,4 @@ for ids, labels in json.loads(Path(rows).read_text(encoding="utf-8")):
     wanted = torch.tensor(labels[1:])
     total += torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum").item()
     tokens += int((wanted != -100).sum())
-print(total / tokens)
+sys.stdout.write(f"{total / tokens}\n")
