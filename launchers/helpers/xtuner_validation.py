@@ -30,18 +30,18 @@ class ValidationLoop(BaseLoop):
         self.runner.call_hook("before_val")
         self.runner.call_hook("before_val_epoch")
         self.runner.model.eval()
-        metrics = {"val_loss": self._loss()}
+        with torch.no_grad():
+            metrics = {"val_loss": self._loss()}
         self.runner.call_hook("after_val_epoch", metrics=metrics)
         self.runner.call_hook("after_val")
         return metrics
 
-    @torch.no_grad()
     def _loss(self) -> float:
         model = self.runner.model
         preprocess = (model.module if is_model_wrapper(model) else model).data_preprocessor
         half = getattr(self.runner.optim_wrapper, "cast_dtype", None)  # AmpOptimWrapper's, on a GPU
         rank, world = get_dist_info()
-        total, position = None, rank
+        sums, position = [], rank
         for batch in self.dataloader:
             data = preprocess(batch, False)
             labels = data["data"]["labels"]
@@ -52,8 +52,9 @@ class ValidationLoop(BaseLoop):
             with torch.autocast("cuda", dtype=half, enabled=half is not None):
                 loss = model._run_forward(data, mode="loss")["loss"]  # noqa: SLF001 - as mmengine's own steps do
             tokens = (labels[:, 1:] != IGNORED).sum()  # each token is told from those before it
-            found = torch.stack([loss.double() * tokens if tokens else loss.new_zeros((), dtype=torch.double), tokens])
-            total = found if total is None else total + found
+            # A batch without such a token has no mean.
+            sums.append(torch.stack([loss.double() * tokens if tokens else tokens.double(), tokens.double()]))
+        total = torch.stack(sums).sum(dim=0)
         all_reduce(total, op="sum")
         return float(total[0] / total[1])
 
