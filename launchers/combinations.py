@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.estimate import halved
@@ -21,10 +21,10 @@ BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 
 def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
     """Return a check for each combination that does not work; `installed` has versions by package."""
     found = [*_quantization(plan, config), *_hardware(plan, installed), *_toolkit(plan), *_wasteful(plan)]
-    return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]  # type: ignore[arg-type]
+    return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
 
 
-Found = Iterator[tuple[str, str, str]]
+Found = Iterator[tuple[Literal["warning", "failure"], str, str]]
 
 
 def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
