@@ -18,7 +18,8 @@ from ftbridge.templates.render import deepspeed_config
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
 
-    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed.
+    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed; `resume`
+    is the checkpoint that the training goes on from.
     """
 
     spec: TrainSpec
@@ -30,6 +31,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     family: Family
     machine: Machine
     deepspeed: dict[str, Any] | None
+    resume: Path | None = None
 
     @property
     def distributed(self) -> bool:

@@ -29,7 +29,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
     `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `datasets`
-    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run.
+    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run,
+    `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see launchers/resume.py).
     """
 
     id: str
@@ -46,6 +47,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     datasets: dict[str, str]
     attempts: tuple[Attempt, ...]
     pid: int
+    checkpoints: dict[str, str] = {}
 
     @property
     def path(self) -> Path:

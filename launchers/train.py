@@ -23,6 +23,7 @@ from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import machine, runs
+from ftbridge.launchers import resume as resuming
 from ftbridge.launchers.environment import HELPERS, QUIET, inspect, interpreter
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
@@ -40,17 +41,30 @@ class Prepared(msgspec.Struct, frozen=True):
     launch: Launch
     project: Project
     python: Path
+    resumed: runs.Run | None = None
 
 
-def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Prepared:
+def prepare(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    resume: str | None = None,
+    trust_checkpoint: bool = False,
+    **options: Any,
+) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
+    `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
+    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; starts and writes nothing else. Raises an FtbridgeError that says
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    spec = choose(project, options)
+    source = resuming.find(project, resume, _given(project, options), trusted=trust_checkpoint) if resume else None
+    if trust_checkpoint and not resume:
+        raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
+    resumed = source.run if source else None
+    spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
@@ -61,7 +75,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     family.cell(spec.backend)
     plan = Plan(
         spec=spec,
-        run=project.runs / "RUN",
+        run=resumed.path if resumed else project.runs / "RUN",
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
@@ -69,8 +83,12 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
+        resume=source.checkpoint if source else None,
     )
-    return Prepared(plan, _launch(plan, backend, python), project, python)
+    launch = _launch(plan, backend, python)
+    if source:
+        resuming.check(source, plan, launch.argv, _datasets(plan))
+    return Prepared(plan, launch, project, python, resumed)
 
 
 def train(
@@ -92,23 +110,33 @@ def train(
 def start(ready: Prepared, *, report: Callable[[dict[str, float]], None] | None = None) -> runs.Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
     backend = load_backend(ready.plan.spec.backend)
-    folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
+    name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
+    folder = ready.resumed.path if ready.resumed else runs.new_folder(ready.project, name)
     plan = msgspec.structs.replace(ready.plan, run=folder)
     launch = _launch(plan, backend, ready.python)
-    for name, content in launch.files.items():
-        write_atomic(Path(name), content)
-    run = _record(plan, launch, ready.python).save()
+    run = _record(plan, launch, ready.python)
+    run = resuming.claim(ready.resumed, run) if ready.resumed else run.save()
+    for file, content in launch.files.items():
+        write_atomic(Path(file), content)
+    ledger = resuming.Ledger(run, backend)
     if plan.family.status == "unsupported":
         say(f"warning: {plan.family.title} may not run: {plan.family.reason}")
+    if plan.resume:
+        say(f"going on from {plan.resume}")
     say(f"run {run.id}: {plan.steps} steps with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     try:
         with reporter(plan.steps, report) as update:
-            code = execute(launch, folder / "log.txt", lambda: _collect(plan, backend, update))
+
+            def watch() -> None:
+                _collect(plan, backend, update)
+                ledger.look()
+
+            code = execute(launch, folder / "log.txt", watch)
             _collect(plan, backend, update)
     except KeyboardInterrupt:
-        run.end("interrupted", InterruptedRun.exit_code)
+        ledger.look(ended=True).end("interrupted", InterruptedRun.exit_code)
         raise InterruptedRun(f"stopped; what was saved is in {folder}") from None
-    run = _judge(run, backend, code)
+    run = _judge(ledger.look(ended=code != 0), backend, code)
     chosen = {"backend": plan.spec.backend, "model": str(ready.plan.spec.model)}
     if written := ready.project.write_settings(chosen):
         say(f"wrote {written} with the backend and model of this run, the defaults from now on")
@@ -135,10 +163,9 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
 
     Options win over settings, those over the last conversion, that over the preset, that over defaults.
     """
-    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    values |= project.settings.train | _from_here(project, given)
+    values |= project.settings.train | _given(project, options)
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
     load_backend(str(values["backend"]))
@@ -165,8 +192,9 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
         raise UsageError(str(error)) from error
 
 
-def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with their paths, which start at the current folder, as seen from the project's."""
+def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
+    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     paths = dict(given)
     for key in ("model", "dataset_dir", "deepspeed"):
         path = Path(str(given.get(key, ""))).expanduser()
@@ -198,6 +226,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     env = {**QUIET, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
     if cpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    env |= resuming.environment(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (
@@ -212,8 +241,6 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
 def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
     installed = inspect(python, []).packages
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
-    written = plan.entry.options.get("sha256", {})
-    digests = {plan.entry.files[target]: digest for target, digest in written.items()}
     return runs.Run(
         id=plan.run.name,
         folder=str(plan.run),
@@ -227,10 +254,15 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name].version for name in wanted if name in installed},
-        datasets={**plan.entry.sources, **digests},
+        datasets=_datasets(plan),
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),
     )
+
+
+def _datasets(plan: Plan) -> dict[str, str]:
+    written = plan.entry.options.get("sha256", {})
+    return {**plan.entry.sources, **{plan.entry.files[target]: digest for target, digest in written.items()}}
 
 
 def _collect(plan: Plan, backend: Backend, update: Callable[[dict[str, float]], None]) -> None:

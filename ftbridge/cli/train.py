@@ -88,6 +88,8 @@ def _options(command: Any) -> Any:
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print the configs and the launch, and start nothing.")
+@click.option("--resume", metavar="auto|RUN|CHECKPOINT", help="Go on with a run that stopped, or from a checkpoint.")
+@click.option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that is not on record in run.json.")
 def command(config: Path | None, dry_run: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
