@@ -8,14 +8,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project, Settings
-from ftbridge.core.records import Launch
+from ftbridge.core.records import DatasetEntry, Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import resume, runs
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan
+from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252
 
@@ -229,3 +233,73 @@ def test_a_checkpoint_from_elsewhere_needs_trust(project, tmp_path):
     with pytest.raises(UsageError, match=r"in no run of ftbridge.*`--trust-checkpoint`"):
         resume.find(project, str(file), {}, trusted=False)
     assert resume.find(project, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
+
+
+@pytest.fixture
+def plan(project):
+    """Return a plan that goes on with the run `one`, as it would start now: two processes, ZeRO-2."""
+    return Plan(
+        spec=TrainSpec(backend=XTUNER, model="base", dataset="faq", epochs=1, gradient_accumulation_steps=1),
+        run=project.runs / "one",
+        model=Path("/base"),
+        dataset="faq",
+        dataset_dir=Path("/data"),
+        entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}, options={}),
+        family=families.get("qwen2.5"),
+        machine=Machine("cpu", 2, "bfloat16"),
+        deepspeed={"zero_optimization": {"stage": 2}},
+    )
+
+
+def test_what_starts_must_be_as_what_stopped(project, plan):
+    run = stopped(project, processes=2)
+    folder = run.path / "output" / "iter_6.pth"
+    for rank in (0, 1):
+        packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
+    (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
+    source, two = resume.Source(folder, run), ["--nproc-per-node=2"]
+    resume.check(source, plan, two, {})
+    resume.check(resume.Source(folder, None), plan, two, {})
+    with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
+        resume.check(source, plan, ["--nproc-per-node=3"], {})
+    with pytest.raises(UsageError, match="go on with DeepSpeed"):
+        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, {})
+    third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
+    with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):
+        resume.check(source, third, two, {})
+    with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
+        resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
+    next(folder.iterdir()).write_bytes(b"PK")
+    with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
+        resume.check(resume.Source(folder, None), plan, two, {})
+
+
+def test_only_a_resumed_xtuner_unpickles_in_full(plan):
+    resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
+    assert resume.environment(plan) == {}
+    assert resume.environment(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    llamafactory = msgspec.structs.replace(resumed.spec, backend=LLAMAFACTORY)
+    assert resume.environment(msgspec.structs.replace(resumed, spec=llamafactory)) == {}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_framework_is_told_the_checkpoint(plan, backend):
+    spec = msgspec.structs.replace(plan.spec, backend=backend)
+    files = {"xtuner": "faq.xtuner.jsonl", "alpaca": "faq.alpaca.jsonl"}
+    entry = msgspec.structs.replace(plan.entry, files=files)
+    resumed = msgspec.structs.replace(plan, spec=spec, entry=entry, resume=Path("/it's {{ 7 }}/checkpoint"))
+    module = load_backend(backend)
+    config = next(iter(module.render(resumed).values()))
+    if backend == XTUNER:
+        arguments = module.arguments(resumed)
+        assert arguments[arguments.index("--resume") + 1] == "/it's {{ 7 }}/checkpoint"
+    else:
+        told = yaml.safe_load(config)
+        assert told["resume_from_checkpoint"] == "/it's {{ 7 }}/checkpoint"
+        assert told["overwrite_output_dir"] is False  # or the log of the losses so far would be deleted
+
+
+def test_trust_without_resume_is_wrong_usage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="`--trust-checkpoint` is for `--resume"):
+        ftbridge.train(trust_checkpoint=True)
