@@ -119,7 +119,7 @@ class Ledger:
 
     def look(self, *, ended: bool = False) -> runs.Run:
         """Note what is new since the last look and return the run; `ended`: nothing is written any more."""
-        notes = {}
+        notes: dict[str, str] = {}
         for name, path in self._found():
             with suppress(OSError):  # the framework deletes the oldest one meanwhile
                 signature = _signature(path)

@@ -48,7 +48,7 @@ def test_a_resumed_run_goes_on_with_the_losses_of_an_unbroken_one(in_project, tm
             ftbridge.train(**options)
     killed = runs.all_runs(Project.find())[-1]
     before = losses(killed)
-    assert max(before) == 7
+    assert 7 <= max(before) < 8  # XTuner logs each micro batch
     assert killed.status == "failed"
 
     run = ftbridge.train(resume="auto")
