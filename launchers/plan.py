@@ -19,7 +19,7 @@ from ftbridge.templates.render import deepspeed_config
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
 
-    `validation` is the dataset that is validated on, if any;
+    `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed.
     """
 
@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     deepspeed: dict[str, Any] | None
     validation: Dataset | None = None
+    resume: Path | None = None
 
     @property
     def distributed(self) -> bool:

@@ -35,7 +35,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `datasets`
     maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run,
-    and `pid_started` when that began, in the kernel's ticks (0: not known).
+    `pid_started` when that began, in the kernel's ticks (0: not known), and `checkpoints` maps a checkpoint, relative
+    to the folder, to its sha256 (see launchers/resume.py).
     """
 
     id: str
@@ -53,6 +54,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     pid: int
     pid_started: int = 0
+    checkpoints: dict[str, str] = {}
 
     @property
     def path(self) -> Path:

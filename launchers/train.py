@@ -25,6 +25,7 @@ from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import detached, machine, runs, tracking
+from ftbridge.launchers import resume as resuming
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
@@ -48,17 +49,30 @@ class Prepared(msgspec.Struct, frozen=True):
     launch: Launch
     project: Project
     python: Path
+    resumed: runs.Run | None = None
 
 
-def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Prepared:
+def prepare(
+    config: str | os.PathLike[str] | None = None,
+    *,
+    resume: str | None = None,
+    trust_checkpoint: bool = False,
+    **options: Any,
+) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
+    `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
+    elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
     `.ftbridge/datasets`; starts and writes nothing else. Raises an FtbridgeError that says
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    spec = choose(project, options)
+    source = resuming.find(project, resume, _given(project, options), trusted=trust_checkpoint) if resume else None
+    if trust_checkpoint and not resume:
+        raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
+    resumed = source.run if source else None
+    spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
     dataset_dir = (project.folder / spec.dataset_dir).resolve()
@@ -70,7 +84,7 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
     tracking.check(python, spec.track)
     plan = Plan(
         spec=spec,
-        run=project.runs / "RUN",
+        run=resumed.path if resumed else project.runs / "RUN",
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,
@@ -79,8 +93,12 @@ def prepare(config: str | os.PathLike[str] | None = None, **options: Any) -> Pre
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
         validation=_validation(spec, dataset.name, dataset_dir, project),
+        resume=source.checkpoint if source else None,
     )
-    return Prepared(plan, _launch(plan, backend, python), project, python)
+    launch = _launch(plan, backend, python)
+    if source:
+        resuming.check(source, plan, launch.argv, _datasets(plan))
+    return Prepared(plan, launch, project, python, resumed)
 
 
 def train(
@@ -127,7 +145,9 @@ def watch(
     """
     backend = load_backend(run.spec.backend)
     run = run.watched()
-    metrics = Metrics(run, backend)
+    metrics, ledger = Metrics(run, backend), resuming.Ledger(run, backend)
+    log = run.path / "log.txt"
+    begun = log.stat().st_size if log.exists() else 0
     try:
         with reporter(run.steps, report) as update:
 
@@ -136,17 +156,18 @@ def watch(
                     started()
                 for record in metrics.update():
                     update(record)
+                ledger.look()
 
-            code = execute(run.launch, run.path / "log.txt", follow)
+            code = execute(run.launch, log, follow)
             for record in metrics.update():
                 update(record)
     except KeyboardInterrupt:
-        run.end("interrupted", InterruptedRun.exit_code)
+        ledger.look(ended=True).end("interrupted", InterruptedRun.exit_code)
         raise InterruptedRun(f"stopped; what was saved is in {run.path}") from None
     except Exception:  # our own failing must not leave a run that seems to go on
-        run.end("failed", 1)
+        ledger.run.end("failed", 1)
         raise
-    return _judge(run, backend, code)
+    return _judge(ledger.look(ended=code != 0), backend, code, begun)
 
 
 def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
@@ -154,12 +175,16 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
     if preflight_first:
         refuse(preflight(ready))
     backend = load_backend(ready.plan.spec.backend)
-    folder = runs.new_folder(ready.project, f"{ready.plan.spec.backend}-{ready.plan.dataset}")
+    name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
+    folder = ready.resumed.path if ready.resumed else runs.new_folder(ready.project, name)
     plan = msgspec.structs.replace(ready.plan, run=folder)
     launch = _launch(plan, backend, ready.python)
-    for name, content in launch.files.items():
-        write_atomic(Path(name), content)
-    run = _record(plan, launch, ready.python).watched()
+    run = _record(plan, launch, ready.python)
+    run = (resuming.claim(ready.resumed, run) if ready.resumed else run).watched()
+    for file, content in launch.files.items():
+        write_atomic(Path(file), content)
+    if plan.resume:
+        say(f"going on from {plan.resume}")
     say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")
     return run
 
@@ -219,10 +244,9 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
 
     Options win over settings, those over the last conversion, that over the preset, that over defaults.
     """
-    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     state = project.state()
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
-    values |= project.settings.train | _from_here(project, given)
+    values |= project.settings.train | _given(project, options)
     if "backend" not in values:
         raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
     load_backend(str(values["backend"]))
@@ -249,8 +273,9 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
         raise UsageError(str(error)) from error
 
 
-def _from_here(project: Project, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with their paths, which start at the current folder, as seen from the project's."""
+def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
+    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     paths = dict(given)
     for key in ("model", "dataset_dir", "deepspeed"):
         path = Path(str(given.get(key, ""))).expanduser()
@@ -301,6 +326,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     env |= tracking.environment(plan)
     if cpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+    env |= resuming.environment(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (
@@ -315,8 +341,6 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
 def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
     installed = installed_versions(python)
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
-    written = plan.entry.options.get("sha256", {})
-    digests = {plan.entry.files[target]: digest for target, digest in written.items()}
     return runs.Run(
         id=plan.run.name,
         folder=str(plan.run),
@@ -330,25 +354,33 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name] for name in wanted if name in installed},
-        datasets={**plan.entry.sources, **digests},
+        datasets=_datasets(plan),
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),
     )
 
 
-def _judge(run: runs.Run, backend: Backend, code: int) -> runs.Run:
-    """A run succeeded when its process ended with 0 and what it should have written is there."""
+def _datasets(plan: Plan) -> dict[str, str]:
+    written = plan.entry.options.get("sha256", {})
+    return {**plan.entry.sources, **{plan.entry.files[target]: digest for target, digest in written.items()}}
+
+
+def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:
+    """A run succeeded when its process ended with 0 and what it should have written is there.
+
+    What it wrote of itself begins at byte `begun` of the log.
+    """
     if code == 0 and backend.checkpoints(run.path):
         return run.end("succeeded", 0)
     run = run.end("failed", code)
     log = run.path / "log.txt"
     how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
-    if failure := explain(log, code):
+    if failure := explain(log, code, begun):
         raise FrameworkError(
             f"{backend.title} {how}: {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
         )
     raise FrameworkError(
-        f"{backend.title} {how}; the end of its log:\n\n{indent(last_traceback(log) or last_lines(log), '  ')}"
+        f"{backend.title} {how}; the end of its log:\n\n{indent(last_traceback(log, begun) or last_lines(log, begun), '  ')}"
         f"\n\nThe whole log is {log}. Mend what it names and run the command again; "
         "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
     )

@@ -77,6 +77,7 @@ def arguments(plan: Plan) -> list[str]:
         str(plan.run / CONFIG),
         *("--work-dir", str(plan.run / "output")),
         *(("--deepspeed", str(plan.run / "deepspeed.json")) if plan.deepspeed else ()),
+        *(("--resume", str(plan.resume)) if plan.resume else ()),
         *(("--cfg-options", *options) if options else ()),
     ]
 

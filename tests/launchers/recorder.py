@@ -1,12 +1,13 @@
 """Put on PYTHONPATH as sitecustomize.py: each rank of a training writes what it was given, and may be made to fail.
 
 RECORD names a folder for `rank-N.json`: world size, 4-bit modules, the samples of the first batches. CRASH_AT is
-the optimiser step at which the process raises.
+the optimiser step, counted from the process's start, at which it raises; with KILL it is killed as by `kill -9`.
 """
 
 import gc
 import json
 import os
+import signal
 from pathlib import Path
 
 if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
@@ -44,6 +45,8 @@ if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
         def crashing(self, *args, **options):
             taken[0] += 1
             if taken[0] == int(os.environ["CRASH_AT"]):
+                if "KILL" in os.environ:
+                    os.kill(os.getpid(), signal.SIGKILL)
                 raise RuntimeError("made to crash")
             return step(self, *args, **options)
 

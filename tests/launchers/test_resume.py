@@ -1,0 +1,305 @@
+"""Resumed trainings: the same losses as unbroken ones, and only from checkpoints that are whole and ours."""
+
+import os
+import shutil
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, InputError, UsageError
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.project import Project, Settings
+from ftbridge.core.records import DatasetEntry, Launch
+from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import resume, runs
+from ftbridge.launchers.machine import Machine
+from ftbridge.launchers.plan import Plan
+from ftbridge.templates import families
+
+from ..conftest import SMALL  # noqa: TID252
+
+XTUNER, LLAMAFACTORY = BACKENDS = ["xtuner", "llamafactory"]
+
+
+def losses(run):
+    """Return the loss of each step; the last one counts where a step was taken twice."""
+    records = map(msgspec.json.decode, (run.path / "metrics.jsonl").read_bytes().splitlines())
+    return {record["step"]: record["loss"] for record in records}
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.matrix)])
+def test_a_resumed_run_goes_on_with_the_losses_of_an_unbroken_one(in_project, tmp_path, monkeypatch, backend, gpus):
+    options = {**SMALL, "dataset": "medqa", "backend": backend, "gpus": gpus, "lora_dropout": 0.0}
+    options |= {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "epochs": 2 * gpus}
+    unbroken = ftbridge.train(**options)
+    shutil.copy(Path(__file__).with_name("recorder.py"), tmp_path / "sitecustomize.py")
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        patch.setenv("CRASH_AT", "8")  # step 6 is saved, one micro batch into the second epoch
+        patch.setenv("KILL", "1")
+        with pytest.raises(FrameworkError):
+            ftbridge.train(**options)
+    killed = runs.all_runs(Project.find())[-1]
+    before = losses(killed)
+    assert 7 <= max(before) < 8  # XTuner logs each micro batch
+    assert killed.status == "failed"
+
+    run = ftbridge.train(resume="auto")
+    assert (run.id, run.status, len(run.attempts)) == (killed.id, "succeeded", 2)
+    whole = losses(unbroken)
+    assert losses(run) == pytest.approx(whole, abs=1e-3)
+    assert before == pytest.approx({step: whole[step] for step in before}, abs=1e-3)
+    assert len({round(loss, 3) for loss in whole.values()}) > 6  # the losses do tell the steps apart
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path, Settings())
+
+
+def stopped(project, name="one", backend=XTUNER, status="failed", processes=1):
+    """Save and return a run called `name` that has stopped."""
+    return runs.Run(
+        id=name,
+        folder=str(project.runs / name),
+        status=status,
+        spec=TrainSpec(backend=backend, model="base", dataset="faq", lora_rank=8, save_steps=3),
+        launch=Launch(("python", f"--nproc-per-node={processes}"), {}, "/", {}),
+        family="qwen2",
+        model="/base",
+        system="",
+        samples=21,
+        steps=9,
+        versions={},
+        datasets={},
+        attempts=(runs.Attempt(datetime(2026, 1, 2, tzinfo=UTC)),),
+        pid=os.getpid(),
+    ).save()
+
+
+def packed(file, content="weights"):
+    """Write a zip, as torch.save does, and return its path."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data.pkl", content)
+    return file
+
+
+def saved(run, step):
+    """Write a checkpoint of `run` as its framework does, and return its path."""
+    if run.spec.backend == XTUNER:
+        return packed(run.path / "output" / f"iter_{step}.pth", f"weights of {step}")
+    folder = run.path / "output" / f"checkpoint-{step}"
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"):
+        packed(folder / name)
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    (folder / "trainer_state.json").write_text('{"global_step": 3}')
+    return folder
+
+
+def watched(project, *steps, **options):
+    """Return a run that saved its checkpoints while it was watched."""
+    run = stopped(project, **options)
+    ledger = resume.Ledger(run, load_backend(run.spec.backend))
+    for step in steps:
+        saved(run, step)
+    return ledger.look(ended=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_newest_checkpoint_of_the_newest_stopped_run_is_taken(project, backend):
+    run = watched(project, 3, 6, backend=backend)
+    stopped(project, "two")  # without a checkpoint
+    stopped(project, "three", status="succeeded")
+    source = resume.find(project, "auto", {}, trusted=False)
+    assert (source.run.id, "6" in source.checkpoint.name) == ("one", True)
+    older = next(path for path in run.path.glob("output/*3*"))
+    assert resume.find(project, "one", {}, trusted=False) == source
+    assert resume.find(project, str(run.path), {}, trusted=False) == source
+    assert resume.find(project, str(older), {}, trusted=False).checkpoint == older
+
+
+@pytest.mark.parametrize(
+    ("backend", "file"),
+    [
+        (XTUNER, "iter_6.pth"),
+        (LLAMAFACTORY, "checkpoint-6/optimizer.pt"),
+        (LLAMAFACTORY, "checkpoint-6/rng_state.pth"),
+        (LLAMAFACTORY, "checkpoint-6/trainer_state.json"),
+        (LLAMAFACTORY, "checkpoint-6/adapter_model.safetensors"),
+    ],
+)
+def test_a_half_written_checkpoint_is_passed_over(project, backend, file):
+    run = watched(project, 3, 6, backend=backend)
+    whole = run.path / "output" / file
+    whole.write_bytes(whole.read_bytes()[:-8])
+    assert "3" in resume.find(project, "auto", {}, trusted=False).checkpoint.name
+    with pytest.raises(InputError, match="is no whole checkpoint of run `one`"):
+        resume.find(project, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
+
+
+def test_under_deepspeed_every_process_must_have_saved_its_part(project):
+    run = stopped(project, processes=2)
+    folder = run.path / "output" / "iter_6.pth"
+    packed(folder / "mp_rank_00_model_states.pt")
+    packed(folder / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    with pytest.raises(InputError, match="nothing to resume"):
+        resume.find(project, "auto", {}, trusted=True)
+    packed(folder / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt")
+    assert resume.find(project, "auto", {}, trusted=True).checkpoint == folder
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_a_checkpoint_on_record_is_loaded_without_trust(project, backend, capsys):
+    run = watched(project, 3, backend=backend)
+    newer = saved(run, 6)  # nobody watched
+    assert "3" in resume.find(project, "one", {}, trusted=False).checkpoint.name
+    assert "is not on record" in capsys.readouterr().err
+    assert resume.find(project, "one", {}, trusted=True).checkpoint == newer
+    with pytest.raises(InputError, match=r"not on record .* `--trust-checkpoint`"):
+        resume.find(project, str(newer), {}, trusted=False)
+    noted = next(path for path in run.path.glob("output/*3*"))
+    packed(noted if noted.is_file() else noted / "optimizer.pt", "another's")
+    with pytest.raises(InputError, match=r"has changed since .* `--trust-checkpoint`"):
+        resume.find(project, "one", {}, trusted=False)
+
+
+def test_going_on_does_not_put_a_strangers_checkpoint_on_record(project):
+    run = watched(project, 3)
+    saved(run, 6)
+    ledger = resume.Ledger(run, load_backend(XTUNER))
+    assert ledger.look(ended=True).checkpoints == run.checkpoints
+    packed(run.path / "output" / "iter_6.pth", "written again by the training")
+    assert set(ledger.look(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
+
+
+def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(project):
+    run = stopped(project)
+    ledger = resume.Ledger(run, load_backend(XTUNER))
+    file = saved(run, 3)
+    assert ledger.look().checkpoints == {}
+    packed(file, "more")
+    assert ledger.look().checkpoints == {}
+    assert ledger.look().checkpoints == {"output/iter_3.pth": resume.digest(file)}
+    assert runs.load(run.path).checkpoints == ledger.run.checkpoints
+    file.unlink()
+    assert ledger.look().checkpoints == {}
+
+
+@pytest.mark.parametrize(("status", "message"), [("running", "still running"), ("succeeded", "has succeeded")])
+def test_a_run_that_goes_on_or_is_done_is_refused(project, status, message):
+    watched(project, 3, status=status)
+    with pytest.raises(UsageError, match=message):
+        resume.find(project, "one", {}, trusted=True)
+    with pytest.raises(InputError, match="nothing to resume"):
+        resume.find(project, "auto", {}, trusted=True)
+
+
+def test_two_do_not_resume_the_same_run(project):
+    run = watched(project, 3)
+    again = msgspec.structs.replace(run, status="running")
+    assert len(resume.claim(run, again).attempts) == 2
+    with pytest.raises(UsageError, match="still running"):
+        resume.claim(run, again)
+
+
+def test_options_given_again_must_be_the_runs(project):
+    watched(project, 3)
+    assert resume.find(project, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
+    with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
+        resume.find(project, "one", {"lora_rank": 16}, trusted=False)
+    with pytest.raises(UsageError, match="epochs"):
+        resume.find(project, "one", {"epochs": -1}, trusted=False)
+
+
+def test_what_is_not_there_is_a_sentence(project):
+    with pytest.raises(InputError, match="no run or folder `none`"):
+        resume.find(project, "none", {}, trusted=False)
+    stopped(project)
+    with pytest.raises(InputError, match=r"no whole checkpoint to go on from \(`--save-steps 3`\)"):
+        resume.find(project, "one", {}, trusted=False)
+
+
+def test_a_checkpoint_from_elsewhere_needs_trust(project, tmp_path):
+    file = packed(tmp_path / "downloads" / "theirs" / "iter_3.pth")
+    with pytest.raises(UsageError, match=r"in no run of ftbridge.*`--trust-checkpoint`"):
+        resume.find(project, str(file), {}, trusted=False)
+    assert resume.find(project, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
+
+
+@pytest.fixture
+def plan(project):
+    """Return a plan that goes on with the run `one`, as it would start now: two processes, ZeRO-2."""
+    return Plan(
+        spec=TrainSpec(backend=XTUNER, model="base", dataset="faq", epochs=1, gradient_accumulation_steps=1),
+        run=project.runs / "one",
+        model=Path("/base"),
+        dataset="faq",
+        dataset_dir=Path("/data"),
+        entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}, options={}),
+        family=families.get("qwen2.5"),
+        machine=Machine("cpu", 2, "bfloat16"),
+        deepspeed={"zero_optimization": {"stage": 2}},
+    )
+
+
+def test_what_starts_must_be_as_what_stopped(project, plan):
+    run = stopped(project, processes=2)
+    folder = run.path / "output" / "iter_6.pth"
+    for rank in (0, 1):
+        packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
+    (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
+    source, two = resume.Source(folder, run), ["--nproc-per-node=2"]
+    resume.check(source, plan, two, {})
+    resume.check(resume.Source(folder, None), plan, two, {})
+    with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
+        resume.check(source, plan, ["--nproc-per-node=3"], {})
+    with pytest.raises(UsageError, match="go on with DeepSpeed"):
+        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, {})
+    third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
+    with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):
+        resume.check(source, third, two, {})
+    with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
+        resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
+    next(folder.iterdir()).write_bytes(b"PK")
+    with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
+        resume.check(resume.Source(folder, None), plan, two, {})
+
+
+def test_only_a_resumed_xtuner_unpickles_in_full(plan):
+    resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
+    assert resume.environment(plan) == {}
+    assert resume.environment(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    llamafactory = msgspec.structs.replace(resumed.spec, backend=LLAMAFACTORY)
+    assert resume.environment(msgspec.structs.replace(resumed, spec=llamafactory)) == {}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_framework_is_told_the_checkpoint(plan, backend):
+    spec = msgspec.structs.replace(plan.spec, backend=backend)
+    files = {"xtuner": "faq.xtuner.jsonl", "alpaca": "faq.alpaca.jsonl"}
+    entry = msgspec.structs.replace(plan.entry, files=files)
+    resumed = msgspec.structs.replace(plan, spec=spec, entry=entry, resume=Path("/it's {{ 7 }}/checkpoint"))
+    module = load_backend(backend)
+    config = next(iter(module.render(resumed).values()))
+    if backend == XTUNER:
+        arguments = module.arguments(resumed)
+        assert arguments[arguments.index("--resume") + 1] == "/it's {{ 7 }}/checkpoint"
+    else:
+        told = yaml.safe_load(config)
+        assert told["resume_from_checkpoint"] == "/it's {{ 7 }}/checkpoint"
+        assert told["overwrite_output_dir"] is False  # or the log of the losses so far would be deleted
+
+
+def test_trust_without_resume_is_wrong_usage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="`--trust-checkpoint` is for `--resume"):
+        ftbridge.train(trust_checkpoint=True)
