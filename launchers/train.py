@@ -379,8 +379,9 @@ def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:
         raise FrameworkError(
             f"{backend.title} {how}: {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
         )
+    end = last_traceback(log, begun) or last_lines(log, begun)
     raise FrameworkError(
-        f"{backend.title} {how}; the end of its log:\n\n{indent(last_traceback(log, begun) or last_lines(log, begun), '  ')}"
+        f"{backend.title} {how}; the end of its log:\n\n{indent(end, '  ')}"
         f"\n\nThe whole log is {log}. Mend what it names and run the command again; "
         "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
     )

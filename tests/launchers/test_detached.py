@@ -44,7 +44,8 @@ def test_a_run_goes_on_and_its_end_is_written(place):
     ended = runs.load(run.path)
     assert (ended.status, ended.died) == ("failed", False)  # it left no checkpoint
     assert '"loss":2.0' in (run.path / "metrics.jsonl").read_text()
-    assert f"ftbridge: {llamafactory.title} ended without a readable checkpoint" in (run.path / "log.txt").read_text()
+    end = f"ftbridge: {llamafactory.title} ended without a readable checkpoint"
+    _wait_for(lambda: end in (run.path / "log.txt").read_text(), 20)
 
 
 def test_a_run_is_stopped_with_its_framework(place):

@@ -13,7 +13,6 @@ from ftbridge.launchers.failures import END, LONGEST, explain, last_lines, last_
 
 NAMES = [signature.name for signature in signatures()]
 # Options of `ftbridge train` that remedies name and that are still to come.
-COMING = {"--resume", "--trust-checkpoint"}
 BOOM = """\
 Traceback (most recent call last):
   File "train.py", line 7, in <module>
@@ -67,7 +66,7 @@ def test_cause_and_remedy_are_a_sentence_each():
 def test_remedies_name_what_is_there():
     remedies = " ".join(signature.remedy for signature in signatures())
     options = {option for param in command.params for option in param.opts}
-    assert set(re.findall(r"`(?:ftbridge train )?(--[a-z-]+)", remedies)) <= options | COMING
+    assert set(re.findall(r"`(?:ftbridge train )?(--[a-z-]+)", remedies)) <= options
     assert set(re.findall(r"`ftbridge ([a-z]+)", remedies)) <= set(COMMANDS)
 
 
