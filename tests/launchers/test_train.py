@@ -240,7 +240,7 @@ def test_every_deepspeed_config_trains_on_two_processes(trained, backend, deepsp
 @pytest.mark.matrix
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_packed_samples_train_and_warm_up(trained, backend):
-    run = trained(backend=backend, packing=True, cutoff_length=64, micro_batch_size=1)
+    run = trained(backend=backend, packing=True, cutoff_length=256, micro_batch_size=1)
     metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
     rates = [record["learning_rate"] for record in metrics]
     assert max(rates) > 0.5 * SMALL["learning_rate"]
