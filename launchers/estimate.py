@@ -119,7 +119,8 @@ def halved(plan: Plan) -> bool:
 
 def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
     """Return the shapes of what an adapter trains: two matrices a layer, and with DoRA a magnitude for each row."""
-    rank, found = plan.spec.lora_rank, []
+    rank = plan.spec.lora_rank
+    found: list[Shape] = []
     targets = tuple(f".{target}.weight" for target in plan.spec.lora_targets)
     for name, shape in shapes.items():
         targeted = not targets or f".{name}".endswith(targets)
