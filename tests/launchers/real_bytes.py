@@ -64,7 +64,8 @@ def measured(model, method):
     extra = [tensor for each in model.parameters() for tensor in quant_state(each)]
     ids = torch.arange(16)[None]
     with torch.autocast("cpu", torch.bfloat16):
-        model(input_ids=ids, labels=ids).loss.backward()
+        loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
     optimizer.step()
     trained = [each for each in model.parameters() if each.requires_grad]
     frozen = [each for each in model.parameters() if not each.requires_grad]
