@@ -150,8 +150,8 @@ def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
     if bits == 8:  # noqa: PLR2004
         return numbers + 4 * shape[0]
     blocks = math.ceil(numbers / 64)
-    # The 16 values of the type, and with double quantisation an offset; all layers share the type of the maxima.
-    maxima = blocks + 4 * math.ceil(blocks / 256) + 4 if double else 4 * blocks
+    # The 16 values of the type, and with double quantisation an offset and the 256 values of the maxima's type.
+    maxima = blocks + 4 * math.ceil(blocks / 256) + 4 + 1024 if double else 4 * blocks
     return math.ceil(numbers / 2) + maxima + 64
 
 

@@ -59,11 +59,13 @@ def quant_state(parameter):
 def measured(model, method):
     """Return the bytes of each part after a step of Adam."""
     model.train()
+    model.gradient_checkpointing_disable()  # the sizes are the same without
     optimizer = torch.optim.AdamW([each for each in model.parameters() if each.requires_grad])
     extra = [tensor for each in model.parameters() for tensor in quant_state(each)]
     ids = torch.arange(16)[None]
     with torch.autocast("cpu", torch.bfloat16):
-        model(input_ids=ids, labels=ids).loss.backward()
+        loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
     optimizer.step()
     trained = [each for each in model.parameters() if each.requires_grad]
     frozen = [each for each in model.parameters() if not each.requires_grad]
@@ -71,7 +73,7 @@ def measured(model, method):
     return {
         "weights": size([*frozen, *extra, *(trained if full else [])]),
         "adapters": 0 if full else size(trained),
-        "gradients": size([each.grad for each in trained if each.grad is not None]),
+        "gradients": size([each.grad for each in trained]),
         "optimizer": size([v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]),
     }
 

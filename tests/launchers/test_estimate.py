@@ -88,7 +88,7 @@ def test_four_bits_come_in_blocks_with_a_maximum_each():
     found = memory(backend="llamafactory", double_quantization=False)
     assert found.weights == QUANTIZED // 2 + 4 * blocks + 2 * 64 + 2 * OTHERS
     twice = memory(backend="llamafactory")
-    assert twice.weights == QUANTIZED // 2 + blocks + 4 * (2 + 4) + 2 * (4 + 64) + 2 * OTHERS
+    assert twice.weights == QUANTIZED // 2 + blocks + 4 * (2 + 4) + 2 * (4 + 1024 + 64) + 2 * OTHERS
 
 
 def test_eight_bits_have_a_scale_for_each_row():
