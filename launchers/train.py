@@ -276,13 +276,12 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
 def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
-    paths = dict(given)
-    for key in ("model", "dataset_dir", "deepspeed"):
-        path = Path(str(given.get(key, ""))).expanduser()
-        if key in given and (key == "dataset_dir" or path.exists()):
+    for key in given.keys() & {"model", "dataset_dir", "deepspeed"}:
+        path = Path(str(given[key])).expanduser()
+        if key == "dataset_dir" or path.exists():
             inside = path.absolute().is_relative_to(project.folder)
-            paths[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
-    return paths
+            given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
+    return given
 
 
 def _validation(spec: TrainSpec, dataset: str, dataset_dir: Path, project: Project) -> Dataset | None:
