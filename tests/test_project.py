@@ -94,3 +94,11 @@ def test_the_quick_start_runs_as_it_stands(tmp_path, readme):
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("*/runs/*/run.json"))) == 2
     assert list(tmp_path.glob("*/runs/*/merged/model.safetensors"))
+
+
+def test_every_pain_names_a_test_that_is_there():
+    rows = [line for line in (ROOT / "docs" / "pains.md").read_text(encoding="utf-8").splitlines() if ".py" in line]
+    named = [re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", row) for row in rows if row.startswith("| ")]
+    assert all(named)
+    for file, test in {each for row in named for each in row}:
+        assert f"def {test}" in (ROOT / "tests" / "launchers" / file).read_text(encoding="utf-8")

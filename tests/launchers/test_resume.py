@@ -60,15 +60,15 @@ def test_a_resumed_run_goes_on_with_the_losses_of_an_unbroken_one(in_project, tm
 
 
 @pytest.fixture
-def project(tmp_path):
+def place(tmp_path):
     return Project(tmp_path, Settings())
 
 
-def stopped(project, name="one", backend=XTUNER, status="failed", processes=1):
+def stopped(place, name="one", backend=XTUNER, status="failed", processes=1):
     """Save and return a run called `name` that has stopped."""
     return runs.Run(
         id=name,
-        folder=str(project.runs / name),
+        folder=str(place.runs / name),
         status=status,
         spec=TrainSpec(backend=backend, model="base", dataset="faq", lora_rank=8, save_steps=3),
         launch=Launch(("python", f"--nproc-per-node={processes}"), {}, "/", {}),
@@ -105,9 +105,9 @@ def saved(run, step):
     return folder
 
 
-def watched(project, *steps, **options):
+def watched(place, *steps, **options):
     """Return a run that saved its checkpoints while it was watched."""
-    run = stopped(project, **options)
+    run = stopped(place, **options)
     ledger = resume.Ledger(run, load_backend(run.spec.backend))
     for step in steps:
         saved(run, step)
@@ -115,16 +115,16 @@ def watched(project, *steps, **options):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_newest_checkpoint_of_the_newest_stopped_run_is_taken(project, backend):
-    run = watched(project, 3, 6, backend=backend)
-    stopped(project, "two")  # without a checkpoint
-    stopped(project, "three", status="succeeded")
-    source = resume.find(project, "auto", {}, trusted=False)
+def test_the_newest_checkpoint_of_the_newest_stopped_run_is_taken(place, backend):
+    run = watched(place, 3, 6, backend=backend)
+    stopped(place, "two")  # without a checkpoint
+    stopped(place, "three", status="succeeded")
+    source = resume.find(place, "auto", {}, trusted=False)
     assert (source.run.id, "6" in source.checkpoint.name) == ("one", True)
     older = next(path for path in run.path.glob("output/*3*"))
-    assert resume.find(project, "one", {}, trusted=False) == source
-    assert resume.find(project, str(run.path), {}, trusted=False) == source
-    assert resume.find(project, str(older), {}, trusted=False).checkpoint == older
+    assert resume.find(place, "one", {}, trusted=False) == source
+    assert resume.find(place, str(run.path), {}, trusted=False) == source
+    assert resume.find(place, str(older), {}, trusted=False).checkpoint == older
 
 
 @pytest.mark.parametrize(
@@ -137,43 +137,43 @@ def test_the_newest_checkpoint_of_the_newest_stopped_run_is_taken(project, backe
         (LLAMAFACTORY, "checkpoint-6/adapter_model.safetensors"),
     ],
 )
-def test_a_half_written_checkpoint_is_passed_over(project, backend, file):
-    run = watched(project, 3, 6, backend=backend)
+def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
+    run = watched(place, 3, 6, backend=backend)
     whole = run.path / "output" / file
     whole.write_bytes(whole.read_bytes()[:-8])
-    assert "3" in resume.find(project, "auto", {}, trusted=False).checkpoint.name
+    assert "3" in resume.find(place, "auto", {}, trusted=False).checkpoint.name
     with pytest.raises(InputError, match="is no whole checkpoint of run `one`"):
-        resume.find(project, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
+        resume.find(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
-def test_under_deepspeed_every_process_must_have_saved_its_part(project):
-    run = stopped(project, processes=2)
+def test_under_deepspeed_every_process_must_have_saved_its_part(place):
+    run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     packed(folder / "mp_rank_00_model_states.pt")
     packed(folder / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
     with pytest.raises(InputError, match="nothing to resume"):
-        resume.find(project, "auto", {}, trusted=True)
+        resume.find(place, "auto", {}, trusted=True)
     packed(folder / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt")
-    assert resume.find(project, "auto", {}, trusted=True).checkpoint == folder
+    assert resume.find(place, "auto", {}, trusted=True).checkpoint == folder
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_a_checkpoint_on_record_is_loaded_without_trust(project, backend, capsys):
-    run = watched(project, 3, backend=backend)
+def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, capsys):
+    run = watched(place, 3, backend=backend)
     newer = saved(run, 6)  # nobody watched
-    assert "3" in resume.find(project, "one", {}, trusted=False).checkpoint.name
+    assert "3" in resume.find(place, "one", {}, trusted=False).checkpoint.name
     assert "is not on record" in capsys.readouterr().err
-    assert resume.find(project, "one", {}, trusted=True).checkpoint == newer
+    assert resume.find(place, "one", {}, trusted=True).checkpoint == newer
     with pytest.raises(InputError, match=r"not on record .* `--trust-checkpoint`"):
-        resume.find(project, str(newer), {}, trusted=False)
+        resume.find(place, str(newer), {}, trusted=False)
     noted = next(path for path in run.path.glob("output/*3*"))
     packed(noted if noted.is_file() else noted / "optimizer.pt", "another's")
     with pytest.raises(InputError, match=r"has changed since .* `--trust-checkpoint`"):
-        resume.find(project, "one", {}, trusted=False)
+        resume.find(place, "one", {}, trusted=False)
 
 
-def test_going_on_does_not_put_a_strangers_checkpoint_on_record(project):
-    run = watched(project, 3)
+def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
+    run = watched(place, 3)
     saved(run, 6)
     ledger = resume.Ledger(run, load_backend(XTUNER))
     assert ledger.look(ended=True).checkpoints == run.checkpoints
@@ -181,8 +181,8 @@ def test_going_on_does_not_put_a_strangers_checkpoint_on_record(project):
     assert set(ledger.look(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
 
 
-def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(project):
-    run = stopped(project)
+def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(place):
+    run = stopped(place)
     ledger = resume.Ledger(run, load_backend(XTUNER))
     file = saved(run, 3)
     assert ledger.look().checkpoints == {}
@@ -195,52 +195,52 @@ def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_
 
 
 @pytest.mark.parametrize(("status", "message"), [("running", "still running"), ("succeeded", "has succeeded")])
-def test_a_run_that_goes_on_or_is_done_is_refused(project, status, message):
-    watched(project, 3, status=status)
+def test_a_run_that_goes_on_or_is_done_is_refused(place, status, message):
+    watched(place, 3, status=status)
     with pytest.raises(UsageError, match=message):
-        resume.find(project, "one", {}, trusted=True)
+        resume.find(place, "one", {}, trusted=True)
     with pytest.raises(InputError, match="nothing to resume"):
-        resume.find(project, "auto", {}, trusted=True)
+        resume.find(place, "auto", {}, trusted=True)
 
 
-def test_two_do_not_resume_the_same_run(project):
-    run = watched(project, 3)
+def test_two_do_not_resume_the_same_run(place):
+    run = watched(place, 3)
     again = msgspec.structs.replace(run, status="running")
     assert len(resume.claim(run, again).attempts) == 2
     with pytest.raises(UsageError, match="still running"):
         resume.claim(run, again)
 
 
-def test_options_given_again_must_be_the_runs(project):
-    watched(project, 3)
-    assert resume.find(project, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
+def test_options_given_again_must_be_the_runs(place):
+    watched(place, 3)
+    assert resume.find(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
-        resume.find(project, "one", {"lora_rank": 16}, trusted=False)
+        resume.find(place, "one", {"lora_rank": 16}, trusted=False)
     with pytest.raises(UsageError, match="epochs"):
-        resume.find(project, "one", {"epochs": -1}, trusted=False)
+        resume.find(place, "one", {"epochs": -1}, trusted=False)
 
 
-def test_what_is_not_there_is_a_sentence(project):
+def test_what_is_not_there_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
-        resume.find(project, "none", {}, trusted=False)
-    stopped(project)
+        resume.find(place, "none", {}, trusted=False)
+    stopped(place)
     with pytest.raises(InputError, match=r"no whole checkpoint to go on from \(`--save-steps 3`\)"):
-        resume.find(project, "one", {}, trusted=False)
+        resume.find(place, "one", {}, trusted=False)
 
 
-def test_a_checkpoint_from_elsewhere_needs_trust(project, tmp_path):
+def test_a_checkpoint_from_elsewhere_needs_trust(place, tmp_path):
     file = packed(tmp_path / "downloads" / "theirs" / "iter_3.pth")
     with pytest.raises(UsageError, match=r"in no run of ftbridge.*`--trust-checkpoint`"):
-        resume.find(project, str(file), {}, trusted=False)
-    assert resume.find(project, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
+        resume.find(place, str(file), {}, trusted=False)
+    assert resume.find(place, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
 
 
 @pytest.fixture
-def plan(project):
+def plan(place):
     """Return a plan that goes on with the run `one`, as it would start now: two processes, ZeRO-2."""
     return Plan(
         spec=TrainSpec(backend=XTUNER, model="base", dataset="faq", epochs=1, gradient_accumulation_steps=1),
-        run=project.runs / "one",
+        run=place.runs / "one",
         model=Path("/base"),
         dataset="faq",
         dataset_dir=Path("/data"),
@@ -251,8 +251,8 @@ def plan(project):
     )
 
 
-def test_what_starts_must_be_as_what_stopped(project, plan):
-    run = stopped(project, processes=2)
+def test_what_starts_must_be_as_what_stopped(place, plan):
+    run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     for rank in (0, 1):
         packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
