@@ -3,7 +3,7 @@
 import torch
 from datasets import load_dataset
 from mmengine.dataset import DefaultSampler
-from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, EarlyStoppingHook, IterTimerHook, LoggerHook, ParamSchedulerHook
+from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.optim import AmpOptimWrapper, ConstantLR, CosineAnnealingLR, LinearLR, OptimWrapper
 from peft import LoraConfig
 from torch.optim import AdamW
@@ -95,9 +95,7 @@ param_scheduler = [
 train_cfg = dict(type=TrainLoop, max_iters=726)
 
 # Runtime
-custom_hooks = [
-    dict(type=DatasetInfoHook, tokenizer=tokenizer),
-]
+custom_hooks = [dict(type=DatasetInfoHook, tokenizer=tokenizer)]
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, log_metric_by_epoch=False, interval=36),
