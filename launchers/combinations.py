@@ -4,23 +4,18 @@ From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), 
 (training_args.py), accelerate 1.11 (_prepare_deepspeed) and deepspeed 0.19.4 (op_builder).
 """
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal
 
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import halved
+from ftbridge.launchers.estimate import halved, offloads
+from ftbridge.launchers.machine import BFLOAT16, toolkit
 from ftbridge.launchers.plan import Plan
-
-TOOLKIT = Path("/usr/local/cuda")
-BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
 
 
 def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
     """Return a check for each combination that does not work; `installed` has versions by package."""
-    found = [*_quantization(plan, config), *_hardware(plan, installed), *_toolkit(plan), *_wasteful(plan)]
+    found = [*_quantization(plan, config), *_attention(plan, installed), *_toolkit(plan), *_wasteful(plan)]
     return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
 
 
@@ -28,7 +23,7 @@ Found = Iterator[tuple[Literal["warning", "failure"], str, str]]
 
 
 def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
-    spec, stage = plan.spec, int((plan.deepspeed or {}).get("zero_optimization", {}).get("stage", 0))
+    spec, stage = plan.spec, plan.zero_stage
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
             "failure",
@@ -47,19 +42,11 @@ def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
         yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
 
 
-def _hardware(plan: Plan, installed: dict[str, str]) -> Found:
-    spec, cpu = plan.spec, plan.machine.device == "cpu"
-    old = next((gpu for gpu in plan.machine.gpus if gpu.capability < BFLOAT16), None)
-    if old and (spec.dtype == "bfloat16" or plan.machine.dtype == "bfloat16"):
-        yield "failure", f"{old.name} has no bfloat16 (compute capability {old.capability})", "use `--dtype float16`"
-    if cpu and spec.dtype == "float16":
-        yield "failure", "the CPU does not train in float16", "use `--dtype bfloat16`, or leave `--dtype` out"
-    if cpu and ("8bit" in spec.optimizer or "paged" in spec.optimizer):
-        yield "failure", f"the optimizer {spec.optimizer} needs a GPU", "use `--optimizer adamw`"
-    if spec.attention != "flash_attention_2":
+def _attention(plan: Plan, installed: dict[str, str]) -> Found:
+    if plan.spec.attention != "flash_attention_2":
         return
-    if cpu or old:
-        yield "failure", "flash_attention_2 needs a GPU of compute capability 8.0", "use `--attention sdpa`"
+    if plan.machine.device == "cpu" or any(gpu.capability < BFLOAT16 for gpu in plan.machine.gpus):
+        yield "failure", f"flash_attention_2 needs a GPU of compute capability {BFLOAT16}", "use `--attention sdpa`"
     elif "flash-attn" not in installed:
         yield (
             "failure",
@@ -70,14 +57,10 @@ def _hardware(plan: Plan, installed: dict[str, str]) -> Found:
 
 def _toolkit(plan: Plan) -> Found:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    deepspeed = plan.deepspeed or {}
-    offload = deepspeed.get("zero_optimization", {}).get("offload_optimizer") or {}
-    compiled = offload.get("device", "none") != "none" and deepspeed.get("zero_force_ds_cpu_optimizer", True)
+    compiled = offloads(plan, "offload_optimizer") and (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
     if plan.machine.device == "cpu" or plan.spec.backend == "xtuner" or not compiled:
         return
-    # Where torch.utils.cpp_extension looks for it.
-    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or shutil.which("nvcc")
-    if not named and not TOOLKIT.exists():
+    if not toolkit():
         yield (
             "failure",
             "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",

@@ -13,49 +13,22 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-import msgspec
-
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
+from ftbridge.launchers.cards import LOCKED, TorchBuild, card_checks, no_torch, repair, torch_build
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import ask, default_folder, inspect, interpreter
+from ftbridge.launchers.environment import default_folder, inspect, interpreter
+from ftbridge.launchers.machine import GIB
 
-GIB = 1024**3
 SPACE_TO_INSTALL, SPACE_TO_TRAIN, SPACE_TO_SHARE = 12, 5, 1  # GiB
 HUB_PATIENCE = 3  # seconds
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 
-# By the major version of CUDA: any driver from this one on runs all its minor versions.
-DRIVER_SOURCE = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
-LEAST_DRIVER = {"11": 450, "12": 525, "13": 580}
-DEFAULT_TOOLKIT = Path("/usr/local/cuda")
-LEAST_BFLOAT16 = 8.0  # compute capability, as in machine.choose
 NEEDS_TOOLKIT = "DeepSpeed's CPU offload (zero2-offload, zero3-offload) and its fused optimisers, on a GPU"
-
-
-class TorchBuild(msgspec.Struct, frozen=True):
-    """The torch of an interpreter: its version, CUDA ("" for none), and the cards it has code for (sm_80: 8.0)."""
-
-    executable: str
-    python: str
-    version: str
-    cuda: str
-    targets: tuple[str, ...]
-    flash_attention: bool = False
-
-
-# The lock's torch, against which the cards are judged before `ftbridge setup`; a test compares it with a real one.
-LOCKED = TorchBuild(
-    executable="the tested set",
-    python="3.11",
-    version="2.8.0+cu128",
-    cuda="12.8",
-    targets=("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"),
-)
 
 
 def doctor() -> list[Check]:
@@ -78,8 +51,9 @@ def checks() -> Iterator[Check]:
         try:
             builds[python] = torch_build(python)
         except (SetupError, OSError) as error:
-            yield _no_torch(python, error)
-    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, project)]
+            yield no_torch(python, error)
+    gpus = machine.gpus()
+    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, project, gpus)]
     yield from dict.fromkeys(judged)  # two interpreters may have the same torch
     yield from _shared_memory()
     yield from _disk(project)
@@ -90,36 +64,17 @@ def checks() -> Iterator[Check]:
         yield from _environment(python, by_python[python], build)
 
 
-def torch_build(python: Path) -> TorchBuild:
-    """Return what the torch of an interpreter is built for, read from its files (0.1 s).
-
-    Raises SetupError where it has no torch, OSError where it cannot be started.
-    """
-    line = ask(python, "inspect_torch", {}, stderr=subprocess.PIPE)
-    return msgspec.json.decode(line, type=TorchBuild)
-
-
-def gpu_checks(python: Path) -> list[Check]:
-    """Return whether the torch of an interpreter fits this machine's GPUs; imports nothing, so it takes 0.1 s."""
-    try:
-        build = torch_build(python)
-    except (SetupError, OSError) as error:
-        return [_no_torch(python, error)]
-    return [_torch(build), *_gpus(build)]
-
-
 def toolkit_check(cuda: str, *, needed: bool) -> Check:
     """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
-    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    nvcc = shutil.which("nvcc")
-    home = Path(named or (Path(nvcc).parent.parent if nvcc else DEFAULT_TOOLKIT))
+    home = machine.toolkit()
     remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
+    if not home:
+        if needed:
+            return Check("CUDA toolkit", "warning", "none found", remedy)
+        return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
     program = home / "bin" / "nvcc"
     if not program.is_file():
-        found = f"CUDA_HOME or CUDA_PATH is `{named}`, without bin/nvcc" if named else "none found"
-        if named or needed:
-            return Check("CUDA toolkit", "warning", found, remedy)
-        return Check("CUDA toolkit", "ok", f"{found}; only needed by {NEEDS_TOOLKIT}")
+        return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
     try:
         said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -139,63 +94,11 @@ def _python(name: str, version: str, where: str) -> Check:
     return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
 
 
-def _repair(python: Path) -> str:
-    own = default_folder() in python.parents
-    return "ftbridge setup" if own else f"install the tested versions into {python.parent.parent}"
-
-
-def _no_torch(python: Path, error: Exception) -> Check:
-    return Check("torch", "failure", f"`{python}` does not tell of its torch: {error}", _repair(python))
-
-
-def _build_checks(build: TorchBuild, project: Project) -> Iterator[Check]:
+def _build_checks(build: TorchBuild, project: Project, gpus: list[machine.Gpu]) -> Iterator[Check]:
     if build is not LOCKED:
         yield _python("the backends' Python", build.python, build.executable)
-    yield _torch(build)
-    yield from _gpus(build)
+    yield from card_checks(build, gpus) if gpus else [*card_checks(build, gpus), _no_gpu()]
     yield toolkit_check(build.cuda, needed="offload" in str(project.settings.train.get("deepspeed")))
-
-
-def _torch(build: TorchBuild) -> Check:
-    found = f"{build.version} for {f'CUDA {build.cuda}' if build.cuda else 'the CPU'}, {build.executable}"
-    if build.cuda or not machine.gpus():
-        return Check("torch", "ok", found)
-    return Check("torch", "failure", f"{found}, which cannot use the GPU", f"install torch {LOCKED.version}")
-
-
-def _gpus(build: TorchBuild) -> list[Check]:
-    return [_gpu(gpu, build) for gpu in machine.gpus()] or [_no_gpu()]
-
-
-def _gpu(gpu: machine.Gpu, build: TorchBuild) -> Check:
-    memory = f"{gpu.memory} MiB, {gpu.free} MiB of them free" if gpu.memory else "memory not told"
-    found = f"{gpu.name}, {memory}, compute capability {gpu.capability}, driver {gpu.driver}"
-    torch = f"torch {build.version}"
-    if build.targets and not _has_code_for(gpu.capability, build.targets):
-        cards = ", ".join(build.targets)
-        return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {cards}; use another")
-    least = LEAST_DRIVER.get(build.cuda.partition(".")[0])
-    if least and int(gpu.driver.partition(".")[0]) < least:
-        needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
-        return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
-    if build.cuda and not least:
-        unknown = f"the least driver of CUDA {build.cuda} is not known here; compare with {DRIVER_SOURCE}"
-        return Check("GPU", "warning", found, unknown)
-    if gpu.capability < LEAST_BFLOAT16:
-        text = f"training uses float16 here: bfloat16 needs compute capability {LEAST_BFLOAT16}"
-        return Check("GPU", "warning", found, text)
-    return Check("GPU", "ok", found)
-
-
-def _has_code_for(capability: float, targets: tuple[str, ...]) -> bool:
-    """sm_80 runs on 8.0 and later cards of generation 8; compute_80 is compiled by the driver for all from 8.0 on."""
-    card = round(capability * 10)
-    for target in targets:
-        kind, _, text = target.partition("_")
-        number = int(text.rstrip("abcdefghijklmnopqrstuvwxyz"))
-        if number <= card and (kind == "compute" or number // 10 == card // 10):
-            return True
-    return False
 
 
 def _no_gpu() -> Check:
@@ -215,23 +118,23 @@ def _no_gpu() -> Check:
 
 def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
     own = default_folder() in python.parents
-    repair = _repair(python)
+    remedy = repair(python)
     modules = {load_backend(name).module: name for name in backends}
     try:
         seen = inspect(python, [*modules, *(["flash_attn"] if build.flash_attention else [])])
     except SetupError as error:
-        return [Check("environment", "failure", str(error), repair)]
+        return [Check("environment", "failure", str(error), remedy)]
     checks = []
     wrong = [f"{name} {why}" for name, why in seen.wrong().items()]
     if wrong:
         text = f"{len(wrong)} packages differ from the tested set: {', '.join(wrong[:5])}"
-        checks.append(Check("versions", "failure" if own else "warning", text, repair))
+        checks.append(Check("versions", "failure" if own else "warning", text, remedy))
     else:
         checks.append(Check("versions", "ok", f"the tested set, Python {seen.python}, {python}"))
     for module, name in modules.items():
         why = seen.imports[module]
         found = f"cannot be imported: {why}" if why else seen.packages[module].version
-        checks.append(Check(name, "failure" if why else "ok", found, repair if why else ""))
+        checks.append(Check(name, "failure" if why else "ok", found, remedy if why else ""))
     return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
 
 
@@ -262,11 +165,10 @@ def _disk(project: Project) -> list[Check]:
         ("disk for runs", project.folder, SPACE_TO_TRAIN),
         ("disk for the environment", default_folder(), 0 if installed else SPACE_TO_INSTALL),
     ):
-        at = next(place for place in (folder, *folder.parents) if place.exists())
-        free = shutil.disk_usage(at).free / GIB
-        short = free < least
+        free, at = machine.free_space(folder)
+        short = free < least * GIB
         remedy = f"at least {least} GiB are wanted in {at}" if short else ""
-        checks.append(Check(name, "warning" if short else "ok", f"{free:.0f} GiB free in {at}", remedy))
+        checks.append(Check(name, "warning" if short else "ok", f"{free / GIB:.0f} GiB free in {at}", remedy))
     return checks
 
 

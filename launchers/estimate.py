@@ -26,9 +26,9 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.launchers.machine import GIB
 from ftbridge.launchers.plan import Plan
 
-GIB = 1024**3
 Shape = tuple[int, ...]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)\.weight$|^(?:model\.)?output\.weight$")
@@ -78,11 +78,10 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
     """Return the memory that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
-    zero = plan.deepspeed.get("zero_optimization", {}) if plan.deepspeed else {}
-    stage, processes = int(zero.get("stage", 0)), plan.machine.processes
+    processes = plan.machine.processes
 
     def shared(size: int, least: int) -> int:
-        return math.ceil(size / processes) if stage >= least else size
+        return math.ceil(size / processes) if plan.zero_stage >= least else size
 
     trained = list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
     numbers = sum(map(math.prod, trained))
@@ -94,7 +93,7 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
         "gradients": shared(parameter * numbers, 2),
         "optimizer": shared(_optimizer(plan, trained), 1),
     }
-    moved = [name for key, names in _OFFLOADED.items() if _offloads(zero, key) for name in names]
+    moved = [name for key, names in _OFFLOADED.items() if offloads(plan, key) for name in names]
     return Memory(
         **{name: 0 if name in moved else size for name, size in parts.items()},
         activations=_activations(plan, sizes, shapes) if sizes else None,
@@ -109,6 +108,12 @@ def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
     """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
     trained = list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
     return (2 if halved(plan) else 4) * sum(map(math.prod, trained)) + _optimizer(plan, trained)
+
+
+def offloads(plan: Plan, key: str) -> bool:
+    """Tell whether DeepSpeed keeps what `key` ("offload_optimizer", "offload_param") means out of the GPU."""
+    section = (plan.deepspeed or {}).get("zero_optimization", {}).get(key)
+    return bool(section) and section.get("device", "none") != "none"
 
 
 def halved(plan: Plan) -> bool:
@@ -169,10 +174,6 @@ def _state(optimizer: str, shape: Shape) -> int:
     if optimizer.endswith("8bit") and numbers >= 4096:  # noqa: PLR2004 - bitsandbytes keeps smaller ones whole
         return 2 * (numbers + 4 * math.ceil(numbers / 256))
     return 8 * numbers
-
-
-def _offloads(zero: dict[str, Any], key: str) -> bool:
-    return bool(zero.get(key)) and zero[key].get("device", "none") != "none"
 
 
 def _sizes(config: dict[str, Any]) -> Sizes | None:

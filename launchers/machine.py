@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import msgspec
 
@@ -11,6 +12,9 @@ from ftbridge.core.spec import TrainSpec
 
 # A driver that hangs never answers; a card that sleeps takes some seconds.
 PATIENCE = 20  # seconds
+GIB = 1024**3
+BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
+TOOLKIT = Path("/usr/local/cuda")
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -48,6 +52,24 @@ def gpus() -> list[Gpu]:
         wanted = [item.strip() for item in visible.split(",")]
         rows = [row for item in wanted for row in rows if item and (item == row[0] or row[1].startswith(item))]
     return [Gpu(row[2], _mebibytes(row[3]), float(row[4]), row[5], _mebibytes(row[6])) for row in rows]
+
+
+def toolkit() -> Path | None:
+    """Return the folder of the CUDA toolkit, looked for as torch.utils.cpp_extension does; None where there is none.
+
+    What CUDA_HOME or CUDA_PATH names is returned without a look at it.
+    """
+    if named := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return Path(named)
+    if nvcc := shutil.which("nvcc"):
+        return Path(nvcc).parent.parent
+    return TOOLKIT if TOOLKIT.exists() else None
+
+
+def free_space(folder: Path) -> tuple[int, Path]:
+    """Return the bytes that are free where `folder` is or would be made, and the nearest folder that exists."""
+    at = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(at).free, at
 
 
 def smi() -> str:
@@ -92,11 +114,10 @@ def choose(spec: TrainSpec) -> Machine:
     count = len(found) if spec.gpus == "all" else spec.gpus
     if count > len(found):
         raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
-    # bfloat16 needs compute capability 8.0 (Ampere).
-    old = [gpu for gpu in found[:count] if gpu.capability < 8]  # noqa: PLR2004
+    old = [gpu for gpu in found[:count] if gpu.capability < BFLOAT16]
     if old and spec.dtype == "bfloat16":
         raise UsageError(
-            f"`--dtype bfloat16` needs compute capability 8.0, and {old[0].name} has {old[0].capability}; take "
+            f"`--dtype bfloat16` needs compute capability {BFLOAT16}, and {old[0].name} has {old[0].capability}; take "
             "`--dtype float16`, or leave it out"
         )
     auto = "float16" if old else "bfloat16"

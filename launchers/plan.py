@@ -43,9 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def zero_stage(self) -> int:
         """Return DeepSpeed's ZeRO stage, 0 without."""
-        zero = (self.deepspeed or {}).get("zero_optimization")
-        stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
-        return stage if isinstance(stage, int) else 0
+        return zero_stage(self.deepspeed)
 
     @property
     def estimated(self) -> bool:
@@ -101,6 +99,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def map_processes(self) -> int:
         """Return how many processes tokenise: one for small data, where starting more costs more."""
         return max(1, min(8, self.entry.samples // 5000))
+
+
+def zero_stage(config: Any) -> int:
+    """Return the ZeRO stage of a DeepSpeed config's content, 0 where it names none."""
+    zero = config.get("zero_optimization") if isinstance(config, dict) else None
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
+    return stage if isinstance(stage, int) else 0
 
 
 def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:

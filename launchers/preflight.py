@@ -4,16 +4,17 @@ It takes at most three seconds and imports neither torch nor transformers: it re
 samples with `tokenizers`, and takes from nvidia-smi what was asked already.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
+from ftbridge.launchers.cards import interpreter_checks
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import versions
-from ftbridge.launchers.estimate import GIB, Memory, Shape, checkpoint_size, estimate
+from ftbridge.launchers.estimate import Memory, Shape, checkpoint_size, estimate
+from ftbridge.launchers.machine import GIB, free_space
 from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of
@@ -37,6 +38,8 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     checks += tokenizer_checks(plan, tokenizer, error, transformers)
     checks += [*_data(plan, tokenizer), _steps(plan)]
     checks += combination_checks(plan, config, installed)
+    if plan.machine.gpus:
+        checks += interpreter_checks(python, plan.machine.gpus)
     if tensors:
         checks += [_disk(plan, tensors, runs), _memory(plan, estimate(plan, tensors, config))]
     return checks
@@ -101,8 +104,7 @@ def _steps(plan: Plan) -> Check:
 
 def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
     """One more checkpoint than are kept is there for a moment: the new one is written before the oldest goes."""
-    at = next(place for place in (runs, *runs.parents) if place.exists())
-    free, each = shutil.disk_usage(at).free, checkpoint_size(plan, tensors)
+    (free, at), each = free_space(runs), checkpoint_size(plan, tensors)
     wanted = each * (plan.spec.save_limit + 1)
     found = (
         f"about {wanted / GIB:.1f} GiB for {plan.spec.save_limit + 1} checkpoints of {each / GIB:.2f} GiB; "

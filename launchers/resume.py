@@ -16,14 +16,14 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import locked
+from ftbridge.core.files import locked, sha256
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.plan import Plan, zero_stage
 
 PICKLED = {".pt", ".pth", ".bin"}
 Signature = list[tuple[str, int, int]]
@@ -76,9 +76,9 @@ def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, s
         if not _whole(path, processes):
             raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
         return
-    if plan.deepspeed and (stage := _stage(plan.deepspeed)) != (old := _stage(_json(run.path / "deepspeed.json"))):
+    if plan.deepspeed and plan.zero_stage != (old := zero_stage(_json(run.path / "deepspeed.json"))):
         raise UsageError(
-            f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {stage} now: "
+            f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {plan.zero_stage} now: "
             "put the file back as it was, or train from the start"
         )
     if datasets != run.datasets or plan.steps != run.steps:
@@ -141,8 +141,7 @@ class Ledger:
 def digest(checkpoint: Path) -> str:
     """Return the sha256 of a checkpoint: of the file, or of its files' names and sha256 where it is a folder."""
     if checkpoint.is_file():
-        with checkpoint.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(checkpoint)
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
     lines = "".join(f"{digest(file)}  {file.relative_to(checkpoint).as_posix()}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -248,11 +247,6 @@ def _shards(path: Path) -> list[Path]:
 def _processes(argv: Sequence[str]) -> int:
     """Return how many processes a launch starts on this machine."""
     return next((int(word.partition("=")[2]) for word in argv if word.startswith("--nproc-per-node=")), 1)
-
-
-def _stage(config: Any) -> int:
-    section = config.get("zero_optimization") if isinstance(config, dict) else None
-    return int(section.get("stage", 0)) if isinstance(section, dict) else 0
 
 
 def _json(file: Path) -> Any:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ftbridge.core.errors import SetupError
-from ftbridge.launchers.environment import default_folder, inspect, tested_set
+from ftbridge.launchers.environment import default_folder, tested_set, versions
 from ftbridge.launchers.plan import Plan
 
 
@@ -49,7 +49,7 @@ def swanlab_mode() -> str:
 
 def check(python: Path, trackers: tuple[str, ...]) -> None:
     """Raise SetupError for a tracker that the environment of `python` lacks."""
-    installed = inspect(python, []).packages if trackers else {}
+    installed = versions(python) if trackers else {}
     for name in trackers:
         if name not in installed:
             own = f"uv pip install --python {python} {name}=={tested_set()[name]}"

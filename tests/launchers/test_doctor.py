@@ -11,12 +11,14 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers import doctor as module
-from ftbridge.launchers.doctor import GIB, LOCKED, doctor, gpu_checks, toolkit_check, torch_build
+from ftbridge.launchers import machine
+from ftbridge.launchers.doctor import GIB, LOCKED, doctor, toolkit_check
 from ftbridge.launchers.environment import Inspection, Package
 from ftbridge.launchers.environment import tested_set as pinned
 
+from .test_cards import environment, program, show
+
 A100 = "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150"
-BUILT_FOR = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -39,30 +41,6 @@ def hub():
     yield server
     server.shutdown()
     server.server_close()
-
-
-def program(path, text):
-    """Make a shell script at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
-
-
-def environment(folder, cuda="12.8", targets=BUILT_FOR):
-    """Return the Python of an environment whose torch has the files that are read, and fails when it is imported."""
-    torch = folder / "site" / "torch"
-    (torch / "lib").mkdir(parents=True, exist_ok=True)
-    (torch / "__init__.py").write_text("raise ImportError('torch must not be imported')")
-    (torch / "version.py").write_text(f"__version__ = '2.8.0+x'\ncuda: str | None = {cuda!r}\n")
-    (torch / "lib" / "libtorch_python.so").write_bytes(
-        b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0"
-    )
-    return program(folder / "bin" / "python", f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"')
-
-
-def show(tmp_path, *rows):
-    program(tmp_path / "path" / "nvidia-smi", "\n".join(f"echo '{row}'" for row in rows))
 
 
 @pytest.fixture(autouse=True)
@@ -108,62 +86,11 @@ def test_another_python_is_a_failure(monkeypatch):
     assert (poor()["Python"].status, poor()["Python"].found) == ("failure", f"3.13.0, {sys.executable}")
 
 
-@pytest.mark.parametrize(
-    ("row", "cuda", "status", "remedy"),
-    [
-        ("Tesla P100, 16280, 6.0, 570.86, 16000", "12.8", "failure", "no code for this card, only for sm_70, sm_75"),
-        ("NVIDIA X, 16280, 13.0, 580.1, 16000", "12.8", "failure", "no code for this card"),
-        ("NVIDIA A100, 81920, 8.0, 470.82.01, 81000", "12.8", "failure", "for CUDA 12.8 needs driver 525 or newer"),
-        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "13.0", "failure", "for CUDA 13.0 needs driver 580 or newer"),
-        ("NVIDIA A100, 81920, 8.0, 570.86.15, 81000", "14.1", "warning", "least driver of CUDA 14.1 is not known"),
-        ("Tesla T4, 15360, 7.5, 535.1, 15000", "12.8", "warning", "training uses float16"),
-        ("NVIDIA A100, 81920, 8.0, 535.183.01, 81000", "12.8", "ok", ""),
-        ("NVIDIA L4, 23034, 8.9, 535.183.01, 22000", "12.8", "ok", ""),
-        ("NVIDIA GB10, [N/A], 12.1, 580.95.05, [N/A]", "12.8", "ok", ""),
-    ],
-)
-def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
-    show(tmp_path, f"0, GPU-1, {row}")
-    torch, gpu = gpu_checks(environment(tmp_path / "own", cuda))
-    assert (torch.status, gpu.status) == ("ok", status)
-    assert remedy in gpu.remedy
-    assert bool(gpu.remedy) == (status != "ok")
-
-
-def test_code_that_the_driver_compiles_serves_later_cards(tmp_path):
-    show(tmp_path, "0, GPU-1, NVIDIA X, 16280, 13.0, 590.1, 16000")
-    assert gpu_checks(environment(tmp_path / "own", targets="sm_80 compute_120"))[1].status == "ok"
-
-
 def test_memory_and_driver_are_shown():
     gpu = next(check for check in doctor() if check.name == "GPU")
     assert gpu.found == (
         "NVIDIA A100-SXM4-80GB, 81920 MiB, 81150 MiB of them free, compute capability 8.0, driver 570.86.15"
     )
-
-
-def test_a_torch_for_the_cpu_is_a_failure_where_there_is_a_gpu(tmp_path):
-    python = environment(tmp_path / "own", cuda=None, targets="")
-    assert [check.status for check in gpu_checks(python)] == ["failure", "ok"]
-    (tmp_path / "path" / "nvidia-smi").unlink()
-    assert [check.status for check in gpu_checks(python)] == ["ok", "warning"]
-
-
-def test_an_interpreter_without_torch_says_so(tmp_path):
-    program(tmp_path / "own" / "bin" / "python", f'exec "{sys.executable}" "$@"')
-    (check,) = gpu_checks(tmp_path / "own" / "bin" / "python")
-    assert check.status == "failure"
-    assert "torch is not installed there" in check.found
-    (check,) = gpu_checks(tmp_path)  # a folder where a program should be
-    assert "Permission denied" in check.found
-
-
-@pytest.mark.framework
-def test_the_locks_torch_is_what_the_training_environment_has(training_python):
-    start = time.monotonic()
-    build = torch_build(training_python)
-    assert time.monotonic() - start < 2  # 0.1 s where nobody else computes
-    assert (build.version, build.cuda, build.targets) == (LOCKED.version, LOCKED.cuda, LOCKED.targets)
 
 
 def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
@@ -224,7 +151,7 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
 @pytest.mark.parametrize(("setting", "status"), [("zero2", "ok"), ("zero3-offload", "warning")])
 def test_no_toolkit_matters_only_where_an_option_needs_it(tmp_path, monkeypatch, setting, status):
     monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(module, "DEFAULT_TOOLKIT", tmp_path / "absent")
+    monkeypatch.setattr(machine, "TOOLKIT", tmp_path / "absent")
     (tmp_path / "ftbridge.yaml").write_text(f"deepspeed: {setting}")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
     assert check.status == status

@@ -1,6 +1,7 @@
 """The pre-flight: all is well, each failure provoked, light and quick."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,11 +13,12 @@ import pytest
 from ftbridge.core.errors import InputError
 from ftbridge.launchers import preflight as module
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import GIB, Memory
-from ftbridge.launchers.machine import Gpu, Machine
+from ftbridge.launchers.estimate import Memory
+from ftbridge.launchers.machine import GIB, Gpu, Machine
 from ftbridge.launchers.preflight import preflight, refuse
 
 from .models import write_model
+from .test_cards import environment
 from .test_token_lengths import made, turn
 
 
@@ -128,7 +130,7 @@ def test_a_training_that_is_all_warm_up_is_a_warning(well):
 
 
 def test_too_little_disk_fails(well, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     found = poor(well)
     assert found.keys() == {"disk space"}
     assert found["disk space"].status == "failure"
@@ -156,3 +158,12 @@ def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
     assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
     with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-check"):
         refuse([Check("c", "failure", "broken", "repair it")])
+
+
+def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
+    card = Machine("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
+    on_card = msgspec.structs.replace(well, machine=card)
+    python = environment(tmp_path / "own")
+    found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
+    assert found.keys() == {"GPU"}
+    assert "no code for this card" in found["GPU"].remedy

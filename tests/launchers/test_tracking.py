@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers import tracking
-from ftbridge.launchers.environment import Inspection, Package, default_folder
+from ftbridge.launchers.environment import default_folder
 
 from .test_llamafactory import plan
 
@@ -46,8 +46,7 @@ def test_a_project_is_called_as_the_dataset_where_it_may(dataset, project):
     ],
 )
 def test_a_missing_tracker_comes_with_its_command(monkeypatch, python, command):
-    found = Inspection(str(python), {"wandb": Package("1", 0)}, {})
-    monkeypatch.setattr(tracking, "inspect", lambda *_: found)
+    monkeypatch.setattr(tracking, "versions", lambda _: {"wandb": "1"})
     tracking.check(python, ("wandb",))
     with pytest.raises(SetupError, match=f"`--track swanlab` needs the package swanlab.*{command}"):
         tracking.check(python, ("wandb", "swanlab"))
