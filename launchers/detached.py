@@ -13,6 +13,7 @@ from pathlib import Path
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
 from ftbridge.launchers import runs
+from ftbridge.launchers.failures import told
 
 
 def start(run: runs.Run) -> runs.Run:
@@ -43,8 +44,7 @@ def start(run: runs.Run) -> runs.Run:
             watcher.terminate()
             watcher.wait()
     if not going:
-        tail = "\n".join(f"  {line}" for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-        raise FrameworkError(f"the run did not start; the end of its log, {log}:\n\n{tail}")
+        raise FrameworkError(f"the run did not start{told(log, watcher.returncode)}")
     return runs.load(run.path)
 
 

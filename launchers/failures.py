@@ -4,6 +4,7 @@ import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from textwrap import indent
 
 import msgspec
 
@@ -85,6 +86,17 @@ def last_traceback(log: Path, start: int = 0) -> str:
                 whole = begun.pop(rank)
                 last = last if last and "ChildFailedError" in line else whole
     return "\n".join(line[:SHOWN] for line in last[-TRACEBACK:])
+
+
+def told(log: Path, exit_code: int, start: int = 0) -> str:
+    """Return what a message says of a failure: its cause, line and remedy, else the last traceback or lines."""
+    if failure := explain(log, exit_code, start):
+        return f": {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
+    end = last_traceback(log, start) or last_lines(log, start)
+    return (
+        f"; the end of its log:\n\n{indent(end, '  ')}\n\nThe whole log is {log}. Mend what it names and run the "
+        "command again; `ftbridge doctor` checks the environment, `--dry-run` shows what runs."
+    )
 
 
 def last_lines(log: Path, start: int = 0) -> str:

@@ -1,23 +1,14 @@
-"""How long a dataset's samples are in tokens, and the picture of it."""
+"""How long a dataset's samples are in tokens."""
 
-import base64
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
-
-from ftbridge.core.errors import UsageError
-from ftbridge.core.files import write_atomic
-from ftbridge.launchers.environment import ask
 
 # What a cutoff length does to a sample: nothing of the answer is left, a part of it is missing, only other text
 # is. "refused": the framework finds no text to train on, at any length.
 Cut = Literal["", "question", "answer", "lost", "refused"]
 _MOST_BINS = 20
-_OURS = "ftbridge preview"  # stands in every picture of ours
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -88,27 +79,15 @@ def histogram(counted: Mapping[str, Stats]) -> tuple[list[range], dict[str, list
     return bins, {name: list(numbers) for numbers, name in result.items()}
 
 
-def picture_file(png: str | os.PathLike[str] | None, dataset: str) -> Path:
-    """Return where the picture goes (default: NAME-lengths.png); raises UsageError where something else stands."""
-    path = Path(png or f"{dataset.replace('/', '-')}-lengths.png").expanduser()
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"`--png {path}` must end with .png")
-    if path.is_dir() or (path.exists() and _OURS.encode() not in path.read_bytes()[:1000]):
-        raise UsageError(f"`{path}` is there already and no picture of preview's; name another file with `--png FILE`")
-    return path
-
-
-def draw(path: Path, python: Path, counted: Mapping[str, Stats], cutoff_length: int) -> None:
-    """Write the histogram as a picture, by the matplotlib of the training environment."""
+def bars(counted: Mapping[str, Stats], cutoff_length: int) -> dict[str, Any]:
+    """Return the histogram as `pictures.draw` takes it."""
     bins, counts = histogram(counted)
-    spec = {
+    return {
         "starts": [each.start for each in bins],
         "width": len(bins[0]),
         "counts": counts,
         "cutoff_length": cutoff_length,
-        "software": _OURS,
     }
-    write_atomic(path, base64.b64decode(ask(python, "draw_lengths", spec, stderr=subprocess.PIPE)))
 
 
 def _widths() -> Iterator[int]:

@@ -16,9 +16,10 @@ from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment import ask, interpreter
-from ftbridge.launchers.lengths import Counts, Cut, Stats, draw, picture_file
+from ftbridge.launchers.lengths import Counts, Cut, Stats, bars
 from ftbridge.launchers.lengths import stats as stats_of
 from ftbridge.launchers.models import local_model
+from ftbridge.launchers.pictures import draw, picture_file
 from ftbridge.launchers.train import choose
 from ftbridge.templates import families
 from ftbridge.templates.families import Family
@@ -113,7 +114,7 @@ def preview(
     spec = choose(project, {**options, "dataset": dataset, "backend": wanted[0]})
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
-    picture = picture_file(png, name) if stats else None
+    picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
     pythons = {each: interpreter(project, each) for each in wanted}
     model, family = _model(spec, pythons[wanted[0]], project)
     if spec.set:
@@ -141,7 +142,7 @@ def preview(
         png=str(picture) if picture else None,
     )
     if picture:
-        draw(picture, pythons[wanted[0]], found.stats, spec.cutoff_length)
+        draw(picture, pythons[wanted[0]], "lengths", bars(found.stats, spec.cutoff_length))
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ftbridge.core.console import say
+from ftbridge.launchers.summaries import clock
 
 Update = Callable[[dict[str, float]], None]
 
@@ -38,7 +39,7 @@ class _Lines:
             return
         self.first = self.first or (step, now)
         pace = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
-        left = f"  {_clock(pace * (self.steps - step))} left" if pace else ""
+        left = f"  {clock(pace * (self.steps - step))} left" if pace else ""
         say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}{left}")
         self.seen, self.shown = step, now
 
@@ -66,7 +67,3 @@ def _bar(steps: int) -> Iterator[Update]:
                 progress.console.print(text, highlight=False)
 
         yield update
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

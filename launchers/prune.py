@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
-from ftbridge.launchers.metrics import curve, points
+from ftbridge.launchers.checkpoints import best
 from ftbridge.launchers.runs import Run, load
 
 
@@ -59,12 +59,8 @@ def remove(gone: list[Leftover]) -> int:
 
 
 def _old_checkpoints(run: Run) -> list[Path]:
-    losses = points(curve(run), "validation_loss")
-    best = min(losses, key=lambda point: point[1])[0] if losses else 0
-    # LLaMA-Factory names checkpoints by steps, XTuner by iterations.
-    name = f"{best * (run.spec.gradient_accumulation_steps if run.spec.backend == 'xtuner' else 1):.0f}"
-    saved = load_backend(run.spec.backend).checkpoints(run.path)[:-1]
-    return [path for path in saved if path.stem.rpartition("-")[2].rpartition("_")[2] != name]
+    kept = best(run)
+    return [path for path in load_backend(run.spec.backend).checkpoints(run.path)[:-1] if path != kept]
 
 
 def _leftover(path: Path, run: Run, why: str) -> Leftover:

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 import msgspec
@@ -29,7 +28,7 @@ from ftbridge.launchers import resume as resuming
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
-from ftbridge.launchers.failures import explain, last_lines, last_traceback
+from ftbridge.launchers.failures import told
 from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
@@ -75,8 +74,7 @@ def prepare(
     spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
     python = interpreter(project, spec.backend)
-    dataset_dir = (project.folder / spec.dataset_dir).resolve()
-    dataset = usable(dataset_dir, spec.dataset, spec.backend, project.folder / ".ftbridge" / "datasets")
+    dataset = _dataset(project, spec, spec.dataset)
     chosen = machine.choose(spec)
     model = local_model(spec.model, python, project.folder)
     family = families.get(spec.template) if spec.template else families.detect(model)
@@ -92,7 +90,7 @@ def prepare(
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
-        validation=_validation(spec, dataset.name, dataset_dir, project),
+        validation=_validation(project, spec, dataset.name),
         resume=source.checkpoint if source else None,
     )
     launch = _launch(plan, backend, python)
@@ -213,10 +211,10 @@ def build(ready: Prepared) -> None:
         argv = (str(ready.python), str(HELPERS / "check.py"), launch.argv[-1])
         log = plan.run / "log.txt"
         code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    if code:
-        end = "\n".join(f"  {line}" for line in lines[-20:])
-        raise FrameworkError(f"{backend.title} cannot build what the config names (exit status {code}):\n\n{end}")
+        if code:
+            raise FrameworkError(
+                f"{backend.title} cannot build what the config names (exit status {code}){told(log, code)}"
+            )
 
 
 def preflight(ready: Prepared) -> list[Check]:
@@ -284,22 +282,28 @@ def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _validation(spec: TrainSpec, dataset: str, dataset_dir: Path, project: Project) -> Dataset | None:
+def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
+    folder = (project.folder / spec.dataset_dir).resolve()
+    return usable(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets")
+
+
+def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
     """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
     name = spec.validation_dataset
     if name == "auto":
         name = f"{dataset.removesuffix('-train')}-validation"
-        if name not in registry.read(dataset_dir):
+        folder = (project.folder / spec.dataset_dir).resolve()
+        if name not in registry.read(folder):
             if spec.early_stopping:
                 raise UsageError(
                     f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "
-                    f"`{dataset_dir / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
+                    f"`{folder / registry.FILE}`; name one with `--validation-dataset`, or convert again with "
                     "`--split 8:1:1`"
                 )
             return None
     if name == "none":
         return None
-    return usable(dataset_dir, name, spec.backend, project.folder / ".ftbridge" / "datasets")
+    return _dataset(project, spec, name)
 
 
 def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
@@ -372,18 +376,8 @@ def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:
     if code == 0 and backend.checkpoints(run.path):
         return run.end("succeeded", 0)
     run = run.end("failed", code)
-    log = run.path / "log.txt"
     how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
-    if failure := explain(log, code, begun):
-        raise FrameworkError(
-            f"{backend.title} {how}: {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"
-        )
-    end = last_traceback(log, begun) or last_lines(log, begun)
-    raise FrameworkError(
-        f"{backend.title} {how}; the end of its log:\n\n{indent(end, '  ')}"
-        f"\n\nThe whole log is {log}. Mend what it names and run the command again; "
-        "`ftbridge doctor` checks the environment, `--dry-run` shows what runs."
-    )
+    raise FrameworkError(f"{backend.title} {how}{told(run.path / 'log.txt', code, begun)}")
 
 
 def _steps(plan: Plan) -> str:

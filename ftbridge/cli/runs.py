@@ -100,6 +100,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     from ftbridge.launchers import chart
     from ftbridge.launchers.environment import interpreter
     from ftbridge.launchers.metrics import curve, points
+    from ftbridge.launchers.pictures import draw, picture_file
 
     chosen = _chosen(names)
     curves = {
@@ -111,10 +112,10 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     if not png:
         result(chart.text(curves))
         return
-    path = chart.picture_file(png)
+    path = picture_file(png)
     if not curves:
         raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
-    chart.draw(path, interpreter(Project.find(), chosen[0].spec.backend), curves)
+    draw(path, interpreter(Project.find(), chosen[0].spec.backend), "curves", {"curves": curves})
     result(str(path))
 
 

@@ -1,10 +1,9 @@
-"""Curves as text and as a picture."""
+"""Curves as text."""
 
 import math
 
 import pytest
 
-from ftbridge.core.errors import UsageError
 from ftbridge.launchers import chart
 
 CURVES = {"training of one": [(1, 4.0), (2, math.nan), (3, 2.0)], "validation of one": [(2, 3.0)]}
@@ -30,18 +29,3 @@ def test_any_range_can_be_drawn(points):
 @pytest.mark.parametrize("curves", [{}, {"one": []}, {"one": [(1, math.nan)]}])
 def test_without_a_number_there_is_nothing_to_draw(curves):
     assert chart.text(curves) == "there is nothing to draw yet"
-
-
-def test_a_picture_takes_no_other_files_place(tmp_path):
-    (tmp_path / "cat.png").write_bytes(b"a cat")
-    for name, message in (("cat.png", "no picture of"), ("cat.jpg", "must end with .png")):
-        with pytest.raises(UsageError, match=message):
-            chart.picture_file(tmp_path / name)
-
-
-@pytest.mark.framework
-def test_a_picture_is_drawn_and_drawn_again(tmp_path, training_python):
-    for _ in range(2):
-        path = chart.picture_file(tmp_path / "loss.PNG")
-        chart.draw(path, training_python, CURVES)
-    assert path.read_bytes().startswith(b"\x89PNG")

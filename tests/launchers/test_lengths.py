@@ -4,8 +4,7 @@ import statistics
 
 import pytest
 
-from ftbridge.core.errors import UsageError
-from ftbridge.launchers.lengths import Counts, histogram, picture_file, stats
+from ftbridge.launchers.lengths import Counts, bars, histogram, stats
 
 
 def counted(lengths, cutoff_length=10):
@@ -43,16 +42,6 @@ def test_a_histogram_has_twenty_ranges_at_most_and_each_sample_once(lengths):
     assert sum(counts["A, B"]) == sum(lengths.values())
 
 
-def test_a_picture_replaces_one_of_ours_alone(tmp_path):
-    file = tmp_path / "x.png"
-    assert picture_file(file, "faq") == file
-    file.write_bytes(b"\x89PNG ... Software\0ftbridge preview ...")
-    assert picture_file(file, "faq") == file
-    for content in (b"", b"\x89PNG ... Software\0another ..."):
-        file.write_bytes(content)
-        with pytest.raises(UsageError, match="is there already and no picture of preview's"):
-            picture_file(file, "faq")
-
-
-def test_a_picture_is_named_after_the_dataset():
-    assert picture_file(None, "owner/faq-train").name == "owner-faq-train-lengths.png"
+def test_bars_are_what_the_picture_is_drawn_from():
+    wanted = {"starts": [3, 4, 5], "width": 1, "counts": {"XTuner": [2, 0, 1]}, "cutoff_length": 10}
+    assert bars({"XTuner": counted({3: 2, 5: 1})}, 10) == wanted

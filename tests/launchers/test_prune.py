@@ -41,25 +41,27 @@ def test_so_many_good_ones_stay(project):
 
 
 def test_the_last_checkpoint_and_the_best_stay(project):
-    metrics = [{"step": step, "validation_loss": loss} for step, loss in ((5, 2.0), (10, 1.0), (15, 1.5))]
-    run = made_up.run(project, "one", metrics=metrics, gradient_accumulation_steps=2)
-    for number in (10, 20, 30, 32):
-        file = run.path / "output" / f"iter_{number}.pth"
+    run = made_up.run(project, "one")
+    for name in ("iter_10", "iter_20", "best_val_loss_iter_20", "iter_32"):
+        file = run.path / "output" / f"{name}.pth"
         file.parent.mkdir(exist_ok=True)
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("data.pkl", b"")
     gone = prune.leftovers([run], checkpoints=True)
-    assert names(gone) == ["iter_10.pth", "iter_30.pth"]
+    assert names(gone) == ["iter_10.pth", "iter_20.pth"]
     prune.remove(gone)
-    assert sorted(file.name for file in (run.path / "output").iterdir()) == ["iter_20.pth", "iter_32.pth"]
+    assert sorted(file.name for file in (run.path / "output").iterdir()) == ["best_val_loss_iter_20.pth", "iter_32.pth"]
 
 
-def test_the_finished_adapter_of_llamafactory_stays(project):
+def test_the_finished_adapter_of_llamafactory_and_the_best_stay(project):
     run = made_up.run(project, "one", backend="llamafactory")
     for folder in ("checkpoint-5", "checkpoint-10", "."):
         file = run.path / "output" / folder / "adapter_model.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(len(json.dumps({})).to_bytes(8, "little") + b"{}")
+    (run.path / "output" / "trainer_log.jsonl").write_text('{"current_steps": 5, "eval_loss": 1.0}\n')
+    assert names(prune.leftovers([run], checkpoints=True)) == ["checkpoint-10"]
+    (run.path / "output" / "trainer_log.jsonl").unlink()
     gone = prune.leftovers([run], checkpoints=True)
     assert names(gone) == ["checkpoint-5", "checkpoint-10"]
     prune.remove(gone)
