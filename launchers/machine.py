@@ -72,6 +72,12 @@ def free_space(folder: Path) -> tuple[int, Path]:
     return shutil.disk_usage(at).free, at
 
 
+def main_memory() -> int:
+    """Return the bytes of main memory that programs can still have, as Linux estimates them."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
 def smi() -> str:
     """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
     program = shutil.which("nvidia-smi")

@@ -7,6 +7,8 @@ samples with `tokenizers`, and takes from nvidia-smi what was asked already.
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.cards import interpreter_checks
@@ -14,7 +16,7 @@ from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import versions
 from ftbridge.launchers.estimate import Memory, Shape, checkpoint_size, estimate
-from ftbridge.launchers.machine import GIB, free_space
+from ftbridge.launchers.machine import GIB, free_space, main_memory
 from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of
@@ -69,14 +71,17 @@ def _tokenizer(file: Path) -> tuple[Any, str]:
         return None, str(error)
 
 
-def _data(plan: Plan, tokenizer: Any) -> list[Check]:
+def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     try:
         entry, files = files_of(plan)
     except InputError as error:
-        return [Check("dataset", "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
-    if not plan.entry.samples or not any(file.stat().st_size for file in files):
-        return [Check("dataset", "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
-    found = [Check("dataset", "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+        return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
+    if not plan.entry.samples:
+        return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
+    found = [Check(name, "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+    if other := plan.validation:
+        validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
+        found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if tokenizer:
         found.append(_cutoff(plan.spec.cutoff_length, count(plan, entry, files, tokenizer)))
     return found
@@ -121,7 +126,9 @@ def _memory(plan: Plan, memory: Memory) -> Check:
         "`--optimizer paged_adamw_8bit`, or several GPUs with `--deepspeed zero3`"
     )
     if not plan.machine.gpus:
-        return Check("memory", "ok", str(memory))
+        free = main_memory() // plan.machine.processes
+        found = f"{memory}; {free / GIB:.2f} GiB of main memory are free for each process"
+        return Check("memory", "warning", found, remedy) if free < memory.total else Check("memory", "ok", found)
     free = min(gpu.free for gpu in plan.machine.gpus) * MIB
     found = f"{memory}; {free / GIB:.2f} GiB are free on the GPU"
     certain = memory.certain - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.launchers import preflight as module
 from ftbridge.launchers.checks import Check
@@ -142,6 +143,23 @@ def test_free_gpu_memory_is_held_against_the_estimate(well, free, status):
     found = checks(msgspec.structs.replace(with_spec(well, cutoff_length=20_000), machine=machine))["memory"]
     assert found.status == status
     assert "not yet measured on a GPU" in found.found
+
+
+@pytest.mark.parametrize(("free", "status"), [(0, "warning"), (100 * GIB, "ok")])
+def test_main_memory_is_held_against_the_estimate(well, monkeypatch, free, status):
+    monkeypatch.setattr(module, "main_memory", lambda: free)
+    assert checks(well)["memory"].status == status
+
+
+def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
+    files = {"xtuner": "other.jsonl"}
+    other = Dataset("faq-validation", well.dataset_dir, msgspec.structs.replace(well.entry, files=files))
+    validated = msgspec.structs.replace(well, validation=other)
+    assert "its file is missing" in poor(validated)["validation dataset"].found
+    (well.dataset_dir / "other.jsonl").write_text("")
+    assert "its file is empty" in poor(validated)["validation dataset"].found
+    (well.dataset_dir / "other.jsonl").write_text("{}")
+    assert checks(validated)["validation dataset"].status == "ok"
 
 
 def test_a_paged_optimizer_may_leave_the_gpu(well, monkeypatch):
