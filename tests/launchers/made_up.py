@@ -13,7 +13,7 @@ from ftbridge.launchers.runs import Attempt, Run
 BEGIN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def run(project, name, status="succeeded", *, metrics=(), pid=None, **options):
+def run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, argv=("python",), **options):
     """Save and return a run called `name`, which began so many hours after midnight as it has letters."""
     begun = BEGIN + timedelta(hours=len(name))
     ended = None if status == "running" else begun + timedelta(seconds=90)
@@ -23,12 +23,12 @@ def run(project, name, status="succeeded", *, metrics=(), pid=None, **options):
         folder=str(project.runs / name),
         status=status,
         spec=spec,
-        launch=Launch(("python",), {}, str(project.folder), {}),
+        launch=Launch(argv, {}, str(project.folder), {}),
         family="qwen2",
         model="/base",
         system="",
         samples=21,
-        steps=3,
+        steps=steps,
         versions={"torch": "2.8.0"},
         datasets={"faq.jsonl": "ab" * 32},
         attempts=(Attempt(begun, ended, 0 if status == "succeeded" else 1),),

@@ -1,9 +1,7 @@
 """Resumed trainings: the same losses as unbroken ones, and only from checkpoints that are whole and ours."""
 
-import os
 import shutil
 import zipfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,7 +12,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project, Settings
-from ftbridge.core.records import DatasetEntry, Launch
+from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import resume, runs
 from ftbridge.launchers.machine import Machine
@@ -22,6 +20,7 @@ from ftbridge.launchers.plan import Plan
 from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252
+from . import made_up
 
 XTUNER, LLAMAFACTORY = BACKENDS = ["xtuner", "llamafactory"]
 
@@ -66,22 +65,8 @@ def place(tmp_path):
 
 def stopped(place, name="one", backend=XTUNER, status="failed", processes=1):
     """Save and return a run called `name` that has stopped."""
-    return runs.Run(
-        id=name,
-        folder=str(place.runs / name),
-        status=status,
-        spec=TrainSpec(backend=backend, model="base", dataset="faq", lora_rank=8, save_steps=3),
-        launch=Launch(("python", f"--nproc-per-node={processes}"), {}, "/", {}),
-        family="qwen2",
-        model="/base",
-        system="",
-        samples=21,
-        steps=9,
-        versions={},
-        datasets={},
-        attempts=(runs.Attempt(datetime(2026, 1, 2, tzinfo=UTC)),),
-        pid=os.getpid(),
-    ).save()
+    argv = ("python", f"--nproc-per-node={processes}")
+    return made_up.run(place, name, status, steps=9, argv=argv, backend=backend, lora_rank=8, save_steps=3)
 
 
 def packed(file, content="weights"):
@@ -258,20 +243,20 @@ def test_what_starts_must_be_as_what_stopped(place, plan):
         packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
     source, two = resume.Source(folder, run), ["--nproc-per-node=2"]
-    resume.check(source, plan, two, {})
-    resume.check(resume.Source(folder, None), plan, two, {})
+    resume.check(source, plan, two, run.datasets)
+    resume.check(resume.Source(folder, None), plan, two, run.datasets)
     with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
-        resume.check(source, plan, ["--nproc-per-node=3"], {})
+        resume.check(source, plan, ["--nproc-per-node=3"], run.datasets)
     with pytest.raises(UsageError, match="go on with DeepSpeed"):
-        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, {})
+        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
     third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
     with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):
-        resume.check(source, third, two, {})
+        resume.check(source, third, two, run.datasets)
     with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
         resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
     with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
-        resume.check(resume.Source(folder, None), plan, two, {})
+        resume.check(resume.Source(folder, None), plan, two, run.datasets)
 
 
 def test_only_a_resumed_xtuner_unpickles_in_full(plan):

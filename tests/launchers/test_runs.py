@@ -1,20 +1,18 @@
 """Runs: a folder each, a record that tells the truth, and the last one found."""
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC
 
 import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, Settings
-from ftbridge.core.records import Launch
-from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import runs
-from ftbridge.launchers.runs import Attempt, Run
+
+from . import made_up
 
 
 @pytest.fixture
@@ -24,22 +22,7 @@ def project(tmp_path):
 
 def record(project, name, status="succeeded", pid=None):
     """Save and return a run called `name`."""
-    return Run(
-        id=name,
-        folder=str(project.runs / name),
-        status=status,
-        spec=TrainSpec(backend="xtuner", model="base", dataset="faq", gpus="all", set={"a": "1"}),
-        launch=Launch(("python",), {}, "/", {}),
-        family="qwen2",
-        model="/base",
-        system="说中文",
-        samples=21,
-        steps=3,
-        versions={},
-        datasets={},
-        attempts=(Attempt(datetime(2026, 1, 2, tzinfo=UTC)),),
-        pid=pid or os.getpid(),
-    ).save()
+    return made_up.run(project, name, status, pid=pid, gpus="all", set={"a": "1"})
 
 
 def dead():
@@ -143,7 +126,7 @@ def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
 
 
 def test_another_process_of_the_same_number_is_not_the_watcher(project):
-    run = record(project, "one").watched()
+    run = record(project, "one", "running").watched()
     assert runs.load(run.path) == run
     msgspec.structs.replace(run, pid_started=run.pid_started + 1).save()
     found = runs.load(run.path)
