@@ -141,8 +141,9 @@ def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:
     else:
         shares = [Fraction(share or 0) for share in wanted.values()]
         ends = [int(total * sum(shares[:at], Fraction(1, 2 * total))) for at in range(1, len(names) + 1)]
-        # Each part gets at least one.
-        ends = [min(max(end, at), total - len(names) + at) for at, end in enumerate(ends, 1)]
+        for at, end in enumerate(ends):  # each part gets at least one
+            least = ends[at - 1] + 1 if at else 1
+            ends[at] = min(max(end, least), total - len(names) + at + 1)
         counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     if min(counts) < 1 or sum(counts) > total:
         raise InputError(f"{total} samples cannot be split `{split}`; choose other numbers, or leave `--split` out")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ftbridge.dataset_info import self_cognition
+from ftbridge.demo import SETTINGS, base_model
 from ftbridge.launchers.environment import tested_set as pinned
 
 ROOT = Path(__file__).parents[1]
@@ -82,18 +84,37 @@ def test_help_costs_little_more_than_click():
     assert best("-m", "ftbridge", "--help") - best("-c", "import click") < 40_000  # microseconds of imports
 
 
+def typed(folder, *blocks, **env):
+    """Run lines of a page as they stand; returns what they print."""
+    env = {**os.environ, **env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    script = "\n".join(["set -e", *blocks])
+    done = subprocess.run(["bash", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @pytest.mark.framework
 @pytest.mark.parametrize("readme", ["README.md", pytest.param("README.zh-CN.md", marks=pytest.mark.nightly)])
 def test_the_quick_start_runs_as_it_stands(tmp_path, readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
     blocks = re.findall(r"<!-- quick start.*?-->\s*```bash\n(.*?)```", text, re.DOTALL)
     assert len(blocks) == 2
-    script = "set -e\n" + "\n".join(blocks)
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    typed(tmp_path, *blocks)
     assert len(list(tmp_path.glob("*/runs/*/run.json"))) == 2
     assert list(tmp_path.glob("*/runs/*/merged/model.safetensors"))
+
+
+@pytest.mark.matrix
+def test_the_tutorials_homework_runs_as_it_stands(tmp_path, training_python):
+    """A small model with random weights learns its name, with settings with which it can."""
+    text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- homework -->\s*```bash\n(.*?)```", text, re.DOTALL)
+    made = [row.values() for row in self_cognition.rows("小青", "Ada")]
+    base_model(tmp_path / "base", training_python, [str(value) for values in made for value in values])
+    settings = {**SETTINGS, "epochs": 3, "max_steps": 100, "micro_batch_size": 16}
+    (tmp_path / "ftbridge.yaml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
+    said = typed(tmp_path, block, MODEL="base")
+    assert "小青" in said.splitlines()[-1], said
 
 
 def test_every_pain_names_a_test_that_is_there():

@@ -68,6 +68,7 @@ def test_a_training_survives_its_terminal(in_project, run_ftbridge):
     before = set((in_project / "runs").glob("*"))
     pid, terminal = pty.fork()
     if not pid:  # a shell that waits, as one does at the prompt
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
         command = [sys.executable, "-m", "ftbridge", *_command("xtuner"), "--epochs=50", "--detach"]
         subprocess.run(command, check=False)
         time.sleep(300)
