@@ -1,60 +1,142 @@
 """`ftbridge chat`: talk to the model of a run, with the template, system prompt and stop tokens of its training."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-from ftbridge.dialogue.generation import Generator, Sampling
+from msgspec.structs import replace
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.project import Project
+from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.models import local_model
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
 
+# What a model writes before its answer where it thinks; no template has it in earlier turns.
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
+
 
 class Talk:
-    """A conversation: it keeps what was said, and answers as the training taught."""
+    """A conversation: it keeps what was said, and answers as the training taught.
 
-    def __init__(self, generator: Generator, system: str, sampling: Sampling) -> None:
-        """Begin a conversation with `system` (may be "")."""
-        self.system, self.sampling = system, sampling
-        self.turns: list[tuple[str, str | None]] = []
-        self._generator = generator
-        self._stop = families.get(generator.card.family).stop
+    `title` is "before" for the base model, else "after"; `system` may be ""; `turns` are questions with their
+    answers; `finish` says why the last answer ended, as Generator.ask tells it.
+    """
+
+    def __init__(
+        self, generator: Generator, system: str, sampling: Sampling, title: str = "after", *, adapter: bool = True
+    ) -> None:
+        """Begin a conversation; without `adapter` it is the base that answers."""
+        self.title, self.system, self.sampling = title, system, sampling
+        self.turns: list[tuple[str, str]] = []
+        self.finish = ""
+        self._generator, self._adapter = generator, adapter
+        self._family = families.get(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
-        """Yield the answer piece by piece; it joins the history once it is whole."""
-        pieces = []
-        asked = [*self.turns, (question, None)]
-        for piece in self._generator.ask(asked, self.system, self._stop, self.sampling):
-            pieces.append(piece)
-            yield piece
-        self.turns.append((question, "".join(pieces)))
+        """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
+
+        Raises InputError where the conversation is too long for the model.
+        """
+        asked = [*self.answered, (question, None)]
+        stop, pieces = self._family.stop, list[str]()
+        answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
+        try:
+            with closing(answer):
+                for piece in answer:
+                    pieces.append(piece)
+                    yield piece
+            self.finish = self._generator.finish
+        finally:
+            text = "".join(pieces)
+            self.turns.append((question, text if self._family.thinking == "none" else _THOUGHT.sub("", text, count=1)))
+
+    @property
+    def answered(self) -> list[tuple[str, str]]:
+        """Return the turns that have an answer; the others are left out of what is asked."""
+        return [turn for turn in self.turns if turn[1]]
+
+    def retry(self) -> Iterator[str]:
+        """Yield another answer to the last question, with the next seed; raises InputError where there is none.
+
+        At temperature 0 it is the same answer.
+        """
+        if not self.turns:
+            raise InputError("there is no question yet to ask again")
+        self.sampling = replace(self.sampling, seed=self.sampling.seed + 1)
+        question, _ = self.turns.pop()
+        return self.say(question)
 
     def reset(self) -> None:
         """Forget what was said."""
         self.turns.clear()
 
+    def interrupt(self) -> None:
+        """End the answer that is being written; may be called from a signal handler or another thread."""
+        self._generator.interrupt()
+
+
+class Options(TypedDict, total=False):
+    """How a model is found and loaded.
+
+    `model` names the base, `template` the family, where the files do not say them or instead of what they say;
+    `device` is auto, cuda or cpu; `bits`, `offload_folder` and `dtype` are those of Loading.
+    """
+
+    model: str | None
+    template: str | None
+    trust_remote_code: bool
+    device: str
+    bits: int | None
+    offload_folder: str | None
+    dtype: str
+
 
 @contextmanager
-def talk(
+def talks(
     source: str | os.PathLike[str] | None = None,
     *,
+    compare: bool = False,
     system: str | None = None,
     sampling: Sampling | None = None,
-    device: str = "auto",
-) -> Iterator[Talk]:
-    """Load the model of a run (default: the last that succeeded) or of a folder, and yield a conversation.
+    **options: Unpack[Options],
+) -> Iterator[tuple[Talk, ...]]:
+    """Load the model of a run (default: the last that succeeded), of a folder or of a hub; yield its conversation.
 
-    The merged model is used where there is one, else base and adapter, exporting first. `system` stands in for
-    the training's system prompt.
+    A run's merged model is used where there is one, else base and adapter, exporting first. With `compare` two are
+    yielded, of the model before and after its training: of one model whose adapter is switched off and on, or of
+    two where there is no adapter. `system` stands in for the training's system prompt.
+
+    Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
+    two, FrameworkError where a model cannot be loaded.
     """
-    found = resolve(source)
-    card, model, adapter = _model(found)
-    where = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
-    with Generator(interpreter(found.project, card.backend), card, model, adapter, where) as generator:
-        yield Talk(generator, card.system if system is None else system, sampling or Sampling())
+    device = options.get("device", "auto")
+    device = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
+    loading = Loading(
+        bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
+    )
+    found = _source(source)
+    card, model, adapter = _model(found, compare, options.get("model"), options.get("template"))
+    if options.get("trust_remote_code"):
+        card = replace(card, trust_remote_code=True)
+    python = interpreter(found.project, card.backend)
+    system, sampling = card.system if system is None else system, sampling or Sampling()
+    with ExitStack() as stack:
+        after = before = stack.enter_context(Generator(python, card, model, adapter, device, loading))
+        talk = Talk(after, system, sampling)
+        if not compare:
+            yield (talk,)
+            return
+        if not adapter:
+            before = stack.enter_context(Generator(python, card, Path(card.base), None, device, loading))
+        yield Talk(before, system, sampling, "before", adapter=False), talk
 
 
 def chat(
@@ -63,24 +145,46 @@ def chat(
     *,
     system: str | None = None,
     sampling: Sampling | None = None,
-    device: str = "auto",
     write: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> str:
     """Return the answer of a run's model to one question; `write` gets it piece by piece as well."""
-    with talk(source, system=system, sampling=sampling, device=device) as conversation:
+    with talks(source, system=system, sampling=sampling, **options) as (talk,):
         answer = ""
-        for piece in conversation.say(prompt):
+        for piece in talk.say(prompt):
             answer += piece
             if write:
                 write(piece)
         return answer
 
 
-def _model(source: Source) -> tuple[Card, Path, Path | None]:
-    """Return card, model folder and adapter folder: a run's merged model where there is one, else its adapter."""
-    merged = source.folder / "merged"
-    if source.run and (card := load_card(merged)):
-        return card, merged, None
-    card = card_of(source)
-    found = adapter_of(source)
-    return (card, Path(card.base), found) if (found / "adapter_config.json").is_file() else (card, found, None)
+def _source(source: str | os.PathLike[str] | None) -> Source:
+    """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model."""
+    if isinstance(source, str) and source.startswith(("hf://", "ms://")):
+        project = Project.find()
+        source = local_model(source, interpreter(project, "xtuner"), Path.cwd())
+    return resolve(source)
+
+
+def _model(source: Source, compare: bool, base: str | None, template: str | None) -> tuple[Card, Path, Path | None]:
+    """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
+    whole = source.folder / "merged" if source.run else source.folder
+    is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
+    known = load_card(whole) if is_whole else None
+    if known and not (compare or base or template):
+        return known, whole, None  # its base need not be there
+    card = card_of(source, base, template)
+    try:
+        found = adapter_of(source)
+    except InputError:
+        if not is_whole:
+            raise
+        found = whole  # nothing but the merged model was kept
+    if (found / "adapter_config.json").is_file():
+        return card, Path(card.base), found
+    if compare and found.samefile(card.base):
+        raise InputError(
+            f"there is nothing to compare `{found}` with: it is no adapter and does not name its base; name that "
+            "with `--model BASE`"
+        )
+    return card, found, None

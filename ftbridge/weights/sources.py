@@ -89,27 +89,33 @@ def load_card(folder: Path) -> Card | None:
         raise InputError(f"`{file}` is damaged: {error}") from error
 
 
-def card_of(source: Source, model: str | None = None) -> Card:
+def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
-    Raises InputError where no base is known, UsageError where the backend has no template of its family.
+    `template` names the family instead of what the files say. Raises InputError where no base is known, UsageError
+    where the backend has no template of its family.
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
     base = _base(source, model, known, backend)
-    if known and not model:
+    if known and not model and not template:
         return known
-    family = families.get(source.run.family) if source.run else families.detect(base)
+    name = template or (source.run.family if source.run else "")
+    family = families.get(name) if name else families.detect(base)
+    if not source.run and not family.backends[backend]:
+        backend = next(name for name, cell in family.backends.items() if cell)
     cell = family.cell(backend)
     return Card(
         base=str(base),
         family=family.name,
         backend=backend,
         template=msgspec.to_builtins(cell.prompt),
-        system=source.run.system if source.run else "",
+        system=source.run.system if source.run else known.system if known else "",
         thinking=family.thinking,
-        run=source.run.id if source.run else "",
-        trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
+        run=source.run.id if source.run else known.run if known else "",
+        trust_remote_code=(source.run.spec if source.run else known).trust_remote_code
+        if source.run or known
+        else False,
     )
 
 
