@@ -122,8 +122,8 @@ def talks(
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
-    found = _source(source)
-    card, model, adapter = _model(found, compare, options.get("model"), options.get("template"))
+    found = source_of(source)
+    card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     if options.get("trust_remote_code"):
         card = replace(card, trust_remote_code=True)
     python = interpreter(found.project, card.backend)
@@ -158,7 +158,7 @@ def chat(
         return answer
 
 
-def _source(source: str | os.PathLike[str] | None) -> Source:
+def source_of(source: str | os.PathLike[str] | None) -> Source:
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()
@@ -166,7 +166,9 @@ def _source(source: str | os.PathLike[str] | None) -> Source:
     return resolve(source)
 
 
-def _model(source: Source, compare: bool, base: str | None, template: str | None) -> tuple[Card, Path, Path | None]:
+def model_of(
+    source: Source, compare: bool = False, base: str | None = None, template: str | None = None
+) -> tuple[Card, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
     whole = source.folder / "merged" if source.run else source.folder
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.templates.families import Segment
 from ftbridge.weights.sources import Card
+
+# How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
+Finish = Literal["stop", "length", "full", "too_long"]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,11 +136,37 @@ class Generator:
                 f"the conversation has {record['tokens']} tokens, and the model takes {record['limit']}; begin a new "
                 "one with /reset, or shorten the question"
             )
-        if "error" in record:
-            if _out_of_memory(record["error"]):
-                raise SetupError(f"memory ran out ({record['error'][:200]}); {_MEMORY}")
-            raise InputError(f"the model cannot answer this: {record['error']}")
+        _refuse_error(record)
         self.finish = record["end"]
+
+    def batch(
+        self,
+        prompts: Sequence[Sequence[Segment]],
+        stop: Sequence[str],
+        sampling: Sampling,
+        batch_size: int | None = None,
+    ) -> Iterator[tuple[int, str, Finish]]:
+        """Yield index, answer, and how it ended, for each prompt (segments as `Prompt.segments` makes them).
+
+        The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
+        `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
+        decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much.
+        """
+        self._asked += 1
+        request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
+            "number": self._asked,
+            "prompts": prompts,
+            "stop": stop,
+            "batch_size": batch_size,
+        }
+        self._write(request)
+        try:
+            while "index" in (record := self._reply()):
+                yield record["index"], record["text"], record["finish"]
+        except BaseException:
+            self.interrupt()
+            raise
+        _refuse_error(record)
 
     def interrupt(self) -> None:
         """End the answer that is being written, from a signal handler or another thread; `finish` then says so."""
@@ -176,6 +206,13 @@ class Generator:
 
 
 _MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
+
+
+def _refuse_error(record: dict[str, Any]) -> None:
+    if "error" in record:
+        if _out_of_memory(record["error"]):
+            raise SetupError(f"memory ran out ({record['error'][:200]}); {_MEMORY}")
+        raise InputError(f"the model cannot answer this: {record['error']}")
 
 
 def _out_of_memory(message: str) -> bool:

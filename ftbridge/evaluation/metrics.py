@@ -56,10 +56,10 @@ class Parser:
     """Reads answers as labels, by LABEL_RULE."""
 
     def __init__(self, labels: Iterable[str]) -> None:
-        """Read answers as one of `labels`."""
-        self._exact = {label.strip(): label for label in labels}
+        """Read answers as one of `labels`, which have no blanks at their ends."""
+        self._labels = set(labels)
         self._normal: dict[str, set[str]] = {}
-        for label in self._exact.values():
+        for label in self._labels:
             self._normal.setdefault(normal(label), set()).add(label)
         # Of two labels that begin at one place the longer one is found, and what it holds is passed over.
         longest_first = sorted(self._normal, key=len, reverse=True)
@@ -67,15 +67,15 @@ class Parser:
 
     def read(self, answer: str) -> tuple[str, How]:
         """Return the label that an answer stands for, "" for none, and how it was read."""
-        if (text := answer.strip()) in self._exact:
-            return self._exact[text], "exact"
+        if (text := answer.strip()) in self._labels:
+            return text, "exact"
         ways: dict[How, set[str]] = {
             "normalized": self._normal.get(normal(text), set()),
             "contained": {label for found in self._contained.findall(_folded(text)) for label in self._normal[found]},
         }
         for how, found in ways.items():
             if len(found) == 1:
-                return found.copy().pop(), how
+                return min(found), how
         return "", "unparseable"
 
 

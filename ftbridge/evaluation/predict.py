@@ -25,13 +25,13 @@ from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
-from ftbridge.dialogue.chat import model_of
-from ftbridge.dialogue.generation import Finish, Generator, Sampling
+from ftbridge.dialogue.chat import model_of, source_of
+from ftbridge.dialogue.generation import Finish, Generator, Loading, Sampling
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
-from ftbridge.weights.sources import Source, resolve, target_of
+from ftbridge.weights.sources import Source, target_of
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
@@ -43,7 +43,8 @@ END = 1 << 16  # bytes
 class Prediction(msgspec.Struct, frozen=True):
     """One line of predictions.jsonl; `id` counts the dataset's samples from 1, `prompt` is what the model was given.
 
-    `finish_reason`: stop, length (`--max-new-tokens` or the model's limit), or too_long (for the prompt alone).
+    `finish_reason` is stop, length (of `--max-new-tokens`), full (the model takes no more), or too_long, where the
+    prompt leaves no room for an answer.
     """
 
     id: int
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     template: dict[str, Any]
     stop: tuple[str, ...]
     max_new_tokens: int
+    bits: int | None
     labels: tuple[str, ...]
     labels_from: str
 
@@ -107,6 +109,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     max_new_tokens: int = 512,
     batch_size: int | None = None,
     limit: int | None = None,
+    bits: int | None = None,
     device: str = "auto",
     replace: bool = False,
 ) -> Predictions:
@@ -119,7 +122,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found = resolve(source)
+    found = source_of(source)
     data = _dataset(found, dataset, dataset_dir)
     questions = _questions(data)[:limit]
     labels, labels_from = _labels(data)
@@ -134,6 +137,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         template=card.template,
         stop=families.get(card.family).stop,
         max_new_tokens=max_new_tokens,
+        bits=bits,
         labels=labels,
         labels_from=labels_from,
     )
@@ -143,7 +147,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
             where = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
             python = interpreter(found.project, card.backend)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
-            with Generator(python, card, model, adapter, where) as generator:
+            with Generator(python, card, model, adapter, where, Loading(bits=bits)) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)
         rows = _finish(folder)
         report = _write_metrics(folder, rows, settings) if metrics else None

@@ -8,6 +8,10 @@ all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, and
 and a last one, {"end": WHY}, {"error": sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with
 the request's `number`. WHY is "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted":
 a line {"interrupt": number} ends that answer.
+
+A request with `prompts`, a list of segments each, and `batch_size` (null: by their length) in place of `segments` and
+`adapter` is answered many at a time, the longest prompts first: a line {"index", "text", "finish"} for each prompt once
+it is answered, where `finish` may also be "too_long", for a prompt that leaves no room, and {"end": "stop"}.
 """
 
 import contextlib
@@ -22,6 +26,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig, set_seed
 from transformers.generation.streamers import BaseStreamer
+
+# What a batch holds at most: prompts, and tokens of them and of their answers together.
+ROWS = 128
+TOKENS = {"cpu": 8192, "cuda": 65536}
 
 Write = Callable[[dict[str, Any]], None]
 
@@ -192,6 +200,62 @@ def answer(
         write({"end": "length" if left >= request["max_new_tokens"] else "full"})
 
 
+def answer_all(
+    tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
+) -> None:
+    """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
+    prompts, limit = [encode(tokenizer, segments) for segments in request["prompts"]], room(model)
+    wanted = request["max_new_tokens"]
+    lefts = [min(wanted, limit - len(ids)) if limit else wanted for ids in prompts]
+    waiting = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    while waiting and lefts[waiting[0]] < 1:
+        write({"index": waiting.pop(0), "text": "", "finish": "too_long"})
+    stops = stop_ids(tokenizer, request["stop"])
+    most = ROWS
+    while waiting and not interrupted():
+        longest = waiting[0]
+        fitting = max(1, TOKENS[model.device.type] // (len(prompts[longest]) + lefts[longest]))
+        # Beside a longer prompt, one near the model's limit would have less room for its answer than alone.
+        batch = [at for at in waiting[: min(most, request["batch_size"] or fitting)] if lefts[at] == lefts[longest]]
+        given = settings(tokenizer, request, lefts[longest], stops)
+        answers = generate(model, [prompts[at] for at in batch], given)
+        if answers is None:
+            most = len(batch) // 2
+            continue
+        for at, ids in zip(batch, answers, strict=True):
+            text, ended = finished(tokenizer, ids, stops, request["stop"])
+            write(
+                {"index": at, "text": text, "finish": "stop" if ended else "length" if lefts[at] == wanted else "full"}
+            )
+        waiting = waiting[len(batch) :]
+    write({"end": "stop"})
+
+
+def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> list[list[int]] | None:
+    """Return the tokens after each prompt; None where a GPU has too little memory for several at once."""
+    width, pad = max(map(len, prompts)), given["generation_config"].pad_token_id
+    padded = [[pad] * (width - len(ids)) + ids for ids in prompts]
+    seen = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]  # positions are counted from it, too
+    tensors = (torch.tensor(rows, device=model.device) for rows in (padded, seen))
+    try:
+        with torch.inference_mode():
+            output: Any = model.generate(next(tensors), attention_mask=next(tensors), **given)
+        return output[:, width:].tolist()
+    except torch.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise
+    torch.cuda.empty_cache()
+    return None
+
+
+def finished(tokenizer: Any, ids: list[int], stops: list[int], words: list[str]) -> tuple[str, bool]:
+    """Return the text of an answer up to what ends it, and whether that came."""
+    length = next((at for at, token in enumerate(ids) if token in stops), len(ids))
+    text = str(tokenizer.decode(ids[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    place = min((at for word in words if (at := text.find(word)) >= 0), default=None)
+    return text[:place], place is not None or length < len(ids)
+
+
 def main() -> None:
     """Answer requests until stdin ends; libraries that print do so on stderr."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -218,7 +282,8 @@ def main() -> None:
     while request := requests.get():
         number = request["number"]
         try:
-            answer(tokenizer, model, request, _numbered(write, number), lambda number=number: number in interrupted)
+            respond = answer_all if "prompts" in request else answer
+            respond(tokenizer, model, request, _numbered(write, number), lambda number=number: number in interrupted)
         except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
             write({"number": number, "error": " ".join(str(error).split()) or type(error).__name__})
 
