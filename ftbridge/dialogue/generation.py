@@ -136,7 +136,7 @@ class Generator:
                 f"the conversation has {record['tokens']} tokens, and the model takes {record['limit']}; begin a new "
                 "one with /reset, or shorten the question"
             )
-        _refuse_error(record)
+        _refuse_error(record, _MEMORY)
         self.finish = record["end"]
 
     def batch(
@@ -166,7 +166,7 @@ class Generator:
         except BaseException:
             self.interrupt()
             raise
-        _refuse_error(record)
+        _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
 
     def interrupt(self) -> None:
         """End the answer that is being written, from a signal handler or another thread; `finish` then says so."""
@@ -208,10 +208,10 @@ class Generator:
 _MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
-def _refuse_error(record: dict[str, Any]) -> None:
+def _refuse_error(record: dict[str, Any], advice: str) -> None:
     if "error" in record:
         if _out_of_memory(record["error"]):
-            raise SetupError(f"memory ran out ({record['error'][:200]}); {_MEMORY}")
+            raise SetupError(f"memory ran out ({record['error'][:200]}); {advice}")
         raise InputError(f"the model cannot answer this: {record['error']}")
 
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -20,6 +20,8 @@ LABEL_RULE = (
 LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
 # Beside these letters, unlike beside Chinese ones, a word goes on: Latin, Greek, Cyrillic, and digits.
 _LETTER = "[0-9a-z\u00df-\u024f\u0370-\u052f]"
+
+_NONE = "\n"  # no reference is a blank line
 
 How = Literal["exact", "normalized", "contained", "unparseable"]
 
@@ -115,24 +117,24 @@ def _label_metrics(
     answers: Sequence[str], references: Sequence[str], labels: Sequence[str], origin: str
 ) -> LabelMetrics:
     sklearn = _scikit_learn()
-    known = list(dict.fromkeys([*(label.strip() for label in labels), *references]))
+    known = [label for label in dict.fromkeys([*map(str.strip, labels), *references]) if label]
     parser = Parser(known)
     read = [parser.read(answer) for answer in answers]
-    given = [label for label, _ in read]
+    given = [label or _NONE for label, _ in read]
     support = Counter(references)
-    # An unparseable answer is none of `labels`: its reference is missed, and no label is charged with it.
-    occurring = [label for label in known if label in support or label in given]
+    # Where an answer is no label, its reference is missed, and no label is charged with it.
+    occurring = [label for label in known if label in {*references, *given}]
     precision, recall, f1, _ = sklearn.precision_recall_fscore_support(
         references, given, labels=occurring, average="macro", zero_division=0
     )
     how = Counter(how for _, how in read)
+    ways: tuple[How, ...] = get_args(How)
     return LabelMetrics(
         accuracy=float(sklearn.accuracy_score(references, given)),
         precision=float(precision),
         recall=float(recall),
         f1=float(f1),
-        parsed={"exact": how["exact"], "normalized": how["normalized"], "contained": how["contained"]}
-        | {"unparseable": how["unparseable"]},
+        parsed={way: how[way] for way in ways},
         labels={label: support[label] for label in known},
         origin=origin,
     )

@@ -31,6 +31,7 @@ from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
+from ftbridge.templates.families import Prompt
 from ftbridge.weights.sources import Source, target_of
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
@@ -75,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     data: str
     model: str
-    template: dict[str, Any]
+    prompt: Prompt
     stop: tuple[str, ...]
     max_new_tokens: int
     bits: int | None
@@ -124,7 +125,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         return _measured(Path(source))
     found = source_of(source)
     data = _dataset(found, dataset, dataset_dir)
-    questions = _questions(data)[:limit]
+    samples = _questions(data)
+    questions = samples[:limit]
     labels, labels_from = _labels(data)
     if metrics:
         require(labels, (question.reference for question in questions))
@@ -134,7 +136,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         dataset=data.name,
         data=sha256(_file(data)),
         model=_fingerprint(model, adapter),
-        template=card.template,
+        prompt=card.prompt,
         stop=families.get(card.family).stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
@@ -152,7 +154,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         rows = _finish(folder)
         report = _write_metrics(folder, rows, settings) if metrics else None
         if result_jsonl:
-            _write_result(folder / RESULT, _questions(data), rows)
+            _write_result(folder / RESULT, samples, rows)
     return Predictions(
         file=str(folder / FINISHED),
         dataset=data.name,
@@ -189,8 +191,8 @@ def _file(data: Dataset) -> Path:
 
 def _questions(data: Dataset) -> list[Question]:
     entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
-    rows = foreign.rows(_file(data))
-    return [Question.of(number, foreign.conversation(entry, row)) for number, row in enumerate(rows, 1)]
+    samples = (foreign.conversation(entry, row) for row in foreign.rows(_file(data)))
+    return [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
 
 
 def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
@@ -208,6 +210,8 @@ def _fingerprint(*folders: Path | None) -> str:
     """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes."""
     found = hashlib.sha256()
     for folder in filter(None, folders):
+        if not folder.is_dir():
+            raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
         for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
             size = file.stat().st_size
             with file.open("rb") as content:
@@ -220,6 +224,10 @@ def _fingerprint(*folders: Path | None) -> str:
 @contextmanager
 def _folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
     """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
     with locked(folder / FINISHED):
         if replace:
             for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
@@ -237,7 +245,7 @@ def _refuse_other(folder: Path, settings: Settings) -> None:
                 f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
             )
         return
-    before = load_settings(folder)
+    before = _settings(folder)
     changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
     if changed:
         values = {"max_new_tokens": f"{before.max_new_tokens}, now {settings.max_new_tokens}"}
@@ -248,7 +256,7 @@ def _refuse_other(folder: Path, settings: Settings) -> None:
         )
 
 
-def load_settings(folder: Path) -> Settings:
+def _settings(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
     try:
         return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
@@ -329,7 +337,7 @@ def _measured(file: Path) -> Predictions:
     """Measure a predictions.jsonl as it stands."""
     if not (rows := _read(file)):
         raise InputError(f"`{file}` holds no answers")
-    settings = load_settings(file.parent) if (file.parent / SETTINGS).exists() else None
+    settings = _settings(file.parent) if (file.parent / SETTINGS).exists() else None
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",

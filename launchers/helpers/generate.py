@@ -21,6 +21,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -239,8 +240,8 @@ def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> lis
     tensors = (torch.tensor(rows, device=model.device) for rows in (padded, seen))
     try:
         with torch.inference_mode():
-            output: Any = model.generate(next(tensors), attention_mask=next(tensors), **given)
-        return output[:, width:].tolist()
+            output = model.generate(next(tensors), attention_mask=next(tensors), **given)
+        return [row[width:] for row in output.tolist()]
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
             raise
@@ -283,7 +284,7 @@ def main() -> None:
         number = request["number"]
         try:
             respond = answer_all if "prompts" in request else answer
-            respond(tokenizer, model, request, _numbered(write, number), lambda number=number: number in interrupted)
+            respond(tokenizer, model, request, _numbered(write, number), partial(interrupted.__contains__, number))
         except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
             write({"number": number, "error": " ".join(str(error).split()) or type(error).__name__})
 

@@ -18,7 +18,7 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         (PATENTS, "Physics", ("Physics", "exact")),
         (PATENTS, "\n Physics ", ("Physics", "exact")),
         (PATENTS, "“chemistry;  metallurgy”.", ("Chemistry; Metallurgy", "normalized")),
-        (PATENTS, "Ｐｈｙｓｉｃｓ。", ("Physics", "normalized")),
+        (PATENTS, "\N{FULLWIDTH LATIN CAPITAL LETTER P}hysics。", ("Physics", "normalized")),
         (PATENTS, "The category is **Electricity**, since a battery is charged.", ("Electricity", "contained")),
         (PATENTS, "Physics or Electricity", ("", "unparseable")),
         (PATENTS, "Geophysics", ("", "unparseable")),
