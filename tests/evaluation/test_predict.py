@@ -15,7 +15,7 @@ from ftbridge.core.errors import InputError, InterruptedRun, UsageError
 from ftbridge.dialogue.chat import model_of
 from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
-from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
 from ftbridge.weights.sources import Card, resolve
 
@@ -264,6 +264,42 @@ def test_batches_answer_as_one_by_one(asked):
             assert [text for _, text, _ in sorted(found)] == [*alone, ""]
             assert found[0] == (len(questions), "", "too_long")
             assert {finish for _, _, finish in found[1:]} <= {"stop", "length"}
+
+
+SMALL_GPU = """
+import json, sys, types, torch
+sys.path.insert(0, sys.argv[1])
+import generate
+
+asked, written = [], []
+
+def model(inputs, **_):
+    asked.append(len(inputs))
+    if len(inputs) > 2:
+        raise torch.OutOfMemoryError
+    return torch.cat([inputs, torch.full((len(inputs), 1), 9)], 1)
+
+tokenizer = types.SimpleNamespace(
+    encode=lambda text, **_: [1] * len(text), decode=lambda ids, **_: str(ids), eos_token_id=0, pad_token_id=0,
+)
+config = types.SimpleNamespace(max_position_embeddings=10)
+fake = types.SimpleNamespace(generate=model, config=config, device=torch.device("cpu"))
+request = {"prompts": [["a" * length] for length in (1, 2, 3, 4, 5, 6)], "batch_size": 5, "stop": [],
+           "max_new_tokens": 4, "temperature": 0.0, "repetition_penalty": 1.0}
+generate.answer_all(tokenizer, fake, request, written.append)
+print(json.dumps([asked, written]))
+"""
+
+
+@pytest.mark.framework
+def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
+    argv = [training_python, "-c", SMALL_GPU, HELPERS]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    asked, written = json.loads(done.stdout)
+    assert asked == [5, 2, 2, 2]
+    assert [row["index"] for row in written[:-1]] == [5, 4, 3, 2, 1, 0]
+    assert written[-1] == {"end": "stop"}
 
 
 @pytest.mark.framework
