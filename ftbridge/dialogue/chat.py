@@ -169,10 +169,10 @@ def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
     the file is there already.
     """
     path = Path(file).expanduser()
-    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     lines = [_messages(talk) for talk in talks if talk.answered]
-    if not os.fspath(file) or not lines:
+    if not path.name or not lines:
         raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     if path.exists():
         raise InputError(f"`{path}` is there already; choose another name")
     write_atomic(path, b"".join(line + b"\n" for line in lines))
