@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.launchers import machine
@@ -20,7 +22,9 @@ from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
 
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
+_THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
+# Stands in the prompt where thinking is off; the family's template in families.yaml says why.
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
 class Talk:
@@ -48,6 +52,7 @@ class Talk:
         asked = [*self.answered, (question, None)]
         stop, pieces = self._family.stop, list[str]()
         answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
+        self.finish = "interrupted"
         try:
             with closing(answer):
                 for piece in answer:
@@ -87,12 +92,14 @@ class Options(TypedDict, total=False):
     """How a model is found and loaded.
 
     `model` names the base, `template` the family, where the files do not say them or instead of what they say;
-    `device` is auto, cuda or cpu; `bits`, `offload_folder` and `dtype` are those of Loading.
+    `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
+    `offload_folder` and `dtype` are those of Loading.
     """
 
     model: str | None
     template: str | None
     trust_remote_code: bool
+    thinking: bool
     device: str
     bits: int | None
     offload_folder: str | None
@@ -124,8 +131,9 @@ def talks(
     )
     found = source_of(source)
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
-    if options.get("trust_remote_code"):
-        card = replace(card, trust_remote_code=True)
+    card = _adjusted(card, options)
+    if compare and not adapter and not loading.offload_folder:
+        _check_room(device, loading.bits, model, Path(card.base))
     python = interpreter(found.project, card.backend)
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
@@ -156,6 +164,30 @@ def chat(
             if write:
                 write(piece)
         return answer
+
+
+def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
+    """Write the conversations as a new file of messages, which `convert` reads; returns its path.
+
+    The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
+    the file is there already.
+    """
+    path = Path(file).expanduser()
+    lines = [_messages(talk) for talk in talks if talk.answered]
+    if not path.name or not lines:
+        raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
+    if path.exists():
+        raise InputError(f"`{path}` is there already; choose another name")
+    write_atomic(path, b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def _messages(talk: Talk) -> bytes:
+    said = [("system", talk.system)] if talk.system else []
+    for question, answer in talk.answered:
+        said += [("user", question), ("assistant", answer)]
+    return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
 
 
 def source_of(source: str | os.PathLike[str] | None) -> Source:
@@ -190,3 +222,37 @@ def model_of(
             "with `--model BASE`"
         )
     return card, found, None
+
+
+def _adjusted(card: Card, options: Options) -> Card:
+    """Return the card with what the user wants otherwise than in training."""
+    if options.get("trust_remote_code"):
+        card = replace(card, trust_remote_code=True)
+    if not options.get("thinking"):
+        return card
+    if card.thinking == "none":
+        raise UsageError(f"`--thinking` is for models that think before they answer, and `{card.family}` does not")
+    instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)
+    return replace(card, template=card.template | {"INSTRUCTION": instruction})
+
+
+def _check_room(device: str, bits: int | None, *models: Path) -> None:
+    """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
+    files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
+    needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
+    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else _free_memory()
+    if free and needed > free:
+        raise SetupError(
+            f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "
+            "take `--bits 4` or `--offload-folder DIR`, or ask one after the other: "
+            + " and ".join(f"`ftbridge chat {model}`" for model in models)
+        )
+
+
+def _free_memory() -> int:
+    """Return the bytes of main memory that programs can still get; 0 where Linux does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0

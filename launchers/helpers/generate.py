@@ -131,17 +131,22 @@ def encode(tokenizer: Any, segments: list[Any]) -> list[int]:
 
 
 def token_id(tokenizer: Any, name: str) -> int | None:
-    """Return the id of the one token that reads `name`, None where there is none."""
+    """Return the id of the token called `name`, None where there is none."""
     found = tokenizer.convert_tokens_to_ids(name)
-    # Bytes have names too in a vocabulary: "è" may be the first byte of many letters.
-    known = isinstance(found, int) and (found in tokenizer.all_special_ids or tokenizer.decode([found]) == name)
-    return found if known and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
+    return (
+        found if isinstance(found, int) and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
+    )
 
 
 def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
     """Return the tokens that end an answer: those of `stop` that are tokens, and the tokenizer's own."""
-    ids = {token_id(tokenizer, word) for word in stop} | {tokenizer.eos_token_id}
-    return sorted(each for each in ids if each is not None)
+    ids = {tokenizer.eos_token_id}
+    for word in stop:
+        found = token_id(tokenizer, word)
+        # Bytes have names beyond ASCII: "è" may be the first byte of many letters.
+        if found is not None and (word.isascii() or tokenizer.decode([found]) == word):
+            ids.add(found)
+    return sorted(ids - {None})
 
 
 def room(model: Any) -> int | None:
@@ -225,9 +230,8 @@ def answer_all(
             continue
         for at, ids in zip(batch, answers, strict=True):
             text, ended = finished(tokenizer, ids, stops, request["stop"])
-            write(
-                {"index": at, "text": text, "finish": "stop" if ended else "length" if lefts[at] == wanted else "full"}
-            )
+            finish = "stop" if ended else "length" if lefts[at] == wanted else "full"
+            write({"index": at, "text": text, "finish": finish})
         waiting = waiting[len(batch) :]
     write({"end": "stop"})
 
@@ -235,12 +239,12 @@ def answer_all(
 def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> list[list[int]] | None:
     """Return the tokens after each prompt; None where a GPU has too little memory for several at once."""
     width, pad = max(map(len, prompts)), given["generation_config"].pad_token_id
-    padded = [[pad] * (width - len(ids)) + ids for ids in prompts]
-    seen = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]  # positions are counted from it, too
-    tensors = (torch.tensor(rows, device=model.device) for rows in (padded, seen))
+    padded = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=model.device)
+    # Positions are counted from the mask, too.
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
     try:
         with torch.inference_mode():
-            output = model.generate(next(tensors), attention_mask=next(tensors), **given)
+            output = model.generate(padded, attention_mask=mask, **given)
         return [row[width:] for row in output.tolist()]
     except torch.OutOfMemoryError:
         if len(prompts) == 1:
@@ -282,15 +286,16 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():
         number = request["number"]
+        numbered = partial(_numbered, write, number)
         try:
             respond = answer_all if "prompts" in request else answer
-            respond(tokenizer, model, request, _numbered(write, number), partial(interrupted.__contains__, number))
+            respond(tokenizer, model, request, numbered, partial(interrupted.__contains__, number))
         except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
-            write({"number": number, "error": " ".join(str(error).split()) or type(error).__name__})
+            numbered({"error": " ".join(str(error).split()) or type(error).__name__})
 
 
-def _numbered(write: Write, number: int) -> Write:
-    return lambda record: write({"number": number, **record})
+def _numbered(write: Write, number: int, record: dict[str, Any]) -> None:
+    write({"number": number, **record})
 
 
 if __name__ == "__main__":
