@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -12,9 +12,10 @@ from ftbridge.core.errors import SetupError
 
 EXACT_RULE = "the answer is the reference, blanks at the ends aside"
 LABEL_RULE = (
-    "an answer is a label where it is exact, or the same without case, full width, repeated blanks and punctuation at "
-    "its ends (normalized), or where exactly one label stands in it (contained; a label within a longer one does not "
-    "count); any other answer is unparseable, and wrong. Macro averages are over the labels that occur"
+    "an answer is read as a label where it is that label (exact), or is so but for case, width, blanks and punctuation "
+    "at the ends (normalized), or where that label, and no other, stands in it as a word (contained; one within a "
+    "longer label does not count); any other answer is unparseable, and wrong. Macro averages are over the labels that "
+    "occur in references or answers"
 )
 # What classes look like where nothing names them: a line each, and each the answer to two samples or more.
 LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
@@ -60,11 +61,10 @@ class Parser:
     def __init__(self, labels: Iterable[str]) -> None:
         """Read answers as one of `labels`, which have no blanks at their ends."""
         self._labels = set(labels)
-        self._normal: dict[str, set[str]] = {}
-        for label in self._labels:
-            self._normal.setdefault(normal(label), set()).add(label)
+        self._normal = _grouped(normal, self._labels)
+        self._folded = _grouped(_folded, self._labels)
         # Of two labels that begin at one place the longer one is found, and what it holds is passed over.
-        longest_first = sorted(self._normal, key=len, reverse=True)
+        longest_first = sorted(self._folded, key=len, reverse=True)
         self._contained = re.compile("|".join(map(_as_word, longest_first)))
 
     def read(self, answer: str) -> tuple[str, How]:
@@ -73,7 +73,7 @@ class Parser:
             return text, "exact"
         ways: dict[How, set[str]] = {
             "normalized": self._normal.get(normal(text), set()),
-            "contained": {label for found in self._contained.findall(_folded(text)) for label in self._normal[found]},
+            "contained": {label for found in self._contained.findall(_folded(text)) for label in self._folded[found]},
         }
         for how, found in ways.items():
             if len(found) == 1:
@@ -156,6 +156,13 @@ def _scikit_learn() -> Any:
         message = "the metrics of labels need scikit-learn: pip install 'ftbridge[metrics]'"
         raise SetupError(message) from error
     return metrics
+
+
+def _grouped(key: Callable[[str], str], labels: Iterable[str]) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    for label in labels:
+        groups.setdefault(key(label), set()).add(label)
+    return groups
 
 
 def _folded(text: str) -> str:

@@ -32,6 +32,7 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         (["A", "a"], "a.", ("", "unparseable")),
         (["+", "-"], " + ", ("+", "exact")),
         (["C++", "C"], "c++", ("C++", "normalized")),
+        (["C#", "C"], "c#.", ("C#", "contained")),
     ],
 )
 def test_how_an_answer_is_read(labels, answer, expected):
