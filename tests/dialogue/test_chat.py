@@ -226,5 +226,11 @@ def test_a_model_may_think_where_it_can(model):
         chat._adjusted(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
 
 
+def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SetupError, match="`--device cuda` needs an NVIDIA GPU"):
+        ftbridge.chat(model, "?", device="cuda", template="qwen3")
+
+
 def test_free_memory_is_told():
     assert 2**20 < chat._free_memory() < 2**50
