@@ -124,7 +124,7 @@ def talks(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
-    device = _place(options.get("device", "auto"))
+    device = place_of(options.get("device", "auto"))
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
@@ -223,7 +223,8 @@ def model_of(
     return card, found, None
 
 
-def _place(device: str) -> str:
+def place_of(device: str) -> str:
+    """Return cuda or cpu for `device`, which may be auto; raises SetupError for a GPU that is not there."""
     if device == "auto":
         return "cuda" if machine.gpus() else "cpu"
     if device == "cuda" and not machine.gpus():

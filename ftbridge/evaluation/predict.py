@@ -25,10 +25,9 @@ from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
-from ftbridge.dialogue.chat import model_of, source_of
+from ftbridge.dialogue.chat import model_of, place_of, source_of
 from ftbridge.dialogue.generation import Finish, Generator, Loading, Sampling
 from ftbridge.evaluation.metrics import Metrics, measure, require
-from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt
@@ -123,7 +122,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found = source_of(source)
+    found, where = source_of(source), place_of(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = _questions(data)
     questions = samples[:limit]
@@ -146,7 +145,6 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     with _folder(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
-            where = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
             python = interpreter(found.project, card.backend)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, where, Loading(bits=bits)) as generator:
