@@ -26,6 +26,7 @@ _FUNCTIONS = {
     "export": "ftbridge.weights.export:export",
     "merge": "ftbridge.weights.merge:merge",
     "chat": "ftbridge.dialogue.chat:chat",
+    "predict": "ftbridge.evaluation.predict:predict",
     "demo": "ftbridge.demo:demo",
 }
 __all__ = ["__version__", *_FUNCTIONS]  # noqa: PLE0604 - the names are strings

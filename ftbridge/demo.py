@@ -19,7 +19,7 @@ from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project, Settings
-from ftbridge.dialogue.chat import Talk, talk
+from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.launchers.train import train
@@ -132,7 +132,7 @@ def _story(folder: Path, backends: list[str]) -> Answers:
         if not given:
             given["before"] = _before(run.id, questions, system)
         merge(run.id)
-        with talk(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as conversation:
+        with talks(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as (conversation,):
             given[name] = _ask_all(conversation, questions)
     answers = Answers(questions, expected, given)
     _show(answers, time.monotonic() - started)

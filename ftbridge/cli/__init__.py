@@ -19,6 +19,7 @@ COMMANDS = {
     "export": "Write the adapter of a run as a PEFT folder.",
     "merge": "Merge the adapter of a run into its base model.",
     "chat": "Talk to the model of a run.",
+    "predict": "Answer a dataset with the model of a run, and measure.",
 }
 
 

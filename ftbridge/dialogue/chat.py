@@ -1,60 +1,149 @@
 """`ftbridge chat`: talk to the model of a run, with the template, system prompt and stop tokens of its training."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import TypedDict, Unpack
 
-from ftbridge.dialogue.generation import Generator, Sampling
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.files import write_atomic
+from ftbridge.core.project import Project
+from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.models import local_model
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
 
+# What a model writes before its answer where it thinks; no template has it in earlier turns.
+_THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
+# Stands in the prompt where thinking is off; the family's template in families.yaml says why.
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
+
 
 class Talk:
-    """A conversation: it keeps what was said, and answers as the training taught."""
+    """A conversation: it keeps what was said, and answers as the training taught.
 
-    def __init__(self, generator: Generator, system: str, sampling: Sampling) -> None:
-        """Begin a conversation with `system` (may be "")."""
-        self.system, self.sampling = system, sampling
-        self.turns: list[tuple[str, str | None]] = []
-        self._generator = generator
-        self._stop = families.get(generator.card.family).stop
+    `title` is "before" for the base model, else "after"; `system` may be ""; `turns` are questions with their
+    answers; `finish` says why the last answer ended, as Generator.ask tells it.
+    """
+
+    def __init__(
+        self, generator: Generator, system: str, sampling: Sampling, title: str = "after", *, adapter: bool = True
+    ) -> None:
+        """Begin a conversation; without `adapter` it is the base that answers."""
+        self.title, self.system, self.sampling = title, system, sampling
+        self.turns: list[tuple[str, str]] = []
+        self.finish = ""
+        self._generator, self._adapter = generator, adapter
+        self._family = families.get(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
-        """Yield the answer piece by piece; it joins the history once it is whole."""
-        pieces = []
-        asked = [*self.turns, (question, None)]
-        for piece in self._generator.ask(asked, self.system, self._stop, self.sampling):
-            pieces.append(piece)
-            yield piece
-        self.turns.append((question, "".join(pieces)))
+        """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
+
+        Raises InputError where the conversation is too long for the model.
+        """
+        asked = [*self.answered, (question, None)]
+        stop, pieces = self._family.stop, list[str]()
+        answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
+        self.finish = "interrupted"
+        try:
+            with closing(answer):
+                for piece in answer:
+                    pieces.append(piece)
+                    yield piece
+            self.finish = self._generator.finish
+        finally:
+            text = "".join(pieces)
+            self.turns.append((question, text if self._family.thinking == "none" else _THOUGHT.sub("", text, count=1)))
+
+    @property
+    def answered(self) -> list[tuple[str, str]]:
+        """Return the turns that have an answer; the others are left out of what is asked."""
+        return [turn for turn in self.turns if turn[1]]
+
+    def retry(self) -> Iterator[str]:
+        """Yield another answer to the last question, with the next seed; raises InputError where there is none.
+
+        At temperature 0 it is the same answer.
+        """
+        if not self.turns:
+            raise InputError("there is no question yet to ask again")
+        self.sampling = replace(self.sampling, seed=self.sampling.seed + 1)
+        question, _ = self.turns.pop()
+        return self.say(question)
 
     def reset(self) -> None:
         """Forget what was said."""
         self.turns.clear()
 
+    def interrupt(self) -> None:
+        """End the answer that is being written; may be called from a signal handler or another thread."""
+        self._generator.interrupt()
+
+
+class Options(TypedDict, total=False):
+    """How a model is found and loaded.
+
+    `model` names the base, `template` the family, where the files do not say them or instead of what they say;
+    `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
+    `offload_folder` and `dtype` are those of Loading.
+    """
+
+    model: str | None
+    template: str | None
+    trust_remote_code: bool
+    thinking: bool
+    device: str
+    bits: int | None
+    offload_folder: str | None
+    dtype: str
+
 
 @contextmanager
-def talk(
+def talks(
     source: str | os.PathLike[str] | None = None,
     *,
+    compare: bool = False,
     system: str | None = None,
     sampling: Sampling | None = None,
-    device: str = "auto",
-) -> Iterator[Talk]:
-    """Load the model of a run (default: the last that succeeded) or of a folder, and yield a conversation.
+    **options: Unpack[Options],
+) -> Iterator[tuple[Talk, ...]]:
+    """Load the model of a run (default: the last that succeeded), of a folder or of a hub; yield its conversation.
 
-    The merged model is used where there is one, else base and adapter, exporting first. `system` stands in for
-    the training's system prompt.
+    A run's merged model is used where there is one, else base and adapter, exporting first. With `compare` two are
+    yielded, of the model before and after its training: of one model whose adapter is switched off and on, or of
+    two where there is no adapter. `system` stands in for the training's system prompt.
+
+    Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
+    two, FrameworkError where a model cannot be loaded.
     """
-    found = resolve(source)
-    card, model, adapter = _model(found)
-    where = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
-    with Generator(interpreter(found.project, card.backend), card, model, adapter, where) as generator:
-        yield Talk(generator, card.system if system is None else system, sampling or Sampling())
+    device = place_of(options.get("device", "auto"))
+    loading = Loading(
+        bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
+    )
+    found = source_of(source)
+    card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
+    card = _adjusted(card, options)
+    if compare and not adapter and not loading.offload_folder:
+        _check_room(device, loading.bits, model, Path(card.base))
+    python = interpreter(found.project, card.backend)
+    system, sampling = card.system if system is None else system, sampling or Sampling()
+    with ExitStack() as stack:
+        after = before = stack.enter_context(Generator(python, card, model, adapter, device, loading))
+        talk = Talk(after, system, sampling)
+        if not compare:
+            yield (talk,)
+            return
+        if not adapter:
+            before = stack.enter_context(Generator(python, card, Path(card.base), None, device, loading))
+        yield Talk(before, system, sampling, "before", adapter=False), talk
 
 
 def chat(
@@ -63,24 +152,115 @@ def chat(
     *,
     system: str | None = None,
     sampling: Sampling | None = None,
-    device: str = "auto",
     write: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> str:
     """Return the answer of a run's model to one question; `write` gets it piece by piece as well."""
-    with talk(source, system=system, sampling=sampling, device=device) as conversation:
+    with talks(source, system=system, sampling=sampling, **options) as (talk,):
         answer = ""
-        for piece in conversation.say(prompt):
+        for piece in talk.say(prompt):
             answer += piece
             if write:
                 write(piece)
         return answer
 
 
-def _model(source: Source) -> tuple[Card, Path, Path | None]:
-    """Return card, model folder and adapter folder: a run's merged model where there is one, else its adapter."""
-    merged = source.folder / "merged"
-    if source.run and (card := load_card(merged)):
-        return card, merged, None
-    card = card_of(source)
-    found = adapter_of(source)
-    return (card, Path(card.base), found) if (found / "adapter_config.json").is_file() else (card, found, None)
+def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
+    """Write the conversations as a new file of messages, which `convert` reads; returns its path.
+
+    The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
+    the file is there already.
+    """
+    path = Path(file).expanduser()
+    lines = [_messages(talk) for talk in talks if talk.answered]
+    if not path.name or not lines:
+        raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
+    if path.exists():
+        raise InputError(f"`{path}` is there already; choose another name")
+    write_atomic(path, b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def _messages(talk: Talk) -> bytes:
+    said = [("system", talk.system)] if talk.system else []
+    for question, answer in talk.answered:
+        said += [("user", question), ("assistant", answer)]
+    return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
+
+
+def source_of(source: str | os.PathLike[str] | None) -> Source:
+    """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model."""
+    if isinstance(source, str) and source.startswith(("hf://", "ms://")):
+        project = Project.find()
+        source = local_model(source, interpreter(project, "xtuner"), Path.cwd())
+    return resolve(source)
+
+
+def model_of(
+    source: Source, compare: bool = False, base: str | None = None, template: str | None = None
+) -> tuple[Card, Path, Path | None]:
+    """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
+    whole = source.folder / "merged" if source.run else source.folder
+    is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
+    known = load_card(whole) if is_whole else None
+    if known and not (compare or base or template):
+        return known, whole, None  # its base need not be there
+    card = card_of(source, base, template)
+    try:
+        found = adapter_of(source)
+    except InputError:
+        if not is_whole:
+            raise
+        found = whole  # nothing but the merged model was kept
+    if (found / "adapter_config.json").is_file():
+        return card, Path(card.base), found
+    if compare and found.samefile(card.base):
+        raise InputError(
+            f"there is nothing to compare `{found}` with: it is no adapter and does not name its base; name that "
+            "with `--model BASE`"
+        )
+    return card, found, None
+
+
+def place_of(device: str) -> str:
+    """Return cuda or cpu for `device`, which may be auto; raises SetupError for a GPU that is not there."""
+    if device == "auto":
+        return "cuda" if machine.gpus() else "cpu"
+    if device == "cuda" and not machine.gpus():
+        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
+    return device
+
+
+def _adjusted(card: Card, options: Options) -> Card:
+    """Return the card with what the user wants otherwise than in training."""
+    if options.get("trust_remote_code"):
+        card = replace(card, trust_remote_code=True)
+    if not options.get("thinking"):
+        return card
+    if card.thinking == "none":
+        raise UsageError(f"`--thinking` is for models that think before they answer, and `{card.family}` does not")
+    instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)
+    return replace(card, template=card.template | {"INSTRUCTION": instruction})
+
+
+def _check_room(device: str, bits: int | None, *models: Path) -> None:
+    """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
+    files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
+    needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
+    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else _free_memory()
+    if free and needed > free:
+        raise SetupError(
+            f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "
+            "take `--bits 4` or `--offload-folder DIR`, or ask one after the other: "
+            + " and ".join(f"`ftbridge chat {model}`" for model in models)
+        )
+
+
+def _free_memory() -> int:
+    """Return the bytes of main memory that programs can still get; 0 where Linux does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0

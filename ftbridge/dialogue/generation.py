@@ -1,26 +1,53 @@
 """A model that answers, in a child process of the training environment."""
 
 import os
+import signal
 import subprocess
 import tempfile
+from collections import abc
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
-from ftbridge.core.errors import FrameworkError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.templates.families import Segment
 from ftbridge.weights.sources import Card
+
+# How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
+Finish = Literal["stop", "length", "full", "too_long"]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How an answer is chosen: at most `max_new_tokens`; `temperature` 0 takes the likeliest token each time."""
+    """How an answer is chosen: at most `max_new_tokens`; `temperature` 0 takes the likeliest token each time.
+
+    Above 0, `top_k` (0: all) and `top_p` say among which tokens is drawn; their defaults are those of `xtuner
+    chat`. An answer ends before one of the `stop_words`, which may be any text, as well as where the family's do.
+    """
 
     max_new_tokens: int = 512
     temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.75
+    repetition_penalty: float = 1.0
     seed: int = 0
+    stop_words: tuple[str, ...] = ()
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is loaded.
+
+    `bits` 4 or 8 quantises it with bitsandbytes, `offload_folder` takes what fits into neither GPU nor main memory,
+    `dtype` is float32, bfloat16, float16, or auto for the model's own.
+    """
+
+    bits: int | None = None
+    offload_folder: str | None = None
+    dtype: str = "auto"
 
 
 class Generator:
@@ -29,14 +56,25 @@ class Generator:
     Raises FrameworkError, with the end of the child's messages, where the model cannot be loaded or dies.
     """
 
-    def __init__(self, python: Path, card: Card, model: Path, adapter: Path | None, device: str) -> None:
+    def __init__(
+        self,
+        python: Path,
+        card: Card,
+        model: Path,
+        adapter: Path | None,
+        device: str,
+        loading: Loading | None = None,
+    ) -> None:
         """Start to load `model`, with `adapter` on it where there is one."""
         self.card = card
+        self.finish = ""
+        self._asked = 0
         spec = {
             "model": str(model),
             "adapter": str(adapter) if adapter else None,
             "device": device,
             "trust_remote_code": card.trust_remote_code,
+            **msgspec.to_builtins(loading or Loading()),
         }
         environment = {**os.environ, **QUIET} | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
         self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
@@ -46,12 +84,13 @@ class Generator:
             stdout=subprocess.PIPE,
             stderr=self._messages,
             env=environment,
+            process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded."""
         try:
-            self._read()
+            self._read("the model could not be loaded")
         except BaseException:
             self.close()
             raise
@@ -64,18 +103,75 @@ class Generator:
         self.close()
 
     def ask(
-        self, turns: Sequence[tuple[str, str | None]], system: str, stop: Sequence[str], sampling: Sampling
-    ) -> Iterator[str]:
-        """Yield the answer to the last turn, whose answer is None, piece by piece as it comes."""
-        segments = self.card.prompt.segments(system, turns)
-        request = {"segments": segments, "stop": list(stop), **msgspec.to_builtins(sampling)}
-        child_input = cast("IO[bytes]", self._child.stdin)
-        child_input.write(msgspec.json.encode(request) + b"\n")
-        child_input.flush()
-        while "end" not in (record := self._read()):
-            if "error" in record:
-                raise FrameworkError(record["error"])
-            yield record["text"]
+        self,
+        turns: Sequence[tuple[str, str | None]],
+        system: str,
+        stop: Sequence[str],
+        sampling: Sampling,
+        *,
+        adapter: bool = True,
+    ) -> abc.Generator[str, None, None]:
+        """Yield the answer to the last turn, whose answer is None, piece by piece as it comes.
+
+        Without `adapter` the base answers. Afterwards `finish` says why the answer ended: "stop", "length" (of
+        max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator ends the answer.
+        Raises InputError where the conversation is too long for the model or its prompt does not fit, SetupError where
+        memory runs out; the next may be asked after either.
+        """
+        self._asked += 1
+        request = msgspec.to_builtins(sampling) | {
+            "number": self._asked,
+            "segments": self.card.prompt.segments(system, turns),
+            "stop": [*stop, *sampling.stop_words],
+            "adapter": adapter,
+        }
+        self._write(request)
+        try:
+            while "text" in (record := self._reply()):
+                yield record["text"]
+        except BaseException:
+            self.interrupt()
+            raise
+        if "limit" in record:
+            raise InputError(
+                f"the conversation has {record['tokens']} tokens, and the model takes {record['limit']}; begin a new "
+                "one with /reset, or shorten the question"
+            )
+        _refuse_error(record, _MEMORY)
+        self.finish = record["end"]
+
+    def batch(
+        self,
+        prompts: Sequence[Sequence[Segment]],
+        stop: Sequence[str],
+        sampling: Sampling,
+        batch_size: int | None = None,
+    ) -> Iterator[tuple[int, str, Finish]]:
+        """Yield index, answer, and how it ended, for each prompt (segments as `Prompt.segments` makes them).
+
+        The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
+        `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
+        decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much.
+        """
+        self._asked += 1
+        request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
+            "number": self._asked,
+            "prompts": prompts,
+            "stop": stop,
+            "batch_size": batch_size,
+        }
+        self._write(request)
+        try:
+            while "index" in (record := self._reply()):
+                yield record["index"], record["text"], record["finish"]
+        except BaseException:
+            self.interrupt()
+            raise
+        _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
+
+    def interrupt(self) -> None:
+        """End the answer that is being written, from a signal handler or another thread; `finish` then says so."""
+        self._write({"interrupt": self._asked})
 
     def close(self) -> None:
         """End the child; what it may still be computing is dropped."""
@@ -85,10 +181,41 @@ class Generator:
             if stream:
                 stream.close()
 
-    def _read(self) -> dict[str, Any]:
+    def _write(self, record: dict[str, Any]) -> None:
+        # Not through the stream's buffer, which refuses a signal handler that writes while it is in use.
+        data = msgspec.json.encode(record) + b"\n"
+        with suppress(BrokenPipeError):  # a dead child is told by `_read`
+            while data:
+                data = data[os.write(cast("IO[bytes]", self._child.stdin).fileno(), data) :]
+
+    def _reply(self) -> dict[str, Any]:
+        """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
+        while (record := self._read())["number"] != self._asked:
+            pass
+        return record
+
+    def _read(self, trouble: str = "the model died") -> dict[str, Any]:
         line = cast("IO[bytes]", self._child.stdout).readline()
-        if not line:
-            self._messages.seek(0)
-            tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
-            raise FrameworkError(f"the model could not be loaded, or died; its last messages:\n{tail}")
-        return cast("dict[str, Any]", msgspec.json.decode(line))
+        if line:
+            return cast("dict[str, Any]", msgspec.json.decode(line))
+        if self._child.wait() == -signal.SIGKILL:
+            raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
+        self._messages.seek(0)
+        tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
+        advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
+        raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+
+
+_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
+
+
+def _refuse_error(record: dict[str, Any], advice: str) -> None:
+    if "error" in record:
+        if _out_of_memory(record["error"]):
+            raise SetupError(f"memory ran out ({record['error'][:200]}); {advice}")
+        raise InputError(f"the model cannot answer this: {record['error']}")
+
+
+def _out_of_memory(message: str) -> bool:
+    """Tell whether `message`, in torch's words, says that memory ran out."""
+    return any(words in message for words in ("out of memory", "can't allocate memory", "not enough memory"))

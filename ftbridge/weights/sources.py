@@ -89,17 +89,19 @@ def load_card(folder: Path) -> Card | None:
         raise InputError(f"`{file}` is damaged: {error}") from error
 
 
-def card_of(source: Source, model: str | None = None) -> Card:
+def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
-    Raises InputError where no base is known, UsageError where the backend has no template of its family.
+    `template` names the family instead of what the files say. Raises InputError where no base is known, UsageError
+    where the backend has no template of its family.
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
     base = _base(source, model, known, backend)
-    if known and not model:
-        return known
-    family = families.get(source.run.family) if source.run else families.detect(base)
+    if known and not template:
+        return msgspec.structs.replace(known, base=str(base)) if model else known
+    name = template or (source.run.family if source.run else "")
+    family = families.get(name) if name else families.detect(base)
     cell = family.cell(backend)
     return Card(
         base=str(base),

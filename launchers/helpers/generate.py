@@ -1,102 +1,301 @@
 """Answer prompts with a model, streaming: the one place where ftbridge generates.
 
 Runs inside the training environment: `python generate.py SPEC` with SPEC as JSON: `model`, `adapter` (or null),
-`device`, `trust_remote_code`. Then one JSON object a line on stdin: `segments` (texts and {"token": name}), `stop`
-(tokens), `max_new_tokens`, `temperature` (0: greedy), `seed`; on stdout {"ready": true} once, and for each
-request lines {"text": piece} and a last one {"end": "stop" | "length"} or {"error": sentence}.
+`device`, `trust_remote_code`, `dtype` (auto: the model's own), `bits` (4, 8 or null) and `offload_folder` (or null).
+Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}), `adapter` (false: answer as the
+base does), `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0:
+all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, and for each request lines {"text": piece}
+and a last one, {"end": WHY}, {"error": sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with
+the request's `number`. WHY is "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted":
+a line {"interrupt": number} ends that answer.
+
+A request with `prompts`, a list of segments each, and `batch_size` (null: by their length) in place of `segments` and
+`adapter` is answered many at a time, the longest prompts first: a line {"index", "text", "finish"} for each prompt once
+it is answered, where `finish` may also be "too_long", for a prompt that leaves no room, and {"end": "stop"}.
 """
 
+import contextlib
 import json
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig, set_seed
+from transformers.generation.streamers import BaseStreamer
+
+# What a batch holds at most: prompts, and tokens of them and of their answers together.
+ROWS = 128
+TOKENS = {"cpu": 8192, "cuda": 65536}
 
 Write = Callable[[dict[str, Any]], None]
 
 
-class Pieces(TextStreamer):
-    """Hands on the text as it becomes certain."""
+class Answer(BaseStreamer):
+    """Hands on the text of an answer as soon as it is certain; `stopped` once a stop word has come.
 
-    def __init__(self, tokenizer: Any, write: Write) -> None:
-        """Stream what `tokenizer` decodes to `write`, without the prompt and the special tokens."""
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.write = write
+    transformers' own streamer waits for a space, which Japanese and Thai do not write, and knows no stop words.
+    """
 
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002 - its name is theirs
-        """Write a piece."""
+    def __init__(self, tokenizer: Any, words: list[str], write: Write) -> None:
+        """Stream what `tokenizer` decodes to `write`, without special tokens, up to the first of `words`."""
+        self.tokenizer, self.words, self.write = tokenizer, words, write
+        self.ids: list[int] = []
+        self.begin = self.read = 0  # what comes before `read` was decoded; `begin` gives it its context
+        self.kept = ""  # may be the beginning of a stop word
+        self.stopped = self.prompted = False
+
+    def put(self, value: Any) -> None:
+        """Take the prompt, then each new token."""
+        if not self.prompted:
+            self.prompted = True
+            return
+        self.ids += value.flatten().tolist()
+        before, now = self._decode(self.ids[self.begin : self.read]), self._decode(self.ids[self.begin :])
+        # U+FFFD: the rest of the letter's bytes is in the next token.
+        if len(now) > len(before) and not now.endswith("\ufffd"):
+            self.begin, self.read = self.read, len(self.ids)
+            self._take(now[len(before) :])
+
+    def end(self) -> None:
+        """Write what was kept back, and the bytes of a letter that was cut."""
+        before, now = self._decode(self.ids[self.begin : self.read]), self._decode(self.ids[self.begin :])
+        self._take(now[len(before) :])
+        self._hand_on(self.kept)
+        self.kept = ""
+
+    def _take(self, text: str) -> None:
+        if self.stopped:
+            return
+        text = self.kept + text
+        found = [place for word in self.words if (place := text.find(word)) >= 0]
+        if found:
+            self.stopped, self.kept = True, ""
+            self._hand_on(text[: min(found)])
+            return
+        lengths = (length for word in self.words for length in range(1, len(word)) if text.endswith(word[:length]))
+        certain = len(text) - max(lengths, default=0)
+        self.kept = text[certain:]
+        self._hand_on(text[:certain])
+
+    def _hand_on(self, text: str) -> None:
         if text:
             self.write({"text": text})
 
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
 
 def load(spec: dict[str, Any]) -> tuple[Any, Any]:
-    """Return tokenizer and model, in the model's own dtype."""
+    """Return tokenizer and model, with the adapter on it where there is one."""
     remote = {"trust_remote_code": spec["trust_remote_code"]}
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], **remote)
-    place = {"device_map": "auto"} if spec["device"] == "cuda" else {}
-    model = AutoModelForCausalLM.from_pretrained(spec["model"], dtype="auto", **place, **remote)
+    place = {"offload_folder": spec["offload_folder"]} if spec["offload_folder"] else {}
+    # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
+    where = "auto" if spec["device"] == "cuda" or place else "cpu" if spec["bits"] else None
+    options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec["bits"])}
+    model = AutoModelForCausalLM.from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, spec["adapter"])
+        model = PeftModel.from_pretrained(model, spec["adapter"], **place)
     return tokenizer, model.eval()
 
 
+def _quantization(bits: int | None) -> dict[str, Any]:
+    """Return bitsandbytes' settings; 4 bits are those of QLoRA's training: NF4, twice quantised."""
+    if bits is None:
+        return {}
+    settings = {"load_in_8bit": True} if bits == 8 else {  # noqa: PLR2004
+        "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": "bfloat16",
+    }  # fmt: skip
+    return {"quantization_config": BitsAndBytesConfig(**settings)}
+
+
 def encode(tokenizer: Any, segments: list[Any]) -> list[int]:
-    """Return the prompt's ids: each text by itself, as training encodes it."""
+    """Return the prompt's ids: each text by itself, as training encodes it; raises ValueError for no such token."""
     ids: list[int] = []
     for segment in segments:
         if isinstance(segment, str):
             ids += tokenizer.encode(segment, add_special_tokens=False)
+        elif (token := token_id(tokenizer, segment["token"])) is None:
+            raise ValueError(f"the tokenizer has no `{segment['token']}`: this is the prompt of another model family")
         else:
-            ids.append(tokenizer.convert_tokens_to_ids(segment["token"]))
+            ids.append(token)
     return ids
 
 
-def answer(tokenizer: Any, model: Any, request: dict[str, Any], write: Write) -> None:
-    """Generate one answer and write it, piece by piece."""
-    set_seed(request["seed"])
-    ids = encode(tokenizer, request["segments"])
-    limit = getattr(model.config, "max_position_embeddings", None)
-    room = request["max_new_tokens"] if not limit else min(request["max_new_tokens"], limit - len(ids))
-    if room < 1:
-        write({"error": f"the conversation has {len(ids)} tokens; the model takes {limit}: begin a new one"})
+def token_id(tokenizer: Any, name: str) -> int | None:
+    """Return the id of the token called `name`, None where there is none."""
+    found = tokenizer.convert_tokens_to_ids(name)
+    return (
+        found if isinstance(found, int) and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
+    )
+
+
+def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
+    """Return the tokens that end an answer: those of `stop` that are tokens, and the tokenizer's own."""
+    ids = {tokenizer.eos_token_id}
+    for word in stop:
+        found = token_id(tokenizer, word)
+        # Bytes have names beyond ASCII: "è" may be the first byte of many letters.
+        if found is not None and (word.isascii() or tokenizer.decode([found]) == word):
+            ids.add(found)
+    return sorted(ids - {None})
+
+
+def room(model: Any) -> int | None:
+    """Return how many tokens the model takes, prompt and answer together; None where it does not say."""
+    names = ("max_position_embeddings", "seq_length")  # ChatGLM says seq_length
+    return next((getattr(model.config, name) for name in names if getattr(model.config, name, None)), None)
+
+
+def settings(tokenizer: Any, request: dict[str, Any], max_new_tokens: int, stops: list[int]) -> dict[str, Any]:
+    """Return how to generate, as arguments of `model.generate`; the model's own defaults do not count.
+
+    Those of Qwen hold a repetition penalty, which would change greedy answers as well.
+    """
+    chosen = {
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": stops,
+        "pad_token_id": tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(stops), 0),
+        "repetition_penalty": request["repetition_penalty"],
+        "do_sample": bool(request["temperature"]),
+    }
+    if request["temperature"]:
+        chosen |= {name: request[name] for name in ("temperature", "top_k", "top_p")}
+    return {"generation_config": GenerationConfig(**chosen), "use_model_defaults": False}
+
+
+def answer(
+    tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
+) -> None:
+    """Generate one answer and write it, piece by piece, until `interrupted`."""
+    ids, limit = encode(tokenizer, request["segments"]), room(model)
+    left = limit - len(ids) if limit else request["max_new_tokens"]
+    if left < 1:
+        write({"tokens": len(ids), "limit": limit})
         return
-    known = [tokenizer.convert_tokens_to_ids(token) for token in request["stop"]]
-    stops = {token for token in [*known, tokenizer.eos_token_id] if isinstance(token, int)} - {tokenizer.unk_token_id}
-    sampling = {"do_sample": True, "temperature": request["temperature"]} if request["temperature"] else {
-        "do_sample": False, "temperature": None, "top_p": None, "top_k": None,
-    }  # fmt: skip
+    set_seed(request["seed"])
+    stops = stop_ids(tokenizer, request["stop"])
+    streamer = Answer(tokenizer, request["stop"], write)
     inputs = torch.tensor([ids], device=model.device)
-    with torch.inference_mode():
+
+    def over(input_ids: Any, *_: Any, **__: Any) -> Any:
+        return torch.full((len(input_ids),), streamer.stopped or interrupted(), device=input_ids.device)
+
+    plain = request["adapter"] or not hasattr(model, "disable_adapter")
+    with torch.inference_mode(), contextlib.nullcontext() if plain else model.disable_adapter():
         output = model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
-            max_new_tokens=room,
-            eos_token_id=sorted(stops),
-            pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops),
-            streamer=Pieces(tokenizer, write),
-            **sampling,
+            streamer=streamer,
+            stopping_criteria=[over],
+            **settings(tokenizer, request, min(left, request["max_new_tokens"]), stops),
         )
-    write({"end": "stop" if output[0, -1].item() in stops else "length"})
+    if streamer.stopped or output[0, -1].item() in stops:
+        write({"end": "stop"})
+    elif interrupted():
+        write({"end": "interrupted"})
+    else:
+        write({"end": "length" if left >= request["max_new_tokens"] else "full"})
+
+
+def answer_all(
+    tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
+) -> None:
+    """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
+    prompts, limit = [encode(tokenizer, segments) for segments in request["prompts"]], room(model)
+    wanted = request["max_new_tokens"]
+    lefts = [min(wanted, limit - len(ids)) if limit else wanted for ids in prompts]
+    waiting = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
+    while waiting and lefts[waiting[0]] < 1:
+        write({"index": waiting.pop(0), "text": "", "finish": "too_long"})
+    stops = stop_ids(tokenizer, request["stop"])
+    most = ROWS
+    while waiting and not interrupted():
+        longest = waiting[0]
+        fitting = max(1, TOKENS[model.device.type] // (len(prompts[longest]) + lefts[longest]))
+        # Beside a longer prompt, one near the model's limit would have less room for its answer than alone.
+        batch = [at for at in waiting[: min(most, request["batch_size"] or fitting)] if lefts[at] == lefts[longest]]
+        given = settings(tokenizer, request, lefts[longest], stops)
+        answers = generate(model, [prompts[at] for at in batch], given)
+        if answers is None:
+            most = len(batch) // 2
+            continue
+        for at, ids in zip(batch, answers, strict=True):
+            text, ended = finished(tokenizer, ids, stops, request["stop"])
+            finish = "stop" if ended else "length" if lefts[at] == wanted else "full"
+            write({"index": at, "text": text, "finish": finish})
+        waiting = waiting[len(batch) :]
+    write({"end": "stop"})
+
+
+def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> list[list[int]] | None:
+    """Return the tokens after each prompt; None where a GPU has too little memory for several at once."""
+    width, pad = max(map(len, prompts)), given["generation_config"].pad_token_id
+    padded = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=model.device)
+    # Positions are counted from the mask, too.
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
+    try:
+        with torch.inference_mode():
+            output = model.generate(padded, attention_mask=mask, **given)
+        return [row[width:] for row in output.tolist()]
+    except torch.OutOfMemoryError:
+        if len(prompts) == 1:
+            raise
+    torch.cuda.empty_cache()
+    return None
+
+
+def finished(tokenizer: Any, ids: list[int], stops: list[int], words: list[str]) -> tuple[str, bool]:
+    """Return the text of an answer up to what ends it, and whether that came."""
+    length = next((at for at, token in enumerate(ids) if token in stops), len(ids))
+    text = str(tokenizer.decode(ids[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    place = min((at for word in words if (at := text.find(word)) >= 0), default=None)
+    return text[:place], place is not None or length < len(ids)
 
 
 def main() -> None:
     """Answer requests until stdin ends; libraries that print do so on stderr."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    interrupted: set[int] = set()
 
     def write(record: dict[str, Any]) -> None:
         stream.write(json.dumps(record) + "\n")
         stream.flush()
 
+    def listen() -> None:
+        for line in sys.stdin:
+            request = json.loads(line)
+            if "interrupt" in request:
+                interrupted.add(request["interrupt"])
+            else:
+                requests.put(request)
+        requests.put(None)
+
     tokenizer, model = load(json.loads(sys.argv[1]))
     write({"ready": True})
-    for line in sys.stdin:
-        answer(tokenizer, model, json.loads(line), write)
+    threading.Thread(target=listen, daemon=True).start()
+    while request := requests.get():
+        number = request["number"]
+        numbered = partial(_numbered, write, number)
+        try:
+            respond = answer_all if "prompts" in request else answer
+            respond(tokenizer, model, request, numbered, partial(interrupted.__contains__, number))
+        except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
+            numbered({"error": " ".join(str(error).split()) or type(error).__name__})
+
+
+def _numbered(write: Write, number: int, record: dict[str, Any]) -> None:
+    write({"number": number, **record})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,362 @@
+"""`ftbridge predict`: a dataset answered by the model of a run, greedily and many samples at a time.
+
+The folder of a prediction holds predict.json (what decides the answers), predictions.jsonl in the dataset's order
+once all samples are answered, and until then unfinished.jsonl with the answers as they come: a command that was
+stopped, in any way, goes on from there.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters import foreign
+from ftbridge.adapters.datasets import Dataset, usable
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.files import locked, sha256, write_atomic
+from ftbridge.core.records import Conversation
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry
+from ftbridge.dataset_info.presets import presets
+from ftbridge.dialogue.chat import model_of, place_of, source_of
+from ftbridge.dialogue.generation import Finish, Generator, Loading, Sampling
+from ftbridge.evaluation.metrics import Metrics, measure, require
+from ftbridge.launchers.environment import interpreter
+from ftbridge.templates import families
+from ftbridge.templates.families import Prompt
+from ftbridge.weights.sources import Source, target_of
+
+SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
+METRICS, RESULT = "metrics.json", "result.jsonl"
+TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
+WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
+END = 1 << 16  # bytes
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One line of predictions.jsonl; `id` counts the dataset's samples from 1, `prompt` is what the model was given.
+
+    `finish_reason` is stop, length (of `--max-new-tokens`), full (the model takes no more), or too_long, where the
+    prompt leaves no room for an answer.
+    """
+
+    id: int
+    prompt: str
+    answer: str
+    reference: str
+    finish_reason: Finish
+
+
+class Predictions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time."""
+
+    file: str
+    dataset: str
+    samples: int
+    asked: int
+    metrics: Metrics | None = None
+    result_jsonl: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides the answers, kept in predict.json; a change of any of it makes others.
+
+    `data` is the sha256 of the samples, `model` tells the model's files from others. `labels` are those that the
+    dataset is known to have.
+    """
+
+    dataset: str
+    data: str
+    model: str
+    prompt: Prompt
+    stop: tuple[str, ...]
+    max_new_tokens: int
+    bits: int | None
+    labels: tuple[str, ...]
+    labels_from: str
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A sample without its last answer, which is the `reference`."""
+
+    id: int
+    system: str
+    turns: tuple[tuple[str, str | None], ...]
+    reference: str
+
+    @classmethod
+    def of(cls, number: int, sample: Conversation) -> "Question":
+        """Return the last question of a sample, with what was said before as it stands there."""
+        *earlier, last = ((str(turn.user), str(turn.output)) for turn in sample.turns)
+        return cls(number, str(sample.system), (*earlier, (last[0], None)), last[1])
+
+
+def predict(  # noqa: PLR0913 - the options of the command, all by name
+    source: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
+    *,
+    dataset_dir: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    metrics: bool = False,
+    result_jsonl: bool = False,
+    max_new_tokens: int = 512,
+    batch_size: int | None = None,
+    limit: int | None = None,
+    bits: int | None = None,
+    device: str = "auto",
+    replace: bool = False,
+) -> Predictions:
+    """Answer `dataset` (default: the test part of what a run was trained on) with the model of a run or a folder.
+
+    Goes on where an earlier call was stopped, and asks nothing that is answered already. A `source` that ends with
+    .jsonl is a predictions.jsonl to be measured as it stands. The folder is `out`, by default
+    predictions/DATASET in the run's; `limit` takes the first samples alone; `batch_size` None lets their length
+    decide. Raises InputError where other settings were used there before, unless `replace` says to ask anew.
+    """
+    if source and os.fspath(source).endswith(".jsonl"):
+        return _measured(Path(source))
+    found, where = source_of(source), place_of(device)
+    data = _dataset(found, dataset, dataset_dir)
+    samples = _questions(data)
+    questions = samples[:limit]
+    labels, labels_from = _labels(data)
+    if metrics:
+        require(labels, (question.reference for question in questions))
+    folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
+    card, model, adapter = model_of(found)
+    settings = Settings(
+        dataset=data.name,
+        data=sha256(_file(data)),
+        model=_fingerprint(model, adapter),
+        prompt=card.prompt,
+        stop=families.get(card.family).stop,
+        max_new_tokens=max_new_tokens,
+        bits=bits,
+        labels=labels,
+        labels_from=labels_from,
+    )
+    with _folder(folder, settings, replace=replace) as known:
+        waiting = [question for question in questions if question.id not in known]
+        if waiting:
+            python = interpreter(found.project, card.backend)
+            say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
+            with Generator(python, card, model, adapter, where, Loading(bits=bits)) as generator:
+                _answer(generator, waiting, settings, batch_size, folder)
+        rows = _finish(folder)
+        report = _write_metrics(folder, rows, settings) if metrics else None
+        if result_jsonl:
+            _write_result(folder / RESULT, samples, rows)
+    return Predictions(
+        file=str(folder / FINISHED),
+        dataset=data.name,
+        samples=len(rows),
+        asked=len(waiting),
+        metrics=report,
+        result_jsonl=str(folder / RESULT) if result_jsonl else None,
+    )
+
+
+def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+    project, run = source.project, source.run
+    own = run.spec.dataset_dir if run else project.state().dataset_dir or "data"
+    folder = Path(dataset_dir).expanduser().absolute() if dataset_dir else (project.folder / own).resolve()
+    known = registry.read(folder)
+    if name is None:
+        if not run:
+            raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")
+        trained = registry.look_up(folder, run.spec.dataset)[0]
+        name = f"{re.sub(r'-train(-[0-9]+)?$', '', trained)}-test"
+        if name not in known:
+            raise UsageError(
+                f"`{run.id}` was trained on `{trained}`, and there is no `{name}` beside it in `{folder}`; name a "
+                "dataset with `--dataset NAME`, or convert again with a test part, `--split 8:1:1`"
+            )
+    elif name not in known and f"{name}-test" in known:
+        name = f"{name}-test"
+    return usable(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
+
+
+def _file(data: Dataset) -> Path:
+    return data.folder / data.entry.files[TARGET]
+
+
+def _questions(data: Dataset) -> list[Question]:
+    entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
+    samples = (foreign.conversation(entry, row) for row in foreign.rows(_file(data)))
+    return [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
+
+
+def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
+    """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
+    asked = data.entry.options.get("asked", {}).get("wish", {}).get("label_map", {})
+    known = presets().get(data.entry.preset)
+    if asked:
+        return tuple(dict.fromkeys(asked.values())), "the label map of the conversion"
+    if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
+        return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
+    return (), ""
+
+
+def _fingerprint(*folders: Path | None) -> str:
+    """Return what tells a model's files from others: names, sizes and both ends; all of them would take minutes."""
+    found = hashlib.sha256()
+    for folder in filter(None, folders):
+        if not folder.is_dir():
+            raise InputError(f"the model's folder `{folder}` is not there any more; put it back, or train again")
+        for file in sorted(each for each in folder.iterdir() if each.suffix in WEIGHTS and each.is_file()):
+            size = file.stat().st_size
+            with file.open("rb") as content:
+                found.update(f"{file.name}\0{size}\0".encode() + content.read(END))
+                content.seek(max(END, size - END))
+                found.update(content.read(END))
+    return found.hexdigest()
+
+
+@contextmanager
+def _folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
+    """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
+    with locked(folder / FINISHED):
+        if replace:
+            for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
+                (folder / name).unlink(missing_ok=True)
+        _refuse_other(folder, settings)
+        write_atomic(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
+        _mend(folder / UNFINISHED)
+        yield _answers(folder)
+
+
+def _refuse_other(folder: Path, settings: Settings) -> None:
+    if not (folder / SETTINGS).exists():
+        if (folder / FINISHED).exists():
+            raise InputError(
+                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
+            )
+        return
+    before = _settings(folder)
+    changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
+    if changed:
+        values = {"max_new_tokens": f"{before.max_new_tokens}, now {settings.max_new_tokens}"}
+        said = ", ".join(f"{name} ({values[name]})" if name in values else name for name in changed)
+        raise InputError(
+            f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
+            "keep those and choose another place with `--out DIR`"
+        )
+
+
+def _settings(folder: Path) -> Settings:
+    """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
+    try:
+        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{folder / SETTINGS}` is damaged: {error}; ask anew with `--replace`") from error
+
+
+def _mend(file: Path) -> None:
+    """Cut off what a killed process has left of its last line."""
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+
+
+def _answers(folder: Path) -> dict[int, Prediction]:
+    """Return the answers that are there, by the sample's number, in order."""
+    found = [row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in _read(folder / name)]
+    return {row.id: row for row in sorted(found, key=lambda row: row.id)}
+
+
+def _read(file: Path) -> list[Prediction]:
+    try:
+        return [msgspec.json.decode(line, type=Prediction) for line in file.read_bytes().splitlines()]
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
+
+
+def _answer(
+    generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
+) -> None:
+    """Write the answers to `questions` into unfinished.jsonl as they come."""
+    from rich.console import Console
+    from rich.progress import track
+
+    prompt = generator.card.prompt
+    prompts = [prompt.segments(question.system, question.turns) for question in questions]
+    sampling = Sampling(max_new_tokens=settings.max_new_tokens)
+    answers = generator.batch(prompts, settings.stop, sampling, batch_size)
+    done = 0
+    try:
+        with (folder / UNFINISHED).open("ab", buffering=0) as file:
+            for at, answer, finish in track(
+                answers, "answering", total=len(questions), console=Console(stderr=True), show_speed=False
+            ):
+                question = questions[at]
+                text = prompt.render(question.system, question.turns)
+                row = Prediction(question.id, text, answer, question.reference, finish)
+                file.write(msgspec.json.encode(row) + b"\n")
+                done += 1
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"stopped; {done} answers of this time are kept in {folder}, and the same command goes on from there"
+        ) from None
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
+
+
+def _finish(folder: Path) -> list[Prediction]:
+    """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer answers goes."""
+    rows = list(_answers(folder).values())
+    if (folder / UNFINISHED).exists():
+        for name in (METRICS, RESULT):
+            (folder / name).unlink(missing_ok=True)
+        write_atomic(folder / FINISHED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        (folder / UNFINISHED).unlink()
+    if long := sum(row.finish_reason == "too_long" for row in rows):
+        say(f"warning: {long} prompts are too long for the model; their answers are empty, and wrong")
+    return rows
+
+
+def _write_metrics(folder: Path, rows: Sequence[Prediction], settings: Settings | None) -> Metrics:
+    labels, origin = (settings.labels, settings.labels_from) if settings else ((), "")
+    found = measure([(row.answer, row.reference, row.finish_reason) for row in rows], labels, origin)
+    write_atomic(folder / METRICS, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    return found
+
+
+def _measured(file: Path) -> Predictions:
+    """Measure a predictions.jsonl as it stands."""
+    if not (rows := _read(file)):
+        raise InputError(f"`{file}` holds no answers")
+    settings = _settings(file.parent) if (file.parent / SETTINGS).exists() else None
+    return Predictions(
+        file=str(file),
+        dataset=settings.dataset if settings else "",
+        samples=len(rows),
+        asked=0,
+        metrics=_write_metrics(file.parent, rows, settings),
+    )
+
+
+def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> None:
+    """Write what the tutorial on news classification writes: the messages as OpenAI has them, then the answer's text.
+
+    The tutorial keeps only those of its last sample; here all follow one another.
+    """
+    by_id = {question.id: question for question in questions}
+    lines: list[Any] = []
+    for row in rows:
+        question = by_id[row.id]
+        lines += [{"role": "system", "content": question.system}] if question.system else []
+        for asked, answer in question.turns:
+            lines.append({"role": "user", "content": asked})
+            lines += [{"role": "assistant", "content": answer}] if answer is not None else []
+        lines.append(row.answer)
+    write_atomic(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

@@ -1,0 +1,110 @@
+"""Exact match and labels, against figures counted by hand."""
+
+import builtins
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.core.errors import SetupError
+from ftbridge.evaluation.metrics import Parser, measure, require
+
+PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "answer", "expected"),
+    [
+        (PATENTS, "Physics", ("Physics", "exact")),
+        (PATENTS, "\n Physics ", ("Physics", "exact")),
+        (PATENTS, "“chemistry;  metallurgy”.", ("Chemistry; Metallurgy", "normalized")),
+        (PATENTS, "\N{FULLWIDTH LATIN CAPITAL LETTER P}hysics。", ("Physics", "normalized")),
+        (PATENTS, "The category is **Electricity**, since a battery is charged.", ("Electricity", "contained")),
+        (PATENTS, "Physics or Electricity", ("", "unparseable")),
+        (PATENTS, "Geophysics", ("", "unparseable")),
+        (PATENTS, "", ("", "unparseable")),
+        (["正面", "负面"], "这条评论的情感倾向是正面的。", ("正面", "contained")),
+        (["Sports", "Politics"], "类别是Sports类", ("Sports", "contained")),
+        (["complaint", "no complaint"], "It is no complaint!", ("no complaint", "contained")),
+        (["complaint", "no complaint"], "A complaint, not no complaint", ("", "unparseable")),
+        (["1", "10"], "10.", ("10", "normalized")),
+        (["A", "a"], "a", ("a", "exact")),
+        (["A", "a"], "a.", ("", "unparseable")),
+        (["+", "-"], " + ", ("+", "exact")),
+        (["C++", "C"], "c++", ("C++", "normalized")),
+        (["C#", "C"], "c#.", ("C#", "contained")),
+    ],
+)
+def test_how_an_answer_is_read(labels, answer, expected):
+    assert Parser(labels).read(answer) == expected
+
+
+@given(st.lists(st.text().map(str.strip).filter(bool), min_size=1, unique=True), st.text(), st.data())
+def test_a_label_is_read_as_itself_and_no_other_is_made_up(labels, answer, data):
+    parser = Parser(labels)
+    label, how = parser.read(answer)
+    assert (label in labels) is (how != "unparseable")
+    own = data.draw(st.sampled_from(labels))
+    assert parser.read(f" {own}\n") == (own, "exact")
+    assert Parser([own]).read(f"So: {own}!")[0] == own
+
+
+def test_exact_match_leaves_blanks_at_the_ends_alone():
+    found = measure([(" Take one.\n", "Take one.", "stop"), ("take one.", "Take one.", "length")], (), "")
+    assert (found.samples, found.exact, found.exact_match, found.labels) == (2, 1, 0.5, None)
+    assert found.finish == {"stop": 1, "length": 1}
+
+
+def test_figures_counted_by_hand():
+    given = ["a", "a", "b", "I do not know", "b", "a"]
+    references = ["a", "a", "a", "b", "b", "c"]
+    found = measure([(a, r, "stop") for a, r in zip(given, references, strict=True)], ("a", "b", "c", "d"), "me").labels
+    # a: 2 of 3 given are right, 2 of 3 are found; b: 1 of 2 and 1 of 2; c: none and none; d does not occur.
+    assert found.accuracy == pytest.approx(3 / 6)
+    assert found.precision == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert found.recall == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert found.f1 == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert found.parsed == {"exact": 5, "normalized": 0, "contained": 0, "unparseable": 1}
+    assert found.labels == {"a": 3, "b": 2, "c": 1, "d": 0}
+    assert found.origin == "me"
+
+
+def test_a_label_that_is_only_given_lowers_the_average():
+    rows = [("a", "a", "stop"), ("b", "a", "stop")]
+    found = measure(rows, ("a", "b"), "me").labels
+    assert (found.precision, found.recall) == (pytest.approx(0.5), pytest.approx(0.25))
+
+
+def test_a_perfect_model():
+    found = measure([("A.", "a", "stop"), ("b", "b", "stop")], ("a", "b"), "me")
+    assert (found.exact_match, found.labels.accuracy, found.labels.f1) == (0.5, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("references", "labels"),
+    [
+        (["Sports", "Politics"] * 2, ["Politics", "Sports"]),
+        (["Sports", "Politics", "Economy"], None),
+        (["the same"] * 9, None),
+        (["two\nlines", "one"] * 9, None),
+        (["x" * 81, "y"] * 9, None),
+        (["", "y"] * 9, None),
+    ],
+)
+def test_references_that_repeat_are_labels(references, labels):
+    found = measure([("", reference, "stop") for reference in references], (), "").labels
+    assert (found and list(found.labels)) == labels
+
+
+def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch):
+    found = builtins.__import__
+
+    def missing(name, *rest):
+        if name == "sklearn":
+            raise ImportError(name)
+        return found(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    require((), ["free text", "of all kinds"])
+    with pytest.raises(SetupError, match=r"pip install 'ftbridge\[metrics\]'"):
+        require(("a",), ["a"])

@@ -1,0 +1,330 @@
+"""Answering a dataset: what is asked, what is kept, and what is written."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import InputError, InterruptedRun, UsageError
+from ftbridge.dialogue.chat import model_of
+from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.evaluation.predict import FINISHED, UNFINISHED
+from ftbridge.launchers.environment import HELPERS, interpreter
+from ftbridge.templates import families
+from ftbridge.weights.sources import Card, resolve
+
+SYSTEM = "You sort news."
+NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]
+
+
+class Parrot:
+    """Stands for a model: answers what it was asked for last, the longest first, and may be stopped."""
+
+    asked: list[str]
+    stop_after: int
+
+    def __init__(self, _python, card, *_):
+        self.card = card
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def batch(self, prompts, stop, sampling, batch_size):
+        assert (stop, batch_size) == (("<|im_end|>", "<|endoftext|>"), None)
+        assert sampling.max_new_tokens in {512, 9}
+        texts = ["".join(prompt) for prompt in prompts]
+        for count, at in enumerate(sorted(range(len(texts)), key=lambda at: -len(texts[at]))):
+            if count == type(self).stop_after:
+                raise KeyboardInterrupt
+            type(self).asked.append(texts[at])
+            yield at, "It is Sports." if count else "药", "stop"
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """Stand in a project with a dataset of six news, and return a model folder that a parrot speaks for."""
+    monkeypatch.chdir(tmp_path)
+    Path("news.json").write_text(
+        json.dumps([{"instruction": "Sort it", "input": q, "output": a, "system": SYSTEM} for q, a in NEWS])
+    )
+    ftbridge.convert("news.json", name="parts", split="1:1")
+    ftbridge.convert("news.json", name="all")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    Card(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
+    monkeypatch.setattr(Parrot, "asked", [], raising=False)
+    monkeypatch.setattr(Parrot, "stop_after", None, raising=False)
+    monkeypatch.setattr("ftbridge.evaluation.predict.Generator", Parrot)
+    monkeypatch.setattr("ftbridge.evaluation.predict.interpreter", lambda *_: Path(sys.executable))
+    return folder
+
+
+def rows(folder, name=FINISHED):
+    """Return the rows of a file in a prediction's folder."""
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+
+def predict(model, **options):
+    """Answer all six news, into the folder `out`."""
+    return ftbridge.predict(model, "all", **{"out": "out", **options})
+
+
+def test_rows_are_in_the_datasets_order(model):
+    found = predict(model)
+    assert (found.file, found.dataset, found.samples, found.asked) == ("out/predictions.jsonl", "all-train", 6, 6)
+    written = rows(Path("out"))
+    assert [row["id"] for row in written] == [1, 2, 3, 4, 5, 6]
+    assert [row["reference"] for row in written] == [answer for _, answer in NEWS]
+    assert list(written[0]) == ["id", "prompt", "answer", "reference", "finish_reason"]
+    assert written[0]["prompt"] == (
+        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
+        f"<|im_start|>user\nSort it\n{NEWS[0][0]}<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert not Path("out", UNFINISHED).exists()
+
+
+def test_what_was_stopped_goes_on(model):
+    Parrot.stop_after = 2
+    with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
+        predict(model)
+    assert len(rows(Path("out"), UNFINISHED)) == 2
+    assert not Path("out", FINISHED).exists()
+    Parrot.stop_after = None
+    assert predict(model).asked == 4
+    assert len(Parrot.asked) == len(set(Parrot.asked)) == 6
+    assert predict(model).asked == 0
+
+
+def test_a_line_that_was_cut_is_asked_again(model):
+    Parrot.stop_after = 2
+    with pytest.raises(InterruptedRun):
+        predict(model)
+    unfinished = Path("out", UNFINISHED)
+    unfinished.write_bytes(unfinished.read_bytes()[:-9])
+    Parrot.stop_after = None
+    assert predict(model).asked == 5
+    assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_first_samples_are_not_asked_twice(model):
+    assert predict(model, limit=2, metrics=True).samples == 2
+    assert Path("out/metrics.json").exists()
+    found = predict(model)
+    assert (found.samples, found.asked) == (6, 4)
+    assert not Path("out/metrics.json").exists()  # it told of two
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _: {"max_new_tokens": 9}, r"another max_new_tokens \(512, now 9\); .*`--replace`"),
+        (lambda _: {"bits": 4}, "another bits"),
+        (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "another model"),
+        (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
+    ],
+)
+def test_other_answers_are_not_mixed_in(model, change, message):
+    predict(model)
+    options = change(model)
+    with pytest.raises(InputError, match=message):
+        predict(model, **options)
+    assert predict(model, replace=True, **options).asked in {5, 6}
+
+
+def test_another_ones_file_is_left_alone(model):
+    Path("out").mkdir()
+    Path("out", FINISHED).write_text("mine")
+    with pytest.raises(InputError, match="was not written by ftbridge"):
+        predict(model)
+    assert Path("out", FINISHED).read_text() == "mine"
+
+
+def test_damage_is_told(model):
+    predict(model)
+    Path("out", FINISHED).write_text('{"id": 1}\n')
+    with pytest.raises(InputError, match="does not hold answers"):
+        predict(model)
+    Path("out/predict.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        predict(model)
+
+
+def test_the_last_turn_is_asked_with_what_was_said_before(model):
+    turns = [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
+    Path("talk.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
+    ftbridge.convert("talk.jsonl")
+    ftbridge.predict(model, "talk", out="out")
+    (row,) = rows(Path("out"))
+    assert Parrot.asked == [row["prompt"]]
+    assert row["prompt"] == (
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
+        "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert row["reference"] == "d"
+
+
+def test_a_dataset_that_ftbridge_did_not_make(model):
+    Path("data/own.json").write_text(json.dumps([{"q": "news 1", "a": "Sports"}]))
+    info = json.loads(Path("data/dataset_info.json").read_text())
+    info["own"] = {"file_name": "own.json", "columns": {"prompt": "q", "response": "a"}}
+    Path("data/dataset_info.json").write_text(json.dumps(info))
+    assert ftbridge.predict(model, "own", out="own").samples == 1
+    assert rows(Path("own"))[0]["reference"] == "Sports"
+
+
+def test_which_dataset(model):
+    with pytest.raises(UsageError, match="give `--dataset NAME`"):
+        ftbridge.predict(model, out="out")
+    with pytest.raises(InputError, match="there is no dataset `new`"):
+        ftbridge.predict(model, "new", out="out")
+    with pytest.raises(InputError, match="`--out DIR`"):
+        ftbridge.predict(model, "parts")
+    assert ftbridge.predict(model, "parts", out="out").dataset == "parts-test"
+
+
+def test_metrics_of_answers_that_are_there(model):
+    found = predict(model, metrics=True).metrics
+    assert (found.exact, found.labels.parsed["contained"], found.labels.parsed["unparseable"]) == (0, 5, 1)
+    assert found.labels.accuracy == pytest.approx(3 / 6)
+    assert json.loads(Path("out/metrics.json").read_text()) == msgspec.to_builtins(found)
+    Path("out/metrics.json").unlink()
+    assert ftbridge.predict("out/predictions.jsonl").metrics == found
+    assert len(Parrot.asked) == len(NEWS)
+    with pytest.raises(InputError, match=r"no.jsonl. does not hold answers"):
+        ftbridge.predict("no.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("options", "origin", "labels"),
+    [
+        ({"label_map": {"Sports": "体育", "Politics": "政治"}}, "the label map of the conversion", {"体育", "政治"}),
+        ({}, "the references, which repeat", {"Sports", "Politics"}),
+    ],
+)
+def test_who_knows_the_labels(model, options, origin, labels):
+    ftbridge.convert("news.json", name="mapped", **options)
+    found = ftbridge.predict(model, "mapped", out="out", metrics=True).metrics.labels
+    assert (found.origin, set(found.labels)) == (origin, labels)
+
+
+def test_a_preset_knows_its_labels(model):
+    Path("tweets.csv").write_text("Tweet text,Label,ID\nnews 1,1,0\nnews 2,2,1\n")
+    ftbridge.convert("tweets.csv")
+    found = ftbridge.predict(model, "tweets", out="out", metrics=True).metrics.labels
+    assert found.origin == "the preset twitter-complaints"
+    assert found.labels == {"complaint": 1, "no complaint": 1}
+
+
+def test_result_jsonl_ends_as_the_tutorial_writes_it(model):
+    predict(model, result_jsonl=True)
+    last = rows(Path("out"))[-1]
+    # What the tutorial's script does: `messages` are those of the last sample, and its answer.
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": f"Sort it\n{NEWS[-1][0]}"}]
+    messages.append(last["answer"])
+    expected = "".join(json.dumps(message, ensure_ascii=False) + "\n" for message in messages)
+    written = Path("out/result.jsonl").read_bytes()
+    assert written.endswith(expected.encode())
+    assert written.count(b"\n") == 3 * len(NEWS)
+    assert "药" in written.decode()
+
+
+@pytest.fixture
+def asked(trained, in_project):
+    """Return the trained run and prompts of many lengths."""
+    run = trained(backend="xtuner")
+    return run, [f"{'what is aspirin taken for, and what not? ' * (number % 7)}{number}" for number in range(1, 15)]
+
+
+@pytest.mark.framework
+def test_batches_answer_as_one_by_one(asked):
+    run, questions = asked
+    source = resolve(run.id)
+    card, _, adapter = model_of(source)
+    stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
+    with Generator(
+        interpreter(source.project, "xtuner"), card, Path(card.base), adapter, "cpu", Loading(dtype="float32")
+    ) as generator:
+        alone = ["".join(generator.ask([(question, None)], card.system, stop, sampling)) for question in questions]
+        prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
+        prompts.append(card.prompt.segments("", [("aspirin " * 3000, None)]))
+        for size in (None, 1, 4):
+            found = list(generator.batch(prompts, stop, sampling, size))
+            assert [text for _, text, _ in sorted(found)] == [*alone, ""]
+            assert found[0] == (len(questions), "", "too_long")
+            assert {finish for _, _, finish in found[1:]} <= {"stop", "length"}
+
+
+SMALL_GPU = """
+import json, sys, types, torch
+sys.path.insert(0, sys.argv[1])
+import generate
+
+asked, written = [], []
+
+def model(inputs, **_):
+    asked.append(len(inputs))
+    if len(inputs) > 2:
+        raise torch.OutOfMemoryError
+    return torch.cat([inputs, torch.full((len(inputs), 1), 9)], 1)
+
+tokenizer = types.SimpleNamespace(
+    encode=lambda text, **_: [1] * len(text), decode=lambda ids, **_: str(ids), eos_token_id=0, pad_token_id=0,
+)
+config = types.SimpleNamespace(max_position_embeddings=10)
+fake = types.SimpleNamespace(generate=model, config=config, device=torch.device("cpu"))
+request = {"prompts": [["a" * length] for length in (1, 2, 3, 4, 5, 6)], "batch_size": 5, "stop": [],
+           "max_new_tokens": 4, "temperature": 0.0, "repetition_penalty": 1.0}
+generate.answer_all(tokenizer, fake, request, written.append)
+print(json.dumps([asked, written]))
+"""
+
+
+@pytest.mark.framework
+def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
+    argv = [training_python, "-c", SMALL_GPU, HELPERS]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    asked, written = json.loads(done.stdout)
+    assert asked == [5, 2, 2, 2]
+    assert [row["index"] for row in written[:-1]] == [5, 4, 3, 2, 1, 0]
+    assert written[-1] == {"end": "stop"}
+
+
+@pytest.mark.framework
+def test_a_killed_command_goes_on(asked, in_project):
+    run, _ = asked
+    command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "40", "--device", "cpu"]
+    command += ["--dataset", "medqa-train", "--out", "killed", "--json"]
+    unfinished = in_project / "killed" / UNFINISHED
+    with subprocess.Popen(
+        [*command, "--batch-size", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as child:
+        end = time.monotonic() + 300
+        while not (unfinished.exists() and unfinished.stat().st_size) and time.monotonic() < end:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+    kept = [
+        json.loads(line) for line in unfinished.read_text(encoding="utf-8").splitlines(keepends=True) if "\n" in line
+    ]
+    assert 0 < len(kept) < 21
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["samples"], found["asked"]) == (21, 21 - len(kept))
+    written = rows(in_project / "killed")
+    assert [row["id"] for row in written] == list(range(1, 22))
+    assert all(row in written for row in kept)
+    assert ftbridge.predict(run.id, limit=1, max_new_tokens=1, device="cpu").dataset == "medqa-test"
+    assert (run.path / "predictions" / "medqa-test" / FINISHED).is_file()
