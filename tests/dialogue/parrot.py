@@ -1,0 +1,29 @@
+"""Serve the page with conversations that repeat what they are told: `python parrot.py COLUMN... [OPTION=VALUE...]`."""
+
+import re
+import sys
+import time
+from contextlib import nullcontext
+
+from ftbridge.core.errors import InputError
+from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.web import serve
+
+
+class Parrot:
+    """Stands for a Talk: says how it was asked, word by word."""
+
+    def __init__(self, title):
+        self.title, self.system, self.sampling, self.turns = title, "You are a parrot.", Sampling(), []
+
+    def say(self, question):
+        if question == "too long":
+            raise InputError("the model takes <b>5</b> tokens")
+        said = f"{self.title}, turn {len(self.turns) + 1}, {self.system} seed {self.sampling.seed}: {question}"
+        for piece in re.findall(r"\s*\S+\s*", said + " and on" * 1000 if question == "never ends" else said):
+            yield piece
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    serve(nullcontext([Parrot(title) for title in sys.argv[1:]]))
