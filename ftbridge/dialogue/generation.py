@@ -12,7 +12,7 @@ from typing import IO, Any, Self, cast
 
 import msgspec
 
-from ftbridge.core.errors import FrameworkError, InputError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.environment import HELPERS, QUIET
 from ftbridge.weights.sources import Card
 
@@ -110,7 +110,8 @@ class Generator:
 
         Without `adapter` the base answers. Afterwards `finish` says why the answer ended: "stop", "length" (of
         max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator ends the answer.
-        Raises InputError where the conversation is too long for the model.
+        Raises InputError where the conversation is too long for the model or its prompt does not fit, SetupError where
+        memory runs out; the next may be asked after either.
         """
         self._asked += 1
         request = msgspec.to_builtins(sampling) | {
@@ -120,14 +121,11 @@ class Generator:
             "adapter": adapter,
         }
         self._write(request)
-        record: dict[str, Any] = {}
         try:
-            while "text" in (record := self._read("the model died")):
+            while "text" in (record := self._reply()):
                 yield record["text"]
-        except (GeneratorExit, KeyboardInterrupt):
+        except BaseException:
             self.interrupt()
-            while "text" in self._read("the model died"):
-                pass
             raise
         if "limit" in record:
             raise InputError(
@@ -135,7 +133,9 @@ class Generator:
                 "one with /reset, or shorten the question"
             )
         if "error" in record:
-            raise FrameworkError(f"the model could not answer: {record['error']}{_remedy(record['error'])}")
+            if _out_of_memory(record["error"]):
+                raise SetupError(f"memory ran out ({record['error'][:200]}); {_MEMORY}")
+            raise InputError(f"the model cannot answer this: {record['error']}")
         self.finish = record["end"]
 
     def interrupt(self) -> None:
@@ -157,21 +157,27 @@ class Generator:
             while data:
                 data = data[os.write(cast("IO[bytes]", self._child.stdin).fileno(), data) :]
 
-    def _read(self, trouble: str) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
+        """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
+        while (record := self._read())["number"] != self._asked:
+            pass
+        return record
+
+    def _read(self, trouble: str = "the model died") -> dict[str, Any]:
         line = cast("IO[bytes]", self._child.stdout).readline()
         if line:
             return cast("dict[str, Any]", msgspec.json.decode(line))
         if self._child.wait() == -signal.SIGKILL:
-            raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out{_MEMORY}")
+            raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
         self._messages.seek(0)
         tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
-        raise FrameworkError(f"{trouble}{_remedy(tail)}; its last messages:\n{tail}")
+        advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
+        raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
 
 
-_MEMORY = "; take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
+_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
-def _remedy(message: str) -> str:
-    """Return what to do where `message`, in torch's words, says that memory ran out, else ""."""
-    told = ("out of memory", "can't allocate memory", "not enough memory")
-    return _MEMORY if any(words in message for words in told) else ""
+def _out_of_memory(message: str) -> bool:
+    """Tell whether `message`, in torch's words, says that memory ran out."""
+    return any(words in message for words in ("out of memory", "can't allocate memory", "not enough memory"))

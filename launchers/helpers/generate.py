@@ -5,9 +5,9 @@ Runs inside the training environment: `python generate.py SPEC` with SPEC as JSO
 Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}), `adapter` (false: answer as the
 base does), `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0:
 all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, and for each request lines {"text": piece}
-and a last one, {"end": WHY}, {"error": sentence}, or {"tokens": n, "limit": n} for a prompt that is too long. WHY is
-"stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted": a line {"interrupt": number}
-ends that answer.
+and a last one, {"end": WHY}, {"error": sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with
+the request's `number`. WHY is "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted":
+a line {"interrupt": number} ends that answer.
 """
 
 import contextlib
@@ -216,10 +216,15 @@ def main() -> None:
     write({"ready": True})
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():
+        number = request["number"]
         try:
-            answer(tokenizer, model, request, write, lambda number=request["number"]: number in interrupted)
+            answer(tokenizer, model, request, _numbered(write, number), lambda number=number: number in interrupted)
         except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
-            write({"error": " ".join(str(error).split()) or type(error).__name__})
+            write({"number": number, "error": " ".join(str(error).split()) or type(error).__name__})
+
+
+def _numbered(write: Write, number: int) -> Write:
+    return lambda record: write({"number": number, **record})
 
 
 if __name__ == "__main__":
