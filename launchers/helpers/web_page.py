@@ -163,67 +163,83 @@ def messages(history: list[Any], column: int) -> list[Message]:
     return found
 
 
+class Chat:
+    """What the buttons do. Each answer to the page is a list: question, history, columns, buttons, seed."""
+
+    def __init__(self, bridge: Bridge, columns: int, names: list[str]) -> None:
+        """Talk over `bridge`; `names` are those of the settings, in the page's order."""
+        self.bridge, self.columns, self.names = bridge, columns, names
+
+    def shown(self, rows: list[Any], *, busy: bool, text: Any = None, seed: Any = None) -> list[Any]:
+        """Return the page with `rows`; `text` and `seed` stay as they are where they are None."""
+        chats = [messages(rows, column) for column in range(self.columns)]
+        buttons = [gr.update(interactive=enabled) for enabled in (not busy, not busy, not busy, busy)]
+        return [gr.skip() if text is None else text, rows, *chats, *buttons, gr.skip() if seed is None else seed]
+
+    def answer(
+        self, request: gr.Request, question: str, rows: list[Any], system: str, *values: Any
+    ) -> Iterator[list[Any]]:
+        """Ask, and show what comes; where it fails, the question goes back into its field."""
+        if not question.strip():
+            yield self.shown(rows, busy=False)
+            return
+        sampling = {name: value for name, value in zip(self.names, values, strict=True) if value is not None}
+        body = {"question": question, "history": rows, "system": system, "sampling": sampling}
+        answers: list[str | None] = [None] * self.columns
+        rows, left = [*rows, (question, answers)], None
+        yield self.shown(rows, busy=True, text="", seed=sampling.get("seed"))
+        for record in self.bridge.ask(request.session_hash, body):
+            if "error" in record:
+                gr.Warning(html.escape(record["error"]))
+                rows, left = rows[:-1], question
+            else:
+                answers[record["column"]] = (answers[record["column"]] or "") + record["text"]
+            yield self.shown(rows, busy=True)
+        yield self.shown(rows, busy=False, text=left)
+
+    def again(self, request: gr.Request, rows: list[Any], system: str, *values: Any) -> Iterator[list[Any]]:
+        """Ask the last question once more, with the next seed."""
+        seed = self.names.index("seed")
+        following = [*values[:seed], (values[seed] or 0) + 1, *values[seed + 1 :]]
+        yield from self.answer(request, rows[-1][0] if rows else "", rows[:-1], system, *following)
+
+    def reset(self) -> list[Any]:
+        """Forget what was said."""
+        return self.shown([], busy=False)
+
+    def stop(self, request: gr.Request) -> None:
+        """End the answer that is being written; what is there of it stays."""
+        self.bridge.stop(request.session_hash)
+
+
 def build(spec: dict[str, Any], bridge: Bridge) -> gr.Blocks:
     """Return the page."""
     words = gr.I18n(**WORDS)
     names = [name for name in BOUNDS if name in spec["sampling"]]
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    plain: Any = {"type": "messages", "render_markdown": False, "latex_delimiters": [], "height": "68vh"}
     with gr.Blocks(title=spec["title"], theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
         history = gr.State([])
         with gr.Row(scale=1):
-            columns = [
-                gr.Chatbot(
-                    type="messages", label=words(title), render_markdown=False, latex_delimiters=[], height="68vh"
-                )
-                for title in spec["columns"]
-            ]
-        question = gr.Textbox(show_label=False, placeholder=words("placeholder"), max_lines=8, autofocus=True)
+            columns = [gr.Chatbot(label=words(title), **plain) for title in spec["columns"]]
+        question = gr.Textbox(
+            label=words("question"), show_label=False, placeholder=words("placeholder"), max_lines=8, autofocus=True
+        )
         with gr.Row():
-            idle = [gr.Button(words(name)) for name in ("send", "retry", "reset")]
+            send, retry, reset = (gr.Button(words(name)) for name in ("send", "retry", "reset"))
             stop = gr.Button(words("stop"), interactive=False)
         with gr.Accordion(words("settings"), open=False):
             system = gr.Textbox(spec["system"], label=words("system"), max_lines=8)
             with gr.Row():
-                numbers = [setting(words(name), spec["sampling"][name], *BOUNDS[name]) for name in names]
-
-        def shown(rows: list[Any], *, busy: bool, text: Any) -> list[Any]:
-            chats = [messages(rows, column) for column in range(len(columns))]
-            return [text, rows, *chats, *[gr.update(interactive=not busy)] * len(idle), gr.update(interactive=busy)]
-
-        def answer(request: gr.Request, asked: str, rows: list[Any], instead: str, *values: Any) -> Iterator[list[Any]]:
-            if not asked.strip():
-                yield shown(rows, busy=False, text="")
-                return
-            sampling = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            body = {"question": asked, "history": rows, "system": instead, "sampling": sampling}
-            answers: list[str | None] = [None] * len(columns)
-            rows = [*rows, (asked, answers)]
-            yield shown(rows, busy=True, text="")
-            left = gr.skip()
-            for record in bridge.ask(request.session_hash, body):
-                if "error" in record:
-                    gr.Warning(html.escape(record["error"]))
-                    rows, left = rows[:-1], asked
-                else:
-                    answers[record["column"]] = (answers[record["column"]] or "") + record["text"]
-                yield shown(rows, busy=True, text=gr.skip())
-            yield shown(rows, busy=False, text=left)
-
-        def again(request: gr.Request, rows: list[Any], *values: Any) -> Iterator[list[Any]]:
-            yield from answer(request, rows[-1][0] if rows else "", rows[:-1], *values)
-
-        def halt(request: gr.Request) -> None:
-            bridge.stop(request.session_hash)
-
-        changed = [question, history, *columns, *idle, stop]
-        asking = {"outputs": changed, "concurrency_id": "model", "show_progress_on": columns, "api_name": False}
-        send, retry, reset = idle
-        gr.on([question.submit, send.click], answer, [question, history, system, *numbers], **asking)
-        seed = numbers[names.index("seed")]
-        following = retry.click(lambda value: (value or 0) + 1, seed, seed, queue=False, api_name=False)
-        following.then(again, [history, system, *numbers], **asking)
-        reset.click(lambda: shown([], busy=False, text=gr.skip()), None, changed, queue=False, api_name=False)
-        stop.click(halt, None, None, queue=False, api_name=False)
+                settings = [setting(words(name), spec["sampling"][name], *BOUNDS[name]) for name in names]
+        chat = Chat(bridge, len(columns), names)
+        changed = [question, history, *columns, send, retry, reset, stop, settings[names.index("seed")]]
+        asking: Any = {"outputs": changed, "concurrency_id": "model", "show_progress_on": columns}
+        at_once: Any = {"concurrency_limit": None, "show_progress": "hidden"}
+        gr.on([question.submit, send.click], chat.answer, [question, history, system, *settings], **asking)
+        retry.click(chat.again, [history, system, *settings], **asking)
+        reset.click(chat.reset, None, changed, **at_once)
+        stop.click(chat.stop, None, None, **at_once)
     page.i18n_instance = words
     return page
 

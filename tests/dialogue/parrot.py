@@ -1,4 +1,4 @@
-"""Serve the page with conversations that repeat what they are told: `python parrot.py COLUMN... [OPTION=VALUE...]`."""
+"""Serve the page with conversations that repeat what they are told: `python parrot.py COLUMN...`."""
 
 import re
 import sys
@@ -19,7 +19,8 @@ class Parrot:
     def say(self, question):
         if question == "too long":
             raise InputError("the model takes <b>5</b> tokens")
-        said = f"{self.title}, turn {len(self.turns) + 1}, {self.system} seed {self.sampling.seed}: {question}"
+        turn = sum(bool(answer) for _, answer in self.turns) + 1
+        said = f"{self.title}, turn {turn}, {self.system} seed {self.sampling.seed}: {question}"
         for piece in re.findall(r"\s*\S+\s*", said + " and on" * 1000 if question == "never ends" else said):
             yield piece
             time.sleep(0.02)
