@@ -1,5 +1,6 @@
 """`ftbridge chat --web`: the page in a real browser, and what ends it."""
 
+import os
 import re
 import signal
 import socket
@@ -10,13 +11,23 @@ from contextlib import contextmanager, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import ftbridge
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.project import Project, Settings
+from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
 from ftbridge.dialogue.web import serve
 
+# A model with two layers learns this conversation by heart in a minute.
+TAUGHT = {
+    "阿司匹林有什么用？": "阿司匹林可以缓解轻度疼痛，还能退烧。",
+    "How should insulin be stored?": "Keep unopened insulin in the refrigerator and never freeze it.",
+}
+TINY = {"hidden": 128, "layers": 2}
+ROLES = ("user", "assistant")
 PARROT = Path(__file__).with_name("parrot.py")
 
 
@@ -46,6 +57,12 @@ def parrot(training_python, tmp_path_factory):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert not answers(address)
+
+
+def children(process):
+    """Return the folders in /proc of the process's children."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [Path("/proc") / pid for pid in listed]
 
 
 class Tab:
@@ -235,3 +252,30 @@ def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
     Project(tmp_path, Settings()).write_settings({"backends": backends})
     with pytest.raises(SetupError, match=rf"`{python}` does not have; install it with .* gradio==\d"):
         serve(nullcontext([]))
+
+
+@pytest.mark.matrix
+def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_python, tmp_path, monkeypatch):
+    """It also makes the picture in docs: `FTBRIDGE_SCREENSHOT=docs/chat.png`; Chinese needs a font of it."""
+    monkeypatch.chdir(tmp_path)
+    said = [{"role": role, "content": text} for row in TAUGHT.items() for role, text in zip(ROLES, row, strict=True)]
+    Path("drugs.jsonl").write_bytes(msgspec.json.encode({"messages": said}))
+    ftbridge.convert("drugs.jsonl")
+    base_model(tmp_path / "base", training_python, [turn["content"] for turn in said], **TINY)
+    run = ftbridge.train(dataset="drugs", backend="xtuner", **{**SETTINGS, "micro_batch_size": 1, "epochs": 60})
+    options = ["--web", "--compare", "--device", "cpu", "--max-new-tokens", "24"]
+    with page("-m", "ftbridge", "chat", run.id, *options, cwd=tmp_path) as (process, address):
+        tab = Tab(browser, address)
+        for number, (question, answer) in enumerate(TAUGHT.items()):
+            tab.ask(question)
+            tab.expect(tab.bot(1).nth(number)).to_have_text(answer, timeout=60_000)
+            tab.expect(tab.bot(0).nth(number)).not_to_have_text(answer)
+            tab.expect(tab.button("Send")).to_be_enabled()
+        picture = tab.page.screenshot(path=os.environ.get("FTBRIDGE_SCREENSHOT") or tmp_path / "chat.png")
+        assert len(picture) < 150_000
+        tab.close()
+        started = children(process)
+        assert len(started) == 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert not [folder for folder in started if folder.exists()]
