@@ -1,17 +1,24 @@
 """`ftbridge chat`."""
 
-from typing import TYPE_CHECKING
+import sys
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from ftbridge.dialogue.chat import Talk
 
 
 @click.command("chat")
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
-@click.option("--prompt", metavar="TEXT", help="Answer this once and exit.")
-@click.option("--system", metavar="TEXT", help="Instead of the training's system prompt.")
+@click.option("--prompt", metavar="TEXT", help="Answer this once and exit; `-`, or a pipe, reads it from stdin.")
+@click.option("--compare", is_flag=True, help="Answer with the model before and after the training, side by side.")
+@click.option("--system", metavar="TEXT", help='Instead of the training\'s system prompt; "" for none.')
+@click.option(
+    "--system-template",
+    metavar="NAME",
+    help="The same by name: alpaca, arxiv_gentile, coder, colorist, lawyer, medical, moss_sft or sql.",
+)
+@click.option("--bot-name", metavar="NAME", default="", help="Stands before answers, and in moss_sft.")
+@click.option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Ends an answer; repeat for several.")
+@click.option("--no-streamer", is_flag=True, help="Print an answer when it is whole.")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True)
 @click.option(
     "--temperature",
@@ -20,48 +27,61 @@ if TYPE_CHECKING:
     show_default=True,
     help="0: always the likeliest token.",
 )
+@click.option("--top-k", type=click.IntRange(0), default=40, show_default=True, help="Of so many tokens; 0: of all.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75, show_default=True)
+@click.option("--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    help="auto: the model's own.",
+)
+@click.option("--bits", type=click.Choice([4, 8]), help="Quantise the model (bitsandbytes), on the CPU as well.")
+@click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
+@click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
+@click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 def command(
-    source: str | None,
-    prompt: str | None,
-    system: str | None,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int,
-    device: str,
+    source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, **options: Any
 ) -> None:
-    """Talk to the model of a run (default: the last) or of a folder."""
+    """Talk to the model of a run (default: the last), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
     from ftbridge.core.console import say
-    from ftbridge.dialogue.chat import talk
+    from ftbridge.dialogue import terminal
+    from ftbridge.dialogue.chat import talks
     from ftbridge.dialogue.generation import Sampling
 
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
+        prompt = _piped()
+    system = _system(options.pop("system"), options.pop("system_template"), bot_name)
+    sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
     if prompt is None:
         say("loading the model ...")
-    with talk(source, system=system, sampling=sampling, device=device) as conversation:
-        if prompt is not None:
-            _answer(conversation, prompt)
-            return
-        say("Ask away. /reset forgets what was said, /exit (or Ctrl-D) ends.")
-        _converse(conversation)
+    with talks(source, compare=compare, system=system, sampling=sampling, **options) as found:
+        if prompt is None:
+            terminal.converse(found, name=bot_name, stream=not no_streamer)
+        else:
+            terminal.show(found, lambda talk: talk.say(prompt), name=bot_name, stream=not no_streamer)
 
 
-def _converse(conversation: "Talk") -> None:
-    while True:
-        try:
-            question = input("\n> ").strip()
-        except EOFError:
-            return
-        if question == "/exit":
-            return
-        if question == "/reset":
-            conversation.reset()
-        elif question:
-            _answer(conversation, question)
+def _system(text: str | None, template: str | None, bot_name: str) -> str | None:
+    from ftbridge.core.errors import UsageError
+    from ftbridge.dialogue.systems import system_prompt
+
+    if template and text is not None:
+        raise UsageError("`--system` and `--system-template` both give the system prompt; use one of them")
+    return system_prompt(template, bot_name) if template else text
 
 
-def _answer(conversation: "Talk", question: str) -> None:
-    for piece in conversation.say(question):
-        click.echo(piece, nl=False)
-    click.echo()
+def _piped() -> str:
+    """Return the question on stdin."""
+    from ftbridge.core.errors import InputError
+
+    try:
+        text = sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InputError(f"stdin is no UTF-8 text ({error}); convert it, as with `iconv -f GB18030`") from error
+    if not text:
+        raise InputError("there is no question on stdin; pipe one in, or start `ftbridge chat` in a terminal")
+    return text

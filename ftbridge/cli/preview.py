@@ -89,13 +89,15 @@ def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
 def _text(console: "Console", encoded: "Encoded") -> "Text":
     from rich.text import Text
 
+    from ftbridge.core.console import printable
+
     coloured = console.color_system is not None and not console.no_color
     before, after = "", ""
     if not coloured:
         before, after = ("⟦", "⟧") if _can_show("⟦⟧") else ("[[", "]]")
     text = Text()
     for stretch in encoded.text:
-        shown = _printable(stretch.text, keep="\n\t")
+        shown = printable(stretch.text, keep="\n\t")
         text.append(f"{before}{shown}{after}" if stretch.trained else shown, TRAINED if stretch.trained else None)
     return text
 
@@ -103,6 +105,8 @@ def _text(console: "Console", encoded: "Encoded") -> "Text":
 def _tokens(titles: dict[str, "Encoded"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
+
+    from ftbridge.core.console import printable
 
     table = Table(box=None, pad_edge=False)
     for heading in ("position", "id"):
@@ -114,7 +118,7 @@ def _tokens(titles: dict[str, "Encoded"]) -> "Table":
     columns = zip(*(each.labels for each in titles.values()), strict=True)
     for position, (token_id, token, labels) in enumerate(zip(first.ids, first.tokens, columns, strict=True), 1):
         shown = [Text(str(label), TRAINED) if label >= 0 else Text("-") for label in labels]
-        table.add_row(str(position), str(token_id), Text(f"'{_printable(token)}'"), *shown)
+        table.add_row(str(position), str(token_id), Text(f"'{printable(token)}'"), *shown)
     return table
 
 
@@ -159,14 +163,6 @@ def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part:,} ({part / max(1, whole):.1%})"
-
-
-def _printable(text: str, keep: str = "") -> str:
-    """Return `text` with what a terminal would obey, not show, as escapes."""
-    return "".join(
-        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def _can_show(text: str) -> bool:

@@ -15,6 +15,19 @@ def result(text: str) -> None:
     _write(sys.stdout, text)
 
 
+def piece(text: str) -> None:
+    """Print a part of a result to stdout at once, without a line's end; a terminal gets what `printable` leaves."""
+    _write(sys.stdout, printable(text, keep="\n\t") if sys.stdout.isatty() else text, end="")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return `text` with what a terminal would obey, not show, as escapes."""
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
     from rich.cells import cell_len
@@ -27,7 +40,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO, text: str, end: str = "\n") -> None:
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
     stream.flush()

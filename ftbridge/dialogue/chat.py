@@ -2,14 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.launchers import machine
@@ -126,6 +128,8 @@ def talks(
     card, model, adapter = _model(found, compare, options.get("model"), options.get("template"))
     if options.get("trust_remote_code"):
         card = replace(card, trust_remote_code=True)
+    if compare and not adapter and not loading.offload_folder:
+        _check_room(device, loading.bits, model, Path(card.base))
     python = interpreter(found.project, card.backend)
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
@@ -158,6 +162,30 @@ def chat(
         return answer
 
 
+def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
+    """Write the conversations as a new file of messages, which `convert` reads; returns its path.
+
+    The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
+    the file is there already.
+    """
+    path = Path(file).expanduser()
+    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
+    lines = [_messages(talk) for talk in talks if talk.answered]
+    if not os.fspath(file) or not lines:
+        raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+    if path.exists():
+        raise InputError(f"`{path}` is there already; choose another name")
+    write_atomic(path, b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def _messages(talk: Talk) -> bytes:
+    said = [("system", talk.system)] if talk.system else []
+    for question, answer in talk.answered:
+        said += [("user", question), ("assistant", answer)]
+    return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
+
+
 def _source(source: str | os.PathLike[str] | None) -> Source:
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
@@ -188,3 +216,25 @@ def _model(source: Source, compare: bool, base: str | None, template: str | None
             "with `--model BASE`"
         )
     return card, found, None
+
+
+def _check_room(device: str, bits: int | None, *models: Path) -> None:
+    """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
+    files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
+    needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
+    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else _free_memory()
+    if free and needed > free:
+        raise SetupError(
+            f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "
+            "take `--bits 4` or `--offload-folder DIR`, or ask one after the other: "
+            + " and ".join(f"`ftbridge chat {model}`" for model in models)
+        )
+
+
+def _free_memory() -> int:
+    """Return the bytes of main memory that programs can still get; 0 where Linux does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0

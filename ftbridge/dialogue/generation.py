@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import abc
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +106,7 @@ class Generator:
         sampling: Sampling,
         *,
         adapter: bool = True,
-    ) -> Iterator[str]:
+    ) -> abc.Generator[str, None, None]:
         """Yield the answer to the last turn, whose answer is None, piece by piece as it comes.
 
         Without `adapter` the base answers. Afterwards `finish` says why the answer ended: "stop", "length" (of

@@ -113,9 +113,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
         system=source.run.system if source.run else known.system if known else "",
         thinking=family.thinking,
         run=source.run.id if source.run else known.run if known else "",
-        trust_remote_code=(source.run.spec if source.run else known).trust_remote_code
-        if source.run or known
-        else False,
+        trust_remote_code=source.run.spec.trust_remote_code if source.run else bool(known and known.trust_remote_code),
     )
 
 

@@ -17,6 +17,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -217,14 +218,15 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():
         number = request["number"]
+        numbered = partial(_numbered, write, number)
         try:
-            answer(tokenizer, model, request, _numbered(write, number), lambda number=number: number in interrupted)
+            answer(tokenizer, model, request, numbered, partial(interrupted.__contains__, number))
         except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
-            write({"number": number, "error": " ".join(str(error).split()) or type(error).__name__})
+            numbered({"error": " ".join(str(error).split()) or type(error).__name__})
 
 
-def _numbered(write: Write, number: int) -> Write:
-    return lambda record: write({"number": number, **record})
+def _numbered(write: Write, number: int, record: dict[str, Any]) -> None:
+    write({"number": number, **record})
 
 
 if __name__ == "__main__":
