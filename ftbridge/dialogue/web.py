@@ -85,7 +85,10 @@ def _listen(host: str, port: int | None) -> socket.socket:
             return socket.create_server((host, number), family=family)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise UsageError(f"`{host}` with port {number} is not to be had: {error.strerror}") from error
+                raise UsageError(
+                    f"the page cannot be on `{host}` with port {number} ({error.strerror}); name others with `--host` "
+                    "and `--port`"
+                ) from error
             if port:
                 taken = f"port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
     raise UsageError(taken)
@@ -97,7 +100,6 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
     spec = {
         "socket": listener.fileno(),
         "hosts": OWN if host in OWN else ["*"],
-        "title": "ftbridge chat",
         "columns": [talk.title for talk in talks],
         "system": talks[-1].system,
         "sampling": msgspec.to_builtins(talks[-1].sampling),
@@ -108,7 +110,6 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            bufsize=0,
             env={**os.environ, **QUIET, **OFFLINE},
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
@@ -142,11 +143,11 @@ def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[Talk]) -> None:
         questions.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    sampling = talks[-1].sampling
+    sampling, pipe = talks[-1].sampling, cast("IO[bytes]", page.stdin).fileno()
     with suppress(BrokenPipeError):
         while question := questions.get():
             for record in itertools.chain(_answer(talks, question, sampling, stopped), [{"end": True}]):
-                cast("IO[bytes]", page.stdin).write(msgspec.json.encode({"id": question.id, **record}) + b"\n")
+                os.write(pipe, msgspec.json.encode({"id": question.id, **record}) + b"\n")
 
 
 def _answer(

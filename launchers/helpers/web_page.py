@@ -1,8 +1,8 @@
 """Serve the chat page: a browser asks, ftbridge answers.
 
 Runs inside the training environment: `python web_page.py SPEC` with SPEC as JSON: `socket` (an inherited file
-descriptor that listens), `hosts` (the host names that it answers to; "*": all), `title`, `columns` (titles), `system`
-and `sampling` (what the settings begin with). On stdout {"ready": true} once, then a line for each question: `id`,
+descriptor that listens), `hosts` (the host names that it answers to; "*": all), `columns` (titles), `system` and
+`sampling` (what the settings begin with). On stdout {"ready": true} once, then a line for each question: `id`,
 `question`, `history` ([question, an answer or null for each column] pairs), `system`, `sampling`; {"stop": id} ends
 its answer.
 On stdin, for each question, lines {"id", "column", "text": piece} or {"id", "error": sentence}, and a last one
@@ -218,7 +218,7 @@ def build(spec: dict[str, Any], bridge: Bridge) -> gr.Blocks:
     names = [name for name in BOUNDS if name in spec["sampling"]]
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     plain: Any = {"type": "messages", "render_markdown": False, "latex_delimiters": [], "height": "68vh"}
-    with gr.Blocks(title=spec["title"], theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
+    with gr.Blocks(title="ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
         history = gr.State([])
         with gr.Row(scale=1):
             columns = [gr.Chatbot(label=words(title), **plain) for title in spec["columns"]]

@@ -238,7 +238,7 @@ def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
 
 
 def test_a_host_that_is_not_ours_is_told():
-    with pytest.raises(UsageError, match=r"`192\.0\.2\.1` with port 7860 is not to be had"):
+    with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
         web._listen("192.0.2.1", None)
 
 
