@@ -42,6 +42,7 @@ import click
 @click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
+@click.option("--thinking", is_flag=True, help="Let a Qwen 3 model think; training has it off.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 @click.option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The page's address; another one lets others in.")

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Loading, Sampling
@@ -22,7 +22,9 @@ from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
 
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
+_THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
+# Stands in the prompt where thinking is off; the family's template in families.yaml says why.
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
 class Talk:
@@ -50,6 +52,7 @@ class Talk:
         asked = [*self.answered, (question, None)]
         stop, pieces = self._family.stop, list[str]()
         answer = self._generator.ask(asked, self.system, stop, self.sampling, adapter=self._adapter)
+        self.finish = "interrupted"
         try:
             with closing(answer):
                 for piece in answer:
@@ -89,12 +92,14 @@ class Options(TypedDict, total=False):
     """How a model is found and loaded.
 
     `model` names the base, `template` the family, where the files do not say them or instead of what they say;
-    `device` is auto, cuda or cpu; `bits`, `offload_folder` and `dtype` are those of Loading.
+    `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
+    `offload_folder` and `dtype` are those of Loading.
     """
 
     model: str | None
     template: str | None
     trust_remote_code: bool
+    thinking: bool
     device: str
     bits: int | None
     offload_folder: str | None
@@ -126,8 +131,7 @@ def talks(
     )
     found = _source(source)
     card, model, adapter = _model(found, compare, options.get("model"), options.get("template"))
-    if options.get("trust_remote_code"):
-        card = replace(card, trust_remote_code=True)
+    card = _adjusted(card, options)
     if compare and not adapter and not loading.offload_folder:
         _check_room(device, loading.bits, model, Path(card.base))
     python = interpreter(found.project, card.backend)
@@ -169,10 +173,10 @@ def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
     the file is there already.
     """
     path = Path(file).expanduser()
-    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     lines = [_messages(talk) for talk in talks if talk.answered]
-    if not os.fspath(file) or not lines:
+    if not path.name or not lines:
         raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
+    path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
     if path.exists():
         raise InputError(f"`{path}` is there already; choose another name")
     write_atomic(path, b"".join(line + b"\n" for line in lines))
@@ -216,6 +220,18 @@ def _model(source: Source, compare: bool, base: str | None, template: str | None
             "with `--model BASE`"
         )
     return card, found, None
+
+
+def _adjusted(card: Card, options: Options) -> Card:
+    """Return the card with what the user wants otherwise than in training."""
+    if options.get("trust_remote_code"):
+        card = replace(card, trust_remote_code=True)
+    if not options.get("thinking"):
+        return card
+    if card.thinking == "none":
+        raise UsageError(f"`--thinking` is for models that think before they answer, and `{card.family}` does not")
+    instruction = card.template["INSTRUCTION"].removesuffix(_NO_THOUGHT)
+    return replace(card, template=card.template | {"INSTRUCTION": instruction})
 
 
 def _check_room(device: str, bits: int | None, *models: Path) -> None:

@@ -1,68 +1,62 @@
-"""`ftbridge chat`: one answer for scripts, a conversation for people."""
+"""`ftbridge chat`: what is refused before a model is loaded, and what a pipe gets."""
 
-from contextlib import contextmanager
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.dialogue.generation import Sampling
-
-
-class Parrot:
-    """Stands for a conversation: repeats what it is told, and counts."""
-
-    def __init__(self):
-        self.said, self.asked = 0, {}
-
-    def say(self, question):
-        self.said += 1
-        yield from (f"{self.said}: ", question)
-
-    def reset(self):
-        self.said = 0
-
-
-@pytest.fixture
-def parrot(monkeypatch):
-    """Put in a model that repeats, and return it."""
-    parrot = Parrot()
-
-    @contextmanager
-    def talk(source, **options):
-        parrot.asked = {"source": source, **options}
-        yield parrot
-
-    monkeypatch.setattr("ftbridge.dialogue.chat.talk", talk)
-    return parrot
-
-
-def test_a_prompt_is_answered_once_and_nothing_else_is_said(parrot):
-    done = CliRunner().invoke(cli, ["chat", "--prompt", "药?"])
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "1: 药?\n", "")
-
-
-def test_options_go_through(parrot):
-    options = ["--system", "", "--max-new-tokens", "9", "--temperature", "0.5", "--seed", "3", "--device", "cpu"]
-    assert CliRunner().invoke(cli, ["chat", "run", "--prompt", "", *options]).exit_code == 0
-    sampling = Sampling(max_new_tokens=9, temperature=0.5, seed=3)
-    assert parrot.asked == {"source": "run", "system": "", "sampling": sampling, "device": "cpu"}
-
-
-@pytest.mark.parametrize("ending", ["/exit\nnever asked\n", ""])
-def test_a_conversation_goes_on_until_it_is_ended(parrot, ending):
-    done = CliRunner().invoke(cli, ["chat"], input=f"one\n\n  two \n/reset\nthree\n{ending}")
-    assert done.exit_code == 0, done.output
-    assert [line.removeprefix("> ") for line in done.stdout.splitlines() if ": " in line] == [
-        "1: one",
-        "2: two",
-        "1: three",
-    ]
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--max-new-tokens", "0"], ["--temperature", "-1"], ["--device", "tpu"], ["--seed", "x"], ["one", "two"]],
+    [
+        ["--max-new-tokens", "0"],
+        ["--temperature", "-1"],
+        ["--top-p", "0"],
+        ["--top-p", "1.1"],
+        ["--top-k", "-1"],
+        ["--repetition-penalty", "0"],
+        ["--bits", "5"],
+        ["--device", "tpu"],
+        ["--seed", "x"],
+        ["one", "two"],
+    ],
 )
 def test_wrong_arguments_are_wrong_usage(arguments):
     assert CliRunner().invoke(cli, ["chat", *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "code", "message"),
+    [
+        (["--system", "", "--system-template", "coder"], "药?", 2, "use one of them"),
+        (["--system-template", "doctor"], "药?", 2, "there is no system template `doctor`"),
+        ([], " \n", 3, "there is no question on stdin"),
+        (["--prompt", "-"], "药吗".encode("gb18030"), 3, "stdin is no UTF-8 text"),
+        (["nowhere"], "药?", 3, "nowhere"),
+    ],
+)
+def test_what_cannot_work_is_a_sentence(arguments, stdin, code, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ftbridge", "chat", *arguments],
+        input=stdin.encode() if isinstance(stdin, str) else stdin,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == code, said
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.framework
+def test_a_piped_question_is_answered_and_nothing_else_is_printed(trained, in_project, run_ftbridge):
+    run = trained(backend="xtuner")
+    limits = ["--max-new-tokens", "4", "--device", "cpu", "--no-streamer"]
+    given = run_ftbridge("chat", run.id, "--prompt", "你好", "--compare", *limits, cwd=in_project)
+    assert given.returncode == 0, given.stderr
+    assert given.stdout.startswith("[before]\n")
+    assert "\n[after]\n" in given.stdout

@@ -1,40 +1,230 @@
-"""Talking to what was trained."""
+"""Talking to what was trained, and to what it was before."""
 
+import contextlib
+import shutil
+
+import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError
-from ftbridge.dialogue.chat import talk
+from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.dialogue import chat
+from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.weights.sources import CARD, card_of, resolve
 
-pytestmark = pytest.mark.framework
-
-
-@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
-def test_the_same_answer_each_time_and_a_history(trained, in_project, backend):
-    run = trained(backend=backend)
-    ftbridge.merge(run.id)
-    with talk(run.id, device="cpu", sampling=Sampling(max_new_tokens=12)) as conversation:
-        first = "".join(conversation.say("what is aspirin taken for"))
-        second = "".join(conversation.say("what is aspirin taken for"))
-        assert len(conversation.turns) == 2
-        conversation.reset()
-        assert "".join(conversation.say("what is aspirin taken for")) == first
-        conversation.reset()
-        conversation.sampling = Sampling(max_new_tokens=12, temperature=5.0, seed=1)
-        assert "".join(conversation.say("what is aspirin taken for")) != first
-        assert conversation.system.startswith("You are a professional")
-    assert second is not None
+QUESTION = "what is aspirin taken for"
+FEW = Sampling(max_new_tokens=12)
 
 
-def test_command_answers_once(trained, in_project, run_ftbridge):
-    run = trained(backend="xtuner")
-    done = run_ftbridge("chat", run.id, "--prompt", "你好", "--max-new-tokens", "3", "--device", "cpu", cwd=in_project)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("\n")
+@pytest.fixture(scope="module")
+def two(trained, project):
+    """Return the conversations before and after a training, of one model."""
+    with contextlib.chdir(project), talks(trained(backend="xtuner").id, compare=True, device="cpu") as found:
+        yield found
 
 
-def test_a_conversation_too_long_is_refused(trained, in_project):
-    run = trained(backend="xtuner")
-    with talk(run.id, device="cpu") as conversation, pytest.raises(FrameworkError, match="the model takes 2048"):
-        list(conversation.say("aspirin " * 3000))
+@pytest.fixture
+def before(two):
+    two[0].reset()
+    two[0].sampling = FEW
+    return two[0]
+
+
+@pytest.fixture
+def after(two):
+    two[1].reset()
+    two[1].sampling = FEW
+    return two[1]
+
+
+def answer(talk: Talk, question: str = QUESTION) -> str:
+    return "".join(talk.say(question))
+
+
+@pytest.mark.framework
+def test_both_answer_each_with_a_history_of_its_own(before, after):
+    assert (before.title, after.title) == ("before", "after")
+    first = answer(after)
+    assert first != answer(before)
+    assert answer(after) is not None
+    assert ([len(talk.turns) for talk in (before, after)], after.turns[0]) == ([1, 2], (QUESTION, first))
+    after.reset()
+    assert answer(after) == first
+    assert after.system.startswith("You are a professional")
+    assert after.finish == "length"
+
+
+@pytest.mark.framework
+def test_before_is_the_base(before, in_project):
+    with talks("base", system=before.system, sampling=FEW, device="cpu", template="qwen2.5") as (plain,):
+        assert answer(plain) == answer(before)
+
+
+@pytest.mark.framework
+def test_a_stop_word_of_several_tokens_is_not_shown(after):
+    pieces = list(after.say(QUESTION))
+    whole, word = "".join(pieces), "".join(pieces[2:5])
+    after.reset()
+    after.sampling = Sampling(max_new_tokens=12, stop_words=("never said", word))
+    assert answer(after) == whole[: whole.index(word)]
+    assert after.finish == "stop"
+
+
+@pytest.mark.framework
+def test_an_answer_that_is_ended_is_kept_as_far_as_it_came(after):
+    after.sampling = Sampling(max_new_tokens=1000)
+    pieces = after.say(QUESTION)
+    begun = next(pieces)
+    after.interrupt()
+    begun += "".join(pieces)
+    assert after.finish == "interrupted"
+    assert after.turns == [(QUESTION, begun)]
+    closed = after.say("and this")
+    begun = next(closed)
+    closed.close()
+    assert after.turns[1:] == [("and this", begun)]
+    after.reset()
+    after.sampling = FEW
+    assert len(answer(after)) > 1
+    assert after.finish == "length"
+
+
+@pytest.mark.framework
+def test_another_answer_takes_the_place_of_the_last(after):
+    after.sampling = Sampling(max_new_tokens=12, temperature=5.0, top_k=0, top_p=1.0)
+    first = answer(after)
+    second = "".join(after.retry())
+    assert second != first
+    assert after.turns == [(QUESTION, second)]
+    after.reset()
+    after.sampling = Sampling(max_new_tokens=12, temperature=5.0, top_k=0, top_p=1.0)
+    assert answer(after) == first
+
+
+@pytest.mark.framework
+def test_a_repetition_penalty_changes_greedy_answers(after):
+    plain = answer(after)
+    after.reset()
+    after.sampling = Sampling(max_new_tokens=12, repetition_penalty=5.0)
+    assert answer(after) != plain
+
+
+@pytest.mark.framework
+def test_a_conversation_too_long_is_refused_and_the_next_is_answered(after):
+    with pytest.raises(InputError, match="and the model takes 2048; begin a new one with /reset"):
+        answer(after, "aspirin " * 3000)
+    assert answer(after)
+    after.reset()
+    after.sampling = Sampling(max_new_tokens=2000)
+    list(after.say("aspirin " * 600))
+    assert after.finish in ("full", "stop")
+
+
+@pytest.mark.framework
+def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer(after)
+    answer(after, "又如何？")
+    file = save([after], "talk")
+    ftbridge.convert(file)
+    line = (tmp_path / "data" / "talk-train.xtuner.jsonl").read_bytes()
+    turns = msgspec.json.decode(line)["conversation"]
+    assert turns[0]["system"] == after.system
+    assert [(turn["input"], turn["output"]) for turn in turns] == after.turns
+
+
+@pytest.mark.framework
+def test_answers_of_a_merged_model_need_no_base(trained, in_project, tmp_path, after):
+    merged = tmp_path / "merged"
+    shutil.copytree(ftbridge.merge(trained(backend="xtuner").id), merged)
+    card = msgspec.json.decode((merged / CARD).read_bytes()) | {"base": "/nowhere"}
+    (merged / CARD).write_bytes(msgspec.json.encode(card))
+    given = ftbridge.chat(merged, QUESTION, sampling=FEW, device="cpu", dtype="float32")
+    assert given
+    with pytest.raises(InputError, match=r"base model of .* is not to be had"), talks(merged, compare=True):
+        pass
+
+
+@pytest.mark.matrix
+def test_two_models_are_compared_where_there_is_no_adapter(trained, in_project, tmp_path):
+    merged = ftbridge.merge(trained(backend="llamafactory").id, out=tmp_path / "merged")
+    with talks(merged, compare=True, sampling=FEW, device="cpu") as found:
+        before, after = map(answer, found)
+    assert before != after
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_model_of_few_bits_answers_on_the_cpu(bits, trained, in_project):
+    with talks(trained(backend="xtuner").id, compare=True, sampling=FEW, device="cpu", bits=bits) as found:
+        assert all(map(answer, found))
+
+
+@pytest.mark.matrix
+def test_an_adapter_of_others_without_a_chat_template(trained, in_project, tmp_path):
+    exported = ftbridge.export(trained(backend="llamafactory").id, out=tmp_path / "adapter")
+    (exported / CARD).unlink()
+    (exported / "chat_template.jinja").unlink(missing_ok=True)
+    base = shutil.copytree("base", tmp_path / "base")
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    folder = tmp_path / "offloaded"
+    with talks(exported, model=str(base), template="qwen", sampling=FEW, device="cpu", offload_folder=str(folder)) as (
+        talk,
+    ):
+        assert answer(talk)
+        assert talk.system == ""
+    wrong = talks(exported, model=str(base), template="llama3", sampling=FEW, device="cpu")
+    with wrong as (talk,), pytest.raises(InputError, match="this is the prompt of another model family"):
+        answer(talk)
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """Return a folder that looks like a model of an unknown family."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "unheard"}')
+    return folder
+
+
+def test_a_model_of_an_unknown_family_is_a_sentence(model):
+    with pytest.raises(InputError, match=r"of model_type `unheard`.*say which one it is with `--template FAMILY`"):
+        ftbridge.chat(model, "?")
+    with pytest.raises(UsageError, match="there is no model family `qwen9`"):
+        ftbridge.chat(model, "?", template="qwen9")
+
+
+def test_a_model_without_a_base_cannot_be_compared(model):
+    with pytest.raises(InputError, match="there is nothing to compare"), talks(model, compare=True, template="qwen3"):
+        pass
+
+
+def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
+    base = shutil.copytree(model, tmp_path / "base")
+    for folder in (base, model):
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setattr(chat, "_free_memory", lambda: 1999)
+    options = {"model": str(base), "template": "qwen3", "device": "cpu"}
+    with pytest.raises(SetupError, match=r"need 0\.0 GiB together.*--bits 4"), talks(model, compare=True, **options):
+        pass
+
+
+def test_the_thoughts_of_a_model_do_not_join_the_history():
+    assert chat._THOUGHT.sub("", "\n<think>\nwell\n</think>\n\nyes <think>no</think>") == "yes <think>no</think>"
+    assert chat._THOUGHT.sub("", "<think>cut") == ""
+
+
+def test_a_model_may_think_where_it_can(model):
+    card = card_of(resolve(model), template="qwen3")
+    asked = [("1+1?", "2"), ("why?", None)]
+    assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2
+    thinking = chat._adjusted(card, {"thinking": True})
+    assert thinking.prompt.render("", asked).endswith("why?<|im_end|>\n<|im_start|>assistant\n")
+    with pytest.raises(UsageError, match=r"`qwen2\.5` does not"):
+        chat._adjusted(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
+
+
+def test_free_memory_is_told():
+    assert 2**20 < chat._free_memory() < 2**50

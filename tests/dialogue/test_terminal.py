@@ -1,0 +1,161 @@
+"""What is typed and what is shown, in a real terminal; the model answers only in the tests marked so."""
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.dialogue import terminal
+from ftbridge.dialogue.chat import Talk
+from ftbridge.dialogue.generation import Sampling
+
+from . import keyboard
+
+READ = """
+from ftbridge.dialogue.terminal import _speak_utf8, read_question
+_speak_utf8()
+while True:
+    try:
+        print(f"<{read_question()!a}>")
+    except EOFError:
+        break
+"""
+SHOW = """
+from types import SimpleNamespace as Talk
+from ftbridge.dialogue.terminal import show
+answers = {"before": ["不", "知道", "\\x1b[31m"], "after": ["阿司匹林可以", "止痛。\\n"]}
+talks = [Talk(title=title, finish="stop") for title in answers]
+show(talks, lambda talk: iter(answers[talk.title]))
+"""
+
+
+@pytest.mark.parametrize("language", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "C.UTF-8"}])
+def test_chinese_is_edited_letter_by_letter(language):
+    left, backspace = "\x1b[D", "\x7f"
+    with keyboard.terminal("-c", READ, **language) as person:
+        person.wait("> ")
+        person.type(f"药品{backspace}物吗{left}{left}{backspace}\n")
+        person.wait(f"<{'物吗'!a}>")
+        person.wait("> ")
+        person.type("\x04")
+        assert person.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "question"),
+    [
+        ("\x1b[200~one\n\ntwo\x1b[201~\n", "one\n\ntwo"),
+        ("one\n\ntwo\n", "one\n\ntwo"),
+        ('"""\none\n  two"""\n', "one\n  two"),
+        ('"""one"""\n', "one"),
+    ],
+    ids=["a marked paste", "a paste", "a block", "a block on one line"],
+)
+def test_several_lines_are_one_question(typed, question):
+    with keyboard.terminal("-c", READ) as person:
+        person.wait("> ")
+        person.type(typed)
+        person.wait(f"<{question!a}>")
+        person.type("\x04")
+        assert person.end() == 0
+
+
+def test_a_block_is_typed_line_by_line():
+    with keyboard.terminal("-c", READ) as person:
+        person.wait("> ")
+        person.type('"""一\n')
+        person.wait("... ")
+        person.type('二"""\n')
+        person.wait(f"<{chr(0x4E00) + chr(10) + chr(0x4E8C)!a}>")
+
+
+def test_two_answers_stand_side_by_side():
+    with keyboard.terminal("-c", SHOW, columns=100) as person:
+        person.wait("止痛")  # while it is written
+        last = person.wait("止痛").rpartition("before")[2]
+    assert "知道\\x1b[31m" in last
+    assert "不知道" in last.splitlines()[-1]
+    assert last.splitlines()[-1].endswith("阿司匹林可以止痛")
+
+
+def test_in_a_narrow_terminal_one_stands_below_the_other():
+    with keyboard.terminal("-c", SHOW, columns=60) as person:
+        shown = person.wait("止痛")
+    assert "[before]\r\n不知道\\x1b[31m\r\n[after]\r\n阿司匹林可以" in shown
+
+
+@pytest.fixture
+def talk():
+    """Return a conversation with something in it; its model is never asked."""
+    talk = Talk(SimpleNamespace(card=SimpleNamespace(family="qwen2.5")), "be kind", Sampling())
+    talk.turns = [("药?", "好"), ("cut", "")]
+    return talk
+
+
+def obey(text, *talks):
+    return terminal._obey(text, talks, "", stream=True)
+
+
+def test_commands(talk, capsys):
+    assert obey("/system  说中文 ", talk)
+    assert talk.system == "说中文"
+    assert obey('/system ""', talk)
+    assert talk.system == ""
+    assert obey("/system", talk)
+    assert obey("/reset", talk)
+    assert talk.turns == []
+    assert not obey("/exit", talk)
+    assert obey("  ", talk)
+    said = capsys.readouterr().err
+    assert said == "the system prompt is: 说中文\n" + "there is no system prompt\n" * 2 + "a new conversation\n"
+
+
+def test_an_unknown_command_is_not_asked(talk):
+    with pytest.raises(InputError, match="there is no command `/rest`; to ask this, begin with a space"):
+        obey("/rest", talk)
+    with pytest.raises(InputError, match="no question yet"):
+        obey("/retry", Talk(talk._generator, "", Sampling(temperature=1.0)))
+
+
+def test_a_conversation_is_saved_once(talk, tmp_path, capsys):
+    assert obey(f"/save {tmp_path}/my talk", talk, talk)
+    lines = (tmp_path / "my talk.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [msgspec.json.decode(line)["messages"] for line in lines] == 2 * [
+        [
+            {"role": "system", "content": "be kind"},
+            {"role": "user", "content": "药?"},
+            {"role": "assistant", "content": "好"},
+        ]
+    ]
+    with pytest.raises(InputError, match="is there already"):
+        obey(f"/save {tmp_path}/my talk.jsonl", talk)
+    with pytest.raises(InputError, match="name a file"):
+        obey("/save", talk)
+    talk.reset()
+    with pytest.raises(InputError, match="nothing was said"):
+        obey("/save x", talk)
+
+
+@pytest.mark.framework
+def test_ctrl_c_ends_the_answer_and_not_the_conversation(in_project):
+    arguments = ["chat", "base", "--max-new-tokens", "2000", "--device", "cpu", "--bot-name", "Bot"]
+    with keyboard.terminal("-m", "ftbridge", *arguments, LC_ALL="C") as person:
+        person.wait("> ")
+        person.type("药品\x7f\x03")
+        person.wait("Ctrl-D or /exit ends")
+        person.wait("> ")
+        person.type("你好\n")
+        person.wait("Bot: ")
+        person.more()
+        person.type("\x03")
+        person.wait("(ended by Ctrl-C)")
+        person.wait("> ")
+        person.type("/retry\n")
+        person.wait("Bot: ")
+        person.more()
+        person.type("\x03")
+        person.wait("(ended by Ctrl-C)")
+        person.wait("> ")
+        person.type("\x04")
+        assert person.end() == 0
