@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, cast
@@ -158,13 +158,14 @@ def _answer(
         for column, talk in enumerate(talks):
             talk.turns = [(asked, answers[column] or "") for asked, answers in question.history]
             talk.system = question.system
-            talk.sampling = msgspec.convert(asdict(sampling) | question.sampling, Sampling)
-            with closing(talk.say(question.question)) as pieces:
-                yield {"column": column, "text": ""}
-                for piece in pieces:
-                    if question.id in stopped:
-                        return
-                    yield {"column": column, "text": piece}
+            talk.sampling = msgspec.convert({**asdict(sampling), **question.sampling}, Sampling)
+            yield {"column": column, "text": ""}
+            for piece in talk.say(question.question):
+                yield {"column": column, "text": piece}
+                if question.id in stopped:
+                    talk.interrupt()
+            if question.id in stopped:
+                return
     except FtbridgeError as error:
         say(f"error: {error}")
         yield {"error": str(error)}

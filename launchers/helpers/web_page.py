@@ -47,6 +47,7 @@ WORDS = {
         "repetition_penalty": "Repetition penalty (1: off)",
         "seed": "Seed",
         "question": "Question",
+        "conversation": "Conversation",
         "before": "Before fine-tuning",
         "after": "After fine-tuning",
     },
@@ -65,6 +66,7 @@ WORDS = {
         "repetition_penalty": "重复惩罚（1：关闭）",
         "seed": "随机种子",
         "question": "问题",
+        "conversation": "对话",
         "before": "微调前",
         "after": "微调后",
     },
@@ -180,7 +182,8 @@ class Chat:
         self, request: gr.Request, question: str, rows: list[Any], system: str, *values: Any
     ) -> Iterator[list[Any]]:
         """Ask, and show what comes; where it fails, the question goes back into its field."""
-        if not question.strip():
+        question = question.strip()
+        if not question:
             yield self.shown(rows, busy=False)
             return
         sampling = {name: value for name, value in zip(self.names, values, strict=True) if value is not None}
@@ -221,7 +224,8 @@ def build(spec: dict[str, Any], bridge: Bridge) -> gr.Blocks:
     with gr.Blocks(title="ftbridge chat", theme=theme, css=STYLE, analytics_enabled=False, fill_height=True) as page:
         history = gr.State([])
         with gr.Row(scale=1):
-            columns = [gr.Chatbot(label=words(title), **plain) for title in spec["columns"]]
+            titles = spec["columns"] if len(spec["columns"]) > 1 else ["conversation"]
+            columns = [gr.Chatbot(label=words(title), **plain) for title in titles]
         question = gr.Textbox(
             label=words("question"), show_label=False, placeholder=words("placeholder"), max_lines=8, autofocus=True
         )

@@ -15,6 +15,10 @@ class Parrot:
 
     def __init__(self, title):
         self.title, self.system, self.sampling, self.turns = title, "You are a parrot.", Sampling(), []
+        self.interrupted = False
+
+    def interrupt(self):
+        self.interrupted = True
 
     def say(self, question):
         if question == "too long":
@@ -24,6 +28,9 @@ class Parrot:
         for piece in re.findall(r"\s*\S+\s*", said + " and on" * 1000 if question == "never ends" else said):
             yield piece
             time.sleep(0.02)
+            if self.interrupted:
+                self.interrupted = False
+                return
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -28,6 +28,7 @@ TAUGHT = {
 }
 TINY = {"hidden": 128, "layers": 2}
 ROLES = ("user", "assistant")
+ROOT = Path(__file__).parents[2]
 PARROT = Path(__file__).with_name("parrot.py")
 
 
@@ -57,6 +58,14 @@ def parrot(training_python, tmp_path_factory):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
         assert not answers(address)
+
+
+def fetch(address, path="/", headers=None):
+    """Return the status and the body of a page."""
+    with closing(HTTPConnection(address.removeprefix("http://"))) as connection:
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 def children(process):
@@ -205,17 +214,15 @@ def test_two_tabs_do_not_mix(browser, parrot, tab):
     ],
 )
 def test_only_the_page_itself_is_served(parrot, path, headers, status):
-    connection = HTTPConnection(parrot.removeprefix("http://"))
-    connection.request("GET", path, headers=headers)
-    response = connection.getresponse()
-    assert response.status == status
-    assert b"https://" not in response.read()
-    connection.close()
+    found, body = fetch(parrot, path, headers)
+    assert found == status
+    assert b"https://" not in body
 
 
 @pytest.mark.framework
 def test_a_killed_ftbridge_leaves_no_page(training_python, tmp_path):
     with page(PARROT, "after", cwd=tmp_path) as (process, address):
+        assert b'"key":"conversation"' in fetch(address)[1]
         process.kill()
         process.wait()
         deadline = time.monotonic() + 20
@@ -262,7 +269,7 @@ def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_pyth
     Path("drugs.jsonl").write_bytes(msgspec.json.encode({"messages": said}))
     ftbridge.convert("drugs.jsonl")
     base_model(tmp_path / "base", training_python, [turn["content"] for turn in said], **TINY)
-    run = ftbridge.train(dataset="drugs", backend="xtuner", **{**SETTINGS, "micro_batch_size": 1, "epochs": 60})
+    run = ftbridge.train(dataset="drugs", backend="xtuner", **{**SETTINGS, "micro_batch_size": 1, "epochs": 40})
     options = ["--web", "--compare", "--device", "cpu", "--max-new-tokens", "24"]
     with page("-m", "ftbridge", "chat", run.id, *options, cwd=tmp_path) as (process, address):
         tab = Tab(browser, address)
@@ -271,7 +278,7 @@ def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_pyth
             tab.expect(tab.bot(1).nth(number)).to_have_text(answer, timeout=60_000)
             tab.expect(tab.bot(0).nth(number)).not_to_have_text(answer)
             tab.expect(tab.button("Send")).to_be_enabled()
-        picture = tab.page.screenshot(path=os.environ.get("FTBRIDGE_SCREENSHOT") or tmp_path / "chat.png")
+        picture = tab.page.screenshot(path=ROOT / os.environ.get("FTBRIDGE_SCREENSHOT", tmp_path / "chat.png"))
         assert len(picture) < 150_000
         tab.close()
         started = children(process)
