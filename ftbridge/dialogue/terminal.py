@@ -141,7 +141,7 @@ def _answer(talks: Sequence[Talk], begin: Begin, name: str, stream: bool) -> Non
 
 @contextmanager
 def _ending(talk: Talk) -> Iterator[None]:
-    """Let Ctrl-C end the answer; the second one ends the program, should the model not listen."""
+    """Let Ctrl-C end the answer; a second one no longer waits for the model, should it not listen."""
     usual = signal.getsignal(signal.SIGINT)
 
     def interrupt(*_: object) -> None:

@@ -123,17 +123,22 @@ def encode(tokenizer: Any, segments: list[Any]) -> list[int]:
 
 
 def token_id(tokenizer: Any, name: str) -> int | None:
-    """Return the id of the one token that reads `name`, None where there is none."""
+    """Return the id of the token called `name`, None where there is none."""
     found = tokenizer.convert_tokens_to_ids(name)
-    # Bytes have names too in a vocabulary: "è" may be the first byte of many letters.
-    known = isinstance(found, int) and (found in tokenizer.all_special_ids or tokenizer.decode([found]) == name)
-    return found if known and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
+    return (
+        found if isinstance(found, int) and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
+    )
 
 
 def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
     """Return the tokens that end an answer: those of `stop` that are tokens, and the tokenizer's own."""
-    ids = {token_id(tokenizer, word) for word in stop} | {tokenizer.eos_token_id}
-    return sorted(each for each in ids if each is not None)
+    ids = {tokenizer.eos_token_id}
+    for word in stop:
+        found = token_id(tokenizer, word)
+        # Bytes have names beyond ASCII: "è" may be the first byte of many letters.
+        if found is not None and (word.isascii() or tokenizer.decode([found]) == word):
+            ids.add(found)
+    return sorted(ids - {None})
 
 
 def room(model: Any) -> int | None:

@@ -117,7 +117,7 @@ def test_a_conversation_too_long_is_refused_and_the_next_is_answered(after):
     assert answer(after)
     after.reset()
     after.sampling = Sampling(max_new_tokens=2000)
-    list(after.say("aspirin " * 600))
+    list(after.say("aspirin " * 1650))
     assert after.finish in ("full", "stop")
 
 
