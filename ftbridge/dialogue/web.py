@@ -1,7 +1,6 @@
 """`ftbridge chat --web`: a helper of the training environment serves the page; port, model and answers are here."""
 
 import errno
-import itertools
 import os
 import socket
 import subprocess
@@ -146,7 +145,7 @@ def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[Talk]) -> None:
     sampling, pipe = talks[-1].sampling, cast("IO[bytes]", page.stdin).fileno()
     with suppress(BrokenPipeError):
         while question := questions.get():
-            for record in itertools.chain(_answer(talks, question, sampling, stopped), [{"end": True}]):
+            for record in _answer(talks, question, sampling, stopped):
                 os.write(pipe, msgspec.json.encode({"id": question.id, **record}) + b"\n")
 
 
@@ -165,7 +164,8 @@ def _answer(
                 if question.id in stopped:
                     talk.interrupt()
             if question.id in stopped:
-                return
+                break
     except FtbridgeError as error:
         say(f"error: {error}")
         yield {"error": str(error)}
+    yield {"end": True}

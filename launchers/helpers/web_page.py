@@ -108,12 +108,14 @@ class Bridge:
         number = next(self.numbers)
         self.answers[number] = queue.SimpleQueue()
         self.running[session] = number
+        record: dict[str, Any] = {}
         try:
             self.write({"id": number, **request})
             while "end" not in (record := self.answers[number].get()):
                 yield record
         finally:
-            self.write({"stop": number})
+            if "end" not in record:
+                self.write({"stop": number})
             del self.answers[number]
             self.running.pop(session, None)
 
@@ -251,7 +253,7 @@ def build(spec: dict[str, Any], bridge: Bridge) -> gr.Blocks:
 def setting(label: Any, value: float, least: float, most: float | None, step: float) -> gr.Number:
     """Return the field of a sampling setting; one of whole steps takes whole numbers."""
     whole = {"precision": 0} if step == 1 else {}
-    return gr.Number(value, label=label, minimum=least, maximum=most, step=step, min_width=120, **whole)
+    return gr.Number(value, label=label, minimum=least, maximum=most, step=step, min_width=180, **whole)
 
 
 class Server(uvicorn.Server):

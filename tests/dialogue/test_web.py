@@ -222,7 +222,7 @@ def test_only_the_page_itself_is_served(parrot, path, headers, status):
 @pytest.mark.framework
 def test_a_killed_ftbridge_leaves_no_page(training_python, tmp_path):
     with page(PARROT, "after", cwd=tmp_path) as (process, address):
-        assert b'"key":"conversation"' in fetch(address)[1]
+        assert rb"\"conversation\"" in fetch(address)[1]
         process.kill()
         process.wait()
         deadline = time.monotonic() + 20
@@ -278,7 +278,10 @@ def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_pyth
             tab.expect(tab.bot(1).nth(number)).to_have_text(answer, timeout=60_000)
             tab.expect(tab.bot(0).nth(number)).not_to_have_text(answer)
             tab.expect(tab.button("Send")).to_be_enabled()
-        picture = tab.page.screenshot(path=ROOT / os.environ.get("FTBRIDGE_SCREENSHOT", tmp_path / "chat.png"))
+        tab.press("Settings")
+        picture = tab.page.screenshot(
+            path=ROOT / os.environ.get("FTBRIDGE_SCREENSHOT", tmp_path / "chat.png"), full_page=True
+        )
         assert len(picture) < 150_000
         tab.close()
         started = children(process)
