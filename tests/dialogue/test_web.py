@@ -10,15 +10,17 @@ import time
 from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
+from ftbridge.dialogue.generation import Sampling
 from ftbridge.dialogue.web import serve
 
 # A model with two layers learns this conversation by heart in a minute.
@@ -259,6 +261,28 @@ def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
     Project(tmp_path, Settings()).write_settings({"backends": backends})
     with pytest.raises(SetupError, match=rf"`{python}` does not have; install it with .* gradio==\d"):
         serve(nullcontext([]))
+
+
+def test_a_page_that_cannot_start_is_told_with_its_messages():
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
+        web._page(Path(sys.executable), listener, "127.0.0.1", [talk]),
+    ):
+        pass
+
+
+def test_others_are_let_in_with_a_warning(monkeypatch, capsys):
+    @contextmanager
+    def nothing():
+        raise InputError("no model")
+        yield
+
+    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
+    with pytest.raises(InputError):
+        serve(nothing(), host="0.0.0.0")  # noqa: S104 - on purpose
+    assert "of `0.0.0.0` can talk to the model; there is no password" in capsys.readouterr().err
 
 
 @pytest.mark.matrix
