@@ -38,7 +38,12 @@ import click
     default="auto",
     help="auto: the model's own.",
 )
-@click.option("--bits", type=click.Choice([4, 8]), help="Quantise the model (bitsandbytes), on the CPU as well.")
+@click.option(
+    "--bits",
+    type=click.Choice(["4", "8"]),
+    callback=lambda _context, _option, value: value and int(value),
+    help="Quantise the model (bitsandbytes), on the CPU as well.",
+)
 @click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")

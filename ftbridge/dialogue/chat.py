@@ -126,8 +126,7 @@ def talks(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
-    device = options.get("device", "auto")
-    device = ("cuda" if machine.gpus() else "cpu") if device == "auto" else device
+    device = _place(options.get("device", "auto"))
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
@@ -222,6 +221,14 @@ def _model(source: Source, compare: bool, base: str | None, template: str | None
             "with `--model BASE`"
         )
     return card, found, None
+
+
+def _place(device: str) -> str:
+    if device == "auto":
+        return "cuda" if machine.gpus() else "cpu"
+    if device == "cuda" and not machine.gpus():
+        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
+    return device
 
 
 def _adjusted(card: Card, options: Options) -> Card:

@@ -98,22 +98,20 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
     base = _base(source, model, known, backend)
-    if known and not model and not template:
-        return known
+    if known and not template:
+        return msgspec.structs.replace(known, base=str(base)) if model else known
     name = template or (source.run.family if source.run else "")
     family = families.get(name) if name else families.detect(base)
-    if not source.run and not family.backends[backend]:
-        backend = next(name for name, cell in family.backends.items() if cell)
     cell = family.cell(backend)
     return Card(
         base=str(base),
         family=family.name,
         backend=backend,
         template=msgspec.to_builtins(cell.prompt),
-        system=source.run.system if source.run else known.system if known else "",
+        system=source.run.system if source.run else "",
         thinking=family.thinking,
-        run=source.run.id if source.run else known.run if known else "",
-        trust_remote_code=source.run.spec.trust_remote_code if source.run else bool(known and known.trust_remote_code),
+        run=source.run.id if source.run else "",
+        trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
     )
 
 

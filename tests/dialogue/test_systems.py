@@ -26,7 +26,7 @@ def test_the_help_names_them_all():
     assert f"{', '.join(list(SYSTEMS)[:-1])} or {list(SYSTEMS)[-1]}." in shown
 
 
-@pytest.mark.framework
+@pytest.mark.matrix
 def test_the_names_are_those_of_xtuner(training_python):
     script = "from xtuner.utils import SYSTEM_TEMPLATE; print(*sorted(SYSTEM_TEMPLATE))"
     done = subprocess.run([training_python, "-c", script], capture_output=True, text=True, check=True)

@@ -98,8 +98,8 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
     (folder / "mine").mkdir()
     card().save(folder / "mine")
     assert card_of(resolve("mine")) == card()
-    named = card_of(resolve("mine"), "other")
-    assert (named.base, named.backend, named.system) == (str(folder / "other"), "llamafactory", "")
+    assert card_of(resolve("mine"), "other") == msgspec.structs.replace(card(), base=str(folder / "other"))
+    assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
 
 
 def test_a_damaged_card_is_one_sentence(folder):
