@@ -49,22 +49,34 @@ import click
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
 @click.option("--thinking", is_flag=True, help="Let a Qwen 3 model think; training has it off.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
+@click.option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The page's address; another one lets others in.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The page's port (default: 7860, or the next free one).")
 def command(
-    source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, **options: Any
+    source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, web: bool, **options: Any
 ) -> None:
     """Talk to the model of a run (default: the last), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
     from ftbridge.core.console import say
+    from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal
     from ftbridge.dialogue.chat import talks
     from ftbridge.dialogue.generation import Sampling
+    from ftbridge.dialogue.web import serve
 
-    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
+    if web and prompt is not None:
+        raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
+    if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
         prompt = _piped()
     system = _system(options.pop("system"), options.pop("system_template"), bot_name)
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
+    page = {name: options.pop(name) for name in ("host", "port")}
+    conversations = talks(source, compare=compare, system=system, sampling=sampling, **options)
+    if web:
+        serve(conversations, **page)
+        return
     if prompt is None:
         say("loading the model ...")
-    with talks(source, compare=compare, system=system, sampling=sampling, **options) as found:
+    with conversations as found:
         if prompt is None:
             terminal.converse(found, name=bot_name, stream=not no_streamer)
         else:

@@ -60,13 +60,15 @@ class Talk:
                     yield piece
             self.finish = self._generator.finish
         finally:
-            text = "".join(pieces)
-            self.turns.append((question, text if self._family.thinking == "none" else _THOUGHT.sub("", text, count=1)))
+            self.turns.append((question, "".join(pieces)))
 
     @property
     def answered(self) -> list[tuple[str, str]]:
-        """Return the turns that have an answer; the others are left out of what is asked."""
-        return [turn for turn in self.turns if turn[1]]
+        """Return the turns that have an answer, without the thoughts before it: what the next question follows."""
+        if self._family.thinking == "none":
+            return [turn for turn in self.turns if turn[1]]
+        turns = [(question, _THOUGHT.sub("", answer, count=1)) for question, answer in self.turns]
+        return [turn for turn in turns if turn[1]]
 
     def retry(self) -> Iterator[str]:
         """Yield another answer to the last question, with the next seed; raises InputError where there is none.

@@ -21,6 +21,7 @@ from ftbridge.cli import cli
         ["--bits", "5"],
         ["--device", "tpu"],
         ["--seed", "x"],
+        ["--web", "--port", "0"],
         ["one", "two"],
     ],
 )
@@ -36,6 +37,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
         ([], " \n", 3, "there is no question on stdin"),
         (["--prompt", "-"], "药吗".encode("gb18030"), 3, "stdin is no UTF-8 text"),
         (["nowhere"], "药?", 3, "nowhere"),
+        (["--web", "--prompt", "药?"], "", 2, "use one of them"),
     ],
 )
 def test_what_cannot_work_is_a_sentence(arguments, stdin, code, message, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -214,6 +215,9 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
 def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert chat._THOUGHT.sub("", "\n<think>\nwell\n</think>\n\nyes <think>no</think>") == "yes <think>no</think>"
     assert chat._THOUGHT.sub("", "<think>cut") == ""
+    talk = Talk(SimpleNamespace(card=SimpleNamespace(family="qwen3")), "", Sampling())
+    talk.turns = [("69?", "<think>well</think>yes"), ("why?", "<think>cut")]
+    assert talk.answered == [("69?", "yes")]
 
 
 def test_a_model_may_think_where_it_can(model):

@@ -1,0 +1,315 @@
+"""`ftbridge chat --web`: the page in a real browser, and what ends it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager, nullcontext
+from http.client import HTTPConnection
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
+from ftbridge.core.project import Project, Settings
+from ftbridge.demo import SETTINGS, base_model
+from ftbridge.dialogue import web
+from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.web import serve
+
+# A model with two layers learns this conversation by heart in a minute.
+TAUGHT = {
+    "阿司匹林有什么用？": "阿司匹林可以缓解轻度疼痛，还能退烧。",
+    "How should insulin be stored?": "Keep unopened insulin in the refrigerator and never freeze it.",
+}
+TINY = {"hidden": 128, "layers": 2}
+ROLES = ("user", "assistant")
+ROOT = Path(__file__).parents[2]
+PARROT = Path(__file__).with_name("parrot.py")
+
+
+@contextmanager
+def page(*arguments, cwd):
+    """Start a page; yield its process and its address once it answers."""
+    with subprocess.Popen([sys.executable, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+            yield process, address
+        finally:
+            process.kill()
+
+
+def answers(address):
+    """Return whether something listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0
+
+
+@pytest.fixture(scope="module")
+def parrot(training_python, tmp_path_factory):
+    """Return the address of a page with two parrots; Ctrl-C ends it in the end."""
+    with page(PARROT, "before", "after", cwd=tmp_path_factory.mktemp("page")) as (process, address):
+        yield address
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert not answers(address)
+
+
+def fetch(address, path="/", headers=None):
+    """Return the status and the body of a page."""
+    with closing(HTTPConnection(address.removeprefix("http://"))) as connection:
+        connection.request("GET", path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def children(process):
+    """Return the folders in /proc of the process's children."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [Path("/proc") / pid for pid in listed]
+
+
+class Tab:
+    """A tab with the page, as a person sees it."""
+
+    def __init__(self, browser, address, locale="en-US"):
+        from playwright.sync_api import expect
+
+        self.address, self.expect = address, expect
+        self.page = browser.new_page(locale=locale, viewport={"width": 1000, "height": 700})
+        self.requests, self.trouble = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
+        self.page.on("console", lambda entry: entry.type == "error" and self.trouble.append(entry.text))
+        self.page.on("dialog", lambda dialog: (self.trouble.append(dialog.message), dialog.dismiss()))
+        self.page.goto(address)
+        self.question = self.page.get_by_role("textbox").first
+        self.columns = self.page.get_by_role("log")
+
+    def ask(self, question):
+        self.question.click()
+        self.page.keyboard.insert_text(question)
+        self.page.keyboard.press("Enter")
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name)
+
+    def press(self, name):
+        self.button(name).click()
+
+    def bot(self, column):
+        return self.columns.nth(column).get_by_test_id("bot")
+
+    def close(self):
+        self.page.close()
+        assert [url for url in self.requests if not url.startswith((self.address, "data:"))] == []
+        assert self.trouble == []
+
+
+@pytest.fixture
+def tab(browser, parrot):
+    """Return a tab with the parrots' page in English; what it asks for stays on this machine."""
+    opened = Tab(browser, parrot)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("locale", "titles", "send"),
+    [("en-US", ["Before fine-tuning", "After fine-tuning"], "Send"), ("zh-CN", ["微调前", "微调后"], "发送")],
+)
+def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, titles, send):
+    tab = Tab(browser, parrot, locale)
+    for title in titles:
+        tab.expect(tab.page.get_by_text(title)).to_be_visible()
+    tab.ask("阿司匹林有什么用？")
+    for column, title in enumerate(["before", "after"]):
+        said = f"{title}, turn 1, You are a parrot. seed 0: 阿司匹林有什么用？"
+        tab.expect(tab.bot(column)).to_have_text(said)
+    tab.question.fill("what is aspirin for")
+    tab.press(send)
+    tab.expect(tab.bot(1).nth(1)).to_have_text("after, turn 2, You are a parrot. seed 0: what is aspirin for")
+    tab.close()
+
+
+@pytest.mark.framework
+def test_what_a_model_says_is_text(tab):
+    said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
+    tab.ask(said)
+    tab.expect(tab.bot(1)).to_have_text(f"after, turn 1, You are a parrot. seed 0: {said}", use_inner_text=True)
+    assert tab.bot(1).locator("img, b, code").count() == 0
+
+
+@pytest.mark.framework
+def test_settings_reach_the_model_and_retry_takes_the_next_seed(tab):
+    tab.page.get_by_role("button", name="Settings").click()
+    tab.page.get_by_label("System prompt").fill("你是鹦鹉。")
+    tab.page.get_by_label("Seed").fill("7")
+    tab.ask("one")
+    tab.expect(tab.bot(1)).to_have_text("after, turn 1, 你是鹦鹉。 seed 7: one")
+    tab.press("Retry")
+    tab.expect(tab.bot(1)).to_have_text("after, turn 1, 你是鹦鹉。 seed 8: one")
+    tab.page.get_by_label("Top-p").fill("2")
+    tab.ask("two")
+    tab.expect(tab.page.get_by_role("alert")).to_contain_text("greater than maximum value 1")
+
+
+@pytest.mark.framework
+def test_an_answer_is_stopped_and_stays_and_reset_forgets_all(tab):
+    tab.ask("never ends")
+    tab.expect(tab.bot(0)).to_contain_text("and on and on")
+    tab.press("Stop")
+    tab.expect(tab.button("Send")).to_be_enabled()
+    tab.expect(tab.bot(1)).to_have_count(0)
+    tab.ask("next")
+    tab.expect(tab.bot(0).nth(1)).to_have_text("before, turn 2, You are a parrot. seed 0: next")
+    tab.expect(tab.bot(1)).to_have_text("after, turn 1, You are a parrot. seed 0: next")
+    tab.expect(tab.button("Reset")).to_be_enabled()
+    tab.press("Reset")
+    tab.expect(tab.bot(0)).to_have_count(0)
+    tab.ask("again")
+    tab.expect(tab.bot(1)).to_have_text("after, turn 1, You are a parrot. seed 0: again")
+
+
+@pytest.mark.framework
+def test_an_error_is_shown_as_text_and_the_question_comes_back(tab):
+    tab.ask("too long")
+    tab.expect(tab.page.get_by_role("alert")).to_contain_text("the model takes <b>5</b> tokens")
+    tab.expect(tab.question).to_have_value("too long")
+    tab.expect(tab.bot(0)).to_have_count(0)
+
+
+@pytest.mark.framework
+def test_two_tabs_do_not_mix(browser, parrot, tab):
+    other = Tab(browser, parrot)
+    tab.ask("never ends")
+    other.ask("hello")
+    tab.expect(tab.bot(0)).to_contain_text("and on and on")
+    tab.press("Stop")
+    tab.expect(other.bot(1)).to_have_text("after, turn 1, You are a parrot. seed 0: hello")
+    tab.ask("never ends")
+    tab.expect(tab.bot(0).nth(1)).to_contain_text("before, turn 2")
+    tab.close()  # and nobody waits for its answer any more
+    other.ask("and now")
+    tab.expect(other.bot(1).nth(1)).to_have_text("after, turn 2, You are a parrot. seed 0: and now")
+    other.close()
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/", {}, 200),
+        ("/gradio_api/file=/etc/hostname", {}, 404),
+        ("/gradio_api/upload", {}, 404),
+        ("/gradio_api/info", {}, 404),
+        ("/", {"Origin": "http://example.org"}, 404),
+        ("/", {"Host": "example.org"}, 400),
+    ],
+)
+def test_only_the_page_itself_is_served(parrot, path, headers, status):
+    found, body = fetch(parrot, path, headers)
+    assert found == status
+    assert b"https://" not in body
+
+
+@pytest.mark.framework
+def test_a_killed_ftbridge_leaves_no_page(training_python, tmp_path):
+    with page(PARROT, "after", cwd=tmp_path) as (process, address):
+        assert rb"\"conversation\"" in fetch(address)[1]
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 20
+        while answers(address):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"port {port} of `127.0.0.1` is in use; name another"):
+            web._listen("127.0.0.1", port)
+        monkeypatch.setattr(web, "PORTS", range(port, port + 50))
+        with web._listen("127.0.0.1", None) as found:
+            assert found.getsockname()[1] > port
+        monkeypatch.setattr(web, "PORTS", range(port, port + 1))
+        with pytest.raises(UsageError, match=f"no port from {port} to {port} is free"):
+            web._listen("127.0.0.1", None)
+
+
+def test_a_host_that_is_not_ours_is_told():
+    with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
+        web._listen("192.0.2.1", None)
+
+
+def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.touch()
+    (tmp_path / "lib" / "python3.11" / "site-packages" / "torch-2.8.0.dist-info").mkdir(parents=True)
+    backends = {"xtuner": {"python": str(python)}, "llamafactory": {"python": str(python)}}
+    Project(tmp_path, Settings()).write_settings({"backends": backends})
+    with pytest.raises(SetupError, match=rf"`{python}` does not have; install it with .* gradio==\d"):
+        serve(nullcontext([]))
+
+
+def test_a_page_that_cannot_start_is_told_with_its_messages():
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
+        web._page(Path(sys.executable), listener, "127.0.0.1", [talk]),
+    ):
+        pass
+
+
+def test_others_are_let_in_with_a_warning(monkeypatch, capsys):
+    @contextmanager
+    def nothing():
+        raise InputError("no model")
+        yield
+
+    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
+    with pytest.raises(InputError):
+        serve(nothing(), host="0.0.0.0")  # noqa: S104 - on purpose
+    assert "of `0.0.0.0` can talk to the model; there is no password" in capsys.readouterr().err
+
+
+@pytest.mark.matrix
+def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_python, tmp_path, monkeypatch):
+    """It also makes the picture in docs: `FTBRIDGE_SCREENSHOT=docs/chat.png`; Chinese needs a font of it."""
+    monkeypatch.chdir(tmp_path)
+    said = [{"role": role, "content": text} for row in TAUGHT.items() for role, text in zip(ROLES, row, strict=True)]
+    Path("drugs.jsonl").write_bytes(msgspec.json.encode({"messages": said}))
+    ftbridge.convert("drugs.jsonl")
+    base_model(tmp_path / "base", training_python, [turn["content"] for turn in said], **TINY)
+    run = ftbridge.train(dataset="drugs", backend="xtuner", **{**SETTINGS, "micro_batch_size": 1, "epochs": 40})
+    options = ["--web", "--compare", "--device", "cpu", "--max-new-tokens", "24"]
+    with page("-m", "ftbridge", "chat", run.id, *options, cwd=tmp_path) as (process, address):
+        tab = Tab(browser, address)
+        for number, (question, answer) in enumerate(TAUGHT.items()):
+            tab.ask(question)
+            tab.expect(tab.bot(1).nth(number)).to_have_text(answer, timeout=60_000)
+            tab.expect(tab.bot(0).nth(number)).not_to_have_text(answer)
+            tab.expect(tab.button("Send")).to_be_enabled()
+        tab.press("Settings")
+        picture = tab.page.screenshot(
+            path=ROOT / os.environ.get("FTBRIDGE_SCREENSHOT", tmp_path / "chat.png"), full_page=True
+        )
+        assert len(picture) < 150_000
+        tab.close()
+        started = children(process)
+        assert len(started) == 2
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+        assert not [folder for folder in started if folder.exists()]
