@@ -7,11 +7,10 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text, write_atomic
-from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
-from ftbridge.launchers import runs
+from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
@@ -22,7 +21,10 @@ CARD = "ftbridge.json"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did."""
+    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
+
+    `checkpoint` is what it was made from, relative to the run's folder.
+    """
 
     base: str
     family: str
@@ -31,6 +33,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     thinking: str
     run: str = ""
+    checkpoint: str = ""
     trust_remote_code: bool = False
 
     @property
@@ -44,15 +47,33 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model."""
+    """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model.
+
+    `checkpoint` is which of the run's is meant, in the user's words; "" is the last.
+    """
 
     project: Project
     folder: Path
     run: Run | None
+    checkpoint: str = ""
 
 
-def resolve(source: str | os.PathLike[str] | None) -> Source:
-    """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded."""
+def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> Source:
+    """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded.
+
+    `checkpoint` chooses one of the run's: `last` (the default), `best`, an optimiser step, or its name or path.
+    Raises InputError where there is none like that, UsageError where the source is no run.
+    """
+    found = _resolve(source)
+    if checkpoint is None:
+        return found
+    if not found.run:
+        raise UsageError(f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out")
+    checkpoints.named(found.run, os.fspath(checkpoint))
+    return msgspec.structs.replace(found, checkpoint=os.fspath(checkpoint))
+
+
+def _resolve(source: str | os.PathLike[str] | None) -> Source:
     project = Project.find()
     if source is None:
         run, newer = runs.last(project)
@@ -70,12 +91,27 @@ def resolve(source: str | os.PathLike[str] | None) -> Source:
 
 
 def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> Path:
-    """Return where to write: `out`, else the folder `name` of a run; raises InputError for a folder without `out`."""
+    """Return where to write: `out`, else the folder `name` of a run, or `name-CHECKPOINT` of another than its last.
+
+    Raises InputError for a folder without `out`.
+    """
     if out:
         return Path(out)
     if not source.run:
         raise InputError("a folder that is no run needs `--out DIR`")
-    return source.folder / name
+    last, chosen = checkpoints.last(source.run), _chosen(source)
+    return source.folder / (name if chosen == last or not chosen else f"{name}-{chosen.stem}")
+
+
+def made(source: Source, card: Card, name: str) -> Path | None:
+    """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
+
+    A folder stays good when the run's checkpoints are gone.
+    """
+    folder = target_of(source, None, name)
+    known = load_card(folder)
+    gone = {"checkpoint": known.checkpoint} if known and not card.checkpoint else {}
+    return folder if known == msgspec.structs.replace(card, **gone) else None
 
 
 def load_card(folder: Path) -> Card | None:
@@ -109,20 +145,25 @@ def card_of(source: Source, model: str | None = None) -> Card:
         system=source.run.system if source.run else "",
         thinking=family.thinking,
         run=source.run.id if source.run else "",
+        checkpoint=_name(source),
         trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
     )
 
 
 def checkpoint_of(source: Source) -> Path:
-    """Return the newest readable checkpoint of a run, or the folder or file itself."""
-    if not source.run:
-        return source.folder
-    found = load_backend(source.run.spec.backend).checkpoints(source.folder)
-    if not found:
-        raise InputError(
-            f"the run `{source.run.id}` ({source.run.status}) has no readable checkpoint in {source.folder}"
-        )
-    return found[-1]
+    """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
+    return checkpoints.named(source.run, source.checkpoint or "last") if source.run else source.folder
+
+
+def _chosen(source: Source) -> Path | None:
+    if source.run and not source.checkpoint:
+        return checkpoints.last(source.run)
+    return checkpoint_of(source)
+
+
+def _name(source: Source) -> str:
+    chosen = _chosen(source) if source.run else None
+    return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
 def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:
