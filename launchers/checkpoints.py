@@ -38,8 +38,8 @@ def named(run: Run, wanted: str) -> Path:
     return chosen
 
 
-def _step(run: Run, path: Path) -> str:
-    """Return the optimiser step in a checkpoint's name; XTuner's names count iterations."""
+def _step(run: Run, path: Path) -> str | None:
+    """Return the optimiser step in a checkpoint's name, None without one; XTuner's names count iterations."""
     number = re.search(r"\d+$", path.stem)
     each = run.spec.gradient_accumulation_steps if run.spec.backend == "xtuner" else 1
-    return f"{int(number[0]) / each:g}" if number else ""
+    return f"{int(number[0]) / each:g}" if number else None

@@ -218,9 +218,7 @@ def detect(model: Path) -> Family:
     config = _decode(read_text(file, "model's config.json"), _Config, file)
     typed = [family for family in load().values() if config.model_type in family.match.model_type]
     vocabulary, template = _Vocabulary(model, config), chat_template(model)
-    fitting = [
-        family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, template)
-    ]
+    fitting = [family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, template)]
     if not fitting:
         known = ", ".join(load())
         near = ", ".join(family.title for family in typed)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -80,7 +80,10 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C can be made 
     (A tuple of tuples can be made that takes for ever to hash.)
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
+    stack: list[Any]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # noqa: SLF001
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
@@ -192,7 +195,7 @@ class Checkpoint:
     def _damage(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - a damaged pickle or zip raises many kinds
+        except Exception as error:
             message = f"`{self.path}` is damaged or no checkpoint: {type(error).__name__}: {str(error)[:200]}"
             raise InputError(message) from error
 

@@ -22,7 +22,7 @@ from ftbridge.templates import families
 from ftbridge.weights import safetensors
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.gather import Weights, is_adapter, read
-from ftbridge.weights.parts import Tensor, rounded
+from ftbridge.weights.parts import rounded
 from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
 
 TOKENIZER = (
@@ -116,7 +116,7 @@ def _peft_name(name: str) -> str:
 
 
 def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
-    """Return alpha and whether rsLoRA scales, from the config that XTuner keeps in the checkpoint, else from the run."""
+    """Return alpha and whether rsLoRA scales, by the config that XTuner keeps in the checkpoint, else by the run."""
     meta = content.get("meta")
     text = meta.get("cfg") if isinstance(meta, dict) else ""
     text = text if isinstance(text, str) else ""

@@ -17,7 +17,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors
-from ftbridge.weights.checkpoint import Checkpoint, Stored, is_shape
+from ftbridge.weights.checkpoint import Checkpoint, is_shape
 from ftbridge.weights.parts import SIZES, Part, Tensor
 
 _WHOLE = "mp_rank_00_model_states.pt"

@@ -23,8 +23,8 @@ def merge(
     """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
 
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
-    run's), `checkpoint` which of the run's (see `export`). Raises InputError where there is nothing whole to merge, SetupError
-    where the merge fails.
+    run's), `checkpoint` which of the run's (see `export`). Raises InputError where there is nothing whole to merge,
+    SetupError where the merge fails.
     """
     found = resolve(source, checkpoint)
     card = card_of(found, model)

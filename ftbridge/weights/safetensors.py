@@ -62,7 +62,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def write_model(folder: Path, entries: Iterable[Entry], limit: int = SHARD) -> None:
-    """Write model.safetensors, or several files of at most `limit` bytes, but of one tensor at least, and their index."""
+    """Write model.safetensors, or several files of one tensor at least and an index where `limit` bytes do not do."""
     shards: list[list[Entry]] = []
     sizes: list[int] = []
     for entry in entries:

@@ -68,7 +68,9 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     if checkpoint is None:
         return found
     if not found.run:
-        raise UsageError(f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out")
+        raise UsageError(
+            f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
+        )
     checkpoints.named(found.run, os.fspath(checkpoint))
     return msgspec.structs.replace(found, checkpoint=os.fspath(checkpoint))
 
@@ -110,8 +112,10 @@ def made(source: Source, card: Card, name: str) -> Path | None:
     """
     folder = target_of(source, None, name)
     known = load_card(folder)
-    gone = {"checkpoint": known.checkpoint} if known and not card.checkpoint else {}
-    return folder if known == msgspec.structs.replace(card, **gone) else None
+    if not known:
+        return None
+    wanted = msgspec.structs.replace(card, checkpoint=card.checkpoint or known.checkpoint)
+    return folder if msgspec.json.encode(known) == msgspec.json.encode(wanted) else None
 
 
 def load_card(folder: Path) -> Card | None:
