@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 from collections import OrderedDict
 from math import prod
@@ -14,12 +15,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import ftbridge
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import checkpoints
 from ftbridge.templates import families
 from ftbridge.weights import safetensors
 from ftbridge.weights.export import export
+from ftbridge.weights.gather import read
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import load_card, resolve
 
@@ -320,3 +324,74 @@ def test_an_adapter_that_is_there_stays_when_the_next_export_fails(folder):
     with pytest.raises(FtbridgeError):
         export()
     check_adapter(folder / "runs" / "one" / "adapter", 8)
+
+
+JUDGE = Path(__file__).with_name("export_judge.py")
+
+
+def judged(python, *calls):
+    """Have the judge compare in the training environment."""
+    asked = json.dumps([list(map(str, call)) for call in calls])
+    done = subprocess.run([python, JUDGE, asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.framework
+def test_shares_are_put_together_as_deepspeed_does_it(training_python, tmp_path):
+    judged(training_python, ("make_shards", tmp_path / "shards"))
+    places = sorted((tmp_path / "shards").iterdir())
+    assert len(places) == 5
+    for place in places:
+        expected = safetensors.read(place / "expected.safetensors")
+        found = read(place).tensors
+        assert {name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in found.items()} == {
+            name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in expected.items()
+        }
+
+
+ZERO3 = {"gpus": 2, "deepspeed": "zero3", "max_steps": 2}  # trained anyway, by another test
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "options",
+    [ZERO3, {**ZERO3, "deepspeed": "zero3-offload"}, {**ZERO3, "method": "lora", "dora": True, "rslora": True}],
+)
+def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_project, training_python, tmp_path, options):
+    run = trained(backend="xtuner", **options)
+    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last(run)
+    calls = [("gathered", checkpoint, adapter), ("loads", in_project / "base", adapter)]
+    if options == ZERO3:
+        calls.append(("converted", run.path / "xtuner_config.py", checkpoint, tmp_path / "own", adapter))
+    judged(training_python, *calls)
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("options", "judge"),
+    [
+        ({"backend": "xtuner", "gpus": 1}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero1"}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero2"}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero3"}, "gathered"),
+        ({"backend": "llamafactory", "gpus": 2, "deepspeed": "zero3"}, "gathered"),
+    ],
+)
+def test_full_training_gives_the_model_that_was_trained(trained, in_project, training_python, tmp_path, options, judge):
+    run = trained(method="full", **options)
+    checkpoint, model = checkpoints.last(run), ftbridge.export(run.id)
+    calls = [("loads_model", in_project / "base", model)]
+    if options["backend"] == "llamafactory":
+        [checkpoint] = run.path.glob("output/checkpoint-*/global_step*")
+        base = str(in_project / "base")
+        calls.append(("gathered", checkpoint, ftbridge.export(checkpoint, model=base, out=tmp_path / "gathered")))
+    judged(training_python, *calls, (judge, checkpoint, model))
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_peft_loads_the_adapter(trained, in_project, training_python, backend):
+    adapter = ftbridge.export(trained(backend=backend).id)
+    judged(training_python, ("loads", in_project / "base", adapter))
