@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict
 from math import prod
 from pathlib import Path
@@ -217,6 +218,19 @@ def test_full_training_gives_a_model_in_the_bases_dtype(folder, base, kind, dtyp
     assert (config.get("torch_dtype") or config["dtype"]) == names[dtype]
     own = {"config.json", "generation_config.json", "model.safetensors", "modeling_odd.py"}
     assert {path.name for path in target.iterdir()} == TOKENIZER | own
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_model(folder):
+    (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "dtype": "bfloat16"}))
+    shapes = {f"llm.{number}.weight": (1000, 5000) for number in range(5)}
+    save(run(folder) / "iter_9.pth", {"state_dict": weights(shapes)}, _0=bytes(100 << 20))
+    tracemalloc.start()
+    target = export()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (target / "model.safetensors").stat().st_size > 50_000_000
+    assert peak < 40 << 20
 
 
 def test_a_full_training_under_zero3_gives_a_model_as_well(folder, monkeypatch):
