@@ -29,8 +29,10 @@ def named(run: Run, wanted: str) -> Path:
     else:
         backend = load_backend(run.spec.backend)
         known = [*backend.checkpoints(run.path, best=True), *backend.checkpoints(run.path)]
-        path = Path(wanted).expanduser().absolute()
-        fitting = [each for each in known if each == path or wanted in {each.name, each.stem, _step(run, each)}]
+        path = Path(wanted).expanduser().resolve()
+        fitting = [
+            each for each in known if each.resolve() == path or wanted in {each.name, each.stem, _step(run, each)}
+        ]
         chosen = fitting[-1] if fitting else None
         why = "; there are " + ", ".join(f"`{each.name}`" for each in known) if known else ""
     if not chosen:

@@ -53,7 +53,7 @@ def adapter_of(source: Source, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         ready = made(source, card_of(source, model), "adapter")
-        return ready or export(source.folder, model=model, checkpoint=source.checkpoint or None)
+        return ready or export(source.folder, model=model, checkpoint=source.checkpoint)
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")

@@ -49,13 +49,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model.
 
-    `checkpoint` is which of the run's is meant, in the user's words; "" is the last.
+    `checkpoint` is which of the run's is meant, None for the last.
     """
 
     project: Project
     folder: Path
     run: Run | None
-    checkpoint: str = ""
+    checkpoint: Path | None = None
 
 
 def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> Source:
@@ -71,8 +71,7 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
         raise UsageError(
             f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
         )
-    checkpoints.named(found.run, os.fspath(checkpoint))
-    return msgspec.structs.replace(found, checkpoint=os.fspath(checkpoint))
+    return msgspec.structs.replace(found, checkpoint=checkpoints.named(found.run, os.fspath(checkpoint)))
 
 
 def _resolve(source: str | os.PathLike[str] | None) -> Source:
@@ -101,8 +100,8 @@ def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> 
         return Path(out)
     if not source.run:
         raise InputError("a folder that is no run needs `--out DIR`")
-    last, chosen = checkpoints.last(source.run), _chosen(source)
-    return source.folder / (name if chosen == last or not chosen else f"{name}-{chosen.stem}")
+    chosen = source.checkpoint
+    return source.folder / (f"{name}-{chosen.stem}" if chosen and chosen != checkpoints.last(source.run) else name)
 
 
 def made(source: Source, card: Card, name: str) -> Path | None:
@@ -156,17 +155,13 @@ def card_of(source: Source, model: str | None = None) -> Card:
 
 def checkpoint_of(source: Source) -> Path:
     """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
-    return checkpoints.named(source.run, source.checkpoint or "last") if source.run else source.folder
-
-
-def _chosen(source: Source) -> Path | None:
-    if source.run and not source.checkpoint:
-        return checkpoints.last(source.run)
-    return checkpoint_of(source)
+    if not source.run:
+        return source.folder
+    return source.checkpoint or checkpoints.named(source.run, "last")
 
 
 def _name(source: Source) -> str:
-    chosen = _chosen(source) if source.run else None
+    chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
