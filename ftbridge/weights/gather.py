@@ -6,6 +6,7 @@ filled up to a multiple of the processes; process r has the r-th share, in float
 """
 
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from math import prod
@@ -17,7 +18,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors
-from ftbridge.weights.checkpoint import Checkpoint, is_shape
+from ftbridge.weights.checkpoint import Checkpoint, Stored, is_shape
 from ftbridge.weights.parts import SIZES, Part, Tensor
 
 _WHOLE = "mp_rank_00_model_states.pt"
@@ -39,7 +40,7 @@ def read(path: Path) -> Weights:
     Raises InputError where they are not all there, or are damaged.
     """
     if not path.is_dir():
-        return _file(path, "state_dict")
+        return _whole(Checkpoint(path))
     if list(path.glob("*_model_states.pt")):
         return _deepspeed(path)
     tensors = _safetensors(path)
@@ -66,28 +67,30 @@ def _safetensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def _file(path: Path, key: str) -> Weights:
-    checkpoint = Checkpoint(path)
-    held = _chosen(_dict(checkpoint.content.get(key)))
+def _whole(checkpoint: Checkpoint) -> Weights:
+    """Return what one file holds: XTuner's `state_dict`, or DeepSpeed's `module`."""
+    held = _chosen(_dict(checkpoint.content.get("state_dict") or checkpoint.content.get("module")))
     found = {name: checkpoint.tensor(stored, name) for name, stored in held.items()}
-    return Weights(_distinct(found, path), checkpoint.content)
+    if empty := [name for name, tensor in found.items() if not tensor.size]:
+        raise InputError(f"`{checkpoint.path}` holds no more than a share of `{empty[0]}`; name its folder")
+    return Weights(_distinct(found, checkpoint.path), checkpoint.content)
 
 
 def _deepspeed(folder: Path) -> Weights:
-    if (folder / _WHOLE).is_file():
-        return _file(folder / _WHOLE, "module")
-    first = Checkpoint(_one(folder, _MODEL.format(0)))
+    whole = folder / _WHOLE
+    first = Checkpoint(whole if whole.is_file() else _one(folder, _MODEL.format(0)))
+    if first.content.get("mp_world_size", 1) != 1:
+        raise InputError(f"`{folder}` was trained with tensor parallelism, which export does not put together")
+    if whole.is_file():
+        return _whole(first)
     world = first.content.get("dp_world_size")
     if type(world) is not int or not 1 <= world <= len([*folder.iterdir()]):
         raise InputError(f"`{folder}` lacks shards: its first one is of {_short(world)} processes")
     models = [first, *(Checkpoint(_one(folder, _MODEL.format(rank))) for rank in range(1, world))]
     states = [Checkpoint(_one(folder, _OPTIMIZER.format(rank))) for rank in range(world)]
-    for key in ("dp_world_size", "global_steps"):
-        values = [model.content.get(key) for model in models]
-        if any(type(value) is not int or value != values[0] for value in values):
-            raise InputError(
-                f"`{folder}` mixes shards of several checkpoints: their {key} are {', '.join(map(_short, values))}"
-            )
+    _same(folder, "numbers of processes", [_short(model.content.get("dp_world_size")) for model in models])
+    _same(folder, "steps", [_short(model.content.get("global_steps")) for model in models])
+    _same(folder, "optimiser's steps", [_step(state) for state in states])
     found = _trained(first, states, folder)
     if not is_adapter(found):
         found |= _frozen(models, folder)
@@ -127,6 +130,21 @@ def _frozen(models: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
             raise InputError(f"`{folder}` is damaged: its shards do not hold the whole of `{name}`")
         found[name] = Tensor(shares[0].dtype, shape, parts)
     return found
+
+
+def _same(folder: Path, what: str, values: list[str]) -> None:
+    if len(set(values)) > 1:
+        raise InputError(f"`{folder}` mixes shards of several checkpoints: their {what} are {', '.join(values)}")
+
+
+def _step(state: Checkpoint) -> str:
+    """Return how many steps the optimiser of a process says that it has made; not every kind does."""
+    inner = _dict(_dict(state.content.get("optimizer_state_dict")).get("optimizer_state_dict")).get("state")
+    first = next(iter(inner.values()), None) if isinstance(inner, dict) else None
+    step = _dict(first).get("step")
+    if not isinstance(step, Stored) or step.dtype != "F32" or step.shape != ():
+        return _short(step)
+    return f"{struct.unpack('<f', b''.join(state.tensor(step, 'step').pieces()))[0]:g}"
 
 
 def _flat(state: Checkpoint) -> list[Part]:

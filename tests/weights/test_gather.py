@@ -121,22 +121,27 @@ def lose(path):
         ),
         (
             lambda folder: shutil.copy(other(folder, global_steps=6) / ZERO3.format(1), folder),
-            "mixes shards of several checkpoints: their global_steps are 3, 6",
+            "mixes shards of several checkpoints: their steps are 3, 6",
         ),
         (
             lambda folder: shutil.copy(other(folder, world=3) / ZERO3.format(1), folder),
-            "mixes shards of several checkpoints: their dp_world_size are 2, 3",
+            "mixes shards of several checkpoints: their numbers of processes are 2, 3",
         ),
         (
             lambda folder: shutil.copy(optim(other(folder, world=3), 1), folder),
             "mixes shards of several checkpoints: they hold 80, 56 bytes, and 80 each are named",
         ),
+        (
+            lambda folder: shutil.copy(optim(other(folder, step=6), 1), folder),
+            "mixes shards of several checkpoints: their optimiser's steps are 9, 6",
+        ),
+        (lambda folder: zero3(folder, SHAPES, 2, mp_world_size=2), "was trained with tensor parallelism"),
         (lambda folder: zero3(folder, SHAPES, 2, dp_world_size=10**9), "lacks shards: its first one is of 1000000000"),
         (lambda folder: zero3(folder, SHAPES, 2, dp_world_size="two"), "lacks shards: its first one is of unknown"),
         (lambda folder: zero3(folder, SHAPES, 2, param_shapes=[{"a": Size((-3,))}]), "`a` in .* has no shape"),
         (lambda folder: zero3(folder, SHAPES, 2, param_shapes=[{"a": "text"}]), "`a` in .* has no shape"),
         (lambda folder: zero3(folder, SHAPES, 2, param_shapes=None), "hold 80, 80 bytes, and 0 each are named"),
-        (lambda folder: save(optim(folder, 0), {}), "does not hold the weights in float32"),
+        (lambda folder: [save(optim(folder, rank), {}) for rank in (0, 1)], "does not hold the weights in float32"),
         (lambda folder: optim(folder, 0).write_bytes(optim(folder, 0).read_bytes()[:-30]), "is damaged"),
         (
             lambda folder: zero3(folder, SHAPES, 2, frozen_param_shapes={"a": Size((3,))}),
@@ -159,6 +164,17 @@ def test_shards_that_do_not_fit_are_one_sentence(tmp_path, damage, message):
     damage(folder := zero3(tmp_path / "iter_3.pth", SHAPES, 2))
     with pytest.raises(InputError, match=message):
         read(folder)
+
+
+@pytest.mark.parametrize("step", [None, 3, tensor((), key="s")])
+def test_an_optimiser_counts_its_steps_in_its_own_way_or_not(tmp_path, step):
+    assert content(read(zero3(tmp_path, SHAPES, 2, step=step))) == counted(SHAPES)
+
+
+def test_a_share_alone_is_refused(tmp_path):
+    folder = zero3(tmp_path, SHAPES, 2)
+    with pytest.raises(InputError, match=r"holds no more than a share of `llm.a.weight`; name its folder"):
+        read(folder / ZERO3.format(0))
 
 
 def adapter(folder, tensors):

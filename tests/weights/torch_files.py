@@ -89,10 +89,10 @@ def floats(*values):
     return struct.pack(f"<{len(values)}f", *values)
 
 
-def zero3(folder, shapes, world, groups=1, *, module=None, extra=None, **changes):
+def zero3(folder, shapes, world, groups=1, *, module=None, extra=None, step=9, **changes):
     """Write a ZeRO-3 checkpoint as DeepSpeed does, each tensor counting on from the last one's end.
 
-    `groups` is into how many flat groups a share is cut; `changes` change what the model's files say.
+    `step` is the optimiser's; a share is cut into so many `groups`; `changes` change what the model's files say.
     """
     shares = [[] for _ in range(world)]
     start = 0
@@ -108,8 +108,9 @@ def zero3(folder, shapes, world, groups=1, *, module=None, extra=None, **changes
         records = {f"_{number}": floats(*values) for number, values in enumerate(flat)}
         held = [tensor((len(values),), key=str(number)) for number, values in enumerate(flat)]
         optimizer = {"zero_stage": 3, "partition_count": world, "fp32_flat_groups": held}
+        optimizer["optimizer_state_dict"] = {"state": {0: {"step": step}}}
         name = f"zero_pp_rank_{rank}_mp_rank_00"
-        save(folder / f"bf16_{name}_optim_states.pt", {"optimizer_state_dict": optimizer}, **records)
+        save(folder / f"bf16_{name}_optim_states.pt", {"optimizer_state_dict": optimizer}, _s=floats(9), **records)
         placeholders = OrderedDict((key, tensor((0,), kind="BFloat16Storage", key="p")) for key in shapes)
         content = {
             "module": {**placeholders, **(module or {})},
