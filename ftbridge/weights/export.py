@@ -2,7 +2,7 @@
 
 XTuner and DeepSpeed hold `llm.base_model.model.MODULE.lora_A.default.weight`; PEFT wants the same names without `llm.`
 and `.default`. So neither the base model nor torch is needed, no pickle is loaded, and the tensors go from file to
-file a few MB at a time.
+file piece by piece.
 """
 
 import os
@@ -112,6 +112,7 @@ def _write_model(folder: Path, weights: Weights, own: Path, base: Path) -> None:
 def _peft_name(name: str) -> str:
     """Return PEFT's own name, as its save_and_load.py makes it."""
     name = name.removeprefix("llm.").replace(".modules_to_save.default.", ".").replace(".default.weight", ".weight")
+    name = name.removesuffix(".default")  # of an embedding's
     return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name
 
 
@@ -134,8 +135,10 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any
     ranks = {
         name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
         for name, tensor in zip(names, weights.tensors.values(), strict=True)
-        if ".lora_A." in name
+        if tensor.shape and re.search(r"\.lora_(embedding_)?A\b", name)
     }
+    if not ranks:
+        raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
     [(rank, _)] = Counter(ranks.values()).most_common(1)
     saved = {name.partition(".modules_to_save.")[0] for name in weights.tensors if ".modules_to_save." in name}
     return {

@@ -1,4 +1,4 @@
-"""Tensors that stay in their files: stretches of bytes, read a few MB at a time."""
+"""Tensors that stay in their files: stretches of bytes, read piece by piece."""
 
 from collections.abc import Iterator
 from math import prod
@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 
-PIECE = 4 << 20  # bytes; a multiple of every item's size
+PIECE = 1 << 18  # bytes: what the cache holds is rounded fastest; a multiple of every item's size
 # Bytes of an item, by the name that safetensors gives a dtype.
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
@@ -63,5 +63,11 @@ def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
                 yield values.astype("<f2").tobytes()
         else:
             bits = values.view("<u4")
-            nearest = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-            yield np.where(np.isnan(values), 0x7FC0, nearest).astype("<u2").tobytes()
+            nearest = bits >> 16
+            nearest &= 1
+            nearest += bits
+            nearest += 0x7FFF
+            nearest >>= 16
+            found = nearest.astype("<u2")
+            found[np.isnan(values)] = 0x7FC0
+            yield found.tobytes()

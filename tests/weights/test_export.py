@@ -164,15 +164,23 @@ def test_whatever_changes_the_merge_is_kept(folder):
     other = LAYER.replace("q_proj", "v_proj")
     shapes |= {f"{other}.lora_A.default.weight": (1, 3), f"{LAYER.replace('0', '1')}.lora_A.default.weight": (2, 1)}
     shapes["llm.base_model.model.lm_head.modules_to_save.default.weight"] = (1,)
+    shapes["llm.base_model.model.model.embed_tokens.lora_embedding_A.default"] = (2, 1)
     file = xtuner(folder / "iter_9.pth", shapes, "lora_alpha=8, use_rslora=True", numbers=30)
     target = export(file, model="base", out="new")
     config = json.loads((target / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["use_rslora"], config["use_dora"]) == (2, 8, True, True)
     assert config["rank_pattern"] == {"model.layers.0.self_attn.v_proj": 1}
-    assert (config["target_modules"], config["modules_to_save"]) == (["q_proj", "v_proj"], ["lm_head"])
+    assert (config["target_modules"], config["modules_to_save"]) == (["embed_tokens", "q_proj", "v_proj"], ["lm_head"])
     names = list(safetensors_header(target / "adapter_model.safetensors"))
     assert names[:3] == [*PEFT, PEFT[0].replace("lora_A.weight", "lora_magnitude_vector")]
-    assert names[-1] == "base_model.model.lm_head.weight"
+    assert names[-2:] == ["base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.lora_embedding_A"]
+
+
+@pytest.mark.parametrize("shapes", [dict(list(LORA.items())[1:]), {f"{LAYER}.lora_A.default.weight": ()}])
+def test_an_adapter_without_a_rank_is_one_sentence(folder, shapes):
+    file = xtuner(folder / "iter_9.pth", shapes)
+    with pytest.raises(InputError, match="no `lora_A`, which tells its rank"):
+        export(file, model="base", out="new")
 
 
 def test_another_checkpoint_than_the_last_is_never_taken_for_it(folder):
