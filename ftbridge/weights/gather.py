@@ -45,7 +45,7 @@ def read(path: Path) -> Weights:
         return _deepspeed(path)
     tensors = _safetensors(path)
     if tensors and all(tensor.size for tensor in tensors.values()):
-        return Weights(tensors, {})
+        return Weights(_distinct(tensors, path), {})
     # Trainer leaves nothing, or empty tensors, where ZeRO-3 is not to gather them, and DeepSpeed's own folder.
     saved = sorted(path.glob("global_step*"), key=lambda each: int(re.sub(r"\D", "", each.name) or 0))
     if not saved:

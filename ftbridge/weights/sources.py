@@ -1,6 +1,7 @@
 """What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> Source:
     """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded.
 
+    A run's checkpoint, given as the source, means the run and this checkpoint of it.
     `checkpoint` chooses one of the run's: `last` (the default), `best`, an optimiser step, or its name or path.
     Raises InputError where there is none like that, UsageError where the source is no run.
     """
@@ -86,9 +88,20 @@ def _resolve(source: str | os.PathLike[str] | None) -> Source:
     if (path / "run.json").is_file():
         return Source(project=project, folder=path.resolve(), run=runs.load(path.resolve()))
     if path.exists():
-        return Source(project=project, folder=path.resolve(), run=None)
+        return _checkpoint(project, path.resolve()) or Source(project=project, folder=path.resolve(), run=None)
     run = runs.by_id(project, name)
     return Source(project=project, folder=run.path, run=run)
+
+
+def _checkpoint(project: Project, path: Path) -> Source | None:
+    """Return the run that has `path` as a readable checkpoint, with it chosen; None where there is none."""
+    for folder in path.parents[:2]:
+        if (folder / "run.json").is_file():
+            run = runs.load(folder)
+            with suppress(InputError):
+                chosen = checkpoints.named(run, str(path))
+                return Source(project=project, folder=folder, run=run, checkpoint=chosen)
+    return None
 
 
 def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> Path:

@@ -203,6 +203,16 @@ def test_a_folder_of_safetensors_needs_all_that_its_index_names(tmp_path):
     assert content(read(tmp_path)) == {"a": ("F32", (1,), floats(1)), "b": ("F32", (1,), floats(2))}
 
 
+def test_a_safetensors_file_whose_tensors_overlap_is_refused(tmp_path):
+    write(tmp_path / "model.safetensors", [("a", "F32", (1,), [floats(1)]), ("b", "F32", (1,), [floats(2)])])
+    file = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(
+        file.replace(b"[4,8]", b"[0,8]").replace(b'"b":{"dtype":"F32","shape":[1]', b'"b":{"dtype":"F32","shape":[2]')
+    )
+    with pytest.raises(InputError, match="tensors overlap at byte"):
+        read(tmp_path)
+
+
 def test_a_folder_with_nothing_in_it_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
         read(tmp_path)

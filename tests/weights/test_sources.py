@@ -167,6 +167,13 @@ def test_a_run_has_a_checkpoint_to_choose_and_a_folder_for_each(saved, wanted, n
     assert target_of(source, "there", "adapter") == Path("there")
 
 
+def test_a_runs_checkpoint_is_a_source_as_well(saved):
+    assert resolve(saved / "iter_16.pth") == resolve("1", "1")
+    assert resolve(saved).run is None
+    (saved / "iter_16.pth").write_bytes(b"cut")
+    assert resolve(saved / "iter_16.pth").run is None
+
+
 def test_only_a_run_has_a_checkpoint_to_choose(saved):
     with pytest.raises(UsageError, match=r"--checkpoint.*base` is no run; leave it out"):
         resolve("base", "best")
