@@ -10,7 +10,7 @@ from ftbridge.core.files import safetensors_header
 from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
-from ftbridge.weights.sources import CARD, Source, card_of, resolve, target_of
+from ftbridge.weights.sources import Source, card_of, made, resolve, target_of
 
 
 def merge(
@@ -18,13 +18,15 @@ def merge(
     *,
     model: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
 
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
-    run's). Raises InputError where there is nothing whole to merge, SetupError where the merge fails.
+    run's), `checkpoint` which of the run's (see `export`). Raises InputError where there is nothing whole to merge,
+    SetupError where the merge fails.
     """
-    found = resolve(source)
+    found = resolve(source, checkpoint)
     card = card_of(found, model)
     adapter = adapter_of(found, model)
     target = target_of(found, out, "merged")
@@ -50,8 +52,8 @@ def merge(
 def adapter_of(source: Source, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
-        ready = source.folder / "adapter"
-        return ready if (ready / CARD).is_file() and not model else export(source.folder, model=model)
+        ready = made(source, card_of(source, model), "adapter")
+        return ready or export(source.folder, model=model, checkpoint=source.checkpoint)
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
