@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -73,9 +74,12 @@ def free_space(folder: Path) -> tuple[int, Path]:
 
 
 def main_memory() -> int:
-    """Return the bytes of main memory that programs can still have, as Linux estimates them."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    """Return the bytes of main memory that programs can still have; 0 where Linux does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def smi() -> str:

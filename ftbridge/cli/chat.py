@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from ftbridge.cli.export import checkpoint_option
+
 
 @click.command("chat")
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
@@ -45,6 +47,7 @@ import click
     help="Quantise the model (bitsandbytes), on the CPU as well.",
 )
 @click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
+@checkpoint_option
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
 @click.option("--thinking", is_flag=True, help="Let a Qwen 3 model think; training has it off.")

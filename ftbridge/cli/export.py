@@ -2,14 +2,16 @@
 
 import click
 
+checkpoint_option = click.option(
+    "--checkpoint", metavar="last|best|STEP|PATH", help="Which of the run's (default: last); a step is the optimiser's."
+)
+
 
 @click.command("export")
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/adapter).")
-@click.option(
-    "--checkpoint", metavar="last|best|STEP|PATH", help="Which of the run's (default: last); a step is the optimiser's."
-)
+@checkpoint_option
 def command(source: str | None, model: str | None, out: str | None, checkpoint: str | None) -> None:
     """Write the adapter of a run (default: the last) or of a checkpoint folder as a PEFT folder."""
     from ftbridge.core.console import result

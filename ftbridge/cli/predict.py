@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.export import checkpoint_option
+
 if TYPE_CHECKING:
     from ftbridge.evaluation.metrics import Metrics
 
 
 @click.command("predict")
 @click.argument("source", metavar="[RUN|FOLDER|FILE.jsonl]", required=False)
+@checkpoint_option
 @click.option("--dataset", metavar="NAME", help="What to answer (default: the test part of what the run learned).")
 @click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: the run's).")
 @click.option("--metrics", is_flag=True, help="Exact match; with labels accuracy, precision, recall and F1.")

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -19,7 +19,7 @@ from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.models import local_model
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import Card, Source, card_of, load_card, resolve
+from ftbridge.weights.sources import Card, Source, card_in, card_of, resolve, target_of
 
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
 _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
@@ -93,11 +93,13 @@ class Talk:
 class Options(TypedDict, total=False):
     """How a model is found and loaded.
 
-    `model` names the base, `template` the family, where the files do not say them or instead of what they say;
+    `checkpoint` chooses one of a run's; `model` names the base, `template` the family, where the files do not say them
+    or instead of what they say;
     `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
     `offload_folder` and `dtype` are those of Loading.
     """
 
+    checkpoint: str | None
     model: str | None
     template: str | None
     trust_remote_code: bool
@@ -130,7 +132,7 @@ def talks(
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
-    found = source_of(source)
+    found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _adjusted(card, options)
     if compare and not adapter and not loading.offload_folder:
@@ -191,21 +193,21 @@ def _messages(talk: Talk) -> bytes:
     return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
 
 
-def source_of(source: str | os.PathLike[str] | None) -> Source:
-    """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model."""
+def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = None) -> Source:
+    """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model, `checkpoint` one of a run's."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()
         source = local_model(source, interpreter(project, "xtuner"), Path.cwd())
-    return resolve(source)
+    return resolve(source, checkpoint)
 
 
 def model_of(
     source: Source, compare: bool = False, base: str | None = None, template: str | None = None
 ) -> tuple[Card, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
-    whole = source.folder / "merged" if source.run else source.folder
+    whole = target_of(source, None, "merged") if source.run else source.folder
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
-    known = load_card(whole) if is_whole else None
+    known = card_in(source, whole) if is_whole else None
     if known and not (compare or base or template):
         return known, whole, None  # its base need not be there
     card = card_of(source, base, template)
@@ -250,19 +252,10 @@ def _check_room(device: str, bits: int | None, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
     files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
     needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
-    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else _free_memory()
+    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else machine.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "
             "take `--bits 4` or `--offload-folder DIR`, or ask one after the other: "
             + " and ".join(f"`ftbridge chat {model}`" for model in models)
         )
-
-
-def _free_memory() -> int:
-    """Return the bytes of main memory that programs can still get; 0 where Linux does not tell."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0

@@ -102,6 +102,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     source: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
     *,
+    checkpoint: str | None = None,
     dataset_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     metrics: bool = False,
@@ -116,13 +117,13 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """Answer `dataset` (default: the test part of what a run was trained on) with the model of a run or a folder.
 
     Goes on where an earlier call was stopped, and asks nothing that is answered already. A `source` that ends with
-    .jsonl is a predictions.jsonl to be measured as it stands. The folder is `out`, by default
-    predictions/DATASET in the run's; `limit` takes the first samples alone; `batch_size` None lets their length
+    .jsonl is a predictions.jsonl to be measured as it stands. `checkpoint` chooses one of the run's.
+    The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone; `batch_size` None lets their length
     decide. Raises InputError where other settings were used there before, unless `replace` says to ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, where = source_of(source), place_of(device)
+    found, where = source_of(source, checkpoint), place_of(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = _questions(data)
     questions = samples[:limit]

@@ -141,6 +141,12 @@ def load_card(folder: Path) -> Card | None:
         raise InputError(f"`{file}` is damaged: {error}") from error
 
 
+def card_in(source: Source, folder: Path) -> Card | None:
+    """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone."""
+    known, name = load_card(folder), _name(source)
+    return known if known and (not name or known.checkpoint == name) else None
+
+
 def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 

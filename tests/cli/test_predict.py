@@ -35,9 +35,11 @@ def test_the_file_is_named(asked):
 def test_options_go_through(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
+    options += ["--checkpoint", "best"]
     assert CliRunner().invoke(cli, ["predict", "run", *options]).exit_code == 0
     wanted = {"dataset": "d", "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
     wanted |= {"out": "o", "dataset_dir": "data", "replace": True, "result_jsonl": True, "metrics": False}
+    wanted |= {"checkpoint": "best"}
     assert asked == {"source": "run", **wanted}
 
 

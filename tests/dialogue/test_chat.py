@@ -13,6 +13,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.dialogue import chat
 from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.launchers import machine
 from ftbridge.weights.sources import CARD, card_of, resolve
 
 QUESTION = "what is aspirin taken for"
@@ -206,7 +207,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     base = shutil.copytree(model, tmp_path / "base")
     for folder in (base, model):
         (folder / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(chat, "_free_memory", lambda: 1999)
+    monkeypatch.setattr(machine, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with pytest.raises(SetupError, match=r"need 0\.0 GiB together.*--bits 4"), talks(model, compare=True, **options):
         pass
@@ -234,7 +235,3 @@ def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SetupError, match="`--device cuda` needs an NVIDIA GPU"):
         ftbridge.chat(model, "?", device="cuda", template="qwen3")
-
-
-def test_free_memory_is_told():
-    assert 2**20 < chat._free_memory() < 2**50

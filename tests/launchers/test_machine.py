@@ -4,7 +4,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.spec import TrainSpec
-from ftbridge.launchers.machine import Gpu, Machine, choose, gpus
+from ftbridge.launchers.machine import Gpu, Machine, choose, gpus, main_memory
 from ftbridge.launchers.machine import smi as complaint
 
 AMPERE = Gpu("NVIDIA A100-SXM4-80GB", 81920, 8.0, "570.86.15", 81150)
@@ -125,3 +125,7 @@ def test_what_this_kind_of_machine_cannot_do_is_refused(values, message):
 def test_a_dtype_that_the_cards_have_is_taken():
     assert choose(spec(gpus=2, dtype="float16")).dtype == "float16"
     assert choose(spec(gpus=2, dtype="bfloat16", optimizer="paged_adamw_8bit")).dtype == "bfloat16"
+
+
+def test_free_memory_is_told():
+    assert 2**20 < main_memory() < 2**50
