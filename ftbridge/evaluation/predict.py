@@ -118,8 +118,9 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
 
     Goes on where an earlier call was stopped, and asks nothing that is answered already. A `source` that ends with
     .jsonl is a predictions.jsonl to be measured as it stands. `checkpoint` chooses one of the run's.
-    The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone; `batch_size` None lets their length
-    decide. Raises InputError where other settings were used there before, unless `replace` says to ask anew.
+    The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone;
+    `batch_size` None lets their length decide. Raises InputError where other settings were used there before, unless
+    `replace` says to ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
