@@ -1,15 +1,61 @@
 """`ftbridge merge`."""
 
+import re
+
 import click
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+class _Size(click.ParamType):
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", str(value).strip().upper())
+        size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+        if not size:
+            self.fail(f"`{value}` is no size such as 5GB or 500MB", param, ctx)
+        return size
+
+
+class _Adapter(click.ParamType):
+    name = "adapter"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        folder, _, weight = str(value).partition("=")
+        try:
+            return folder, float(weight or 1)
+        except ValueError:
+            self.fail(f"`{weight}` is no number; write DIR=WEIGHT, such as other/adapter=0.5", param, ctx)
 
 
 @click.command("merge")
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/merged).")
-def command(source: str | None, model: str | None, out: str | None) -> None:
+@click.option(
+    "--adapter", "adapters", type=_Adapter(), multiple=True, metavar="DIR[=WEIGHT]",
+    help="Merge another adapter as well, its changes times WEIGHT (default 1); may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--onto", type=click.Choice(["nf4", "fp4"]),
+    help="Merge onto the rounded values that a 4-bit QLoRA run trained on, to answer just as the adapter did.",
+)  # fmt: skip
+@click.option("--shard-size", type=_Size(), default="5GB", show_default=True, metavar="SIZE", help="Of a file at most.")
+@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option(
+    "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[K]",
+    help="Compare greedy answers of base with adapter and merged model to K questions of the run's data (4).",
+)  # fmt: skip
+def command(source: str | None, verify: int | None, **how: object) -> None:
     """Merge the adapter of a run (default: the last) or of a folder into its base model."""
     from ftbridge.core.console import result
     from ftbridge.weights.merge import merge
 
-    result(str(merge(source, model=model, out=out)))
+    if verify:
+        from ftbridge.dialogue.verify import same_answers
+
+        how["check"] = same_answers(verify, how["device"])
+    result(str(merge(source, **how)))  # type: ignore[arg-type]  # click has made them what they are to be

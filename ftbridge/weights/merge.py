@@ -55,6 +55,10 @@ def merge(
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
     run's). Raises InputError where there is nothing whole to merge, SetupError where the disk is too small.
     """
+    if how.get("check") and (how.get("onto") or how.get("adapters")):
+        raise UsageError(
+            "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
+        )
     found = resolve(source)
     card = card_of(found, model)
     adapter = adapter_of(found, model)
@@ -69,7 +73,7 @@ def merge(
                 wanted,
                 folder,
                 shard_size=how.get("shard_size", SHARD),
-                device=_device(how.get("device", "auto")),
+                device=device_of(how.get("device", "auto")),
                 rounding=_rounding(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, families.get(card.family).stop)
@@ -125,7 +129,8 @@ def merge_weights(
     return merged.config
 
 
-def _device(wanted: str) -> str:
+def device_of(wanted: str) -> str:
+    """Return "cuda" or "cpu", for "auto" what the machine has."""
     return wanted if wanted != "auto" else "cuda" if machine.gpus() else "cpu"
 
 

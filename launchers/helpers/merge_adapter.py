@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -22,6 +23,7 @@ import torch
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 ITEMS = 1 << 17  # of a piece, so that what is computed from it stays in the processor's cache
+EVERY = 0.2  # seconds between reports
 ROWS = 64  # of a piece at least: a block of 4-bit values never lies in two, and thin products have other kernels
 
 
@@ -42,7 +44,7 @@ class Merge:
         self.device, self.rounding, self.tensors = plan["device"], plan["rounding"], plan["tensors"]
         self.pieces, self.lock = self._pieces(), threading.Lock()
         self.changed: set[str] = set()
-        self.done = 0
+        self.done, self.reported = 0, 0.0
         if self.rounding:
             self.rounding["dtype"] = DTYPES[self.rounding["dtype"]]
 
@@ -79,8 +81,7 @@ class Merge:
         if not extremes.isfinite().all():
             raise ValueError(f"`{tensor['name']}` is not finite after the merge: the training has diverged")
         result = result.cpu().contiguous()
-        resized = tensor["before"]["shape"] != tensor["start"]["shape"]
-        if resized or not torch.equal(result, _rows(tensor, "before", begin, end)):
+        if tensor["name"] not in self.changed and self._differs(tensor, start, result, begin):
             self.changed.add(tensor["name"])
         content = memoryview(result.view(torch.uint8).numpy()).cast("B")
         with Path(tensor["file"]).open("r+b") as file:
@@ -88,7 +89,16 @@ class Merge:
             file.write(content)
         with self.lock:
             self.done += len(content)
-            report({"done": self.done})
+            if time.monotonic() - self.reported > EVERY:
+                self.reported = time.monotonic()
+                report({"done": self.done})
+
+    def _differs(self, tensor: dict[str, Any], start: torch.Tensor, result: torch.Tensor, begin: int) -> bool:
+        """Tell whether these rows of the base are another after the merge; `start` may be the adapter's."""
+        if tensor["before"]["shape"] != tensor["start"]["shape"]:
+            return True
+        own = tensor["before"] == tensor["start"]
+        return not torch.equal(result, start if own else _rows(tensor, "before", begin, begin + len(result)))
 
     def _add(self, value: torch.Tensor, step: dict[str, Any], begin: int, end: int) -> torch.Tensor:
         """Return `value`, the rows `begin` to `end` of a tensor, after a step, in PEFT's order of operations."""

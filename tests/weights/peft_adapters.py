@@ -17,20 +17,22 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausa
 
 # Large enough that tensors are computed in several pieces, none of a round size.
 QWEN = {"hidden_size": 200, "intermediate_size": 1100, "num_hidden_layers": 1, "num_attention_heads": 4}
+VOCABULARY = 3001
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class Case(NamedTuple):
     """An adapter's options, the dtype of the base, and what is odd about it."""
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any]
     dtype: torch.dtype = torch.bfloat16
     tied: bool = False
     gpt2: bool = False
-    rows: int = 3001
+    rows: int = VOCABULARY
     adapter_dtype: torch.dtype = torch.float32
     weight: float | None = None  # of a second adapter
     pickled: bool = False
+    onto: str = ""
 
 
 CASES = {
@@ -49,6 +51,8 @@ CASES = {
     "gpt2": Case({"target_modules": ["c_attn", "c_proj", "c_fc"]}, gpt2=True),
     "gpt2-dora": Case({"target_modules": ["c_attn", "c_proj"], "use_dora": True}, torch.float32, gpt2=True),
     "several": Case({"target_modules": LINEAR}, weight=-0.3),
+    "nf4": Case({"target_modules": LINEAR}, onto="nf4"),
+    "fp4": Case({"target_modules": LINEAR}, onto="fp4"),
 }
 
 
@@ -59,7 +63,7 @@ def model(case: Case, seed: int = 0) -> Any:
         made = GPT2LMHeadModel(GPT2Config(n_embd=200, n_layer=1, n_head=4, vocab_size=500))
     else:
         made = Qwen2ForCausalLM(
-            Qwen2Config(**QWEN, num_key_value_heads=2, vocab_size=3001, tie_word_embeddings=case.tied)
+            Qwen2Config(**QWEN, num_key_value_heads=2, vocab_size=VOCABULARY, tie_word_embeddings=case.tied)
         )
     return scatter(made, "")
 
@@ -85,8 +89,6 @@ def make(folder: Path, case: Case) -> None:
         "task_type": "CAUSAL_LM",
         **case.options,
     }
-    if case.gpt2:
-        options.pop("fan_in_fan_out", None)
     for number, name in enumerate(("adapter", *(["other"] if case.weight else [])), 1):
         base = load(folder / "base", case)
         made = get_peft_model(base, LoraConfig(**options))
@@ -109,12 +111,27 @@ def make(folder: Path, case: Case) -> None:
 
 
 def load(base: Path, case: Case) -> Any:
-    """Return the base in float32, its vocabulary resized where the case wants that."""
+    """Return the base in float32, its vocabulary resized, or its linear layers rounded, where the case wants that."""
     made = (GPT2LMHeadModel if case.gpt2 else Qwen2ForCausalLM).from_pretrained(base, dtype=torch.float32)
-    if not case.gpt2 and case.rows != 3001:
+    if case.rows != VOCABULARY:
         torch.manual_seed(5)
         made.resize_token_embeddings(case.rows)
+    if case.onto:
+        for name, weight in rounded(base, case.onto).items():
+            made.get_parameter(name).data = weight
     return made
+
+
+def rounded(base: Path, kind: str) -> dict[str, torch.Tensor]:
+    """Return the weights that a 4-bit model computes with, loaded as both frameworks do."""
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=kind == "nf4")
+    made = Qwen2ForCausalLM.from_pretrained(base, dtype=torch.bfloat16, quantization_config=config)
+    layers = {name: layer.weight for name, layer in made.named_modules() if isinstance(layer, Linear4bit)}
+    return {f"{name}.weight": dequantize_4bit(each.data, each.quant_state).float() for name, each in layers.items()}
 
 
 if __name__ == "__main__":
