@@ -7,28 +7,25 @@ import click
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
-class _Size(click.ParamType):
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", str(value).strip().upper())
-        size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
-        if not size:
-            self.fail(f"`{value}` is no size such as 5GB or 500MB", param, ctx)
-        return size
+def _size(_context: click.Context, _option: click.Parameter, value: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", value.strip().upper())
+    size = int(float(found[1]) * _UNITS[found[2]]) if found else 0
+    if not size:
+        raise click.BadParameter(f"`{value}` is no size such as 5GB or 500MB")
+    return size
 
 
-class _Adapter(click.ParamType):
-    name = "adapter"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        folder, _, weight = str(value).partition("=")
+def _weighted(
+    _context: click.Context, _option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, float], ...]:
+    found = []
+    for value in values:
+        folder, _, weight = value.partition("=")
         try:
-            return folder, float(weight or 1)
-        except ValueError:
-            self.fail(f"`{weight}` is no number; write DIR=WEIGHT, such as other/adapter=0.5", param, ctx)
+            found.append((folder, float(weight or 1)))
+        except ValueError as error:
+            raise click.BadParameter(f"`{weight}` is no number; write DIR=WEIGHT, as in other/adapter=0.5") from error
+    return tuple(found)
 
 
 @click.command("merge")
@@ -36,14 +33,16 @@ class _Adapter(click.ParamType):
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/merged).")
 @click.option(
-    "--adapter", "adapters", type=_Adapter(), multiple=True, metavar="DIR[=WEIGHT]",
+    "--adapter", "adapters", callback=_weighted, multiple=True, metavar="DIR[=WEIGHT]",
     help="Merge another adapter as well, its changes times WEIGHT (default 1); may be repeated.",
 )  # fmt: skip
 @click.option(
     "--onto", type=click.Choice(["nf4", "fp4"]),
     help="Merge onto the rounded values that a 4-bit QLoRA run trained on, to answer just as the adapter did.",
 )  # fmt: skip
-@click.option("--shard-size", type=_Size(), default="5GB", show_default=True, metavar="SIZE", help="Of a file at most.")
+@click.option(
+    "--shard-size", callback=_size, default="5GB", show_default=True, metavar="SIZE", help="Of a file at most."
+)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option(
     "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[K]",
@@ -57,5 +56,5 @@ def command(source: str | None, verify: int | None, **how: object) -> None:
     if verify:
         from ftbridge.dialogue.verify import same_answers
 
-        how["check"] = same_answers(verify, how["device"])
+        how["check"] = same_answers(verify, str(how["device"]))
     result(str(merge(source, **how)))  # type: ignore[arg-type]  # click has made them what they are to be

@@ -36,7 +36,7 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
 )
 def test_verify_brings_a_check(monkeypatch, arguments, count):
     monkeypatch.setattr("ftbridge.dialogue.verify.same_answers", lambda *asked: asked)
-    monkeypatch.setattr("ftbridge.weights.merge.merge", lambda given, **how: how["check"])
+    monkeypatch.setattr("ftbridge.weights.merge.merge", lambda _, **how: how["check"])
     assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto')\n"
 
 

@@ -15,7 +15,7 @@ class Parrot:
 
     merged = str.upper
 
-    def __init__(self, python, card, model, adapter, device):
+    def __init__(self, _python, card, _model, adapter, _device):
         self.card, self.adapter = card, adapter
 
     def __enter__(self):
@@ -24,8 +24,8 @@ class Parrot:
     def __exit__(self, *_):
         pass
 
-    def ask(self, turns, system, stop, sampling):
-        (question, _), *_ = turns
+    def ask(self, turns, *_):
+        question = turns[0][0]
         yield from (question.upper() if self.adapter else type(self).merged(question)).split()
 
 

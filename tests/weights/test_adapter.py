@@ -126,7 +126,7 @@ def test_dora_cannot_be_weighted_and_needs_a_turned_tensor_whole(adapter):
     assert changes(base(), [(folder, 1)])[f"{Q}.weight"].steps[0].magnitude
     with pytest.raises(UsageError, match="DoRA, whose lengths cannot be weighted"):
         changes(base(), [(folder, 0.5)])
-    large = {f"embed_tokens.{part}": shape for part, shape in
-             {"lora_embedding_A": (1, 1 << 23), "lora_embedding_B": (4, 1), "lora_magnitude_vector": (4,)}.items()}  # fmt: skip
-    with pytest.raises(InputError, match="DoRA of `embed_tokens.weight` would need the whole tensor"):
-        changes(base(**{"embed_tokens.weight": (1 << 23, 4)}), [(adapter(large, "large"), 1)])
+    shapes = {"lora_embedding_A": (1, 1 << 23), "lora_embedding_B": (4, 1), "lora_magnitude_vector": (4,)}
+    large = adapter({f"embed_tokens.{part}": shape for part, shape in shapes.items()}, "large")
+    with pytest.raises(InputError, match=r"DoRA of `embed_tokens\.weight` would need the whole tensor"):
+        changes(base(**{"embed_tokens.weight": (1 << 23, 4)}), [(large, 1)])

@@ -50,7 +50,7 @@ def test_a_resized_vocabulary_is_told_in_the_config(merged):
     assert merged({EMBEDDING: (7, 2)}).config == {"vocab_size": 7}  # still shared
     both = merged({EMBEDDING: (7, 2), OUTPUT: (7, 2)})
     assert both.config == {"vocab_size": 7, "tie_word_embeddings": False}
-    with pytest.raises(InputError, match="resized to 7 rows, and `lm_head.weight` has 5"):
+    with pytest.raises(InputError, match=r"resized to 7 rows, and `lm_head\.weight` has 5"):
         merged({EMBEDDING: (7, 2)}, base=(EMBEDDING, OUTPUT), tie_word_embeddings=False)
 
 
