@@ -154,7 +154,12 @@ class _Adapter:
 
     def _scale(self, module: str, rank: int) -> float:
         patterns = self.config.alpha_pattern or {}
-        key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)  # as PEFT matches them
+        try:  # as PEFT matches them
+            key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
+        except re.error as error:
+            raise InputError(
+                f"`{self.folder}` has an `alpha_pattern` that is no regular expression: {error}"
+            ) from error
         alpha = self.config.lora_alpha if key is None else patterns[key]
         return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
 
@@ -211,7 +216,7 @@ def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _orientation(shape: tuple[int, ...], a: Place, b: Place) -> str:
     """Return how a weight of `shape` must lie for b @ a: "straight", "turned", "either", or "" where neither fits."""
-    if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1]:  # noqa: PLR2004
+    if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] > 0:  # noqa: PLR2004
         return ""
     product = (b.shape[0], a.shape[1])
     straight, turned = shape == product, shape == product[::-1]

@@ -76,7 +76,9 @@ class Merged:
             at = len(header)
             for name, kind in kinds.items():
                 if isinstance(kind, Change):
-                    computed.append({"name": name, "file": str(file), "offset": at, **msgspec.to_builtins(kind)})
+                    linear = name != OUTPUT and any(step.a and not step.transposed for step in kind.steps)
+                    place = {"name": name, "file": str(file), "offset": at, "linear": linear}
+                    computed.append(place | msgspec.to_builtins(kind))
                 else:
                     copies.append(Copy(kind.file, kind.offset, str(file), at, kind.size))
                 at += self.sizes[name]

@@ -41,6 +41,13 @@ def write_files(folder: Path, base: Path, adapter: Path, config: dict[str, Any],
 
 def token_ids(folder: Path) -> dict[str, int]:
     """Return the id of each token that the tokenizer's JSON files name."""
+    try:
+        return _token_ids(folder)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
+
+
+def _token_ids(folder: Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in ("tokenizer.json", "added_tokens.json", "tokenizer_config.json"):
         content = read_json(folder / name) if (folder / name).is_file() else {}

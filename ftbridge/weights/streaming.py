@@ -17,6 +17,8 @@ from ftbridge.core.errors import FrameworkError, InputError
 from ftbridge.launchers.environment import HELPERS, QUIET
 
 _PIECE = 1 << 22  # bytes
+# For glibc: memory that was used once is kept for the next piece instead of being asked for again.
+_KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 
 
 class Copy(NamedTuple):
@@ -94,7 +96,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **QUIET},
+                env={**os.environ, **QUIET, **_KEEP},
             )
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -27,13 +27,23 @@ class Place(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
 
+class _Described(msgspec.Struct):
+    """A tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0)], ...]
+    data_offsets: tuple[Annotated[int, msgspec.Meta(ge=0)], int]
+
+
 def of_model(folder: Path) -> dict[str, Place]:
     """Return the tensors of a model folder by name, of safetensors files where there are any, else of .bin files.
 
     Raises InputError where there are none, or where a file is missing or cut short.
     """
     index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
-    named: dict[str, Any] = read_json(index).get("weight_map", {}) if index else {}
+    named: Any = read_json(index).get("weight_map") if index else {}
+    if not isinstance(named, dict):
+        raise InputError(f"`{index}` does not say where the weights are; {_AGAIN}")
     files = sorted({folder / str(name) for name in named.values()}) or _whole(folder)
     if not files:
         raise InputError(f"`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)")
@@ -72,11 +82,16 @@ def _safetensors(file: Path) -> dict[str, Place]:
         raise InputError(f"the weights in `{file}`: the file is not whole; {_AGAIN}")
     with file.open("rb") as content:
         start = 8 + int.from_bytes(content.read(8), "little")
-    found = {}
-    for name, tensor in header.items():
-        begin, end = tensor["data_offsets"]
-        found[name] = Place(str(file), start + begin, end - begin, tensor["dtype"], tuple(tensor["shape"]))
-    return found
+    try:
+        described = msgspec.convert(header, dict[str, _Described])
+    except msgspec.ValidationError as error:
+        raise InputError(f"`{file}` is damaged: {error}; {_AGAIN}") from error
+    return {
+        name: Place(
+            str(file), start + each.data_offsets[0], each.data_offsets[1] - each.data_offsets[0], each.dtype, each.shape
+        )
+        for name, each in described.items()
+    }
 
 
 def _torch(file: Path) -> dict[str, Place]:

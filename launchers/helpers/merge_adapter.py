@@ -2,7 +2,8 @@
 
 Runs inside the training environment: `python merge_adapter.py PLAN`, PLAN being a JSON file: `device`, `rounding`
 (null, or `type` and `double` of bitsandbytes' 4-bit values and `dtype`, in which they are made) and `tensors`, each
-with `name`, `dtype`, `before`, `start`, `steps` (see ftbridge/weights/adapter.py), `file` and `offset` where it goes. A
+with `name`, `dtype`, `before`, `start`, `steps` (see ftbridge/weights/adapter.py), `linear` (whether 4-bit training
+rounds it), `file` and `offset` where it goes. A
 place is `file`, `offset`, `dtype`, `shape`. Prints JSON lines: {"done": bytes} as it goes and, last, {"unchanged":
 [names]} or {"error": sentence}. It ends when its stdin does, so that nothing is written for a parent that is gone.
 """
@@ -65,15 +66,15 @@ class Merge:
             height = rows if whole else max(ROWS, ITEMS // _width(tensor) // ROWS * ROWS)
             begins = range(0, max(1, rows // height) * height, height)  # the last takes what is left over
             ends = [*begins[1:], rows]
-            linear = any(step["a"] and not step["transposed"] for step in tensor["steps"])
-            double = self.rounding and self.rounding["double"] and linear
+            double = self.rounding and self.rounding["double"] and tensor["linear"]
             scales = self._scales(tensor, list(zip(begins, ends, strict=True))) if double else None
             yield from (Piece(tensor, begin, end, scales) for begin, end in zip(begins, ends, strict=True))
 
     def _compute(self, piece: Piece) -> None:
         tensor, begin, end, _ = piece
         start = _rows(tensor, "start", begin, end)
-        value = self._rounded(piece, start) if self.rounding else start.to(self.device, torch.float32, copy=True)
+        rounded = self._rounded(piece, start) if self.rounding and tensor["linear"] else start
+        value = rounded.to(self.device, torch.float32, copy=True)
         for step in tensor["steps"]:
             value = self._add(value, step, begin, end)
         result = value.to(DTYPES[tensor["dtype"]])
@@ -119,16 +120,14 @@ class Merge:
         return _factor(place["file"], place["offset"], place["dtype"], tuple(place["shape"]), self.device)
 
     def _rounded(self, piece: Piece, start: torch.Tensor) -> torch.Tensor:
-        """Return the values that 4-bit training computes with: those of linear layers are rounded."""
-        if not any(step["a"] and not step["transposed"] for step in piece.tensor["steps"]):
-            return start.to(self.device, torch.float32, copy=True)
+        """Return the values that 4-bit training computes with; it rounds linear layers, but the output's."""
         from bitsandbytes import functional
 
         packed, state = functional.quantize_4bit(start.to(self.rounding["dtype"]), quant_type=self.rounding["type"])
         if piece.scales is not None:
             width = _width(piece.tensor)
             state.absmax = piece.scales[piece.begin * width // 64 : -(-piece.end * width // 64)]
-        return functional.dequantize_4bit(packed, state).to(self.device, torch.float32, copy=True)
+        return functional.dequantize_4bit(packed, state)
 
     def _scales(self, tensor: dict[str, Any], pieces: list[tuple[int, int]]) -> torch.Tensor:
         """Return the scales of all 4-bit blocks of a tensor after they have been quantised, too."""
@@ -154,7 +153,7 @@ def _rows(tensor: dict[str, Any], which: str, begin: int, end: int) -> torch.Ten
     return _read(place, begin * width, (end - begin) * width).view(end - begin, width)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=6)
 def _factor(file: str, offset: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
     """Return a tensor of an adapter in float32; it serves several pieces."""
     values = _read({"file": file, "offset": offset, "dtype": dtype}, 0, math.prod(shape))
@@ -188,7 +187,7 @@ def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.set_num_threads(1)
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(4, os.cpu_count() or 1)
     merge = Merge(plan)
     try:
         with ThreadPoolExecutor(workers) as pool:
