@@ -143,7 +143,7 @@ def make_model(folder: Path) -> None:
     for number in range(4):
         file = f"model-{number + 1:05d}-of-00004.safetensors"
         part = names[number * len(names) // 4 : (number + 1) * len(names) // 4]
-        safetensors.write(model / file, [(name, "BF16", shapes[name], random(shapes[name], 2)) for name in part])
+        safetensors.write(model / file, [(name, "BF16", shapes[name], [random(shapes[name], 2)]) for name in part])
         weight_map |= dict.fromkeys(part, file)
     index = {"metadata": {"total_size": 2 * sum(map(np.prod, shapes.values())).item()}, "weight_map": weight_map}
     (model / "model.safetensors.index.json").write_bytes(msgspec.json.encode(index))
@@ -151,12 +151,12 @@ def make_model(folder: Path) -> None:
 
 def make_adapter(folder: Path) -> None:
     (folder / "adapter").mkdir()
-    tensors: list[tuple[str, str, tuple[int, ...], bytes]] = []
+    tensors: list[safetensors.Entry] = []
     for layer in range(LAYERS):
         for name, (rows, columns) in LINEAR.items():
             stem = f"base_model.model.model.layers.{layer}.{name}.lora"
             for part, shape in (("A", (RANK, columns)), ("B", (rows, RANK))):
-                tensors.append((f"{stem}_{part}.weight", "F32", shape, random(shape, 4)))
+                tensors.append((f"{stem}_{part}.weight", "F32", shape, [random(shape, 4)]))
     safetensors.write(folder / "adapter" / "adapter_model.safetensors", tensors)
     config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(folder / "model"),
               "r": RANK, "lora_alpha": 16, "target_modules": [name.partition(".")[2] for name in LINEAR]}  # fmt: skip

@@ -101,6 +101,22 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Return the conversation as one text, to look at; `segments` is what to encode."""
         return _text(self.segments(system, turns))
 
+    def chat_template(self) -> str:
+        """Return the Jinja template with which transformers renders the same conversation; a prompt is always open."""
+        content = "{{ message['content'] }}"
+        system = "{% if loop.first and system %}" + _jinja(self.system, system="system") + "{% endif %}"
+        user = _jinja(self.instruction, input="message['content']", round="loop.index0 // 2 + 1")
+        user = user.replace(content, system + content) if self.system_inside else system + user
+        if begin := "".join(self.bos):
+            begin = _jinja(begin) if not self.suffix_as_eos else "{% if loop.first %}" + _jinja(begin) + "{% endif %}"
+        answer = _jinja(self.answer, output="message['content']") + _jinja(self.suffix + self.eos + self.sep)
+        return (
+            "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] %}"
+            "{% set messages = messages[1:] %}{% else %}{% set system = '' %}{% endif %}"
+            "{% for message in messages %}{% if message['role'] == 'user' %}"
+            + begin + user + "{% elif message['role'] == 'assistant' %}" + answer + "{% endif %}{% endfor %}"
+        )  # fmt: skip
+
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one backend needs for a family.
@@ -201,10 +217,8 @@ def detect(model: Path) -> Family:
     file = model / "config.json"
     config = _decode(read_text(file, "model's config.json"), _Config, file)
     typed = [family for family in load().values() if config.model_type in family.match.model_type]
-    vocabulary, chat_template = _Vocabulary(model, config), _chat_template(model)
-    fitting = [
-        family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, chat_template)
-    ]
+    vocabulary, template = _Vocabulary(model, config), chat_template(model)
+    fitting = [family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, template)]
     if not fitting:
         known = ", ".join(load())
         near = ", ".join(family.title for family in typed)
@@ -247,7 +261,7 @@ def _template_fits(match: Match, chat_template: str) -> bool:
     return all(map(has, match.template)) and not any(map(has, match.no_template))
 
 
-def _chat_template(model: Path) -> str:
+def chat_template(model: Path) -> str:
     """Return the chat template, all of them together where there are several, or ""."""
     own = model / "chat_template.jinja"
     if own.is_file():
@@ -282,6 +296,14 @@ def _prompts(family: Family) -> dict[str, Prompt | None]:
 def _fill(piece: Piece, **values: object) -> tuple[Segment, ...]:
     parts = (piece,) if isinstance(piece, str) else piece
     return tuple(part if isinstance(part, Token) else part.format(**values) for part in parts)
+
+
+def _jinja(piece: Piece, **names: str) -> str:
+    """Return Jinja for `piece`, each of its fields being the expression of that name."""
+    text = _text(_fill(piece, **{field: f"\0{expression}\0" for field, expression in names.items()}))
+    parts = text.split("\0")
+    shown = [part if number % 2 else json.dumps(part, ensure_ascii=False) for number, part in enumerate(parts)]
+    return "".join("{{ " + part + " }}" for part in shown if part != '""')
 
 
 def _join(left: tuple[Segment, ...], right: tuple[Segment, ...]) -> tuple[Segment, ...]:

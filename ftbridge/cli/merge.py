@@ -33,6 +33,9 @@ def _weighted(
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/merged).")
 @click.option(
+    "--checkpoint", metavar="last|best|STEP|PATH", help="Which of the run's (default: last); a step is the optimiser's."
+)
+@click.option(
     "--adapter", "adapters", callback=_weighted, multiple=True, metavar="DIR[=WEIGHT]",
     help="Merge another adapter as well, its changes times WEIGHT (default 1); may be repeated.",
 )  # fmt: skip

@@ -1,13 +1,15 @@
-"""`ftbridge export`: a PEFT adapter folder from either framework's checkpoint.
+"""`ftbridge export`: a PEFT adapter folder, or a model's after full tuning, from either framework's checkpoint.
 
-XTuner's checkpoints hold `llm.base_model.model.MODULE.lora_A.default.weight` under `state_dict` (DeepSpeed: under
-`module`); PEFT wants the same names without `llm.` and `.default`. So neither the base model nor torch is
-needed, and no pickle is loaded. LLaMA-Factory writes PEFT's own format.
+XTuner and DeepSpeed hold `llm.base_model.model.MODULE.lora_A.default.weight`; PEFT wants the same names without `llm.`
+and `.default`. So neither the base model nor torch is needed, no pickle is loaded, and the tensors go from file to
+file piece by piece.
 """
 
 import os
 import re
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,19 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import write_atomic
+from ftbridge.launchers.model_files import read_json
+from ftbridge.templates import families
 from ftbridge.weights import safetensors
-from ftbridge.weights.checkpoint import Checkpoint, Tensor
 from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.gather import Weights, is_adapter, read
+from ftbridge.weights.parts import rounded
 from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
 
 TOKENIZER = (
     "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template*",
     "tokenization_*.py", "spiece.model",
 )  # fmt: skip
+_DTYPES = {"bfloat16": "BF16", "float16": "F16"}
 
 
 def export(
@@ -31,22 +37,32 @@ def export(
     *,
     model: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Write the adapter of a run (default: the last that succeeded) or of a folder; returns the new folder.
 
-    After full fine-tuning the folder holds the whole model. `model` names the base where it is not known, `out`
-    the folder (default: `adapter` in the run's). Raises InputError where there is no whole checkpoint.
+    After full fine-tuning the folder holds the whole model. `checkpoint` chooses one of the run's: `last` (the
+    default), `best`, an optimiser step, or its name or path. `model` names the base where it is not known, `out` the
+    folder (default: `adapter` in the run's, `adapter-CHECKPOINT` for another checkpoint than the last).
+    Raises InputError where there is no whole checkpoint.
     """
-    found = resolve(source)
+    found = resolve(source, checkpoint)
     card = card_of(found, model)
     target = target_of(found, out, "adapter")
-    checkpoint = checkpoint_of(found)
+    path = checkpoint_of(found)
+    weights = read(path)
+    if not weights.tensors:
+        raise InputError(f"`{path}` holds no weights of a model")
     with fresh_folder(target) as folder:
-        if (checkpoint / "adapter_config.json").is_file() or list(checkpoint.glob("model*.safetensors")):
-            _copy(checkpoint, folder)
+        own = path if path.is_dir() else folder
+        if (own / "adapter_config.json").is_file() or is_adapter(weights.tensors):
+            _write_adapter(folder, weights, own / "adapter_config.json", found, card)
         else:
-            _from_xtuner(checkpoint, folder, found, card)
-        copy_files(Path(card.base), folder, TOKENIZER, overwrite=False)
+            _write_model(folder, weights, own, Path(card.base))
+        for place in (own, Path(card.base)):
+            copy_files(place, folder, TOKENIZER, overwrite=False)
+        if not families.chat_template(folder):
+            write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
         card.save(folder)
     return target
 
@@ -58,90 +74,88 @@ def copy_files(source: Path, target: Path, patterns: tuple[str, ...], *, overwri
             shutil.copyfile(file, target / file.name)
 
 
-def _copy(checkpoint: Path, folder: Path) -> None:
-    patterns = (
-        "adapter_*",
-        "model*.safetensors",
-        "model.safetensors.index.json",
-        "config.json",
-        "generation_config.json",
-    )
-    copy_files(checkpoint, folder, (*patterns, *TOKENIZER), overwrite=True)
-    config = folder / "adapter_config.json"
-    if config.is_file() and not (folder / "adapter_model.safetensors").is_file():
-        raise InputError(f"`{checkpoint}` has an adapter_config.json but no adapter_model.safetensors")
+def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, card: Card) -> None:
+    tensors = {_peft_name(name): tensor for name, tensor in weights.tensors.items()}
+    entries = ((name, tensor.dtype, tensor.shape, tensor.pieces()) for name, tensor in tensors.items())
+    config = read_json(own) if own.is_file() else _adapter_config(weights, *_scaling(weights.content, source))
+    safetensors.write(folder / "adapter_model.safetensors", entries)
+    _save(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
 
-def _from_xtuner(path: Path, folder: Path, source: Source, card: Card) -> None:
-    file = path / "mp_rank_00_model_states.pt" if path.is_dir() else path
-    if path.is_dir() and list(path.glob("zero_pp_rank_*_model_states.pt")):
-        raise InputError(
-            f"`{path}` is shared out by ZeRO-3, which export cannot put together; train again with "
-            "`--deepspeed zero2`, or with `--backend llamafactory`, which gathers the weights itself"
-        )
-    if not file.is_file():
-        raise InputError(f"`{path}` holds neither a checkpoint nor an adapter")
-    checkpoint = Checkpoint(file)
-    tensors = {_peft_name(name): tensor for name, tensor in checkpoint.tensors().items()}
-    lora = {name: tensor for name, tensor in tensors.items() if ".lora_" in name}
-    if not tensors:
-        raise InputError(f"`{file}` holds no weights of a model")
-    if lora:
-        safetensors.write(folder / "adapter_model.safetensors", _contents(checkpoint, lora))
-        config = _adapter_config(lora, card, *_scaling(checkpoint, source))
-        write_atomic(folder / "adapter_config.json", msgspec.json.format(msgspec.json.encode(config)) + b"\n")
-    else:
-        safetensors.write(folder / "model.safetensors", _contents(checkpoint, _untied(tensors)))
-        copy_files(Path(card.base), folder, ("*.json", "*.py", "*.jinja"), overwrite=False)
-        (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+def _write_model(folder: Path, weights: Weights, own: Path, base: Path) -> None:
+    """Write the model in the dtype that the base's config.json names: what is held in float32 is rounded to it.
+
+    What is held in 16 bits stays as it is, and so does float32 where the base is float32 or names none; config.json
+    says which it became.
+    """
+    config = read_json((own if (own / "config.json").is_file() else base) / "config.json")
+    known = read_json(base / "config.json") if (base / "config.json").is_file() else config
+    wanted = _DTYPES.get(str(known.get("dtype") or known.get("torch_dtype")), "F32")
+    entries = [
+        (name.removeprefix("llm."), wanted, tensor.shape, rounded(tensor, wanted))
+        if tensor.dtype == "F32" != wanted
+        else (name.removeprefix("llm."), tensor.dtype, tensor.shape, tensor.pieces())
+        for name, tensor in weights.tensors.items()
+    ]
+    safetensors.write_model(folder, entries)
+    [(written, _)] = Counter(dtype for _, dtype, _, _ in entries).most_common(1)
+    names = {"F32": "float32", **{dtype: name for name, dtype in _DTYPES.items()}}
+    # The training has switched the cache off, which is for generating.
+    changed = {"use_cache": known["use_cache"]} if "use_cache" in known else {}
+    if written in names:
+        changed["torch_dtype" if "torch_dtype" in config else "dtype"] = names[written]
+    _save(folder / "config.json", config | changed)
+    for place in (own, base):
+        copy_files(place, folder, ("generation_config.json", "*.py", "*.jinja"), overwrite=False)
 
 
 def _peft_name(name: str) -> str:
-    name = name.removeprefix("llm.").replace(".default.weight", ".weight")
-    return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name  # as PEFT itself saves DoRA's
+    """Return PEFT's own name, as its save_and_load.py makes it."""
+    name = name.removeprefix("llm.").replace(".modules_to_save.default.", ".").replace(".default.weight", ".weight")
+    name = name.removesuffix(".default")  # of an embedding's
+    return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name
 
 
-def _contents(checkpoint: Checkpoint, tensors: dict[str, Tensor]) -> list[tuple[str, str, tuple[int, ...], bytes]]:
-    return [(name, t.dtype, t.shape, checkpoint.read(t)) for name, t in sorted(tensors.items())]
-
-
-def _untied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leave out a second name of the same storage, as transformers does: embeddings tied to the output."""
-    seen: set[tuple[str, int]] = set()
-    kept = {}
-    for name, tensor in tensors.items():
-        if (tensor.record, tensor.offset) not in seen:
-            kept[name] = tensor
-        seen.add((tensor.record, tensor.offset))
-    return kept
-
-
-def _scaling(checkpoint: Checkpoint, source: Source) -> tuple[int, bool]:
-    """Return alpha and whether rsLoRA scales, from the run, else the config that XTuner keeps in the checkpoint."""
+def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
+    """Return alpha and whether rsLoRA scales, by the config that XTuner keeps in the checkpoint, else by the run."""
+    meta = content.get("meta")
+    text = meta.get("cfg") if isinstance(meta, dict) else ""
+    text = text if isinstance(text, str) else ""
+    if "alpha_pattern" in text:
+        raise InputError("the checkpoint was trained with an alpha_pattern, which export does not know how to pass on")
+    if found := re.search(r"\blora_alpha=(\d{1,9})\b", text):
+        return int(found[1]), "use_rslora=True" in text
     if source.run:
         return source.run.spec.lora_alpha, source.run.spec.rslora
-    meta = checkpoint.content.get("meta")
-    text = str(meta.get("cfg", "")) if isinstance(meta, dict) else ""
-    found = re.search(r"lora_alpha\s*=\s*(\d+)", text)
-    if not found:
-        raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
-    return int(found[1]), bool(re.search(r"use_rslora\s*=\s*True", text))
+    raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
 
 
-def _adapter_config(lora: dict[str, Tensor], card: Card, alpha: int, rslora: bool) -> dict[str, Any]:
-    ranks = {tensor.shape[0] for name, tensor in lora.items() if ".lora_A." in name}
-    modules = {name.partition(".lora_")[0].rpartition(".")[2] for name in lora}
+def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any]:
+    names = [_peft_name(name) for name in weights.tensors]
+    ranks = {
+        name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
+        for name, tensor in zip(names, weights.tensors.values(), strict=True)
+        if tensor.shape and re.search(r"\.lora_(embedding_)?A\b", name)
+    }
+    if not ranks:
+        raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
+    [(rank, _)] = Counter(ranks.values()).most_common(1)
+    saved = {name.partition(".modules_to_save.")[0] for name in weights.tensors if ".modules_to_save." in name}
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": card.base,
-        "r": ranks.pop(),
+        "r": rank,
+        "rank_pattern": {module: other for module, other in ranks.items() if other != rank},
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "use_rslora": rslora,
-        "use_dora": any(".lora_magnitude_vector" in name for name in lora),
-        "target_modules": sorted(modules),
+        "use_dora": any(".lora_magnitude_vector" in name for name in names),
+        "target_modules": sorted({module.rpartition(".")[2] for module in ranks}),
+        "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,
-        "inference_mode": True,
     }
+
+
+def _save(file: Path, content: dict[str, Any]) -> None:
+    write_atomic(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n")

@@ -22,20 +22,21 @@ from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.merged import Merged
 from ftbridge.weights.model_folder import write_files
-from ftbridge.weights.sources import CARD, Card, Source, card_of, resolve, target_of
+from ftbridge.weights.safetensors import SHARD
+from ftbridge.weights.sources import Card, Source, card_of, made, resolve, target_of
 from ftbridge.weights.streaming import stream
 
 Check = Callable[[Card, Path, Path], None]
-SHARD = 5 * 10**9  # bytes of a file, as transformers' save_pretrained has it
 
 
 class Merging(TypedDict, total=False):
     """How to merge: more `adapters`, each with its weight, after the source's own.
 
     `onto` merges onto the 4-bit values that a QLoRA run trained on; `shard_size` is in bytes; `check` is called
-    with card, adapter and new folder before that takes its place.
+    with card, adapter and new folder before that takes its place, `checkpoint` says which of the run's (see `export`).
     """
 
+    checkpoint: str | os.PathLike[str] | None
     adapters: Sequence[tuple[str | os.PathLike[str], float]]
     onto: Literal["nf4", "fp4"] | None
     shard_size: int
@@ -59,7 +60,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    found = resolve(source)
+    found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     adapter = adapter_of(found, model)
     target = target_of(found, out, "merged")
@@ -91,8 +92,8 @@ def merge(
 def adapter_of(source: Source, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
-        ready = source.folder / "adapter"
-        return ready if (ready / CARD).is_file() and not model else export(source.folder, model=model)
+        ready = made(source, card_of(source, model), "adapter")
+        return ready or export(source.folder, model=model, checkpoint=source.checkpoint)
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")

@@ -15,6 +15,7 @@ from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.adapter import Change, changes
 from ftbridge.weights.model_folder import refuse_quantised
+from ftbridge.weights.parts import SIZES
 from ftbridge.weights.streaming import Copy
 
 OUTPUT = "lm_head.weight"
@@ -48,7 +49,7 @@ class Merged:
             if output and not tied and output.shape[0] != new[0]:
                 raise InputError(f"`{embedding}` was resized to {new[0]} rows, and `{OUTPUT}` has {output.shape[0]}")
         self.sizes = {name: place.size for name, place in self.places.items()}
-        self.sizes |= {name: math.prod(each.shape) * tensors.ITEM[each.dtype] for name, each in self.changes.items()}
+        self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
         self.total = sum(self.sizes.values())
 
     def lay_out(self, folder: Path, most: int) -> tuple[list[Copy], list[dict[str, Any]]]:

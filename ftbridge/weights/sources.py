@@ -1,17 +1,17 @@
 """What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text, write_atomic
-from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
-from ftbridge.launchers import runs
+from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
@@ -22,7 +22,10 @@ CARD = "ftbridge.json"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did."""
+    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
+
+    `checkpoint` is what it was made from, relative to the run's folder.
+    """
 
     base: str
     family: str
@@ -31,6 +34,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     thinking: str
     run: str = ""
+    checkpoint: str = ""
     trust_remote_code: bool = False
 
     @property
@@ -44,15 +48,35 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model."""
+    """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model.
+
+    `checkpoint` is which of the run's is meant, None for the last.
+    """
 
     project: Project
     folder: Path
     run: Run | None
+    checkpoint: Path | None = None
 
 
-def resolve(source: str | os.PathLike[str] | None) -> Source:
-    """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded."""
+def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> Source:
+    """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded.
+
+    A run's checkpoint, given as the source, means the run and this checkpoint of it.
+    `checkpoint` chooses one of the run's: `last` (the default), `best`, an optimiser step, or its name or path.
+    Raises InputError where there is none like that, UsageError where the source is no run.
+    """
+    found = _resolve(source)
+    if checkpoint is None:
+        return found
+    if not found.run:
+        raise UsageError(
+            f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
+        )
+    return msgspec.structs.replace(found, checkpoint=checkpoints.named(found.run, os.fspath(checkpoint)))
+
+
+def _resolve(source: str | os.PathLike[str] | None) -> Source:
     project = Project.find()
     if source is None:
         run, newer = runs.last(project)
@@ -64,18 +88,46 @@ def resolve(source: str | os.PathLike[str] | None) -> Source:
     if (path / "run.json").is_file():
         return Source(project=project, folder=path.resolve(), run=runs.load(path.resolve()))
     if path.exists():
-        return Source(project=project, folder=path.resolve(), run=None)
+        return _checkpoint(project, path.resolve()) or Source(project=project, folder=path.resolve(), run=None)
     run = runs.by_id(project, name)
     return Source(project=project, folder=run.path, run=run)
 
 
+def _checkpoint(project: Project, path: Path) -> Source | None:
+    """Return the run that has `path` as a readable checkpoint, with it chosen; None where there is none."""
+    for folder in path.parents[:2]:
+        if (folder / "run.json").is_file():
+            run = runs.load(folder)
+            with suppress(InputError):
+                chosen = checkpoints.named(run, str(path))
+                return Source(project=project, folder=folder, run=run, checkpoint=chosen)
+    return None
+
+
 def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> Path:
-    """Return where to write: `out`, else the folder `name` of a run; raises InputError for a folder without `out`."""
+    """Return where to write: `out`, else the folder `name` of a run, or `name-CHECKPOINT` of another than its last.
+
+    Raises InputError for a folder without `out`.
+    """
     if out:
         return Path(out)
     if not source.run:
         raise InputError("a folder that is no run needs `--out DIR`")
-    return source.folder / name
+    chosen = source.checkpoint
+    return source.folder / (f"{name}-{chosen.stem}" if chosen and chosen != checkpoints.last(source.run) else name)
+
+
+def made(source: Source, card: Card, name: str) -> Path | None:
+    """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
+
+    A folder stays good when the run's checkpoints are gone.
+    """
+    folder = target_of(source, None, name)
+    known = load_card(folder)
+    if not known:
+        return None
+    wanted = msgspec.structs.replace(card, checkpoint=card.checkpoint or known.checkpoint)
+    return folder if msgspec.json.encode(known) == msgspec.json.encode(wanted) else None
 
 
 def load_card(folder: Path) -> Card | None:
@@ -109,20 +161,21 @@ def card_of(source: Source, model: str | None = None) -> Card:
         system=source.run.system if source.run else "",
         thinking=family.thinking,
         run=source.run.id if source.run else "",
+        checkpoint=_name(source),
         trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
     )
 
 
 def checkpoint_of(source: Source) -> Path:
-    """Return the newest readable checkpoint of a run, or the folder or file itself."""
+    """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
     if not source.run:
         return source.folder
-    found = load_backend(source.run.spec.backend).checkpoints(source.folder)
-    if not found:
-        raise InputError(
-            f"the run `{source.run.id}` ({source.run.status}) has no readable checkpoint in {source.folder}"
-        )
-    return found[-1]
+    return source.checkpoint or checkpoints.named(source.run, "last")
+
+
+def _name(source: Source) -> str:
+    chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
+    return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
 def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:

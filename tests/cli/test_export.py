@@ -11,13 +11,16 @@ from ftbridge.cli import cli
 @pytest.mark.parametrize(
     ("arguments", "asked"),
     [
-        ([], (None, None, None)),
-        (["run", "--model", "base", "--out", "there"], ("run", "base", "there")),
+        ([], (None, None, None, None)),
+        (
+            ["run", "--model", "base", "--out", "there", "--checkpoint", "best"],
+            ("run", "base", "there", "best"),
+        ),
     ],
 )
 def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
-    def export(source, *, model, out):
-        assert (source, model, out) == asked
+    def export(source, *, model, out, checkpoint):
+        assert (source, model, out, checkpoint) == asked
         return Path("new", "folder")
 
     monkeypatch.setattr("ftbridge.weights.export.export", export)

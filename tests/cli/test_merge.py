@@ -7,7 +7,15 @@ from click.testing import CliRunner
 
 from ftbridge.cli import cli
 
-DEFAULTS = {"model": None, "out": None, "adapters": (), "onto": None, "shard_size": 5 * 10**9, "device": "auto"}
+DEFAULTS = {
+    "model": None,
+    "out": None,
+    "checkpoint": None,
+    "adapters": (),
+    "onto": None,
+    "shard_size": 5 * 10**9,
+    "device": "auto",
+}
 
 
 @pytest.mark.parametrize(
@@ -15,6 +23,7 @@ DEFAULTS = {"model": None, "out": None, "adapters": (), "onto": None, "shard_siz
     [
         ([], None, {}),
         (["run", "--model", "base", "--out", "there"], "run", {"model": "base", "out": "there"}),
+        (["--checkpoint", "best"], None, {"checkpoint": "best"}),
         (["run", "--adapter", "a", "--adapter", "b=-0.5"], "run", {"adapters": (("a", 1.0), ("b", -0.5))}),
         (["--onto", "nf4", "--device", "cpu"], None, {"onto": "nf4", "device": "cpu"}),
         (["--shard-size", "500mb"], None, {"shard_size": 500 * 10**6}),

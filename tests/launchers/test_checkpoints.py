@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.launchers import checkpoints
 from ftbridge.launchers.train import prepare
+from ftbridge.weights.safetensors import write
 
 from ..conftest import ROOT, SMALL  # noqa: TID252
+from ..weights.torch_files import save_pickled  # noqa: TID252
+from . import made_up
 
 BACKENDS = ["xtuner", "llamafactory"]
 TRACKERS = ("tensorboard", "wandb", "swanlab")
@@ -46,6 +50,54 @@ def stopped(parts):
     return train
 
 
+XTUNER = ("iter_4.pth", "iter_8.pth", "iter_10.pth", "best_val_loss_iter_8.pth")
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "name"),
+    [
+        ("xtuner", "last", "iter_10.pth"),
+        ("xtuner", "best", "best_val_loss_iter_8.pth"),
+        ("xtuner", "2", "iter_8.pth"),  # four iterations a step
+        ("xtuner", "2.5", "iter_10.pth"),
+        ("xtuner", "iter_4", "iter_4.pth"),
+        ("xtuner", "iter_4.pth", "iter_4.pth"),
+        ("xtuner", "best_val_loss_iter_8", "best_val_loss_iter_8.pth"),
+        ("xtuner", "runs/one/output/iter_4.pth", "iter_4.pth"),
+        ("llamafactory", "last", "output"),
+        ("llamafactory", "4", "checkpoint-4"),
+        ("llamafactory", "checkpoint-10", "checkpoint-10"),
+    ],
+)
+def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, wanted, name):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.named(saved(tmp_path, backend), wanted).name == name
+
+
+@pytest.mark.parametrize(
+    ("backend", "wanted", "message"),
+    [
+        ("xtuner", "8", r"`one` \(succeeded\) has no readable checkpoint `8`; there are `best_.*`, `iter_4.pth`, "),
+        ("xtuner", "/elsewhere/iter_4.pth", "has no readable checkpoint `/elsewhere/iter_4.pth`; there are"),
+        ("llamafactory", "best", "has no readable checkpoint `best`; a run without a validation has no best one"),
+        ("llamafactory", "", "has no readable checkpoint ``; there are"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path, backend, wanted, message):
+    with pytest.raises(InputError, match=message):
+        checkpoints.named(saved(tmp_path, backend), wanted)
+
+
+def saved(folder, backend):
+    """Make a run with some checkpoints."""
+    made = made_up.run(Project.find(folder), "one", backend=backend, gradient_accumulation_steps=4)
+    for name in XTUNER if backend == "xtuner" else ():
+        save_pickled(made.path / "output" / name, b"N.")
+    for place in ("output", "output/checkpoint-4", "output/checkpoint-10") if backend == "llamafactory" else ():
+        write(made.path / place / "adapter_model.safetensors", [])
+    return made
+
+
 def validations(run):
     records = map(json.loads, (run.path / "metrics.jsonl").read_text().splitlines())
     return {record["step"]: record["validation_loss"] for record in records if "validation_loss" in record}
@@ -63,6 +115,9 @@ def test_the_best_has_the_lowest_validation_loss_and_is_kept(parts, monkeypatch,
     number = int("".join(filter(str.isdigit, best.stem.rpartition("_")[2] or best.name)))
     assert losses[number] == min(losses.values())
     assert checkpoints.last(run) not in (None, best)
+    adapter = ftbridge.export(run.id, checkpoint="best")
+    assert adapter.name == f"adapter-{best.stem}"
+    assert adapter == ftbridge.export(run.id, checkpoint=best)
 
 
 @pytest.mark.framework

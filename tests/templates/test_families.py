@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from jinja2 import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.strict import parse
@@ -57,6 +59,24 @@ def test_the_table_is_parsed_strictly():
     for bad in ({**good, "SUFIX": "x"}, {**good, "SUFFIX_AS_EOS": False}, {"SYSTEM": "{system}"}):
         with pytest.raises(InputError, match=r"families\.prompts|families"):
             parse(families._Table, {"prompts": {"one": bad}, "families": {}}, "families.yaml")
+
+
+CELLS = [(name, backend) for name, family in families.load().items() for backend in family.backends]
+
+
+@pytest.mark.parametrize(("name", "backend"), [(n, b) for n, b in CELLS if families.load()[n].backends[b]])
+@pytest.mark.parametrize("system", ["", SYSTEM, 'say "{{ 7 }}" \\n'])
+def test_the_chat_template_renders_what_is_trained(name, backend, system):
+    prompt = families.get(name).cell(backend).prompt
+    turns = [*TURNS, ("{input} \\n 'and' {% more", None)]
+    messages = [{"role": "system", "content": system}] if system else []
+    for question, answer in turns:
+        messages.append({"role": "user", "content": question})
+        messages += [{"role": "assistant", "content": answer}] if answer is not None else []
+    # As transformers sets it up.
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    shown = environment.from_string(prompt.chat_template()).render(messages=messages, add_generation_prompt=True)
+    assert shown == prompt.render(system, turns)
 
 
 def test_thinking_is_off_where_a_model_can_think():

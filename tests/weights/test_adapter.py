@@ -33,7 +33,7 @@ def adapter(tmp_path):
             size = 4
             for length in shape:
                 size *= length
-            made.append((f"base_model.model.{title}", "F32", shape, bytes(size)))
+            made.append((f"base_model.model.{title}", "F32", shape, [bytes(size)]))
         safetensors.write(folder / "adapter_model.safetensors", made)
         return folder
 

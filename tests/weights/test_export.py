@@ -1,26 +1,41 @@
-"""Export: PEFT's names and numbers from XTuner's checkpoint, without torch."""
+"""Export: PEFT's names and numbers, or a model's, from every kind of checkpoint, without torch."""
 
 import json
 import os
+import resource
+import shutil
+import signal
 import struct
+import subprocess
 import sys
-import zipfile
+import tracemalloc
+from collections import OrderedDict
+from math import prod
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from ftbridge.core.errors import InputError
+import ftbridge
+from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers import checkpoints
+from ftbridge.templates import families
+from ftbridge.weights import safetensors
 from ftbridge.weights.export import export
-from ftbridge.weights.sources import load_card
+from ftbridge.weights.gather import read
+from ftbridge.weights.merge import adapter_of
+from ftbridge.weights.sources import load_card, resolve
+
+from .torch_files import floats, save, tensor, zero3
 
 LAYER = "llm.base_model.model.model.layers.0.self_attn.q_proj"
 LORA = {f"{LAYER}.lora_A.default.weight": (2, 3), f"{LAYER}.lora_B.default.weight": (3, 2)}
 PEFT = [f"base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight" for part in "AB"]
+FULL = {"llm.model.embed_tokens.weight": (2, 3), "llm.model.norm.weight": (3,)}
 BASE = '{"model_type": "qwen2", "tokens": ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]}'
-DATA = struct.pack("<6f", *range(6))
+TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "ftbridge.json"}
 
 
 @pytest.fixture(autouse=True)
@@ -32,26 +47,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "base").mkdir()
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"):
         (tmp_path / "base" / name).write_text(BASE)
+    (tmp_path / "base" / "generation_config.json").write_text("{}")
     return tmp_path
-
-
-def pickled(key, tensors, meta=""):
-    """Write by hand what torch.save pickles: a dict of tensors, all of one storage, and XTuner's config."""
-    text = "(d"
-    for name, (rows, columns) in tensors.items():
-        text += f"S'{name}'\nctorch._utils\n_rebuild_tensor_v2\n"
-        text += "((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI6\ntQ"
-        text += f"I0\n(I{rows}\nI{columns}\nt(I{columns}\nI1\ntI00\nNtRs"
-    return f"(dS'{key}'\n{text}sS'meta'\n(dS'cfg'\nS'{meta}'\nss.".encode()
-
-
-def checkpoint(path, content):
-    """Write `content` as torch.save does, at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("archive/data.pkl", content)
-        file.writestr("archive/data/0", DATA)
-    return path
 
 
 def run(folder, backend="xtuner"):
@@ -66,101 +63,238 @@ def run(folder, backend="xtuner"):
     return output
 
 
-def check_adapter(target, alpha):
+def weights(shapes, kind="FloatStorage"):
+    """Return tensors one after another in one storage."""
+    found, start = OrderedDict(), 0
+    for name, shape in shapes.items():
+        found[name] = tensor(shape, offset=start, kind=kind)
+        start += prod(shape)
+    return found
+
+
+def xtuner(path, shapes, meta="lora=dict(lora_alpha=8)", kind="FloatStorage", numbers=20):
+    """Write a checkpoint of one process, whose numbers count on."""
+    data = floats(*range(numbers))
+    data = data if kind == "FloatStorage" else b"".join(data[at + 2 : at + 4] for at in range(0, len(data), 4))
+    return save(path, {"state_dict": weights(shapes, kind), "meta": {"cfg": meta}}, _0=data)
+
+
+def numbers(file):
+    """Return a file's tensors by name, in its order: dtype, shape and numbers."""
+    found = {}
+    for name, each in safetensors.read(file).items():
+        data = b"".join(each.pieces())
+        if each.dtype == "BF16":
+            data = b"".join(b"\0\0" + data[at : at + 2] for at in range(0, len(data), 2))
+        letter = "e" if each.dtype == "F16" else "f"
+        found[name] = each.dtype, each.shape, list(struct.unpack(f"<{prod(each.shape)}{letter}", data))
+    return found
+
+
+def check_adapter(target, alpha, dtype="F32"):
     """See that `target` holds the adapter that was put into the checkpoint."""
-    file = target / "adapter_model.safetensors"
-    header = safetensors_header(file)
-    assert list(header) == PEFT
-    assert [tensor["shape"] for tensor in header.values()] == [[2, 3], [3, 2]]
-    assert file.read_bytes().endswith(DATA + DATA)
+    found = numbers(target / "adapter_model.safetensors")
+    assert found == {PEFT[0]: (dtype, (2, 3), [*range(6)]), PEFT[1]: (dtype, (3, 2), [*range(6, 12)])}
     config = json.loads((target / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["target_modules"]) == (2, alpha, ["q_proj"])
     assert config["base_model_name_or_path"] == str(Path("base").absolute())
 
 
-@pytest.mark.parametrize(
-    ("key", "place"), [("state_dict", "iter_9.pth"), ("module", "iter_9.pth/mp_rank_00_model_states.pt")]
-)
-def test_a_run_gives_peft_its_adapter(folder, key, place):
+def from_one(output):
+    xtuner(output / "iter_9.pth", LORA)
+
+
+def from_zero2(output):
+    content = {"module": weights(LORA, "BFloat16Storage"), "meta": {"cfg": "lora_alpha=8"}}
+    data = b"".join(floats(number)[2:] for number in range(12))
+    save(output / "iter_9.pth" / "mp_rank_00_model_states.pt", content, _0=data)
+
+
+def from_zero3(output):
+    zero3(output / "iter_9.pth", LORA, 5)
+
+
+@pytest.mark.parametrize(("write", "dtype"), [(from_one, "F32"), (from_zero2, "BF16"), (from_zero3, "F32")])
+def test_a_run_gives_peft_its_adapter(folder, write, dtype):
     output = run(folder)
-    checkpoint(output / "iter_3.pth", pickled(key, {}))
-    checkpoint(output / place, pickled(key, LORA))
+    xtuner(output / "iter_3.pth", FULL)
+    write(output)
     target = export()
     assert target == folder / "runs" / "one" / "adapter"
-    check_adapter(target, 32)
-    names = {path.name for path in target.iterdir()}
-    ours = {"adapter_config.json", "adapter_model.safetensors", "ftbridge.json"}
-    assert names == {*ours, "tokenizer.json", "tokenizer_config.json"}
-    assert (load_card(target).system, load_card(target).run) == ("说中文", "one")
+    check_adapter(target, 8, dtype)
+    assert {path.name for path in target.iterdir()} == TOKENIZER | {"adapter_config.json", "adapter_model.safetensors"}
+    card = load_card(target)
+    assert (card.system, card.run, card.checkpoint) == ("说中文", "one", "output/iter_9.pth")
 
 
 def test_exporting_again_gives_the_same(folder):
-    checkpoint(run(folder) / "iter_9.pth", pickled("state_dict", LORA))
+    from_one(run(folder))
     before = {path.name: path.read_bytes() for path in export("one").iterdir()}
     assert {path.name: path.read_bytes() for path in export("runs/one").iterdir()} == before
 
 
-def test_a_checkpoint_alone_needs_a_base_and_a_place_and_knows_its_alpha(folder):
-    file = checkpoint(folder / "iter_9.pth", pickled("state_dict", LORA, "lora=dict(lora_alpha=8)"))
+def test_alpha_is_what_the_checkpoint_says_and_else_what_its_run_says(folder):
+    """`--set model.lora.lora_alpha=...` changes what is trained, and not what the run says."""
+    output = run(folder)
+    xtuner(output / "iter_9.pth", LORA, "")
+    check_adapter(export(), 32)
+    xtuner(output / "iter_9.pth", LORA, "lora=dict(lora_alpha=4)")
+    check_adapter(export(), 4)
+    xtuner(output / "iter_9.pth", LORA, "lora=dict(lora_alpha=4, alpha_pattern=dict(q_proj=8))")
+    with pytest.raises(InputError, match="alpha_pattern, which export does not know"):
+        export()
+
+
+def test_a_checkpoint_alone_needs_a_base_and_a_place_and_its_alpha(folder):
+    file = xtuner(folder / "iter_9.pth", LORA)
     with pytest.raises(InputError, match="does not say which base"):
         export(file, out="new")
     with pytest.raises(InputError, match="--out DIR"):
         export(file, model="base")
     check_adapter(export(file, model="base", out="new"), 8)
+    for meta in ("", {"lora_alpha": 8}):
+        xtuner(file, LORA, meta)
+        with pytest.raises(InputError, match="does not say its lora_alpha"):
+            export(file, model="base", out="other")
+    assert not (folder / "other").exists()
 
 
-def test_rslora_and_dora_are_kept_for_they_change_the_merge(folder):
-    name = next(iter(LORA)).partition(".lora_A")[0] + ".lora_magnitude_vector.default.weight"
-    content = pickled("state_dict", {**LORA, name: (3, 1)}, "lora_alpha=8, use_rslora=True")
-    target = export(checkpoint(folder / "iter_9.pth", content), model="base", out="new")
+def test_whatever_changes_the_merge_is_kept(folder):
+    shapes = {**LORA, f"{LAYER}.lora_magnitude_vector.default.weight": (3,)}
+    other = LAYER.replace("q_proj", "v_proj")
+    shapes |= {f"{other}.lora_A.default.weight": (1, 3), f"{LAYER.replace('0', '1')}.lora_A.default.weight": (2, 1)}
+    shapes["llm.base_model.model.lm_head.modules_to_save.default.weight"] = (1,)
+    shapes["llm.base_model.model.model.embed_tokens.lora_embedding_A.default"] = (2, 1)
+    file = xtuner(folder / "iter_9.pth", shapes, "lora_alpha=8, use_rslora=True", numbers=30)
+    target = export(file, model="base", out="new")
     config = json.loads((target / "adapter_config.json").read_text())
-    assert (config["lora_alpha"], config["use_rslora"], config["use_dora"]) == (8, True, True)
-    assert config["target_modules"] == ["q_proj"]
-    header = safetensors_header(target / "adapter_model.safetensors")
-    assert sum(each.endswith("q_proj.lora_magnitude_vector") for each in header) == 1
+    assert (config["r"], config["lora_alpha"], config["use_rslora"], config["use_dora"]) == (2, 8, True, True)
+    assert config["rank_pattern"] == {"model.layers.0.self_attn.v_proj": 1}
+    assert (config["target_modules"], config["modules_to_save"]) == (["embed_tokens", "q_proj", "v_proj"], ["lm_head"])
+    names = list(safetensors_header(target / "adapter_model.safetensors"))
+    assert names[:3] == [*PEFT, PEFT[0].replace("lora_A.weight", "lora_magnitude_vector")]
+    assert names[-2:] == ["base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.lora_embedding_A"]
 
 
-def test_a_checkpoint_of_zero3_is_refused_with_a_way_out(folder):
-    checkpoint(run(folder) / "iter_9.pth" / "zero_pp_rank_0_mp_rank_00_model_states.pt", pickled("module", {}))
-    with pytest.raises(InputError, match=r"shared out by ZeRO-3.*--deepspeed zero2"):
-        export("one")
-
-
-def test_a_checkpoint_without_its_alpha_is_refused(folder):
-    file = checkpoint(folder / "iter_9.pth", pickled("state_dict", LORA))
-    with pytest.raises(InputError, match="does not say its lora_alpha"):
+@pytest.mark.parametrize("shapes", [dict(list(LORA.items())[1:]), {f"{LAYER}.lora_A.default.weight": ()}])
+def test_an_adapter_without_a_rank_is_one_sentence(folder, shapes):
+    file = xtuner(folder / "iter_9.pth", shapes)
+    with pytest.raises(InputError, match="no `lora_A`, which tells its rank"):
         export(file, model="base", out="new")
-    assert not (folder / "new").exists()
 
 
-def test_full_training_gives_a_model_with_tied_weights_once(folder):
-    weights = {"llm.model.embed_tokens.weight": (2, 3), "llm.lm_head.weight": (2, 3)}
-    checkpoint(run(folder) / "iter_9.pth", pickled("state_dict", weights))
+def test_another_checkpoint_than_the_last_is_never_taken_for_it(folder):
+    output = run(folder)
+    xtuner(output / "iter_16.pth", LORA, numbers=12)
+    last = export()
+    xtuner(output / "best_val_loss_iter_16.pth", LORA, "lora_alpha=2")
+    best = export("one", checkpoint="best")
+    assert (last.name, best.name) == ("adapter", "adapter-best_val_loss_iter_16")
+    check_adapter(best, 2)
+    assert adapter_of(resolve("one")) == last
+    assert adapter_of(resolve("one", "best")) == best
+    xtuner(output / "iter_32.pth", LORA, "lora_alpha=4")
+    check_adapter(adapter_of(resolve("one")), 4)
+    assert export("one", checkpoint="1", out="there") == Path("there")
+    assert load_card(Path("there")).checkpoint == "output/iter_16.pth"
+
+
+@pytest.mark.parametrize(
+    ("base", "kind", "dtype"),
+    [
+        ({}, "FloatStorage", "F32"),
+        ({"torch_dtype": "float32"}, "FloatStorage", "F32"),
+        ({"torch_dtype": "bfloat16"}, "FloatStorage", "BF16"),
+        ({"dtype": "float16"}, "FloatStorage", "F16"),
+        ({"dtype": "float16"}, "BFloat16Storage", "BF16"),
+        ({"dtype": "float32"}, "BFloat16Storage", "BF16"),
+    ],
+)
+def test_full_training_gives_a_model_in_the_bases_dtype(folder, base, kind, dtype):
+    (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "use_cache": True, **base}))
+    (folder / "base" / "modeling_odd.py").write_text("")
+    tied = weights(FULL, kind) | {"llm.lm_head.weight": tensor((2, 3), kind=kind)}
+    data = b"".join(floats(number)[0 if kind == "FloatStorage" else 2 :] for number in range(9))
+    save(run(folder) / "iter_9.pth", {"state_dict": tied}, _0=data)
     target = export()
-    assert list(safetensors_header(target / "model.safetensors")) == ["model.embed_tokens.weight"]
-    assert (target / "config.json").is_file()
-    assert not (target / "model.safetensors.index.json").exists()
+    assert numbers(target / "model.safetensors") == {
+        name.removeprefix("llm."): (dtype, shape, [*range(start, start + prod(shape))])
+        for (name, shape), start in zip(FULL.items(), (0, 6), strict=True)
+    }
+    config = json.loads((target / "config.json").read_text())
+    names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+    assert (config.get("torch_dtype") or config["dtype"]) == names[dtype]
+    own = {"config.json", "generation_config.json", "model.safetensors", "modeling_odd.py"}
+    assert {path.name for path in target.iterdir()} == TOKENIZER | own
 
 
-@pytest.mark.parametrize("content", [pickled("state_dict", {}), b"."])
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_model(folder):
+    (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "dtype": "bfloat16"}))
+    shapes = {f"llm.{number}.weight": (1000, 5000) for number in range(5)}
+    save(run(folder) / "iter_9.pth", {"state_dict": weights(shapes)}, _0=bytes(100 << 20))
+    tracemalloc.start()
+    target = export()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (target / "model.safetensors").stat().st_size > 50_000_000
+    assert peak < 40 << 20
+
+
+def test_a_full_training_under_zero3_gives_a_model_as_well(folder, monkeypatch):
+    monkeypatch.setattr(safetensors.write_model, "__defaults__", (30,))
+    zero3(run(folder) / "iter_9.pth", FULL, 2)
+    target = export()
+    assert numbers(target / "model-00001-of-00002.safetensors") == {
+        "model.embed_tokens.weight": ("F32", (2, 3), [*range(6)])
+    }
+    index = json.loads((target / "model.safetensors.index.json").read_text())
+    assert index["weight_map"]["model.norm.weight"] == "model-00002-of-00002.safetensors"
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, {"state_dict": []}, "text"])
 def test_a_checkpoint_without_weights_leaves_nothing(folder, content):
-    checkpoint(run(folder) / "iter_9.pth", content)
-    with pytest.raises(InputError, match=r"holds no weights|is damaged"):
+    save(run(folder) / "iter_9.pth", content)
+    with pytest.raises(InputError, match="holds no weights"):
         export()
     assert {path.name for path in (folder / "runs" / "one").iterdir()} == {"run.json", "output"}
 
 
-def test_llamafactorys_adapter_is_copied_without_what_only_training_needs(folder):
+def test_llamafactorys_adapter_comes_without_what_only_training_needs(folder):
     output = run(folder, "llamafactory")
-    header = b"{}"
-    (output / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    for name in ("adapter_config.json", "tokenizer.json", "optimizer.pt", "trainer_log.jsonl"):
+    entries = [(name, "F32", shape, [floats(*range(6))]) for name, shape in zip(PEFT, LORA.values(), strict=True)]
+    safetensors.write(output / "adapter_model.safetensors", entries)
+    for name in ("tokenizer.json", "optimizer.pt", "trainer_log.jsonl"):
         (output / name).write_text("its own")
+    (output / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "base_model_name_or_path": "elsewhere"}')
     target = export()
-    names = {path.name for path in target.iterdir()}
-    ours = {"adapter_config.json", "adapter_model.safetensors", "ftbridge.json"}
-    assert names == {*ours, "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in target.iterdir()} == TOKENIZER | {"adapter_config.json", "adapter_model.safetensors"}
     assert (target / "tokenizer.json").read_text() == "its own"
+    assert numbers(target / "adapter_model.safetensors") == numbers(output / "adapter_model.safetensors")
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert (config["r"], config["base_model_name_or_path"]) == (2, str(folder / "base"))
+
+
+def test_llamafactorys_model_generates_with_a_cache_again(folder):
+    (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "use_cache": True}))
+    output = run(folder, "llamafactory")
+    safetensors.write(output / "model.safetensors", [("norm", "BF16", (1,), [b"12"])])
+    (output / "config.json").write_text('{"dtype": "bfloat16", "use_cache": false, "vocab_size": 5}')
+    target = export()
+    config = json.loads((target / "config.json").read_text())
+    assert config == {"dtype": "bfloat16", "use_cache": True, "vocab_size": 5}
+    assert (target / "model.safetensors").read_bytes().endswith(b"12")
+
+
+def test_a_base_without_a_chat_template_gets_the_familys(folder):
+    from_one(run(folder))
+    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    assert (export() / "chat_template.jinja").read_text() == own
+    (folder / "base" / "chat_template.jinja").write_text("the base's own")
+    assert (export() / "chat_template.jinja").read_text() == "the base's own"
+    (folder / "base" / "chat_template.jinja").unlink()
+    (folder / "base" / "tokenizer_config.json").write_text('{"chat_template": "the base\'s own"}')
+    assert not (export() / "chat_template.jinja").exists()
 
 
 def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
@@ -168,5 +302,118 @@ def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
         export("empty", model="base", out="new")
     (folder / "empty" / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match=r"no adapter_model.safetensors"):
+    with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
         export("empty", model="base", out="new")
+
+
+@pytest.mark.parametrize("write", [from_one, from_zero2, from_zero3])
+def test_a_checkpoint_that_is_cut_anywhere_leaves_nothing(folder, write):
+    output = run(folder)
+    write(output)
+    kept = folder / "kept"
+    for file in [path for path in output.rglob("*") if path.is_file()]:
+        whole = file.read_bytes()
+        for size in range(0, len(whole), len(whole) // 15):
+            file.write_bytes(whole[:size])
+            # Named by its path: as a run's newest one it would be left out, for not being readable.
+            with pytest.raises(InputError, match="is damaged or no checkpoint") as error:
+                export(output / "iter_9.pth", model="base", out="new")
+            assert "\n" not in str(error.value)
+        file.write_bytes(whole)
+    assert not list(folder.glob("*new*"))
+    check_adapter(export(output / "iter_9.pth", model="base", out=kept), 8, "BF16" if write is from_zero2 else "F32")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder):
+    file = xtuner(folder / "iter_9.pth", {**LORA, f"{LAYER}.lora_A.two.weight": (99, 99)}, numbers=20_000)
+    before = sorted(folder.rglob("*"))
+    old = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, old[0][1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write `.*adapter_model.safetensors`: File too large"):
+            export(file, model="base", out="new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old[0])
+        signal.signal(signal.SIGXFSZ, old[1])
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_adapter_that_is_there_stays_when_the_next_export_fails(folder):
+    output = run(folder)
+    from_one(output)
+    check_adapter(export(), 8)
+    shutil.copy(xtuner(folder / "two.pth", LORA, "alpha_pattern"), output / "iter_9.pth")
+    with pytest.raises(FtbridgeError):
+        export()
+    check_adapter(folder / "runs" / "one" / "adapter", 8)
+
+
+JUDGE = Path(__file__).with_name("export_judge.py")
+
+
+def judged(python, *calls):
+    """Have the judge compare in the training environment."""
+    asked = json.dumps([list(map(str, call)) for call in calls])
+    done = subprocess.run([python, JUDGE, asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.framework
+def test_shares_are_put_together_as_deepspeed_does_it(training_python, tmp_path):
+    judged(training_python, ("make_shards", tmp_path / "shards"))
+    places = sorted((tmp_path / "shards").iterdir())
+    assert len(places) == 5
+    for place in places:
+        expected = safetensors.read(place / "expected.safetensors")
+        found = read(place).tensors
+        assert {name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in found.items()} == {
+            name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in expected.items()
+        }
+
+
+ZERO3 = {"gpus": 2, "deepspeed": "zero3", "max_steps": 2}  # trained anyway, by another test
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "options",
+    [ZERO3, {**ZERO3, "deepspeed": "zero3-offload"}, {**ZERO3, "method": "lora", "dora": True, "rslora": True}],
+)
+def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_project, training_python, tmp_path, options):
+    run = trained(backend="xtuner", **options)
+    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last(run)
+    calls = [("gathered", checkpoint, adapter), ("loads", in_project / "base", adapter)]
+    if options == ZERO3:
+        calls.append(("converted", run.path / "xtuner_config.py", checkpoint, tmp_path / "own", adapter))
+    judged(training_python, *calls)
+
+
+@pytest.mark.framework
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    ("options", "judge"),
+    [
+        ({"backend": "xtuner", "gpus": 1}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero1"}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero2"}, "held"),
+        ({"backend": "xtuner", "gpus": 2, "deepspeed": "zero3"}, "gathered"),
+        ({"backend": "llamafactory", "gpus": 2, "deepspeed": "zero3"}, "gathered"),
+    ],
+)
+def test_full_training_gives_the_model_that_was_trained(trained, in_project, training_python, tmp_path, options, judge):
+    run = trained(method="full", **options)
+    checkpoint, model = checkpoints.last(run), ftbridge.export(run.id)
+    calls = [("loads_model", in_project / "base", model)]
+    if options["backend"] == "llamafactory":
+        [checkpoint] = run.path.glob("output/checkpoint-*/global_step*")
+        base = str(in_project / "base")
+        calls.append(("gathered", checkpoint, ftbridge.export(checkpoint, model=base, out=tmp_path / "gathered")))
+    judged(training_python, *calls, (judge, checkpoint, model))
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_peft_loads_the_adapter(trained, in_project, training_python, backend):
+    adapter = ftbridge.export(trained(backend=backend).id)
+    judged(training_python, ("loads", in_project / "base", adapter))

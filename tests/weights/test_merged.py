@@ -14,7 +14,7 @@ EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 
 def write(file, shapes, prefix=""):
     sizes = {name: 2 * shape[0] * shape[1] for name, shape in shapes.items()}
-    safetensors.write(file, [(prefix + name, "BF16", shape, bytes(sizes[name])) for name, shape in shapes.items()])
+    safetensors.write(file, [(prefix + name, "BF16", shape, [bytes(sizes[name])]) for name, shape in shapes.items()])
 
 
 @pytest.fixture

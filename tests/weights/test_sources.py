@@ -14,7 +14,9 @@ from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.runs import Attempt, Run
 from ftbridge.templates import families
-from ftbridge.weights.sources import CARD, Card, card_of, checkpoint_of, load_card, resolve
+from ftbridge.weights.sources import CARD, Card, card_of, checkpoint_of, load_card, made, resolve, target_of
+
+from .torch_files import save_pickled
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +137,68 @@ def test_the_checkpoint_of_a_folder_is_the_folder_and_a_run_needs_one(folder):
     run("1", "failed")
     with pytest.raises(InputError, match=r"the run `1` \(failed\) has no readable checkpoint"):
         checkpoint_of(resolve("1"))
+
+
+@pytest.fixture
+def saved(folder):
+    """Make a run with two checkpoints and a best one; returns its folder with them."""
+    output = run("1").path / "output"
+    for name in ("iter_16.pth", "iter_32.pth", "best_val_loss_iter_16.pth"):
+        save_pickled(output / name, b"N.")
+    return output
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "suffix"),
+    [
+        (None, "iter_32.pth", ""),
+        ("last", "iter_32.pth", ""),
+        ("2", "iter_32.pth", ""),
+        ("1", "iter_16.pth", "-iter_16"),
+        ("best", "best_val_loss_iter_16.pth", "-best_val_loss_iter_16"),
+        (Path("runs/1/output/iter_16.pth"), "iter_16.pth", "-iter_16"),
+    ],
+)
+def test_a_run_has_a_checkpoint_to_choose_and_a_folder_for_each(saved, wanted, name, suffix):
+    source = resolve("1", wanted)
+    assert checkpoint_of(source) == saved / name
+    assert card_of(source).checkpoint == f"output/{name}"
+    assert target_of(source, None, "adapter") == saved.parent / f"adapter{suffix}"
+    assert target_of(source, "there", "adapter") == Path("there")
+
+
+def test_a_runs_checkpoint_is_a_source_as_well(saved):
+    assert resolve(saved / "iter_16.pth") == resolve("1", "1")
+    assert resolve(saved).run is None
+    (saved / "iter_16.pth").write_bytes(b"cut")
+    assert resolve(saved / "iter_16.pth").run is None
+
+
+def test_only_a_run_has_a_checkpoint_to_choose(saved):
+    with pytest.raises(UsageError, match=r"--checkpoint.*base` is no run; leave it out"):
+        resolve("base", "best")
+    with pytest.raises(InputError, match="no readable checkpoint `3`"):
+        resolve("1", "3")
+
+
+def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
+    source = resolve("1")
+    assert made(source, card_of(source), "adapter") is None
+    adapter = target_of(source, None, "adapter")
+    adapter.mkdir()
+    card_of(source).save(adapter)
+    assert made(source, card_of(source), "adapter") == adapter
+    assert made(source, card_of(source, "other"), "adapter") is None
+    assert made(resolve("1", "best"), card_of(resolve("1", "best")), "adapter") is None
+    save_pickled(saved / "iter_48.pth", b"N.")  # the run went on
+    assert made(source, card_of(source), "adapter") is None
+
+
+def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
+    source = resolve("1")
+    adapter = target_of(source, None, "adapter")
+    adapter.mkdir()
+    card_of(source).save(adapter)
+    for file in saved.iterdir():
+        file.unlink()
+    assert made(source, card_of(source), "adapter") == adapter

@@ -1,0 +1,73 @@
+"""Tensors that stay in their files: stretches of bytes, read piece by piece."""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+
+PIECE = 1 << 18  # bytes: what the cache holds is rounded fastest; a multiple of every item's size
+# Bytes of an item, by the name that safetensors gives a dtype.
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The `size` bytes of `file` from byte `start` on."""
+
+    file: Path
+    start: int
+    size: int
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """A tensor whose bytes are those of its parts, one after another."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes."""
+        return prod(self.shape) * SIZES[self.dtype]
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes in order; raises InputError where they are no longer all there."""
+        for part in self.parts:
+            left = part.size
+            try:
+                with part.file.open("rb") as file:
+                    file.seek(part.start)
+                    while left and (data := file.read(min(left, PIECE))):
+                        left -= len(data)
+                        yield data
+            except OSError as error:
+                raise InputError(f"cannot read `{part.file}`: {error.strerror or error}") from error
+            if left:
+                raise InputError(f"`{part.file}` is damaged: it ends {left} bytes too early")
+
+
+def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
+    """Yield the bytes of a float32 tensor in bfloat16 (BF16) or float16 (F16), each number rounded once to the nearest.
+
+    Of two that are as near the even one is taken, and what is too large becomes infinite, as torch does both.
+    """
+    import numpy as np
+
+    for data in tensor.pieces():
+        values = np.frombuffer(data, "<f4")
+        if dtype == "F16":
+            with np.errstate(over="ignore"):
+                yield values.astype("<f2").tobytes()
+        else:
+            bits = values.view("<u4")
+            nearest = bits >> 16
+            nearest &= 1
+            nearest += bits
+            nearest += 0x7FFF
+            nearest >>= 16
+            found = nearest.astype("<u2")
+            found[np.isnan(values)] = 0x7FC0
+            yield found.tobytes()
