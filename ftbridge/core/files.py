@@ -43,13 +43,13 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             with suppress(OSError), left.open("rb") as file:
-                if _flock(file):
+                if flock(file):
                     left.unlink()
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
         with temporary.open("r+b") as file:
-            _flock(file)
+            flock(file)
             yield file
     except OSError as error:
         raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
@@ -200,7 +200,7 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
     return header if size == 8 + length + end else None
 
 
-def _flock(file: IO[bytes]) -> bool:
+def flock(file: IO[bytes]) -> bool:
     """Mark `file` as in use while this process and its children live; tell whether nobody else has."""
     try:
         import fcntl

@@ -1,16 +1,47 @@
-"""`ftbridge merge`: base and adapter into one model folder, in the base's own dtype."""
+"""`ftbridge merge`: base and adapter into one model folder, in the base's own dtype.
+
+The base is never loaded: its headers say where each tensor lies, a helper in the training environment computes what
+the adapter changes, piece by piece, and what it does not touch is copied meanwhile. So memory does not grow with the
+model.
+"""
 
 import os
-import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError
-from ftbridge.core.files import safetensors_header
-from ftbridge.launchers.environment import ask, interpreter
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import safetensors_header, write_atomic
+from ftbridge.launchers import machine
+from ftbridge.launchers.environment import interpreter
+from ftbridge.templates import families
 from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
-from ftbridge.weights.sources import Source, card_of, made, resolve, target_of
+from ftbridge.weights.merged import Merged
+from ftbridge.weights.model_folder import write_files
+from ftbridge.weights.safetensors import SHARD
+from ftbridge.weights.sources import Card, Source, card_of, made, resolve, target_of
+from ftbridge.weights.streaming import stream
+
+Check = Callable[[Card, Path, Path], None]
+
+
+class Merging(TypedDict, total=False):
+    """How to merge: more `adapters`, each with its weight, after the source's own.
+
+    `onto` merges onto the 4-bit values that a QLoRA run trained on; `shard_size` is in bytes; `check` is called
+    with card, adapter and new folder before that takes its place, `checkpoint` says which of the run's (see `export`).
+    """
+
+    checkpoint: str | os.PathLike[str] | None
+    adapters: Sequence[tuple[str | os.PathLike[str], float]]
+    onto: Literal["nf4", "fp4"] | None
+    shard_size: int
+    device: Literal["auto", "cuda", "cpu"]
+    check: Check | None
 
 
 def merge(
@@ -18,34 +49,43 @@ def merge(
     *,
     model: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    **how: Unpack[Merging],
 ) -> Path:
     """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
 
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
-    run's), `checkpoint` which of the run's (see `export`). Raises InputError where there is nothing whole to merge,
-    SetupError where the merge fails.
+    run's). Raises InputError where there is nothing whole to merge, SetupError where the disk is too small.
     """
-    found = resolve(source, checkpoint)
+    if how.get("check") and (how.get("onto") or how.get("adapters")):
+        raise UsageError(
+            "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
+        )
+    found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     adapter = adapter_of(found, model)
     target = target_of(found, out, "merged")
     with fresh_folder(target) as folder:
         if (adapter / "adapter_config.json").is_file():
-            say(f"merging {adapter} into {card.base} ...")
-            spec = {
-                "base": card.base,
-                "adapter": str(adapter),
-                "out": str(folder),
-                "trust_remote_code": card.trust_remote_code,
-            }
-            ask(interpreter(found.project, card.backend), "merge_adapter", spec, stderr=subprocess.PIPE)
+            wanted = [(adapter, 1.0), *((Path(path).expanduser(), weight) for path, weight in how.get("adapters", ()))]
+            say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")
+            config = merge_weights(
+                interpreter(found.project, card.backend),
+                Path(card.base),
+                wanted,
+                folder,
+                shard_size=how.get("shard_size", SHARD),
+                device=device_of(how.get("device", "auto")),
+                rounding=_rounding(found, how.get("onto")),
+            )
+            write_files(folder, Path(card.base), adapter, config, families.get(card.family).stop)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
         files = list(folder.glob("*.safetensors"))
         if not files or any(safetensors_header(file) is None for file in files):
             raise InputError(f"merging `{adapter}` into `{card.base}` left no readable model")
         card.save(folder)
+        if check := how.get("check"):
+            check(card, adapter, folder)
     return target
 
 
@@ -57,3 +97,52 @@ def adapter_of(source: Source, model: str | None = None) -> Path:
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
+
+
+def merge_weights(
+    python: Path,
+    base: Path,
+    adapters: Sequence[tuple[Path, float]],
+    folder: Path,
+    *,
+    shard_size: int = SHARD,
+    device: str = "cpu",
+    rounding: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
+
+    `rounding` says how linear layers are rounded to 4 bits before anything is added (see `launchers/helpers/
+    merge_adapter.py`). Raises InputError where base and adapters do not fit, or where nothing changes.
+    """
+    merged = Merged(base, adapters)
+    copies, computed = merged.lay_out(folder, shard_size)
+    plan = folder.with_name("plan.json")
+    write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
+    unchanged = stream(python, plan, copies, merged.total)
+    first = f"e.g. `{unchanged[0]}`" if unchanged else ""
+    if len(unchanged) == len(computed):
+        raise InputError(
+            f"the merge changes nothing: all {len(unchanged)} tensors that the adapter touches stay as they are in the "
+            f"base, {first}; the adapter is empty, or its changes are too small for the base's dtype"
+        )
+    if unchanged:
+        say(f"note: {len(unchanged)} of {len(computed)} tensors that the adapter touches stay as they are, {first}")
+    return merged.config
+
+
+def device_of(wanted: str) -> str:
+    """Return "cuda" or "cpu", for "auto" what the machine has."""
+    return wanted if wanted != "auto" else "cuda" if machine.gpus() else "cpu"
+
+
+def _rounding(source: Source, onto: str | None) -> dict[str, Any] | None:
+    """Return how the 4-bit values are made: as the run's training made them, where the source is a run."""
+    if not onto:
+        return None
+    spec = source.run.spec if source.run else None
+    if spec and (spec.method != "qlora" or spec.quantization_bits != 4):  # noqa: PLR2004
+        raise UsageError(f"the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out")
+    if spec and spec.quantization_type != onto:
+        raise UsageError(f"the run trained on {spec.quantization_type}, not {onto}: `--onto {spec.quantization_type}`")
+    dtype = "F16" if spec and spec.dtype == "float16" else "BF16"
+    return {"type": onto, "double": spec.double_quantization if spec else True, "dtype": dtype}

@@ -7,20 +7,32 @@ from click.testing import CliRunner
 
 from ftbridge.cli import cli
 
+DEFAULTS = {
+    "model": None,
+    "out": None,
+    "checkpoint": None,
+    "adapters": (),
+    "onto": None,
+    "shard_size": 5 * 10**9,
+    "device": "auto",
+}
+
 
 @pytest.mark.parametrize(
-    ("arguments", "asked"),
+    ("arguments", "source", "asked"),
     [
-        ([], (None, None, None, None)),
-        (
-            ["run", "--model", "base", "--out", "there", "--checkpoint", "best"],
-            ("run", "base", "there", "best"),
-        ),
+        ([], None, {}),
+        (["run", "--model", "base", "--out", "there"], "run", {"model": "base", "out": "there"}),
+        (["--checkpoint", "best"], None, {"checkpoint": "best"}),
+        (["run", "--adapter", "a", "--adapter", "b=-0.5"], "run", {"adapters": (("a", 1.0), ("b", -0.5))}),
+        (["--onto", "nf4", "--device", "cpu"], None, {"onto": "nf4", "device": "cpu"}),
+        (["--shard-size", "500mb"], None, {"shard_size": 500 * 10**6}),
+        (["--shard-size", "1.5G"], None, {"shard_size": 1500 * 10**6}),
     ],
 )
-def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
-    def merge(source, *, model, out, checkpoint):
-        assert (source, model, out, checkpoint) == asked
+def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
+    def merge(given, **how):
+        assert (given, how) == (source, {**DEFAULTS, **asked})
         return Path("new", "folder")
 
     monkeypatch.setattr("ftbridge.weights.merge.merge", merge)
@@ -28,6 +40,27 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
     assert (done.exit_code, done.stdout) == (0, "new/folder\n"), done.output
 
 
-@pytest.mark.parametrize("arguments", [["one", "two"], ["--out"], ["--adapter", "x"]])
+@pytest.mark.parametrize(
+    ("arguments", "count"), [(["--verify"], 4), (["--verify", "2"], 2), (["--verify", "7", "run"], 7)]
+)
+def test_verify_brings_a_check(monkeypatch, arguments, count):
+    monkeypatch.setattr("ftbridge.dialogue.verify.same_answers", lambda *asked: asked)
+    monkeypatch.setattr("ftbridge.weights.merge.merge", lambda _, **how: how["check"])
+    assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto')\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["one", "two"],
+        ["--out"],
+        ["--adapter", "x=much"],
+        ["--shard-size", "0"],
+        ["--shard-size", "big"],
+        ["--onto", "int8"],
+        ["--verify", "0"],
+    ],
+)
 def test_wrong_arguments_are_wrong_usage(arguments):
-    assert CliRunner().invoke(cli, ["merge", *arguments]).exit_code == 2
+    done = CliRunner().invoke(cli, ["merge", *arguments])
+    assert done.exit_code == 2, done.output

@@ -59,6 +59,17 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
     assert content(tmp_path) == before
 
 
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
+    for name in (".new.1.part", ".other.1.part", ".new.mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").write_text("")
+    with fresh_folder(tmp_path / "new"):
+        assert not (tmp_path / ".new.1.part").exists()
+        make(tmp_path / "new", CARD)
+        assert len(list(tmp_path.glob(".new.*.part"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"new", ".other.1.part", ".new.mine"}
+
+
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"cannot write `.*below`: "):

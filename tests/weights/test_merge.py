@@ -1,19 +1,30 @@
-"""From a real checkpoint to an adapter and a merged model, judged by the frameworks' own tools."""
+"""From a real checkpoint to an adapter and a merged model, judged by PEFT's and the frameworks' own tools."""
 
+import contextlib
 import json
+import random
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import safetensors_header
+from ftbridge.weights import tensors
+from ftbridge.weights.merge import merge_weights
 from ftbridge.weights.sources import load_card
 
 pytestmark = pytest.mark.framework
 BACKENDS = ["xtuner", "llamafactory"]
 JUDGE = Path(__file__).with_name("judge.py")
+PEFT = Path(__file__).with_name("peft_adapters.py")
+# What the others show is shown by these, too, but for one thing each.
+COMMON = ["rslora", "dora", "embedding", "saved", "gpt2", "several"]
+RARE = ["lora", "patterns", "resized", "embedding-dora", "bias", "all-biases", "gpt2-dora", "nf4", "fp4"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -69,3 +80,153 @@ def test_a_folder_without_a_base_asks_for_it(tmp_path, monkeypatch, in_project):
     with pytest.raises(InputError, match="damaged or no checkpoint"):
         ftbridge.export(tmp_path / "iter_1.pth", model=str(in_project / "base"), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory, training_python):
+    """Return a function that gives the folder of a case; what is in `names` is made in one process."""
+    folder = tmp_path_factory.mktemp("cases")
+
+    def case(name):
+        if not (folder / name).is_dir():
+            names = COMMON if name in COMMON else RARE
+            subprocess.run([training_python, PEFT, folder, *names], check=True, capture_output=True)
+        return folder / name
+
+    return case
+
+
+def merged_case(folder, out, training_python, **options):
+    out.mkdir(parents=True)
+    adapters = [(folder / "adapter", 1.0), *([(folder / "other", -0.3)] if (folder / "other").is_dir() else [])]
+    return merge_weights(training_python, folder / "base", adapters, out, **options)
+
+
+def content(place):
+    with Path(place.file).open("rb") as file:
+        file.seek(place.offset)
+        return file.read(place.size)
+
+
+@pytest.mark.parametrize("name", [*COMMON, *(pytest.param(rare, marks=pytest.mark.matrix) for rare in RARE)])
+def test_equal_to_pefts_own_merge_bit_for_bit(cases, training_python, tmp_path, name):
+    folder = cases(name)
+    four_bits = {"type": name, "double": name == "nf4", "dtype": "BF16"} if name in {"nf4", "fp4"} else None
+    config = merged_case(folder, tmp_path / "new", training_python, rounding=four_bits, shard_size=10**6)
+    ours, theirs = tensors.of_model(tmp_path / "new"), tensors.of_file(folder / "expected.safetensors")
+    if config.get("tie_word_embeddings", True):  # PEFT's state has the tied tensor twice
+        theirs.pop("lm_head.weight", None)
+    assert ours.keys() == theirs.keys()
+    for tensor in theirs:
+        assert (ours[tensor].dtype, ours[tensor].shape) == (theirs[tensor].dtype, theirs[tensor].shape), tensor
+        assert content(ours[tensor]) == content(theirs[tensor]), tensor
+    assert (
+        config["vocab_size"]
+        == theirs[next(name for name in theirs if "embed_tokens" in name or "wte" in name)].shape[0]
+    )
+
+
+def test_shards_have_the_size_asked_for_and_an_index(cases, training_python, tmp_path):
+    merged_case(cases("rslora"), tmp_path / "new", training_python, shard_size=700_000)
+    index = json.loads((tmp_path / "new" / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in (tmp_path / "new").glob("*.safetensors"))
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    assert set(index["weight_map"].values()) == set(files)
+    places = tensors.of_model(tmp_path / "new")
+    assert index["metadata"]["total_size"] == sum(place.size for place in places.values())
+    for file in files:
+        sizes = [places[name].size for name, where in index["weight_map"].items() if where == file]
+        assert sum(sizes) <= 700_000 or len(sizes) == 1
+
+
+def rewritten(adapter, out, change):
+    """Copy an adapter; `change` gets the numbers of each tensor (float32), and gives others."""
+    import numpy as np
+
+    from ftbridge.weights import safetensors
+
+    shutil.copytree(adapter, out)
+    places = tensors.of_adapter(adapter)
+    made = [
+        (name, "F32", place.shape, [change(name, np.frombuffer(content(place), "f4")).tobytes()])
+        for name, place in places.items()
+    ]
+    safetensors.write(out / "adapter_model.safetensors", made)
+    return out
+
+
+def test_a_training_that_diverged_is_not_merged(cases, training_python, tmp_path):
+    broken = rewritten(cases("rslora") / "adapter", tmp_path / "adapter", lambda _, values: values * float("nan"))
+    (tmp_path / "new").mkdir()
+    with pytest.raises(InputError, match=r"`model\.layers\.0\..*` is not finite.*the training has diverged"):
+        merge_weights(training_python, cases("rslora") / "base", [(broken, 1.0)], tmp_path / "new")
+
+
+def test_a_merge_that_changes_nothing_is_an_error_and_a_little_is_a_note(cases, training_python, tmp_path, capsys):
+    base, adapter = cases("rslora") / "base", cases("rslora") / "adapter"
+    empty = rewritten(adapter, tmp_path / "empty", lambda _, values: values * 0)
+    half = rewritten(adapter, tmp_path / "half", lambda name, values: values * ("q_proj" in name))
+    (tmp_path / "new").mkdir()
+    with pytest.raises(InputError, match=r"the merge changes nothing: all 2 tensors .* e\.g\. `model\.layers\.0"):
+        merge_weights(training_python, base, [(empty, 1.0)], tmp_path / "new")
+    merge_weights(training_python, base, [(half, 1.0)], tmp_path / "new")
+    assert "1 of 2 tensors that the adapter touches stay as they are, e.g. `model.layers.0" in capsys.readouterr().err
+
+
+MERGE = """
+import sys
+from pathlib import Path
+from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.merge import merge_weights
+python, base, adapter, target = map(Path, sys.argv[1:])
+with fresh_folder(target) as new:
+    merge_weights(python, base, [(adapter, 1.0)], new)
+    (new / "ftbridge.json").write_text("{}")
+"""
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.nightly)])
+def test_killed_at_any_moment_it_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
+    folder, target = cases("rslora"), tmp_path / "merged"
+    argv = [sys.executable, "-c", MERGE, training_python, folder / "base", folder / "adapter", target]
+    start = time.monotonic()
+    subprocess.run(argv, check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    whole = (target / "model.safetensors").read_bytes()
+    moments = random.Random(0)  # noqa: S311 - no secret
+    for _ in range(times):
+        shutil.rmtree(target, ignore_errors=True)
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as child:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(moments.uniform(0, seconds))
+            child.kill()
+        assert not target.exists() or (target / "model.safetensors").read_bytes() == whole
+    subprocess.run(argv, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == [target]  # what the killed ones left is gone
+
+
+def test_a_base_that_is_not_whole_or_does_not_fit_is_one_sentence(cases, training_python, tmp_path):
+    base = shutil.copytree(cases("rslora") / "base", tmp_path / "base")
+    (tmp_path / "new").mkdir()
+
+    def merge():
+        merge_weights(training_python, base, [(cases("rslora") / "adapter", 1.0)], tmp_path / "new")
+
+    with pytest.raises(InputError, match=r"does not fit the base: `transformer\.h\.0.*--model"):
+        merge_weights(training_python, base, [(cases("gpt2") / "adapter", 1.0)], tmp_path / "new")
+    shard = min(base.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{shard.name}` is damaged or no safetensors file"):
+        merge()
+    shard.unlink()
+    with pytest.raises(InputError, match=f"{shard.name}`: the file is missing"):
+        merge()
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):
+    run = trained(backend="xtuner")
+    with pytest.raises(UsageError, match="the run trained on nf4, not fp4: `--onto nf4`"):
+        ftbridge.merge(run.id, onto="fp4")
+    with pytest.raises(UsageError, match="leave out `--onto` and `--adapter`"):
+        ftbridge.merge(run.id, onto="nf4", check=print)

@@ -1,0 +1,58 @@
+"""`ftbridge merge --verify`: whether the merged model answers as base and adapter do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.project import Project
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.launchers import runs
+from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.samples import questions
+from ftbridge.templates import families
+from ftbridge.weights.merge import device_of
+from ftbridge.weights.sources import Card
+
+LENGTH = 64  # tokens of an answer
+SHARE = 0.5  # of the answers that must be the same
+
+
+def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path], None]:
+    """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
+
+    Rounding to the base's dtype may tip an answer over, so that some may differ; they are shown. The check raises
+    FrameworkError where fewer than half are the same, UsageError where the adapter is of no run, whose data has the
+    questions.
+    """
+
+    def check(card: Card, adapter: Path, merged: Path) -> None:
+        project = Project.find()
+        if not card.run:
+            raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
+        own = adapter.parent / "run.json"
+        run = runs.load(adapter.parent) if own.is_file() else runs.by_id(project, card.run)
+        asked = questions(project, run, count)
+        python = interpreter(project, card.backend)
+        say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
+        before = _answers(Generator(python, card, Path(card.base), adapter, device_of(device)), asked)
+        after = _answers(Generator(python, card, merged, None, device_of(device)), asked)
+        same = sum(map(str.__eq__, before, after))
+        for (_, question), one, other in zip(asked, before, after, strict=True):
+            if one != other:
+                say(f"  {question!r}\n    base and adapter: {one!r}\n    merged:           {other!r}")
+        say(f"{same} of {len(asked)} answers are the same")
+        if same < SHARE * len(asked):
+            raise FrameworkError(
+                f"the merged model does not answer as base and adapter do ({same} of {len(asked)} answers are the "
+                "same); is the base the one that was trained on? `--model` names it"
+            )
+
+    return check
+
+
+def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
+    with loading as generator:
+        stop = families.get(generator.card.family).stop
+        sampling = Sampling(max_new_tokens=LENGTH)
+        return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]

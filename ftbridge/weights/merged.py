@@ -1,0 +1,103 @@
+"""What a merged model is made of: its tensors and their files, its config, what is copied and what is computed."""
+
+import math
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import write_atomic
+from ftbridge.launchers.model_files import read_json
+from ftbridge.weights import safetensors, tensors
+from ftbridge.weights.adapter import Change, changes
+from ftbridge.weights.model_folder import refuse_quantised
+from ftbridge.weights.parts import SIZES
+from ftbridge.weights.streaming import Copy
+
+OUTPUT = "lm_head.weight"
+_EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|embed_in)\.weight")
+
+
+class Merged:
+    """A base with adapters merged into it, known from headers alone: `config`, and `total`, the bytes of its weights.
+
+    An output layer that shares the embedding's tensor gets one of its own where an adapter changes either: PEFT's
+    merge would change both, and the merged model answer as the adapter never did.
+    """
+
+    def __init__(self, base: Path, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Look into base and adapters; raises InputError where they are not whole, or do not fit."""
+        self.config = read_json(base / "config.json")
+        refuse_quantised(base, self.config, adapters[0][0])
+        self.places = tensors.of_model(base)
+        embedding = next(filter(_EMBEDDING.fullmatch, self.places), "")
+        tied = bool(embedding) and self.config.get("tie_word_embeddings", True)  # transformers' default
+        untied = {**self.places, OUTPUT: self.places[embedding]} if tied else self.places
+        self.changes = changes(untied, adapters)
+        old = untied[embedding].shape if embedding else ()
+        new = self.changes[embedding].shape if embedding in self.changes else old
+        if tied and (OUTPUT in self.changes or (embedding in self.changes and new == old)):
+            self.places, self.config = untied, {**self.config, "tie_word_embeddings": False}
+            tied = False
+        if new != old:
+            self.config = {**self.config, "vocab_size": new[0]}
+            output = self.changes.get(OUTPUT) or self.places.get(OUTPUT)
+            if output and not tied and output.shape[0] != new[0]:
+                raise InputError(f"`{embedding}` was resized to {new[0]} rows, and `{OUTPUT}` has {output.shape[0]}")
+        self.sizes = {name: place.size for name, place in self.places.items()}
+        self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
+        self.total = sum(self.sizes.values())
+
+    def lay_out(self, folder: Path, most: int) -> tuple[list[Copy], list[dict[str, Any]]]:
+        """Make the files in `folder`, of at most so many bytes of tensors each; return what to copy and to compute.
+
+        Raises SetupError where the disk has no room for them.
+        """
+        if self.total > (free := shutil.disk_usage(folder).free):
+            raise SetupError(
+                f"the merged model takes {self.total / 1e9:.1f} GB, and `{folder.parent.parent}` has "
+                f"{free / 1e9:.1f} GB free; make room, or choose another disk with `--out`"
+            )
+        copies: list[Copy] = []
+        computed: list[dict[str, Any]] = []
+        weight_map: dict[str, str] = {}
+        shards = self._shards(most)
+        for number, names in enumerate(shards, 1):
+            title = "model" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}"
+            file = folder / f"{title}.safetensors"
+            weight_map |= dict.fromkeys(names, file.name)
+            kinds = {name: self.changes.get(name) or self.places[name] for name in names}
+            header = safetensors.header(
+                (name, kind.dtype, kind.shape, self.sizes[name]) for name, kind in kinds.items()
+            )
+            at = len(header)
+            for name, kind in kinds.items():
+                if isinstance(kind, Change):
+                    linear = name != OUTPUT and any(step.a and not step.transposed for step in kind.steps)
+                    place = {"name": name, "file": str(file), "offset": at, "linear": linear}
+                    computed.append(place | msgspec.to_builtins(kind))
+                else:
+                    copies.append(Copy(kind.file, kind.offset, str(file), at, kind.size))
+                at += self.sizes[name]
+            with file.open("wb") as content:
+                content.write(header)
+                content.truncate(at)
+        if len(shards) > 1:
+            index = {"metadata": {"total_size": self.total}, "weight_map": weight_map}
+            write_atomic(folder / tensors.INDEXES[0], msgspec.json.format(msgspec.json.encode(index)) + b"\n")
+        return copies, computed
+
+    def _shards(self, most: int) -> list[list[str]]:
+        shards: list[list[str]] = [[]]
+        filled = 0
+        for name in self.places:
+            if shards[-1] and filled + self.sizes[name] > most:
+                shards.append([])
+                filled = 0
+            shards[-1].append(name)
+            filled += self.sizes[name]
+        return shards
