@@ -14,6 +14,7 @@ from ftbridge.core.spec import TrainSpec
 # A driver that hangs never answers; a card that sleeps takes some seconds.
 PATIENCE = 20  # seconds
 GIB = 1024**3
+NO_GPU = "`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`"
 BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
 TOOLKIT = Path("/usr/local/cuda")
 
@@ -107,6 +108,15 @@ def _mebibytes(cell: str) -> int:
     return int(cell) if cell.isdecimal() else 0
 
 
+def device(wanted: str) -> str:
+    """Return cuda or cpu for `wanted`, which may be auto; raises SetupError for a GPU that is not there."""
+    if wanted == "auto":
+        return "cuda" if gpus() else "cpu"
+    if wanted == "cuda" and not gpus():
+        raise SetupError(NO_GPU)
+    return wanted
+
+
 def choose(spec: TrainSpec) -> Machine:
     """Return what `spec` trains on.
 
@@ -114,7 +124,7 @@ def choose(spec: TrainSpec) -> Machine:
     """
     found = gpus() if spec.device != "cpu" else []
     if spec.device == "cuda" and not found:
-        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
+        raise SetupError(NO_GPU)
     if not found:
         if spec.dtype == "float16":
             raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and bfloat16 is used")

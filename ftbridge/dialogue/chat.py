@@ -128,7 +128,7 @@ def talks(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
-    device = place_of(options.get("device", "auto"))
+    device = machine.device(options.get("device", "auto"))
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
@@ -225,15 +225,6 @@ def model_of(
             "with `--model BASE`"
         )
     return card, found, None
-
-
-def place_of(device: str) -> str:
-    """Return cuda or cpu for `device`, which may be auto; raises SetupError for a GPU that is not there."""
-    if device == "auto":
-        return "cuda" if machine.gpus() else "cpu"
-    if device == "cuda" and not machine.gpus():
-        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
-    return device
 
 
 def _adjusted(card: Card, options: Options) -> Card:

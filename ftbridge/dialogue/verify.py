@@ -6,12 +6,11 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.dialogue.generation import Generator, Sampling
-from ftbridge.launchers import runs
+from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.launchers import machine, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.samples import questions
 from ftbridge.templates import families
-from ftbridge.weights.merge import device_of
 from ftbridge.weights.sources import Card
 
 LENGTH = 64  # tokens of an answer
@@ -21,9 +20,9 @@ SHARE = 0.5  # of the answers that must be the same
 def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path], None]:
     """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
 
-    Rounding to the base's dtype may tip an answer over, so that some may differ; they are shown. The check raises
-    FrameworkError where fewer than half are the same, UsageError where the adapter is of no run, whose data has the
-    questions.
+    Both compute in float32. Rounding to the base's dtype may tip an answer over, so that some differ; they are shown.
+    The check raises FrameworkError where fewer than half are the same, UsageError where the adapter is of no run, whose
+    data has the questions.
     """
 
     def check(card: Card, adapter: Path, merged: Path) -> None:
@@ -35,8 +34,9 @@ def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path
         asked = questions(project, run, count)
         python = interpreter(project, card.backend)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        before = _answers(Generator(python, card, Path(card.base), adapter, device_of(device)), asked)
-        after = _answers(Generator(python, card, merged, None, device_of(device)), asked)
+        place, loading = machine.device(device), Loading(dtype="float32")
+        before = _answers(Generator(python, card, Path(card.base), adapter, place, loading), asked)
+        after = _answers(Generator(python, card, merged, None, place, loading), asked)
         same = sum(map(str.__eq__, before, after))
         for (_, question), one, other in zip(asked, before, after, strict=True):
             if one != other:

@@ -25,9 +25,10 @@ from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
-from ftbridge.dialogue.chat import model_of, place_of, source_of
+from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.dialogue.generation import Finish, Generator, Loading, Sampling
 from ftbridge.evaluation.metrics import Metrics, measure, require
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt
@@ -124,7 +125,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, where = source_of(source, checkpoint), place_of(device)
+    found, where = source_of(source, checkpoint), machine.device(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = _questions(data)
     questions = samples[:limit]

@@ -74,7 +74,7 @@ def merge(
                 wanted,
                 folder,
                 shard_size=how.get("shard_size", SHARD),
-                device=device_of(how.get("device", "auto")),
+                device=machine.device(how.get("device", "auto")),
                 rounding=_rounding(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, families.get(card.family).stop)
@@ -128,11 +128,6 @@ def merge_weights(
     if unchanged:
         say(f"note: {len(unchanged)} of {len(computed)} tensors that the adapter touches stay as they are, {first}")
     return merged.config
-
-
-def device_of(wanted: str) -> str:
-    """Return "cuda" or "cpu", for "auto" what the machine has."""
-    return wanted if wanted != "auto" else "cuda" if machine.gpus() else "cpu"
 
 
 def _rounding(source: Source, onto: str | None) -> dict[str, Any] | None:
