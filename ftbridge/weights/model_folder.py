@@ -20,9 +20,9 @@ def write_files(folder: Path, base: Path, adapter: Path, config: dict[str, Any],
 
     `generation_config.json` stops at the tokens `stop` and where the base's own does.
     """
-    copy_files(base, folder, ("*.json", "*.py", "*.jinja", *TOKENIZER), overwrite=True)
-    for index in folder.glob("*.index.json"):
-        index.unlink()
+    # The base's index is of the base's shards.
+    settings = (file.name for file in base.glob("*.json") if not file.name.endswith(".index.json"))
+    copy_files(base, folder, (*settings, "*.py", "*.jinja", *TOKENIZER), overwrite=True)
     copy_files(adapter, folder, TOKENIZER, overwrite=True)
     if config != read_json(folder / "config.json"):
         _write(folder / "config.json", config)

@@ -34,10 +34,12 @@ def test_the_bases_files_are_there_and_the_adapters_tokenizer_counts(folders):
     write_files(new, base, adapter, {"torch_dtype": "bfloat16", "eos_token_id": 1}, ())
     names = {"config.json", "tokenizer.json", "tokenization_own.py", "chat_template.jinja", "generation_config.json"}
     assert {path.name for path in new.iterdir()} == names
+    (new / "model.safetensors.index.json").write_text("of the merged model's own shards")
     assert (new / "chat_template.jinja").read_text() == "adapter"
     assert (new / "config.json").read_bytes() == (base / "config.json").read_bytes()
     write_files(new, base, adapter, {"vocab_size": 3}, ())
     assert json.loads((new / "config.json").read_text()) == {"vocab_size": 3}
+    assert (new / "model.safetensors.index.json").read_text() == "of the merged model's own shards"
 
 
 @pytest.mark.parametrize(
