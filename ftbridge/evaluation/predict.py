@@ -1,16 +1,10 @@
-"""`ftbridge predict`: a dataset answered by the model of a run, greedily and many samples at a time.
-
-The folder of a prediction holds predict.json (what decides the answers), predictions.jsonl in the dataset's order
-once all samples are answered, and until then unfinished.jsonl with the answers as they come: a command that was
-stopped, in any way, goes on from there.
-"""
+"""`ftbridge predict`: a dataset answered by the model of a run, greedily and many samples at a time."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +14,35 @@ from ftbridge.adapters import foreign
 from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import locked, sha256, write_atomic
+from ftbridge.core.files import sha256, write_atomic
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
-from ftbridge.dialogue.generation import Finish, Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.evaluation.answers import (
+    FINISHED,
+    METRICS,
+    RESULT,
+    SETTINGS,
+    UNFINISHED,
+    Prediction,
+    Settings,
+    finish,
+    hold,
+    read,
+    settings_in,
+)
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.templates import families
-from ftbridge.templates.families import Prompt
 from ftbridge.weights.sources import Source, target_of
 
-SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
-METRICS, RESULT = "metrics.json", "result.jsonl"
 TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """One line of predictions.jsonl; `id` counts the dataset's samples from 1, `prompt` is what the model was given.
-
-    `finish_reason` is stop, length (of `--max-new-tokens`), full (the model takes no more), or too_long, where the
-    prompt leaves no room for an answer.
-    """
-
-    id: int
-    prompt: str
-    answer: str
-    reference: str
-    finish_reason: Finish
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,24 +54,6 @@ class Predictions(msgspec.Struct, frozen=True, kw_only=True):
     asked: int
     metrics: Metrics | None = None
     result_jsonl: str | None = None
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides the answers, kept in predict.json; a change of any of it makes others.
-
-    `data` is the sha256 of the samples, `model` tells the model's files from others. `labels` are those that the
-    dataset is known to have.
-    """
-
-    dataset: str
-    data: str
-    model: str
-    prompt: Prompt
-    stop: tuple[str, ...]
-    max_new_tokens: int
-    bits: int | None
-    labels: tuple[str, ...]
-    labels_from: str
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -145,14 +117,14 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         labels=labels,
         labels_from=labels_from,
     )
-    with _folder(folder, settings, replace=replace) as known:
+    with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
             python = interpreter(found.project, card.backend)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, where, Loading(bits=bits)) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)
-        rows = _finish(folder)
+        rows = finish(folder)
         report = _write_metrics(folder, rows, settings) if metrics else None
         if result_jsonl:
             _write_result(folder / RESULT, samples, rows)
@@ -222,68 +194,6 @@ def _fingerprint(*folders: Path | None) -> str:
     return found.hexdigest()
 
 
-@contextmanager
-def _folder(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
-    """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
-    with locked(folder / FINISHED):
-        if replace:
-            for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
-                (folder / name).unlink(missing_ok=True)
-        _refuse_other(folder, settings)
-        write_atomic(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
-        _mend(folder / UNFINISHED)
-        yield _answers(folder)
-
-
-def _refuse_other(folder: Path, settings: Settings) -> None:
-    if not (folder / SETTINGS).exists():
-        if (folder / FINISHED).exists():
-            raise InputError(
-                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
-            )
-        return
-    before = _settings(folder)
-    changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
-    if changed:
-        values = {"max_new_tokens": f"{before.max_new_tokens}, now {settings.max_new_tokens}"}
-        said = ", ".join(f"{name} ({values[name]})" if name in values else name for name in changed)
-        raise InputError(
-            f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
-            "keep those and choose another place with `--out DIR`"
-        )
-
-
-def _settings(folder: Path) -> Settings:
-    """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
-    try:
-        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"`{folder / SETTINGS}` is damaged: {error}; ask anew with `--replace`") from error
-
-
-def _mend(file: Path) -> None:
-    """Cut off what a killed process has left of its last line."""
-    if file.exists():
-        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
-
-
-def _answers(folder: Path) -> dict[int, Prediction]:
-    """Return the answers that are there, by the sample's number, in order."""
-    found = [row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in _read(folder / name)]
-    return {row.id: row for row in sorted(found, key=lambda row: row.id)}
-
-
-def _read(file: Path) -> list[Prediction]:
-    try:
-        return [msgspec.json.decode(line, type=Prediction) for line in file.read_bytes().splitlines()]
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
-
-
 def _answer(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
@@ -298,12 +208,12 @@ def _answer(
     done = 0
     try:
         with (folder / UNFINISHED).open("ab", buffering=0) as file:
-            for at, answer, finish in track(
+            for at, answer, ended in track(
                 answers, "answering", total=len(questions), console=Console(stderr=True), show_speed=False
             ):
                 question = questions[at]
                 text = prompt.render(question.system, question.turns)
-                row = Prediction(question.id, text, answer, question.reference, finish)
+                row = Prediction(question.id, text, answer, question.reference, ended)
                 file.write(msgspec.json.encode(row) + b"\n")
                 done += 1
     except KeyboardInterrupt:
@@ -312,19 +222,6 @@ def _answer(
         ) from None
     except OSError as error:
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
-
-
-def _finish(folder: Path) -> list[Prediction]:
-    """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer answers goes."""
-    rows = list(_answers(folder).values())
-    if (folder / UNFINISHED).exists():
-        for name in (METRICS, RESULT):
-            (folder / name).unlink(missing_ok=True)
-        write_atomic(folder / FINISHED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-        (folder / UNFINISHED).unlink()
-    if long := sum(row.finish_reason == "too_long" for row in rows):
-        say(f"warning: {long} prompts are too long for the model; their answers are empty, and wrong")
-    return rows
 
 
 def _write_metrics(folder: Path, rows: Sequence[Prediction], settings: Settings | None) -> Metrics:
@@ -336,9 +233,9 @@ def _write_metrics(folder: Path, rows: Sequence[Prediction], settings: Settings 
 
 def _measured(file: Path) -> Predictions:
     """Measure a predictions.jsonl as it stands."""
-    if not (rows := _read(file)):
+    if not (rows := read(file)):
         raise InputError(f"`{file}` holds no answers")
-    settings = _settings(file.parent) if (file.parent / SETTINGS).exists() else None
+    settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",

@@ -11,74 +11,15 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import InputError, InterruptedRun, UsageError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dialogue.chat import model_of
 from ftbridge.dialogue.generation import Generator, Loading, Sampling
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
-from ftbridge.weights.sources import Card, resolve
+from ftbridge.weights.sources import resolve
 
-SYSTEM = "You sort news."
-NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]
-
-
-class Parrot:
-    """Stands for a model: answers what it was asked for last, the longest first, and may be stopped."""
-
-    asked: list[str]
-    stop_after: int
-
-    def __init__(self, _python, card, *_):
-        self.card = card
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def batch(self, prompts, stop, sampling, batch_size):
-        assert (stop, batch_size) == (("<|im_end|>", "<|endoftext|>"), None)
-        assert sampling.max_new_tokens in {512, 9}
-        texts = ["".join(prompt) for prompt in prompts]
-        for count, at in enumerate(sorted(range(len(texts)), key=lambda at: -len(texts[at]))):
-            if count == type(self).stop_after:
-                raise KeyboardInterrupt
-            type(self).asked.append(texts[at])
-            yield at, "It is Sports." if count else "药", "stop"
-
-
-@pytest.fixture
-def model(tmp_path, monkeypatch):
-    """Stand in a project with a dataset of six news, and return a model folder that a parrot speaks for."""
-    monkeypatch.chdir(tmp_path)
-    Path("news.json").write_text(
-        json.dumps([{"instruction": "Sort it", "input": q, "output": a, "system": SYSTEM} for q, a in NEWS])
-    )
-    ftbridge.convert("news.json", name="parts", split="1:1")
-    ftbridge.convert("news.json", name="all")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
-    Card(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
-    monkeypatch.setattr(Parrot, "asked", [], raising=False)
-    monkeypatch.setattr(Parrot, "stop_after", None, raising=False)
-    monkeypatch.setattr("ftbridge.evaluation.predict.Generator", Parrot)
-    monkeypatch.setattr("ftbridge.evaluation.predict.interpreter", lambda *_: Path(sys.executable))
-    return folder
-
-
-def rows(folder, name=FINISHED):
-    """Return the rows of a file in a prediction's folder."""
-    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
-
-
-def predict(model, **options):
-    """Answer all six news, into the folder `out`."""
-    return ftbridge.predict(model, "all", **{"out": "out", **options})
+from .parrot import NEWS, SYSTEM, Parrot, predict, rows
 
 
 def test_rows_are_in_the_datasets_order(model):
@@ -93,72 +34,6 @@ def test_rows_are_in_the_datasets_order(model):
         f"<|im_start|>user\nSort it\n{NEWS[0][0]}<|im_end|>\n<|im_start|>assistant\n"
     )
     assert not Path("out", UNFINISHED).exists()
-
-
-def test_what_was_stopped_goes_on(model):
-    Parrot.stop_after = 2
-    with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
-        predict(model)
-    assert len(rows(Path("out"), UNFINISHED)) == 2
-    assert not Path("out", FINISHED).exists()
-    Parrot.stop_after = None
-    assert predict(model).asked == 4
-    assert len(Parrot.asked) == len(set(Parrot.asked)) == 6
-    assert predict(model).asked == 0
-
-
-def test_a_line_that_was_cut_is_asked_again(model):
-    Parrot.stop_after = 2
-    with pytest.raises(InterruptedRun):
-        predict(model)
-    unfinished = Path("out", UNFINISHED)
-    unfinished.write_bytes(unfinished.read_bytes()[:-9])
-    Parrot.stop_after = None
-    assert predict(model).asked == 5
-    assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
-
-
-def test_the_first_samples_are_not_asked_twice(model):
-    assert predict(model, limit=2, metrics=True).samples == 2
-    assert Path("out/metrics.json").exists()
-    found = predict(model)
-    assert (found.samples, found.asked) == (6, 4)
-    assert not Path("out/metrics.json").exists()  # it told of two
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda _: {"max_new_tokens": 9}, r"another max_new_tokens \(512, now 9\); .*`--replace`"),
-        (lambda _: {"bits": 4}, "another bits"),
-        (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "another model"),
-        (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
-    ],
-)
-def test_other_answers_are_not_mixed_in(model, change, message):
-    predict(model)
-    options = change(model)
-    with pytest.raises(InputError, match=message):
-        predict(model, **options)
-    assert predict(model, replace=True, **options).asked in {5, 6}
-
-
-def test_another_ones_file_is_left_alone(model):
-    Path("out").mkdir()
-    Path("out", FINISHED).write_text("mine")
-    with pytest.raises(InputError, match="was not written by ftbridge"):
-        predict(model)
-    assert Path("out", FINISHED).read_text() == "mine"
-
-
-def test_damage_is_told(model):
-    predict(model)
-    Path("out", FINISHED).write_text('{"id": 1}\n')
-    with pytest.raises(InputError, match="does not hold answers"):
-        predict(model)
-    Path("out/predict.json").write_text("{")
-    with pytest.raises(InputError, match="is damaged"):
-        predict(model)
 
 
 def test_the_last_turn_is_asked_with_what_was_said_before(model):

@@ -1,0 +1,129 @@
+"""The folder of a prediction, which a command that was stopped goes on from.
+
+It holds predict.json (what decides the answers), predictions.jsonl in the dataset's order once all samples are
+answered, and until then unfinished.jsonl with the answers as they come.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import locked, write_atomic
+from ftbridge.dialogue.generation import Finish
+from ftbridge.templates.families import Prompt
+
+SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
+METRICS, RESULT = "metrics.json", "result.jsonl"
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One line of predictions.jsonl; `id` counts the dataset's samples from 1, `prompt` is what the model was given.
+
+    `finish_reason` is stop, length (of `--max-new-tokens`), full (the model takes no more), or too_long, where the
+    prompt leaves no room for an answer.
+    """
+
+    id: int
+    prompt: str
+    answer: str
+    reference: str
+    finish_reason: Finish
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides the answers, kept in predict.json; a change of any of it makes others.
+
+    `data` is the sha256 of the samples, `model` tells the model's files from others. `labels` are those that the
+    dataset is known to have.
+    """
+
+    dataset: str
+    data: str
+    model: str
+    prompt: Prompt
+    stop: tuple[str, ...]
+    max_new_tokens: int
+    bits: int | None
+    labels: tuple[str, ...]
+    labels_from: str
+
+
+@contextmanager
+def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[int, Prediction]]:
+    """Hold the folder, and yield the answers that are there; raises InputError where they have other settings."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
+    with locked(folder / FINISHED):
+        if replace:
+            for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
+                (folder / name).unlink(missing_ok=True)
+        _refuse_other(folder, settings)
+        write_atomic(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
+        _mend(folder / UNFINISHED)
+        yield _answers(folder)
+
+
+def _refuse_other(folder: Path, settings: Settings) -> None:
+    if not (folder / SETTINGS).exists():
+        if (folder / FINISHED).exists():
+            raise InputError(
+                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
+            )
+        return
+    before = settings_in(folder)
+    changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
+    if changed:
+        values = {"max_new_tokens": f"{before.max_new_tokens}, now {settings.max_new_tokens}"}
+        said = ", ".join(f"{name} ({values[name]})" if name in values else name for name in changed)
+        raise InputError(
+            f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
+            "keep those and choose another place with `--out DIR`"
+        )
+
+
+def settings_in(folder: Path) -> Settings:
+    """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
+    try:
+        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{folder / SETTINGS}` is damaged: {error}; ask anew with `--replace`") from error
+
+
+def _mend(file: Path) -> None:
+    """Cut off what a killed process has left of its last line."""
+    if file.exists():
+        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+
+
+def _answers(folder: Path) -> dict[int, Prediction]:
+    """Return the answers that are there, by the sample's number, in order."""
+    found = [row for name in (FINISHED, UNFINISHED) if (folder / name).exists() for row in read(folder / name)]
+    return {row.id: row for row in sorted(found, key=lambda row: row.id)}
+
+
+def read(file: Path) -> list[Prediction]:
+    """Return the answers in a file; raises InputError where it holds anything else."""
+    try:
+        return [msgspec.json.decode(line, type=Prediction) for line in file.read_bytes().splitlines()]
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
+
+
+def finish(folder: Path) -> list[Prediction]:
+    """Put all answers into predictions.jsonl, in the dataset's order; what was made of fewer answers goes."""
+    rows = list(_answers(folder).values())
+    if (folder / UNFINISHED).exists():
+        for name in (METRICS, RESULT):
+            (folder / name).unlink(missing_ok=True)
+        write_atomic(folder / FINISHED, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+        (folder / UNFINISHED).unlink()
+    if long := sum(row.finish_reason == "too_long" for row in rows):
+        say(f"warning: {long} prompts are too long for the model; their answers are empty, and wrong")
+    return rows

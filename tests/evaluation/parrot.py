@@ -1,0 +1,45 @@
+"""Stands for a model where it is not the answers that are tested, but what becomes of them."""
+
+import json
+
+import ftbridge
+from ftbridge.evaluation.answers import FINISHED
+
+SYSTEM = "You sort news."
+NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]
+
+
+class Parrot:
+    """Stands for a model: answers what it was asked for last, the longest first, and may be stopped."""
+
+    asked: list[str]
+    stop_after: int
+
+    def __init__(self, _python, card, *_):
+        self.card = card
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def batch(self, prompts, stop, sampling, batch_size):
+        assert (stop, batch_size) == (("<|im_end|>", "<|endoftext|>"), None)
+        assert sampling.max_new_tokens in {512, 9}
+        texts = ["".join(prompt) for prompt in prompts]
+        for count, at in enumerate(sorted(range(len(texts)), key=lambda at: -len(texts[at]))):
+            if count == type(self).stop_after:
+                raise KeyboardInterrupt
+            type(self).asked.append(texts[at])
+            yield at, "It is Sports." if count else "药", "stop"
+
+
+def rows(folder, name=FINISHED):
+    """Return the rows of a file in a prediction's folder."""
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+
+def predict(model, **options):
+    """Answer all six news, into the folder `out`."""
+    return ftbridge.predict(model, "all", **{"out": "out", **options})

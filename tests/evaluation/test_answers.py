@@ -1,0 +1,77 @@
+"""The folder of a prediction: gone on with, never mixed, never taken from others."""
+
+from pathlib import Path
+
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import InputError, InterruptedRun
+from ftbridge.evaluation.answers import FINISHED, UNFINISHED
+
+from .parrot import Parrot, predict, rows
+
+
+def test_what_was_stopped_goes_on(model):
+    Parrot.stop_after = 2
+    with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
+        predict(model)
+    assert len(rows(Path("out"), UNFINISHED)) == 2
+    assert not Path("out", FINISHED).exists()
+    Parrot.stop_after = None
+    assert predict(model).asked == 4
+    assert len(Parrot.asked) == len(set(Parrot.asked)) == 6
+    assert predict(model).asked == 0
+
+
+def test_a_line_that_was_cut_is_asked_again(model):
+    Parrot.stop_after = 2
+    with pytest.raises(InterruptedRun):
+        predict(model)
+    unfinished = Path("out", UNFINISHED)
+    unfinished.write_bytes(unfinished.read_bytes()[:-9])
+    Parrot.stop_after = None
+    assert predict(model).asked == 5
+    assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_first_samples_are_not_asked_twice(model):
+    assert predict(model, limit=2, metrics=True).samples == 2
+    assert Path("out/metrics.json").exists()
+    found = predict(model)
+    assert (found.samples, found.asked) == (6, 4)
+    assert not Path("out/metrics.json").exists()  # it told of two
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda _: {"max_new_tokens": 9}, r"another max_new_tokens \(512, now 9\); .*`--replace`"),
+        (lambda _: {"bits": 4}, "another bits"),
+        (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "another model"),
+        (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
+    ],
+)
+def test_other_answers_are_not_mixed_in(model, change, message):
+    predict(model)
+    options = change(model)
+    with pytest.raises(InputError, match=message):
+        predict(model, **options)
+    assert predict(model, replace=True, **options).asked in {5, 6}
+
+
+def test_another_ones_file_is_left_alone(model):
+    Path("out").mkdir()
+    Path("out", FINISHED).write_text("mine")
+    with pytest.raises(InputError, match="was not written by ftbridge"):
+        predict(model)
+    assert Path("out", FINISHED).read_text() == "mine"
+
+
+def test_damage_is_told(model):
+    predict(model)
+    Path("out", FINISHED).write_text('{"id": 1}\n')
+    with pytest.raises(InputError, match="does not hold answers"):
+        predict(model)
+    Path("out/predict.json").write_text("{")
+    with pytest.raises(InputError, match="is damaged"):
+        predict(model)
