@@ -61,22 +61,21 @@ def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[in
     except OSError as error:
         raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
     with locked(folder / FINISHED):
+        if (folder / FINISHED).exists() and not (folder / SETTINGS).exists():
+            raise InputError(
+                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
+            )
         if replace:
             for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
                 (folder / name).unlink(missing_ok=True)
-        _refuse_other(folder, settings)
+        if (folder / SETTINGS).exists():
+            _refuse_changed(folder, settings)
         write_atomic(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
         _mend(folder / UNFINISHED)
         yield _answers(folder)
 
 
-def _refuse_other(folder: Path, settings: Settings) -> None:
-    if not (folder / SETTINGS).exists():
-        if (folder / FINISHED).exists():
-            raise InputError(
-                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
-            )
-        return
+def _refuse_changed(folder: Path, settings: Settings) -> None:
     before = settings_in(folder)
     changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
     if changed:

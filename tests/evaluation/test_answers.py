@@ -62,8 +62,9 @@ def test_other_answers_are_not_mixed_in(model, change, message):
 def test_another_ones_file_is_left_alone(model):
     Path("out").mkdir()
     Path("out", FINISHED).write_text("mine")
-    with pytest.raises(InputError, match="was not written by ftbridge"):
-        predict(model)
+    for replace in (False, True):
+        with pytest.raises(InputError, match="was not written by ftbridge"):
+            predict(model, replace=replace)
     assert Path("out", FINISHED).read_text() == "mine"
 
 
