@@ -12,7 +12,6 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Lines
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
-from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.tracking import folder
 from ftbridge.templates.render import render_python
@@ -66,7 +65,7 @@ def render(plan: Plan) -> dict[str, str]:
     files = {CONFIG: text}
     if plan.deepspeed:
         # Offload needs XTuner's own optimiser allowed (measured).
-        deepspeed = {"zero_force_ds_cpu_optimizer": False, **_decided(plan.deepspeed, _hidden_size(plan.model))}
+        deepspeed = {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)}
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(deepspeed)).decode()
     return files
 
@@ -125,30 +124,13 @@ def _refuse(plan: Plan) -> None:
         )
 
 
-def _decided(config: dict[str, Any], hidden: int) -> dict[str, Any]:
-    """Decide what is "auto" by the model's hidden size, as transformers does (integrations/deepspeed.py).
-
-    With DeepSpeed's own defaults full tuning of a small model under ZeRO-3 gave nan (measured). The rest is left out:
-    XTuner decides some of it itself and dies on the word.
-    """
-    sizes = {
-        "reduce_bucket_size": hidden * hidden,
-        "stage3_prefetch_bucket_size": int(0.9 * hidden * hidden),
-        "stage3_param_persistence_threshold": 10 * hidden,
-    }
-    known = {key: sizes.get(key) or None if value == "auto" else value for key, value in config.items()}
+def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults."""
     return {
-        key: _decided(value, hidden) if isinstance(value, dict) else value
-        for key, value in known.items()
-        if value is not None
+        key: _without_auto(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if value != "auto"
     }
-
-
-def _hidden_size(model: Path) -> int:
-    """Return the hidden size in config.json, 0 where it is not told."""
-    file = model / "config.json"
-    config = read_json(file) if file.is_file() else {}
-    return int(config.get("hidden_size") or (config.get("text_config") or {}).get("hidden_size") or 0)
 
 
 def _check_options(spec: TrainSpec, config: str) -> None:

@@ -11,6 +11,7 @@ import os
 import runpy
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,30 @@ def die_with_parent() -> None:
 
 
 def allow_cpu() -> None:
-    """Mend the two calls that stop XTuner and mmengine on a machine without a GPU."""
+    """Mend what stops XTuner, mmengine and DeepSpeed on a machine without a GPU."""
     import torch
+    import torch.distributed
 
     # xtuner/model/sft.py asks the device module, which has no such function for the CPU.
     torch.cpu.is_bf16_supported = lambda *_, **__: True
     # mmengine's init_dist calls this in every multi-process run.
     torch.cuda.set_device = lambda *_, **__: None
+    # DeepSpeed 0.19.4 waits for the last of several gathers alone, which says nothing of the others over gloo: ZeRO-3
+    # then now and then trains on memory that is not filled yet, and the loss is nan (DeepSpeed pull request 8539).
+    for name in ("all_gather", "all_gather_into_tensor"):
+        setattr(torch.distributed, name, _waited(getattr(torch.distributed, name)))
+
+
+def _waited(gather: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `gather` such that it comes back only when it is done."""
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        work = gather(*arguments, **options)
+        if work is not None:
+            work.wait()
+        return work
+
+    return wait
 
 
 def skip_pauses() -> None:

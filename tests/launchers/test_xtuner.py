@@ -7,7 +7,6 @@ import typing
 import zipfile
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from ftbridge.adapters.datasets import Dataset
@@ -224,14 +223,10 @@ def test_what_xtuner_lacks_is_refused_by_name(options, machine, message):
         xtuner.render(plan(machine=machine, deepspeed={"zero_optimization": {"stage": 3}}, **options))
 
 
-def test_nothing_is_left_to_auto_for_deepspeed(tmp_path):
-    sizes = ("reduce_bucket_size", "stage3_prefetch_bucket_size", "stage3_param_persistence_threshold")
-    config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, **dict.fromkeys(sizes, "auto")}}
-    unknown = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
-    assert json.loads(unknown) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": {"stage": 3}}
-    (tmp_path / "config.json").write_text('{"hidden_size": 64}')
-    known = xtuner.render(msgspec.structs.replace(plan(deepspeed=config), model=tmp_path))["deepspeed.json"]
-    assert json.loads(known)["zero_optimization"] == {"stage": 3, **dict(zip(sizes, (4096, 3686, 640), strict=True))}
+def test_nothing_is_left_to_auto_for_deepspeed():
+    config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}}
+    text = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
+    assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": {"stage": 3}}
 
 
 def test_packing_trains_by_epochs_for_their_length_is_not_known():
