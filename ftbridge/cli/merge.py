@@ -4,6 +4,8 @@ import re
 
 import click
 
+from ftbridge.cli.export import checkpoint_option
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -32,9 +34,7 @@ def _weighted(
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/merged).")
-@click.option(
-    "--checkpoint", metavar="last|best|STEP|PATH", help="Which of the run's (default: last); a step is the optimiser's."
-)
+@checkpoint_option
 @click.option(
     "--adapter", "adapters", callback=_weighted, multiple=True, metavar="DIR[=WEIGHT]",
     help="Merge another adapter as well, its changes times WEIGHT (default 1); may be repeated.",
