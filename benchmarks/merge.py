@@ -3,7 +3,8 @@
 A random bfloat16 model of 1.35 billion parameters in the shape of Qwen2 (2.7 GB) and a rank-8 adapter on all its
 linear layers are made in a temporary folder (TMPDIR; 7 GB of room) and merged in turns; prints the median time, the
 peak of resident memory and how many times the time of ftbridge each takes. Axolotl cannot be installed beside the
-tested set; its merge alone is a file, which is taken out of its wheel (pip download) and run by itself.
+tested set; its merge is a file of its own, which is taken out of its wheel (pip download) and run after the imports
+that its command makes.
 """
 
 import argparse
@@ -33,8 +34,10 @@ LINEAR = {
 }
 ROOM = 7e9
 AXOLOTL = "axolotl==0.19.0"
+# What its command, axolotl/cli/merge_lora.py, imports of others, directly or through its own modules.
 RUN_AXOLOTL = """
 import importlib.util, logging, sys, types
+import accelerate, datasets, peft, transformers
 module = types.ModuleType("axolotl.utils.logging")
 module.get_logger = logging.getLogger
 for name in ("axolotl", "axolotl.utils"):
