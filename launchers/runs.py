@@ -12,7 +12,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files import write_json
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
@@ -73,7 +73,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def save(self) -> "Run":
         """Write run.json; returns the run."""
-        write_atomic(self.path / "run.json", msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        write_json(self.path / "run.json", self)
         return self
 
     def end(self, status: Status, exit_code: int) -> "Run":

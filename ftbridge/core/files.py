@@ -72,6 +72,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Put `content` at `path` as indented JSON, in one step; raises SetupError where that fails."""
+    import msgspec
+
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that belongs to the shared file `path`: `.<name>.lock` beside it.

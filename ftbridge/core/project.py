@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import locked, read_text, write_atomic
+from ftbridge.core.files import locked, read_text, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest, load_yaml, parse
@@ -82,7 +82,7 @@ class Project(msgspec.Struct, frozen=True):
         """Keep `state` as what the last conversion was."""
         file = self.folder / ".ftbridge" / "state.json"
         with locked(file):
-            write_atomic(file, msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+            write_json(file, state)
 
     def write_settings(self, chosen: dict[str, Any]) -> Path | None:
         """Write ftbridge.yaml with `chosen` where there is none; returns its path if it was written."""

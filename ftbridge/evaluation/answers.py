@@ -13,7 +13,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import locked, write_atomic
+from ftbridge.core.files import locked, write_atomic, write_json
 from ftbridge.dialogue.generation import Finish
 from ftbridge.templates.families import Prompt
 
@@ -70,7 +70,7 @@ def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[in
                 (folder / name).unlink(missing_ok=True)
         if (folder / SETTINGS).exists():
             _refuse_changed(folder, settings)
-        write_atomic(folder / SETTINGS, msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
+        write_json(folder / SETTINGS, settings)
         _mend(folder / UNFINISHED)
         yield _answers(folder)
 

@@ -14,7 +14,7 @@ from ftbridge.adapters import foreign
 from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import sha256, write_atomic
+from ftbridge.core.files import sha256, write_atomic, write_json
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
@@ -227,7 +227,7 @@ def _answer(
 def _write_metrics(folder: Path, rows: Sequence[Prediction], settings: Settings | None) -> Metrics:
     labels, origin = (settings.labels, settings.labels_from) if settings else ((), "")
     found = measure([(row.answer, row.reference, row.finish_reason) for row in rows], labels, origin)
-    write_atomic(folder / METRICS, msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    write_json(folder / METRICS, found)
     return found
 
 

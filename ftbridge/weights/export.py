@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files import write_atomic, write_json
 from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import families
 from ftbridge.weights import safetensors
@@ -79,7 +77,7 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, ca
     entries = ((name, tensor.dtype, tensor.shape, tensor.pieces()) for name, tensor in tensors.items())
     config = read_json(own) if own.is_file() else _adapter_config(weights, *_scaling(weights.content, source))
     safetensors.write(folder / "adapter_model.safetensors", entries)
-    _save(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
+    write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
 
 def _write_model(folder: Path, weights: Weights, own: Path, base: Path) -> None:
@@ -104,7 +102,7 @@ def _write_model(folder: Path, weights: Weights, own: Path, base: Path) -> None:
     changed = {"use_cache": known["use_cache"]} if "use_cache" in known else {}
     if written in names:
         changed["torch_dtype" if "torch_dtype" in config else "dtype"] = names[written]
-    _save(folder / "config.json", config | changed)
+    write_json(folder / "config.json", config | changed)
     for place in (own, base):
         copy_files(place, folder, ("generation_config.json", "*.py", "*.jinja"), overwrite=False)
 
@@ -155,7 +153,3 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any
         "bias": "none",
         "fan_in_fan_out": False,
     }
-
-
-def _save(file: Path, content: dict[str, Any]) -> None:
-    write_atomic(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n")

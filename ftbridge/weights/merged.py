@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files import write_json
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.adapter import Change, changes
@@ -88,7 +88,7 @@ class Merged:
                 content.truncate(at)
         if len(shards) > 1:
             index = {"metadata": {"total_size": self.total}, "weight_map": weight_map}
-            write_atomic(folder / tensors.INDEXES[0], msgspec.json.format(msgspec.json.encode(index)) + b"\n")
+            write_json(folder / tensors.INDEXES[0], index)
         return copies, computed
 
     def _shards(self, most: int) -> list[list[str]]:

@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files import write_json
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights.export import TOKENIZER, copy_files
 
@@ -25,7 +23,7 @@ def write_files(folder: Path, base: Path, adapter: Path, config: dict[str, Any],
     copy_files(base, folder, (*settings, "*.py", "*.jinja", *TOKENIZER), overwrite=True)
     copy_files(adapter, folder, TOKENIZER, overwrite=True)
     if config != read_json(folder / "config.json"):
-        _write(folder / "config.json", config)
+        write_json(folder / "config.json", config)
     file = folder / "generation_config.json"
     generation = read_json(file) if file.is_file() else {
         key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config.get(key) is not None
@@ -36,7 +34,7 @@ def write_files(folder: Path, base: Path, adapter: Path, config: dict[str, Any],
     ends = list(dict.fromkeys([*(known[token] for token in stop if token in known), *own]))
     if ends:
         generation["eos_token_id"] = ends[0] if len(ends) == 1 else ends
-    _write(file, generation)
+    write_json(file, generation)
 
 
 def token_ids(folder: Path) -> dict[str, int]:
@@ -74,7 +72,3 @@ def refuse_quantised(base: Path, config: dict[str, Any], adapter: Path) -> None:
         likely = named
     hint = f", likely `{likely}`" if likely and likely != title else ""
     raise InputError(f"`{base}` is quantised; give the model that it was made from{hint} with `--model`")
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    write_atomic(file, msgspec.json.format(msgspec.json.encode(content)) + b"\n")

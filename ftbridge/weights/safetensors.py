@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import atomic_file, safetensors_header, write_atomic
+from ftbridge.core.files import atomic_file, safetensors_header, write_json
 from ftbridge.weights.parts import SIZES, Part, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it
@@ -80,7 +80,7 @@ def write_model(folder: Path, entries: Iterable[Entry], limit: int = SHARD) -> N
         write(folder / name, shard)
     places = {entry[0]: name for name, shard in zip(names, shards, strict=True) for entry in shard}
     index = {"metadata": {"total_size": sum(sizes)}, "weight_map": places}
-    write_atomic(folder / "model.safetensors.index.json", msgspec.json.format(msgspec.json.encode(index)) + b"\n")
+    write_json(folder / "model.safetensors.index.json", index)
 
 
 def _size(dtype: str, shape: tuple[int, ...]) -> int:

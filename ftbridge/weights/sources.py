@@ -9,7 +9,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import read_text, write_atomic
+from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
@@ -44,7 +44,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
-        write_atomic(folder / CARD, msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        write_json(folder / CARD, self)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
