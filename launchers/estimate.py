@@ -83,14 +83,13 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
     def shared(size: int, least: int) -> int:
         return math.ceil(size / processes) if plan.zero_stage >= least else size
 
-    trained = list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
-    numbers = sum(map(math.prod, trained))
-    parameter = 2 if halved(plan) else 4
+    trained = _trained(plan, shapes)
+    parameters = _bytes(plan, trained)
     sizes = _sizes(config)
     parts = {
         "weights": shared(_weights(plan, shapes), 3),
-        "adapters": 0 if plan.spec.method == "full" else shared(parameter * numbers, 3),
-        "gradients": shared(parameter * numbers, 2),
+        "adapters": 0 if plan.spec.method == "full" else shared(parameters, 3),
+        "gradients": shared(parameters, 2),
         "optimizer": shared(_optimizer(plan, trained), 1),
     }
     moved = [name for key, names in _OFFLOADED.items() if offloads(plan, key) for name in names]
@@ -106,8 +105,8 @@ _OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": 
 
 def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
     """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
-    trained = list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
-    return (2 if halved(plan) else 4) * sum(map(math.prod, trained)) + _optimizer(plan, trained)
+    trained = _trained(plan, shapes)
+    return _bytes(plan, trained) + _optimizer(plan, trained)
 
 
 def offloads(plan: Plan, key: str) -> bool:
@@ -132,6 +131,14 @@ def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
         if targeted and _is_linear(name, shape) and not _OUTPUT.search(name):
             found += [(rank, shape[1]), (shape[0], rank)] + ([(shape[0],)] if plan.spec.dora else [])
     return found
+
+
+def _trained(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
+    return list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
+
+
+def _bytes(plan: Plan, trained: Iterable[Shape]) -> int:
+    return (2 if halved(plan) else 4) * sum(map(math.prod, trained))
 
 
 def _is_linear(name: str, shape: Shape) -> bool:

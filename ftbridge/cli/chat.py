@@ -7,6 +7,13 @@ import click
 
 from ftbridge.cli.export import checkpoint_option
 
+bits_option = click.option(
+    "--bits",
+    type=click.Choice(["4", "8"]),
+    callback=lambda _context, _option, value: value and int(value),
+    help="Quantise the model (bitsandbytes), on the CPU as well.",
+)
+
 
 @click.command("chat")
 @click.argument("source", metavar="[RUN|FOLDER]", required=False)
@@ -40,12 +47,7 @@ from ftbridge.cli.export import checkpoint_option
     default="auto",
     help="auto: the model's own.",
 )
-@click.option(
-    "--bits",
-    type=click.Choice(["4", "8"]),
-    callback=lambda _context, _option, value: value and int(value),
-    help="Quantise the model (bitsandbytes), on the CPU as well.",
-)
+@bits_option
 @click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
 @checkpoint_option
 @click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")

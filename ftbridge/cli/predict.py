@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.chat import bits_option
 from ftbridge.cli.export import checkpoint_option
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 @click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Samples at a time (default: by their length).")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N samples alone.")
-@click.option("--bits", type=click.Choice(["4", "8"]), help="Load the model quantised, by bitsandbytes.")
+@bits_option
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: RUN/predictions/NAME).")
 @click.option("--replace", is_flag=True, help="Forget earlier answers there, and ask all samples anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print paths, counts and metrics as JSON.")
-def command(source: str | None, bits: str | None, as_json: bool, **options: Any) -> None:
+def command(source: str | None, as_json: bool, **options: Any) -> None:
     """Answer a dataset with the model of a run (default: the last) or of a folder.
 
     Answers are greedy. A command that was stopped goes on where it was. A predictions.jsonl is measured as it stands.
@@ -33,7 +34,7 @@ def command(source: str | None, bits: str | None, as_json: bool, **options: Any)
     from ftbridge.core.console import result
     from ftbridge.evaluation.predict import predict
 
-    found = predict(source, bits=int(bits) if bits else None, **options)
+    found = predict(source, **options)
     if as_json:
         import msgspec
 
