@@ -1,5 +1,6 @@
 """Which samples of a conversion go into which files, and what became of all its rows."""
 
+from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +8,15 @@ import msgspec
 
 from ftbridge.adapters.job import Job
 from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, shared, unique
-from ftbridge.adapters.write import SampleFile, copy, with_history_early
+from ftbridge.adapters.write import SampleFile, late_history
 from ftbridge.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from array import array
-
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.signedinteger[Any]]
+    Codes = NDArray[np.uint8]
+    Numbers = NDArray[np.integer[Any]]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,39 +48,59 @@ class Made(msgspec.Struct):
 
 
 def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
-    """Return the numbers of the samples of each part and subset, None for all in order, and the final counts."""
+    """Return the numbers of the samples of each part and subset, None for all in order, and the final counts.
+
+    What only this needs of `made` is let go on the way, so that memory stays low.
+    """
     options, counts = job.options, made.counts
     if not job.rearranged:
         return {job.names[0]: None}, Counts(**counts, written=made.samples)
     import numpy as np
 
-    everything = np.arange(made.samples)
-    kept = unique(np.frombuffer(made.wholes, np.uint64)) if options.dedup else everything
-    labels = (np.frombuffer(made.labels, np.int32) if made.labels else np.zeros(len(everything), np.int32))[kept]
-    questions = np.frombuffer(made.questions, np.uint64)[kept] if made.questions else None
-    codes = np.frombuffer(made.parts, np.uint8)[kept] if made.parts else np.zeros(len(kept), np.uint8)
-    if options.split and questions is not None:
-        codes = assign(options.split, questions, labels, options.seed)
+    kept: Any = ...
+    if options.dedup:
+        kept = unique(np.frombuffer(made.wholes, np.uint64))
+        made.wholes = array("Q")
+    numbers = np.arange(made.samples, dtype=np.uint32)[kept]
+    labels = np.frombuffer(made.labels, np.int32)[kept] if made.labels else np.zeros(len(numbers), np.uint8)
+    made.labels = array("i")
+    codes, alike = _codes(job, made, kept, labels)
     selection: dict[str, Numbers | None] = {}
     for at, part in enumerate(job.parts):
         inside = codes == at
-        chosen = kept[inside]
+        chosen = numbers[inside]
         if not len(chosen):
             raise InputError(f"no row is left for the part `{job.name}-{part}`")
         selection[f"{job.name}-{part}"] = chosen
         if part == PARTS[0] and options.sample:
             if options.sample[-1] > len(chosen):
                 raise UsageError(f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples")
-            order = nested(labels[inside], options.seed)
+            order = nested(labels[inside], options.seed, options.sample[-1])
             for size in options.sample:
                 selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
+    left_out = int(np.count_nonzero(codes == LEFT_OUT))
     counts = counts | {
-        "written": int((codes != LEFT_OUT).sum()),
-        "duplicates": len(everything) - len(kept),
-        "left_out": counts["left_out"] + int((codes == LEFT_OUT).sum()),
-        "shared": shared(questions, codes) if questions is not None else 0,
+        "written": len(numbers) - left_out,
+        "duplicates": made.samples - len(numbers),
+        "left_out": counts["left_out"] + left_out,
+        "shared": alike,
     }
     return {name: selection[name] for name in job.names}, Counts(**counts)
+
+
+def _codes(job: Job, made: Made, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
+    """Return the place of each kept sample's part, and how many samples of other parts have a training question."""
+    import numpy as np
+
+    options = job.options
+    codes = np.frombuffer(made.parts, np.uint8)[kept] if made.parts else np.zeros(len(labels), np.uint8)
+    if not made.questions:
+        return codes, 0
+    questions, made.questions = np.frombuffer(made.questions, np.uint64)[kept], array("Q")
+    if options.split:
+        codes = assign(options.split, questions, labels, options.seed)
+    # A split of ours in random order keeps the same questions together.
+    return codes, 0 if options.split and options.seed is not None else shared(questions, codes)
 
 
 def selected(
@@ -91,15 +111,18 @@ def selected(
     new_file: Callable[[str, str], SampleFile],
 ) -> dict[str, dict[str, SampleFile]]:
     """Return the files of each part and subset: the staged ones as they are, or `new_file` with copies of samples."""
+    import numpy as np
+
     files = {}
     for name, chosen in selection.items():
-        order = chosen
+        runs = [] if chosen is None else [chosen]
+        late = None
         if 1 in marks and "alpaca" in staged and not job.array:
-            order = with_history_early(chosen, staged["alpaca"], marks)
-        if order is None:
-            files[name] = staged
-            continue
-        files[name] = {target: new_file(name, target) for target in staged}
+            late = late_history(chosen, staged["alpaca"], marks)
+        if late is not None:
+            every = np.arange(len(marks), dtype=np.uint32) if chosen is None else chosen
+            runs = [every[late : late + 1], np.delete(every, late)]
+        files[name] = {target: new_file(name, target) for target in staged} if runs else staged
         for target, file in files[name].items():
-            copy(staged[target], file, order)
+            file.copies = [(staged[target], run) for run in runs]
     return files

@@ -7,6 +7,7 @@ together with their entries in dataset_info.json.
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
@@ -20,11 +21,11 @@ from ftbridge.adapters.arrange import Counts, Made, select, selected
 from ftbridge.adapters.checks import Rejects, parse_max_rejected
 from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, digest, prepare
 from ftbridge.adapters.locate import origins
-from ftbridge.adapters.make import Dedup, Maker, batches
+from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import shown
-from ftbridge.adapters.write import SampleFile, all_sha256
+from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import scratch_file, settle
@@ -224,16 +225,14 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         made = _stream(job, list(staged.values()), rejects, progress)
         selection, counts = select(job, made)
         files = selected(job, selection, staged, made.marks, new_file)
-        for file in (file for each in files.values() for file in each.values()):
-            file.finish()
-        paths = [Path(file.file.name) for each in files.values() for file in each.values()]
-        hashes = iter(all_sha256(paths, lambda: job.sources))
+        with ThreadPoolExecutor(MOST) as pool:
+            sources = pool.submit(lambda: job.sources)
+            for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
+                done.result()
+            sources.result()
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
-        entries = {
-            name: _entry(job, name, each, counts, {target: next(hashes) for target in each})
-            for name, each in files.items()
-        }
+        entries = {name: _entry(job, name, each, counts) for name, each in files.items()}
         before = _ours(job)
         with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
             for path, file in opened.items():
@@ -299,7 +298,7 @@ def _file(name: str, target: str) -> str:
     return f"{name}.{plugins.target(target).suffix}"
 
 
-def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, hashes: dict[str, str]) -> DatasetEntry:
+def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts) -> DatasetEntry:
     return DatasetEntry(
         version=__version__,
         files={target: _file(name, target) for target in files},
@@ -310,7 +309,7 @@ def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts, ha
             "dataset": job.name,
             "asked": _asked(job),
             "counts": msgspec.to_builtins(counts),
-            "sha256": hashes,
+            "sha256": {target: file.sha256 for target, file in files.items()},
             "sheets": [table.sheet for table in job.tables if table.sheet],
         },
         preset=job.presets[0],

@@ -4,7 +4,7 @@ Samples are numbers here; of their content only 64-bit hashes and class numbers 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.signedinteger[Any]]
+    Numbers = NDArray[np.integer[Any]]
     Keys = NDArray[np.uint64]
     Codes = NDArray[np.uint8]
+    Flags = NDArray[np.bool_]
 
 PARTS = ("train", "validation", "test")
 LEFT_OUT = 255
+# So many samples are looked up at a time, and so many groups are sorted by themselves: memory is for the data.
+BATCH = 1 << 16
+BUCKETS = 16
 
 
 def parse_split(text: str) -> dict[str, Fraction | int | None]:
@@ -53,81 +57,145 @@ def parse_sample(sizes: str | Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in text.split(",")}))
 
 
-def unique(keys: "Keys") -> "Numbers":
-    """Return the numbers of the samples that are the first with their key, in order."""
+def unique(keys: "Keys") -> "Flags":
+    """Tell of each sample whether it is the first with its key."""
     import numpy as np
 
-    return np.sort(np.unique(keys, return_index=True)[1])
+    first = np.zeros(len(keys), np.bool_)
+    for inside in _buckets(keys):
+        first[inside[np.unique(keys[inside], return_index=True)[1]]] = True
+    return first
 
 
 def assign(split: str, keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
     """Return for each sample the place of its part in `parse_split(split)`, or LEFT_OUT.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
-    of None the samples stay in order, each on its own. Raises InputError where a part would be empty.
+    of None the samples stay in order, each on its own; else other keys stand in `keys` afterwards, to keep
+    memory low. Raises InputError where a part would be empty.
     """
     import numpy as np
 
     names, cuts = _cuts(split, len(keys))
-    order, starts = _groups(keys, seed)
-    sizes = np.diff(starts, append=len(keys))
-    classes = labels[order[starts]]
-    line = np.argsort(classes, kind="stable")  # the groups, class after class
-    ends = np.cumsum(sizes[line])
-    edges = np.flatnonzero(np.diff(classes[line], prepend=-1))
-    before = np.append(0, ends)[edges]  # the samples of the classes before
-    after = np.append(before[1:], len(keys))
-    place = np.zeros(len(line), np.uint8)
-    bound = before * 2
+    if seed is None:
+        keys = _ranks(len(keys), None)
+    else:
+        labels = _of_groups(keys, labels)
+        _mix(keys, seed)
+    after = np.cumsum(np.bincount(labels))
+    bound = before = np.append(0, after[:-1])
+    line = _by_class(keys, labels)
+    ordered = np.sort(line)
+    starts = np.arange(len(after) + 1) << _shift(labels)
+    edges = [starts[:-1]]
     for cut in cuts:  # what the classes up to this one should have, less what those before it have
         share = _rounded(after, cut, len(keys)) - _rounded(before, cut, len(keys))
-        bound = np.maximum(bound, 2 * (before + share))
-        place += 2 * ends - sizes[line] > np.repeat(bound, np.diff(edges, append=len(line)))
+        bound = np.maximum(bound, before + share)
+        group = ordered[np.minimum(bound, len(keys) - 1)]
+        left, right = np.searchsorted(ordered, group), np.searchsorted(ordered, group, "right")
+        end = np.where(left + right <= 2 * bound, right, left)  # the group goes where more of it is
+        edges.append(np.where(end < after, ordered[np.minimum(end, len(keys) - 1)], starts[1:]))
+    every = np.stack(edges, axis=1).ravel()
     codes = np.empty(len(keys), np.uint8)
-    codes[order] = np.repeat(place[np.argsort(line)], sizes)
-    counts = np.bincount(codes, minlength=len(names))
-    if empty := [name for name, count in zip(names, counts, strict=False) if not count]:
+    for at in range(0, len(keys), BATCH):
+        codes[at : at + BATCH] = (np.searchsorted(every, line[at : at + BATCH], "right") - 1) % len(edges)
+    if empty := [name for at, name in enumerate(names) if not np.any(codes == at)]:
+        groups = 1 + np.count_nonzero(np.diff(ordered))
         raise InputError(
-            f"{len(keys)} samples with {len(starts)} different questions leave no {empty[0]} part for `{split}`"
+            f"{len(keys)} samples with {groups} different questions leave no {empty[0]} part for `{split}`"
         )
     codes[codes == len(names)] = LEFT_OUT
     return codes
 
 
-def nested(labels: "Numbers", seed: int | None) -> "Numbers":
-    """Return the numbers of samples in an order of which every beginning holds the labels in proportion."""
+def nested(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
+    """Return the numbers of `most` samples in an order of which every beginning holds the labels in proportion."""
     import numpy as np
 
-    rank = np.arange(len(labels)) if seed is None else np.random.PCG64(seed).random_raw(len(labels))
-    line = np.lexsort((rank, labels))
-    _, starts, sizes = np.unique(labels[line], return_index=True, return_counts=True)
-    place = np.empty(len(labels), np.float32)
-    place[line] = (np.arange(len(labels)) - np.repeat(starts, sizes) + 0.5) / np.repeat(sizes, sizes)
-    return np.lexsort((rank, place))
+    order = np.argsort(_by_class(_ranks(len(labels), seed), labels))
+    sizes = np.bincount(labels)
+    after = np.cumsum(sizes)
+    place = np.empty(len(labels), np.float32)  # by order: how far inside its class a sample stands, from 0 to 1
+    for at in range(0, len(labels), BATCH):
+        line = np.arange(at, min(at + BATCH, len(labels)))
+        label = np.searchsorted(after, line, "right")
+        place[line] = 1 - (after[label] - line - 0.5) / sizes[label]
+    first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
+    order = order[first]
+    ranks = _ranks(len(labels), seed)[order]
+    return order[np.lexsort((ranks, place[first]))][:most]
 
 
 def shared(keys: "Keys", codes: "Codes") -> int:
     """Return how many samples of the other parts have the key of a sample in the first."""
     import numpy as np
 
-    return int(np.isin(keys[(codes != 0) & (codes != LEFT_OUT)], keys[codes == 0]).sum())
+    found = 0
+    for inside in _buckets(keys):
+        part, mine = codes[inside], keys[inside]
+        found += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
+    return found
 
 
-def _groups(keys: "Keys", seed: int | None) -> tuple["Numbers", "Numbers"]:
-    """Return the samples group after group, the groups in random order, and where in this order each begins."""
+def _buckets(keys: "Keys") -> Iterator["Numbers"]:
+    """Yield the numbers of samples in groups of which each has all samples of its keys, so that little is sorted."""
+    import numpy as np
+
+    bucket = keys.view(np.uint8)[:: keys.itemsize] % BUCKETS
+    for each in range(BUCKETS):
+        yield np.flatnonzero(bucket == each)
+
+
+def _of_groups(keys: "Keys", labels: "Numbers") -> "Numbers":
+    """Return for each sample the label of the first sample that has its key."""
+    import numpy as np
+
+    if not labels.any():
+        return labels
+    found = np.empty_like(labels)
+    for inside in _buckets(keys):
+        _, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
+        found[inside] = labels[inside[first]][group]
+    return found
+
+
+def _ranks(size: int, seed: int | None) -> "Keys":
+    """Return a number for each sample, which puts them in random order, or leaves them in theirs."""
     import numpy as np
 
     if seed is None:
-        return np.arange(len(keys)), np.arange(len(keys))
+        return np.arange(size, dtype=np.uint64) << np.uint64(64 - size.bit_length())
+    return np.random.PCG64(seed).random_raw(size)
+
+
+def _mix(keys: "Keys", seed: int) -> None:
+    """Make other keys, in random order, of which the same are equal."""
+    import numpy as np
+
     # The finish of SplitMix64 (Steele, Lea, Flood 2014): one to one, so that only equal keys stay equal.
-    mixed = keys + np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed ^= mixed >> np.uint64(shift)
-        mixed *= np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    order = np.argsort(mixed, kind="stable")
-    mixed = mixed[order]
-    return order, np.append(0, np.flatnonzero(mixed[1:] != mixed[:-1]) + 1)
+    for at in range(0, len(keys), BATCH):
+        some = keys[at : at + BATCH]
+        some += np.uint64(0x9E3779B97F4A7C15 * (seed + 1) % 2**64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            some ^= some >> np.uint64(shift)
+            some *= np.uint64(factor)
+        some ^= some >> np.uint64(31)
+
+
+def _shift(labels: "Numbers") -> int:
+    """Return how far up a label stands in a number of `_by_class`: so far that the next one has room below the sign."""
+    return 63 - (int(labels.max()) + 1).bit_length()
+
+
+def _by_class(keys: "Keys", labels: "Numbers") -> "Numbers":
+    """Return, in the place of `keys`, numbers that sort by label, then by as much of the key as there is room for."""
+    import numpy as np
+
+    shift = _shift(labels)
+    keys >>= np.uint64(64 - shift)
+    for at in range(0, len(keys), BATCH):
+        keys[at : at + BATCH] |= labels[at : at + BATCH].astype(np.uint64) << np.uint64(shift)
+    return keys.view(np.int64)
 
 
 def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:

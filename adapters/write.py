@@ -1,9 +1,8 @@
-"""Files of samples: one after another as JSON lines or as one JSON array, and copied in another order."""
+"""Files of samples: one after another as JSON lines or as one JSON array, some of them copied from other files."""
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Numbers = NDArray[np.signedinteger[Any]]
+    Numbers = NDArray[np.integer[Any]]
 
 # `datasets` settles the type of `history` on the first 10 MiB of JSON lines, and an empty list is none.
 TYPED = 8 << 20
@@ -26,10 +25,11 @@ SPAN = 16 << 20
 
 
 class SampleFile:
-    """Samples in a binary file, as JSON lines or one JSON array; with the length of each, where it is known.
+    """Samples in a binary file, as JSON lines or one JSON array.
 
-    A length includes the separator. Whoever writes a block of samples ends each with `between`; `finish` mends the end
-    of an array.
+    `lengths` are those of the samples, separator included, where they are known. `copies` are further samples, by
+    their ascending numbers from 0 in another file that has the same separators; `finish` brings them in. Whoever
+    writes a block of samples ends each with `between`.
     """
 
     def __init__(self, file: IO[bytes], *, as_array: bool) -> None:
@@ -39,29 +39,38 @@ class SampleFile:
         os.pwrite(file.fileno(), self.head, 0)
         self.size = len(self.head)
         self.lengths = array("I")
+        self.copies: list[tuple[SampleFile, Numbers]] = []
+        self.sha256 = ""
 
-    def add(self, samples: int, size: int, lengths: "array[int]") -> None:
+    def add(self, samples: int, size: int, lengths: Iterable[int] = ()) -> None:
         """Count in samples that stand in the file, of `size` bytes together; with their lengths, or none."""
         self.samples += samples
         self.size += size
-        self.lengths += lengths
-
-    def append(self, samples: bytes | bytearray, lengths: "array[int]") -> None:
-        """Write samples behind those that are there."""
-        write_at(self.file.fileno(), samples, self.size)
-        self.add(len(lengths), len(samples), lengths)
+        self.lengths.extend(lengths)
 
     def finish(self) -> None:
-        """Write the end of the file."""
+        """Bring in the copies, write the end of the file, and find its sha256."""
+        for source, numbers in self.copies:
+            self._copy(source, numbers)
         end = self.size - len(self.between)
         write_at(self.file.fileno(), self.tail, end)
         os.ftruncate(self.file.fileno(), end + len(self.tail))
+        self.sha256 = sha256(Path(self.file.name))
 
-    def starts(self) -> "Numbers":
-        """Return where each sample begins, and where the last one ends."""
+    def _copy(self, source: "SampleFile", numbers: "Numbers") -> None:
         import numpy as np
 
-        return np.cumsum(np.concatenate(([len(self.head)], np.frombuffer(self.lengths, np.uint32))), dtype=np.int64)
+        lengths = np.frombuffer(source.lengths, np.uint32)
+        start = len(source.head)
+        for at in range(0, len(lengths), BATCH):
+            sizes = lengths[at : at + BATCH]
+            ends = start + np.cumsum(sizes, dtype=np.int64)
+            chosen = numbers[slice(*np.searchsorted(numbers, (at, at + BATCH)))] - at
+            if len(chosen):
+                samples = b"".join(_read(source.file.fileno(), (ends - sizes)[chosen], ends[chosen]))
+                write_at(self.file.fileno(), samples, self.size)
+                self.add(len(chosen), len(samples))
+            start = int(ends[-1])
 
 
 def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
@@ -72,17 +81,8 @@ def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def copy(source: SampleFile, target: SampleFile, order: "Numbers") -> None:
-    """Copy the samples of a file that has the same separators to the end of another, by their numbers from 0."""
-    starts = source.starts()
-    for at in range(0, len(order), BATCH):
-        numbers = order[at : at + BATCH]
-        samples = list(_read(source.file.fileno(), starts[numbers], starts[numbers + 1]))
-        target.append(b"".join(samples), array("I", map(len, samples)))
-
-
 def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
-    first, last = int(starts.min()), int(ends.max())
+    first, last = int(starts[0]), int(ends[-1])
     if last - first > SPAN:
         yield from (
             os.pread(handle, end - start, start) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
@@ -93,26 +93,17 @@ def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
         yield block[start:end]
 
 
-def with_history_early(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> "Numbers | None":
-    """Return `order` (None: as they stand), with the first sample with earlier turns in front if it comes too late.
+def late_history(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> int | None:
+    """Return the place in `order` (None: as they stand) of the first sample with earlier turns, if it comes too late.
 
-    `marks` tells which samples have earlier turns. Else `datasets` takes `history` for a list of nothing, and fails
-    at the first pair.
+    `marks` tells which samples have earlier turns. `datasets` takes a `history` that comes late for a list of
+    nothing, and fails at the first pair.
     """
     import numpy as np
 
-    every = np.arange(len(marks)) if order is None else order
-    marked = np.flatnonzero(np.frombuffer(marks, np.uint8)[every])
-    lengths = np.frombuffer(samples.lengths, np.uint32)
-    if not len(marked) or lengths[every[: marked[0]]].sum(dtype=np.int64) <= TYPED:
-        return order
-    return np.concatenate((every[marked[:1]], np.delete(every, marked[0])))
-
-
-def all_sha256(paths: Iterable[Path], meanwhile: Callable[[], object]) -> list[str]:
-    """Return the sha256 of files, several at a time, and do something else `meanwhile`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        other = pool.submit(meanwhile)
-        found = list(pool.map(sha256, paths))
-        other.result()
-    return found
+    flags, lengths = np.frombuffer(marks, np.uint8), np.frombuffer(samples.lengths, np.uint32)
+    marked = flags if order is None else flags[order]
+    first = int(marked.argmax())
+    before = slice(min(first, TYPED))
+    late = lengths[before if order is None else order[before]].sum(dtype=np.int64) > TYPED
+    return first if marked[first] and late else None

@@ -1,13 +1,16 @@
 """Which samples go into which files."""
 
+import tracemalloc
 from array import array
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ftbridge.adapters.arrange import Made, select
 from ftbridge.adapters.job import Options, prepare
 from ftbridge.adapters.locate import origins
+from ftbridge.adapters.recognise import Wish
 from ftbridge.core.errors import InputError, UsageError
 
 
@@ -60,3 +63,23 @@ def test_what_cannot_be_had_is_refused(job):
         select(job(sample=(6,)), made(range(5)))
     with pytest.raises(InputError, match="leave no"):
         select(job(split="1:1"), made([7, 7, 7]))
+
+
+@pytest.mark.parametrize(("classes", "most"), [(0, 38), (3, 42)])
+def test_memory_stays_low(job, classes, most):
+    size, draw = 1_000_000, np.random.default_rng(1)
+    hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
+    asked = job(split="7:3", sample=(100,), dedup="exact", wish=Wish(stratify="answer" if classes else ""))
+    tracemalloc.start()
+    try:
+        given = made(())
+        given.samples, given.marks = size, bytearray(size)
+        given.labels.extend(number % classes for number in range(size) if classes)
+        given.questions.frombytes(hashes[0])
+        given.wholes.frombytes(hashes[1])
+        select(asked, given)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    lengths = 8  # the bytes that the files keep of each sample, in two formats
+    assert peak / size + lengths < most

@@ -105,15 +105,16 @@ def test_what_cannot_be_split_is_refused(split, values, message):
 @given(st.integers(1, 200), st.integers(0, 9))
 def test_every_beginning_of_nested_subsets_is_in_proportion(size, seed):
     labels = np.array([0] * size + [1] * size + [2] * 2 * size)
-    order = nested(labels, seed)
+    order = nested(labels, seed, 4 * size)
+    assert nested(labels, seed, size).tolist() == order[:size].tolist()
     assert sorted(order) == list(range(4 * size))
     for end in range(4, 4 * size, 4):
         assert np.abs(np.bincount(labels[order[:end]], minlength=3) - [end / 4, end / 4, end / 2]).max() <= 2
-    assert nested(np.zeros(5, int), None).tolist() == [0, 1, 2, 3, 4]
+    assert nested(np.zeros(5, int), None, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_first_of_equal_samples_is_kept():
-    assert unique(keys_of([5, 3, 5, 9, 3])).tolist() == [0, 1, 3]
+    assert unique(keys_of([5, 3, 5, 9, 3])).tolist() == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize(("sizes", "parsed"), [("500,100,100", (100, 500)), ((5, 1), (1, 5)), ("", ()), ((), ())])
