@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import read_json
+from ftbridge.launchers.model_files import INDEX, read_json
 from ftbridge.weights import safetensors
 from ftbridge.weights.checkpoint import Checkpoint, Stored, is_shape
 from ftbridge.weights.parts import SIZES, Part, Tensor
@@ -61,7 +61,7 @@ def is_adapter(names: Iterable[str]) -> bool:
 def _safetensors(folder: Path) -> dict[str, Tensor]:
     files = [*folder.glob("adapter_model.safetensors")] or sorted(folder.glob("model*.safetensors"))
     found = {name: tensor for file in files for name, tensor in safetensors.read(file).items()}
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file() and (missing := _dict(read_json(index).get("weight_map")).keys() - found):
         raise InputError(f"`{folder}` lacks {len(missing)} tensors that its index names, such as `{min(missing)}`")
     return found

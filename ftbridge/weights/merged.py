@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import write_json
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.adapter import Change, changes
@@ -64,12 +63,9 @@ class Merged:
             )
         copies: list[Copy] = []
         computed: list[dict[str, Any]] = []
-        weight_map: dict[str, str] = {}
-        shards = self._shards(most)
-        for number, names in enumerate(shards, 1):
-            title = "model" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}"
-            file = folder / f"{title}.safetensors"
-            weight_map |= dict.fromkeys(names, file.name)
+        files = safetensors.shards(self.sizes, most)
+        for title, names in files.items():
+            file = folder / title
             kinds = {name: self.changes.get(name) or self.places[name] for name in names}
             header = safetensors.header(
                 (name, kind.dtype, kind.shape, self.sizes[name]) for name, kind in kinds.items()
@@ -86,18 +82,5 @@ class Merged:
             with file.open("wb") as content:
                 content.write(header)
                 content.truncate(at)
-        if len(shards) > 1:
-            index = {"metadata": {"total_size": self.total}, "weight_map": weight_map}
-            write_json(folder / tensors.INDEXES[0], index)
+        safetensors.write_index(folder, files, self.total)
         return copies, computed
-
-    def _shards(self, most: int) -> list[list[str]]:
-        shards: list[list[str]] = [[]]
-        filled = 0
-        for name in self.places:
-            if shards[-1] and filled + self.sizes[name] > most:
-                shards.append([])
-                filled = 0
-            shards[-1].append(name)
-            filled += self.sizes[name]
-        return shards

@@ -1,7 +1,7 @@
 """safetensors files: 8 bytes of header length, the header as JSON, the tensors' bytes."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import atomic_file, safetensors_header, write_json
+from ftbridge.launchers.model_files import INDEX
 from ftbridge.weights.parts import SIZES, Part, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it
@@ -62,25 +63,37 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def write_model(folder: Path, entries: Iterable[Entry], limit: int = SHARD) -> None:
-    """Write model.safetensors, or several files of one tensor at least and an index where `limit` bytes do not do."""
-    shards: list[list[Entry]] = []
-    sizes: list[int] = []
-    for entry in entries:
-        size = _size(entry[1], entry[2])
-        if not shards or sizes[-1] + size > limit:
-            shards.append([])
-            sizes.append(0)
-        shards[-1].append(entry)
-        sizes[-1] += size
-    if len(shards) == 1:
-        write(folder / "model.safetensors", shards[0])
-        return
-    names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    for name, shard in zip(names, shards, strict=True):
-        write(folder / name, shard)
-    places = {entry[0]: name for name, shard in zip(names, shards, strict=True) for entry in shard}
-    index = {"metadata": {"total_size": sum(sizes)}, "weight_map": places}
-    write_json(folder / "model.safetensors.index.json", index)
+    """Write the files of a model of the entries, as `shards` lays them out."""
+    named = {entry[0]: entry for entry in entries}
+    files = shards({name: _size(dtype, shape) for name, dtype, shape, _ in named.values()}, limit)
+    for file, names in files.items():
+        write(folder / file, [named[name] for name in names])
+    write_index(folder, files, sum(_size(dtype, shape) for _, dtype, shape, _ in named.values()))
+
+
+def shards(sizes: Mapping[str, int], limit: int = SHARD) -> dict[str, list[str]]:
+    """Return the files of a model with the tensors in each: one tensor at least, and at most `limit` bytes of several.
+
+    `sizes` are the tensors' bytes, in their order; the files are called as transformers calls them.
+    """
+    found: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if found[-1] and filled + size > limit:
+            found.append([])
+            filled = 0
+        found[-1].append(name)
+        filled += size
+    several = len(found) > 1
+    titles = [f"-{number:05}-of-{len(found):05}" if several else "" for number in range(1, len(found) + 1)]
+    return {f"model{title}.safetensors": names for title, names in zip(titles, found, strict=True)}
+
+
+def write_index(folder: Path, files: Mapping[str, list[str]], total: int) -> None:
+    """Write the index that a model of several files has; `total` is the number of the tensors' bytes."""
+    if len(files) > 1:
+        places = {name: file for file, names in files.items() for name in names}
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
 
 
 def _size(dtype: str, shape: tuple[int, ...]) -> int:

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import read_json
+from ftbridge.launchers.model_files import INDEX, read_json
 from ftbridge.weights import safetensors
 from ftbridge.weights.checkpoint import Checkpoint, Stored
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+INDEXES = (INDEX, "pytorch_model.bin.index.json")
 _AGAIN = "copy or download the model again"
 
 
