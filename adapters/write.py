@@ -2,7 +2,8 @@
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,9 +20,9 @@ TYPED = 8 << 20
 # What stands before, between and after the samples of a file.
 LINES = (b"", b"\n", b"\n")
 ARRAY = (b"[\n", b",\n", b"\n]\n")
-BATCH = 4096
-# Samples this far apart are read one by one.
-SPAN = 16 << 20
+# So many samples are looked at at a time; those that lie this far apart are copied one by one.
+BATCH = 1024
+SPAN = 4 << 20
 
 
 class SampleFile:
@@ -61,16 +62,18 @@ class SampleFile:
         import numpy as np
 
         lengths = np.frombuffer(source.lengths, np.uint32)
+        cuts = np.searchsorted(numbers, np.arange(0, len(lengths) + BATCH, BATCH, dtype=numbers.dtype))
         start = len(source.head)
-        for at in range(0, len(lengths), BATCH):
+        for at, (low, high) in zip(range(0, len(lengths), BATCH), pairwise(cuts), strict=True):
             sizes = lengths[at : at + BATCH]
             ends = start + np.cumsum(sizes, dtype=np.int64)
-            chosen = numbers[slice(*np.searchsorted(numbers, (at, at + BATCH)))] - at
-            if len(chosen):
-                samples = b"".join(_read(source.file.fileno(), (ends - sizes)[chosen], ends[chosen]))
-                write_at(self.file.fileno(), samples, self.size)
-                self.add(len(chosen), len(samples))
             start = int(ends[-1])
+            chosen = numbers[low:high] - at
+            near = high > low and ends[chosen[-1]] - ends[chosen[0]] < SPAN
+            for some in [chosen] if near else chosen.reshape(-1, 1):
+                samples = _read(source.file.fileno(), (ends - sizes)[some], ends[some])
+                write_at(self.file.fileno(), samples, self.size)
+                self.add(len(some), len(samples))
 
 
 def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
@@ -81,16 +84,12 @@ def write_at(handle: int, data: bytes | bytearray, offset: int) -> None:
         view, offset = view[written:], offset + written
 
 
-def _read(handle: int, starts: "Numbers", ends: "Numbers") -> Iterator[bytes]:
+def _read(handle: int, starts: "Numbers", ends: "Numbers") -> bytes:
     first, last = int(starts[0]), int(ends[-1])
-    if last - first > SPAN:
-        yield from (
-            os.pread(handle, end - start, start) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        )
-        return
     block = os.pread(handle, last - first, first)
-    for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True):
-        yield block[start:end]
+    return b"".join(
+        block[start:end] for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
+    )
 
 
 def late_history(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> int | None:
