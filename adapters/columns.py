@@ -106,7 +106,7 @@ def listing(table: Table) -> str:
     marks = [letter(at) if table.lettered else str(at) for at in range(1, len(table.columns) + 1)]
     shown_columns = [f"{mark} `{shown(name)}`" for mark, name in zip(marks[:30], table.columns, strict=False)]
     more = f" and {len(marks) - 30} more" if len(marks) > 30 else ""  # noqa: PLR2004 - the 30 of above
-    return f"columns: {', '.join(shown_columns)}{more}"
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {', '.join(shown_columns)}{more}"
 
 
 def letter(index: int) -> str:

@@ -5,6 +5,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused, unique_headers
 from ftbridge.core.errors import InputError, UsageError
@@ -72,6 +73,10 @@ def test_json_has_no_letters():
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
         find_column(keys, "B")
+
+
+def test_the_file_and_the_sheet_of_the_columns_are_named():
+    assert listing(replace(table("one"), sheet="Q")) == "columns of faq.xlsx Q: A `one`"
 
 
 def test_many_columns_are_listed_in_part():

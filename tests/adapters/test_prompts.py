@@ -64,7 +64,7 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ txt }}", r"`--input` uses `txt`, which is no column; did you mean `text`\?\ncolumns: 1 `text`"),
+        ("{{ txt }}", r"`--input` uses `txt`, which is no column; did you mean `text`\?\ncolumns of news.jsonl: 1 `text`"),
         ("{{ a_b }}", "`a_b`, which is no column"),
         ("{{ row['nope'] }}", "uses `nope`, which is no column"),
         ("{{ row }}", r"which column of `row` it means, as in `row\['text'\]`"),
