@@ -161,11 +161,15 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:
     from ftbridge.adapters.labels import load_label_map
+    from ftbridge.core.errors import UsageError
 
     found: dict[str, str] = {}
     for text in texts:
         is_file = "=" not in text or Path(text).is_file()
-        found |= load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        more = load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        if double := found.keys() & more.keys():
+            raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
+        found |= more
     return found
 
 

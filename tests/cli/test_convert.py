@@ -68,6 +68,14 @@ def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_p
     assert [(turn["instruction"], turn["output"]) for turn in turns] == [("回答：q", "one"), ("回答：p", "two=2")]
 
 
+@pytest.mark.parametrize("again", ["1=uno", "labels.yaml"])
+def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
+    (tmp_path / "labels.yaml").write_text("1: one\n")
+    found = run("--map", "output=id", "--map", "instruction=问题", "--label-map", "1=eins", "--label-map", again)
+    assert isinstance(found.exception, UsageError)
+    assert "two texts for the label `1`" in str(found.exception)
+
+
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
     (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
     assert "the answers are numbers; `--label-map" in run().stdout
