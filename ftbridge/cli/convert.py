@@ -174,10 +174,10 @@ def _labels(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _text(value: str | None) -> str | None:
-    """Return a template as given, or the text of the file behind `@`."""
+    """Return a template as given, or the text of the file behind `@`, without the line break that editors put last."""
     from ftbridge.core.files import read_text
 
-    return read_text(Path(value[1:]), "template") if value and value.startswith("@") else value
+    return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
 
 
 def _plain(value: Any) -> Any:

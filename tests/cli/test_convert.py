@@ -60,7 +60,7 @@ def test_the_result_can_be_json(run):
 
 
 def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_path):
-    (tmp_path / "ask.txt").write_text("回答：{{问题}}", "utf-8")
+    (tmp_path / "ask.txt").write_text("回答：{{问题}}\n", "utf-8-sig")
     (tmp_path / "labels.yaml").write_text("1: one\n")
     common = "--instruction", "@ask.txt", "--map", "output=id", "--label-map", "2=two=2", "--label-map", "labels.yaml"
     (table,) = json.loads(run(*common, "--json").stdout)["tables"]
