@@ -21,6 +21,7 @@ from ftbridge.dataset_info.presets import Preset
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, LISTS, OBJECTS = "true or false", "lists", "objects"
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
 PREFERENCES = {"chosen", "rejected"}
 KINDS = {bool: BOOLEANS, int: "numbers", float: "numbers", str: "text", list: LISTS, dict: OBJECTS}
 
@@ -147,8 +148,7 @@ def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, S
         if others := [field for field in (*columns, *prompts) if field not in {"messages", "system"}]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
         if not (style := seen[columns["messages"]].style):
-            keys = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
-            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {keys} in the first rows")
+            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
     shape = _whole("columns as asked for", columns, prompts)
     if missing := {"instruction", "output"} - shape.sources.keys():
@@ -236,9 +236,11 @@ def _preferences(free: list[str], seen: dict[str, Seen]) -> list[str]:
 def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) -> str:
     reason = "no column is recognised as question and answer"
     for column, each in seen.items():
-        listed = header(column) in {"messages", "conversations", "conversation"}
-        if (listed and each.readable) or (recognise([column]) and not each.readable):
-            reason += f"; `{column}` holds {' and '.join(each.kinds)}, not {'lists of messages' if listed else 'text'}"
+        wanted = "text" if recognise([column]) and not each.readable else ""
+        if header(column) in {"messages", "conversations", "conversation"} and not each.style:
+            wanted = f"lists of objects with {STYLES}"
+        if wanted:
+            reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {wanted}"
     if double:
         field, names = next(iter(double.items()))
         reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"

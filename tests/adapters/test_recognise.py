@@ -137,7 +137,8 @@ def test_shapes_are_recognised(record, shape, columns, as_json):
         ({"question": "q", "score": 1}, "no column is recognised"),
         ({"sentence1": "q", "sentence2": "r", "label": 1}, "or several in one: `--input"),
         ({"question": "q", "answer": ["a"]}, "`answer` holds lists, not text"),
-        ({"messages": json.dumps(GOOD)}, "`messages` holds text, not lists of messages"),
+        ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
+        ({"conversation": [{"human": "q", "assistant": "a"}]}, "`conversation` holds lists, not lists of objects with"),
         ({"messages": GOOD, "system": "s", "system prompt": "t"}, "`system` and `system prompt` both fit system"),
         (
             {"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]},
