@@ -119,7 +119,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
 
         import msgspec
 
-        result(json.dumps(msgspec.to_builtins(done, enc_hook=_plain), indent=2, ensure_ascii=False))
+        result(json.dumps(msgspec.to_builtins(done, enc_hook=str), indent=2, ensure_ascii=False))
     else:
         result("\n".join(_summary(done, explain=explain)))
 
@@ -178,12 +178,6 @@ def _text(value: str | None) -> str | None:
     from ftbridge.core.files import read_text
 
     return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
-
-
-def _plain(value: Any) -> Any:
-    from ftbridge.adapters.values import plain
-
-    return str(plain(value))
 
 
 def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
