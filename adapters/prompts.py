@@ -6,7 +6,7 @@ stands in a row: no functions, no assignment, no multiplication, no loop in a lo
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, MappingView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
 from functools import cache
 from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ def _written(value: Any) -> str:
     if isinstance(value, BuiltinMethodType):
         name = value.__name__
         raise BadValueError(f"`{name}` is a method; write `{name}()` to call it, or `['{name}']` for a key")
-    if isinstance(value, (Iterator, MappingView)):
+    if isinstance(value, (Iterator, ItemsView, KeysView, ValuesView)):
         value = list(value)
     return str(value) if isinstance(value, (list, tuple, dict)) else text(value)
 
