@@ -81,8 +81,7 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def option(self) -> str:
         """Return the options that choose this reading."""
-        needed = [f"{field}={column}" for field, column in self.columns.items() if field not in {"system", "history"}]
-        return " ".join(f"--map {shlex.quote(each)}" for each in needed)
+        return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in self.columns.items())
 
 
 class Seen(msgspec.Struct, frozen=True):
