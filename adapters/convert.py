@@ -35,6 +35,8 @@ from ftbridge.core.records import Conversation, DatasetEntry, Turn
 from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 
 SAMPLES_SHOWN = 3
+# A field of more different values holds no classes, and they would be kept in memory.
+CLASSES = 10_000
 NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
 
 
@@ -267,7 +269,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         classed=bool(options.wish.stratify),
         dedup=options.dedup,
     )
-    codes: dict[str, int] = {}
+    codes: dict[int, int] = {}
     made = Made(
         dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
     )
@@ -280,7 +282,12 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
             made.marks += batch.marks
         made.questions += batch.questions
         made.wholes += batch.wholes
-        made.labels.extend(codes.setdefault(label, len(codes)) for label in batch.labels)
+        made.labels.extend(codes.setdefault(hash(label), len(codes)) for label in batch.labels)
+        if len(codes) > CLASSES:
+            raise UsageError(
+                f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
+                "a column of classes"
+            )
         if not options.split and len(job.parts) > 1:
             made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
         if progress:

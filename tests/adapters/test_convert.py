@@ -74,6 +74,13 @@ def test_an_option_of_a_wrong_type_is_refused_before_it_is_registered(lines, wro
     assert not Path("data").exists()
 
 
+def test_a_field_that_holds_no_classes_is_not_stratified_by(lines):
+    source = lines(*({"question": str(number), "answer": "a"} for number in range(10_001)))
+    with pytest.raises(UsageError, match="`--stratify question` finds more than 10,000 different values"):
+        convert(source, split="7:3", stratify="question")
+    assert convert(source, split="7:3", stratify="answer").counts.written == 10_001
+
+
 def test_medqa_is_the_tutorials_own_file_to_the_character(shared):
     done = convert(shared / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
     expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
