@@ -258,7 +258,7 @@ def _seen(table: Table, column: str) -> Seen:
 def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
     """Yield a line for each column: what was seen in it, and what its header says."""
     for column, each in seen.items():
-        line = f"`{column}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
+        line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
         line += f", such as `{each.example}`" if each.kinds else ""
         for field in recognise([column]):
             line += f"; its header fits {field}"

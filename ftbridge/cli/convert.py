@@ -11,7 +11,8 @@ import click
 if TYPE_CHECKING:
     from ftbridge.adapters.convert import Conversion, TableRead
 
-WIDTH = 70
+# How much is shown of a sample, and of the columns that are left out.
+WIDTH, TURNS, COLUMNS = 70, 5, 30
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -226,7 +227,9 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     if table.system:
         yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
     if table.left_out:
-        yield f"  {'left out':<12} {', '.join(table.left_out)}"
+        more = len(table.left_out) - COLUMNS
+        names = [*map(shown, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
+        yield f"  {'left out':<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
     for line in table.why if explain else ():
@@ -236,11 +239,13 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
 def _sample(number: int | str, sample: Any) -> Iterator[str]:
     from ftbridge.adapters.values import shown
 
-    for turn in sample.turns:
+    for turn in sample.turns[:TURNS]:
         for text in filter(None, (turn.instruction, turn.input)):
             yield f"  {number:<3} {shown(text, WIDTH)}"
             number = ""
         yield f"   -> {shown(turn.output, WIDTH)}"
+    if (more := len(sample.turns) - TURNS) > 0:
+        yield f"      and {more:,} more turns"
 
 
 def short(path: Path) -> Path:

@@ -50,6 +50,17 @@ def test_the_reading_is_explained_on_demand(run):
     assert "read as question and answer columns" in why[-1]
 
 
+def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path):
+    turns = [{"role": role, "content": "x"} for _ in range(1000) for role in ("user", "assistant")]
+    record = {"messages": turns, "\x1b[31m": 1, **{f"column {number}": number for number in range(1000)}}
+    (tmp_path / "faq.jsonl").write_text(json.dumps(record) + "\n")
+    text = run("--explain").stdout
+    assert "and 995 more turns" in text
+    assert "column 28, and 971 more" in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) < 1100
+
+
 def test_the_result_can_be_json(run):
     found = run("--map", "instruction=问题", "--map", "output=3", "--name", "ids", "--json")
     assert found.exit_code == 0, found.output
