@@ -77,10 +77,12 @@ def refused(columns: Iterable[str]) -> dict[str, str]:
 def header(column: str) -> str:
     """Return a header in lower case and the usual width, `_` as a blank, without a colon at its end and our letter.
 
-    A header that occurs twice was given its letter by the source: `Answer [D]`.
+    A header that occurs twice was given its letter by the source: `Answer [D]`. Between Chinese characters blanks mean
+    nothing: many a sheet spreads `问　题` over its column.
     """
     plain = unicodedata.normalize("NFKC", re.sub(r" \[[A-Z]+\]$", "", column)).lower()
-    return " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
+    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
+    return re.sub("(?<=[一-鿿]) (?=[一-鿿])", "", spaced)
 
 
 def find_column(table: Table, wanted: str) -> str:

@@ -29,6 +29,7 @@ def table(*columns, lettered=True):
         (("question", "text", "label", "answer"), {"instruction": ["question"], "output": ["answer"]}),
         (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
         (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
+        (("问\u3000题", "*标准 答案:"), {"instruction": ["问\u3000题"], "output": ["*标准 答案:"]}),
         (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
         (("a thing", "another"), {}),
     ],
