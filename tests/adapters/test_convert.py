@@ -57,7 +57,7 @@ def test_a_workbook_becomes_both_formats(workbook):
 
 def test_values_may_be_given_as_python_has_them(lines):
     source = lines({"text": "good", "label": 1}, {"text": "bad", "label": 0})
-    done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca")
+    done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca", sample=1)
     assert answers(done.parts[0]) == ["yes", "no"]
     assert list(done.parts[0].files) == ["alpaca"]
     assert convert(source).tables[0].first[0].turns == (Turn("good", "", "1"),)
