@@ -171,9 +171,12 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
 
 
 def _checked(options: Options) -> Options:
-    """Return `options`; raises UsageError for one of a wrong type, which could not be read from the registry again."""
+    """Return `options`; raises UsageError for one that could not be kept in the registry."""
     try:
-        return msgspec.convert(msgspec.to_builtins(options), Options)
+        return msgspec.json.decode(msgspec.json.encode(options), type=Options)
+    except UnicodeEncodeError as error:
+        text = ascii(error.object)
+        raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
     except msgspec.ValidationError as error:
         raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 

@@ -65,7 +65,16 @@ def test_values_may_be_given_as_python_has_them(lines):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"system": 5}, {"label_map": {0: 1}}, {"header_row": "none"}, {"seed": 1.5}, {"max_characters": 0}, {"to": ()}],
+    [
+        {"system": 5},
+        {"instruction": "\udcff"},
+        {"label_map": {"\udcff": "a"}},
+        {"label_map": {0: 1}},
+        {"header_row": "none"},
+        {"seed": 1.5},
+        {"max_characters": 0},
+        {"to": ()},
+    ],
     ids=str,
 )
 def test_an_option_of_a_wrong_type_is_refused_before_it_is_registered(lines, wrong):
