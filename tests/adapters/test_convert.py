@@ -279,7 +279,7 @@ def test_a_dataset_of_a_hub_is_converted_in_its_parts(server, scheme):
 
 
 def test_a_preset_makes_its_rows(folder):
-    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": "20"}, split="8:2")
+    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [
         ("self-cognition-train", 16),
         ("self-cognition-test", 4),
