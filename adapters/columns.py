@@ -77,10 +77,12 @@ def refused(columns: Iterable[str]) -> dict[str, str]:
 def header(column: str) -> str:
     """Return a header in lower case and the usual width, `_` as a blank, without a colon at its end and our letter.
 
-    A header that occurs twice was given its letter by the source: `Answer [D]`.
+    A header that occurs twice was given its letter by the source: `Answer [D]`. Between Chinese characters blanks mean
+    nothing: many a sheet spreads `问　题` over its column.
     """
     plain = unicodedata.normalize("NFKC", re.sub(r" \[[A-Z]+\]$", "", column)).lower()
-    return " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
+    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
+    return re.sub("(?<=[一-鿿]) (?=[一-鿿])", "", spaced)
 
 
 def find_column(table: Table, wanted: str) -> str:
@@ -106,7 +108,7 @@ def listing(table: Table) -> str:
     marks = [letter(at) if table.lettered else str(at) for at in range(1, len(table.columns) + 1)]
     shown_columns = [f"{mark} `{shown(name)}`" for mark, name in zip(marks[:30], table.columns, strict=False)]
     more = f" and {len(marks) - 30} more" if len(marks) > 30 else ""  # noqa: PLR2004 - the 30 of above
-    return f"columns: {', '.join(shown_columns)}{more}"
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {', '.join(shown_columns)}{more}"
 
 
 def letter(index: int) -> str:

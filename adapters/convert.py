@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace as altered
 
 from ftbridge import __version__
 from ftbridge.adapters.arrange import Counts, Made, select, selected
@@ -24,17 +25,19 @@ from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.values import plain
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import scratch_file, settle
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import Conversation, DatasetEntry
+from ftbridge.core.records import Conversation, DatasetEntry, Turn
 from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 
 SAMPLES_SHOWN = 3
+# A field of more different values holds no classes, and they would be kept in memory.
+CLASSES = 10_000
 NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
 
 
@@ -89,24 +92,24 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     fill_merged: bool = False,
     as_shown: bool = False,
     encoding: str = "",
-    map: Mapping[str, str] | None = None,  # noqa: A002 - named as on the command line
+    map: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
     system: str | None = None,
     instruction: str | None = None,
     input: str | None = None,  # noqa: A002 - named as on the command line
     output: str | None = None,
-    label_map: Mapping[str, str] | None = None,
+    label_map: Mapping[str | int, str] | None = None,
     strip: bool = False,
     max_characters: int | None = None,
     preset: str = "",
-    settings: Mapping[str, str] | None = None,
+    settings: Mapping[str, str | int] | None = None,
     split: str | None = None,
     stratify: str = "",
     seed: int = 42,
     shuffle: bool = True,
-    sample: str | Sequence[int] = (),
+    sample: str | int | Sequence[int] = (),
     dedup: Dedup | None = None,
     limit: int | None = None,
-    to: Sequence[str] = TO,
+    to: str | Sequence[str] = TO,
     array: bool = False,
     on_error: OnError = "stop",
     max_rejected: str | int = "",
@@ -124,6 +127,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     source that cannot be used or a name that is taken.
     """
     project = Project.find()
+    if not sources or not to:
+        raise UsageError("`convert` needs at least one source, and one target in `to`")
     options = Options(
         reading=Reading(
             sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
@@ -134,36 +139,47 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             encoding=encoding,
         ),
         wish=Wish(
-            map=dict(map or {}),
+            map={field: str(column) for field, column in (map or {}).items()},
             system=system,
             instruction=instruction,
             input=input,
             output=output,
-            label_map=dict(label_map or {}),
+            label_map={str(label): text for label, text in (label_map or {}).items()},
             stratify=stratify,
             strip=strip,
-            **({"max_characters": max_characters} if max_characters else {}),
+            **({} if max_characters is None else {"max_characters": max_characters}),
         ),
         preset=preset,
-        settings=dict(settings or {}),
+        settings={key: str(value) for key, value in (settings or {}).items()},
         split=split,
         seed=seed if shuffle else None,
-        sample=parse_sample(sample),
+        sample=parse_sample(str(sample) if isinstance(sample, int) else sample),
         dedup=dedup,
         limit=limit,
-        to=tuple(dict.fromkeys(to)),
+        to=tuple(dict.fromkeys((to,) if isinstance(to, str) else to)),
         array=array,
         on_error=on_error,
         max_rejected=str(max_rejected),
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([str(source) for source in sources])
-    job = prepare(found, dataset_name(found, name), folder, options, replace=replace)
+    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace)
     done = _earlier(job) or _convert(job, progress)
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
     project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
     return done
+
+
+def _checked(options: Options) -> Options:
+    """Return `options`; raises UsageError for one that could not be kept in the registry."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(options), type=Options)
+    except UnicodeEncodeError as error:
+        text = ascii(error.object)
+        raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
+    except msgspec.ValidationError as error:
+        raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
 def _earlier(job: Job) -> Conversion | None:
@@ -255,7 +271,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         classed=bool(options.wish.stratify),
         dedup=options.dedup,
     )
-    codes: dict[str, int] = {}
+    codes: dict[int, int] = {}
     made = Made(
         dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
     )
@@ -268,7 +284,12 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
             made.marks += batch.marks
         made.questions += batch.questions
         made.wholes += batch.wholes
-        made.labels.extend(codes.setdefault(label, len(codes)) for label in batch.labels)
+        made.labels.extend(codes.setdefault(hash(label), len(codes)) for label in batch.labels)
+        if len(codes) > CLASSES:
+            raise UsageError(
+                f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
+                "a column of classes"
+            )
         if not options.split and len(job.parts) > 1:
             made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
         if progress:
@@ -334,8 +355,8 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
 
 def _table_read(job: Job, at: int) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
-    first = tuple(islice(job.first_samples(at), SAMPLES_SHOWN))
-    answers = [shown(sample.turns[-1].output) for sample in first]
+    first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
+    answers = [str(sample.turns[-1].output) for sample in first]
     numbers = choice.shape == "text and label" and bool(answers) and all(map(str.isdecimal, answers))
     return TableRead(
         file=table.file,
@@ -350,3 +371,9 @@ def _table_read(job: Job, at: int) -> TableRead:
         why=choice.why,
         first=first,
     )
+
+
+def _decoded(sample: Conversation) -> Conversation:
+    """Return a sample of which no text stands as in JSON any more."""
+    turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
+    return altered(sample, system=plain(sample.system), turns=turns)

@@ -14,7 +14,7 @@ def load_label_map(path: Path) -> dict[str, str]:
     try:
         # The nodes keep what was written: `no` and `07` are no boolean and no number.
         node = yaml.compose(content, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"the label map `{path}` is not valid YAML: {error}") from error
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     if isinstance(node, yaml.SequenceNode):

@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.adapters.columns import HEADERS, recognise, refused
 from ftbridge.adapters.prompts import Prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, passed, plain, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, passed, shown
 from ftbridge.core.records import Conversation, Row, Text, Turn, Where
 
 Quick = Callable[[Row], Conversation | None]
@@ -227,7 +227,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
 
     def _history(self, value: Any) -> tuple[Turn, ...]:
         """Return the earlier turns of an Alpaca history: a list of pairs of question and answer."""
-        value = plain(value)
+        value = listed(value)
         if blank(value):
             return ()
         size = 2  # a question and its answer

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.mapping import Mapping, Notes, Quick
-from ftbridge.adapters.values import BadValueError, blank, checked, passed, plain, shown
+from ftbridge.adapters.values import BadValueError, blank, checked, listed, passed, plain, shown
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
 OPENAI, SHAREGPT, XTUNER = "OpenAI messages", "ShareGPT conversations", "XTuner conversations"
@@ -65,7 +65,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 
 def style_of(value: Any) -> str:
     """Return what kind of conversation `value` is, "" for none."""
-    value = plain(value)
+    value = listed(value)
     if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
         return ""
     return next((style for style, keys in KEYS.items() if value[0].keys() >= set(keys)), "")
@@ -213,6 +213,7 @@ def _quick_turns(said: list[XTuner], longest: int) -> tuple[Text, tuple[Turn, ..
 
 
 def _listed(value: Any) -> list[Any]:
+    value = listed(value)
     if not isinstance(value, list):
         raise BadValueError("is empty" if blank(value) else "is no list of messages")
     return value

@@ -1,13 +1,14 @@
 """Prompts that are put together from a row's columns: `文本:{{text}},类型选型:{{category}}`.
 
-Templates are Jinja in a sandbox, and of Jinja only what can neither run for ever nor make more text than the row
-and the template hold: no functions, no assignment, no multiplication, no loop in a loop.
+Templates are Jinja in a sandbox, and of Jinja only what neither runs for ever nor makes endless text, whatever
+stands in a row: no functions, no assignment, no multiplication, no loop in a loop.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, ValuesView
 from functools import cache
+from types import BuiltinMethodType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -131,6 +132,8 @@ def _unsafe(tree: "nodes.Template") -> Iterator[str]:
             yield f"Jinja's `{getattr(node, 'operator', kind.lower())}`"
         elif isinstance(node, nodes.Name) and node.name == "self":
             yield "`self`"
+        elif isinstance(node, nodes.Getattr) and node.attr.startswith("__"):
+            yield f"`{node.attr}`"
         elif isinstance(node, nodes.Call):
             if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
                 yield "a function"
@@ -152,7 +155,10 @@ def _usable(column: str, value: Any) -> Any:
 
 def _written(value: Any) -> str:
     """Return what stands for a value in the text; a list is written as Python does."""
-    if isinstance(value, Iterator):
+    if isinstance(value, BuiltinMethodType):
+        name = value.__name__
+        raise BadValueError(f"`{name}` is a method; write `{name}()` to call it, or `['{name}']` for a key")
+    if isinstance(value, (Iterator, ItemsView, KeysView, ValuesView)):
         value = list(value)
     return str(value) if isinstance(value, (list, tuple, dict)) else text(value)
 

@@ -21,6 +21,7 @@ from ftbridge.dataset_info.presets import Preset
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, LISTS, OBJECTS = "true or false", "lists", "objects"
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
 PREFERENCES = {"chosen", "rejected"}
 KINDS = {bool: BOOLEANS, int: "numbers", float: "numbers", str: "text", list: LISTS, dict: OBJECTS}
 
@@ -80,8 +81,7 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def option(self) -> str:
         """Return the options that choose this reading."""
-        needed = [f"{field}={column}" for field, column in self.columns.items() if field not in {"system", "history"}]
-        return " ".join(f"--map {shlex.quote(each)}" for each in needed)
+        return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in self.columns.items())
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -147,8 +147,7 @@ def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, S
         if others := [field for field in (*columns, *prompts) if field not in {"messages", "system"}]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
         if not (style := seen[columns["messages"]].style):
-            keys = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
-            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {keys} in the first rows")
+            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
     shape = _whole("columns as asked for", columns, prompts)
     if missing := {"instruction", "output"} - shape.sources.keys():
@@ -236,9 +235,11 @@ def _preferences(free: list[str], seen: dict[str, Seen]) -> list[str]:
 def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) -> str:
     reason = "no column is recognised as question and answer"
     for column, each in seen.items():
-        listed = header(column) in {"messages", "conversations", "conversation"}
-        if (listed and each.readable) or (recognise([column]) and not each.readable):
-            reason += f"; `{column}` holds {' and '.join(each.kinds)}, not {'lists of messages' if listed else 'text'}"
+        wanted = "text" if recognise([column]) and not each.readable else ""
+        if header(column) in {"messages", "conversations", "conversation"} and not each.style:
+            wanted = f"lists of objects with {STYLES}"
+        if wanted:
+            reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {wanted}"
     if double:
         field, names = next(iter(double.items()))
         reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"
@@ -257,7 +258,7 @@ def _seen(table: Table, column: str) -> Seen:
 def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
     """Yield a line for each column: what was seen in it, and what its header says."""
     for column, each in seen.items():
-        line = f"`{column}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
+        line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
         line += f", such as `{each.example}`" if each.kinds else ""
         for field in recognise([column]):
             line += f"; its header fits {field}"

@@ -98,6 +98,17 @@ def plain(value: Any) -> Any:
         return bytes(value).decode()
 
 
+def listed(value: Any) -> Any:
+    """Return the list that `value` is, or that it holds as JSON text, as in a cell; anything else as it is."""
+    value = plain(value)
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return value
+
+
 def blank(value: Any) -> bool:
     """Tell whether `value` says nothing: none, no text but blanks, a list or an object without content."""
     value = plain(value)

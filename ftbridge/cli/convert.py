@@ -11,7 +11,8 @@ import click
 if TYPE_CHECKING:
     from ftbridge.adapters.convert import Conversion, TableRead
 
-WIDTH = 70
+# How much is shown of a sample, and of the columns that are left out.
+WIDTH, TURNS, COLUMNS = 70, 5, 30
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,7 +120,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
 
         import msgspec
 
-        result(json.dumps(msgspec.to_builtins(done, enc_hook=_plain), indent=2, ensure_ascii=False))
+        result(json.dumps(msgspec.to_builtins(done, enc_hook=str), indent=2, ensure_ascii=False))
     else:
         result("\n".join(_summary(done, explain=explain)))
 
@@ -161,25 +162,23 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:
     from ftbridge.adapters.labels import load_label_map
+    from ftbridge.core.errors import UsageError
 
     found: dict[str, str] = {}
     for text in texts:
         is_file = "=" not in text or Path(text).is_file()
-        found |= load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        more = load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        if double := found.keys() & more.keys():
+            raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
+        found |= more
     return found
 
 
 def _text(value: str | None) -> str | None:
-    """Return a template as given, or the text of the file behind `@`."""
+    """Return a template as given, or the text of the file behind `@`, without the line break that editors put last."""
     from ftbridge.core.files import read_text
 
-    return read_text(Path(value[1:]), "template") if value and value.startswith("@") else value
-
-
-def _plain(value: Any) -> Any:
-    from ftbridge.adapters.values import plain
-
-    return str(plain(value))
+    return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
 
 
 def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
@@ -228,7 +227,9 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     if table.system:
         yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
     if table.left_out:
-        yield f"  {'left out':<12} {', '.join(table.left_out)}"
+        more = len(table.left_out) - COLUMNS
+        names = [*map(shown, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
+        yield f"  {'left out':<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
     for line in table.why if explain else ():
@@ -238,11 +239,13 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
 def _sample(number: int | str, sample: Any) -> Iterator[str]:
     from ftbridge.adapters.values import shown
 
-    for turn in sample.turns:
+    for turn in sample.turns[:TURNS]:
         for text in filter(None, (turn.instruction, turn.input)):
             yield f"  {number:<3} {shown(text, WIDTH)}"
             number = ""
         yield f"   -> {shown(turn.output, WIDTH)}"
+    if (more := len(sample.turns) - TURNS) > 0:
+        yield f"      and {more:,} more turns"
 
 
 def short(path: Path) -> Path:

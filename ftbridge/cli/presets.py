@@ -21,7 +21,7 @@ def command(name: str | None, as_json: bool) -> None:
 
     if as_json:
         shown = preset(name) if name else list(presets().values())
-        result(json.dumps(msgspec.to_builtins(shown), indent=2))
+        result(json.dumps(msgspec.to_builtins(shown), indent=2, ensure_ascii=False))
     else:
         result(_details(preset(name)) if name else _table(list(presets().values())))
 

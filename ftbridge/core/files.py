@@ -100,11 +100,13 @@ def locked(path: Path) -> Iterator[None]:
 def read_text(path: Path, what: str) -> str:
     """Return the UTF-8 text of `path`; raises InputError, naming `what` it should be, where it cannot."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"there is no {what} at `{path}`") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the {what} `{path}`: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the {what} `{path}` is not in UTF-8; save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read the {what} `{path}`: {error.strerror}") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused, unique_headers
 from ftbridge.core.errors import InputError, UsageError
@@ -28,6 +29,7 @@ def table(*columns, lettered=True):
         (("question", "text", "label", "answer"), {"instruction": ["question"], "output": ["answer"]}),
         (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
         (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
+        (("问\u3000题", "*标准 答案:"), {"instruction": ["问\u3000题"], "output": ["*标准 答案:"]}),
         (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
         (("a thing", "another"), {}),
     ],
@@ -72,6 +74,10 @@ def test_json_has_no_letters():
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
         find_column(keys, "B")
+
+
+def test_the_file_and_the_sheet_of_the_columns_are_named():
+    assert listing(replace(table("one"), sheet="Q")) == "columns of faq.xlsx Q: A `one`"
 
 
 def test_many_columns_are_listed_in_part():

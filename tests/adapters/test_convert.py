@@ -14,6 +14,7 @@ from ftbridge.adapters import write
 from ftbridge.adapters.convert import convert
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.core.records import Turn
 from ftbridge.dataset_info.registry import find, read
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
@@ -52,6 +53,41 @@ def test_a_workbook_becomes_both_formats(workbook):
     state = Project.find().state()
     assert (state.dataset, state.dataset_dir) == ("faq-train", "data")
     assert ftbridge.convert is convert
+
+
+def test_values_may_be_given_as_python_has_them(lines):
+    source = lines({"text": "good", "label": 1}, {"text": "bad", "label": 0})
+    done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca", sample=1)
+    assert answers(done.parts[0]) == ["yes", "no"]
+    assert list(done.parts[0].files) == ["alpaca"]
+    assert convert(source).tables[0].first[0].turns == (Turn("good", "", "1"),)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"system": 5},
+        {"instruction": "\udcff"},
+        {"label_map": {"\udcff": "a"}},
+        {"label_map": {0: 1}},
+        {"header_row": "none"},
+        {"seed": 1.5},
+        {"max_characters": 0},
+        {"to": ()},
+    ],
+    ids=str,
+)
+def test_an_option_of_a_wrong_type_is_refused_before_it_is_registered(lines, wrong):
+    with pytest.raises(UsageError):
+        convert(lines({"question": "q", "answer": "a"}), **wrong)
+    assert not Path("data").exists()
+
+
+def test_a_field_that_holds_no_classes_is_not_stratified_by(lines):
+    source = lines(*({"question": str(number), "answer": "a"} for number in range(10_001)))
+    with pytest.raises(UsageError, match="`--stratify question` finds more than 10,000 different values"):
+        convert(source, split="7:3", stratify="question")
+    assert convert(source, split="7:3", stratify="answer").counts.written == 10_001
 
 
 def test_medqa_is_the_tutorials_own_file_to_the_character(shared):
@@ -243,7 +279,7 @@ def test_a_dataset_of_a_hub_is_converted_in_its_parts(server, scheme):
 
 
 def test_a_preset_makes_its_rows(folder):
-    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": "20"}, split="8:2")
+    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [
         ("self-cognition-train", 16),
         ("self-cognition-test", 4),

@@ -73,7 +73,9 @@ def test_history_is_earlier_turns(as_source):
     columns = mapping({"instruction": "q", "input": "i", "output": "a", "history": "h"})
     made = columns.conversation(row(q="q", i="more", a="a", h=as_source([["hi", "hello"]])))
     assert made.turns == (Turn("hi", "", "hello"), Turn("q", "more", "a"))
-    for none in ([], None, ""):
+    in_a_cell = columns.conversation(row(q="q", i="more", a="a", h=as_source('[["hi", "hello"]]')))
+    assert in_a_cell.turns == made.turns
+    for none in ([], None, "", "[]"):
         assert columns.conversation(row(q="q", a="a", h=as_source(none))).turns == (Turn("q", "", "a"),)
 
 

@@ -1,5 +1,7 @@
 """Conversations that stand in one column."""
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -74,7 +76,9 @@ def test_conversations_are_read(style, value, system, turns):
     mapping, rows = both(style, value, system="default")
     expected = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
     assert style_of(value) == style
-    for row in rows:
+    cell = json.dumps(value)
+    assert style_of(cell) == style
+    for row in (*rows, Row(WHERE, {"m": cell}), Row(WHERE, {"m": raw(cell)})):
         assert msgspec.json.encode(xtuner.sample(mapping.conversation(row))) == msgspec.json.encode(
             xtuner.sample(expected)
         )

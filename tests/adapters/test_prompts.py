@@ -40,6 +40,7 @@ def rendered(template, **values):
         ("{% for each in category %}- {{ each }}\n{% endfor %}", {"category": ["a", "b"]}, "- a\n- b\n"),
         ("{{ category | join(', ') }} {{ category | tojson }}", {"category": ["文", "b"]}, '文, b ["文","b"]'),
         ("{{ category | map('upper') }}", {"category": ["a"]}, "['A']"),
+        ("{{ n.keys() }}{{ n['keys'] }}", {"n": {"keys": 1}}, "['keys']1"),
         ("{{ text.split(',')[1] }}", {"text": "a,b"}, "b"),
         ("{{ text[:2] if text else 'none' }}", {"text": "abc"}, "ab"),
         ("no template, and { braces }", {}, "no template, and { braces }"),
@@ -64,7 +65,10 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ txt }}", r"`--input` uses `txt`, which is no column; did you mean `text`\?\ncolumns: 1 `text`"),
+        (
+            "{{ txt }}",
+            r"`--input` uses `txt`, which is no column; did you mean `text`\?\ncolumns of news.jsonl: 1 `text`",
+        ),
         ("{{ a_b }}", "`a_b`, which is no column"),
         ("{{ row['nope'] }}", "uses `nope`, which is no column"),
         ("{{ row }}", r"which column of `row` it means, as in `row\['text'\]`"),
@@ -98,9 +102,10 @@ def test_mistakes_are_named_before_the_first_row(template, message):
         "{{ lipsum(100000) }}",
         "{% include 'other' %}",
         "{{ self }}",
+        "{{ text.__class__.__mro__ }}",
     ],
 )
-def test_what_could_run_for_ever_or_fill_the_memory_is_refused(template):
+def test_what_could_run_for_ever_fill_the_memory_or_reach_python_is_refused(template):
     with pytest.raises(UsageError, match=r"not allowed here|No filter named"):
         prompt(template, "input", TABLE)
 
@@ -108,8 +113,10 @@ def test_what_could_run_for_ever_or_fill_the_memory_is_refused(template):
 @pytest.mark.parametrize(
     ("template", "values"),
     [
-        ("{{ text.__class__.__mro__ }}", {"text": "x"}),
+        ("{{ text['__class__'] }}", {"text": "x"}),
         ("{{ text.nothing }}", {"text": "x"}),
+        ("{{ text.upper }}", {"text": "x"}),
+        ("{{ n.items }}", {"n": {"items": "x"}}),
         ("{{ {'7': 'Electricity'}[text] }}", {"text": "8"}),
         ("{{ n + text }}", {"text": "x", "n": 1}),
         ("{{ text }}", {"text": BadCell("#N/A")}),

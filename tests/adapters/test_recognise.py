@@ -137,7 +137,8 @@ def test_shapes_are_recognised(record, shape, columns, as_json):
         ({"question": "q", "score": 1}, "no column is recognised"),
         ({"sentence1": "q", "sentence2": "r", "label": 1}, "or several in one: `--input"),
         ({"question": "q", "answer": ["a"]}, "`answer` holds lists, not text"),
-        ({"messages": json.dumps(GOOD)}, "`messages` holds text, not lists of messages"),
+        ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
+        ({"conversation": [{"human": "q", "assistant": "a"}]}, "`conversation` holds lists, not lists of objects with"),
         ({"messages": GOOD, "system": "s", "system prompt": "t"}, "`system` and `system prompt` both fit system"),
         (
             {"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]},
@@ -167,9 +168,14 @@ def test_what_is_not_clear_is_not_guessed(record, message):
 
 
 def test_a_way_out_that_is_offered_works():
-    records = {"messages": GOOD, "question": "q", "answer": "a"}
-    assert choose(table(records), map={"messages": "messages"}).shape == "OpenAI messages"
-    assert choose(table(records), map={"instruction": "question", "output": "answer"}).columns["output"] == "answer"
+    source = table({"messages": GOOD, "system": "s", "question": "q", "answer": "a", "history": [["x", "y"]]})
+    with pytest.raises(InputError) as raised:
+        choose(source)
+    first, second = (line.split("--map ")[1:] for line in str(raised.value).splitlines()[1:])
+    one = choose(source, map=dict(each.strip().split("=") for each in first))
+    assert one.columns == {"messages": "messages", "system": "system"}
+    other = choose(source, map=dict(each.strip().split("=") for each in second))
+    assert set(other.left_out) == {"messages"}
     better = {"prompt": "q", "chosen": "a", "rejected": "b"}
     assert choose(table(better), map={"instruction": "1", "output": "2"}).left_out == ("rejected",)
 

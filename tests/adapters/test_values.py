@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.values import BadCell, BadValueError, blank, checked, passed, plain, shown, text
+from ftbridge.adapters.values import BadCell, BadValueError, blank, checked, listed, passed, plain, shown, text
 
 NUMBERS = st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.decimals(-1, 1))
 
@@ -128,3 +128,13 @@ def test_a_value_in_a_message_is_one_short_line():
     assert shown(BadCell("#N/A")) == "#N/A"
     assert shown([1]) == "[1]"
     assert shown(value) == "a value that is nested too deeply"
+
+
+@pytest.mark.parametrize("value", ['[["a", 1]]', ' [["a", 1]]\n', msgspec.Raw(b'[["a",1]]'), [["a", 1]]])
+def test_a_list_may_stand_as_json_in_text(value):
+    assert listed(value) == [["a", 1]]
+
+
+@pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "['a']", "text", '{"a": 1}', 7, None])
+def test_what_is_no_list_stays_as_it_is(value):
+    assert listed(value) == value

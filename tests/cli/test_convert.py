@@ -50,6 +50,17 @@ def test_the_reading_is_explained_on_demand(run):
     assert "read as question and answer columns" in why[-1]
 
 
+def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path):
+    turns = [{"role": role, "content": "x"} for _ in range(1000) for role in ("user", "assistant")]
+    record = {"messages": turns, "\x1b[31m": 1, **{f"column {number}": number for number in range(1000)}}
+    (tmp_path / "faq.jsonl").write_text(json.dumps(record) + "\n")
+    text = run("--explain").stdout
+    assert "and 995 more turns" in text
+    assert "column 28, and 971 more" in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) < 1100
+
+
 def test_the_result_can_be_json(run):
     found = run("--map", "instruction=问题", "--map", "output=3", "--name", "ids", "--json")
     assert found.exit_code == 0, found.output
@@ -60,12 +71,20 @@ def test_the_result_can_be_json(run):
 
 
 def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_path):
-    (tmp_path / "ask.txt").write_text("回答：{{问题}}", "utf-8")
+    (tmp_path / "ask.txt").write_text("回答：{{问题}}\n", "utf-8-sig")
     (tmp_path / "labels.yaml").write_text("1: one\n")
     common = "--instruction", "@ask.txt", "--map", "output=id", "--label-map", "2=two=2", "--label-map", "labels.yaml"
     (table,) = json.loads(run(*common, "--json").stdout)["tables"]
     turns = [sample["turns"][0] for sample in table["first"]]
     assert [(turn["instruction"], turn["output"]) for turn in turns] == [("回答：q", "one"), ("回答：p", "two=2")]
+
+
+@pytest.mark.parametrize("again", ["1=uno", "labels.yaml"])
+def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
+    (tmp_path / "labels.yaml").write_text("1: one\n")
+    found = run("--map", "output=id", "--map", "instruction=问题", "--label-map", "1=eins", "--label-map", again)
+    assert isinstance(found.exception, UsageError)
+    assert "two texts for the label `1`" in str(found.exception)
 
 
 def test_answers_that_are_numbers_are_noted(run, tmp_path):

@@ -109,14 +109,16 @@ def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
 
 
 def test_reading_names_what_the_file_should_be(tmp_path):
-    (tmp_path / "good").write_bytes("药".encode())
-    assert read_text(tmp_path / "good", "settings file") == "药"
+    for codec in ("utf-8", "utf-8-sig"):
+        (tmp_path / "good").write_bytes("药".encode(codec))
+        assert read_text(tmp_path / "good", "settings file") == "药"
     with pytest.raises(InputError, match=r"there is no settings file at `.*absent`"):
         read_text(tmp_path / "absent", "settings file")
-    (tmp_path / "bad").write_bytes(b"\xff")
-    for path in ("bad", "."):
-        with pytest.raises(InputError, match="cannot read the settings file"):
-            read_text(tmp_path / path, "settings file")
+    (tmp_path / "bad").write_bytes("中文".encode("gbk"))
+    with pytest.raises(InputError, match=r"the settings file `.*bad` is not in UTF-8; save it as UTF-8"):
+        read_text(tmp_path / "bad", "settings file")
+    with pytest.raises(InputError, match=r"cannot read the settings file `.*`: Is a directory"):
+        read_text(tmp_path, "settings file")
 
 
 HEADER = {"__metadata__": {"format": "pt"}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
