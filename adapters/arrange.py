@@ -9,7 +9,7 @@ import msgspec
 from ftbridge.adapters.job import Job
 from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, shared, unique
 from ftbridge.adapters.write import SampleFile, late_history
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,8 @@ class Made(msgspec.Struct):
 def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
     """Return the numbers of the samples of each part and subset, None for all in order, and the final counts.
 
-    What only this needs of `made` is let go on the way, so that memory stays low.
+    A part of the source's own that no sample is left for is left out. What only this needs of `made` is let go on
+    the way, so that memory stays low.
     """
     options, counts = job.options, made.counts
     if not job.rearranged:
@@ -69,12 +70,14 @@ def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
     for at, part in enumerate(job.parts):
         inside = codes == at
         chosen = numbers[inside]
-        if not len(chosen):
-            raise InputError(f"no row is left for the part `{job.name}-{part}`")
+        if not len(chosen):  # of a split of the source's own, of which duplicates or `--limit` leave nothing
+            continue
         selection[f"{job.name}-{part}"] = chosen
         if part == PARTS[0] and options.sample:
             if options.sample[-1] > len(chosen):
-                raise UsageError(f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples")
+                raise UsageError(
+                    f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples; ask for fewer"
+                )
             order = nested(labels[inside], options.seed, options.sample[-1])
             for size in options.sample:
                 selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
@@ -85,7 +88,7 @@ def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
         "left_out": counts["left_out"] + left_out,
         "shared": alike,
     }
-    return {name: selection[name] for name in job.names}, Counts(**counts)
+    return {name: selection[name] for name in job.names if name in selection}, Counts(**counts)
 
 
 def _codes(job: Job, made: Made, kept: Any, labels: "Numbers") -> tuple["Codes", int]:

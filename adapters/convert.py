@@ -185,17 +185,16 @@ def _checked(options: Options) -> Options:
 def _earlier(job: Job) -> Conversion | None:
     """Return what an earlier run of the same job made, where all of it is still there."""
     entries = _ours(job)
-    if list(entries) != job.names:
+    if not entries:
         return None
+    made = {"asked": _asked(job), "names": [*entries]}
     for entry in entries.values():
-        same = (
-            entry.version == __version__ and entry.options.get("asked") == _asked(job) and entry.sources == job.sources
-        )
+        same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
         kept = entry.options.get("sha256", {})
         files = {target: job.dataset_dir / file for target, file in entry.files.items()}
         if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
             return None
-    counts = msgspec.convert(entries[job.names[0]].options.get("counts", {}), Counts)
+    counts = msgspec.convert(next(iter(entries.values())).options.get("counts", {}), Counts)
     return _conversion(job, entries, counts, changed=False)
 
 
@@ -248,7 +247,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             sources.result()
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
-        entries = {name: _entry(job, name, each, counts) for name, each in files.items()}
+        entries = {name: _entry(job, name, [*files], each, counts) for name, each in files.items()}
         before = _ours(job)
         with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
             for path, file in opened.items():
@@ -319,7 +318,7 @@ def _file(name: str, target: str) -> str:
     return f"{name}.{plugins.target(target).suffix}"
 
 
-def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts) -> DatasetEntry:
+def _entry(job: Job, name: str, names: list[str], files: dict[str, SampleFile], counts: Counts) -> DatasetEntry:
     return DatasetEntry(
         version=__version__,
         files={target: _file(name, target) for target in files},
@@ -329,6 +328,7 @@ def _entry(job: Job, name: str, files: dict[str, SampleFile], counts: Counts) ->
         options={
             "dataset": job.name,
             "asked": _asked(job),
+            "names": names,
             "counts": msgspec.to_builtins(counts),
             "sha256": {target: file.sha256 for target, file in files.items()},
             "sheets": [table.sheet for table in job.tables if table.sheet],
@@ -342,7 +342,7 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
     return Conversion(
         name=job.name,
         dataset_dir=job.dataset_dir,
-        tables=tuple(_table_read(job, at) for at in range(len(job.tables))),
+        tables=tuple(_table_read(job, at, entries) for at in range(len(job.tables))),
         parts=tuple(
             Part(name, entry.samples, {target: job.dataset_dir / file for target, file in entry.files.items()})
             for name, entry in entries.items()
@@ -353,11 +353,15 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
     )
 
 
-def _table_read(job: Job, at: int) -> TableRead:
+def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
+    notes = table.notes
+    if table.part and (name := f"{job.name}-{table.part}") not in entries:
+        notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
     answers = [str(sample.turns[-1].output) for sample in first]
-    numbers = choice.shape == "text and label" and bool(answers) and all(map(str.isdecimal, answers))
+    if choice.shape == "text and label" and answers and all(map(str.isdecimal, answers)):
+        notes += (NUMBERS,)
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -367,7 +371,7 @@ def _table_read(job: Job, at: int) -> TableRead:
         columns=choice.columns,
         left_out=choice.left_out,
         system=choice.mapping.system,
-        notes=(*table.notes, *([NUMBERS] if numbers else [])),
+        notes=notes,
         why=choice.why,
         first=first,
     )

@@ -17,7 +17,7 @@ from ftbridge.adapters.locate import Origin, open_origin
 from ftbridge.adapters.make import Dedup
 from ftbridge.adapters.recognise import Choice, Wish, read_as
 from ftbridge.adapters.split import PARTS, parse_split
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import sha256
@@ -207,7 +207,13 @@ def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
     if origin.preset:
         return preset(origin.preset)
     told = preset_of([table.sheet], table.columns)
-    return told if told and set(table.columns).issuperset(told.columns.values()) else None
+    return told if told and set(table.columns).issuperset(told.columns.values()) and _alike(table, told) else None
+
+
+def _alike(table: Table, told: Preset) -> bool:
+    """Tell whether lists stand where the preset's sample has lists: columns of the same names may hold other things."""
+    lists = [column for column, value in told.sample.items() if isinstance(value, list)]
+    return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)
 
 
 def digest(path: Path) -> str:

@@ -102,7 +102,8 @@ def assign(split: str, keys: "Keys", labels: "Numbers", seed: int | None) -> "Co
     if empty := [name for at, name in enumerate(names) if not np.any(codes == at)]:
         groups = 1 + np.count_nonzero(np.diff(ordered))
         raise InputError(
-            f"{len(keys)} samples with {groups} different questions leave no {empty[0]} part for `{split}`"
+            f"{len(keys)} samples with {groups} different questions, each kept in one part, leave no {empty[0]} part "
+            f"for `{split}`; try another `--seed` or other numbers"
         )
     codes[codes == len(names)] = LEFT_OUT
     return codes

@@ -278,6 +278,19 @@ def test_a_dataset_of_a_hub_is_converted_in_its_parts(server, scheme):
     assert [part.name for part in convert(f"{url}@test").parts] == ["questions-test-train"]
 
 
+def test_a_part_of_the_sources_own_that_nothing_is_left_for_is_left_out_and_named(folder):
+    source = folder / "faq"
+    source.mkdir()
+    for part in ("train", "test"):
+        rows = [json.dumps({"question": f"{part} {number}", "answer": "a"}) for number in range(3)]
+        (source / f"{part}.jsonl").write_text("\n".join(rows))
+    done = convert(source, limit=2)
+    assert [(part.name, part.samples) for part in done.parts] == [("faq-train", 2)]
+    assert [table.notes for table in done.tables] == [(), ("none of its rows is left, so that there is no `faq-test`",)]
+    assert not convert(source, limit=2).changed
+    assert len(convert(source).parts) == 2
+
+
 def test_a_preset_makes_its_rows(folder):
     done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [

@@ -94,7 +94,7 @@ def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_count
         ("8:1:1", [1, 2], "cannot be split"),
         ("test=2", [1, 2], "cannot be split"),
         ("train=2,test=2", [1, 2, 3], "cannot be split"),
-        ("7:3", [1, 1, 1, 1], "4 samples with 1 different questions leave no"),
+        ("7:3", [1, 1, 1, 1], "4 samples with 1 different questions, each kept in one part, leave no"),
     ],
 )
 def test_what_cannot_be_split_is_refused(split, values, message):
