@@ -128,3 +128,8 @@ def test_a_value_in_a_message_is_one_short_line():
     assert shown(BadCell("#N/A")) == "#N/A"
     assert shown([1]) == "[1]"
     assert shown(value) == "a value that is nested too deeply"
+
+
+def test_a_value_in_a_message_is_written_as_in_a_sample():
+    assert [shown(each) for each in (69.0, True, None, raw(None), "a\0b")] == ["69", "true", "", "", "a b"]
+    assert shown(float("nan")) == "nan"
