@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.convert import reading_options, rows_shown
+from ftbridge.cli.convert import WIDTH, reading_options, rows_shown
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
@@ -37,6 +37,7 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
 
 
 def _shown(profile: "Profile") -> Iterator[str]:
+    from ftbridge.adapters.values import shown
     from ftbridge.core.console import aligned
 
     place = [f"sheet {profile.sheet}" if profile.sheet else "", f"part {profile.part}" if profile.part else ""]
@@ -50,7 +51,8 @@ def _shown(profile: "Profile") -> Iterator[str]:
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
     yield aligned(rows)
     if profile.choice:
-        yield f"would be read as {profile.choice.shape}"
-        yield from (f"  {field:<12} {column}" for field, column in profile.choice.columns.items())
+        preset = f" (preset {profile.preset})" if profile.preset else ""
+        yield f"would be read as {profile.choice.shape}{preset}"
+        yield from (f"  {field:<12} {shown(column, WIDTH)}" for field, column in profile.choice.columns.items())
     else:
         yield f"would not be read: {profile.unclear}"
