@@ -141,7 +141,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             label_map=dict(label_map or {}),
             stratify=stratify,
             strip=strip,
-            **({"max_characters": max_characters} if max_characters else {}),
+            **({"max_characters": max_characters} if max_characters is not None else {}),
         ),
         preset=preset,
         settings=dict(settings or {}),

@@ -393,6 +393,7 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
         ({"max_rejected": "many"}, "`--max-rejected`"),
         ({"seed": -1}, "`--seed`"),
         ({"limit": 0}, "`--limit`"),
+        ({"max_characters": 0}, "`--max-characters`"),
         ({"sample": "x"}, "`--sample`"),
         ({"map": {"x": "A"}}, "no field `x`"),
     ],
