@@ -47,7 +47,7 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
 
         result(msgspec.json.encode(found).decode())
     else:
-        result(_rendered(found))
+        result(_rendered(found), coloured=True)
     for warning in found.warnings:
         say(f"warning: {warning}")
 
