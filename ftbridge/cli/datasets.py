@@ -42,7 +42,7 @@ def list_command(dataset_dir: Path | None, as_json: bool) -> None:
     for each in found:
         samples = "" if each.samples is None else str(each.samples)
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(aligned(rows) if found else f"there is no dataset in {_folder(dataset_dir)} yet")
+    result(aligned(rows) if found else _none_yet(dataset_dir))
 
 
 @command.command("show")
@@ -51,7 +51,7 @@ def list_command(dataset_dir: Path | None, as_json: bool) -> None:
 @_options
 def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool) -> None:
     """Show what is known of the dataset NAME, and its first samples."""
-    import msgspec
+    import json
 
     from ftbridge.adapters.examine import first_samples
     from ftbridge.core.console import result
@@ -63,7 +63,7 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
     if as_json:
         _print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), count)})
         return
-    result(f"{full}, in {folder}\n{msgspec.json.format(msgspec.json.encode(raw)).decode()}")
+    result(f"{full}, in {folder}\n{json.dumps(raw, indent=2, ensure_ascii=False)}")
     for sample in first_samples(folder, interpret(full, raw), count):
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
@@ -84,6 +84,8 @@ def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: boo
     verdicts = check(_folder(dataset_dir), names)
     if as_json:
         _print_json(verdicts)
+    elif not verdicts:
+        result(_none_yet(dataset_dir))
     for verdict in () if as_json else verdicts:
         result(_verdict(verdict))
     failed = [each for each in verdicts if "no" in (each.llamafactory.loads, each.xtuner.loads)]
@@ -120,6 +122,10 @@ def _folder(dataset_dir: Path | None) -> Path:
         return dataset_dir.absolute()
     project = Project.find()
     return project.folder / str(project.settings.train.get("dataset_dir") or project.state().dataset_dir or "data")
+
+
+def _none_yet(dataset_dir: Path | None) -> str:
+    return f"there is no dataset in {_folder(dataset_dir)} yet"
 
 
 def _verdict(verdict: "Verdict") -> str:
