@@ -5,6 +5,7 @@ they are not split, those are the dataset; else they are copied into their parts
 together with their entries in dataset_info.json.
 """
 
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -34,7 +35,7 @@ from ftbridge.core.records import Conversation, DatasetEntry
 from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 
 SAMPLES_SHOWN = 3
-NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -337,7 +338,9 @@ def _table_read(job: Job, at: int) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
     first = tuple(islice(job.first_samples(at), SAMPLES_SHOWN))
     answers = [shown(sample.turns[-1].output) for sample in first]
-    numbers = choice.shape == "text and label" and bool(answers) and all(map(str.isdecimal, answers))
+    numbers = choice.shape == "text and label" and bool(answers) and all(map(NUMBER.fullmatch, answers))
+    names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
+    note = [f"the answers are numbers; `{names}` and so on gives them names"] if numbers else []
     return TableRead(
         file=table.file,
         sheet=table.sheet,
@@ -347,7 +350,7 @@ def _table_read(job: Job, at: int) -> TableRead:
         columns=choice.columns,
         left_out=choice.left_out,
         system=choice.mapping.system,
-        notes=(*table.notes, *([NUMBERS] if numbers else [])),
+        notes=(*table.notes, *note),
         why=choice.why,
         first=first,
     )

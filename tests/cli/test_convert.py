@@ -69,8 +69,8 @@ def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_p
 
 
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
-    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
-    assert "the answers are numbers; `--label-map" in run().stdout
+    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1.0}\n{"text": "bad", "label": -1}\n')
+    assert "the answers are numbers; `--label-map 1=TEXT --label-map -1=TEXT` and so on" in run().stdout
 
 
 @pytest.mark.parametrize(
