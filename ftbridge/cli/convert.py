@@ -108,7 +108,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     dataset.
     """
     from ftbridge.adapters.convert import convert
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
 
     for name in ("map", "settings"):
         options[name] = pairs(options[name], "--set" if name == "settings" else "--map")
@@ -119,11 +119,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     with rows_shown() as progress:
         done = convert(*sources, progress=progress, **options)
     if as_json:
-        import json
-
-        import msgspec
-
-        result(json.dumps(msgspec.to_builtins(done, enc_hook=_plain), indent=2, ensure_ascii=False))
+        print_json(done, text=_plain)
     else:
         result("\n".join(_summary(done, explain=explain)))
 

@@ -21,17 +21,13 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
     SOURCE is anything that `ftbridge convert` takes.  Nothing is written.
     """
     from ftbridge.adapters.inspect import inspect
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import Reading
 
     with rows_shown() as progress:
         found = inspect(*sources, reading=Reading(sheets=sheet, **options), progress=progress)
     if as_json:
-        import json
-
-        import msgspec
-
-        result(json.dumps(msgspec.to_builtins(found, enc_hook=str), indent=2, ensure_ascii=False))
+        print_json(found)
     else:
         result("\n\n".join("\n".join(_shown(profile)) for profile in found))
 

@@ -37,15 +37,13 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
     token with its id and its label, "-" where it is not trained on.
     """
-    from ftbridge.core.console import result, say
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.launchers.preview import preview
 
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)
     if as_json:
-        import msgspec
-
-        result(msgspec.json.encode(found).decode())
+        print_json(found, indent=None)
     else:
         result(_rendered(found), coloured=True)
     for warning in found.warnings:

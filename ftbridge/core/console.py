@@ -5,8 +5,8 @@ Whatever a file brings in, a terminal shows it and does not obey it.
 
 import re
 import sys
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
 # Control characters other than tab and newline, and those that turn the direction of text.
 _obeyed = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -20,6 +20,15 @@ def say(message: str = "") -> None:
 def result(text: str, *, coloured: bool = False) -> None:
     """Print a result to stdout; one that is `coloured` holds colours of ours, and nothing else that is obeyed."""
     _write(sys.stdout, text, coloured=coloured)
+
+
+def print_json(value: Any, *, text: Callable[[Any], str] = str, indent: int | None = 2) -> None:
+    """Print a value as JSON to stdout, in ASCII whatever its encoding; `text` writes what JSON has no type for."""
+    import json
+
+    import msgspec
+
+    result(json.dumps(msgspec.to_builtins(value, enc_hook=text), indent=indent))
 
 
 def piece(text: str) -> None:

@@ -1,9 +1,11 @@
 """Words: results to stdout, the rest to stderr, and nothing that a terminal cannot show."""
 
 import io
+import json
 import sys
+from pathlib import Path
 
-from ftbridge.core.console import aligned, result, say
+from ftbridge.core.console import aligned, print_json, result, say
 
 
 def test_messages_go_to_stderr_and_results_to_stdout(capsys):
@@ -27,6 +29,13 @@ def test_a_terminal_shows_what_it_would_obey_and_files_get_it_as_it_is(monkeypat
     result(text)
     result(text, coloured=True)
     assert capsys.readouterr().out == f"{text}\n药\u3000\\x1b[31m\\r\\x9b\\u202e\n\t\n{text}\n"
+
+
+def test_json_is_json_whatever_the_terminal_can_show(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    print_json({"药": ["é💊\udcff", Path("a")]})
+    assert json.loads(raw.getvalue()) == {"药": ["é💊\udcff", "a"]}
 
 
 def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
