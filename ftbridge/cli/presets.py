@@ -25,10 +25,11 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _table(known: "list[Preset]") -> str:
+    from ftbridge.core.console import aligned
+
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return aligned(rows)
 
 
 def _details(known: "Preset") -> str:
