@@ -27,7 +27,7 @@ from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import shown
 from ftbridge.adapters.write import SampleFile, all_sha256
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import scratch_file, settle
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
@@ -106,7 +106,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     sample: str | Sequence[int] = (),
     dedup: Dedup | None = None,
     limit: int | None = None,
-    to: Sequence[str] = TO,
+    to: str | Sequence[str] = TO,
     array: bool = False,
     on_error: OnError = "stop",
     max_rejected: str | int = "",
@@ -123,6 +123,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     `on_error` is "skip" or `max_rejected` allows it. Raises UsageError for options that do not fit, InputError for a
     source that cannot be used or a name that is taken.
     """
+    if not sources or not to:
+        raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
     project = Project.find()
     options = Options(
         reading=Reading(
@@ -151,7 +153,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         sample=parse_sample(sample),
         dedup=dedup,
         limit=limit,
-        to=tuple(dict.fromkeys(to)),
+        to=tuple(dict.fromkeys([to] if isinstance(to, str) else to)),
         array=array,
         on_error=on_error,
         max_rejected=str(max_rejected),
