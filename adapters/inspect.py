@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ TYPES = {
     bool: "true or false",
     int: "number",
     float: "number",
+    Decimal: "number",
     list: "list",
     dict: "object",
     BadCell: "error",

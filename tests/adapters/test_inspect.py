@@ -1,6 +1,10 @@
 """What a source holds."""
 
+from decimal import Decimal
+
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import ftbridge
@@ -66,6 +70,13 @@ def test_values_are_as_long_as_in_a_sample(workbook):
     (profile,) = inspect(workbook(Q=[["q", "a"], ["n", 69], ["n", "#N/A"], ["n", True]]))
     (column,) = (column for column in profile.columns if column.name == "a")
     assert (column.example, column.shortest, column.longest) == ("69", 2, 4)
+
+
+def test_decimals_are_numbers(folder):
+    rows = {"q": ["a"], "a": pa.array([Decimal("1.50")])}
+    pq.write_table(pa.table(rows), "faq.parquet")
+    (profile,) = inspect("faq.parquet")
+    assert columns_of(profile)["a"]["types"] == {"number": 1}
 
 
 def test_the_preset_is_named(workbook):
