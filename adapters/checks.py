@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import IO
 
 from ftbridge.adapters.mapping import Problem
@@ -60,7 +61,7 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
         raise UsageError(f"`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{text}`")
     if match[1]:
         return lambda _: int(match[1])
-    return lambda rows: int(rows * float(match[2]) / 100)
+    return lambda rows: int(rows * Fraction(match[2]) / 100)
 
 
 def table(problems: Sequence[Problem], count: int) -> str:

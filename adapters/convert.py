@@ -5,6 +5,7 @@ they are not split, those are the dataset; else they are copied into their parts
 together with their entries in dataset_info.json.
 """
 
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import plain, shown
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
@@ -38,7 +39,7 @@ from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
 SAMPLES_SHOWN = 3
 # A field of more different values holds no classes, and they would be kept in memory.
 CLASSES = 10_000
-NUMBERS = "the answers are numbers; `--label-map 1=TEXT --label-map 0=TEXT` gives them names"
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -359,9 +360,10 @@ def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> Table
     if table.part and (name := f"{job.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
-    answers = [str(sample.turns[-1].output) for sample in first]
-    if choice.shape == "text and label" and answers and all(map(str.isdecimal, answers)):
-        notes += (NUMBERS,)
+    answers = [shown(sample.turns[-1].output) for sample in first]
+    if choice.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
+        names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
+        notes += (f"the answers are numbers; `{names}` and so on gives them names",)
     return TableRead(
         file=table.file,
         sheet=table.sheet,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ftbridge.adapters.columns import letter
 from ftbridge.adapters.job import Options, preset_for
 from ftbridge.adapters.locate import open_origin, origins
 from ftbridge.adapters.recognise import Choice, read_as
-from ftbridge.adapters.values import BadCell, plain, shown
+from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.plugins import Reading, Table
 
@@ -20,6 +21,7 @@ TYPES = {
     bool: "true or false",
     int: "number",
     float: "number",
+    Decimal: "number",
     list: "list",
     dict: "object",
     BadCell: "error",
@@ -42,7 +44,7 @@ class Column(msgspec.Struct, kw_only=True):
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One table: its rows (empty ones left out), those that cannot be read, its columns, and its reading.
 
-    `choice` is None where no reading is clear, and `unclear` says why.
+    `choice` is None where no reading is clear, and `unclear` says why; `preset` is the dataset that it is taken for.
     """
 
     file: str
@@ -52,6 +54,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     broken: int
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
+    preset: str
     choice: Choice | None
     unclear: str
 
@@ -66,15 +69,18 @@ def inspect(
     found = []
     for origin in origins([str(source) for source in sources]):
         for table in open_origin(origin, reading, {}):
+            preset = preset_for(Options(), origin, table)
             try:
-                choice, unclear = read_as(table, Options().wish, preset_for(Options(), origin, table)), ""
+                choice, unclear = read_as(table, Options().wish, preset), ""
             except FtbridgeError as error:
                 choice, unclear = None, str(error)
-            found.append(_profile(table, choice, unclear, progress))
+            counted = _counted(table, progress)
+            found.append(Profile(**counted, preset=preset.name if preset else "", choice=choice, unclear=unclear))
     return found
 
 
-def _profile(table: Table, choice: Choice | None, unclear: str, progress: Callable[[int], None] | None) -> Profile:
+def _counted(table: Table, progress: Callable[[int], None] | None) -> dict[str, Any]:
+    """Return the fields of a profile that come from reading all rows."""
     columns = {
         name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
     }
@@ -84,7 +90,7 @@ def _profile(table: Table, choice: Choice | None, unclear: str, progress: Callab
         for row in piece.rows():
             broken += bool(row.error)
             rows += bool(row.values or row.error)
-            for name, value in row.values.items():
+            for name, value in () if row.error else row.values.items():
                 column = columns.setdefault(name, Column(name=name))
                 lengths[name] += _count(column, plain(value))
         if progress:
@@ -93,24 +99,22 @@ def _profile(table: Table, choice: Choice | None, unclear: str, progress: Callab
         filled = sum(column.types.values())
         column.empty = rows - broken - filled
         column.mean = round(lengths[column.name] / filled, 1) if filled else 0.0
-    return Profile(
-        file=table.file,
-        sheet=table.sheet,
-        part=table.part,
-        rows=rows,
-        broken=broken,
-        columns=tuple(columns.values()),
-        notes=table.notes,
-        choice=choice,
-        unclear=unclear,
-    )
+    return {
+        "file": table.file,
+        "sheet": table.sheet,
+        "part": table.part,
+        "rows": rows,
+        "broken": broken,
+        "columns": tuple(columns.values()),
+        "notes": table.notes,
+    }
 
 
 def _count(column: Column, value: Any) -> int:
     """Count a value in and return its length."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return 0
-    length = len(value) if isinstance(value, str) else len(str(value))
+    length = len(value if isinstance(value, str) else shown(value, LONGEST))
     kind = TYPES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
     column.shortest = min(column.shortest, length) if column.types else length
     column.longest = max(column.longest, length)

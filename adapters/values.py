@@ -119,11 +119,18 @@ def shown(value: Any, width: int = 40) -> str:
     """Return `value` on one line, shortened to `width` characters, for a message."""
     value = plain(value)
     try:
-        line = value.value if isinstance(value, BadCell) else value if isinstance(value, str) else repr(value)
-    except RecursionError:
-        line = "a value that is nested too deeply"
+        line = value if isinstance(value, str) else text(value)
+    except BadValueError:
+        line = value.value if isinstance(value, BadCell) else _written_out(value)
     line = "".join(char if char.isprintable() else " " for char in line[: width * 2])
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _written_out(value: Any) -> str:
+    try:
+        return repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
 
 
 def _number(value: float | Decimal) -> str:

@@ -101,7 +101,7 @@ def registering(
     Entries of the same names, and those to `drop`, are taken out first: nothing that a failed block leaves
     behind looks like a finished dataset. Raises InputError for a name that another source has taken.
     """
-    file = dataset_dir / FILE
+    file = (dataset_dir / FILE).resolve()  # a link stays one
     with locked(file):
         text = _text(file)
         known = _parsed(file, text)
@@ -122,7 +122,7 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
     Of an entry that is not ours, which must be named exactly, the files stay. Raises InputError for an unknown
     name, and takes nothing out then.
     """
-    file = dataset_dir / FILE
+    file = (dataset_dir / FILE).resolve()
     if not file.exists():
         raise InputError(f"there is no dataset to remove: `{file}` is not there")
     with locked(file):

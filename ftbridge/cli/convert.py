@@ -18,7 +18,11 @@ WIDTH, TURNS, COLUMNS = 70, 5, 30
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how sources are read, the same for `convert` and `inspect`."""
     options = [
-        click.option("--sheet", multiple=True, help="Sheet of a workbook; repeatable (default: the one that fits)."),
+        click.option(
+            "--sheet",
+            multiple=True,
+            help="Sheet of a workbook; repeatable (default: what fits; inspect: all).",
+        ),
         click.option("--all-sheets", is_flag=True, help="Take every sheet that is not hidden."),
         click.option(
             "--header-row",
@@ -53,7 +57,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     "--map",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="Read system, instruction, input, output or history from COLUMN: a header, a letter, or an "
+    help="Read messages, system, instruction, input, output or history from COLUMN: a header, a letter, or an "
     "index from 1.  Repeatable; without it, headers are recognised.",
 )
 @click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
@@ -66,7 +70,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     "--label-map", multiple=True, metavar="VALUE=TEXT", help="Text of an answer, as in `7=Electricity`; or a YAML file."
 )
 @click.option("--strip", is_flag=True, help="Strip blanks from the ends of texts.")
-@click.option("--max-characters", type=int, help="Longest text that is no mistake.")
+@click.option("--max-characters", type=int, help="Longest text that is no mistake (default: 1,000,000).")
 @click.option(
     "--split", metavar="7:3", help="Make parts: `7:3` (train, test), `8:1:1` (validation too), or `test=200`."
 )
@@ -105,7 +109,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     dataset.
     """
     from ftbridge.adapters.convert import convert
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
 
     for name in ("map", "settings"):
         options[name] = pairs(options[name], "--set" if name == "settings" else "--map")
@@ -116,11 +120,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     with rows_shown() as progress:
         done = convert(*sources, progress=progress, **options)
     if as_json:
-        import json
-
-        import msgspec
-
-        result(json.dumps(msgspec.to_builtins(done, enc_hook=str), indent=2, ensure_ascii=False))
+        print_json(done)
     else:
         result("\n".join(_summary(done, explain=explain)))
 

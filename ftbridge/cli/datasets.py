@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -31,18 +31,18 @@ def command() -> None:
 @_options
 def list_command(dataset_dir: Path | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
-    from ftbridge.core.console import aligned, result
+    from ftbridge.core.console import aligned, print_json, result
     from ftbridge.dataset_info.listing import summaries
 
     found = summaries(_folder(dataset_dir))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("name", "samples", "formats", "source", "preset", "written")]
     for each in found:
         samples = "" if each.samples is None else str(each.samples)
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(aligned(rows) if found else f"there is no dataset in {_folder(dataset_dir)} yet")
+    result(aligned(rows) if found else _none_yet(dataset_dir))
 
 
 @command.command("show")
@@ -51,19 +51,19 @@ def list_command(dataset_dir: Path | None, as_json: bool) -> None:
 @_options
 def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool) -> None:
     """Show what is known of the dataset NAME, and its first samples."""
-    import msgspec
+    import json
 
     from ftbridge.adapters.examine import first_samples
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.entries import interpret
     from ftbridge.dataset_info.registry import look_up
 
     folder = _folder(dataset_dir)
     full, raw = look_up(folder, name)
     if as_json:
-        _print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), count)})
+        print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), count)})
         return
-    result(f"{full}, in {folder}\n{msgspec.json.format(msgspec.json.encode(raw)).decode()}")
+    result(f"{full}, in {folder}\n{json.dumps(raw, indent=2, ensure_ascii=False)}")
     for sample in first_samples(folder, interpret(full, raw), count):
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
@@ -78,12 +78,14 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
 def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge.adapters.verdicts import check
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
     verdicts = check(_folder(dataset_dir), names)
     if as_json:
-        _print_json(verdicts)
+        print_json(verdicts)
+    elif not verdicts:
+        result(_none_yet(dataset_dir))
     for verdict in () if as_json else verdicts:
         result(_verdict(verdict))
     failed = [each for each in verdicts if "no" in (each.llamafactory.loads, each.xtuner.loads)]
@@ -99,12 +101,12 @@ def remove_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bo
 
     Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
     """
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.registry import remove
 
     removed = remove(_folder(dataset_dir), names)
     if as_json:
-        _print_json(removed)
+        print_json(removed)
         return
     for name in removed.entries:
         result(f"removed the dataset {name}")
@@ -122,19 +124,13 @@ def _folder(dataset_dir: Path | None) -> Path:
     return project.folder / str(project.settings.train.get("dataset_dir") or project.state().dataset_dir or "data")
 
 
+def _none_yet(dataset_dir: Path | None) -> str:
+    return f"there is no dataset in {_folder(dataset_dir)} yet"
+
+
 def _verdict(verdict: "Verdict") -> str:
     lines = [verdict.name if verdict.ours else f"{verdict.name} (not made by ftbridge)"]
     for title, answer in (("LLaMA-Factory", verdict.llamafactory), ("XTuner", verdict.xtuner)):
         lines.append(f"  {title + ':':<15} {': '.join((answer.loads, *answer.reasons[:1]))}")
         lines += [f"  {'':<20}{reason}" for reason in answer.reasons[1:]]
     return "\n".join([*lines, *(f"  note: {note}" for note in verdict.notes)])
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    import msgspec
-
-    from ftbridge.core.console import result
-
-    result(json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2))

@@ -4,10 +4,11 @@ import os
 import platform
 import sys
 import traceback
+from errno import ENOSPC
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError
+from ftbridge.core.errors import FtbridgeError, SetupError
 
 
 def report(error: Exception) -> int:
@@ -15,8 +16,13 @@ def report(error: Exception) -> int:
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")
         return error.exit_code
-    if isinstance(error, BrokenPipeError):  # `ftbridge ... | head`
+    full = isinstance(error, OSError) and error.errno == ENOSPC
+    if full or isinstance(error, BrokenPipeError):  # `ftbridge ... > file`, or `| head`: Python need not try again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if full:
+        say("error: the disk is full, and what should be printed or written is not; make room")
+        return SetupError.exit_code
+    if isinstance(error, BrokenPipeError):
         return 141
     say("".join(traceback.format_exception(error)).rstrip())
     say()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.convert import reading_options, rows_shown
+from ftbridge.cli.convert import WIDTH, reading_options, rows_shown
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
@@ -21,22 +21,19 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
     SOURCE is anything that `ftbridge convert` takes.  Nothing is written.
     """
     from ftbridge.adapters.inspect import inspect
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import Reading
 
     with rows_shown() as progress:
         found = inspect(*sources, reading=Reading(sheets=sheet, **options), progress=progress)
     if as_json:
-        import json
-
-        import msgspec
-
-        result(json.dumps(msgspec.to_builtins(found, enc_hook=str), indent=2, ensure_ascii=False))
+        print_json(found)
     else:
         result("\n\n".join("\n".join(_shown(profile)) for profile in found))
 
 
 def _shown(profile: "Profile") -> Iterator[str]:
+    from ftbridge.adapters.values import shown
     from ftbridge.core.console import aligned
 
     place = [f"sheet {profile.sheet}" if profile.sheet else "", f"part {profile.part}" if profile.part else ""]
@@ -50,7 +47,8 @@ def _shown(profile: "Profile") -> Iterator[str]:
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
     yield aligned(rows)
     if profile.choice:
-        yield f"would be read as {profile.choice.shape}"
-        yield from (f"  {field:<12} {column}" for field, column in profile.choice.columns.items())
+        preset = f" (preset {profile.preset})" if profile.preset else ""
+        yield f"would be read as {profile.choice.shape}{preset}"
+        yield from (f"  {field:<12} {shown(column, WIDTH)}" for field, column in profile.choice.columns.items())
     else:
         yield f"would not be read: {profile.unclear}"

@@ -31,14 +31,12 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
 
     Answers are greedy. A command that was stopped goes on where it was. A predictions.jsonl is measured as it stands.
     """
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.evaluation.predict import predict
 
     found = predict(source, **options)
     if as_json:
-        import msgspec
-
-        result(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print_json(found)
         return
     if found.metrics:
         result(_table(found.metrics))

@@ -14,23 +14,22 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the presets as JSON.")
 def command(name: str | None, as_json: bool) -> None:
     """List the well-known datasets, or show all that is known about the one called NAME."""
-    import msgspec
-
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.presets import preset, presets
 
     if as_json:
         shown = preset(name) if name else list(presets().values())
-        result(json.dumps(msgspec.to_builtins(shown), indent=2, ensure_ascii=False))
+        print_json(shown)
     else:
         result(_details(preset(name)) if name else _table(list(presets().values())))
 
 
 def _table(known: "list[Preset]") -> str:
+    from ftbridge.core.console import aligned
+
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return aligned(rows)
 
 
 def _details(known: "Preset") -> str:

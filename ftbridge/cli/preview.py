@@ -25,9 +25,9 @@ BAR = 30  # letters of the longest bar
 @click.option("-n", "--samples", type=click.IntRange(0), help="How many samples to show; default: 3, with --stats 0.")
 @click.option("--stats", is_flag=True, help="Count all samples: lengths, tokens in answers, what the cutoff cuts.")
 @click.option("--png", type=click.Path(), metavar="FILE", help="The picture of --stats (default: NAME-lengths.png).")
-@click.option("--cutoff-length", type=int, help="Tokens per sample at most; default: 2048.")
+@click.option("--cutoff-length", type=click.IntRange(1), help="Tokens per sample at most; default: 2048.")
 @click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
-@click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: data).")
+@click.option("--dataset-dir", metavar="DIR", help="Folder of datasets (default: the last conversion's, else data).")
 @click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--json", "as_json", is_flag=True, help="Print ids, tokens, labels and counts as JSON.")
@@ -37,17 +37,15 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
     token with its id and its label, "-" where it is not trained on.
     """
-    from ftbridge.core.console import result, say
+    from ftbridge.core.console import print_json, result, say
     from ftbridge.launchers.preview import preview
 
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)
     if as_json:
-        import msgspec
-
-        result(msgspec.json.encode(found).decode())
+        print_json(found, indent=0)
     else:
-        result(_rendered(found))
+        result(_rendered(found), coloured=True)
     for warning in found.warnings:
         say(f"warning: {warning}")
 

@@ -23,7 +23,7 @@ def command() -> None:
 @_json
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
-    from ftbridge.core.console import aligned, result
+    from ftbridge.core.console import aligned, print_json, result
     from ftbridge.core.project import Project
     from ftbridge.launchers.runs import all_runs
     from ftbridge.launchers.summaries import clock, summary
@@ -31,7 +31,7 @@ def list_command(as_json: bool) -> None:
     project = Project.find()
     found = [summary(run) for run in all_runs(project)]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("run", "status", "backend", "model", "dataset", "steps", "loss", "started", "time")]
     for each in found:
@@ -52,7 +52,7 @@ def show_command(name: str | None, as_json: bool) -> None:
     """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
     import msgspec
 
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import backend as load_backend
     from ftbridge.launchers.summaries import summary
 
@@ -64,7 +64,7 @@ def show_command(name: str | None, as_json: bool) -> None:
         "checkpoints": saved,
     }
     if as_json:
-        _print_json(full)
+        print_json(full)
         return
     for key, value in full.items():
         if not isinstance(value, dict | list):
@@ -124,7 +124,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 @_json
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
-    from ftbridge.core.console import aligned, result
+    from ftbridge.core.console import aligned, print_json, result
     from ftbridge.core.errors import UsageError
     from ftbridge.launchers.summaries import compare
 
@@ -133,7 +133,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     runs = _chosen(names)
     rows = compare(runs)
     if as_json:
-        _print_json({"runs": [run.id for run in runs], "differences": rows})
+        print_json({"runs": [run.id for run in runs], "differences": rows})
         return
     result(aligned([("", *(run.id for run in runs)), *((name, *map(_cell, values)) for name, values in rows.items())]))
 
@@ -187,11 +187,3 @@ def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
 
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _print_json(value: Any) -> None:
-    import msgspec
-
-    from ftbridge.core.console import result
-
-    result(msgspec.json.format(msgspec.json.encode(value)).decode())  # a loss that is no number is null

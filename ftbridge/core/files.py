@@ -83,18 +83,24 @@ def write_json(path: Path, content: Any) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock that belongs to the shared file `path`: `.<name>.lock` beside it.
 
-    Raises SetupError when somebody else holds it for more than a minute.
+    Raises SetupError when somebody else holds it for more than a minute, or where the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
+    file = path.with_name(f".{path.name}.lock")
+    lock = FileLock(file, timeout=60)
     try:
-        with FileLock(lock, timeout=60):
-            yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
-        message = f"another process has held `{lock}` for a minute; end it, or delete that file if none runs"
+        message = f"another process has held `{file}` for a minute; end it, or delete that file if none runs"
         raise SetupError(message) from error
+    except OSError as error:
+        raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_text(path: Path, what: str) -> str:

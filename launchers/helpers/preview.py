@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 IGNORED = -100
@@ -36,7 +37,7 @@ class XTuner:
         from transformers import AutoTokenizer
         from xtuner.utils import PROMPT_TEMPLATE
 
-        self.format, self.file = "json", spec["file"]
+        self.format, self.files = "json", [spec["file"]]
         template = spec["template"]
         self.template = PROMPT_TEMPLATE[template] if isinstance(template, str) else ConfigDict(template)
         if spec["bos"]:
@@ -71,8 +72,9 @@ class LlamaFactory:
         thinking = {} if spec["enable_thinking"] is None else {"enable_thinking": spec["enable_thinking"]}
         self.arguments = DataArguments(template=spec["template"], default_system="", **thinking)
         (entry,) = get_dataset_list([spec["dataset"]], spec["dataset_dir"])
-        self.file = os.path.join(spec["dataset_dir"], entry.dataset_name)  # noqa: PTH118 - as they do
-        self.format = FILEEXT2TYPE[self.file.rpartition(".")[2]]
+        path = Path(spec["dataset_dir"], entry.dataset_name)
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        self.format, self.files = FILEEXT2TYPE[files[0].suffix[1:]], list(map(str, files))
         self.convert = get_dataset_converter(entry.formatting, entry, self.arguments)
         loaded = load_tokenizer(
             ModelArguments(model_name_or_path=spec["model"], trust_remote_code=spec["trust_remote_code"])
@@ -192,7 +194,7 @@ def rows(framework: Framework) -> Any:
     """Return the dataset as the framework's own loader reads it, piece by piece."""
     from datasets import load_dataset
 
-    return load_dataset(framework.format, data_files={"train": framework.file}, split="train", streaming=True)
+    return load_dataset(framework.format, data_files={"train": framework.files}, split="train", streaming=True)
 
 
 def shown(framework: Framework, count: int, cutoff: int) -> list[dict[str, Any]]:
@@ -247,7 +249,7 @@ def main() -> None:
     result: dict[str, Any]
     try:
         framework: Framework = (XTuner if spec["backend"] == "xtuner" else LlamaFactory)(spec)
-        doing = f"encode `{framework.file}`"
+        doing = f"encode `{framework.files[0]}`"
         result = {
             "samples": shown(framework, spec["samples"], cutoff),
             "stats": counted_by_all(framework, cutoff, spec["processes"]) if spec["stats"] else None,

@@ -54,6 +54,10 @@ def test_so_many_of_250_rows_may_be_rejected(text, allowed):
     assert parse_max_rejected(text)(250) == allowed
 
 
+def test_a_share_is_exact():
+    assert parse_max_rejected("0.57%")(10_000) == 57
+
+
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "some"])
 def test_any_other_number_is_refused(text):
     with pytest.raises(UsageError, match="20"):

@@ -433,6 +433,14 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
     assert json.loads(part.files["alpaca"].read_text("utf-8"))[0]["instruction"] == "q0"
 
 
+def test_nothing_to_do_is_refused_and_one_format_is_a_word(workbook):
+    path = workbook(Q=FAQ)
+    for sources, to in (((), "xtuner"), ((path,), ()), ((path,), "")):
+        with pytest.raises(UsageError, match="at least one source, and one format"):
+            convert(*sources, to=to)
+    assert list(convert(path, to="xtuner").parts[0].files) == ["xtuner"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -442,6 +450,7 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
         ({"max_rejected": "many"}, "`--max-rejected`"),
         ({"seed": -1}, "`--seed`"),
         ({"limit": 0}, "`--limit`"),
+        ({"max_characters": 0}, "`--max-characters`"),
         ({"sample": "x"}, "`--sample`"),
         ({"map": {"x": "A"}}, "no field `x`"),
     ],

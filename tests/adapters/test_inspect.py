@@ -1,6 +1,10 @@
 """What a source holds."""
 
+from decimal import Decimal
+
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import ftbridge
@@ -53,6 +57,32 @@ def test_rows_that_cannot_be_read_are_counted(folder):
     assert (profile.rows, profile.broken) == (3, 1)
     assert columns_of(profile)["a"]["types"] == {"list": 1, "object": 1}
     assert columns_of(profile)["q"]["empty"] == 1
+
+
+def test_cells_of_a_row_that_cannot_be_read_are_not_counted(folder):
+    (folder / "faq.csv").write_text("q,a\nwhy?,because\nhow?,so,more\nwhat?\n")
+    (profile,) = inspect("faq.csv")
+    assert (profile.rows, profile.broken, list(columns_of(profile))) == (3, 2, ["q", "a"])
+    assert [(column.types, column.empty) for column in profile.columns] == [({"text": 1}, 0)] * 2
+
+
+def test_values_are_as_long_as_in_a_sample(workbook):
+    (profile,) = inspect(workbook(Q=[["q", "a"], ["n", 69], ["n", "#N/A"], ["n", True]]))
+    (column,) = (column for column in profile.columns if column.name == "a")
+    assert (column.example, column.shortest, column.longest) == ("69", 2, 4)
+
+
+def test_decimals_are_numbers(folder):
+    rows = {"q": ["a"], "a": pa.array([Decimal("1.50")])}
+    pq.write_table(pa.table(rows), "faq.parquet")
+    (profile,) = inspect("faq.parquet")
+    assert columns_of(profile)["a"]["types"] == {"number": 1}
+
+
+def test_the_preset_is_named(workbook):
+    rows = [["Question", "Focus (Drug)", "Question Type", "Answer", "Section Title", "URL"], ["q", *"ftast"]]
+    (profile,) = inspect(workbook(DrugQA=rows))
+    assert profile.preset == "medqa"
 
 
 def test_what_is_not_there_is_refused(folder):

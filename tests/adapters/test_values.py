@@ -138,3 +138,8 @@ def test_a_list_may_stand_as_json_in_text(value):
 @pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "['a']", "text", '{"a": 1}', 7, None])
 def test_what_is_no_list_stays_as_it_is(value):
     assert listed(value) == value
+
+
+def test_a_value_in_a_message_is_written_as_in_a_sample():
+    assert [shown(each) for each in (69.0, True, None, raw(None), "a\0b")] == ["69", "true", "", "", "a b"]
+    assert shown(float("nan")) == "nan"

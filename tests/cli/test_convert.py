@@ -88,8 +88,8 @@ def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
 
 
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
-    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
-    assert "the answers are numbers; `--label-map" in run().stdout
+    (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1.0}\n{"text": "bad", "label": -1}\n')
+    assert "the answers are numbers; `--label-map 1=TEXT --label-map -1=TEXT` and so on" in run().stdout
 
 
 @pytest.mark.parametrize(

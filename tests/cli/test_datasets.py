@@ -43,10 +43,10 @@ def test_list_has_a_line_for_each():
     assert [each["samples"] for each in json.loads(datasets("list", "--json"))] == [None, None, None, 3, 1]
 
 
-def test_list_of_an_empty_folder_says_so(tmp_path):
-    assert (
-        datasets("list", "--dataset-dir", str(tmp_path / "new")) == f"there is no dataset in {tmp_path / 'new'} yet\n"
-    )
+@pytest.mark.parametrize("command", ["list", "check"])
+def test_an_empty_folder_is_named(command, tmp_path):
+    said = datasets(command, "--dataset-dir", str(tmp_path / "new"))
+    assert said == f"there is no dataset in {tmp_path / 'new'} yet\n"
     assert not (tmp_path / "new").exists()
 
 
@@ -58,6 +58,11 @@ def test_show_gives_the_entry_and_the_first_samples():
     assert "user: hi\nassistant: hello" in datasets("show", "chats")
     assert json.loads(datasets("show", "chats", "--json"))["samples"][0]["turns"][0]["output"] == "hello"
     assert "assistant" not in datasets("show", "hub")
+
+
+def test_show_takes_names_that_are_no_text(project):
+    (project / "data" / FILE).write_text('{"odd": {"hf_hub_url": "\\ud800"}}')
+    assert '"hf_hub_url": "\\ud800"' in datasets("show", "odd")
 
 
 def test_check_of_what_loads_ends_well():

@@ -1,10 +1,13 @@
 """Failures: one message and an honest exit code, or a report to paste."""
 
+from pathlib import Path
+
 import click
 import pytest
 
 from ftbridge import __version__, cli
 from ftbridge.cli.failure import report
+from ftbridge.core.console import result
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, SetupError, UsageError
 
 
@@ -60,3 +63,12 @@ def test_a_closed_pipe_is_no_fault(monkeypatch, capfd, tmp_path):
         monkeypatch.setattr("sys.stdout", stream)
         assert report(BrokenPipeError()) == 141
     assert capfd.readouterr().err == ""
+
+
+def test_a_full_disk_is_a_sentence(monkeypatch, capfd):
+    with Path("/dev/full").open("w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with pytest.raises(OSError, match="No space") as found:
+            result("an answer")
+        assert report(found.value) == 4
+    assert capfd.readouterr().err.startswith("error: the disk is full")

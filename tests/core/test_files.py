@@ -108,6 +108,12 @@ def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
     assert isinstance(raised.value.__cause__, Timeout)
 
 
+def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="cannot write"), locked(tmp_path / "file" / "state.json"):
+        pass
+
+
 def test_reading_names_what_the_file_should_be(tmp_path):
     for codec in ("utf-8", "utf-8-sig"):
         (tmp_path / "good").write_bytes("药".encode(codec))

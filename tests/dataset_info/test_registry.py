@@ -166,6 +166,15 @@ def test_bytes_of_other_entries_stay(tmp_path):
     assert now[:start] + now[len(now) - len(text) + start :] == text
 
 
+def test_a_link_to_the_file_stays_a_link(tmp_path):
+    (tmp_path / "theirs.json").write_text('{"x": {}}')
+    (tmp_path / FILE).symlink_to("theirs.json")
+    register(tmp_path, {"faq-train": entry("faq-train")})
+    assert list(json.loads((tmp_path / "theirs.json").read_text())) == ["x", "faq-train"]
+    remove(tmp_path, ["faq-train"])
+    assert (tmp_path / "theirs.json").read_text() == '{"x": {}}'
+
+
 def test_another_source_needs_replace(tmp_path):
     register(tmp_path, {"faq-train": entry("faq-train")})
     register(tmp_path, {"faq-train": entry("faq-train", preset="same source")})

@@ -14,7 +14,7 @@ import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import register
+from ftbridge.dataset_info.registry import FILE, register
 from ftbridge.launchers import pictures
 from ftbridge.launchers import preview as module
 from ftbridge.launchers.environment import HELPERS
@@ -194,6 +194,20 @@ def test_an_answer_that_a_loader_does_not_read_as_text_is_told(tmp_path, project
     file.write_text(file.read_text().replace("later", "2020-01-01 10:00:00"))
     found = preview("times", model=str(project / "base"), backend="llamafactory")
     assert found.warnings == ["LLaMA-Factory leaves out sample 1: its loader does not read the answer as text"]
+
+
+@pytest.mark.framework
+def test_a_folder_of_files_is_read_whole_by_both(tmp_path, project, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "parts").mkdir(parents=True)
+    (tmp_path / "data" / FILE).write_text(json.dumps({"parts": {"file_name": "parts"}}))
+    for each in "ba":
+        row = {"instruction": each, "input": "", "output": each}
+        (tmp_path / "data" / "parts" / f"{each}.json").write_text(json.dumps([row]))
+    found = preview("parts", model=str(project / "base"), samples=2)
+    assert [found.samples, *map(len, (view.samples for view in found.views.values()))] == [2, 2, 2]
+    assert all("a" in view.samples[0].tokens for view in found.views.values())
+    assert found.views["xtuner"].samples[1].ids == found.views["llamafactory"].samples[1].ids
 
 
 @pytest.mark.framework
