@@ -9,6 +9,7 @@ import hashlib
 import multiprocessing as mp
 import os
 import signal
+import threading
 import unicodedata
 from array import array
 from collections import deque
@@ -273,12 +274,23 @@ def _count_in(files: Sequence[SampleFile], batch: Batch) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep Ctrl-C waiting: processes and threads that are started meanwhile never get it, and none is half started."""
+    """Keep Ctrl-C waiting: processes and threads that are started meanwhile never get it, and none is half started.
+
+    It reaches this thread through any other that does not block it: the progress bar's, or those of pyarrow.
+    """
+    came: list[int] = []
+    main, usual = threading.current_thread() is threading.main_thread(), signal.getsignal(signal.SIGINT)
+    if main:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if main:
+            signal.signal(signal.SIGINT, usual)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _moved(record: Any, base: int) -> Any:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from itertools import islice
 from pathlib import Path
 
@@ -101,6 +102,22 @@ def test_a_killed_process_is_a_sentence(small_pieces):
     pieces = [*islice(table.pieces, 5), Killer()]
     with pytest.raises(SetupError, match="was killed"):
         run(Table(file="f", columns=table.columns, pieces=pieces, first=table.first, cut=True))
+
+
+def test_an_interrupt_that_another_thread_takes_waits_as_well():
+    done, reached = threading.Event(), []
+
+    def disturb():
+        with make._undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.wait(0.1)
+            reached.append(True)
+
+    threading.Thread(target=done.wait).start()
+    with pytest.raises(KeyboardInterrupt):
+        disturb()
+    done.set()
+    assert reached
 
 
 @settings(max_examples=20)
