@@ -223,7 +223,7 @@ def digest(path: Path) -> str:
             return sha256(path)
         whole = hashlib.sha256()
         for each in sorted(each for each in path.rglob("*") if each.is_file()):
-            whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode())
+            whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode(errors="surrogateescape"))
         return whole.hexdigest()
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error

@@ -44,6 +44,8 @@ def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
     assert digest(saved) == before
     (saved / "state.json").write_text("{ }")
     assert digest(saved) != before
+    (saved / "odd\udcff.json").write_text("a name that is not UTF-8")
+    assert digest(saved) != before
 
 
 def test_a_preset_fills_what_is_not_asked_for(workbook):
