@@ -129,7 +129,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     """
     project = Project.find()
     if not sources or not to:
-        raise UsageError("`convert` needs at least one source, and one target in `to`")
+        raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
     options = Options(
         reading=Reading(
             sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
