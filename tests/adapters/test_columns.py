@@ -28,6 +28,7 @@ def table(*columns, lettered=True):
         (("question", "text", "label", "answer"), {"instruction": ["question"], "output": ["answer"]}),
         (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
         (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
+        (("問題", "標準答案"), {"instruction": ["問題"], "output": ["標準答案"]}),
         (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
         (("a thing", "another"), {}),
     ],
