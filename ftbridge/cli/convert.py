@@ -228,7 +228,7 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     if table.system:
         yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
     if table.left_out:
-        yield f"  {'left out':<12} {', '.join(table.left_out)}"
+        yield f"  {'left out':<12} {shown(', '.join(table.left_out), 10 * WIDTH)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
     for line in table.why if explain else ():

@@ -68,6 +68,14 @@ def test_templates_and_label_maps_come_from_the_command_line_or_files(run, tmp_p
     assert [(turn["instruction"], turn["output"]) for turn in turns] == [("回答：q", "one"), ("回答：p", "two=2")]
 
 
+def test_of_a_hundred_columns_some_are_shown(run, tmp_path):
+    row = {f"column {at}": "" for at in range(100)}
+    (tmp_path / "faq.jsonl").write_text(json.dumps({"question": "q", "answer": "a"} | row) + "\n")
+    (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("left out")]
+    assert len(shown) < 1000
+    assert shown.endswith("…")
+
+
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
     (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "bad", "label": 0}\n')
     assert "the answers are numbers; `--label-map" in run().stdout
