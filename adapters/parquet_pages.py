@@ -14,6 +14,8 @@ LARGEST = 256 << 20
 # Fields of a page's header, and the kind of page that holds a dictionary.
 KIND, UNPACKED, PACKED, DATA, DICTIONARY, DATA_2 = 1, 2, 3, 5, 7, 8
 OF_DICTIONARY = 2
+# The encoding in which a value begins with a part of the one before.
+DELTA_BYTE_ARRAY = 7
 # Kinds of fields in Thrift's protocol: truths, whole numbers, text, structs.
 TRUTHS, NUMBERS, TEXT, STRUCT = {1, 2}, {4, 5, 6}, 8, 12
 
@@ -21,11 +23,11 @@ TRUTHS, NUMBERS, TEXT, STRUCT = {1, 2}, {4, 5, 6}, 8, 12
 def longest_repeated(file: IO[bytes], chunk: Any) -> int:
     """Return the size of the longest value that rows of a column chunk, as pyarrow describes it, may repeat.
 
-    It is 0 without a dictionary. Raises InputError for a page of more than `LARGEST` bytes, ValueError, or LookupError
-    at the end of the file, for one that is damaged.
+    It is 0 where none is repeated, and an upper bound where that is not told. Raises InputError for a page of more
+    than `LARGEST` bytes; for damage ValueError, LookupError, TypeError or AttributeError.
     """
     seen = longest = 0
-    file.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))))
+    file.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0))
     while seen < chunk.num_values:
         header = _struct(file)
         if header[UNPACKED] > LARGEST:
@@ -33,11 +35,16 @@ def longest_repeated(file: IO[bytes], chunk: Any) -> int:
                 f"`{file.name}` has a page of {header[UNPACKED] >> 20} MiB in its column `{chunk.path_in_schema}`; "
                 f"the limit is {LARGEST >> 20} MiB: write it in row groups of fewer rows, and look for a huge value"
             )
+        if header[PACKED] < 0:
+            raise ValueError("the header of a page is damaged")
         if header[KIND] == OF_DICTIONARY:
             longest = _longest(file.read(header[PACKED]), header, chunk)
         else:
             file.seek(header[PACKED], 1)
-        seen += header.get(DATA, header.get(DATA_2, {})).get(1, 0)
+        old, new = header.get(DATA, {}), header.get(DATA_2, {})
+        if DELTA_BYTE_ARRAY in {old.get(2), new.get(4)}:
+            longest = max(longest, header[UNPACKED])
+        seen += old.get(1, 0) + new.get(1, 0)
     return longest
 
 
@@ -79,7 +86,7 @@ def _struct(file: IO[bytes], depth: int = 0) -> dict[int, Any]:
 
 def _varint(file: IO[bytes]) -> int:
     value = shift = 0
-    while (byte := file.read(1)[0]) & 128:
+    while (byte := file.read(1)[0]) & 128 and shift < 63:  # noqa: PLR2004 - bits of the largest number
         value |= (byte & 127) << shift
         shift += 7
     return value | byte << shift

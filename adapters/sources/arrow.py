@@ -84,8 +84,8 @@ def told(path: Path) -> Iterator[None]:
     except FtbridgeError:
         raise
     except (
-        *(ArithmeticError, LookupError, MemoryError, NotImplementedError, OSError, TypeError, ValueError),
-        *(pa.ArrowException, struct.error),
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError, OSError, TypeError),
+        *(ValueError, pa.ArrowException, struct.error),
     ) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error

@@ -35,6 +35,12 @@ def test_of_a_packing_that_is_not_known_it_is_the_whole_dictionary(longest):
     assert longest(["a" * 70, "b" * 30], compression="lz4") == 70 + 30 + 2 * 4
 
 
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_of_values_that_continue_the_one_before_it_is_the_whole_page(longest, version):
+    options = {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY", "data_page_version": version}
+    assert 10_000 < longest(["x" * 10_000] * 500, compression="none", **options) < 20_000
+
+
 def test_values_of_fixed_length_have_that(longest):
     assert longest([b"1234", b"5678"], pa.binary(4)) == 4
 
@@ -52,7 +58,15 @@ def test_damaged_headers_are_told(folder):
     chunk = pq.read_metadata(path).row_group(0).column(0)
     good = path.read_bytes()
     start = chunk.dictionary_page_offset
-    for damaged in (good[:start], good[: start + 3], good[:start] + b"\x1f" * 40, good[:start] + b"\x1c" * 40):
-        path.write_bytes(damaged)
+    # Cut off twice, an unknown kind of field, structs without end, a size below zero, a number without end.
+    for damage in (
+        b"",
+        good[start : start + 3],
+        b"\x1f" * 40,
+        b"\x1c" * 40,
+        b"\x15\0\x15\0\x15\x0d\0" * 9,
+        b"\x15" + b"\xff" * 40,
+    ):
+        path.write_bytes(good[:start] + damage)
         with path.open("rb") as file, pytest.raises((ValueError, LookupError)):
             longest_repeated(file, chunk)
