@@ -41,6 +41,11 @@ TEXT_AND_LABEL = {
         ),
     ),
 }
+# Headers in traditional characters are read as those in simplified ones.
+SIMPLIFIED = str.maketrans(
+    "問題詞戶統輸補復覆參標準確歷對話內評論價聞籤簽稱類別圖譯",
+    "问题词户统输补复复参标准确历对话内评论价闻签签称类别图译",
+)
 # Columns that must be empty, and what they hold.
 REFUSED = {
     "tools": ("tools", "functions"),
@@ -75,12 +80,12 @@ def refused(columns: Iterable[str]) -> dict[str, str]:
 
 
 def header(column: str) -> str:
-    """Return a header in lower case and the usual width, `_` as a blank, without a colon at its end and our letter.
+    """Return a header in lower case, simplified characters and the usual width, `_` as a blank.
 
-    A header that occurs twice was given its letter by the source: `Answer [D]`. Between Chinese characters blanks mean
-    nothing: many a sheet spreads `问　题` over its column.
+    A colon at its end is left out, and the letter that the source gave to one that occurs twice: `Answer [D]`. Between
+    Chinese characters blanks mean nothing: many a sheet spreads `问　题` over its column.
     """
-    plain = unicodedata.normalize("NFKC", re.sub(r" \[[A-Z]+\]$", "", column)).lower()
+    plain = unicodedata.normalize("NFKC", re.sub(r" \[[A-Z]+\]$", "", column)).lower().translate(SIMPLIFIED)
     spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*")
     return re.sub("(?<=[一-鿿]) (?=[一-鿿])", "", spaced)
 

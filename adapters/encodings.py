@@ -62,7 +62,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ANY) -
         sample = _sample(path)
         return Encoding() if _fits(sample, "utf-8") else _guess(sample, guesses)
     try:
-        "".encode(asked)
+        b"\0\0\0\0".decode(asked, "surrogateescape")  # idna, for one, cannot pass over damage
         codec = codecs.lookup(asked).name
     except (LookupError, ValueError) as error:
         raise UsageError(f"`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`") from error

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files import unpacked, unpacked_name
+from ftbridge.core.files import GZIP, ZSTD, unpacked, unpacked_name
 from ftbridge.core.plugins import Reading, Source, Table
 
 HEAD = 4096
@@ -33,6 +33,8 @@ ARCHIVES = {
     b"7z\xbc\xaf": "a 7z archive",
     b"BZh": "packed with bzip2",
     b"\xfd7zXZ": "packed with xz",
+    GZIP: "packed twice",
+    ZSTD: "packed twice",
 }
 TAR_AT = 257
 
@@ -76,7 +78,8 @@ def origins(sources: Sequence[str]) -> list[Origin]:
                 _refuse_special(origin.path)
             same = origin.path.resolve() if origin.path else source
             if same in found:
-                raise InputError(f"`{origin.path or source}` is given twice; give each source once")
+                given = source if source in STANDARD_INPUT else origin.path or source
+                raise InputError(f"`{given}` is given twice; give each source once")
             found[same] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]

@@ -7,7 +7,7 @@ import mmap
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree as ET
@@ -17,6 +17,8 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import GZIP, ZSTD
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
+# Row, column (both from 1) and text of the error cells of a sheet, in its order.
+Errors = Iterator[tuple[int, int, str]]
 ZIP = b"PK\3\4"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -83,25 +85,25 @@ def _parts(package: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {info.filename.lower().replace("\\", "/"): info for info in package.infolist()}
 
 
-def error_cells(path: Path, sheet: str) -> Iterator[tuple[int, int, str]]:
-    """Return row, column (both from 1) and text of the error cells of an .xlsx sheet, in its order.
+def error_cells(path: Path, sheets: Iterable[str]) -> dict[str, Errors]:
+    """Return the error cells of those .xlsx sheets that may have some.
 
-    The sheet is searched at once, and parsed only where there may be any. Raises InputError where a text is
-    beyond all measure.
+    The sheets are searched at once, and parsed when their cells are wanted. Raises InputError where a text is beyond
+    all measure.
     """
     try:
         with zipfile.ZipFile(path) as package:
-            member, *texts = _members(package, sheet)
+            members, texts = _members(package)
             for text in texts:
                 _may_hold_errors(path, package, text)
-            found = _may_hold_errors(path, package, member)
+            wanted = [(sheet, members[sheet]) for sheet in sheets if sheet in members]
+            return {sheet: _parsed(path, part) for sheet, part in wanted if _may_hold_errors(path, package, part)}
     except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error):
-        return iter(())  # damaged: whoever reads the rows says so
-    return _parsed(path, member) if found else iter(())
+        return {}  # damaged: whoever reads the rows says so
 
 
-def _members(package: zipfile.ZipFile, sheet: str) -> list[zipfile.ZipInfo]:
-    """Return the part that holds the sheet, then the one of the texts that sheets share; raises KeyError for none."""
+def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
+    """Return the parts that hold the sheets, by name, and those of the texts that sheets share."""
     named = _parts(package)
 
     def part(name: str) -> bytes:
@@ -123,12 +125,14 @@ def _members(package: zipfile.ZipFile, sheet: str) -> list[zipfile.ZipInfo]:
 
     book = dict(related("").values())["officeDocument"]
     parts = related(book)
+    members = {}
     for each in ET.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
-        if each.get("name") == sheet:
-            key = next((value for name, value in each.items() if name.endswith("}id")), "")
-            texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
-            return [named[parts[key][1].lower()], *(named[name] for name in texts if name in named)]
-    raise KeyError(sheet)
+        key = next((value for name, value in each.items() if name.endswith("}id")), "")
+        _, target = parts.get(key, ("", ""))
+        if target.lower() in named:
+            members[each.get("name", "")] = named[target.lower()]
+    texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
+    return members, [named[name] for name in texts if name in named]
 
 
 def _may_hold_errors(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
@@ -147,7 +151,7 @@ def _may_hold_errors(path: Path, package: zipfile.ZipFile, member: zipfile.ZipIn
     return found
 
 
-def _parsed(path: Path, member: zipfile.ZipInfo) -> Iterator[tuple[int, int, str]]:
+def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
     found: list[tuple[int, int, str]] = []
     cell = value = ""
     row = column = 0

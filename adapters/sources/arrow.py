@@ -9,7 +9,7 @@ Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `p
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,14 +19,14 @@ from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put
 from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
-from ftbridge.core.files import is_packed
-from ftbridge.core.plugins import FIRST, Reading, Table
+from ftbridge.core.files import LONGEST, is_packed
+from ftbridge.core.plugins import Reading, Table, first_rows
 from ftbridge.core.records import Row, Where
 
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 STEP = 1000
 PIECE = 1 << 20
-# A larger batch is mapped instead of read, a larger row refused.
+# A larger batch is mapped instead of read.
 LARGE = 64 << 20
 # What a packed batch may say that it unpacks to.
 UNPACKED = 1 << 30
@@ -84,8 +84,8 @@ def told(path: Path) -> Iterator[None]:
     except FtbridgeError:
         raise
     except (
-        *(ArithmeticError, LookupError, MemoryError, NotImplementedError, OSError, TypeError, ValueError),
-        *(pa.ArrowException, struct.error),
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError, OSError, TypeError),
+        *(ValueError, pa.ArrowException, struct.error),
     ) as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
@@ -102,7 +102,7 @@ def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
             number += 1
             where = Where(file, number, unit="row")
             if values is None:
-                yield Row(where, {}, error=f"is larger than {LARGE >> 20} MiB")
+                yield Row(where, {}, error=f"is larger than {LONGEST >> 20} MiB")
             else:
                 yield Row(where, values, put_names(values, labels))
 
@@ -187,7 +187,7 @@ def _open(paths: list[Path], file: str, labels: Labels) -> Table:
         file=file,
         columns=columns,
         pieces=_pieces(paths, file, labels, cut=cut),
-        first=tuple(islice(first, FIRST)),
+        first=first_rows(first),
         cut=cut,
     )
 
@@ -302,8 +302,7 @@ def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
     """Yield the rows as dicts, some at a time; None for a row that is too large."""
     for at in range(0, batch.num_rows, STEP):
         part = batch.slice(at, STEP)
-        # The size of a dictionary is not that of a row.
-        if sum(column.nbytes for column in part.columns if not hasattr(column, "dictionary")) <= LARGE:
+        if sum(map(_size, part.columns)) <= LONGEST:
             yield from part.to_pylist()
         elif part.num_rows > 1:
             half = part.num_rows // 2
@@ -311,6 +310,20 @@ def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
             yield from _values(part.slice(half))
         else:
             yield None
+
+
+def _size(column: Any) -> int:
+    """Return the bytes of a column's values, where it holds them in a dictionary as often as they occur."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    try:
+        lengths = pc.binary_length(column.dictionary)
+    except pa.ArrowNotImplementedError:  # numbers and the like
+        return int(column.dictionary.nbytes) // max(len(column.dictionary), 1) * len(column)
+    return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
 
 
 def _checked(batch: Any) -> Any:

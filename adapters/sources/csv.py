@@ -18,7 +18,7 @@ from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, unpacked_name
-from ftbridge.core.plugins import FIRST, Reading, Rows, Table
+from ftbridge.core.plugins import Reading, Rows, Table, first_rows
 from ftbridge.core.records import Row, Where
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
@@ -49,7 +49,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     records = list(islice(dialect.records(lines), max(HEADERS_WITHIN, reading.header_row or 0)))
     start, columns = _headers(path, records, reading.header_row)
     rows = _rows(path, encoding.codec, dialect, start, columns)
-    first = _first(rows)
+    first = first_rows(rows)
     found = f"headers in record {start}" if start > 1 and reading.header_row is None else ""
     note = ", ".join(filter(None, (encoding.note, dialect.note, found)))
     return [
@@ -57,7 +57,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             file=path.name,
             columns=columns,
             pieces=[Rows(chain(first, rows))],
-            first=tuple(first),
+            first=first,
             notes=(note,) if note else (),
         )
     ]
@@ -72,17 +72,6 @@ def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
         if size > SAMPLE:
             return lines, True
     return lines, False
-
-
-def _first(rows: Iterator[Row]) -> list[Row]:
-    """Return up to a hundred rows, fewer where they are long."""
-    first, size = [], 0
-    for row in islice(rows, FIRST):
-        first.append(row)
-        size += sum(map(len, row.values.values()))
-        if size > LONGEST:
-            break
-    return first
 
 
 def _headers(path: Path, records: list[list[str] | None], asked: int | None) -> tuple[int, tuple[str, ...]]:

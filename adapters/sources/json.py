@@ -217,7 +217,7 @@ def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
     except ValueError as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         if _follows(data):
-            reason = "several objects one after another, each over several lines; put each on one line (`jq -c .`)"
+            reason = "several objects one after another, not one on each line; put each on one line (`jq -c .`)"
         raise InputError(f"`{path}` is no valid JSON: {reason}") from error
     return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
 

@@ -5,7 +5,7 @@ A file is cut within its row groups. A process that reads one stretch after anot
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import msgspec
 
 from ftbridge.adapters.class_labels import Labels, of_metadata
 from ftbridge.adapters.columns import marked
+from ftbridge.adapters.parquet_pages import longest_repeated
 from ftbridge.adapters.sources.arrow import LARGE, PIECE, STEP, check, rows_of, told
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import FIRST, Reading, Table
+from ftbridge.core.plugins import Reading, Table, first_rows
 from ftbridge.core.records import Row
 
 MAGIC = b"PAR1"
@@ -46,7 +47,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             file=path.name,
             columns=columns,
             pieces=_pieces(path, labels),
-            first=tuple(islice(first, FIRST)),
+            first=first_rows(first),
             cut=True,
         )
     ]
@@ -73,17 +74,18 @@ def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
     """Yield stretches of about a MiB."""
     with told(path):
         metadata = _file(path).metadata
-        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
-        for group in groups:
-            packed = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            chunks = [group.column(at) for at in range(group.num_columns)]
+            packed = sum(chunk.total_compressed_size for chunk in chunks)
             if group.total_byte_size > max(LARGE, RATIO * packed):
                 unpacked = group.total_byte_size >> 20
                 raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less")
-        largest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
-        if largest > LARGE:
-            raise InputError(f"`{path}` has rows of {largest >> 20} MiB; the limit is {LARGE >> 20} MiB")
-        step = max(1, min(5 * STEP, PIECE // max(largest, 1)))
-        for number, group in enumerate(groups):
+            rows = max(group.num_rows, 1)
+            with path.open("rb") as file:
+                # In lists, a row has several values.
+                repeated = sum(longest_repeated(file, chunk) * chunk.num_values // rows for chunk in chunks)
+            step = max(1, min(5 * STEP, PIECE * rows // max(group.total_byte_size, 1), LARGE // max(repeated, 1)))
             for start in range(0, group.num_rows, step):
                 yield Stretch(path, labels, number, start, min(start + step, group.num_rows), step)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.columns import fits, letter, marked_headers
 from ftbridge.adapters.values import BadCell
-from ftbridge.adapters.workbook_file import OLE, ZIP, Kind, error_cells, kind_of
+from ftbridge.adapters.workbook_file import OLE, ZIP, Errors, Kind, error_cells, kind_of
 from ftbridge.adapters.workbook_reader import (
     Batch,
     Cell,
@@ -43,7 +43,6 @@ NAMED: dict[Kind, set[str]] = {
     "ods": {".ods"},
 }
 SUFFIXES = set().union(*NAMED.values())
-Errors = Iterator[tuple[int, int, str]]
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -86,8 +85,8 @@ class _Book(msgspec.Struct, frozen=True):
         named = self.path.suffix.lower() in NAMED[self.kind]
         return messages(Order(str(self.path), named, self.engine, sheets, self.reading.fill_merged))
 
-    def errors(self, sheet: str) -> Errors:
-        return error_cells(self.path, sheet) if self.kind == "xlsx" else iter(())
+    def errors(self, *sheets: str) -> dict[str, Errors]:
+        return error_cells(self.path, sheets) if self.kind == "xlsx" else {}
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -126,7 +125,8 @@ def _open(book: _Book) -> list[Table]:
             pages.append((message, []))
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
-    heads = [_peek(book, *_with_errors(page, iter(cells), book.errors(page.name))) for page, cells in pages]
+    errors = book.errors(*(page.name for page, _ in pages))
+    heads = [_peek(book, *_with_errors(page, iter(cells), errors.get(page.name))) for page, cells in pages]
     if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
         return [_table(book, head, cells) for head, cells in heads if head.columns or named]
     title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
@@ -135,7 +135,7 @@ def _open(book: _Book) -> list[Table]:
 
 def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
     """Return the one sheet that `stream` brings."""
-    errors = book.errors(title)  # searched while the other process reads
+    errors = book.errors(title).get(title)  # searched while the other process reads
     page = next(message for message in stream if isinstance(message, Page))
     cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
     return _with_errors(page, cells, errors)
@@ -233,10 +233,10 @@ def _name(cell: Cell) -> str:
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
-def _with_errors(page: Page, cells: Iterator[Cells], errors: Errors) -> tuple[Page, Iterator[Cells]]:
+def _with_errors(page: Page, cells: Iterator[Cells], errors: Errors | None) -> tuple[Page, Iterator[Cells]]:
     """Return the sheet with its error cells, which the fast reader gives as empty ones."""
-    first = next(errors, None)
-    if first is None:
+    first = next(errors or iter(()), None)
+    if errors is None or first is None:
         return page, cells
     start = min(page.start, first[0])
     rows = chain(([] for _ in range(start, page.start)), cells)

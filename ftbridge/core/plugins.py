@@ -7,12 +7,14 @@ built-in of a family is the one to copy.
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
 from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.files import LONGEST
 from ftbridge.core.records import Conversation, Row
 
 if TYPE_CHECKING:
@@ -83,6 +85,17 @@ class Rows(msgspec.Struct, frozen=True):
     def rows(self) -> Iterator[Row]:
         """Return the rows, once."""
         return self.iterator
+
+
+def first_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return up to `FIRST` rows, fewer where they are long."""
+    first, size = [], 0
+    for row in islice(rows, FIRST):
+        first.append(row)
+        size += sum(len(str(value)) for value in row.values.values())
+        if size > LONGEST:
+            break
+    return tuple(first)
 
 
 class Source(Protocol):

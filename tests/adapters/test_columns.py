@@ -30,6 +30,7 @@ def table(*columns, lettered=True):
         (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
         (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
         (("问\u3000题", "*标准 答案:"), {"instruction": ["问\u3000题"], "output": ["*标准 答案:"]}),
+        (("問題", "標準答案"), {"instruction": ["問題"], "output": ["標準答案"]}),
         (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
         (("a thing", "another"), {}),
     ],

@@ -77,7 +77,7 @@ def test_what_is_asked_for_is_taken_without_a_note(encoding_of):
     assert encoding_of("药药".encode("utf-16-le"), asked="utf-16").codec == "utf-16-le"
 
 
-@pytest.mark.parametrize("name", ["utf-9", "zip", "药", "a\0b"])
+@pytest.mark.parametrize("name", ["utf-9", "zip", "idna", "药", "a\0b"])
 def test_an_unknown_encoding_is_a_usage_error(encoding_of, name):
     with pytest.raises(UsageError, match="takes a codec of Python's"):
         encoding_of(b"a", asked=name)

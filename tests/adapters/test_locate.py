@@ -1,5 +1,6 @@
 """Sources named, and what is opened."""
 
+import gzip
 import io
 import os
 import sys
@@ -86,6 +87,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("nothing", "`nothing` holds no data that can be read; it is empty"),
         ("faq.zip", "`faq.zip` is a zip archive, but no workbook; it holds `a.csv`"),
         ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
+        ("faq.csv.gz", "`faq.csv.gz` is packed twice; unpack it"),
         ("faq.bin", "no source reads the file `faq.bin`; there are: arrow, csv"),
         ("a" * 300, "cannot be read: File name too long"),
         ("a\0b", "there is no file"),
@@ -100,6 +102,7 @@ def test_what_cannot_be_read_is_one_sentence(files, source, message):
     (files / "faq.bin").write_bytes(bytes(range(256)))
     with zipfile.ZipFile(files / "faq.zip", "w") as archive:
         archive.write("a.csv")
+    (files / "faq.csv.gz").write_bytes(gzip.compress(gzip.compress(b"a,b")))
     with tarfile.open(files / "faq.tar.gz", "w:gz") as archive:
         archive.add("a.csv")
     with pytest.raises(InputError, match=message):
@@ -138,7 +141,7 @@ def test_standard_input_is_kept_in_a_file_that_can_be_found_again(piped):
 
 def test_standard_input_is_needed_once_and_with_something_in_it(piped):
     piped(b"a,b\n1,2\n")
-    with pytest.raises(InputError, match="is given twice"):
+    with pytest.raises(InputError, match="`-` is given twice"):
         open_all(["-", "-"])
     piped(b"")
     with pytest.raises(InputError, match=r"^standard input is empty"):

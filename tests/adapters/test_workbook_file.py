@@ -72,7 +72,7 @@ def sheet(workbook):
         with zipfile.ZipFile(path, "w") as new:
             for name, content in members.items():
                 new.writestr(name, re.sub(b"(<sheetData>).*(</sheetData>)", rb"\1%s\2" % rows, content))
-        return list(error_cells(path, "Q"))
+        return list(error_cells(path, ["Q"]).get("Q", []))
 
     return write
 

@@ -87,6 +87,14 @@ def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
     assert "two texts for the label `1`" in str(found.exception)
 
 
+def test_of_a_hundred_columns_some_are_shown(run, tmp_path):
+    row = {f"column {at}": "" for at in range(100)}
+    (tmp_path / "faq.jsonl").write_text(json.dumps({"question": "q", "answer": "a"} | row) + "\n")
+    (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("left out")]
+    assert len(shown) < 1000
+    assert shown.endswith("and 70 more")
+
+
 def test_answers_that_are_numbers_are_noted(run, tmp_path):
     (tmp_path / "faq.jsonl").write_text('{"text": "good", "label": 1.0}\n{"text": "bad", "label": -1}\n')
     assert "the answers are numbers; `--label-map 1=TEXT --label-map -1=TEXT` and so on" in run().stdout

@@ -5,6 +5,7 @@ import pickle
 import struct
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -162,11 +163,23 @@ def test_a_batch_that_unpacks_to_too_much_is_refused(folder):
 
 
 def test_a_row_that_is_too_large_is_an_error_of_its_own(folder, monkeypatch):
-    monkeypatch.setattr(arrow, "LARGE", 1 << 20)
+    monkeypatch.setattr(arrow, "LONGEST", 1 << 20)
     path = write(folder / "data.arrow", pa.table({"q": ["a", "x" * (2 << 20), "b"]}))
     _, rows = read(arrow.open_tables(path, READING))
     assert [row.values.get("q") for row in rows] == ["a", None, "b"]
     assert rows[1].error == "is larger than 1 MiB"
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
+def test_values_that_a_dictionary_repeats_do_not_fill_the_memory(folder, kind):
+    values = pa.array(["x" * 200_000, "y" * 200_000], kind).dictionary_encode()
+    path = write(folder / "data.arrow", pa.table({"q": values.take(pa.array([0, 1] * 300))}))
+    tracemalloc.start()
+    (table,) = arrow.open_tables(path, READING)
+    assert sum(len(row.values["q"]) for piece in table.pieces for row in piece.rows()) == 120_000_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60_000_000
 
 
 def test_a_file_that_is_packed_again_is_refused(folder):

@@ -78,6 +78,7 @@ def test_rows_know_their_elements():
         ("[1, 2]", "element 1 is `1`, not an object"),
         ('{"a": {"x": 1}, "b": {"x": 2}}', "holds objects by key (`a`, `b`), and what the keys mean is not known"),
         ('{\n"a": 1\n}\n{\n"a": 2\n}', "several objects one after another"),
+        ('{"a": 1}{"a": 2}', "several objects one after another, not one on each line"),
         ('{\n"a": 1,\n}', "is no valid JSON: Expecting property name"),
         ('{"one": [{"a": 1}], "two": [{"a": 2}]}', "choose with `--sheet`: `one`, `two`"),
         (b'{\n"\xff": 1}', "is no valid JSON: not UTF-8"),

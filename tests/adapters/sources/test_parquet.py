@@ -90,15 +90,19 @@ def test_an_encrypted_file_is_one_sentence(folder):
         parquet.open_tables(path, READING)
 
 
-def test_rows_that_are_too_large_are_refused_before_they_are_read(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "LARGE", 1 << 20)
-    path = write(folder / "a.parquet", {"q": ["x" * (2 << 20)]})
-    with pytest.raises(InputError, match="has rows of 2 MiB; the limit is 1 MiB"):
-        parquet.open_tables(path, READING)
-    monkeypatch.setattr(arrow, "LARGE", 1 << 20)
+def test_rows_that_are_too_large_are_errors_of_their_own(folder, monkeypatch):
+    monkeypatch.setattr(arrow, "LONGEST", 1 << 20)
     mixed = write(folder / "b.parquet", {"q": ["a", "x" * (2 << 20), "b", "c"]})
     _, rows = read(parquet.open_tables(mixed, READING))
     assert [row.error for row in rows] == ["", "is larger than 1 MiB", "", ""]
+
+
+def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkeypatch):
+    monkeypatch.setattr(parquet, "LARGE", 1 << 20)
+    path = write(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})
+    assert path.stat().st_size < 10_000
+    (table,) = parquet.open_tables(path, READING)
+    assert [len(list(piece.rows())) for piece in table.pieces] == [10] * 100
 
 
 def test_a_file_that_is_made_to_fill_the_memory_is_refused_before_it_is_read(folder):

@@ -19,6 +19,7 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ftbridge.adapters.sources import workbook as source
 from ftbridge.adapters.values import BadCell
+from ftbridge.adapters.workbook_file import error_cells
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Reading
 
@@ -155,6 +156,15 @@ def test_error_cells_are_told_from_empty_ones(workbook):
     assert values(path, header_row=2) == [["x"], [BadCell("#N/A"), "y"], [BadCell("#DIV/0!")]]
     assert values(path, header_row=0)[0] == [BadCell("#REF!"), BadCell("#N/A")]
     assert values(path, header_row=2, as_shown=True) == values(path, header_row=2)
+
+
+def test_error_cells_of_several_sheets_are_told_and_searched_together(workbook, monkeypatch):
+    path = workbook(Q=[["q"], ["#REF!"]], R=[["r"], ["x"]], S=[["s"], ["#N/A"], ["x"]])
+    opened = []
+    monkeypatch.setattr(source, "error_cells", lambda *given: opened.append(given) or error_cells(*given))
+    found = [[[*row.values.values()] for row in rows_of(table)] for table in tables(path, all_sheets=True)]
+    assert found == [[[BadCell("#REF!")]], [["x"]], [[BadCell("#N/A")], ["x"]]]
+    assert [given[1:] for given in opened] == [(("Q", "R", "S"),)]
 
 
 def test_a_sheet_of_errors_alone_has_rows_without_headers(workbook):
