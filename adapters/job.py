@@ -190,7 +190,9 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
 def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:
     for row in table.first:
         with suppress(BadValueError, UnicodeEncodeError):
-            yield choice.mapping.conversation(row)
+            sample = choice.mapping.conversation(row)
+            msgspec.json.encode(sample)  # which half a surrogate pair fails
+            yield sample
 
 
 def _dated(table: Table, choice: Choice) -> bool:

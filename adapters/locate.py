@@ -71,6 +71,8 @@ def origins(sources: Sequence[str]) -> list[Origin]:
             every = [Origin(source, url=source)]
         elif source.startswith(PRESET):
             every = [Origin(source, preset=source.removeprefix(PRESET))]
+        elif source.startswith(("http://", "https://")):
+            raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
         else:
             every = [Origin(path.name, path) for path in _paths(source)]
         for origin in every:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, islice, pairwise
 from typing import Any, Literal
 
@@ -31,8 +32,9 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import Piece, Rows, Table
 from ftbridge.core.records import Conversation, Row, as_json
 
-# Rows of a source that cannot be cut are made this many at a time.
+# Rows of a source that cannot be cut are made this many at a time, fewer once they fill so many bytes.
 CHUNK = 256
+FULL = 1 << 20
 # Fewer pieces than this are not worth other processes.
 FEW = 4
 # More processes than this wait for each other's writing.
@@ -76,8 +78,13 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
-    def make(self, table: int, piece: Piece, room: int | None = None) -> tuple[Batch, list[bytearray]]:
-        """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out."""
+    def make(
+        self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
+    ) -> tuple[Batch, list[bytearray]]:
+        """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out.
+
+        Unless the `whole` piece is wanted, the rows behind a rejected one, or behind `FULL` bytes, are not taken.
+        """
         mapping, between = self.mappings[table], self.between
         conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
         noted = self.grouped or self.classed or self.dedup
@@ -97,21 +104,25 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
                     encode_into(shape(sample), samples, -1)
                     samples += between  # noqa: PLW2901 - the same bytearray, longer
             except (BadValueError, UnicodeEncodeError):
-                for _, samples, ends in made:
-                    del samples[ends[-1] :]
+                _take_back(made)
                 batch.rejects.append((row, mapping.problems(row)))
-                continue
-            for _, samples, ends in made:
-                ends.append(len(samples))
-            marks.append(len(sample.turns) > 1)
-            if noted:
-                self._note(batch, sample)
-        batch.last = row.where.row if row else 0
-        batch.read = len(marks) + len(batch.rejects) + batch.left_out
-        batch.sizes = tuple(len(samples) for _, samples, _ in made)
-        if self.indexed:
-            batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for _, _, ends in made)
+            else:
+                for _, samples, ends in made:
+                    ends.append(len(samples))
+                marks.append(len(sample.turns) > 1)
+                if noted:
+                    self._note(batch, sample)
+            if not whole and (batch.rejects or len(made[0][1]) > FULL):
+                break
+        self._measure(batch, row, [ends for _, _, ends in made])
         return batch, [samples for _, samples, _ in made]
+
+    def _measure(self, batch: Batch, last: Row | None, every: list["array[int]"]) -> None:
+        batch.last = last.where.row if last else 0
+        batch.read = len(batch.marks) + len(batch.rejects) + batch.left_out
+        batch.sizes = tuple(ends[-1] for ends in every)
+        if self.indexed:
+            batch.lengths = tuple(array("I", [end - start for start, end in pairwise(ends)]) for ends in every)
 
     def _note(self, batch: Batch, sample: Conversation) -> None:
         if self.grouped:
@@ -121,6 +132,12 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
             batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
+
+
+def _take_back(made: list[tuple[Any, bytearray, "array[int]"]]) -> None:
+    """Delete what of a row was written before it turned out to make no sample."""
+    for _, samples, ends in made:
+        del samples[ends[-1] :]
 
 
 def cores() -> int:
@@ -201,9 +218,9 @@ def batches(
     damaged, SetupError where a worker is killed.
     """
     tasks = _tasks(tables, lambda: limit is not None and files[0].samples >= limit)
-    first = list(islice(tasks, FEW))
-    several = len(first) == FEW and limit is None and all(table.cut for table in tables)
-    make = _in_processes if several and cores() > 1 else _here
+    several = limit is None and cores() > 1 and all(table.cut for table in tables)
+    first = list(islice(tasks, FEW)) if several else []
+    make = _in_processes if len(first) == FEW else partial(_here, tables)
     base, before = 0, -1
     for table, batch in make(maker, chain(first, tasks), files, limit):
         base = base if table == before else 0
@@ -223,15 +240,20 @@ def _tasks(tables: Sequence[Table], full: Callable[[], bool]) -> Iterator[tuple[
                 yield number, piece
                 continue
             rows = iter(piece.rows())
-            while not (table.streamed and full()) and (chunk := list(islice(rows, CHUNK))):
-                yield number, Rows(iter(chunk))
+            while not (table.streamed and full()) and (row := next(rows, None)):
+                yield number, Rows(chain([row], islice(rows, CHUNK - 1)))
 
 
 def _here(
-    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile], limit: int | None
+    tables: Sequence[Table],
+    maker: Maker,
+    tasks: Iterable[tuple[int, Piece]],
+    files: Sequence[SampleFile],
+    limit: int | None,
 ) -> Iterator[tuple[int, Batch]]:
     for table, piece in tasks:
-        batch, samples = maker.make(table, piece, None if limit is None else limit - files[0].samples)
+        room = None if limit is None else limit - files[0].samples
+        batch, samples = maker.make(table, piece, room, whole=tables[table].cut)
         for file, data in zip(files, samples, strict=True):
             write_at(file.file.fileno(), data, file.size)
         _count_in(files, batch)

@@ -67,6 +67,11 @@ def test_a_tilde_is_the_home_folder(files, monkeypatch):
     assert first(open_all(["~/a.csv", "~/deep/er/*"])) == ["a.csv", "deep/er/c.csv"]
 
 
+def test_an_address_on_the_web_is_refused():
+    with pytest.raises(UsageError, match="download it"):
+        origins(["https://example.com/a.csv"])
+
+
 @pytest.mark.parametrize("again", ["./a.csv", "a.*", "link.csv"])
 def test_a_file_given_twice_is_refused(files, again):
     (files / "link.csv").symlink_to("a.csv")

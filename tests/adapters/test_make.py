@@ -97,6 +97,17 @@ class Killer:
         yield Row(Where("f", 1), {})
 
 
+def test_long_rows_are_written_few_at_a_time(lines, monkeypatch):
+    monkeypatch.setattr(make, "FULL", 100)
+    answers = ["a" * 90, "b", "", "c", "d" * 90, "e" * 90, "f"]
+    rows = [Row(Where("f", at), {"question": "q", "answer": answer}) for at, answer in enumerate(answers, 1)]
+    table = Table(file="f", columns=("question", "answer"), pieces=[Rows(iter(rows))], first=tuple(rows))
+    written, found = run(table)
+    assert written == [answer for answer in answers if answer]
+    assert [len(batch.marks) for batch in found] == [1, 1, 2, 1, 1]
+    assert [reject.where.row for batch in found for reject, _ in batch.rejects] == [3]
+
+
 def test_a_killed_process_is_a_sentence(small_pieces):
     table = pieces_of("abcdefghij")
     pieces = [*islice(table.pieces, 5), Killer()]
