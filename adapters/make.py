@@ -39,8 +39,6 @@ FULL = 1 << 20
 FEW = 4
 # More processes than this wait for each other's writing.
 MOST = 8
-# Bytes of memory that a worker does not give back between two pieces.
-KEPT = 1 << 28
 Dedup = Literal["exact", "normalized"]
 
 
@@ -100,15 +98,16 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             try:
                 sample = conversation(row)
-                for shape, samples, _ in made:
+                for shape, samples, ends in made:
                     encode_into(shape(sample), samples, -1)
                     samples += between  # noqa: PLW2901 - the same bytearray, longer
+                    ends.append(len(samples))
             except (BadValueError, UnicodeEncodeError):
-                _take_back(made)
+                for _, samples, ends in made:
+                    del ends[len(marks) + 1 :]
+                    del samples[ends[-1] :]
                 batch.rejects.append((row, mapping.problems(row)))
             else:
-                for _, samples, ends in made:
-                    ends.append(len(samples))
                 marks.append(len(sample.turns) > 1)
                 if noted:
                     self._note(batch, sample)
@@ -132,12 +131,6 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
             batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
-
-
-def _take_back(made: list[tuple[Any, bytearray, "array[int]"]]) -> None:
-    """Delete what of a row was written before it turned out to make no sample."""
-    for _, samples, ends in made:
-        del samples[ends[-1] :]
 
 
 def cores() -> int:
@@ -186,11 +179,8 @@ _worker: tuple[Maker, _Turns, list[int]]
 def _start_worker(maker: Maker, turns: _Turns, handles: list[int], parent: int) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
     _worker = maker, turns, handles
-    libc, pr_set_pdeathsig, m_trim_threshold, m_mmap_threshold = ctypes.CDLL(None), 1, -1, -3
-    libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if hasattr(libc, "mallopt"):  # what one piece took is kept for the next: asking the kernel anew costs a tenth
-        libc.mallopt(m_mmap_threshold, KEPT)
-        libc.mallopt(m_trim_threshold, KEPT)
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
     if os.getppid() != parent:  # which was killed before that line
         os._exit(1)
 

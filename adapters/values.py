@@ -17,6 +17,7 @@ EXACT = 2**53
 DIGITS = 21
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
+EMPTY = msgspec.Raw(b'""')
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
 # Unicode's blanks (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000).
 _surely_filled = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
@@ -74,10 +75,10 @@ def passed(value: Any, longest: int) -> Text | None:
     """Return text that a quick look finds nothing wrong with, "" for no value, else None: it needs `checked`."""
     kind = type(value)
     if kind is msgspec.Raw:
+        if value == EMPTY:
+            return ""
         if len(value) <= longest and _surely_filled(value):
             return value  # type: ignore[no-any-return]
-        if bytes(value) == b'""':
-            return ""
         value = plain(value)
         kind = type(value)
     if kind is int and -EXACT < value < EXACT:

@@ -24,7 +24,7 @@ entry: dict[str, Any] | None = {
 }
 
 
-class Sample(msgspec.Struct):
+class Sample(msgspec.Struct, gc=False):
     """One sample as it is written."""
 
     instruction: Text

@@ -29,14 +29,14 @@ entry: dict[str, Any] | None = {
 }
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """What one side says, as it is written."""
 
     role: str
     content: Text
 
 
-class Sample(msgspec.Struct):
+class Sample(msgspec.Struct, gc=False):
     """One sample as it is written."""
 
     messages: list[Message]

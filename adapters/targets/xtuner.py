@@ -13,7 +13,7 @@ suffix = "xtuner.jsonl"
 entry: dict[str, Any] | None = None
 
 
-class Part(msgspec.Struct):
+class Part(msgspec.Struct, gc=False):
     """One question and its answer, as they are written."""
 
     system: Text
@@ -21,7 +21,7 @@ class Part(msgspec.Struct):
     output: Text
 
 
-class Sample(msgspec.Struct):
+class Sample(msgspec.Struct, gc=False):
     """One sample as it is written."""
 
     conversation: list[Part]
@@ -29,9 +29,6 @@ class Sample(msgspec.Struct):
 
 def sample(conversation: Conversation) -> Sample:
     """Return the sample as it is written."""
-    system = conversation.system
-    turns: list[Part] = []
-    for turn in conversation.turns:
-        turns.append(Part(system, turn.user, turn.output))
-        system = ""
+    turns = [Part("", turn.user, turn.output) for turn in conversation.turns]
+    turns[0].system = conversation.system
     return Sample(turns)
