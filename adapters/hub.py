@@ -88,20 +88,24 @@ def _repository(hub: Hub, address: Address) -> Repository:
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _one_format(sizes), card)
     script = f"{address.name.rpartition('/')[2]}.py" in sizes and not declared
-    if address.hub == "hf" and (script or not configs):
-        try:
-            converted, converted_notes = _listed(hub, address, CONVERTED)
-        except hub.errors as error:
-            if hub.status(error) != 404:  # noqa: PLR2004 - there is no conversion
-                raise
-        else:
-            if found := _by_folder(converted.sizes):
-                notes = converted_notes
-                return Repository(revision=CONVERTED, listing=converted, configs=found, card=card, notes=notes)
+    if address.hub == "hf" and (script or not configs) and (converted := _converted(hub, address, card)):
+        return converted
     if not configs:
         raise InputError(f"`{address}` holds no data that can be read{what_is_there(sizes)}")
     notes += left_out(sizes, configs)
     return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
+
+
+def _converted(hub: Hub, address: Address, card: layout.Card) -> Repository | None:
+    """Return the hub's own conversion of a repository, None where there is none."""
+    try:
+        listing, notes = _listed(hub, address, CONVERTED)
+    except hub.errors as error:
+        if hub.status(error) != 404:  # noqa: PLR2004 - not there
+            raise
+        return None
+    configs = _by_folder(listing.sizes)
+    return Repository(revision=CONVERTED, listing=listing, configs=configs, card=card, notes=notes) if configs else None
 
 
 def _choose(repository: Repository, address: Address) -> Chosen:
@@ -206,12 +210,7 @@ def _passing_rows(hub: Hub, address: Address, chosen: Chosen, reading: Reading) 
             with told(hub, address):
                 root = hub.fetch(address.name, chosen.repository.revision, [name], Path(folder))
             for table in open_files(root, [("", [name])], chosen.labels, reading):
-                before = last = 0
-                for piece in table.pieces:
-                    for row in piece.rows():
-                        last = before + row.where.row
-                        yield msgspec.structs.replace(row, where=msgspec.structs.replace(row.where, row=last))
-                    before = last
+                yield from table.rows()
 
 
 def _free(path: Path) -> int:
