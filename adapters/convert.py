@@ -6,7 +6,6 @@ together with their entries in dataset_info.json.
 """
 
 import re
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -272,9 +271,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         dedup=options.dedup,
     )
     codes: dict[int, int] = {}
-    made = Made(
-        dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
-    )
+    made = Made()
     for table, batch in batches(maker, job.tables, files, options.limit):
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
@@ -294,7 +291,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
             made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
         if progress:
             progress(made.counts["read"])
-    made.counts |= {"rejected": rejects.rows}
+    made.counts["rejected"] = rejects.rows
     made.samples = files[0].samples
     _judge(job, made, rejects)
     return made
@@ -308,11 +305,11 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.table()}\n\nMend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\nMend them, or go on without them: --on-error skip"
         )
     if not made.samples:
-        reason = f"none of its {read_rows} rows can be used\n\n{rejects.table()}" if read_rows else "it holds no rows"
-        raise InputError(f"nothing to convert in {what}: {reason}")
+        none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
+        raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 
 def _file(name: str, target: str) -> str:
