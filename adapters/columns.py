@@ -94,7 +94,7 @@ def find_column(table: Table, wanted: str) -> str:
     """Return the column that `wanted` means: a header, a letter, or an index from 1; raises UsageError."""
     if wanted in table.columns:
         return wanted
-    index = _letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
+    index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
     if re.fullmatch("[0-9]{1,5}", wanted):
         index = int(wanted)
     if 1 <= index <= len(table.columns):
@@ -125,6 +125,14 @@ def letter(index: int) -> str:
     return letters
 
 
+def letter_index(letters: str) -> int:
+    """Return the number of a sheet's column: `AA` is 27."""
+    index = 0
+    for char in letters.upper():
+        index = index * 26 + ord(char) - 64
+    return index
+
+
 def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
     """Return `marked_headers`, each of them once; raises InputError where another column is called just that."""
     marked = marked_headers(cells)
@@ -150,10 +158,3 @@ def marked(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
     )
-
-
-def _letter_index(letters: str) -> int:
-    index = 0
-    for char in letters.upper():
-        index = index * 26 + ord(char) - 64
-    return index
