@@ -20,6 +20,14 @@ from ftbridge.core.files import GZIP, ZSTD
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row, column (both from 1) and text of the error cells of a sheet, in its order.
 Errors = Iterator[tuple[int, int, str]]
+# The suffixes of each kind.
+NAMED: dict[Kind, set[str]] = {
+    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
+    "xls": {".xls"},
+    "xlsb": {".xlsb"},
+    "ods": {".ods"},
+}
+SUFFIXES = set().union(*NAMED.values())
 ZIP = b"PK\3\4"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")

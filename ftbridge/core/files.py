@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, Any, cast
+from pathlib import Path, PurePath
+from typing import IO, Any, TypeVar, cast
 
 from ftbridge.core.errors import InputError, SetupError
 
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
@@ -176,7 +177,7 @@ class _Zstd(io.RawIOBase):
         return size
 
 
-def unpacked_name(path: Path) -> Path:
+def unpacked_name(path: AnyPath) -> AnyPath:
     """Return `path` without the suffix of its packing: `faq.csv` for `faq.csv.gz`."""
     return path.with_suffix("") if path.suffix.lower() in {".gz", ".zst", ".zstd"} else path
 

@@ -37,7 +37,7 @@ def card(folder):
 
 
 def test_data_is_told_by_its_name():
-    data = ["a.csv", "b.JSON", "c.jsonl.gz", "d.parquet", "e/f.xlsx", "g.tsv.zst"]
+    data = ["a.csv", "b.JSON", "c.jsonl.gz", "d.parquet", "e/f.xlsx", "g.tsv.zst", "h.json.zstd", "i.xltx", "j.tab"]
     others = ["README.md", "dataset_infos.json", ".git/a.csv", "__MACOSX/a.csv", "a.txt", "b.png", "gz", "d.parquet.gz"]
     escapes = ["../a.csv", "/etc/a.csv", "x/../../a.csv"]
     assert layout.data_files(data + others + escapes) == data
