@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shown
+from ftbridge.core.console import some
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
@@ -51,6 +52,8 @@ REFUSED = {
     "tools": ("tools", "functions"),
     "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
 }
+# How many columns a message names.
+SHOWN = 30
 
 
 def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
@@ -110,10 +113,8 @@ def near(wanted: str, choices: Iterable[str]) -> str:
 
 def listing(table: Table) -> str:
     """Return the columns with their letters or numbers, for a message."""
-    marks = [letter(at) if table.lettered else str(at) for at in range(1, len(table.columns) + 1)]
-    shown_columns = [f"{mark} `{shown(name)}`" for mark, name in zip(marks[:30], table.columns, strict=False)]
-    more = f" and {len(marks) - 30} more" if len(marks) > 30 else ""  # noqa: PLR2004 - the 30 of above
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {', '.join(shown_columns)}{more}"
+    marked = [f"{letter(at) if table.lettered else at} `{shown(name)}`" for at, name in enumerate(table.columns, 1)]
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {some(marked, SHOWN)}"
 
 
 def letter(index: int) -> str:

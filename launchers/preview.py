@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.datasets import Dataset, usable
-from ftbridge.core.console import say
+from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
@@ -265,10 +265,6 @@ def _difference(pair: dict[str, Encoded]) -> str:
             alone = title if labels[1] == IGNORED else other_title if labels[0] == IGNORED else ""
             places.setdefault(alone, []).append(f"{one.tokens[at]!r} (position {at + 1})")
     said = (
-        f"{t} alone trains on {_listed(p)}" if t else f"the labels differ at {_listed(p)}" for t, p in places.items()
+        f"{t} alone trains on {some(p, 5)}" if t else f"the labels differ at {some(p, 5)}" for t, p in places.items()
     )
     return f"the tokens are the same, but {'; '.join(said)}"
-
-
-def _listed(places: list[str], most: int = 5) -> str:
-    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")
