@@ -18,6 +18,10 @@ configs:
     path: [cats/last.jsonl]
 - config_name: dogs
   data_dir: dogs
+- config_name: some
+  data_files:
+    train: [cats/part-1.jsonl, cats/last.jsonl]
+    test: dogs/d*
 - config_name: all
   data_files: '**/*.jsonl'
   default: true
@@ -95,6 +99,7 @@ def test_a_card_says_what_is_what(card):
     assert layout.configs(files, card) == {
         "cats": {"train": ["cats/part-1.jsonl", "cats/part-2.jsonl"], "test": ["cats/last.jsonl"]},
         "dogs": {"train": ["dogs/train.jsonl"], "validation": ["dogs/dev.jsonl"]},
+        "some": {"train": ["cats/last.jsonl", "cats/part-1.jsonl"], "test": ["dogs/dev.jsonl"]},
         "all": {"train": layout.data_files(files)},
     }
     assert card.default() == "all"
