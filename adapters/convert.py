@@ -205,8 +205,8 @@ def _asked(job: Job) -> Any:
 
 def _ours(job: Job) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
-    every = ours(job.dataset_dir, read(job.dataset_dir))
-    return {name: entry for name, entry in every.items() if entry.options.get("dataset") == job.name}
+    every = ours(job.dataset_dir).items()
+    return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
 
 
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:

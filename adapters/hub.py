@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
@@ -61,9 +61,8 @@ def open_url(url: str, reading: Reading) -> list[Table]:
         repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
         listing = repository.listing
         if listing.root is None and (large := _too_large(hub, address, repository, names)):
-            notes = (*chosen.notes, large)
-            parts = [msgspec.structs.replace(chosen, files=[part], notes=notes) for part in chosen.files]
-            return [_streamed(hub, address, part, reading) for part in parts]
+            chosen = msgspec.structs.replace(chosen, notes=(*chosen.notes, large))
+            return [_streamed(hub, address, chosen, split, reading) for split in chosen.files]
         root = listing.root or hub.fetch(address.name, repository.revision, names)
     tables = open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
     return [msgspec.structs.replace(table, revision=listing.commit) for table in tables]
@@ -186,11 +185,11 @@ def _too_large(hub: Hub, address: Address, repository: Repository, names: list[s
     return f"{_gigabytes(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
 
 
-def _streamed(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> Table:
-    """Return one table of all files of a split, each of them there only while it is read."""
-    rows = _passing_rows(hub, address, chosen, reading)
+def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list[str]], reading: Reading) -> Table:
+    """Return one table of all files of a split, given with its part, each of them there only while it is read."""
+    part, names = split
+    rows = _passing_rows(hub, address, chosen, names, reading)
     first = tuple(islice(rows, FIRST))
-    ((part, _),) = chosen.files
     return Table(
         file=str(address),
         columns=tuple(dict.fromkeys(key for row in first for key in row.values)),
@@ -203,8 +202,7 @@ def _streamed(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> T
     )
 
 
-def _passing_rows(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> Iterator[Row]:
-    ((_, names),) = chosen.files
+def _passing_rows(hub: Hub, address: Address, chosen: Chosen, names: Sequence[str], reading: Reading) -> Iterator[Row]:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
             with told(hub, address):

@@ -119,16 +119,16 @@ def preview(
     model, family = _model(spec, pythons[wanted[0]], project)
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
+    data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
+    total = max(each.entry.samples for each in data.values())
     request = {
         "model": str(model),
         "samples": samples,
         "stats": stats,
         "cutoff_length": spec.cutoff_length,
         "trust_remote_code": spec.trust_remote_code,
+        "processes": max(1, min((os.cpu_count() or 1) // len(data), total // _PER_PROCESS)),
     }
-    data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
-    total = max(each.entry.samples for each in data.values())
-    request["processes"] = max(1, min((os.cpu_count() or 1) // len(data), total // _PER_PROCESS))
     views = _views(pythons, {each: request | _own(each, found, family) for each, found in data.items()}, spec)
     found = Preview(
         dataset=name,
