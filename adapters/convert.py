@@ -260,13 +260,13 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
 
 def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
-    options = job.options
+    options, parts = job.options, job.parts
     maker = Maker(
         mappings=tuple(choice.mapping for choice in job.choices),
         targets=options.to,
         between=files[0].between,
         indexed=job.indexed,
-        grouped=bool(options.split) or len(job.parts) > 1,
+        grouped=len(parts) > 1,
         classed=bool(options.wish.stratify),
         dedup=options.dedup,
     )
@@ -277,7 +277,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
             rejects.add(row, problems, keep=options.tolerated != "0")
-        if job.indexed:
+        if maker.indexed:
             made.marks += batch.marks
         made.questions += batch.questions
         made.wholes += batch.wholes
@@ -287,8 +287,8 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
                 f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
                 "a column of classes"
             )
-        if not options.split and len(job.parts) > 1:
-            made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
+        if not options.split and len(parts) > 1:
+            made.parts += bytes([parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
         if progress:
             progress(made.counts["read"])
     made.counts["rejected"] = rejects.rows

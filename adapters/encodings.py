@@ -138,8 +138,7 @@ def _told(head: bytes) -> str:
             return codec
     even, odd = head[::2].count(0), head[1::2].count(0)
     # In UTF-16 all ASCII characters have a zero byte, on the same side; a cell of another file may hold a few.
-    least = len(head) / (4 if _fits(head, "utf-8") else 100)
-    if len(head) % 2 or bool(even) == bool(odd) or even + odd < least:
+    if len(head) % 2 or bool(even) == bool(odd) or even + odd < len(head) / (4 if _fits(head, "utf-8") else 100):
         return ""
     return "utf-16-be" if even else "utf-16-le"
 

@@ -126,7 +126,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def rearranged(self) -> bool:
         """Tell whether samples are written in other files than in the order of the source."""
         options = self.options
-        return bool(options.split or options.sample or options.dedup) or len(self.parts) > 1
+        return bool(options.sample or options.dedup) or len(self.parts) > 1
 
     @property
     def indexed(self) -> bool:
