@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.plugins import Reading, Table
 
+# Progress is told after so many rows.
+TOLD_EVERY = 1000
 TYPES = {
     str: "text",
     bool: "true or false",
@@ -98,14 +101,13 @@ def _counted(table: Table, progress: Callable[[int], None] | None) -> tuple[int,
     }
     lengths: Counter[str] = Counter()
     rows = broken = 0
-    for piece in table.pieces:
-        for row in piece.rows():
-            broken += bool(row.error)
-            rows += bool(row.values or row.error)
-            for name, value in () if row.error else row.values.items():
-                column = columns.setdefault(name, Column(name=name))
-                lengths[name] += _count(column, plain(value))
-        if progress:
+    for row in chain.from_iterable(piece.rows() for piece in table.pieces):
+        broken += bool(row.error)
+        rows += bool(row.values or row.error)
+        for name, value in () if row.error else row.values.items():
+            column = columns.setdefault(name, Column(name=name))
+            lengths[name] += _count(column, plain(value))
+        if progress and rows % TOLD_EVERY == 0:
             progress(rows)
     for column in columns.values():
         filled = sum(column.types.values())
