@@ -12,7 +12,7 @@ from ftbridge.adapters.examine import examine
 from ftbridge.adapters.job import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, interpret
+from ftbridge.dataset_info.entries import Entry, interpret, of_turns
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -71,8 +71,7 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
         both, special = _problems(dataset_dir, entry, notes, trusted=not changed)
     llamafactory, xtuner = _answers(both, special)
     if "xtuner" in own.files:
-        columns = {"messages": "conversation"}
-        turns = Entry(name=entry.name, file_name=own.files["xtuner"], formatting="xtuner", columns=columns)
+        turns = of_turns(entry.name, own.files["xtuner"])
         xtuner, _ = _answers(*_problems(dataset_dir, turns, [], trusted=not changed))
     return llamafactory, xtuner
 
