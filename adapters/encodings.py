@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import LONGEST, unpacked
+from ftbridge.core.files import LONGEST, first_bytes, unpacked
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -54,8 +54,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ANY) -
 
     Raises UsageError for a codec that Python does not know, InputError where most of the text does not fit it.
     """
-    with unpacked(path) as file:
-        head = file.read(4096)
+    head = first_bytes(path)
     if not asked:
         if codec := _told(head):
             return Encoding(codec)

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from ftbridge.adapters.locate import HEAD
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import unpacked
+from ftbridge.core.files import first_bytes
 from ftbridge.core.plugins import Reading, Source, Table
 from ftbridge.core.records import Conversation, Row, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
@@ -51,8 +50,7 @@ def rows(file: Path) -> Iterator[Row]:
 
 def _open(file: Path, kind: str) -> list[Table]:
     """Open a file as what its name says, which is what LLaMA-Factory goes by."""
-    with unpacked(file) as content:
-        head = content.read(HEAD)
+    head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
         source = cast("Source", plugins.load("sources", name))
         if source.detect(file, head):

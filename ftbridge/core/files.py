@@ -143,6 +143,14 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
 
+def first_bytes(path: Path) -> bytes:
+    """Return the first 4 KiB of a file's content, unpacked, b"" for a folder; raises InputError as `unpacked` does."""
+    if path.is_dir():
+        return b""
+    with unpacked(path) as file:
+        return file.read(4096)
+
+
 class _Zstd(io.RawIOBase):
     """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
 
