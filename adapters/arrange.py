@@ -38,13 +38,13 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 class Made(msgspec.Struct):
     """What the samples of the staged files are, by number."""
 
-    counts: dict[str, int]
-    samples: int
-    marks: bytearray
-    parts: bytearray
-    labels: "array[int]"
-    questions: "array[int]"
-    wholes: "array[int]"
+    counts: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(("read", "empty", "left_out"), 0))
+    samples: int = 0
+    marks: bytearray = msgspec.field(default_factory=bytearray)
+    parts: bytearray = msgspec.field(default_factory=bytearray)
+    labels: "array[int]" = msgspec.field(default_factory=lambda: array("i"))
+    questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
 
 
 def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:

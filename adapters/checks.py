@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from typing import IO
 
@@ -15,6 +15,29 @@ from ftbridge.core.records import Row
 SHOWN = 20
 
 
+class Tally:
+    """Problems: how many, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[Problem] = []
+
+    def add(self, problems: list[Problem]) -> None:
+        """Note problems."""
+        self.count += len(problems)
+        self.first += problems[: SHOWN - len(self.first)]
+
+    def table(self) -> str:
+        """Return the first problems as an aligned table, address, field, what is wrong, value; and how many follow."""
+        several = len({each.where.file for each in self.first}) > 1
+        rows = [("address", "field", "what is wrong", "value")]
+        for each in self.first:
+            address = f"{each.where.file} {each.address}" if several else each.address
+            rows.append((address, each.field or "row", each.reason, each.value))
+        more = self.count - len(self.first)
+        return aligned(rows) + (f"\n... and {more} more" if more else "")
+
+
 class Rejects:
     """Collects the rows that make no sample: the first problems for a table, the rows for a file.
 
@@ -23,16 +46,14 @@ class Rejects:
 
     def __init__(self, open_file: Callable[[], IO[bytes]]) -> None:
         self.rows = 0
-        self.problems = 0
-        self.first: list[Problem] = []
+        self.problems = Tally()
         self._open_file = open_file
         self._file: IO[bytes] | None = None
 
     def add(self, row: Row, problems: list[Problem], *, keep: bool) -> None:
         """Note one row, and `keep` it in the file: a JSON object a line, with all that is wrong and all values."""
         self.rows += 1
-        self.problems += len(problems)
-        self.first += problems[: SHOWN - len(self.first)]
+        self.problems.add(problems)
         if keep:
             self._file = self._file or self._open_file()
             first, *more = [
@@ -49,10 +70,6 @@ class Rejects:
             # ASCII, so that half a surrogate pair can be written as well.
             self._file.write(json.dumps(record, default=shown).encode() + b"\n")
 
-    def table(self) -> str:
-        """Return the first problems as a table, and how many more there are."""
-        return table(self.first, self.problems)
-
 
 def parse_max_rejected(text: str) -> Callable[[int], int]:
     """Return how many rows may be rejected of a number of rows, from `20` or `1.5%`; raises UsageError."""
@@ -62,14 +79,3 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
     if match[1]:
         return lambda _: int(match[1])
     return lambda rows: int(rows * Fraction(match[2]) / 100)
-
-
-def table(problems: Sequence[Problem], count: int) -> str:
-    """Return the first of `count` problems as an aligned table: address, field, what is wrong, value."""
-    several = len({each.where.file for each in problems}) > 1
-    rows = [("address", "field", "what is wrong", "value")]
-    for each in problems:
-        address = f"{each.where.file} {each.address}" if several else each.address
-        rows.append((address, each.field or "row", each.reason, each.value))
-    more = count - len(problems)
-    return aligned(rows) + (f"\n... and {more} more" if more else "")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shown
+from ftbridge.core.console import some
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
@@ -51,6 +52,8 @@ REFUSED = {
     "tools": ("tools", "functions"),
     "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
 }
+# How many columns a message names.
+SHOWN = 30
 
 
 def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
@@ -94,7 +97,7 @@ def find_column(table: Table, wanted: str) -> str:
     """Return the column that `wanted` means: a header, a letter, or an index from 1; raises UsageError."""
     if wanted in table.columns:
         return wanted
-    index = _letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
+    index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
     if re.fullmatch("[0-9]{1,5}", wanted):
         index = int(wanted)
     if 1 <= index <= len(table.columns):
@@ -110,10 +113,8 @@ def near(wanted: str, choices: Iterable[str]) -> str:
 
 def listing(table: Table) -> str:
     """Return the columns with their letters or numbers, for a message."""
-    marks = [letter(at) if table.lettered else str(at) for at in range(1, len(table.columns) + 1)]
-    shown_columns = [f"{mark} `{shown(name)}`" for mark, name in zip(marks[:30], table.columns, strict=False)]
-    more = f" and {len(marks) - 30} more" if len(marks) > 30 else ""  # noqa: PLR2004 - the 30 of above
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {', '.join(shown_columns)}{more}"
+    marked = [f"{letter(at) if table.lettered else at} `{shown(name)}`" for at, name in enumerate(table.columns, 1)]
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {some(marked, SHOWN)}"
 
 
 def letter(index: int) -> str:
@@ -123,6 +124,14 @@ def letter(index: int) -> str:
         index, rest = divmod(index - 1, 26)
         letters = chr(65 + rest) + letters
     return letters
+
+
+def letter_index(letters: str) -> int:
+    """Return the number of a sheet's column: `AA` is 27."""
+    index = 0
+    for char in letters.upper():
+        index = index * 26 + ord(char) - 64
+    return index
 
 
 def unique_headers(cells: Sequence[str]) -> tuple[str, ...]:
@@ -150,10 +159,3 @@ def marked(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         name if name and count[name] == 1 else f"{name} [{letter(at)}]".strip() for at, name in enumerate(names, 1)
     )
-
-
-def _letter_index(letters: str) -> int:
-    index = 0
-    for char in letters.upper():
-        index = index * 26 + ord(char) - 64
-    return index

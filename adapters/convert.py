@@ -6,7 +6,6 @@ together with their entries in dataset_info.json.
 """
 
 import re
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -206,8 +205,8 @@ def _asked(job: Job) -> Any:
 
 def _ours(job: Job) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
-    every = ours(job.dataset_dir, read(job.dataset_dir))
-    return {name: entry for name, entry in every.items() if entry.options.get("dataset") == job.name}
+    every = ours(job.dataset_dir).items()
+    return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
 
 
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
@@ -261,26 +260,24 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
 
 def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
-    options = job.options
+    options, parts = job.options, job.parts
     maker = Maker(
         mappings=tuple(choice.mapping for choice in job.choices),
         targets=options.to,
         between=files[0].between,
         indexed=job.indexed,
-        grouped=bool(options.split) or len(job.parts) > 1,
+        grouped=len(parts) > 1,
         classed=bool(options.wish.stratify),
         dedup=options.dedup,
     )
     codes: dict[int, int] = {}
-    made = Made(
-        dict.fromkeys(("read", "empty", "left_out"), 0), 0, bytearray(), bytearray(), array("i"), array("Q"), array("Q")
-    )
+    made = Made()
     for table, batch in batches(maker, job.tables, files, options.limit):
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
             rejects.add(row, problems, keep=options.tolerated != "0")
-        if job.indexed:
+        if maker.indexed:
             made.marks += batch.marks
         made.questions += batch.questions
         made.wholes += batch.wholes
@@ -290,11 +287,11 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
                 f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
                 "a column of classes"
             )
-        if not options.split and len(job.parts) > 1:
-            made.parts += bytes([job.parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
+        if not options.split and len(parts) > 1:
+            made.parts += bytes([parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
         if progress:
             progress(made.counts["read"])
-    made.counts |= {"rejected": rejects.rows}
+    made.counts["rejected"] = rejects.rows
     made.samples = files[0].samples
     _judge(job, made, rejects)
     return made
@@ -308,11 +305,11 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.table()}\n\nMend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\nMend them, or go on without them: --on-error skip"
         )
     if not made.samples:
-        reason = f"none of its {read_rows} rows can be used\n\n{rejects.table()}" if read_rows else "it holds no rows"
-        raise InputError(f"nothing to convert in {what}: {reason}")
+        none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
+        raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 
 def _file(name: str, target: str) -> str:

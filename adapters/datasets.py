@@ -7,6 +7,7 @@ used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json sta
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -43,14 +44,8 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     """
     full, raw = registry.look_up(dataset_dir, name)
     target = backend if backend in plugins.names("targets") else ""
-    if registry.is_ours(raw):
-        own = registry.entry_of(dataset_dir, full, raw)
-        if not target and raw.get("formatting") == "xtuner":
-            raise InputError(f"the dataset `{full}` {ALONE}")
-        if file := own.files.get(target) if target else str(raw.get("file_name")):
-            if not (dataset_dir / file).is_file():
-                raise InputError(f"the dataset `{full}` lacks its file `{dataset_dir / file}`; convert it again")
-            return Dataset(full, dataset_dir, own)
+    if registry.is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
+        return own
     entry = interpret(full, raw)
     place = f"the dataset `{full}` in `{dataset_dir / registry.FILE}`"
     if entry.remote:
@@ -67,6 +62,19 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     if target:
         return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
     return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
+
+
+def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
+    """Return a dataset of ours, None where it has no file of the target; raises InputError where that is missing."""
+    own = registry.entry_of(dataset_dir, name, raw)
+    if not target and raw.get("formatting") == "xtuner":
+        raise InputError(f"the dataset `{name}` {ALONE}")
+    file = own.files.get(target) if target else str(raw.get("file_name"))
+    if not file:
+        return None
+    if not (dataset_dir / file).is_file():
+        raise InputError(f"the dataset `{name}` lacks its file `{dataset_dir / file}`; convert it again")
+    return Dataset(name, dataset_dir, own)
 
 
 def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:

@@ -63,13 +63,15 @@ class Dialect(msgspec.Struct, frozen=True):
     @property
     def note(self) -> str:
         """What the user should know; "" for the plainest dialect."""
-        unusual = [
-            "one column" if not self.delimiter else f"delimiter {NAMES.get(self.delimiter, f'`{self.delimiter}`')}",
-            "no quotes" if not self.quote else f"quotes {self.quote}",
-            f"escapes {self.escape}",
-        ]
-        usual = (self.delimiter == ",", self.quote == '"', not self.escape)
-        return ", ".join(said for said, skip in zip(unusual, usual, strict=True) if not skip)
+        said = []
+        if self.delimiter != ",":
+            named = NAMES.get(self.delimiter, f"`{self.delimiter}`")
+            said.append(f"delimiter {named}" if self.delimiter else "one column")
+        if self.quote != '"':
+            said.append(f"quotes {self.quote}" if self.quote else "no quotes")
+        if self.escape:
+            said.append(f"escapes {self.escape}")
+        return ", ".join(said)
 
 
 class _Trial(msgspec.Struct, frozen=True):

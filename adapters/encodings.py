@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import LONGEST, unpacked
+from ftbridge.core.files import LONGEST, first_bytes, unpacked
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -54,8 +54,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ANY) -
 
     Raises UsageError for a codec that Python does not know, InputError where most of the text does not fit it.
     """
-    with unpacked(path) as file:
-        head = file.read(4096)
+    head = first_bytes(path)
     if not asked:
         if codec := _told(head):
             return Encoding(codec)
@@ -138,8 +137,7 @@ def _told(head: bytes) -> str:
             return codec
     even, odd = head[::2].count(0), head[1::2].count(0)
     # In UTF-16 all ASCII characters have a zero byte, on the same side; a cell of another file may hold a few.
-    least = len(head) / (4 if _fits(head, "utf-8") else 100)
-    if len(head) % 2 or bool(even) == bool(odd) or even + odd < least:
+    if len(head) % 2 or bool(even) == bool(odd) or even + odd < len(head) / (4 if _fits(head, "utf-8") else 100):
         return ""
     return "utf-16-be" if even else "utf-16-le"
 

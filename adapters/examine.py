@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters import foreign
-from ftbridge.adapters.checks import SHOWN, table
+from ftbridge.adapters.checks import Tally
 from ftbridge.adapters.foreign import UnfitError
 from ftbridge.adapters.kinds import DATE, Kinds
 from ftbridge.adapters.mapping import Problem
@@ -16,31 +16,6 @@ from ftbridge.adapters.values import BadValueError, shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
-
-
-class Tally:
-    """Problems of records: how many, and the first of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[Problem] = []
-
-    def add(self, where: Where, error: UnfitError) -> None:
-        """Note the problem of a record."""
-        self.count += 1
-        if len(self.first) < SHOWN:
-            value = "" if error.value is None else shown(error.value)
-            self.first.append(Problem(where, error.column, "", error.column, str(error), value))
-
-    def line(self) -> str:
-        """Return how many records there are, and the problem of the first, on a line."""
-        first = self.first[0]
-        field = f"`{first.field}` " if first.field else ""
-        return f"records that do not fit: {self.count}; the first, {first.where}: {field}{first.reason}"
-
-    def table(self) -> str:
-        """Return the first problems as a table, and how many more there are."""
-        return table(self.first, self.count)
 
 
 class Findings:
@@ -83,14 +58,8 @@ class Findings:
             try:
                 self._kinds.add(row.values)
                 self._take(foreign.conversation(self._entry, row))
-            except UnfitError as error:
-                (self.special if error.special else self.wrong).add(row.where, error)
-            except UnicodeEncodeError:
-                self.wrong.add(row.where, UnfitError("", "holds half of a surrogate pair"))
-            except RecursionError:
-                self.wrong.add(row.where, UnfitError("", "is nested too deeply"))
-            except BadValueError as error:
-                self.wrong.add(row.where, UnfitError("", str(error)))
+            except (BadValueError, RecursionError, UnicodeEncodeError) as error:
+                self._note(row.where, error)
             if trusted and not self.dates:
                 return
 
@@ -102,6 +71,14 @@ class Findings:
             for key, text in (("question", str(turn.user)), ("answer", str(turn.output))):
                 self.empty += not text
                 self._plain[key] = self._plain[key] or not DATE.fullmatch(text)
+
+    def _note(self, where: Where, error: Exception) -> None:
+        if not isinstance(error, UnfitError):
+            reasons = {RecursionError: "is nested too deeply", UnicodeEncodeError: "holds half of a surrogate pair"}
+            error = UnfitError("", reasons.get(type(error)) or str(error))
+        value = "" if error.value is None else shown(error.value)
+        problem = Problem(where, error.column, "", error.column, str(error), value)
+        (self.special if error.special else self.wrong).add([problem])
 
     def judge(self) -> None:
         """Judge the columns as a whole, when all files are read."""

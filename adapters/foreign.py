@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from ftbridge.adapters.locate import HEAD
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import unpacked
+from ftbridge.core.files import first_bytes
 from ftbridge.core.plugins import Reading, Source, Table
-from ftbridge.core.records import Conversation, Row, Turn, Where
+from ftbridge.core.records import Conversation, Row, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.
@@ -41,27 +40,17 @@ def rows(file: Path) -> Iterator[Row]:
     """Yield the rows of a data file, without empty ones; raises InputError where it cannot be read."""
     kind = TYPES[file.suffix[1:]]
     for table in _open(file, kind):
-        before = last = 0
-        for piece in table.pieces:
-            for row in piece.rows():
-                last = before + row.where.row
-                if row.values or row.error:
-                    where = Where(row.where.file, last, row.where.sheet, row.where.unit)
-                    try:
-                        values = {column: plain(value) for column, value in row.values.items()}
-                    except RecursionError:
-                        yield Row(where, {}, "is nested too deeply")
-                        continue
-                    if kind == "csv":
-                        values = {column: None if value in NOTHING else value for column, value in values.items()}
-                    yield Row(where, values, row.error)
-            before = last
+        for row in table.rows():
+            values = {column: plain(value) for column, value in row.values.items()}
+            if kind == "csv":
+                values = {column: None if value in NOTHING else value for column, value in values.items()}
+            if values or row.error:
+                yield Row(row.where, values, row.error)
 
 
 def _open(file: Path, kind: str) -> list[Table]:
     """Open a file as what its name says, which is what LLaMA-Factory goes by."""
-    with unpacked(file) as content:
-        head = content.read(HEAD)
+    head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
         source = cast("Source", plugins.load("sources", name))
         if source.detect(file, head):

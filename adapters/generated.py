@@ -43,8 +43,7 @@ def _fetched(chosen: Preset, reading: Reading) -> list[Table]:
         )
     from ftbridge.adapters.hub import open_url
 
-    tables: list[Table] = open_url(chosen.hub, reading)
-    return tables
+    return open_url(chosen.hub, reading)
 
 
 def _count(text: str | None) -> int | None:

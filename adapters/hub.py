@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
@@ -61,9 +61,8 @@ def open_url(url: str, reading: Reading) -> list[Table]:
         repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
         listing = repository.listing
         if listing.root is None and (large := _too_large(hub, address, repository, names)):
-            notes = (*chosen.notes, large)
-            parts = [msgspec.structs.replace(chosen, files=[part], notes=notes) for part in chosen.files]
-            return [_streamed(hub, address, part, reading) for part in parts]
+            chosen = msgspec.structs.replace(chosen, notes=(*chosen.notes, large))
+            return [_streamed(hub, address, chosen, split, reading) for split in chosen.files]
         root = listing.root or hub.fetch(address.name, repository.revision, names)
     tables = open_files(root, chosen.files, chosen.labels, reading, chosen.notes)
     return [msgspec.structs.replace(table, revision=listing.commit) for table in tables]
@@ -88,20 +87,24 @@ def _repository(hub: Hub, address: Address) -> Repository:
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _one_format(sizes), card)
     script = f"{address.name.rpartition('/')[2]}.py" in sizes and not declared
-    if address.hub == "hf" and (script or not configs):
-        try:
-            converted, converted_notes = _listed(hub, address, CONVERTED)
-        except hub.errors as error:
-            if hub.status(error) != 404:  # noqa: PLR2004 - there is no conversion
-                raise
-        else:
-            if found := _by_folder(converted.sizes):
-                notes = converted_notes
-                return Repository(revision=CONVERTED, listing=converted, configs=found, card=card, notes=notes)
+    if address.hub == "hf" and (script or not configs) and (converted := _converted(hub, address, card)):
+        return converted
     if not configs:
         raise InputError(f"`{address}` holds no data that can be read{what_is_there(sizes)}")
     notes += left_out(sizes, configs)
     return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
+
+
+def _converted(hub: Hub, address: Address, card: layout.Card) -> Repository | None:
+    """Return the hub's own conversion of a repository, None where there is none."""
+    try:
+        listing, notes = _listed(hub, address, CONVERTED)
+    except hub.errors as error:
+        if hub.status(error) != 404:  # noqa: PLR2004 - not there
+            raise
+        return None
+    configs = _by_folder(listing.sizes)
+    return Repository(revision=CONVERTED, listing=listing, configs=configs, card=card, notes=notes) if configs else None
 
 
 def _choose(repository: Repository, address: Address) -> Chosen:
@@ -182,11 +185,11 @@ def _too_large(hub: Hub, address: Address, repository: Repository, names: list[s
     return f"{_gigabytes(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
 
 
-def _streamed(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> Table:
-    """Return one table of all files of a split, each of them there only while it is read."""
-    rows = _passing_rows(hub, address, chosen, reading)
+def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list[str]], reading: Reading) -> Table:
+    """Return one table of all files of a split, given with its part, each of them there only while it is read."""
+    part, names = split
+    rows = _passing_rows(hub, address, chosen, names, reading)
     first = tuple(islice(rows, FIRST))
-    ((part, _),) = chosen.files
     return Table(
         file=str(address),
         columns=tuple(dict.fromkeys(key for row in first for key in row.values)),
@@ -199,19 +202,13 @@ def _streamed(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> T
     )
 
 
-def _passing_rows(hub: Hub, address: Address, chosen: Chosen, reading: Reading) -> Iterator[Row]:
-    ((_, names),) = chosen.files
+def _passing_rows(hub: Hub, address: Address, chosen: Chosen, names: Sequence[str], reading: Reading) -> Iterator[Row]:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
             with told(hub, address):
                 root = hub.fetch(address.name, chosen.repository.revision, [name], Path(folder))
             for table in open_files(root, [("", [name])], chosen.labels, reading):
-                before = last = 0
-                for piece in table.pieces:
-                    for row in piece.rows():
-                        last = before + row.where.row
-                        yield msgspec.structs.replace(row, where=msgspec.structs.replace(row.where, row=last))
-                    before = last
+                yield from table.rows()
 
 
 def _free(path: Path) -> int:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import msgspec
 from ftbridge.adapters.columns import letter
 from ftbridge.adapters.job import Options, preset_for
 from ftbridge.adapters.locate import open_origin, origins
-from ftbridge.adapters.recognise import Choice, read_as
+from ftbridge.adapters.recognise import Choice, Wish, read_as
 from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.plugins import Reading, Table
 
+# Progress is told after so many rows.
+TOLD_EVERY = 1000
 TYPES = {
     str: "text",
     bool: "true or false",
@@ -71,43 +74,46 @@ def inspect(
         for table in open_origin(origin, reading, {}):
             preset = preset_for(Options(), origin, table)
             try:
-                choice, unclear = read_as(table, Options().wish, preset), ""
+                choice, unclear = read_as(table, Wish(), preset), ""
             except FtbridgeError as error:
                 choice, unclear = None, str(error)
-            counted = _counted(table, progress)
-            found.append(Profile(**counted, preset=preset.name if preset else "", choice=choice, unclear=unclear))
+            rows, broken, columns = _counted(table, progress)
+            profile = Profile(
+                file=table.file,
+                sheet=table.sheet,
+                part=table.part,
+                rows=rows,
+                broken=broken,
+                columns=columns,
+                notes=table.notes,
+                preset=preset.name if preset else "",
+                choice=choice,
+                unclear=unclear,
+            )
+            found.append(profile)
     return found
 
 
-def _counted(table: Table, progress: Callable[[int], None] | None) -> dict[str, Any]:
-    """Return the fields of a profile that come from reading all rows."""
+def _counted(table: Table, progress: Callable[[int], None] | None) -> tuple[int, int, tuple[Column, ...]]:
+    """Return how many rows a table has, how many cannot be read, and its columns."""
     columns = {
         name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
     }
     lengths: Counter[str] = Counter()
     rows = broken = 0
-    for piece in table.pieces:
-        for row in piece.rows():
-            broken += bool(row.error)
-            rows += bool(row.values or row.error)
-            for name, value in () if row.error else row.values.items():
-                column = columns.setdefault(name, Column(name=name))
-                lengths[name] += _count(column, plain(value))
-        if progress:
+    for row in chain.from_iterable(piece.rows() for piece in table.pieces):
+        broken += bool(row.error)
+        rows += bool(row.values or row.error)
+        for name, value in () if row.error else row.values.items():
+            column = columns.setdefault(name, Column(name=name))
+            lengths[name] += _count(column, plain(value))
+        if progress and rows % TOLD_EVERY == 0:
             progress(rows)
     for column in columns.values():
         filled = sum(column.types.values())
         column.empty = rows - broken - filled
         column.mean = round(lengths[column.name] / filled, 1) if filled else 0.0
-    return {
-        "file": table.file,
-        "sheet": table.sheet,
-        "part": table.part,
-        "rows": rows,
-        "broken": broken,
-        "columns": tuple(columns.values()),
-        "notes": table.notes,
-    }
+    return rows, broken, tuple(columns.values())
 
 
 def _count(column: Column, value: Any) -> int:

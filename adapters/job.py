@@ -111,8 +111,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return [(each.st_size, each.st_mtime_ns) for each in found]
 
     def first_samples(self, table: int) -> Iterator[Conversation]:
-        """Yield the samples among the first rows of a table."""
-        yield from _samples(self.tables[table], self.choices[table])
+        """Return the samples among the first rows of a table."""
+        return _samples(self.tables[table], self.choices[table])
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def rearranged(self) -> bool:
         """Tell whether samples are written in other files than in the order of the source."""
         options = self.options
-        return bool(options.split or options.sample or options.dedup) or len(self.parts) > 1
+        return bool(options.sample or options.dedup) or len(self.parts) > 1
 
     @property
     def indexed(self) -> bool:
@@ -204,10 +204,8 @@ def _dated(table: Table, choice: Choice) -> bool:
 
 def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
     """Return the preset that was asked for, else the one that the table is told to be."""
-    if options.preset:
-        return preset(options.preset)
-    if origin.preset:
-        return preset(origin.preset)
+    if asked := options.preset or origin.preset:
+        return preset(asked)
     told = preset_of([table.sheet], table.columns)
     return told if told and set(table.columns).issuperset(told.columns.values()) and _alike(table, told) else None
 

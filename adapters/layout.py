@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftbridge.adapters.class_labels import Labels, of_card
+from ftbridge.adapters.workbook_file import SUFFIXES as WORKBOOKS
 from ftbridge.core.errors import InputError
+from ftbridge.core.files import unpacked_name
 
-SUFFIXES = {".arrow", ".feather", ".ipc", ".ods", ".parquet", ".xls", ".xlsb", ".xlsm", ".xlsx"}
-TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tsv"}
-PACKED = {".gz", ".zst"}
+SUFFIXES = {".arrow", ".feather", ".ipc", ".parquet", *WORKBOOKS}
+TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tab", ".tsv"}
 # What describes data; the first six as in `datasets`, configuration.json of ModelScope.
 NO_DATA = {
     *("config.json", "configuration.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json"),
@@ -32,7 +33,7 @@ KEYWORDS = {
 }
 SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
 # The part of a dataset that a split becomes.
-PARTS = {
+PART_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -95,11 +96,10 @@ def data_files(names: Iterable[str]) -> list[str]:
     found = []
     for name in names:
         path = PurePosixPath(name)
-        suffixes = path.suffixes
-        unpacked = suffixes[-2:-1] if suffixes[-1:] and suffixes[-1].lower() in PACKED else suffixes[-1:]
-        known = TEXT if unpacked != suffixes[-1:] else TEXT | SUFFIXES
+        unpacked = unpacked_name(path)
+        known = TEXT | SUFFIXES if unpacked == path else TEXT
         hidden = path.is_absolute() or any(part.startswith((".", "__", "~$")) for part in path.parts)
-        if not hidden and path.name not in NO_DATA and unpacked and unpacked[0].lower() in known:
+        if not hidden and path.name not in NO_DATA and unpacked.suffix.lower() in known:
             found.append(name)
     return sorted(found, key=_natural)
 
@@ -128,14 +128,14 @@ def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, 
     Raises InputError for a split, among several, that is none of train, validation and test.
     """
     if len(splits) == 1:
-        return [(PARTS.get(split, ""), those) for split, those in splits.items()]
-    if strange := [split for split in splits if split not in PARTS]:
+        return [(PART_OF.get(split, ""), those) for split, those in splits.items()]
+    if strange := [split for split in splits if split not in PART_OF]:
         choices = ", ".join(f"`{where(split)}`" for split in splits)
         raise InputError(
             f"{' and '.join(f'`{split}`' for split in strange)} is none of train, validation and test; "
             f"give one split: {choices}"
         )
-    found = [(PARTS[split], those) for split, those in splits.items()]
+    found = [(PART_OF[split], those) for split, those in splits.items()]
     return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))
 
 
@@ -152,7 +152,9 @@ def splits(files: list[str]) -> Splits:
 
 def _declared(config: Config, files: list[str]) -> Splits:
     base = PurePosixPath(config.data_dir or "")
-    inside = {str(PurePosixPath(file).relative_to(base)): file for file in files if _inside(file, base)}
+    inside = {
+        str(PurePosixPath(file).relative_to(base)): file for file in files if PurePosixPath(file).is_relative_to(base)
+    }
     wanted = config.data_files
     if not wanted:
         found = splits(list(inside))
@@ -165,10 +167,6 @@ def _declared(config: Config, files: list[str]) -> Splits:
             split, patterns = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
             found.setdefault(str(split), []).extend(_matching(patterns, inside))
     return {split: [inside[name] for name in names] for split, names in found.items()}
-
-
-def _inside(file: str, base: PurePosixPath) -> bool:
-    return PurePosixPath(file).is_relative_to(base)
 
 
 def _matching(patterns: Any, files: Iterable[str]) -> list[str]:

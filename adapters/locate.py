@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -20,10 +19,9 @@ from msgspec.structs import replace
 
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files import GZIP, ZSTD, unpacked, unpacked_name
+from ftbridge.core.files import GZIP, ZSTD, first_bytes, unpacked_name
 from ftbridge.core.plugins import Reading, Source, Table
 
-HEAD = 4096
 STANDARD_INPUT = {"-", "/dev/stdin"}
 HUBS = ("hf://", "ms://")
 PRESET = "preset:"
@@ -118,8 +116,7 @@ def open_path(path: Path, reading: Reading) -> list[Table]:
 def source_of(path: Path) -> Source:
     """Return the source that reads `path`; raises InputError where none does, or the file cannot be read."""
     _refuse_special(path)
-    with ExitStack() as stack:
-        head = b"" if path.is_dir() else stack.enter_context(unpacked(path)).read(HEAD)
+    head = first_bytes(path)
     if not head and not path.is_dir():
         raise InputError(f"`{path}` is empty")
     known = plugins.names("sources")

@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from itertools import chain, islice, pairwise
 from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import replace
 
 from ftbridge.adapters.mapping import Mapping, Problem
 from ftbridge.adapters.values import BadValueError, plain
@@ -30,7 +28,7 @@ from ftbridge.adapters.write import SampleFile, write_at
 from ftbridge.core import plugins
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import Piece, Rows, Table
-from ftbridge.core.records import Conversation, Row, as_json
+from ftbridge.core.records import Conversation, Row, as_json, moved
 
 # Rows of a source that cannot be cut are made this many at a time, fewer once they fill so many bytes.
 CHUNK = 256
@@ -210,14 +208,13 @@ def batches(
     tasks = _tasks(tables, lambda: limit is not None and files[0].samples >= limit)
     several = limit is None and cores() > 1 and all(table.cut for table in tables)
     first = list(islice(tasks, FEW)) if several else []
-    make = _in_processes if len(first) == FEW else partial(_here, tables)
+    tasks = chain(first, tasks)
+    made = _in_processes(maker, tasks, files) if len(first) == FEW else _here(maker, tables, tasks, files, limit)
     base, before = 0, -1
-    for table, batch in make(maker, chain(first, tasks), files, limit):
+    for table, batch in made:
         base = base if table == before else 0
         before = table
-        batch.rejects = [
-            (_moved(row, base), [_moved(each, base) for each in problems]) for row, problems in batch.rejects
-        ]
+        batch.rejects = [(moved(row, base), [moved(each, base) for each in found]) for row, found in batch.rejects]
         base += batch.last if tables[table].cut else 0
         yield table, batch
 
@@ -235,8 +232,8 @@ def _tasks(tables: Sequence[Table], full: Callable[[], bool]) -> Iterator[tuple[
 
 
 def _here(
-    tables: Sequence[Table],
     maker: Maker,
+    tables: Sequence[Table],
     tasks: Iterable[tuple[int, Piece]],
     files: Sequence[SampleFile],
     limit: int | None,
@@ -251,9 +248,8 @@ def _here(
 
 
 def _in_processes(
-    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile], limit: int | None
+    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile]
 ) -> Iterator[tuple[int, Batch]]:
-    del limit
     workers = cores()
     given = maker, _Turns(file.size for file in files), [file.file.fileno() for file in files], os.getpid()
     pending: deque[tuple[int, Future[Batch]]] = deque()
@@ -303,7 +299,3 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if came:
         signal.raise_signal(signal.SIGINT)
-
-
-def _moved(record: Any, base: int) -> Any:
-    return replace(record, where=replace(record.where, row=record.where.row + base)) if base else record

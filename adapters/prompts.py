@@ -169,9 +169,7 @@ def _environment() -> "Environment":
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        finalize=_written,
+        undefined=StrictUndefined, keep_trailing_newline=True, finalize=_written
     )
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in FILTERS}

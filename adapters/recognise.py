@@ -20,6 +20,7 @@ from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import Preset
 
 FIELDS = ("messages", *HEADERS)
+TEMPLATES = ("instruction", "input", "output")
 BOOLEANS, LISTS, OBJECTS = "true or false", "lists", "objects"
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
 PREFERENCES = {"chosen", "rejected"}
@@ -122,14 +123,12 @@ def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
 
 def _asked(table: Table, wish: Wish, preset: Preset | None) -> tuple[dict[str, str], dict[str, Prompt]]:
     """Return the columns and the templates that the user and the preset name."""
-    given = {"instruction": wish.instruction, "input": wish.input, "output": wish.output}
-    templates = {field: template for field, template in given.items() if template is not None}
+    templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
     columns = {_field(field): find_column(table, wanted) for field, wanted in wish.map.items()}
     if both := [field for field in columns if field in templates]:
         raise UsageError(f"`--map {both[0]}=...` and `--{both[0]}` both say what {both[0]} is; leave one of them out")
     if preset and not wish.map:
-        known = {"instruction": preset.instruction, "input": preset.input, "output": preset.output}
-        templates = {field: template for field, template in known.items() if template} | templates
+        templates = {field: getattr(preset, field) for field in TEMPLATES if getattr(preset, field)} | templates
         wanted_columns = {field: column for field, column in preset.columns.items() if field not in templates}
         columns = {field: find_column(table, column) for field, column in wanted_columns.items()}
     return columns, {field: prompt(template, field, table) for field, template in templates.items()}
@@ -304,7 +303,11 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
         if wish.label_map:
             raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
         return MessageMapping(style=shape.style, **common)
-    labels = wish.label_map
-    if not labels and preset and wish.output is None and shape.columns.get("output") == preset.columns.get("output"):
-        labels = preset.labels
-    return ColumnMapping(prompts=shape.prompts, labels=labels, **common)
+    return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
+
+
+def _labels(wish: Wish, preset: Preset | None, shape: Shape) -> dict[str, str]:
+    """Return the user's texts for outputs, else the preset's where the outputs are from its column."""
+    if wish.label_map or not preset or wish.output is not None:
+        return wish.label_map
+    return preset.labels if shape.columns.get("output") == preset.columns.get("output") else {}

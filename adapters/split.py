@@ -6,6 +6,7 @@ Samples are numbers here; of their content only 64-bit hashes and class numbers 
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from ftbridge.core.errors import InputError, UsageError
@@ -203,20 +204,17 @@ def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:
     """Return the parts, and where each ends that has something behind it, counted in samples."""
     wanted = parse_split(split)
     names = tuple(wanted)
-    counts: list[int] = []
-    if None in wanted.values() or all(isinstance(each, int) for each in wanted.values()):
-        given = {name: int(number) for name, number in wanted.items() if number is not None}
-        counts = [given.get(name, total - sum(given.values())) for name in names]
-    else:
-        shares = [Fraction(share or 0) for share in wanted.values()]
+    shares = [share for share in wanted.values() if isinstance(share, Fraction)]
+    if shares:
         ends = [int(total * sum(shares[:at], Fraction(1, 2 * total))) for at in range(1, len(names) + 1)]
         for at, end in enumerate(ends):  # each part gets at least one
             least = ends[at - 1] + 1 if at else 1
             ends[at] = min(max(end, least), total - len(names) + at + 1)
-        counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    if min(counts) < 1 or sum(counts) > total:
+    else:
+        given = {name: int(number) for name, number in wanted.items() if number is not None}
+        ends = [*accumulate(given.get(name, total - sum(given.values())) for name in names)]
+    if ends[-1] > total or any(end <= start for start, end in pairwise([0, *ends])):
         raise InputError(f"{total} samples cannot be split `{split}`; choose other numbers, or leave `--split` out")
-    ends = [sum(counts[:at]) for at in range(1, len(names) + 1)]
     return names, ends if ends[-1] < total else ends[:-1]
 
 

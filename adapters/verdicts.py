@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from ftbridge.adapters.checks import Tally
 from ftbridge.adapters.datasets import ALONE
 from ftbridge.adapters.examine import examine
 from ftbridge.adapters.job import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, interpret
+from ftbridge.dataset_info.entries import Entry, interpret, of_turns
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -45,22 +46,20 @@ def _verdict(dataset_dir: Path, name: str, raw: Any) -> Verdict:
     entry, ours = interpret(name, raw), registry.is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
     if entry.remote:
-        found = {key: Answer("unknown", (f"its data is at `{entry.remote}`",)) for key in ("llamafactory", "xtuner")}
+        llamafactory = xtuner = Answer("unknown", (f"its data is at `{entry.remote}`",))
     elif ours:
         try:
-            found = _own(dataset_dir, entry, raw, notes)
+            llamafactory, xtuner = _own(dataset_dir, entry, raw, notes)
         except InputError as error:  # somebody changed what we wrote
-            broken = Answer("no", (str(error),))
-            found = {"llamafactory": broken, "xtuner": broken}
+            llamafactory = xtuner = Answer("no", (str(error),))
     else:
         if isinstance(raw, dict) and "ftbridge" in raw:
             notes.append("it was made by an older version of ftbridge; convert its source again")
-        both, special = _problems(dataset_dir, entry, notes)
-        found = {"llamafactory": _answer(both), "xtuner": _answer([*both, *special])}
-    return Verdict(name=name, ours=ours, notes=tuple(notes), **found)
+        llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
+    return Verdict(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
 
 
-def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> dict[str, Answer]:
+def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Answer, Answer]:
     own = registry.entry_of(dataset_dir, entry.name, raw)
     written = own.options.get("sha256", {})
     paths = {target: dataset_dir / file for target, file in own.files.items()}
@@ -70,16 +69,17 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
     special: list[str] = []
     if entry.formatting != "xtuner":
         both, special = _problems(dataset_dir, entry, notes, trusted=not changed)
-    answers = {"llamafactory": _answer(both), "xtuner": _answer([*both, *special])}
+    llamafactory, xtuner = _answers(both, special)
     if "xtuner" in own.files:
-        columns = {"messages": "conversation"}
-        turns = Entry(name=entry.name, file_name=own.files["xtuner"], formatting="xtuner", columns=columns)
-        answers["xtuner"] = _answer(_problems(dataset_dir, turns, [], trusted=not changed)[0])
-    return answers
+        turns = of_turns(entry.name, own.files["xtuner"])
+        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], trusted=not changed))
+    return llamafactory, xtuner
 
 
-def _answer(problems: list[str]) -> Answer:
-    return Answer("no" if problems else "yes", tuple(problems))
+def _answers(both: list[str], special: list[str]) -> tuple[Answer, Answer]:
+    """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
+    llamafactory, xtuner = (Answer("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
+    return llamafactory, xtuner
 
 
 def _problems(
@@ -92,8 +92,7 @@ def _problems(
         findings = examine(dataset_dir, entry, trusted=trusted)
     except InputError as error:
         return [str(error)], []
-    both = [*findings.columns, *([findings.wrong.line()] if findings.wrong.count else [])]
-    special = [findings.special.line()] if findings.special.count else []
+    both, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
@@ -102,3 +101,12 @@ def _problems(
         named = ", ".join(f"`{column}`" for column in findings.unread)
         notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
     return both if findings.records else ["it holds no records"], special
+
+
+def _unfit(records: Tally) -> list[str]:
+    """Return how many records do not fit and the problem of the first, on a line; [] for none."""
+    if not records.first:
+        return []
+    first = records.first[0]
+    field = f"`{first.field}` " if first.field else ""
+    return [f"records that do not fit: {records.count}; the first, {first.where}: {field}{first.reason}"]

@@ -13,12 +13,21 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
+from ftbridge.adapters.columns import letter_index
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import GZIP, ZSTD
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row, column (both from 1) and text of the error cells of a sheet, in its order.
 Errors = Iterator[tuple[int, int, str]]
+# The suffixes of each kind.
+NAMED: dict[Kind, set[str]] = {
+    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
+    "xls": {".xls"},
+    "xlsb": {".xlsb"},
+    "ods": {".ods"},
+}
+SUFFIXES = set().union(*NAMED.values())
 ZIP = b"PK\3\4"
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
@@ -164,7 +173,7 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
             row, column = int(attributes.get("r", row + 1)), 0
         elif name == "c":
             reference = attributes.get("r", "")
-            column = _column(reference) if reference else column + 1
+            column = letter_index(reference.rstrip("0123456789")) if reference else column + 1
             cell, value = attributes.get("t", ""), ""
         inside = name == "v" and cell == "e"
 
@@ -188,11 +197,3 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
                 found.clear()
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
         raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
-
-
-def _column(reference: str) -> int:
-    """Return the number of a reference's column, from 1: `AB12` is in column 28."""
-    number = 0
-    for char in reference.rstrip("0123456789"):
-        number = number * 26 + ord(char.upper()) - 64
-    return number

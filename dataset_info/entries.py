@@ -110,6 +110,11 @@ def interpret(name: str, raw: Any) -> Entry:
     )
 
 
+def of_turns(name: str, file_name: str) -> Entry:
+    """Return what reads a file of XTuner's own format, which LLaMA-Factory's entries do not know."""
+    return Entry(name=name, file_name=file_name, formatting="xtuner", columns={"messages": "conversation"})
+
+
 def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:
     """Return the files of an entry, sorted; raises InputError where LLaMA-Factory would not take them."""
     path = dataset_dir / entry.file_name

@@ -75,10 +75,11 @@ def read(dataset_dir: Path) -> dict[str, Any]:
     return _parsed(dataset_dir / FILE, _text(dataset_dir / FILE))
 
 
-def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
-    """Return those of `names` that are registered and were made by ftbridge."""
+def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, DatasetEntry]:
+    """Return those of `names`, or of all, that are registered and were made by ftbridge."""
     known = read(dataset_dir)
-    return {name: entry_of(dataset_dir, name, known[name]) for name in names if is_ours(known.get(name))}
+    wanted = known if names is None else names
+    return {name: entry_of(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:

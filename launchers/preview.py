@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.datasets import Dataset, usable
-from ftbridge.core.console import say
+from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
@@ -119,16 +119,16 @@ def preview(
     model, family = _model(spec, pythons[wanted[0]], project)
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
+    data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
+    total = max(each.entry.samples for each in data.values())
     request = {
         "model": str(model),
         "samples": samples,
         "stats": stats,
         "cutoff_length": spec.cutoff_length,
         "trust_remote_code": spec.trust_remote_code,
+        "processes": max(1, min((os.cpu_count() or 1) // len(data), total // _PER_PROCESS)),
     }
-    data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
-    total = max(each.entry.samples for each in data.values())
-    request["processes"] = max(1, min((os.cpu_count() or 1) // len(data), total // _PER_PROCESS))
     views = _views(pythons, {each: request | _own(each, found, family) for each, found in data.items()}, spec)
     found = Preview(
         dataset=name,
@@ -265,10 +265,6 @@ def _difference(pair: dict[str, Encoded]) -> str:
             alone = title if labels[1] == IGNORED else other_title if labels[0] == IGNORED else ""
             places.setdefault(alone, []).append(f"{one.tokens[at]!r} (position {at + 1})")
     said = (
-        f"{t} alone trains on {_listed(p)}" if t else f"the labels differ at {_listed(p)}" for t, p in places.items()
+        f"{t} alone trains on {some(p, 5)}" if t else f"the labels differ at {some(p, 5)}" for t, p in places.items()
     )
     return f"the tokens are the same, but {'; '.join(said)}"
-
-
-def _listed(places: list[str], most: int = 5) -> str:
-    return ", ".join(places[:most]) + (f" and {len(places) - most} more" if len(places) > most else "")

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 
-import msgspec
-
 from ftbridge.adapters import foreign
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.project import Project
-from ftbridge.core.records import Text, as_json
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import data_files, interpret
 from ftbridge.launchers.runs import Run
@@ -31,8 +28,4 @@ def _questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
         for row in foreign.rows(file):
             with suppress(BadValueError):  # the training has judged the data already
                 conversation = foreign.conversation(entry, row)
-                yield _plain(conversation.system), _plain(conversation.turns[0].user)
-
-
-def _plain(text: Text) -> str:
-    return msgspec.json.decode(as_json(text), type=str)
+                yield str(conversation.system), str(conversation.turns[0].user)

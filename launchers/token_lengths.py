@@ -17,7 +17,7 @@ from ftbridge.adapters.values import BadValueError
 from ftbridge.core.files import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret
+from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates.families import Prompt, Segment
 
@@ -37,7 +37,7 @@ class Lengths(msgspec.Struct, frozen=True):
 def files_of(plan: Plan) -> tuple[Entry, list[Path]]:
     """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
     if own := plan.entry.files.get(plan.spec.backend):
-        entry = Entry(name=plan.dataset, file_name=own, formatting="xtuner")
+        entry = of_turns(plan.dataset, own)
     else:
         entry = interpret(plan.dataset, registry.look_up(plan.dataset_dir, plan.dataset)[1])
     return entry, data_files(plan.dataset_dir, entry)

@@ -183,13 +183,8 @@ def _open(paths: list[Path], file: str, labels: Labels) -> Table:
     # Batches that share their dictionaries cannot be read alone.
     cut = "dictionary<" not in str(schema.types)
     first = chain.from_iterable(piece.rows() for piece in _pieces(paths, file, labels, cut=cut))
-    return Table(
-        file=file,
-        columns=columns,
-        pieces=_pieces(paths, file, labels, cut=cut),
-        first=first_rows(first),
-        cut=cut,
-    )
+    pieces = _pieces(paths, file, labels, cut=cut)
+    return Table(file=file, columns=columns, pieces=pieces, first=first_rows(first), cut=cut)
 
 
 def _opened(path: Path, size: int = 0) -> Any:

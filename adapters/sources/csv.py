@@ -51,16 +51,8 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     rows = _rows(path, encoding.codec, dialect, start, columns)
     first = first_rows(rows)
     found = f"headers in record {start}" if start > 1 and reading.header_row is None else ""
-    note = ", ".join(filter(None, (encoding.note, dialect.note, found)))
-    return [
-        Table(
-            file=path.name,
-            columns=columns,
-            pieces=[Rows(chain(first, rows))],
-            first=first,
-            notes=(note,) if note else (),
-        )
-    ]
+    notes = filter(None, [", ".join(filter(None, (encoding.note, dialect.note, found)))])
+    return [Table(file=path.name, columns=columns, pieces=[Rows(chain(first, rows))], first=first, notes=tuple(notes))]
 
 
 def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:

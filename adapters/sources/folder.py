@@ -12,9 +12,13 @@ import msgspec
 
 from ftbridge.adapters import layout
 from ftbridge.adapters.class_labels import Labels, put_names
+from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Piece, Reading, Table
 from ftbridge.core.records import Row
+
+# How many files a message names.
+SHOWN = 5
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -77,16 +81,14 @@ def what_is_there(names: Iterable[str]) -> str:
     if not shown:
         return "; it is empty"
     scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
-    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""  # noqa: PLR2004 - the 5 of below
-    return f": {', '.join(f'`{name}`' for name in shown[:5])}{more}{scripts}"
+    return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
 
 
 def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in layout.data_files(names) if name not in used]
-    more = f" and {len(left) - 5} more" if len(left) > 5 else ""  # noqa: PLR2004 - the 5 of below
-    return (f"left out, since they are of no split: {', '.join(left[:5])}{more}",) if left else ()
+    return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
 
 
 class Named(msgspec.Struct, frozen=True):

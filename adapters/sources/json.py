@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.columns import fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.layout import PARTS
+from ftbridge.adapters.layout import PART_OF
 from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
@@ -187,14 +187,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     record = fits(members) or not CONVERSATIONS.isdisjoint(members)
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
         reading.refuse_sheets(path, "JSON")
-        if all(bytes(value)[:1] == b"{" for value in members.values()) and members:
-            raise InputError(
-                f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
-                "keys mean is not known; give a list `[{...}, ...]`"
-            )
-        unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
-        rows = list(read_rows(data, [data], path.name, unit, 1))
-        return [peeked(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))]
+        return [_record(path, encoding, data, members)]
     chosen = _chosen(path, reading, lists)
     tables = []
     for key in chosen:
@@ -202,9 +195,21 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
         first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
         pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
         notes = (encoding.note, f"rows are under `{key}`")
-        part = PARTS[key] if len(chosen) > 1 and key in SPLITS else ""
+        part = PART_OF[key] if len(chosen) > 1 and key in SPLITS else ""
         tables.append(peeked(path, first, pieces, notes=notes, part=part))
     return tables
+
+
+def _record(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgspec.Raw]) -> Table:
+    """Return the table of one record; raises InputError where it holds nothing but objects."""
+    if members and all(bytes(value)[:1] == b"{" for value in members.values()):
+        raise InputError(
+            f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
+            "keys mean is not known; give a list `[{...}, ...]`"
+        )
+    unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
+    rows = list(read_rows(data, [data], path.name, unit, 1))
+    return peeked(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))
 
 
 def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:

@@ -42,15 +42,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         columns = marked(schema.names)
     labels = of_metadata(schema.metadata)
     first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
-    return [
-        Table(
-            file=path.name,
-            columns=columns,
-            pieces=_pieces(path, labels),
-            first=first_rows(first),
-            cut=True,
-        )
-    ]
+    return [Table(file=path.name, columns=columns, pieces=_pieces(path, labels), first=first_rows(first), cut=True)]
 
 
 class Stretch(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.columns import fits, letter, marked_headers
 from ftbridge.adapters.values import BadCell
-from ftbridge.adapters.workbook_file import OLE, ZIP, Errors, Kind, error_cells, kind_of
+from ftbridge.adapters.workbook_file import NAMED, OLE, SUFFIXES, ZIP, Errors, Kind, error_cells, kind_of
 from ftbridge.adapters.workbook_reader import (
     Batch,
     Cell,
@@ -36,13 +36,6 @@ from ftbridge.dataset_info.presets import preset_of
 
 # Headers are searched in so many rows.
 SEARCHED = 20
-NAMED: dict[Kind, set[str]] = {
-    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
-    "xls": {".xls"},
-    "xlsb": {".xlsb"},
-    "ods": {".ods"},
-}
-SUFFIXES = set().union(*NAMED.values())
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -119,6 +112,15 @@ def _open(book: _Book) -> list[Table]:
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
         return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
+    heads = _heads(book, stream)
+    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
+        return [_table(book, head, cells) for head, cells in heads if head.columns or named]
+    title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
+    return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+
+
+def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:
+    """Return what the first rows of each sheet that `stream` brings tell, and those rows."""
     pages: list[tuple[Page, list[Cells]]] = []
     for message in stream:
         if isinstance(message, Page):
@@ -126,11 +128,7 @@ def _open(book: _Book) -> list[Table]:
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
     errors = book.errors(*(page.name for page, _ in pages))
-    heads = [_peek(book, *_with_errors(page, iter(cells), errors.get(page.name))) for page, cells in pages]
-    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        return [_table(book, head, cells) for head, cells in heads if head.columns or named]
-    title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
-    return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+    return [_peek(book, *_with_errors(page, iter(cells), errors.get(page.name))) for page, cells in pages]
 
 
 def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:

@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert import Conversion, TableRead
+    from ftbridge.adapters.inspect import Profile
 
 # How much is shown of a sample, and of the columns that are left out.
 WIDTH, TURNS, COLUMNS = 70, 5, 30
@@ -187,7 +188,8 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     shown: list[tuple[object, ...]] = []
     for table in done.tables:
         how = (table.shape, table.columns, table.left_out, table.system, table.notes, table.why)
-        yield _title(table)
+        preset = f" (preset {table.preset})" if table.preset else ""
+        yield f"{place(table)}: {table.shape}{preset}"
         if how in shown:
             continue
         shown.append(how)
@@ -212,10 +214,10 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     yield f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
 
 
-def _title(table: "TableRead") -> str:
-    extras = [f"sheet {table.sheet}" if table.sheet else "", f"part {table.part}" if table.part else ""]
-    preset = f" (preset {table.preset})" if table.preset else ""
-    return ", ".join([table.file, *filter(None, extras)]) + f": {table.shape}{preset}"
+def place(table: "TableRead | Profile") -> str:
+    """Return the file, and of it the sheet and the part."""
+    sheet, part = table.sheet and f", sheet {table.sheet}", table.part and f", part {table.part}"
+    return f"{table.file}{sheet}{part}"
 
 
 def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:

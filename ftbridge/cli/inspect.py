@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.convert import WIDTH, reading_options, rows_shown
+from ftbridge.cli.convert import WIDTH, place, reading_options, rows_shown
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
@@ -36,9 +36,8 @@ def _shown(profile: "Profile") -> Iterator[str]:
     from ftbridge.adapters.values import shown
     from ftbridge.core.console import aligned
 
-    place = [f"sheet {profile.sheet}" if profile.sheet else "", f"part {profile.part}" if profile.part else ""]
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
-    yield ", ".join([profile.file, *filter(None, place)]) + f": {profile.rows:,} rows{broken}"
+    yield f"{place(profile)}: {profile.rows:,} rows{broken}"
     yield from (f"  note: {note}" for note in profile.notes)
     rows = [("", "column", "types", "empty", "characters", "example")]
     for column in profile.columns:

@@ -49,6 +49,12 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def some(names: Sequence[str], most: int) -> str:
+    """Return the first names, `most` of them, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
     from rich.cells import cell_len

@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import IO, Any, cast
+from pathlib import Path, PurePath
+from typing import IO, Any, TypeVar, cast
 
 from ftbridge.core.errors import InputError, SetupError
 
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
@@ -142,6 +143,14 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 
 
+def first_bytes(path: Path) -> bytes:
+    """Return the first 4 KiB of a file's content, unpacked, b"" for a folder; raises InputError as `unpacked` does."""
+    if path.is_dir():
+        return b""
+    with unpacked(path) as file:
+        return file.read(4096)
+
+
 class _Zstd(io.RawIOBase):
     """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
 
@@ -176,7 +185,7 @@ class _Zstd(io.RawIOBase):
         return size
 
 
-def unpacked_name(path: Path) -> Path:
+def unpacked_name(path: AnyPath) -> AnyPath:
     """Return `path` without the suffix of its packing: `faq.csv` for `faq.csv.gz`."""
     return path.with_suffix("") if path.suffix.lower() in {".gz", ".zst", ".zstd"} else path
 

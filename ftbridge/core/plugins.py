@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import LONGEST
-from ftbridge.core.records import Conversation, Row
+from ftbridge.core.records import Conversation, Row, moved
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -75,6 +75,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     streamed: bool = False
     revision: str = ""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of all pieces, once, numbered through."""
+        before = last = 0
+        for piece in self.pieces:
+            for row in piece.rows():
+                last = before + row.where.row
+                yield moved(row, before)
+            before = last
 
 
 class Rows(msgspec.Struct, frozen=True):

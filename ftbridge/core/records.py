@@ -6,6 +6,7 @@ Those of which there are millions are kept from the garbage collector: they neve
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 
 class Where(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +42,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     where: Where
     values: dict[str, Any]
     error: str = ""
+
+
+def moved(record: Any, base: int) -> Any:
+    """Return `record`, which has a `where`, with its row counted on from `base`."""
+    return replace(record, where=replace(record.where, row=record.where.row + base)) if base else record
 
 
 def as_json(text: Text) -> bytes:

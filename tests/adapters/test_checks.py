@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.cells import cell_len
 
-from ftbridge.adapters.checks import Rejects, parse_max_rejected, table
+from ftbridge.adapters.checks import Rejects, Tally, parse_max_rejected
 from ftbridge.adapters.mapping import Problem
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import UsageError
@@ -15,8 +15,9 @@ from ftbridge.core.records import Row, Where
 
 def test_a_table_is_aligned_whatever_the_script():
     first, second = Where("f", 1, "Q"), Where("f", 2, "表")
-    problems = [Problem(first, "a", "A", "output", "is empty", "x"), Problem(second, "", "A", "", "没有", "y")]
-    lines = table(problems, 2).splitlines()
+    tally = Tally()
+    tally.add([Problem(first, "a", "A", "output", "is empty", "x"), Problem(second, "", "A", "", "没有", "y")])
+    lines = tally.table().splitlines()
     assert [len(lines), lines[0].split("  ")[0]] == [3, "address"]
     assert len({cell_len(line[: -len(line.split()[-1])]) for line in lines}) == 1
     assert " row " in lines[2]
@@ -28,8 +29,8 @@ def test_the_first_twenty_are_shown_and_the_rest_counted():
         where = Where("f", number)
         rejects.add(Row(where, {}), [Problem(where, "", "", "", "is bad")], keep=False)
     assert rejects.rows == 32
-    assert len(rejects.table().splitlines()) == 22
-    assert rejects.table().endswith("... and 12 more")
+    assert len(rejects.problems.table().splitlines()) == 22
+    assert rejects.problems.table().endswith("... and 12 more")
 
 
 def test_rejected_rows_are_kept_whatever_they_hold():

@@ -37,10 +37,8 @@ def test_a_system_prompt_that_all_share_is_the_datasets(folder):
 def test_problems_are_counted_and_the_first_shown(folder):
     write(folder, good(), *[good(output=number) for number in range(30)], array=True)
     tally = examine(folder, ENTRY).wrong
-    assert tally.count == 30
-    assert tally.line().startswith(
-        "records that do not fit: 30; the first, a.json element 2: has a number in `output`, where a record"
-    )
+    assert (tally.count, str(tally.first[0].where)) == (30, "a.json element 2")
+    assert tally.first[0].reason.startswith("has a number in `output`, where a record")
     assert tally.table().endswith("... and 10 more")
 
 
@@ -77,7 +75,7 @@ def test_a_trusted_file_is_read_until_a_text_is_no_date(folder):
 
 def test_half_a_pair_is_wrong(folder):
     write(folder, good(), good(output="\ud800"), array=True)
-    assert "half of a surrogate pair" in examine(folder, ENTRY).wrong.line()
+    assert "half of a surrogate pair" in examine(folder, ENTRY).wrong.first[0].reason
 
 
 def test_the_first_samples(folder):

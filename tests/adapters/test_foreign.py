@@ -114,17 +114,27 @@ def test_rows_are_numbered_through_and_empty_ones_left_out(folder):
         conversation(ALPACA, found[6])
 
 
-def test_nesting_has_a_bound(folder):
+@pytest.mark.parametrize(("empty", "opening", "closing"), [("[]", "[", "]"), ("{}", '{"a": ', "}")])
+def test_nesting_has_a_bound(folder, empty, opening, closing):
     entry = interpret("a", {"file_name": "a.jsonl"})
-    good = '{"instruction": "why?", "input": "", "output": "so", "more": []}\n'
+    good = f'{{"instruction": "why?", "input": "", "output": "so", "more": {empty}}}\n'
     for depth in (300, *range(900, 1000, 5), 5000):  # the decoder gives up, or what looks into its answer does
-        (folder / "a.jsonl").write_text(good + good.replace("[]", "[" * depth + "]" * depth))
+        nested = opening * depth + empty + closing * depth
+        (folder / "a.jsonl").write_text(good + good.replace(empty, nested))
         found = examine(folder, entry)
         assert found.records == 2
         assert found.wrong.count == {300: 0, 5000: 1}.get(depth, found.wrong.count)
+
+
+def test_what_pandas_takes_for_nothing_is_nothing(folder):
+    (folder / "a.csv").write_text("q,a\nNA,none\n007,\n")
+    assert [row.values for row in rows(folder / "a.csv")] == [{"q": None, "a": "none"}, {"q": "007", "a": None}]
 
 
 def test_a_file_is_what_its_name_says(folder):
     (folder / "a.json").write_text("q,a\nwhy?,so\n")
     with pytest.raises(InputError, match="holds no JSON object"):
         list(rows(folder / "a.json"))
+    (folder / "a.parquet").write_text("q,a\nwhy?,so\n")
+    with pytest.raises(InputError, match="does not hold parquet, as its name says"):
+        list(rows(folder / "a.parquet"))

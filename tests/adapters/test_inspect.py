@@ -85,6 +85,13 @@ def test_the_preset_is_named(workbook):
     assert profile.preset == "medqa"
 
 
+def test_progress_is_told_on_the_way(folder):
+    (folder / "a.csv").write_text("q,a\n" + "why?,so\n" * 2500)
+    told = []
+    inspect(folder / "a.csv", progress=told.append)
+    assert told == [1000, 2000]
+
+
 def test_what_is_not_there_is_refused(folder):
     with pytest.raises(InputError, match="gone"):
         inspect("gone.csv")

@@ -18,6 +18,10 @@ configs:
     path: [cats/last.jsonl]
 - config_name: dogs
   data_dir: dogs
+- config_name: some
+  data_files:
+    train: [cats/part-1.jsonl, cats/last.jsonl]
+    test: dogs/d*
 - config_name: all
   data_files: '**/*.jsonl'
   default: true
@@ -37,7 +41,7 @@ def card(folder):
 
 
 def test_data_is_told_by_its_name():
-    data = ["a.csv", "b.JSON", "c.jsonl.gz", "d.parquet", "e/f.xlsx", "g.tsv.zst"]
+    data = ["a.csv", "b.JSON", "c.jsonl.gz", "d.parquet", "e/f.xlsx", "g.tsv.zst", "h.json.zstd", "i.xltx", "j.tab"]
     others = ["README.md", "dataset_infos.json", ".git/a.csv", "__MACOSX/a.csv", "a.txt", "b.png", "gz", "d.parquet.gz"]
     escapes = ["../a.csv", "/etc/a.csv", "x/../../a.csv"]
     assert layout.data_files(data + others + escapes) == data
@@ -95,6 +99,7 @@ def test_a_card_says_what_is_what(card):
     assert layout.configs(files, card) == {
         "cats": {"train": ["cats/part-1.jsonl", "cats/part-2.jsonl"], "test": ["cats/last.jsonl"]},
         "dogs": {"train": ["dogs/train.jsonl"], "validation": ["dogs/dev.jsonl"]},
+        "some": {"train": ["cats/last.jsonl", "cats/part-1.jsonl"], "test": ["dogs/dev.jsonl"]},
         "all": {"train": layout.data_files(files)},
     }
     assert card.default() == "all"

@@ -187,6 +187,29 @@ def test_every_case_is_judged(data):
     assert found == wanted | dict.fromkeys(FAIL, ("no", "no"))
 
 
+def test_reasons_name_the_first_record_that_does_not_fit(data):
+    (wrong, special) = check(data, ["half-a-pair", "tools"])
+    line = "records that do not fit: 1; the first, half-a-pair.json element 1: holds half of a surrogate pair"
+    assert wrong.llamafactory.reasons == wrong.xtuner.reasons == (line,)
+    assert special.llamafactory.reasons == ()
+    assert special.xtuner.reasons[0].startswith("records that do not fit: 1; the first, tools.json line 1: `")
+
+
+@pytest.mark.parametrize(
+    ("own", "loads", "told"),
+    [
+        ({"alpaca": "a.json", "xtuner": "a.jsonl"}, "yes", "older version of ftbridge"),
+        ({"files": 5}, "no", "the entry `a`"),
+    ],
+)
+def test_an_old_entry_of_ours_is_read_as_it_stands_and_a_broken_one_is_told(folder, own, loads, told):
+    write(folder / "a.json", [GOOD])
+    (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": own}}))
+    (verdict,) = check(folder)
+    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == (loads, loads)
+    assert told in " ".join((*verdict.notes, *verdict.llamafactory.reasons))
+
+
 @pytest.mark.framework
 def test_the_frameworks_agree(data, project, training_python):
     """What loads is loaded whole, and what does not is refused, or loses samples."""

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from ftbridge.core.console import aligned, print_json, result, say
+from ftbridge.core.console import aligned, print_json, result, say, some
 
 
 def test_messages_go_to_stderr_and_results_to_stdout(capsys):
@@ -48,3 +48,7 @@ def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
 def test_columns_are_aligned_whatever_the_script():
     assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答  3\nfaq   12"
     assert aligned([("two\nlines", "x"), ("y", "z")]) == "two lines  x\ny          z"
+
+
+def test_of_many_names_the_first_are_given():
+    assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]

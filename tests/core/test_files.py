@@ -14,6 +14,7 @@ import zstandard
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files import (
     atomic_file,
+    first_bytes,
     is_packed,
     locked,
     read_text,
@@ -194,3 +195,9 @@ def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
 def test_a_suffix_is_that_of_the_content():
     names = ("faq.CSV.gz", "faq.jsonl", "faq.json.zst", "faq.gz", "faq")
     assert [unpacked_name(Path(name)).suffix for name in names] == [".CSV", ".jsonl", ".json", "", ""]
+
+
+def test_a_file_is_told_by_its_first_bytes_unpacked(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 5000))
+    assert first_bytes(tmp_path / "a.gz") == b"x" * 4096
+    assert first_bytes(tmp_path) == b""

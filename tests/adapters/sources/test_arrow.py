@@ -80,6 +80,17 @@ def test_dictionaries_keep_a_file_whole(folder):
     table, rows = read(arrow.open_tables(path, READING))
     assert not table.cut
     assert [row.values["q"] for row in rows] == ["a", "b", "a"]
+    path = write(folder / "numbers.arrow", pa.table({"q": pa.array([7, 8, 7]).dictionary_encode()}))
+    _, rows = read(arrow.open_tables(path, READING))
+    assert [row.values["q"] for row in rows] == [7, 8, 7]
+
+
+def test_a_selection_of_rows_that_old_versions_saved_is_refused(folder):
+    saved = save(folder / "saved", {"q": ["a", "b"]})
+    state = json.loads((saved / "state.json").read_text()) | {"_indices_files": [{"filename": "indices.arrow"}]}
+    (saved / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match="saved with a selection of its rows"):
+        arrow.open_tables(saved, READING)
 
 
 def test_columns_get_names_that_differ(folder):

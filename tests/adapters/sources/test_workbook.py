@@ -297,6 +297,12 @@ def test_several_sheets_are_a_table_each(workbook):
         found(sheets=("One", "Empty"))
 
 
+def test_several_large_sheets_are_read_to_their_ends(workbook):
+    rows = {name: [["q", "a"], *([f"{name} {number}", "so"] for number in range(600))] for name in ("One", "Two")}
+    for table in tables(workbook(**rows), all_sheets=True):
+        assert [row.values["q"] for row in rows_of(table)] == [f"{table.sheet} {number}" for number in range(600)]
+
+
 @pytest.mark.parametrize(
     ("sheets", "reading", "message"),
     [
