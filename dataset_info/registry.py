@@ -12,7 +12,7 @@ encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,6 +79,16 @@ def ours(dataset_dir: Path, names: Iterable[str]) -> dict[str, DatasetEntry]:
     """Return those of `names` that are registered and were made by ftbridge."""
     known = read(dataset_dir)
     return {name: entry_of(dataset_dir, name, known[name]) for name in names if is_ours(known.get(name))}
+
+
+def written(dataset_dir: Path) -> set[str]:
+    """Return the names of the files that ftbridge wrote into a folder; none where it has no whole registry of ours."""
+    known: dict[str, Any] = {}
+    with suppress(InputError):
+        known = read(dataset_dir)
+    made = {name: raw for name, raw in known.items() if _made_here(raw)}
+    own = {FILE, *(f"{base}.rejected.jsonl" for base in _bases(made))}
+    return own.union(*map(_files, made.values())) if made else set()
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:

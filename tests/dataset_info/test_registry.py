@@ -278,6 +278,17 @@ def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
     ]
 
 
+def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
+    assert registry.written(tmp_path) == set()
+    write(tmp_path, '{"theirs": {"file_name": "theirs.json"}}')
+    assert registry.written(tmp_path) == set()
+    register(tmp_path, {"faq-train": entry("faq-train")})
+    files = {"faq-train.alpaca.jsonl", "faq-train.xtuner.jsonl", "faq.rejected.jsonl"}
+    assert registry.written(tmp_path) == {FILE, *files}
+    write(tmp_path, "{")
+    assert registry.written(tmp_path) == set()
+
+
 def test_what_is_not_ours_keeps_its_file_and_every_other_byte(stocked):
     before = files_in(stocked)
     removed = remove(stocked, ["theirs"])
