@@ -105,7 +105,11 @@ def interpret(name: str, raw: Any) -> Entry:
         columns=maps["columns"],
         tags=maps["tags"],
         samples=samples if isinstance(samples, int) else None,
-        drawn=f"`num_samples` {samples}" if samples is not None else f"`split` {split}" if split != "train" else "",
+        drawn=f"`num_samples` {samples}"
+        if isinstance(samples, int)
+        else f"`split` {split}"
+        if split != "train"
+        else "",
         problems=tuple(problems),
         notes=tuple(notes),
     )
