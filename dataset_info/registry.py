@@ -11,6 +11,7 @@ encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is 
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -225,8 +226,8 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
     if not isinstance(known, dict):
         raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
-    if twice := len(_keys(text)) - len(known):
-        raise InputError(f"`{file}` names {twice} of its datasets twice; mend it")
+    if twice := [name for name, count in Counter(name for name, _ in _keys(text)).items() if count > 1]:
+        raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
     return known
 
 

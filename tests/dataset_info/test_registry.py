@@ -122,6 +122,12 @@ def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     assert (tmp_path / FILE).read_bytes() == text.encode()
 
 
+def test_a_dataset_that_is_there_twice_is_named(tmp_path):
+    write(tmp_path, '{"a": 1, "b": 2, "b": 3}')
+    with pytest.raises(InputError, match="names the dataset `b` twice"):
+        read(tmp_path)
+
+
 def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
     (tmp_path / FILE).write_bytes('{"问答": {}}'.encode("gb18030"))
     with pytest.raises(InputError, match="UTF-8"):
