@@ -383,6 +383,11 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
     assert not Project.find().state().dataset
 
 
+def test_wrong_rows_come_with_what_may_be_behind_them(workbook):
+    with pytest.raises(InputError, match=r"\n\nnote: other sheets are left out: `More`.*\nMend them"):
+        convert(workbook(DrugQA=BAD, More=FAQ), name="medqa")
+
+
 def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
     source = workbook(DrugQA=BAD)
     done = convert(source, name="medqa", on_error="skip")
