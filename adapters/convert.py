@@ -305,11 +305,17 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\nMend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\n{_notes(job)}Mend them, or go on without them: --on-error skip"
         )
     if not made.samples:
         none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
         raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
+
+
+def _notes(job: Job) -> str:
+    """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
+    notes = dict.fromkeys(note for table in job.tables for note in table.notes)
+    return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 
 def _file(name: str, target: str) -> str:

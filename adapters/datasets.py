@@ -49,7 +49,8 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     entry = interpret(full, raw)
     place = f"the dataset `{full}` in `{dataset_dir / registry.FILE}`"
     if entry.remote:
-        raise InputError(f"{place} is not here, but at `{entry.remote}`; convert that first")
+        how = "convert that first, as in `ftbridge convert hf://owner/name`"
+        raise InputError(f"{place} is not here, but at `{entry.remote}`; {how}")
     problems = list(entry.problems)
     if entry.drawn and (target or entry.samples is None):
         problems.append(f"only LLaMA-Factory draws {entry.drawn}; `ftbridge convert --sample` does it for both")

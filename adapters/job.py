@@ -16,6 +16,7 @@ from ftbridge.adapters.kinds import DATE
 from ftbridge.adapters.locate import Origin, open_origin
 from ftbridge.adapters.make import Dedup
 from ftbridge.adapters.recognise import Choice, Wish, read_as
+from ftbridge.adapters.sources.folder import files_below
 from ftbridge.adapters.split import PARTS, parse_split
 from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
@@ -217,13 +218,13 @@ def _alike(table: Table, told: Preset) -> bool:
 
 
 def digest(path: Path) -> str:
-    """Return the sha256 of a file, or of all files in a folder, sub-folders too, with their names."""
+    """Return the sha256 of a file, or of all files in a folder that `files_below` names, with their names."""
     try:
         if not path.is_dir():
             return sha256(path)
         whole = hashlib.sha256()
-        for each in sorted(each for each in path.rglob("*") if each.is_file()):
-            whole.update(f"{each.relative_to(path).as_posix()}\0{digest(each)}\n".encode(errors="surrogateescape"))
+        for name in sorted(name for name in files_below(path) if (path / name).is_file()):
+            whole.update(f"{name}\0{digest(path / name)}\n".encode(errors="surrogateescape"))
         return whole.hexdigest()
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error

@@ -4,19 +4,23 @@ import atexit
 import glob
 import os
 import re
+import shlex
 import shutil
 import stat
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import msgspec
 from msgspec.structs import replace
 
+from ftbridge.adapters.columns import near
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import GZIP, ZSTD, first_bytes, unpacked_name
@@ -142,6 +146,7 @@ def _paths(source: str) -> list[Path]:
     if os.path.lexists(path) or not glob.has_magic(source):
         return [path]
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - takes absolute patterns
+    found = [each for each in found if not each.name.startswith("~$")]  # Excel's mark that a workbook is open
     if not found:
         raise InputError(f"no file fits `{source}`")
     return [each for each in found if not each.is_dir()] or found
@@ -154,11 +159,21 @@ def _refuse_special(path: Path) -> None:
     except (FileNotFoundError, ValueError) as error:
         if path.is_symlink():
             raise InputError(f"`{path}` is a link to `{path.readlink()}`, which is not there") from error
-        raise InputError(f"there is no file `{path}`") from error
+        raise InputError(f"there is no file `{path}`{_instead(path)}") from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"`{path}` is a pipe or a device; send it to standard input and give `-`")
+
+
+def _instead(path: Path) -> str:
+    """Return, for a message, what was meant by a path that is not there; "" where that cannot be told."""
+    there: list[str] = []
+    with suppress(OSError, ValueError), os.scandir(path.parent) as found:
+        there = sorted(each.name for each in islice(found, 1000))
+    if blank := next((name for name in there if name.startswith(f"{path.name} ")), ""):
+        return f"; a name with blanks goes in quotes: {shlex.quote(str(path.parent / blank))}"
+    return near(path.name, there)
 
 
 @cache

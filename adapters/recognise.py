@@ -243,7 +243,11 @@ def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) 
         field, names = next(iter(double.items()))
         reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"
     hint = "`--map instruction=COLUMN --map output=COLUMN`, or several in one: `--input '{{ one }}: {{ another }}'`"
-    return f"{reason}; say which to take: {hint}\n{listing(table)}"
+    if table.lettered and table.columns[:1] != ("A",):
+        hint += "; where these are no headers, add `--header-row none`; to take other sheets, name them with `--sheet`"
+    broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
+    notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
+    return f"{reason}; say which to take: {hint}\n{listing(table)}{notes}"
 
 
 def _seen(table: Table, column: str) -> Seen:

@@ -4,6 +4,7 @@ Samples are numbers here; of their content only 64-bit hashes and class numbers 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -32,6 +33,7 @@ def parse_split(text: str) -> dict[str, Fraction | int | None]:
 
     Raises UsageError for anything else.
     """
+    given, text = text, unicodedata.normalize("NFKC", text)  # a Chinese keyboard writes `7：3`
     numbers = [int(number) for number in re.findall("[0-9]+", text)]
     if re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9}){1,2}", text.strip()) and all(numbers):
         names = PARTS if len(numbers) == len(PARTS) else (PARTS[0], PARTS[-1])
@@ -44,7 +46,7 @@ def parse_split(text: str) -> dict[str, Fraction | int | None]:
         return {name: counts.get(name) for name in PARTS if name in counts or name == "train"}
     raise UsageError(
         "`--split` takes shares, as in `7:3` (training and test) or `8:1:1` (training, validation, test), or numbers "
-        f"of samples, as in `test=200` or `train=1000,test=200`; got `{text}`"
+        f"of samples, as in `test=200` or `train=1000,test=200`; got `{given}`"
     )
 
 
@@ -53,6 +55,7 @@ def parse_sample(sizes: str | Sequence[int]) -> tuple[int, ...]:
     text = sizes if isinstance(sizes, str) else ",".join(map(str, sizes))
     if not text:
         return ()
+    text = unicodedata.normalize("NFKC", text)
     if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text.strip()):
         raise UsageError(f"`--sample` takes numbers of samples, as in `100,500,1000`; got `{text}`")
     return tuple(sorted({int(number) for number in text.split(",")}))

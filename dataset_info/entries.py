@@ -8,6 +8,7 @@ passed over, `file_name` is a file or a folder of files of one type, and the def
 only where the whole map is absent.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,11 @@ def interpret(name: str, raw: Any) -> Entry:
         columns=maps["columns"],
         tags=maps["tags"],
         samples=samples if isinstance(samples, int) else None,
-        drawn=f"`num_samples` {samples}" if samples is not None else f"`split` {split}" if split != "train" else "",
+        drawn=f"`num_samples` {samples}"
+        if isinstance(samples, int)
+        else f"`split` {split}"
+        if split != "train"
+        else "",
         problems=tuple(problems),
         notes=tuple(notes),
     )
@@ -159,6 +164,9 @@ def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[st
     else:
         found += _left_out("columns", ("messages",), maps)
         found += _left_out("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
+    count = raw.get("num_samples")
+    if count is not None and not (isinstance(count, int) and count > 0):
+        found.append(f"its `num_samples` is `{json.dumps(count)}`, and LLaMA-Factory takes a whole number from 1")
     split = str(raw.get("split", "train"))
     if split.partition("[")[0] != "train" and not any(key in raw for key in REMOTE):
         found.append(f"asks for the split `{split}`, and a file has only `train`")

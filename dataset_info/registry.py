@@ -11,8 +11,9 @@ encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is 
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +81,16 @@ def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, Dat
     known = read(dataset_dir)
     wanted = known if names is None else names
     return {name: entry_of(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
+
+
+def written(dataset_dir: Path) -> set[str]:
+    """Return the names of the files that ftbridge wrote into a folder; none where it has no whole registry of ours."""
+    known: dict[str, Any] = {}
+    with suppress(InputError):
+        known = read(dataset_dir)
+    made = {name: raw for name, raw in known.items() if _made_here(raw)}
+    own = {FILE, *(f"{base}.rejected.jsonl" for base in _bases(made))}
+    return own.union(*map(_files, made.values())) if made else set()
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
@@ -216,8 +227,8 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
     if not isinstance(known, dict):
         raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
-    if twice := len(_keys(text)) - len(known):
-        raise InputError(f"`{file}` names {twice} of its datasets twice; mend it")
+    if twice := [name for name, count in Counter(name for name, _ in _keys(text)).items() if count > 1]:
+        raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
     return known
 
 

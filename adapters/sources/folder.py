@@ -16,6 +16,7 @@ from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Piece, Reading, Table
 from ftbridge.core.records import Row
+from ftbridge.dataset_info import registry
 
 # How many files a message names.
 SHOWN = 5
@@ -69,17 +70,19 @@ def open_files(
 
 
 def files_below(path: Path) -> Iterator[str]:
-    """Yield the files below a folder by their relative names, hidden folders left out."""
+    """Yield the files below a folder by their relative names; what is hidden, and what ftbridge wrote, is left out."""
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name).relative_to(path).as_posix() for name in files)
+        own = registry.written(Path(folder))
+        shown = [name for name in files if name not in own and not name.startswith(".")]
+        yield from (Path(folder, name).relative_to(path).as_posix() for name in shown)
 
 
 def what_is_there(names: Iterable[str]) -> str:
     """Return what else is there, for a message."""
     shown = sorted(name for name in names if not PurePosixPath(name).name.startswith("."))
     if not shown:
-        return "; it is empty"
+        return "; it is empty, or holds only what ftbridge wrote"
     scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
     return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
 

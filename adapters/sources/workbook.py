@@ -116,7 +116,10 @@ def _open(book: _Book) -> list[Table]:
     if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
         return [_table(book, head, cells) for head, cells in heads if head.columns or named]
     title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
-    return _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+    (table,) = _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+    others = ", ".join(f"`{head.page.name}`" for head, _ in heads if head.columns and head.page.name != title)
+    note = f"other sheets are left out: {others}; take them with `--all-sheets`, or by name with `--sheet`"
+    return [msgspec.structs.replace(table, notes=(note, *table.notes)) if others else table]
 
 
 def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import traceback
-from errno import ENOSPC
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
@@ -24,6 +24,9 @@ def report(error: Exception) -> int:
         return SetupError.exit_code
     if isinstance(error, BrokenPipeError):
         return 141
+    if isinstance(error, OSError) and error.errno in {EACCES, EDQUOT, EPERM, EROFS} and error.filename:
+        say(f"error: `{error.filename}`: {error.strerror}; work in a folder that you may read and write")
+        return SetupError.exit_code
     say("".join(traceback.format_exception(error)).rstrip())
     say()
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")

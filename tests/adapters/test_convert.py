@@ -320,6 +320,15 @@ def test_the_same_again_changes_nothing(workbook):
     assert snapshot(Path("data")) == before
 
 
+def test_a_folder_is_converted_again_without_what_ftbridge_wrote_into_it(lines):
+    source = lines({"question": "why?", "answer": "so"}, {"question": "how?", "answer": ""}).parent
+    first, again = (convert(source, name="faq", on_error="skip") for _ in range(2))
+    assert (first.counts, first.changed, again.changed) == (again.counts, True, False)
+    assert Path("data/faq.rejected.jsonl").is_file()
+    with pytest.raises(InputError, match="holds only what ftbridge wrote"):
+        convert("data", name="other")
+
+
 @pytest.mark.parametrize("damage", ["gone", "edited"])
 def test_files_that_are_no_longer_ours_are_written_again(workbook, damage):
     source = workbook(Q=FAQ)
@@ -372,6 +381,11 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
     assert text.endswith("--on-error skip")
     assert not Path("data").exists()
     assert not Project.find().state().dataset
+
+
+def test_wrong_rows_come_with_what_may_be_behind_them(workbook):
+    with pytest.raises(InputError, match=r"\n\nnote: other sheets are left out: `More`.*\nMend them"):
+        convert(workbook(DrugQA=BAD, More=FAQ), name="medqa")
 
 
 def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):

@@ -58,6 +58,19 @@ def test_files_and_globs_are_opened_in_order(files):
     assert first(open_all([str(files / "*.txt")])) == ["ab.txt"]
 
 
+def test_a_glob_leaves_out_the_marks_of_open_workbooks(files):
+    (files / "~$a.csv").write_bytes(b"\5me")
+    assert first(open_all(["*a.csv"])) == ["a.csv"]
+
+
+def test_a_file_that_is_not_there_is_named_with_what_was_meant(files):
+    (files / "my questions.csv").write_text("q,a\n")
+    hints = {"a.cvs": "did you mean `a.csv`", "deep/c.csv": "`deep/c.csv`$", "my": "quotes: 'my questions.csv'"}
+    for source, hint in hints.items():
+        with pytest.raises(InputError, match=hint):
+            origins([source])
+
+
 def test_what_is_there_under_that_name_is_no_glob(files):
     assert first(open_all(["a[b].csv"])) == ["a[b].csv"]
 

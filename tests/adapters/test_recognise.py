@@ -167,6 +167,14 @@ def test_what_is_not_clear_is_not_guessed(record, message):
         choose(table(record))
 
 
+def test_what_may_be_behind_it_is_told():
+    found = table({"why?": "because"}, lettered=True)
+    broken = Row(Where("faq.jsonl", 2), {}, "holds bytes that do not decode")
+    found = msgspec.structs.replace(found, first=(*found.first, broken), notes=("read as cp1251",))
+    with pytest.raises(InputError, match=r"(?s)`--header-row none`.*note: read as cp1251\nnote: .* bytes that do not"):
+        choose(found)
+
+
 def test_a_way_out_that_is_offered_works():
     source = table({"messages": GOOD, "system": "s", "question": "q", "answer": "a", "history": [["x", "y"]]})
     with pytest.raises(InputError) as raised:

@@ -24,6 +24,7 @@ def counts(split, values, labels=None, seed=42):
     ("text", "parts"),
     [
         ("7:3", {"train": Fraction(7, 10), "test": Fraction(3, 10)}),
+        ("7\uff1a3", {"train": Fraction(7, 10), "test": Fraction(3, 10)}),
         (" 8:1:1 ", {"train": Fraction(8, 10), "validation": Fraction(1, 10), "test": Fraction(1, 10)}),
         ("test=200", {"train": None, "test": 200}),
         ("test=2,validation=1,train=3", {"train": 3, "validation": 1, "test": 2}),
@@ -117,7 +118,9 @@ def test_the_first_of_equal_samples_is_kept():
     assert unique(keys_of([5, 3, 5, 9, 3])).tolist() == [True, True, False, True, False]
 
 
-@pytest.mark.parametrize(("sizes", "parsed"), [("500,100,100", (100, 500)), ((5, 1), (1, 5)), ("", ()), ((), ())])
+@pytest.mark.parametrize(
+    ("sizes", "parsed"), [("500,100,100", (100, 500)), ("1\uff0c5", (1, 5)), ((5, 1), (1, 5)), ("", ()), ((), ())]
+)
 def test_subsets_are_sizes(sizes, parsed):
     assert parse_sample(sizes) == parsed
 

@@ -109,6 +109,8 @@ FAIL = {
     "no-input-column": ([{"instruction": "a", "output": "b"}], {}),
     "format": ([{"conversations": SAID}], {"format": "sharegpt"}),
     "formatting": ([GOOD], {"formatting": "alpacca"}),
+    "drawn-text": ([GOOD], {"num_samples": "1"}),
+    "drawn-none": ([GOOD], {"num_samples": 0}),
     "two-tags": ([{"messages": ASKED}], MESSAGES | {"tags": {"role_tag": "role", "content_tag": "content"}}),
     "no-tags": ([{"messages": ASKED}], MESSAGES),
     "no-messages": ([{"conversations": SAID}], {"formatting": "sharegpt", "columns": {"system": "s"}}),

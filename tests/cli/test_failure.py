@@ -1,5 +1,6 @@
 """Failures: one message and an honest exit code, or a report to paste."""
 
+import errno
 from pathlib import Path
 
 import click
@@ -56,6 +57,14 @@ def test_a_fault_of_ours_is_a_report_to_paste(end):
     assert "ZeroDivisionError: by zero" in said
     assert "Please report it" in said
     assert f"ftbridge {__version__}, Python 3." in said
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(end):
+    for number in (errno.EACCES, errno.EROFS):
+        assert end(OSError(number, "Not here", "/far/runs")) == (
+            4,
+            "error: `/far/runs`: Not here; work in a folder that you may read and write\n",
+        )
 
 
 def test_a_closed_pipe_is_no_fault(monkeypatch, capfd, tmp_path):

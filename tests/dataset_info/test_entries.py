@@ -49,6 +49,8 @@ def test_what_our_targets_write_is_read_whole(target):
         ("a", FILE | {"formatting": "openai", "columns": {}}, "`columns` leaves out `messages`"),
         ("a", FILE | {"ranking": True}, "holds preferences"),
         ("a", FILE | {"columns": {"response": "a", "kto_tag": "good"}}, "holds preferences"),
+        ("a", FILE | {"num_samples": "10"}, '`num_samples` is `"10"`'),
+        ("a", FILE | {"num_samples": 0}, "`num_samples` is `0`"),
         ("a", FILE | {"split": "test"}, "asks for the split `test`"),
     ],
 )

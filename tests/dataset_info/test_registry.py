@@ -122,6 +122,12 @@ def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     assert (tmp_path / FILE).read_bytes() == text.encode()
 
 
+def test_a_dataset_that_is_there_twice_is_named(tmp_path):
+    write(tmp_path, '{"a": 1, "b": 2, "b": 3}')
+    with pytest.raises(InputError, match="names the dataset `b` twice"):
+        read(tmp_path)
+
+
 def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
     (tmp_path / FILE).write_bytes('{"问答": {}}'.encode("gb18030"))
     with pytest.raises(InputError, match="UTF-8"):
@@ -276,6 +282,17 @@ def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
         "faq-train-100.xtuner.jsonl",
         "faq.rejected.jsonl",
     ]
+
+
+def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
+    assert registry.written(tmp_path) == set()
+    write(tmp_path, '{"theirs": {"file_name": "theirs.json"}}')
+    assert registry.written(tmp_path) == set()
+    register(tmp_path, {"faq-train": entry("faq-train")})
+    files = {"faq-train.alpaca.jsonl", "faq-train.xtuner.jsonl", "faq.rejected.jsonl"}
+    assert registry.written(tmp_path) == {FILE, *files}
+    write(tmp_path, "{")
+    assert registry.written(tmp_path) == set()
 
 
 def test_what_is_not_ours_keeps_its_file_and_every_other_byte(stocked):

@@ -285,6 +285,13 @@ def test_the_sheet_is_the_one_that_is_meant(workbook, sheets, hidden, chosen):
     assert read(hide(workbook(**sheets), *hidden))[0].sheet == chosen
 
 
+def test_sheets_that_are_not_taken_are_named(workbook):
+    path = hide(workbook(Notes=[["x"]], Q=FAQ, Empty=[], More=FAQ, Hidden=FAQ), "Hidden")
+    assert tables(path)[0].notes[0].startswith("other sheets are left out: `Notes`, `More`; take them with")
+    assert [table.notes for table in tables(path, sheets=("Q",))] == [()]
+    assert [table.notes for table in tables(path, all_sheets=True)] == [(), (), ()]
+
+
 def test_several_sheets_are_a_table_each(workbook):
     path = hide(workbook(One=FAQ, Two=[["x"], [1], [2]], Empty=[], Hidden=FAQ), "Hidden")
 
