@@ -129,7 +129,8 @@ def _best_quoting(delimiter: str, lines: list[str], *, cut: bool) -> _Trial:
     if plain.share("'.*'") > 1 / 2 and single.bad <= plain.bad:
         return single
     spaced = _try(Dialect(delimiter, spaced=True), lines, cut=cut)
-    if plain.share(' +".*"') and spaced.bad <= plain.bad:
+    # The cell `" ""x"""` is no sign of it: its space stays.
+    if plain.share(' +".*"') > spaced.share(' +".*"') and spaced.bad <= plain.bad:
         return spaced
     others = [spaced]
     if plain.bad and any('\\"' in line for line in lines):

@@ -26,6 +26,7 @@ def found(text, **how):
         ("a,b\n'tis,it's\n", Dialect()),
         ('a\tb\n"x\ty\nz"\t"v" w\n', Dialect("\t", "")),
         ('a, b\n1, "x, y"\n', Dialect(spaced=True)),
+        ('a,b\n1," ""x"" or ""y"""\n', Dialect()),
         ("sep=|\na,b|c\n", Dialect("|")),
         ("", Dialect("")),
     ],
