@@ -18,6 +18,7 @@ import msgspec
 from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put_names
 from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
+from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import LONGEST, is_packed
 from ftbridge.core.plugins import Reading, Table, first_rows
@@ -303,13 +304,29 @@ def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
     for at in range(0, batch.num_rows, STEP):
         part = batch.slice(at, STEP)
         if sum(map(_size, part.columns)) <= LONGEST:
-            yield from part.to_pylist()
+            yield from _python(part)
         elif part.num_rows > 1:
             half = part.num_rows // 2
             yield from _values(part.slice(0, half))
             yield from _values(part.slice(half))
         else:
             yield None
+
+
+def _python(part: Any) -> list[dict[str, Any]]:
+    """Return the rows as dicts; a time that Python does not have is wrong only where it is used."""
+    try:
+        return part.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        columns = dict(zip(part.schema.names, part.columns, strict=True))
+        return [{name: _value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return BadCell(str(scalar.type), "is a time that cannot be told in microseconds")
 
 
 def _size(column: Any) -> int:
