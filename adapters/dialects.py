@@ -39,6 +39,10 @@ class Dialect(msgspec.Struct, frozen=True):
     def reader(self, lines: Iterable[str]) -> "Reader":
         """Return a reader of the records in `lines`, which raises csv.Error for quotes that do not pair."""
         csv.field_size_limit(2 * LONGEST)
+        if self.escape:  # as MySQL writes, for which `\N` by itself is no value
+            ends = re.escape(self.delimiter) + r"\r\n"
+            cell = re.compile(rf"(?<![^{ends}])\\N(?![^{ends}])")
+            lines = (cell.sub("", line) for line in lines)
         return csv.reader(
             lines,
             delimiter=self.delimiter or "\0",

@@ -35,6 +35,13 @@ def test_a_dialect_is_found_by_trying(text, dialect):
     assert found(text) == dialect
 
 
+def test_a_null_as_mysql_writes_it_is_empty():
+    lines = ["\\N,b\n", '"x \\"\\N\\"",\\N\r\n', "a\\,b,\\N\n"]
+    assert [*Dialect(escape="\\").records(lines)] == [["", "b"], ['x "N"', ""], ["a,b", ""]]
+    assert [*Dialect("", escape="\\").records(["a,\\n", "\\N\n"])] == [["a,n"], []]
+    assert [*Dialect().records([r"\N,b"])] == [[r"\N", "b"]]
+
+
 def test_a_tie_goes_to_what_the_name_says():
     assert found("a\tb,c\n1\t2,3\n") == Dialect()
     assert found("a\tb,c\n1\t2,3\n", first="\t") == Dialect("\t")
