@@ -39,6 +39,10 @@ class Dialect(msgspec.Struct, frozen=True):
     def reader(self, lines: Iterable[str]) -> "Reader":
         """Return a reader of the records in `lines`, which raises csv.Error for quotes that do not pair."""
         csv.field_size_limit(2 * LONGEST)
+        if self.escape:  # as MySQL writes, for which `\N` by itself is no value
+            ends = re.escape(self.delimiter) + r"\r\n"
+            cell = re.compile(rf"(?<![^{ends}])\\N(?![^{ends}])")
+            lines = (cell.sub("", line) for line in lines)
         return csv.reader(
             lines,
             delimiter=self.delimiter or "\0",
@@ -131,7 +135,8 @@ def _best_quoting(delimiter: str, lines: list[str], *, cut: bool) -> _Trial:
     if plain.share("'.*'") > 1 / 2 and single.bad <= plain.bad:
         return single
     spaced = _try(Dialect(delimiter, spaced=True), lines, cut=cut)
-    if plain.share(' +".*"') and spaced.bad <= plain.bad:
+    # The cell `" ""x"""` is no sign of it: its space stays.
+    if plain.share(' +".*"') > spaced.share(' +".*"') and spaced.bad <= plain.bad:
         return spaced
     others = [spaced]
     if plain.bad and any('\\"' in line for line in lines):

@@ -136,10 +136,12 @@ def _told(head: bytes) -> str:
         if head.startswith(mark):
             return codec
     even, odd = head[::2].count(0), head[1::2].count(0)
-    # In UTF-16 all ASCII characters have a zero byte, on the same side; a cell of another file may hold a few.
-    if len(head) % 2 or bool(even) == bool(odd) or even + odd < len(head) / (4 if _fits(head, "utf-8") else 100):
+    # In UTF-16 all ASCII characters have a zero byte, on the same side, and a few others, such as 一, on the other one;
+    # a cell of another file may hold a few.
+    least = len(head) / (4 if _fits(head, "utf-8") else 100)
+    if len(head) % 2 or 2 * min(even, odd) >= max(even, odd) or even + odd < least:
         return ""
-    return "utf-16-be" if even else "utf-16-le"
+    return "utf-16-be" if even > odd else "utf-16-le"
 
 
 def _sample(path: Path) -> bytes:

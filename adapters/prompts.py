@@ -149,7 +149,7 @@ def _usable(column: str, value: Any) -> Any:
     """Return a value as templates see it."""
     value = plain(value)
     if isinstance(value, BadCell):
-        raise BadValueError(f"uses `{column}`, which is an error value of the workbook")
+        raise BadValueError(f"uses `{column}`, which {value.reason}")
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
 
 

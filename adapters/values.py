@@ -27,6 +27,7 @@ class BadCell(msgspec.Struct, frozen=True):
     """A cell that is there and holds no value, such as `#N/A`; it is wrong only where its column is used."""
 
     value: str
+    reason: str = "is an error value of the workbook"
 
 
 class BadValueError(ValueError):
@@ -47,7 +48,7 @@ def text(value: Any) -> str:
     if isinstance(value, (float, Decimal)):
         return _number(value)
     if isinstance(value, BadCell):
-        raise BadValueError("is an error value of the workbook")
+        raise BadValueError(value.reason)
     if isinstance(value, (dict, list, tuple, bytes)):
         kinds = {"dict": "an object", "bytes": "bytes"}
         raise BadValueError(f"holds {kinds.get(type(value).__name__, 'a list')}, not text")

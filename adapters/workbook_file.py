@@ -5,11 +5,13 @@ Excel's newer formats are zip archives of XML, whose sheets hold cells such as `
 
 import mmap
 import posixpath
+import re
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
@@ -38,6 +40,10 @@ MOST_PACKED = 100
 HARMLESS = 64 * MIB
 # Excel's own limit for a cell is 32,767 characters.
 LONGEST_TEXT = 32 * MIB
+ODS_CONTENT = "content.xml"
+ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
+LONGEST_NAME = 32
+CHARACTERS = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 
 
 def kind_of(path: Path) -> Kind:
@@ -197,3 +203,32 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
                 found.clear()
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
         raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
+
+
+def with_characters(file: IO[bytes]) -> IO[bytes]:
+    """Return a copy of an .ods with characters for tabs and line breaks in its texts, any other file as it is.
+
+    They are elements, `<text:tab/>`, and calamine passes over them.
+    """
+    with zipfile.ZipFile(file) as package:
+        names = package.namelist()
+        if ODS_CONTENT not in names or not any(map(ODS_CHARACTER.search, _between_tags(package))):
+            return file
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
+        with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+            for name in sorted({"mimetype", "META-INF/manifest.xml"}.intersection(names), reverse=True):
+                made.writestr(name, package.read(name), zipfile.ZIP_STORED)  # the type comes first, as it stands
+            with made.open(ODS_CONTENT, "w", force_zip64=True) as content:
+                for text in _between_tags(package):
+                    content.write(ODS_CHARACTER.sub(lambda found: CHARACTERS[found[1]] + found[0], text))
+    return copy
+
+
+def _between_tags(package: zipfile.ZipFile) -> Iterator[bytes]:
+    """Yield the content of an .ods in pieces that cut no element which `ODS_CHARACTER` finds."""
+    rest = b""
+    with package.open(ODS_CONTENT) as file:
+        while data := rest + file.read(MIB):
+            cut = data.rfind(b"<", -LONGEST_NAME) if len(data) > len(rest) else -1
+            rest = b"" if cut < 0 else data[cut:]
+            yield data[: len(data) - len(rest)]

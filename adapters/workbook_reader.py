@@ -184,7 +184,14 @@ class _Calamine:
         from python_calamine import load_workbook
 
         # A path, if it is Unicode, is read by its suffix; a file by its content, with less to say of what is wrong.
-        self._book = load_workbook(order.path if order.named and order.path.isprintable() else file)
+        by_name = order.named and order.path.isprintable()
+        if b"opendocument" in file.read(128):
+            from ftbridge.adapters.workbook_file import with_characters
+
+            changed = with_characters(file)
+            by_name, file = by_name and changed is file, changed
+        file.seek(0)
+        self._book = load_workbook(order.path if by_name else file)
 
     def sheets(self) -> dict[str, bool]:
         from python_calamine import SheetTypeEnum, SheetVisibleEnum

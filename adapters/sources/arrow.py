@@ -1,6 +1,7 @@
 """Arrow: what `datasets.save_to_disk` writes, one dataset or a dict of splits, and files of both IPC formats.
 
-An IPC file is an IPC stream between two marks, so that both are read as streams. The header of each message
+An IPC file is an IPC stream between two marks, and its end tells where the batches are: polars leaves the mark of the
+schema out. The header of each message
 (https://arrow.apache.org/docs/format/Columnar.html#encapsulated-message-format) tells where the next begins: a file is
 cut between its record batches without reading them, and never more than one of them is in memory.
 Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `pos`.
@@ -18,6 +19,7 @@ import msgspec
 from ftbridge.adapters.class_labels import Labels, of_features, of_metadata, put_names
 from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
+from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.files import LONGEST, is_packed
 from ftbridge.core.plugins import Reading, Table, first_rows
@@ -130,13 +132,14 @@ class Batches(msgspec.Struct, frozen=True):
         import pyarrow as pa
 
         with _opened(self.path, self.end - self.start) as stream:
+            reader = _reader(stream)
             if not self.start:
-                yield from pa.ipc.open_stream(stream)
+                yield from _all(reader)
                 return
-            schema = pa.ipc.read_schema(stream)
             stream.seek(self.start)
             while stream.tell() < self.end:
-                yield pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema).slice(self.skip, self.count)
+                message = pa.ipc.read_message(stream)
+                yield pa.ipc.read_record_batch(message, reader.schema).slice(self.skip, self.count)
 
 
 class _Splits(msgspec.Struct):
@@ -174,10 +177,9 @@ def _saved(path: Path, file: str) -> Table:
 
 
 def _open(paths: list[Path], file: str, labels: Labels) -> Table:
-    import pyarrow as pa
 
     with told(paths[0]), _opened(paths[0]) as stream:
-        schema = pa.ipc.read_schema(stream)
+        schema = _reader(stream).schema
         columns = marked(schema.names)
     labels = of_metadata(schema.metadata) | labels
     # Batches that share their dictionaries cannot be read alone.
@@ -188,12 +190,26 @@ def _open(paths: list[Path], file: str, labels: Labels) -> Table:
 
 
 def _opened(path: Path, size: int = 0) -> Any:
-    """Return a file of pyarrow's at the start of its stream; mapped where `size` bytes of it are too many to read."""
+    """Return a file of pyarrow's; mapped where `size` bytes of it are too many to read."""
     import pyarrow as pa
 
-    stream = pa.memory_map(str(path)) if size > LARGE else pa.OSFile(str(path))
-    stream.seek(8 if stream.read(len(FILE)) == FILE else 0)
-    return stream
+    return pa.memory_map(str(path)) if size > LARGE else pa.OSFile(str(path))
+
+
+def _reader(stream: Any) -> Any:
+    """Return pyarrow's reader of an IPC file or stream."""
+    import pyarrow as pa
+
+    is_file = stream.read(len(FILE)) == FILE
+    stream.seek(0)
+    return pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
+
+
+def _all(reader: Any) -> Iterator[Any]:
+    """Yield the batches of a file or a stream."""
+    if hasattr(reader, "get_batch"):
+        return map(reader.get_batch, range(reader.num_record_batches))
+    return iter(reader)
 
 
 def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Iterator[Batches]:
@@ -223,7 +239,7 @@ def _messages(path: Path) -> Iterator[tuple[int, int, int, bool]]:
     """
     with told(path), path.open("rb") as file:
         size = path.stat().st_size
-        file.seek(8 if file.read(len(FILE)) == FILE else 0)
+        file.seek(_first_message(file, size))
         while (at := file.tell()) < size:
             mark, length = struct.unpack("<4si", file.read(8))
             if mark != MESSAGE or not 0 <= length <= size - at:
@@ -243,6 +259,19 @@ def _messages(path: Path) -> Iterator[tuple[int, int, int, bool]]:
                     yield at, after, batch.number("q", 0), packed
             file.seek(after)
         raise ValueError("its end mark is missing")
+
+
+def _first_message(file: Any, size: int) -> int:
+    """Return where the messages begin: in a stream with the schema, in a file behind it, at the end mark at last."""
+    if file.read(len(FILE)) != FILE:
+        return 0
+    file.seek(size - len(FILE) - 4)
+    (length,) = struct.unpack("<I", file.read(4))
+    end = size - len(FILE) - 4 - length
+    file.seek(end)
+    footer = _Flat.root(file.read(length))
+    blocks = [footer.table(field) for field in (2, 3) if footer.place(field)]
+    return min((each.at_number("q", 4) for each in blocks if each.at_number("I", 0)), default=end - 8)
 
 
 def _check_size(path: Path, file: Any, body: int, batch: "_Flat") -> None:
@@ -298,13 +327,29 @@ def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
     for at in range(0, batch.num_rows, STEP):
         part = batch.slice(at, STEP)
         if sum(map(_size, part.columns)) <= LONGEST:
-            yield from part.to_pylist()
+            yield from _python(part)
         elif part.num_rows > 1:
             half = part.num_rows // 2
             yield from _values(part.slice(0, half))
             yield from _values(part.slice(half))
         else:
             yield None
+
+
+def _python(part: Any) -> list[dict[str, Any]]:
+    """Return the rows as dicts; a time that Python does not have is wrong only where it is used."""
+    try:
+        return part.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        columns = dict(zip(part.schema.names, part.columns, strict=True))
+        return [{name: _value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return BadCell(str(scalar.type), "is a time beyond what can be read")
 
 
 def _size(column: Any) -> int:

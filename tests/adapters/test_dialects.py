@@ -26,12 +26,20 @@ def found(text, **how):
         ("a,b\n'tis,it's\n", Dialect()),
         ('a\tb\n"x\ty\nz"\t"v" w\n', Dialect("\t", "")),
         ('a, b\n1, "x, y"\n', Dialect(spaced=True)),
+        ('a,b\n1," ""x"" or ""y"""\n', Dialect()),
         ("sep=|\na,b|c\n", Dialect("|")),
         ("", Dialect("")),
     ],
 )
 def test_a_dialect_is_found_by_trying(text, dialect):
     assert found(text) == dialect
+
+
+def test_a_null_as_mysql_writes_it_is_empty():
+    lines = ["\\N,b\n", '"x \\"\\N\\"",\\N\r\n', "a\\,b,\\N\n"]
+    assert [*Dialect(escape="\\").records(lines)] == [["", "b"], ['x "N"', ""], ["a,b", ""]]
+    assert [*Dialect("", escape="\\").records(["a,\\n", "\\N\n"])] == [["a,n"], []]
+    assert [*Dialect().records([r"\N,b"])] == [[r"\N", "b"]]
 
 
 def test_a_tie_goes_to_what_the_name_says():

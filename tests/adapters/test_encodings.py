@@ -46,7 +46,7 @@ def test_a_few_damaged_bytes_leave_utf_8_what_it_is(encoding_of):
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", TEXTS["gb18030"], '[{"药": 1}]'])
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", TEXTS["gb18030"], '[{"药": 1}]', "a,b\n一　万,2\n"])
 def test_utf_16_is_told_without_a_mark(encoding_of, codec, text):
     assert encoding_of(text.encode(codec)).codec == codec
     assert as_utf8(text.encode(codec)) == text.encode()

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from ftbridge.adapters import workbook_file
-from ftbridge.adapters.workbook_file import OLE, error_cells, kind_of
+from ftbridge.adapters.workbook_file import OLE, error_cells, kind_of, with_characters
 from ftbridge.core.errors import InputError
 
 
@@ -104,3 +104,20 @@ def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
     assert sheet(row % (b"x" * (2 << 20))) == []
     with pytest.raises(InputError, match="text of more than 3 MiB in one cell"):
         sheet(row % (b"x" * (6 << 20)))
+
+
+@pytest.mark.parametrize("before", [b"", b"x" * (1 << 20)])
+def test_elements_that_stand_for_characters_become_them(folder, before):
+    path = folder / "faq.ods"
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("content.xml", before + b"<text:p>a<text:tab/>b<text:line-break />c<text:table/>")
+    with path.open("rb") as file, with_characters(file) as changed, zipfile.ZipFile(changed) as package:
+        text = package.read("content.xml").removeprefix(before)
+    assert text == b"<text:p>a&#9;<text:tab/>b&#10;<text:line-break />c<text:table/>"
+
+
+def test_a_workbook_without_such_elements_is_not_copied(folder):
+    with zipfile.ZipFile(folder / "faq.ods", "w") as package:
+        package.writestr("content.xml", "<text:p>a</text:p>")
+    with (folder / "faq.ods").open("rb") as file:
+        assert with_characters(file) is file

@@ -6,9 +6,17 @@ from decimal import Decimal
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from ftbridge.adapters.values import BadCell
 from ftbridge.core.plugins import Reading
 
 READING = Reading()
+EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001
+
+
+def beyond(kind):
+    return BadCell(kind, "is a time beyond what can be read")
+
+
 # Every kind of value that a column may hold, as it goes in and, where that is not the same, as it comes out.
 COLUMNS = {
     "text": (pa.array(["问题", "", None]), None),
@@ -24,6 +32,12 @@ COLUMNS = {
     "day": (pa.array([dt.date(2019, 1, 2), None, None]), None),
     "moment": (pa.array([dt.datetime(2019, 1, 2, 3, 4, 5), None, None], pa.timestamp("ns")), None),  # noqa: DTZ001
     "nanoseconds": (pa.array([1, None, None], pa.timestamp("ns")), ["1970-01-01 00:00:00.000000001", None, None]),
+    "elapsed": (pa.array([90_061 * 10**9, None, None], pa.duration("ns")), [dt.timedelta(1, 3661), None, None]),
+    "too far": (pa.array([2**60, 0, None], pa.timestamp("ms")), [beyond("timestamp[ms]"), EPOCH, None]),
+    "nested": (
+        pa.array([{"at": 2**60}, {"at": 0}, None], pa.struct({"at": pa.timestamp("ms")})),
+        [beyond("struct<at: timestamp[ms]>"), {"at": EPOCH}, None],
+    ),
     "price": (pa.array([Decimal("1.50"), None, None]), None),
     "bytes": (pa.array([b"\0", b"", None]), None),
 }

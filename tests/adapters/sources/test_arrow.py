@@ -93,6 +93,18 @@ def test_a_selection_of_rows_that_old_versions_saved_is_refused(folder):
         arrow.open_tables(saved, READING)
 
 
+TEXTS = (pa.array(["a", "b"]), pa.array(["a"]).dictionary_encode(), pa.array([], pa.string()))
+
+
+@pytest.mark.parametrize("texts", TEXTS)
+def test_a_file_may_begin_with_a_schema_without_a_mark_as_polars_writes_it(folder, texts):
+    path = write(folder / "data.arrow", pa.table({"q": texts}), new=pa.ipc.new_file)
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + data[16:24] + data[16:])
+    _, rows = read(arrow.open_tables(path, READING))
+    assert [row.values["q"] for row in rows] == texts.to_pylist()
+
+
 def test_columns_get_names_that_differ(folder):
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "a", ""])
     found, rows = read(arrow.open_tables(write(folder / "data.arrow", table), READING))

@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -437,11 +438,29 @@ def sheet_of(path, start, piece, times, end, compression=zipfile.ZIP_DEFLATED):
 LONG = (b'<row r="3"><c r="A3" t="inlineStr"><is><t>', b"x" * (1 << 20), 200, b"</t></is></c></row>")
 ODS = (
     b'<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
-    b'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"><office:body><office:spreadsheet>'
+    b'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
+    b'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:spreadsheet>'
     b'<table:table table:name="Q"><table:table-row table:number-rows-repeated="1048576"><table:table-cell '
     b'office:value-type="float" office:value="1" table:number-columns-repeated="16384"/></table:table-row>'
     b"</table:table></office:spreadsheet></office:body></office:document-content>"
 )
+
+
+def ods(folder, content):
+    with zipfile.ZipFile(folder / "faq.ods", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet", zipfile.ZIP_STORED)
+        package.writestr("META-INF/manifest.xml", "<manifest/>")
+        package.writestr("content.xml", content)
+    return folder / "faq.ods"
+
+
+@pytest.mark.parametrize("name", ["faq.ods", "faq"])
+def test_tabs_and_line_breaks_of_an_ods_are_kept(folder, name):
+    cells = re.sub(rb"<table:table-row.*-row>", b"<table:table-row>%s</table:table-row>", ODS)
+    text = b'<table:table-cell office:value-type="string"><text:p>%s</text:p></table:table-cell>'
+    path = ods(folder, cells % (text % b"code" + text % b"if x:<text:line-break/><text:tab/>y<text:s/>z"))
+    path = path.rename(folder / name)
+    assert values(path, header_row=0) == [["code", "if x:\n\ty z"]]
 
 
 def bomb(folder, path, kind):
@@ -453,11 +472,7 @@ def bomb(folder, path, kind):
         return sheet_of(path, *LONG, zipfile.ZIP_STORED)
     if kind == "far apart":
         return sheet_of(path, b'<row r="4000000000"><c><v>1</v></c></row>', b"", 0, b"")
-    with zipfile.ZipFile(folder / "faq.ods", "w", zipfile.ZIP_DEFLATED) as package:
-        package.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet", zipfile.ZIP_STORED)
-        package.writestr("META-INF/manifest.xml", "<manifest/>")
-        package.writestr("content.xml", ODS)
-    return folder / "faq.ods"
+    return ods(folder, ODS)
 
 
 @pytest.mark.slow
