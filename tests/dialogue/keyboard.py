@@ -40,8 +40,9 @@ class Terminal:
 
     def end(self):
         """Read until the program ends; return its exit code."""
+        end = time.monotonic() + PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < end, f"it does not end: {self._raw.decode(errors='replace')!r}"
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
     def _read(self):

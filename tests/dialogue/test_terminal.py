@@ -57,6 +57,7 @@ def test_several_lines_are_one_question(typed, question):
         person.wait("> ")
         person.type(typed)
         person.wait(f"<{question!a}>")
+        person.wait("> ")
         person.type("\x04")
         assert person.end() == 0
 
