@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.choices import choices_of, question_with
 from ftbridge.adapters.columns import HEADERS, find_column, header, letter, listing, recognise, refused
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
 from ftbridge.adapters.messages import KEYS, MessageMapping, style_of
@@ -168,6 +169,8 @@ def _recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen])
     found = recognise(column for column in free if seen[column].readable or header(column) in HEADERS["history"])
     if not _constant(prompts.get("instruction")):
         found = {field: names for field, names in found.items() if field not in prompts}
+    if not prompts:
+        found = _without_choices(table, free, found)
     double = {field: names for field, names in found.items() if len(names) > 1}
     shapes = [*_conversations(free, found, seen)] if not prompts else []
     shapes += [] if double else _from_columns(found, prompts)
@@ -184,6 +187,23 @@ def _recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen])
     if not shapes or "system" in double:
         raise InputError(_unclear(table, double, seen))
     return shapes[0]
+
+
+def _without_choices(table: Table, free: list[str], found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the fields without columns of choices; raises InputError where answers only name one of these."""
+    choices = choices_of(free)
+    fields = {
+        field: kept for field, names in found.items() if (kept := [name for name in names if name not in choices])
+    }
+    if choices and {"instruction", "output"} <= fields.keys():
+        question, answer = fields["instruction"][0], fields["output"][0]
+        if template := question_with(choices, question, answer, table):
+            raise InputError(
+                f"`{answer}` of `{table.file}` only names one of {', '.join(f'`{name}`' for name in choices)}; show "
+                f"them with the question, as in `--instruction {shlex.quote(template)}`, or leave them out: "
+                f"`--map {shlex.quote(f'instruction={question}')} --map {shlex.quote(f'output={answer}')}`"
+            )
+    return fields
 
 
 def _constant(template: Prompt | None) -> bool:
