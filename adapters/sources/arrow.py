@@ -177,7 +177,6 @@ def _saved(path: Path, file: str) -> Table:
 
 
 def _open(paths: list[Path], file: str, labels: Labels) -> Table:
-
     with told(paths[0]), _opened(paths[0]) as stream:
         schema = _reader(stream).schema
         columns = marked(schema.names)
