@@ -3,6 +3,9 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
+# Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick matrix nightly check wheel lock clean
 .DELETE_ON_ERROR:
 

@@ -161,7 +161,8 @@ def _install(python: Path, wrong: dict[str, str]) -> None:
     broken = [name for name, why in wrong.items() if why.endswith("missing")]
     again = [option for name in broken for option in ("--reinstall-package", name)]
     with resources.as_file(resources.files("ftbridge.launchers").joinpath("training.lock")) as lock:
-        _uv("pip", "install", "--python", str(python), "--no-deps", *again, "-r", str(lock))
+        # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
+        _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
 
 
 def _check(python: Path) -> None:

@@ -127,7 +127,7 @@ def preview(
         "stats": stats,
         "cutoff_length": spec.cutoff_length,
         "trust_remote_code": spec.trust_remote_code,
-        "processes": max(1, min((os.cpu_count() or 1) // len(data), total // _PER_PROCESS)),
+        "processes": max(1, min(len(os.sched_getaffinity(0)) // len(data), total // _PER_PROCESS)),
     }
     views = _views(pythons, {each: request | _own(each, found, family) for each, found in data.items()}, spec)
     found = Preview(

@@ -325,7 +325,8 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         *("-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
     )
-    env = {**QUIET, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // processes))}
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // processes)
+    env = {**QUIET, "OMP_NUM_THREADS": str(threads)}
     env |= tracking.environment(plan)
     if cpu:
         env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}

@@ -17,6 +17,7 @@ from ftbridge.launchers.runs import Run
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and threads that wait for each other cost more
 # Enough to see that a training moves; the demo is where a model really learns.
 SMALL = {
     "model": "base",

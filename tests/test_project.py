@@ -74,14 +74,20 @@ def test_the_lock_pins_what_pyproject_asks_for():
 
 
 def test_help_costs_little_more_than_click():
-    """The budget is 40 ms over `import click`; the best of several, since machines are shared."""
+    """The budget is 40 ms over `import click`, or as much again as that takes, on a machine so slow that it is more.
 
-    def best(*arguments):
+    The best of several, in turns, since machines are shared.
+    """
+
+    def cost(*arguments):
         command = [sys.executable, "-X", "importtime", *arguments]
-        runs = [subprocess.run(command, capture_output=True, text=True, check=True).stderr for _ in range(5)]
-        return min(sum(int(line.split("|")[0].split(":")[1]) for line in run.splitlines()[1:]) for run in runs)
+        env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # or ours would be compiled each time, click's would not
+        lines = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stderr.splitlines()[1:]
+        return sum(int(line.split("|")[0].split(":")[1]) for line in lines)  # microseconds of imports
 
-    assert best("-m", "ftbridge", "--help") - best("-c", "import click") < 40_000  # microseconds of imports
+    runs = [(cost("-m", "ftbridge", "--help"), cost("-c", "import click")) for _ in range(7)]
+    ours, clicks = (min(column) for column in zip(*runs, strict=True))
+    assert ours - clicks < max(40_000, clicks)
 
 
 def typed(folder, *blocks, **env):
@@ -93,8 +99,13 @@ def typed(folder, *blocks, **env):
     return done.stdout
 
 
-@pytest.mark.framework
-@pytest.mark.parametrize("readme", ["README.md", pytest.param("README.zh-CN.md", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "readme",
+    [
+        pytest.param("README.md", marks=pytest.mark.matrix),
+        pytest.param("README.zh-CN.md", marks=pytest.mark.nightly),
+    ],
+)
 def test_the_quick_start_runs_as_it_stands(tmp_path, readme):
     text = (ROOT / readme).read_text(encoding="utf-8")
     blocks = re.findall(r"<!-- quick start.*?-->\s*```bash\n(.*?)```", text, re.DOTALL)

@@ -1,6 +1,7 @@
 """`ftbridge train`: options that are wrong, options that are missing, and the dry run."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -167,6 +168,14 @@ def test_what_the_launch_says_reads_back(made_up):
     assert launch["trust_remote_code"] is True
     assert launch["arguments"][1:] == ["optim=adamw_8bit"]
     assert "HF_HUB_OFFLINE" not in output
+
+
+def test_threads_are_what_the_user_says_else_the_cores_we_may_use(made_up, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert "OMP_NUM_THREADS=6" in dry_run("xtuner")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "OMP_NUM_THREADS=3" in dry_run("xtuner")
 
 
 def test_a_dry_run_ends_with_the_pre_flight_and_fails_where_that_does(made_up):

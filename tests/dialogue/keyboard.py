@@ -30,6 +30,18 @@ class Terminal:
         shown, _, self._raw = self._raw.partition(text.encode())
         return shown.decode() + text
 
+    def press(self, key, text):
+        """Press `key` until `text` is shown: readline misses a Ctrl-C that comes just before it begins to wait."""
+        end = time.monotonic() + PATIENCE
+        while text.encode() not in self._raw:
+            assert time.monotonic() < end, f"no {text!r} in {self._raw.decode(errors='replace')!r}"
+            time.sleep(0.5)
+            self.type(key)
+            again = time.monotonic() + 10
+            while text.encode() not in self._raw and time.monotonic() < again:
+                assert self._read(), f"it ended before {text!r}"
+        self.wait(text)
+
     def more(self):
         """Read until anything is shown."""
         while not self._raw:

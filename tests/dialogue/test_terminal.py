@@ -143,8 +143,9 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(in_project):
     arguments = ["chat", "base", "--max-new-tokens", "2000", "--device", "cpu", "--bot-name", "Bot"]
     with keyboard.terminal("-m", "ftbridge", *arguments, LC_ALL="C") as person:
         person.wait("> ")
-        person.type("药品\x7f\x03")
-        person.wait("Ctrl-D or /exit ends")
+        person.type("药品\x7f")
+        person.wait("药")
+        person.press("\x03", "Ctrl-D or /exit ends")
         person.wait("> ")
         person.type("你好\n")
         person.wait("Bot: ")

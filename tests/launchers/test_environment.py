@@ -128,7 +128,7 @@ def test_a_second_setup_installs_nothing(uv):
 def test_a_damaged_package_is_installed_again(uv, monkeypatch):
     monkeypatch.setattr(environment, "inspect", lambda *_: holding(torch=Package(pinned()["torch"], 3)))
     environment.setup()
-    assert uv[0][:3] == ("pip", "install", "--python")
+    assert uv[0][:4] == ("pip", "install", "--compile-bytecode", "--python")
     assert uv[0][uv[0].index("--reinstall-package") + 1] == "torch"
     assert "--no-deps" in uv[0]
 

@@ -31,9 +31,9 @@ def losses(run):
     return {record["step"]: record["loss"] for record in records}
 
 
-@pytest.mark.framework
+@pytest.mark.matrix
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize("gpus", [1, 2])
 def test_a_resumed_run_goes_on_with_the_losses_of_an_unbroken_one(in_project, tmp_path, monkeypatch, backend, gpus):
     options = {**SMALL, "dataset": "medqa", "backend": backend, "gpus": gpus, "lora_dropout": 0.0}
     options |= {"micro_batch_size": 2, "gradient_accumulation_steps": 2, "epochs": 2 * gpus}
