@@ -95,10 +95,11 @@ class HuggingFace:
         """See `Hub`."""
         from huggingface_hub.hf_api import HfApi, RepoFile
 
-        # Without a network this request fails at once, the list only after retries of half a minute.
-        commit = HfApi().dataset_info(name, revision=revision).sha
-        tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
-        return Listing({entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}, str(commit))
+        with _understood(self.title, "HF_ENDPOINT"):
+            # Without a network this request fails at once, the list only after retries of half a minute.
+            commit = HfApi().dataset_info(name, revision=revision).sha
+            tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
+            return Listing({entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}, str(commit))
 
     def fetch(self, name: str, revision: str, files: list[str], folder: Path | None = None) -> Path:
         """See `Hub`."""
@@ -142,7 +143,8 @@ class ModelScope:
 
     def listing(self, name: str, revision: str) -> Listing:
         """See `Hub`."""
-        listed = self._api.list_repo_files(name, "dataset", revision=revision)
+        with _understood(self.title, "MODELSCOPE_ENDPOINT"):
+            listed = self._api.list_repo_files(name, "dataset", revision=revision)
         files = [entry for entry in listed if entry.type != "tree"]
         content = repr(sorted((file.path, file.size, str(file.sha256), str(file.last_modified)) for file in files))
         return Listing({file.path: file.size for file in files}, hashlib.sha256(content.encode()).hexdigest())
@@ -170,6 +172,18 @@ def client(address: Address) -> Hub:
             return HuggingFace() if address.hub == "hf" else ModelScope()
     except ImportError as error:
         raise SetupError(f"`{address}` needs the hub's client: pip install 'ftbridge[hub]'") from error
+
+
+@contextmanager
+def _understood(title: str, variable: str) -> Iterator[None]:
+    """The clients take for granted what an answer holds."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"what answers for {title} does not speak its protocol ({type(error).__name__}); "
+            f"check the proxy, and the mirror in {variable}"
+        ) from error
 
 
 @contextmanager

@@ -95,6 +95,9 @@ def interpret(name: str, raw: Any) -> Entry:
         problems.append("has no `file_name`")
     formatting, samples, split = raw.get("formatting", "alpaca"), raw.get("num_samples"), raw.get("split", "train")
     problems += _kind_problems(raw, formatting, maps)
+    drawn = "" if split == "train" else f"`split` {split}"
+    if isinstance(samples, int):
+        drawn = f"`num_samples` {samples}"
     if formatting == "openai":
         notes.append('adds "detailed thinking off" to system prompts, as it does for `openai` and not for `sharegpt`')
     return Entry(
@@ -105,11 +108,7 @@ def interpret(name: str, raw: Any) -> Entry:
         columns=maps["columns"],
         tags=maps["tags"],
         samples=samples if isinstance(samples, int) else None,
-        drawn=f"`num_samples` {samples}"
-        if isinstance(samples, int)
-        else f"`split` {split}"
-        if split != "train"
-        else "",
+        drawn=drawn,
         problems=tuple(problems),
         notes=tuple(notes),
     )

@@ -17,7 +17,8 @@ MAIN = {"main", "master"}
 class HubServer(ThreadingHTTPServer):
     """Serves `folder/<owner>/<name>`, and revisions other than main from `folder/<owner>/<name>@<revision>`.
 
-    `closed` is the status and error code that every answer has, where it is set; `asked` are the paths of files.
+    `closed` is the status and error code that every answer has, where it is set, and `answer` the JSON that takes the
+    place of every other; `asked` are the paths of files.
     """
 
     daemon_threads = True
@@ -26,6 +27,7 @@ class HubServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.closed: tuple[int, str] | None = None
+        self.answer = ""
         self.asked: list[str] = []
         self.tokens: set[str | None] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -102,6 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         if not root.is_dir():
             self.refuse(404, "RevisionNotFound" if root.parent.is_dir() else "RepoNotFound")
             return
+        data = self.server.answer.encode() or data
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

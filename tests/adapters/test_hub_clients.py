@@ -48,6 +48,14 @@ def test_a_hub_that_fails_is_one_sentence(server):
 
 
 @HUBS
+@pytest.mark.parametrize("answer", ["[]", "null"])
+def test_what_only_looks_like_a_hub_is_one_sentence(server, scheme, answer):
+    server.answer = answer
+    with pytest.raises(SetupError, match=r"does not speak its protocol \(.*check the proxy, and the mirror in"):
+        opened(f"{scheme}://owner/faq")
+
+
+@HUBS
 def test_without_a_network_what_was_downloaded_is_read(server, scheme, monkeypatch):
     expected = opened(f"{scheme}://owner/faq")
     from huggingface_hub import constants
