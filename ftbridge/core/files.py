@@ -4,7 +4,6 @@ import glob
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -39,24 +38,22 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     What a killed process has left behind for `path` is removed. Raises SetupError where the folder cannot be
     written or the disk is full, in the block as well.
     """
-    temporary: Path | None = None
+    # Named before it is made: it goes whenever Ctrl-C comes.
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             with suppress(OSError), left.open("rb") as file:
                 if flock(file):
                     left.unlink()
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
-        with temporary.open("r+b") as file:
+        with temporary.open("x+b") as file:
             flock(file)
             yield file
     except OSError as error:
         raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def settle(file: IO[bytes], path: Path) -> None:

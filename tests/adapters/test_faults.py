@@ -96,5 +96,8 @@ def test_an_interrupt_is_quiet_and_changes_nothing(source):
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate()
-    assert (process.returncode, said.strip()) == (130, "stopped")
+    # A shell shows 130 for both: `python -m` ends by the signal where that came in an `exec`, as imports have some.
+    assert process.returncode in {130, -signal.SIGINT}
+    assert said.strip() == "stopped"
+    assert not list(Path().glob("data/.*.part"))
     assert whole() == []
