@@ -23,7 +23,7 @@ from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
-from ftbridge.launchers import detached, machine, runs, tracking
+from ftbridge.launchers import detached, extensions, machine, runs, tracking
 from ftbridge.launchers import resume as resuming
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
@@ -172,6 +172,8 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
     """Make the run's folder with all that is needed to start it."""
     if preflight_first:
         refuse(preflight(ready))
+    if ready.plan.deepspeed:
+        extensions.free()
     backend = load_backend(ready.plan.spec.backend)
     name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
     folder = ready.resumed.path if ready.resumed else runs.new_folder(ready.project, name)

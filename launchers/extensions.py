@@ -1,0 +1,44 @@
+"""The lock on what DeepSpeed compiles: a killed process leaves it behind, and every later training waits for ever.
+
+torch makes the file `lock` in the folder of an extension, keeps it open as long as it compiles or looks whether it
+has to, and waits for it without end (`torch/utils/file_baton.py`).
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ftbridge.core.console import say
+
+# A lock that nobody here holds may be held on another machine, or in another container, with the same home: seconds.
+FRESH = 120
+
+
+def free() -> None:
+    """Remove the locks that nobody holds; one that is fresh is waited for, until it is gone or no longer fresh."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for lock in Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cache / "torch_extensions").rglob("lock"):
+        told = False
+        with suppress(OSError):  # it is gone, or somebody else's
+            while not _held(lock):
+                left = lock.stat().st_mtime + FRESH - time.time()
+                if left <= 0:
+                    lock.unlink()
+                    say(f"removed {lock}, which a killed training had left behind")
+                elif not told:
+                    say(f"waiting for {lock}; unless it goes, it is removed in {left:.0f} seconds ...")
+                    told = True
+                time.sleep(min(1, max(left, 0)))
+
+
+def _held(lock: Path) -> bool:
+    """Tell whether a process here has the file open."""
+    return os.path.realpath(lock) in _open_files()
+
+
+def _open_files() -> Iterator[str]:
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it has ended, or is another user's
+            yield str(link.readlink())

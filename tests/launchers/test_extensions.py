@@ -1,0 +1,44 @@
+"""The lock that a killed compilation leaves behind."""
+
+import os
+
+import pytest
+
+from ftbridge.launchers import extensions
+
+
+@pytest.fixture(params=["TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"])
+def lock(request, tmp_path, monkeypatch):
+    """Return an old lock where torch puts it."""
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv(request.param, str(tmp_path))
+    parts = [] if request.param == "TORCH_EXTENSIONS_DIR" else ["torch_extensions", "py311_cpu"]
+    file = tmp_path.joinpath(*parts, "deepspeed_shm_comm", "lock")
+    file.parent.mkdir(parents=True)
+    file.touch()
+    os.utime(file, (0, 0))
+    return file
+
+
+def test_a_lock_that_nobody_holds_is_removed(lock, capsys):
+    extensions.free()
+    assert not lock.exists()
+    assert f"removed {lock}" in capsys.readouterr().err
+    extensions.free()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lock_that_is_held_stays(lock):
+    with lock.open("rb"):
+        extensions.free()
+    assert lock.exists()
+
+
+def test_a_fresh_lock_is_waited_for(lock, monkeypatch, capsys):
+    monkeypatch.setattr(extensions, "FRESH", 2)
+    os.utime(lock)
+    extensions.free()
+    assert not lock.exists()
+    said = capsys.readouterr().err
+    assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 2 seconds")
+    assert said.endswith(f"removed {lock}, which a killed training had left behind\n")
