@@ -27,10 +27,11 @@ def free() -> None:
                 if left <= 0:
                     lock.unlink()
                     say(f"removed {lock}, which a killed training had left behind")
-                elif not told:
+                    break
+                if not told:
                     say(f"waiting for {lock}; unless it goes, it is removed in {left:.0f} seconds ...")
                     told = True
-                time.sleep(min(1, max(left, 0)))
+                time.sleep(1)
 
 
 def _held(lock: Path) -> bool:
