@@ -8,8 +8,8 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import ask, default_folder
-from ftbridge.launchers.machine import BFLOAT16, Gpu
+from ftbridge.launchers.environment import ask, broken_imports, default_folder
+from ftbridge.launchers.machine import BFLOAT16, Gpu, no_peers, version
 
 # By the major version of CUDA: any driver from this one on runs all its minor versions.
 DRIVER_SOURCE = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
@@ -55,9 +55,23 @@ def interpreter_checks(python: Path, gpus: Sequence[Gpu]) -> list[Check]:
     return card_checks(build, gpus)
 
 
+def import_checks(python: Path, backend: str) -> list[Check]:
+    """Return a failure for each module that a training imports and that cannot be imported here."""
+    return [
+        Check(module, "failure", f"installed, but cannot be imported: {error}", repair(python))
+        for module, error in broken_imports(python, [backend]).items()
+    ]
+
+
 def card_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
-    """Return a check of the torch, and one of each GPU."""
-    return [_torch(build, gpus), *(_gpu(gpu, build) for gpu in gpus)]
+    """Return a check of the torch, one of each GPU, and one of how they reach each other where that is poor."""
+    checks = [_torch(build, gpus), *(_gpu(gpu, build) for gpu in gpus)]
+    if driver := no_peers() if gpus else "":
+        found = f"several RTX 40xx cannot reach each other's memory with driver {driver}"
+        checks.append(
+            Check("GPUs", "warning", found, "trainings go round it with NCCL_P2P_DISABLE=1; 550.40.07 mends it")
+        )
+    return checks
 
 
 def repair(python: Path) -> str:
@@ -79,20 +93,22 @@ def _torch(build: TorchBuild, gpus: Sequence[Gpu]) -> Check:
 
 
 def _gpu(gpu: Gpu, build: TorchBuild) -> Check:
-    memory = f"{gpu.memory} MiB, {gpu.free} MiB of them free" if gpu.memory else "memory not told"
-    found = f"{gpu.name}, {memory}, compute capability {gpu.capability}, driver {gpu.driver}"
+    free = "free memory not told" if gpu.free is None else f"{gpu.free} MiB of them free"
+    memory = "memory not told" if gpu.memory is None else f"{gpu.memory} MiB, {free}"
+    capability = "compute capability not told" if gpu.capability is None else f"compute capability {gpu.capability}"
+    found = f"{gpu.name}, {memory}, {capability}, driver {gpu.driver}"
     torch = f"torch {build.version}"
-    if build.targets and not _has_code_for(gpu.capability, build.targets):
+    if build.targets and gpu.capability is not None and not _has_code_for(gpu.capability, build.targets):
         cards = ", ".join(build.targets)
         return Check("GPU", "failure", found, f"{torch} has no code for this card, only for {cards}; use another")
     least = LEAST_DRIVER.get(build.cuda.partition(".")[0])
-    if least and int(gpu.driver.partition(".")[0]) < least:
+    if least and () < version(gpu.driver) < (least,):
         needs = f"{torch} for CUDA {build.cuda} needs driver {least} or newer"
         return Check("GPU", "failure", found, f"{needs}; update it, or use a torch built for an older CUDA")
     if build.cuda and not least:
         unknown = f"the least driver of CUDA {build.cuda} is not known here; compare with {DRIVER_SOURCE}"
         return Check("GPU", "warning", found, unknown)
-    if gpu.capability < BFLOAT16:
+    if not gpu.bfloat16:
         text = f"training uses float16 here: bfloat16 needs compute capability {BFLOAT16}"
         return Check("GPU", "warning", found, text)
     return Check("GPU", "ok", found)

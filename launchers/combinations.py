@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import halved, offloads
-from ftbridge.launchers.machine import BFLOAT16, toolkit
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.estimate import halved
+from ftbridge.launchers.machine import BFLOAT16, processor, toolkit
+from ftbridge.launchers.plan import Plan, offloads
 
 
 def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
@@ -45,7 +45,7 @@ def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
 def _attention(plan: Plan, installed: dict[str, str]) -> Found:
     if plan.spec.attention != "flash_attention_2":
         return
-    if plan.machine.device == "cpu" or any(gpu.capability < BFLOAT16 for gpu in plan.machine.gpus):
+    if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
         yield "failure", f"flash_attention_2 needs a GPU of compute capability {BFLOAT16}", "use `--attention sdpa`"
     elif "flash-attn" not in installed:
         yield (
@@ -57,7 +57,7 @@ def _attention(plan: Plan, installed: dict[str, str]) -> Found:
 
 def _toolkit(plan: Plan) -> Found:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    compiled = offloads(plan, "offload_optimizer") and (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
+    compiled = offloads(plan.deepspeed, "offload_optimizer") and (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
     if plan.machine.device == "cpu" or plan.spec.backend == "xtuner" or not compiled:
         return
     if not toolkit():
@@ -71,6 +71,13 @@ def _toolkit(plan: Plan) -> Found:
 def _wasteful(plan: Plan) -> Found:
     """Return what works, and not as one may think."""
     spec = plan.spec
+    name, has_bfloat16 = processor()
+    if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
+        yield (
+            "warning",
+            f"this processor ({name}) has no instructions for bfloat16, and takes many times as long in it",
+            "leave `--dtype bfloat16` out; on the CPU, float32 is used",
+        )
     if spec.method == "full" and plan.machine.dtype == "float16":
         yield (
             "warning",

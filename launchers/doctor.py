@@ -21,14 +21,14 @@ from ftbridge.core.project import Project
 from ftbridge.launchers import machine
 from ftbridge.launchers.cards import LOCKED, TorchBuild, card_checks, no_torch, repair, torch_build
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import default_folder, inspect, interpreter
+from ftbridge.launchers.environment import default_folder, inspect, interpreter, modules
 from ftbridge.launchers.machine import GIB
 
 SPACE_TO_INSTALL, SPACE_TO_TRAIN, SPACE_TO_SHARE = 12, 5, 1  # GiB
 HUB_PATIENCE = 3  # seconds
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 
-NEEDS_TOOLKIT = "DeepSpeed's CPU offload (zero2-offload, zero3-offload) and its fused optimisers, on a GPU"
+NEEDS_TOOLKIT = "DeepSpeed's own CPU optimiser for offload, on a GPU"
 
 
 def doctor() -> list[Check]:
@@ -52,6 +52,7 @@ def checks() -> Iterator[Check]:
             builds[python] = torch_build(python)
         except (SetupError, OSError) as error:
             yield no_torch(python, error)
+    yield _processor()
     gpus = machine.gpus()
     judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, project, gpus)]
     yield from dict.fromkeys(judged)  # two interpreters may have the same torch
@@ -102,26 +103,28 @@ def _build_checks(build: TorchBuild, project: Project, gpus: list[machine.Gpu]) 
 
 
 def _no_gpu() -> Check:
+    """A GPU that cannot be used stops what would compute on it; where there seems to be none, the CPU serves."""
+    if why := machine.unusable():
+        return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
     none = "none; training runs on the CPU, fit for trials only"
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible == "":
-        return Check("GPU", "warning", none, "CUDA_VISIBLE_DEVICES is empty and hides every GPU; unset it")
-    said = machine.smi().strip()
-    if said and visible is not None:
-        remedy = f"CUDA_VISIBLE_DEVICES is `{visible}`, which may name no GPU of these: {said[:300]}"
-    elif said:
-        remedy = f"mend the driver; nvidia-smi says: {said[:300]}"
-    else:
-        remedy = "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return Check("GPU", "warning", none, f"CUDA_VISIBLE_DEVICES is `{visible}`, which hides every GPU; unset it")
+    remedy = "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
     return Check("GPU", "warning", none, remedy)
+
+
+def _processor() -> Check:
+    name, has_bfloat16 = machine.processor()
+    words = "has instructions for bfloat16" if has_bfloat16 else "no instructions for bfloat16"
+    return Check("processor", "ok", f"{name}, {words}; training on it uses float32 unless `--dtype` says otherwise")
 
 
 def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
     own = default_folder() in python.parents
     remedy = repair(python)
-    modules = {load_backend(name).module: name for name in backends}
+    titles = {load_backend(name).module: name for name in backends}
     try:
-        seen = inspect(python, [*modules, *(["flash_attn"] if build.flash_attention else [])])
+        seen = inspect(python, [*modules(backends), *(["flash_attn"] if build.flash_attention else [])])
     except SetupError as error:
         return [Check("environment", "failure", str(error), remedy)]
     checks = []
@@ -131,10 +134,10 @@ def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[C
         checks.append(Check("versions", "failure" if own else "warning", text, remedy))
     else:
         checks.append(Check("versions", "ok", f"the tested set, Python {seen.python}, {python}"))
-    for module, name in modules.items():
+    for module in modules(backends):
         why = seen.imports[module]
         found = f"cannot be imported: {why}" if why else seen.packages[module].version
-        checks.append(Check(name, "failure" if why else "ok", found, remedy if why else ""))
+        checks.append(Check(titles.get(module, module), "failure" if why else "ok", found, remedy if why else ""))
     return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
 
 

@@ -1,8 +1,11 @@
 """The training environment: where it is, how it is made and repaired, how its interpreter is asked."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,13 @@ from ftbridge.core.files import locked
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
+from ftbridge.launchers import machine
 
 HELPERS = Path(__file__).with_name("helpers")
 # Children speak UTF-8, send no telemetry, and print as they go.
 QUIET = {
+    # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.
+    "DS_IGNORE_CUDA_DETECTION": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONUNBUFFERED": "1",
@@ -119,6 +125,35 @@ def versions(python: Path) -> dict[str, str]:
     return found or {name: package.version for name, package in inspect(python, []).packages.items()}
 
 
+def modules(backends: Sequence[str]) -> list[str]:
+    """Return what trainings with `backends` import, as setup, doctor and the pre-flight try it."""
+    return [*(load_backend(name).module for name in backends), "deepspeed", "bitsandbytes"]
+
+
+def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
+    """Return the `modules` that cannot be imported, with what importing them raised.
+
+    It takes up to half a minute, so what went well is not tried again with the same packages, cards and drivers.
+    """
+    wanted = modules(backends)
+    stamp = _stamp(python, wanted)
+    if stamp.exists():
+        return {}
+    say("importing the frameworks once on this machine, to be sure ...")
+    errors = {module: error for module, error in inspect(python, wanted).imports.items() if error}
+    if not errors:
+        with suppress(OSError):  # then they are tried again the next time
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
+    return errors
+
+
+def _stamp(python: Path, wanted: Sequence[str]) -> Path:
+    cards = [(gpu.name, gpu.driver) for gpu in machine.gpus()]
+    about = [str(python), wanted, sorted(versions(python).items()), cards, str(machine.toolkit())]
+    return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]
+
+
 def setup(venv: str | os.PathLike[str] | None = None) -> Path:
     """Make or repair the training environment in `venv` (default: one for all projects); returns its Python.
 
@@ -126,7 +161,6 @@ def setup(venv: str | os.PathLike[str] | None = None) -> Path:
     """
     folder = Path(venv).expanduser().resolve() if venv else default_folder()
     python = folder / "bin" / "python"
-    stamp = folder / "ftbridge-lock.txt"
     with locked(folder):
         if not _runs(python):
             say(f"making a virtual environment in {folder}")
@@ -134,20 +168,14 @@ def setup(venv: str | os.PathLike[str] | None = None) -> Path:
         wrong = inspect(python, []).wrong()
         if wrong:
             say(f"installing {len(wrong)} packages of the tested set (about 4 GB to download) ...")
-            stamp.unlink(missing_ok=True)
             _install(python, wrong)
-        if _lock_text() != (stamp.read_text(encoding="utf-8") if stamp.exists() else ""):
-            say("importing the frameworks once, to be sure ...")
-            _check(python)
-            stamp.write_text(_lock_text(), encoding="utf-8")
+            _stamp(python, modules(names("backends"))).unlink(missing_ok=True)
+        for module, error in broken_imports(python, names("backends")).items():
+            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
     say(f"the training environment is ready: {python}")
     if folder != default_folder():
         _point_at(python)
     return python
-
-
-def _lock_text() -> str:
-    return resources.files("ftbridge.launchers").joinpath("training.lock").read_text(encoding="utf-8")
 
 
 def _runs(python: Path) -> bool:
@@ -163,13 +191,6 @@ def _install(python: Path, wrong: dict[str, str]) -> None:
     with resources.as_file(resources.files("ftbridge.launchers").joinpath("training.lock")) as lock:
         # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
         _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
-
-
-def _check(python: Path) -> None:
-    modules = [load_backend(name).module for name in names("backends")]
-    for module, error in inspect(python, [*modules, "deepspeed", "bitsandbytes"]).imports.items():
-        if error:
-            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
 
 
 def _point_at(python: Path) -> None:

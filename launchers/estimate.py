@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.launchers.machine import GIB
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.plan import Plan, offloads
 
 Shape = tuple[int, ...]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
@@ -92,7 +92,7 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
         "gradients": shared(parameters, 2),
         "optimizer": shared(_optimizer(plan, trained), 1),
     }
-    moved = [name for key, names in _OFFLOADED.items() if offloads(plan, key) for name in names]
+    moved = [name for key, names in _OFFLOADED.items() if offloads(plan.deepspeed, key) for name in names]
     return Memory(
         **{name: 0 if name in moved else size for name, size in parts.items()},
         activations=_activations(plan, sizes, shapes) if sizes else None,
@@ -107,12 +107,6 @@ def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
     """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
     trained = _trained(plan, shapes)
     return _bytes(plan, trained) + _optimizer(plan, trained)
-
-
-def offloads(plan: Plan, key: str) -> bool:
-    """Tell whether DeepSpeed keeps what `key` ("offload_optimizer", "offload_param") means out of the GPU."""
-    section = (plan.deepspeed or {}).get("zero_optimization", {}).get(key)
-    return bool(section) and section.get("device", "none") != "none"
 
 
 def halved(plan: Plan) -> bool:

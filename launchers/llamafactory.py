@@ -9,7 +9,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.plugins import Lines
 from ftbridge.launchers.metrics import json_lines
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.plan import Plan, offloads
 from ftbridge.launchers.tracking import folder, project_name, swanlab_mode
 from ftbridge.templates.render import render_yaml
 
@@ -44,6 +44,7 @@ def render(plan: Plan) -> dict[str, str]:
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
         attention=_ATTENTION[plan.spec.attention],
+        optimizer=_optimizer(plan),
         tracking={name: folder(plan, name) for name in plan.spec.track},
         swanlab_mode=swanlab_mode(),
         tracking_project=project_name(plan),
@@ -53,6 +54,14 @@ def render(plan: Plan) -> dict[str, str]:
     if plan.deepspeed:
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(plan.deepspeed)).decode()
     return files
+
+
+def _optimizer(plan: Plan) -> str:
+    """AdamW in one kernel is transformers' own default on a GPU; DeepSpeed's offload computes it on the CPU."""
+    if plan.spec.optimizer != "adamw":
+        return plan.spec.optimizer
+    fused = plan.machine.device == "cuda" and not offloads(plan.deepspeed, "offload_optimizer")
+    return "adamw_torch_fused" if fused else "adamw_torch"
 
 
 def arguments(plan: Plan) -> list[str]:

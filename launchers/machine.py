@@ -1,39 +1,67 @@
 """What this machine has to compute with; asks nvidia-smi, never torch."""
 
 import os
+import re
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
+from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.spec import TrainSpec
 
 # A driver that hangs never answers; a card that sleeps takes some seconds.
 PATIENCE = 20  # seconds
+FRESH = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
 GIB = 1024**3
-NO_GPU = "`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`"
 BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
 TOOLKIT = Path("/usr/local/cuda")
+# Instructions for bfloat16, as /proc/cpuinfo calls them: x86-64's, and ARM's.
+CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+CPU_INFO = Path("/proc/cpuinfo")
+CGROUPS = Path("/sys/fs/cgroup")
+# What a driver makes where there is a card, also in a container.
+DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
+HIDDEN = {"", "-1", "none", "void", "NoDevFiles"}  # values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose
+COLUMNS = ("index", "uuid", "name", "memory.total", "compute_cap", "driver_version", "memory.free", "mig.mode.current")
+_LISTED = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
+_BROKEN = re.compile(r"is lost|Unknown Error|requires reset")
+# With older drivers these cards claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
+NO_PEERS, PEERS_DRIVER = "RTX 40", (550, 40, 7)
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """One visible GPU: its name, memory in MiB, compute capability (8.0: bfloat16), driver, and free memory in MiB.
+    """One visible GPU, or a MIG slice of one: its name, memory in MiB, compute capability, driver, and free memory.
 
-    Memory is 0 where nvidia-smi does not tell, as on cards that share the machine's.
+    Memory and compute capability (8.0: bfloat16) are None where nvidia-smi does not tell.
     """
 
     name: str
-    memory: int
-    capability: float
+    memory: int | None
+    capability: float | None
     driver: str
-    free: int = 0
+    free: int | None = None
+    uuid: str = ""
+
+    @property
+    def bfloat16(self) -> bool:
+        """Tell whether the card is known to have bfloat16 and FlashAttention 2."""
+        return self.capability is not None and self.capability >= BFLOAT16
+
+    @property
+    def is_slice(self) -> bool:
+        """Tell whether this is a part of a card (MIG), which cannot train together with others."""
+        return self.uuid.startswith("MIG-")
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What a run computes on: `device` is "cuda" or "cpu", `processes` how many, `dtype` bfloat16 or float16.
+    """What a run computes on: `device` is "cuda" or "cpu", `processes` how many, `dtype` as torch calls it.
 
     `gpus` are those that it computes on, as they were when it was decided.
     """
@@ -44,16 +72,80 @@ class Machine(msgspec.Struct, frozen=True):
     gpus: tuple[Gpu, ...] = ()
 
 
+class _Card(msgspec.Struct, frozen=True):
+    """A card as nvidia-smi numbers it, and what a program can use of it: the card, or its MIG slices."""
+
+    index: str
+    gpu: Gpu
+    parts: tuple[Gpu, ...]
+
+
 def gpus() -> list[Gpu]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible; none without a driver."""
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order; none without a driver.
+
+    Numbers in it count as nvidia-smi does (CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    """
+    cards = _cards()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible == "":
-        return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in smi().splitlines() if line.count(",") == 6]  # noqa: PLR2004
-    if visible is not None:
-        wanted = [item.strip() for item in visible.split(",")]
-        rows = [row for item in wanted for row in rows if item and (item == row[0] or row[1].startswith(item))]
-    return [Gpu(row[2], _mebibytes(row[3]), float(row[4]), row[5], _mebibytes(row[6])) for row in rows]
+    if visible is None:
+        return [gpu for card in cards for gpu in card.parts]
+    found: list[Gpu] = []
+    for item in visible.split(","):
+        named = _named(item.strip(), cards)
+        if not named:  # CUDA itself stops at the first that it does not know
+            break
+        found += [gpu for gpu in named if gpu not in found]
+    return found
+
+
+def _named(item: str, cards: list[_Card]) -> list[Gpu]:
+    """Return what an item of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a uuid."""
+    if not item.startswith(("GPU-", "MIG-")):
+        return [gpu for card in cards if card.index == item for gpu in card.parts]
+    named = [gpu for card in cards for gpu in card.parts if item.startswith("MIG-") and gpu.uuid.startswith(item)]
+    named += [gpu for card in cards for gpu in card.parts if card.gpu.uuid.startswith(item)]
+    if named or not cards or item.startswith("GPU-"):
+        return named
+    # A container may be shown a slice and not the list of slices: it is one of these cards'.
+    parent = min((card.gpu for card in cards), key=lambda gpu: gpu.capability or 0)
+    return [_slice(parent, "MIG", item)]
+
+
+def _cards() -> list[_Card]:
+    rows = [[cell.strip() for cell in line.split(",")] for line in smi().splitlines()]
+    rows = [row for row in rows if len(row) in {len(COLUMNS) - 1, len(COLUMNS)}]
+    cards = []
+    for row in rows:
+        if lost := next((cell for cell in row if _BROKEN.search(cell)), ""):
+            _say_once(f"GPU {row[0]} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
+            continue
+        uuid = row[1] if row[1].startswith("GPU-") else row[0]
+        gpu = Gpu(row[2], _mebibytes(row[3]), _number(row[4]), row[5], _mebibytes(row[6]), uuid)
+        # Where the slices are not listed, one of them is what the card's own uuid means.
+        parts = _slices(gpu) or (_slice(gpu, "MIG", uuid),) if row[7:] == ["Enabled"] else (gpu,)
+        cards.append(_Card(row[0], gpu, parts))
+    return cards
+
+
+def _slices(card: Gpu) -> tuple[Gpu, ...]:
+    """Return the MIG slices of a card; CUDA takes one of them for a process, and the card's memory is not theirs."""
+    found, parent = [], ""
+    for listed in filter(None, map(_LISTED.match, _ask("--list-gpus").splitlines())):
+        kind, title, uuid = listed.groups()
+        if kind == "GPU":
+            parent = uuid
+        elif parent == card.uuid:
+            found.append(_slice(card, f"MIG {title.split()[0]}", uuid))
+    return tuple(found)
+
+
+def _slice(parent: Gpu, title: str, uuid: str) -> Gpu:
+    return Gpu(f"{parent.name} {title}", None, parent.capability, parent.driver, None, uuid)
+
+
+@cache
+def _say_once(text: str) -> None:
+    say(text)
 
 
 def toolkit() -> Path | None:
@@ -75,28 +167,75 @@ def free_space(folder: Path) -> tuple[int, Path]:
 
 
 def main_memory() -> int:
-    """Return the bytes of main memory that programs can still have; 0 where Linux does not tell."""
+    """Return the bytes of main memory that programs can still have, here or in this container; 0 where unknown."""
+    free = 0
     with suppress(OSError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0
+                free = int(line.split()[1]) * 1024
+    return min([free, *_limited()])
+
+
+def _limited() -> Iterator[int]:
+    """Yield what each control group (a container, a Slurm job) that this process is in leaves of its memory.
+
+    Pages of files that were not used lately are given back when memory is wanted, so they count as free.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            number, kinds, path = line.split(":", 2)
+            if number == "0":
+                names, top = ("memory.max", "memory.current", "inactive_file"), CGROUPS
+            elif "memory" in kinds.split(","):
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                top = CGROUPS / "memory"
+            else:
+                continue
+            inner = top / path.lstrip("/")
+            for folder in (inner, *(each for each in inner.parents if each.is_relative_to(top))):
+                # ValueError: the limit is "max"; OSError: a container sees its own group as the top.
+                with suppress(OSError, ValueError, KeyError):
+                    limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names[:2])
+                    pages = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+                    yield max(0, limit - used + int(dict(page.split(" ", 1) for page in pages)[names[2]]))
+
+
+@cache
+def processor() -> tuple[str, bool]:
+    """Return the processor's name, and whether it has instructions for bfloat16 (else each is many others)."""
+    lines: dict[str, str] = {}
+    with suppress(OSError):
+        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            lines.setdefault(key.strip(), value.strip())
+    flags = lines.get("flags") or lines.get("Features") or ""
+    return lines.get("model name") or os.uname().machine, bool(CPU_BFLOAT16.intersection(flags.split()))
 
 
 def smi() -> str:
     """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
+    return _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+
+
+_answers: dict[tuple[str, ...], tuple[float, str]] = {}
+
+
+def _ask(*arguments: str) -> str:
+    """Return what nvidia-smi prints; on a server it takes seconds, so an answer counts for a while."""
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
-    query = "--query-gpu=index,uuid,name,memory.total,compute_cap,driver_version,memory.free"
+    key = (program, *arguments)
+    if key not in _answers or time.monotonic() - _answers[key][0] > FRESH:
+        said = _run(*key)
+        _answers[key] = time.monotonic(), said
+    return _answers[key][1]
+
+
+def _run(*argv: str) -> str:
     try:
         return subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"],
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
+            argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE
         ).stdout
     except subprocess.TimeoutExpired:
         return f"nvidia-smi has not answered in {PATIENCE} s"
@@ -104,41 +243,131 @@ def smi() -> str:
         return f"nvidia-smi cannot be started: {error}"
 
 
-def _mebibytes(cell: str) -> int:
-    return int(cell) if cell.isdecimal() else 0
+def _mebibytes(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if re.fullmatch(r"\d+(\.\d+)?", cell) else None
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as a driver's, () where it is not told."""
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def unusable() -> str:
+    """Return why the NVIDIA GPU that this machine seems to have is not used, "" where it seems to have none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.split(",")[0].strip() in HIDDEN:
+        return ""
+    if cards := _cards():
+        known = ", ".join(f"{card.index} ({card.gpu.name}, {card.gpu.uuid})" for card in cards)
+        return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
+    said = " ".join(smi().split())[:300]
+    files = [str(file) for file in DRIVER_FILES if file.exists()]
+    if said and (files or "No devices were found" not in said):
+        return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
+    if files:
+        return (
+            f"{files[0]} is there, and nvidia-smi, which tells what the GPU is, is not on the path; install it, or "
+            "start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        )
+    return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
+
+
+def computing(wanted: str) -> list[Gpu]:
+    """Return the GPUs to compute on for `wanted` (auto, cuda or cpu), [] for the CPU.
+
+    Raises SetupError where a GPU is asked for, or seems to be there, and cannot be used.
+    """
+    if wanted == "cpu":
+        return []
+    found = gpus()
+    why = "" if found else unusable()
+    if why:
+        raise SetupError(f"{why}. `ftbridge doctor` shows more; `--device cpu` computes on the CPU all the same")
+    if not found and wanted == "cuda":
+        raise SetupError("`--device cuda` needs an NVIDIA GPU, and nvidia-smi shows none; see `ftbridge doctor`")
+    return found
 
 
 def device(wanted: str) -> str:
-    """Return cuda or cpu for `wanted`, which may be auto; raises SetupError for a GPU that is not there."""
-    if wanted == "auto":
-        return "cuda" if gpus() else "cpu"
-    if wanted == "cuda" and not gpus():
-        raise SetupError(NO_GPU)
-    return wanted
+    """Return cuda or cpu for `wanted`, which may be auto; raises as `computing` does."""
+    return "cuda" if computing(wanted) else "cpu"
 
 
 def choose(spec: TrainSpec) -> Machine:
-    """Return what `spec` trains on.
+    """Return what `spec` trains on; of equal cards the freest.
 
     Raises SetupError where it asks for more than is there, UsageError for what this kind of machine cannot do.
     """
-    found = gpus() if spec.device != "cpu" else []
-    if spec.device == "cuda" and not found:
-        raise SetupError(NO_GPU)
+    found = computing(spec.device)
     if not found:
         if spec.dtype == "float16":
-            raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and bfloat16 is used")
+            raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and float32 is used")
         if "paged" in spec.optimizer or "8bit" in spec.optimizer:
             raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
-        return Machine("cpu", 1 if spec.gpus == "all" else spec.gpus, "bfloat16")
+        dtype = "float32" if spec.dtype == "auto" else spec.dtype
+        return Machine("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
     count = len(found) if spec.gpus == "all" else spec.gpus
     if count > len(found):
         raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
-    old = [gpu for gpu in found[:count] if gpu.capability < BFLOAT16]
-    if old and spec.dtype == "bfloat16":
+    chosen = _alike(found, count)
+    if count > 1 and any(gpu.is_slice for gpu in chosen):
+        raise UsageError(f"{chosen[0].name} is a slice of a GPU (MIG), and slices cannot train together; `--gpus 1`")
+    old = [gpu for gpu in chosen if not gpu.bfloat16]
+    if spec.dtype == "bfloat16" and (too_old := [gpu for gpu in old if gpu.capability is not None]):
         raise UsageError(
-            f"`--dtype bfloat16` needs compute capability {BFLOAT16}, and {old[0].name} has {old[0].capability}; take "
-            "`--dtype float16`, or leave it out"
+            f"`--dtype bfloat16` needs compute capability {BFLOAT16}, and {too_old[0].name} has "
+            f"{too_old[0].capability}; take `--dtype float16`, or leave it out"
         )
     auto = "float16" if old else "bfloat16"
-    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(found[:count]))
+    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(chosen))
+
+
+def _alike(found: Sequence[Gpu], count: int) -> list[Gpu]:
+    """Return `count` of the GPUs, if possible of one kind, the freest first.
+
+    The kind is that of the first where the user names cards, else the newest and largest.
+    """
+    kinds: dict[tuple[str, int | None, float | None], list[Gpu]] = {}
+    for gpu in found:
+        kinds.setdefault((gpu.name, gpu.memory, gpu.capability), []).append(gpu)
+    groups = [freest(group) for group in kinds.values()]
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        groups.sort(key=lambda group: (group[0].capability or 0, group[0].memory or 0), reverse=True)
+    enough = next((group for group in groups if len(group) >= count), None)
+    return (enough or [gpu for group in groups for gpu in group])[:count]
+
+
+def freest(cards: Sequence[Gpu]) -> list[Gpu]:
+    """Return the GPUs, the one with the most free memory first; those that do not tell come last."""
+    return sorted(cards, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
+
+
+def environment(cards: Sequence[Gpu]) -> dict[str, str]:
+    """Return what a child process needs to compute on just these GPUs, on the CPU for none.
+
+    Its memory grows in place, and NCCL frees what it sent, as LLaMA-Factory's own launcher has it; what the user
+    has set stays.
+    """
+    if not cards:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    given = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    if len(cards) > 1:
+        given["TORCH_NCCL_AVOID_RECORD_STREAMS"] = "1"
+    if no_peers():
+        given |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    shown = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in cards)}
+    return shown | {key: value for key, value in given.items() if key not in os.environ}
+
+
+def no_peers() -> str:
+    """Return the driver of a machine whose several RTX 40xx cannot reach each other with it, else "".
+
+    accelerate refuses to start there, even on one of them, unless NCCL is told not to try.
+    """
+    cards = [card.gpu for card in _cards()]
+    poor = [gpu for gpu in cards if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
+    return poor[0].driver if len(cards) > 1 and poor else ""

@@ -108,6 +108,12 @@ def zero_stage(config: Any) -> int:
     return stage if isinstance(stage, int) else 0
 
 
+def offloads(config: dict[str, Any] | None, key: str) -> bool:
+    """Tell whether DeepSpeed keeps what `key` ("offload_optimizer", "offload_param") means out of the GPU."""
+    section = (config or {}).get("zero_optimization", {}).get(key)
+    return bool(section) and section.get("device", "none") != "none"
+
+
 def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:
     """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
 

@@ -129,7 +129,10 @@ def _memory(plan: Plan, memory: Memory) -> Check:
         free = main_memory() // plan.machine.processes
         found = f"{memory}; {free / GIB:.2f} GiB of main memory are free for each process"
         return Check("memory", "warning", found, remedy) if free < memory.total else Check("memory", "ok", found)
-    free = min(gpu.free for gpu in plan.machine.gpus) * MIB
+    told = [gpu.free for gpu in plan.machine.gpus if gpu.free is not None]
+    if not told:
+        return Check("memory", "ok", f"{memory}; how much is free on the GPU is not told")
+    free = min(told) * MIB
     found = f"{memory}; {free / GIB:.2f} GiB are free on the GPU"
     certain = memory.certain - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
     if certain > free:

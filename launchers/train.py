@@ -25,6 +25,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import detached, extensions, machine, runs, tracking
 from ftbridge.launchers import resume as resuming
+from ftbridge.launchers.cards import import_checks
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
@@ -203,13 +204,12 @@ def build(ready: Prepared) -> None:
     backend = load_backend(ready.plan.spec.backend)
     say(f"building tokenizer, dataset and model with {backend.title} ...")
     with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
-        alone = msgspec.structs.replace(ready.plan.machine, processes=1)
+        alone = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
         plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=alone, deepspeed=None)
         launch = _launch(plan, backend, ready.python)
         for name, content in launch.files.items():
             write_atomic(Path(name), content)
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-        env = {"CUDA_VISIBLE_DEVICES": visible, **launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
+        env = {**launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
         argv = (str(ready.python), str(HELPERS / "check.py"), launch.argv[-1])
         log = plan.run / "log.txt"
         code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
@@ -220,8 +220,11 @@ def build(ready: Prepared) -> None:
 
 
 def preflight(ready: Prepared) -> list[Check]:
-    """Return what the pre-flight finds; starts and writes nothing."""
-    return run_preflight(ready.plan, ready.python, ready.project.runs)
+    """Return what the pre-flight finds; where all is well, the modules of the training are imported once, too."""
+    checks = run_preflight(ready.plan, ready.python, ready.project.runs)
+    if any(check.status == "failure" for check in checks):
+        return checks
+    return [*checks, *import_checks(ready.python, ready.plan.spec.backend)]
 
 
 def describe(ready: Prepared) -> str:
@@ -317,6 +320,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         "backend": backend.module,
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
+        "dtype": plan.machine.dtype,
         "trust_remote_code": plan.spec.trust_remote_code,
         "bos": list(cell.prompt.bos) if cell.force_bos else None,
     }
@@ -325,13 +329,15 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
     torchrun = (
         *("-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
-        *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"),
+        # Else the processes look for each other by this machine's own name, which need not resolve.
+        *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // processes)
     env = {**QUIET, "OMP_NUM_THREADS": str(threads)}
     env |= tracking.environment(plan)
+    env |= machine.environment(plan.machine.gpus)
     if cpu:
-        env |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+        env["DS_ACCELERATOR"] = "cpu"
     env |= resuming.environment(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already

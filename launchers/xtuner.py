@@ -116,12 +116,6 @@ def _refuse(plan: Plan) -> None:
         raise UsageError(
             f"XTuner packs for whole epochs only, and `epochs` is {spec.epochs}: take a whole number, or `--max-steps`"
         )
-    # xtuner/model/sft.py asks torch here, which claims bfloat16 for cards that only emulate it.
-    if plan.machine.dtype == "float16" and spec.method == "qlora" and plan.zero_stage == 3:  # noqa: PLR2004
-        raise UsageError(
-            "XTuner trains a quantised model in bfloat16 under ZeRO-3, whatever the config says; in float16 take "
-            "`--deepspeed zero2`, or `--backend llamafactory`"
-        )
 
 
 def _without_auto(config: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="How attention is computed; auto is the framework's choice."),
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float16"], Meta(description="auto: bfloat16 where the hardware has it.")
+        Literal["auto", "float32", "bfloat16", "float16"],
+        Meta(description="auto: bfloat16 on GPUs that have it, float16 on others, float32 on the CPU."),
     ] = "auto"
     neftune_alpha: Annotated[Positive | None, Meta(description="Noise on embeddings (LLaMA-Factory).")] = None
     save_steps: Annotated[Whole, Meta(description="Steps between checkpoints.")] = 500

@@ -243,7 +243,7 @@ def _check_room(device: str, bits: int | None, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
     files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
     needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
-    free = sum(gpu.free for gpu in machine.gpus()) * 2**20 if device == "cuda" else machine.main_memory()
+    free = sum(gpu.free or 0 for gpu in machine.gpus()) * 2**20 if device == "cuda" else machine.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "

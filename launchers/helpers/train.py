@@ -1,7 +1,7 @@
 """Run one process of a training: XTuner's or LLaMA-Factory's own entry, with its real exit status.
 
 Runs inside the training environment, alone or under `python -m torch.distributed.run`:
-`python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`,
+`python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`, `dtype`,
 `trust_remote_code`, and `bos`, tokens to begin with where XTuner's own rule does not give them.
 """
 
@@ -62,6 +62,43 @@ def skip_pauses() -> None:
     mmengine.runner.loops.time = types.SimpleNamespace(sleep=lambda _seconds: None)
 
 
+def keep_to_config() -> None:
+    """Have XTuner build the model that the config says, with the attention that transformers gives it.
+
+    Where flash-attn can be imported, xtuner/model/sft.py changes attention and dtype of the config, and
+    xtuner/model/modules/dispatch puts a forward of its own in place, which needs a process group. Under ZeRO-3 the
+    first sets a dtype of its own for a quantised model.
+    """
+    import xtuner.model.modules.dispatch
+    from xtuner.model import SupervisedFinetune
+
+    def unchanged(cfg: Any, *_: Any) -> Any:
+        return cfg
+
+    xtuner.model.modules.dispatch.dispatch_attn_forward = lambda _model: None
+    SupervisedFinetune._prepare_for_flash_attn = staticmethod(unchanged)  # noqa: SLF001
+    SupervisedFinetune._prepare_for_qlora_zero3 = staticmethod(unchanged)  # noqa: SLF001
+
+
+def load_in_float32() -> None:
+    """Have LLaMA-Factory load a model in float32, which it has no option for: it takes the dtype of config.json.
+
+    That is also the dtype in which quantised layers compute.
+    """
+    import torch
+    from llamafactory.model import loader, patcher
+
+    load_config = loader.load_config
+
+    def in_float32(*arguments: Any, **options: Any) -> Any:
+        config = load_config(*arguments, **options)
+        config.torch_dtype = torch.float32
+        return config
+
+    loader.load_config = in_float32
+    patcher.infer_optim_dtype = lambda **_: torch.float32
+
+
 def forbid_remote_code() -> None:
     """Override xtuner/model/sft.py, which asks for trust_remote_code=True whatever the config says."""
     import xtuner.model.sft
@@ -94,10 +131,13 @@ def read_spec() -> dict[str, Any]:
         allow_cpu()
     if spec["backend"] == "xtuner":
         skip_pauses()
+        keep_to_config()
         if not spec["trust_remote_code"]:
             forbid_remote_code()
         if spec["bos"]:
             give_bos(spec["bos"])
+    elif spec["dtype"] == "float32":
+        load_in_float32()
     return spec
 
 
