@@ -49,5 +49,5 @@ def test_wrong_arguments_are_wrong_usage(arguments):
 def test_arguments_go_through(monkeypatch):
     asked = []
     monkeypatch.setattr("ftbridge.demo.demo", lambda **options: asked.append(options))
-    assert demo("--backend", "xtuner", "--keep", "new", "--no-train").exit_code == 0
-    assert asked == [{"backend": "xtuner", "keep": "new", "train": False}]
+    assert demo("--backend", "xtuner", "--keep", "new", "--no-train", "--seed", "7").exit_code == 0
+    assert asked == [{"backend": "xtuner", "keep": "new", "train": False, "seed": 7}]

@@ -45,14 +45,14 @@ def nvidia_smi(folder: Path, *rows: str, listed: str = "") -> Path:
 def gpus(folder: Path, *rows: str, listed: str = "", toolkit: str = "", amp: bool = False) -> dict[str, str]:
     """Return the environment of a process whose machine has the cards of `rows`, and the CUDA toolkit `toolkit`.
 
-    Its torch believes in as many as CUDA_VISIBLE_DEVICES leaves it, and computes on the CPU. With `amp`, XTuner's
-    optimiser for mixed precision does, too.
+    Its torch believes in as many as CUDA_VISIBLE_DEVICES leaves it. With `amp` it believes in none and computes on the
+    CPU, and mmengine takes that for a device with mixed precision.
     """
     nvidia_smi(folder, *rows, listed=listed)
     return {
         "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(HOOK),
-        "FAKE_GPUS": str(len(rows)),
+        "FAKE_GPUS": "" if amp else str(len(rows)),
         "FAKE_CAPABILITY": rows[0].split(",")[4].strip(),
         "FAKE_CUDA_HOME": toolkit,
         "FAKE_AMP": "1" if amp else "",

@@ -20,11 +20,22 @@ def visible():
     return len([item for item in named.split(",") if item not in {"", "-1"}])
 
 
+def over_gloo(init_process_group):
+    """Return a function that makes every process group over gloo: NCCL wants real cards."""
+
+    def init(*_, **options):
+        return init_process_group(**{**options, "backend": "gloo", "device_id": None})
+
+    return init
+
+
 def change(module):
     """Put the fake into a module that was just imported."""
     if module.__name__ == "torch.utils.cpp_extension":
         module.CUDA_HOME = os.environ.get("FAKE_CUDA_HOME") or None
     elif module.__name__ == "torch":
+        if not os.environ.get("FAKE_GPUS"):
+            return
         capability = tuple(map(int, os.environ["FAKE_CAPABILITY"].split(".")))
         cuda = module.cuda
         cuda.is_available = lambda: visible() > 0
@@ -33,6 +44,7 @@ def change(module):
         cuda.is_bf16_supported = lambda *_, **__: True
         cuda.current_device = lambda: int(os.environ.get("LOCAL_RANK", "0"))
         cuda.set_device = lambda *_: None
+        module.distributed.init_process_group = over_gloo(module.distributed.init_process_group)
     elif os.environ.get("FAKE_AMP"):
         module.is_cuda_available = lambda: True
 
@@ -59,5 +71,5 @@ class Hook(importlib.abc.MetaPathFinder):
         return spec
 
 
-if os.environ.get("FAKE_GPUS"):
+if os.environ.get("FAKE_GPUS") or os.environ.get("FAKE_AMP"):
     sys.meta_path.insert(0, Hook())
