@@ -62,7 +62,7 @@ def test_text_comes_letter_by_letter_and_ends_before_a_stop_word(project, traini
 def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_project, training_python, tmp_path):
     card = card_of(resolve(trained(backend="xtuner").id))
     (tmp_path / "config.json").write_text("{}")
-    generator = Generator(training_python, card, tmp_path, None, "cpu")
+    generator = Generator(training_python, card, tmp_path, None, ())
     with pytest.raises(FrameworkError, match="could not be loaded"), generator:
         pass
 
@@ -70,7 +70,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_pro
 def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_python):
     card = card_of(resolve("base"), template="qwen2.5")
     other = card_of(resolve("base"), template="glm4")
-    with Generator(training_python, card, in_project / "base", None, "cpu") as generator:
+    with Generator(training_python, card, in_project / "base", None, ()) as generator:
         generator.card = other
         with pytest.raises(InputError, match=r"the tokenizer has no `\[gMASK\]`: this is the prompt of another"):
             list(generator.ask([("?", None)], "", (), Sampling()))

@@ -13,7 +13,8 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dialogue.chat import model_of
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
@@ -129,7 +130,7 @@ def test_batches_answer_as_one_by_one(asked):
     card, _, adapter = model_of(source)
     stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
     with Generator(
-        interpreter(source.project, "xtuner"), card, Path(card.base), adapter, "cpu", Loading(dtype="float32")
+        interpreter(source.project, "xtuner"), card, Path(card.base), adapter, (), Loading(dtype="float32")
     ) as generator:
         alone = ["".join(generator.ask([(question, None)], card.system, stop, sampling)) for question in questions]
         prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
