@@ -73,10 +73,8 @@ def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Load
     size = _size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
     size += sum(file.stat().st_size for file in adapter.glob("adapter_model.*")) if adapter else 0
     shown = _shown(cards, size)
-    if not shown:
-        compute = "float32"  # most processors have no instructions for bfloat16: a prompt takes four times as long
-    else:
-        compute = "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"
+    # A processor without instructions for bfloat16 takes four times as long for a prompt with it.
+    compute = "float32" if not shown else "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"
     return Placement(
         cards=shown,
         dtype="float16" if is_auto and (dtype, compute) == ("bfloat16", "float16") else dtype,
@@ -136,6 +134,6 @@ def _note(shown: Sequence[Gpu], size: int) -> str:
         return ""
     where = "the GPU" if len(shown) == 1 else f"the {len(shown)} GPUs"
     return (
-        f"the model takes about {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free on {where}: what does not fit "
-        "there goes into main memory, and answers come slowly; `--bits 4` helps"
+        f"the model takes about {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free on {where}: what does not "
+        "fit there goes into main memory, and answers come slowly; `--bits 4` helps"
     )

@@ -115,7 +115,8 @@ def merge_weights(
     """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
 
     `cards` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
-    anything is added (see `launchers/helpers/merge_adapter.py`). Raises InputError where base and adapters do not fit, or where nothing changes.
+    anything is added (see `launchers/helpers/merge_adapter.py`). Raises InputError where base and adapters do not fit,
+    or where nothing changes, SetupError where the GPU fails.
     """
     merged = Merged(base, adapters)
     copies, computed = merged.lay_out(folder, shard_size)
