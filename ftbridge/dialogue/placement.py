@@ -116,7 +116,7 @@ def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> f
     width = _WIDTHS.get(dtype)
     if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name):  # noqa: PLR2004
         width = _QUANTISED[bits]
-    return math.prod(tensor["shape"]) * width if width else end - begin
+    return float(math.prod(tensor["shape"]) * width if width else end - begin)
 
 
 def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:

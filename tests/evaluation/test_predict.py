@@ -151,8 +151,10 @@ asked, written = [], []
 
 def model(inputs, **_):
     asked.append(len(inputs))
-    if len(inputs) > 2:
+    if len(inputs) > 4:
         raise torch.OutOfMemoryError
+    if len(inputs) > 1:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
     return torch.cat([inputs, torch.full((len(inputs), 1), 9)], 1)
 
 tokenizer = types.SimpleNamespace(
@@ -173,7 +175,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     asked, written = json.loads(done.stdout)
-    assert asked == [5, 2, 2, 2]
+    assert asked == [5, 2, 1, 1, 1, 1, 1, 1]
     assert [row["index"] for row in written[:-1]] == [5, 4, 3, 2, 1, 0]
     assert written[-1] == {"end": "stop"}
 
