@@ -239,10 +239,10 @@ def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project
 
     def merge_weights(*_, cards, **__):
         assert [card.uuid for card in cards] == used
-        raise InterruptedError
+        raise InputError("enough")
 
     monkeypatch.setattr("ftbridge.weights.merge.merge_weights", merge_weights)
-    with pytest.raises(InterruptedError):
+    with pytest.raises(InputError, match="enough"):
         ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged", device=device)
 
 
