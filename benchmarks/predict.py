@@ -17,7 +17,8 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.demo import base_model
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment import default_folder
 from ftbridge.templates import families
 from ftbridge.weights.sources import Card
@@ -102,7 +103,7 @@ def main() -> None:
             subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             ) as child,
-            Generator(PYTHON, card, base, folder / "adapter", "cpu", Loading(dtype="float32")) as generator,
+            Generator(PYTHON, card, base, folder / "adapter", (), Loading(dtype="float32")) as generator,
         ):
             child.stdout.readline()
             ways = {

@@ -170,7 +170,7 @@ def _before(run: str, questions: list[str], system: str) -> list[str]:
     """Ask the base model, with the same prompts."""
     source = resolve(run)
     card = card_of(source)
-    with Generator(interpreter(source.project, card.backend), card, Path(card.base), None, "cpu") as generator:
+    with Generator(interpreter(source.project, card.backend), card, Path(card.base), None, ()) as generator:
         return _ask_all(Talk(generator, system, Sampling(max_new_tokens=40)), questions)
 
 

@@ -91,15 +91,15 @@ def interpreter(project: Project, backend: str) -> Path:
     return path
 
 
-def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None) -> str:
+def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
     """Run a helper in the environment of `python`; returns the last line it printed.
 
+    Few compute anything, so that GPUs are hidden unless it `sees_gpus`.
     Raises SetupError, with the end of what it wrote, where it fails.
     """
     argv = [str(python), str(HELPERS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-    done = subprocess.run(
-        argv, stdout=subprocess.PIPE, stderr=stderr, check=False, env={**os.environ, **QUIET}, text=True
-    )
+    environment = {**os.environ, **QUIET} | ({} if sees_gpus else machine.environment(()))
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=stderr, check=False, env=environment, text=True)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
@@ -109,7 +109,7 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
 
 def inspect(python: Path, imports: list[str]) -> Inspection:
     """Return what the environment of `python` holds, importing `imports` there (15 s each)."""
-    line = ask(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE)
+    line = ask(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
     return msgspec.json.decode(line, type=Inspection)
 
 

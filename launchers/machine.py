@@ -292,11 +292,6 @@ def computing(wanted: str) -> list[Gpu]:
     return found
 
 
-def device(wanted: str) -> str:
-    """Return cuda or cpu for `wanted`, which may be auto; raises as `computing` does."""
-    return "cuda" if computing(wanted) else "cpu"
-
-
 def choose(spec: TrainSpec) -> Machine:
     """Return what `spec` trains on; of equal cards the freest.
 

@@ -13,6 +13,12 @@ bits_option = click.option(
     callback=lambda _context, _option, value: value and int(value),
     help="Quantise the model (bitsandbytes), on the CPU as well.",
 )
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    help="auto: the model's own; on a GPU without bfloat16, float16 instead of that.",
+)
 
 
 @click.command("chat")
@@ -41,12 +47,7 @@ bits_option = click.option(
 @click.option("--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    help="auto: the model's own.",
-)
+@dtype_option
 @bits_option
 @click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
 @checkpoint_option

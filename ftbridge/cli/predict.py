@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.chat import bits_option
+from ftbridge.cli.chat import bits_option, dtype_option
 from ftbridge.cli.export import checkpoint_option
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(1), help="Samples at a time (default: by their length).")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N samples alone.")
 @bits_option
+@dtype_option
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: RUN/predictions/NAME).")
 @click.option("--replace", is_flag=True, help="Forget earlier answers there, and ask all samples anew.")

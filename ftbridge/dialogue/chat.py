@@ -13,9 +13,11 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.models import local_model
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
@@ -128,7 +130,7 @@ def talks(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
-    device = machine.device(options.get("device", "auto"))
+    cards = machine.computing(options.get("device", "auto"))
     loading = Loading(
         bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
     )
@@ -136,17 +138,18 @@ def talks(
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _adjusted(card, options)
     if compare and not adapter and not loading.offload_folder:
-        _check_room(device, loading.bits, model, Path(card.base))
+        _check_room(cards, loading, model, Path(card.base))
     python = interpreter(found.project, card.backend)
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
-        after = before = stack.enter_context(Generator(python, card, model, adapter, device, loading))
+        after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))
         talk = Talk(after, system, sampling)
         if not compare:
             yield (talk,)
             return
         if not adapter:
-            before = stack.enter_context(Generator(python, card, Path(card.base), None, device, loading))
+            cards = after.placement.left(cards)
+            before = stack.enter_context(Generator(python, card, Path(card.base), None, cards, loading))
         yield Talk(before, system, sampling, "before", adapter=False), talk
 
 
@@ -239,11 +242,10 @@ def _adjusted(card: Card, options: Options) -> Card:
     return replace(card, template=card.template | {"INSTRUCTION": instruction})
 
 
-def _check_room(device: str, bits: int | None, *models: Path) -> None:
-    """Raise SetupError where the weights of all `models` together, of 16 bits a value, do not fit into free memory."""
-    files = (file for model in models for kind in ("*.safetensors", "*.bin") for file in model.glob(kind))
-    needed = sum(file.stat().st_size for file in files) * (bits or 16) / 16
-    free = sum(gpu.free or 0 for gpu in machine.gpus()) * 2**20 if device == "cuda" else machine.main_memory()
+def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
+    """Raise SetupError where the weights of all `models` together do not fit into free memory."""
+    needed = sum(place(cards, model, None, loading).size for model in models)
+    free = free_memory(cards) if cards else machine.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "

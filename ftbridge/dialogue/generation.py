@@ -13,8 +13,12 @@ from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
+from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.dialogue.placement import Loading, place
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.launchers.machine import Gpu
 from ftbridge.templates.families import Segment
 from ftbridge.weights.sources import Card
 
@@ -38,22 +42,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     stop_words: tuple[str, ...] = ()
 
 
-class Loading(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model is loaded.
-
-    `bits` 4 or 8 quantises it with bitsandbytes, `offload_folder` takes what fits into neither GPU nor main memory,
-    `dtype` is float32, bfloat16, float16, or auto for the model's own.
-    """
-
-    bits: int | None = None
-    offload_folder: str | None = None
-    dtype: str = "auto"
-
-
 class Generator:
     """A loaded model. Use it in a `with` block; `ask` streams the answer to a conversation.
 
-    Raises FrameworkError, with the end of the child's messages, where the model cannot be loaded or dies.
+    Raises FrameworkError, with the end of the child's messages, where the model cannot be loaded or dies, SetupError
+    where one that is quantised does not fit into the GPUs.
     """
 
     def __init__(
@@ -62,28 +55,34 @@ class Generator:
         card: Card,
         model: Path,
         adapter: Path | None,
-        device: str,
+        cards: Sequence[Gpu],
         loading: Loading | None = None,
     ) -> None:
-        """Start to load `model`, with `adapter` on it where there is one."""
+        """Start to load `model`, with `adapter` on it where there is one; `cards` are the GPUs that it may use."""
         self.card = card
         self.finish = ""
         self._asked = 0
+        loading = loading or Loading()
+        self.placement = place(cards, model, adapter, loading)
+        if self.placement.note:
+            say(self.placement.note)
         spec = {
             "model": str(model),
             "adapter": str(adapter) if adapter else None,
-            "device": device,
+            "device": self.placement.device,
+            "dtype": self.placement.dtype,
+            "compute_dtype": self.placement.compute_dtype,
+            "bits": loading.bits,
+            "offload_folder": loading.offload_folder,
             "trust_remote_code": card.trust_remote_code,
-            **msgspec.to_builtins(loading or Loading()),
         }
-        environment = {**os.environ, **QUIET} | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
         self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._child = subprocess.Popen(
             [str(python), str(HELPERS / "generate.py"), msgspec.json.encode(spec).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env=environment,
+            env={**os.environ, **QUIET, **machine.environment(self.placement.cards)},
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 
@@ -202,10 +201,18 @@ class Generator:
             raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
         self._messages.seek(0)
         tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
+        if _SPILLED in tail:
+            raise SetupError(_TOO_BIG)
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
         raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
 
 
+# bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
+_SPILLED = "Some modules are dispatched on the CPU or the disk"
+_TOO_BIG = (
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
+    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
+)
 _MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
@@ -218,4 +225,5 @@ def _refuse_error(record: dict[str, Any], advice: str) -> None:
 
 def _out_of_memory(message: str) -> bool:
     """Tell whether `message`, in torch's words, says that memory ran out."""
-    return any(words in message for words in ("out of memory", "can't allocate memory", "not enough memory"))
+    said = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")  # the last: cuBLAS
+    return any(words in message for words in said)

@@ -6,7 +6,8 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers import machine, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.samples import questions
@@ -34,9 +35,9 @@ def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path
         asked = questions(project, run, count)
         python = interpreter(project, card.backend)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        place, loading = machine.device(device), Loading(dtype="float32")
-        before = _answers(Generator(python, card, Path(card.base), adapter, place, loading), asked)
-        after = _answers(Generator(python, card, merged, None, place, loading), asked)
+        cards, loading = machine.computing(device), Loading(dtype="float32")
+        before = _answers(Generator(python, card, Path(card.base), adapter, cards, loading), asked)
+        after = _answers(Generator(python, card, merged, None, cards, loading), asked)
         same = sum(map(str.__eq__, before, after))
         for (_, question), one, other in zip(asked, before, after, strict=True):
             if one != other:

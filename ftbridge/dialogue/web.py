@@ -21,6 +21,7 @@ from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter, tested_set, versions
 
 PORTS = range(7860, 7960)  # those of Gradio
@@ -109,7 +110,7 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE},
+            env={**os.environ, **QUIET, **OFFLINE, **machine.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

@@ -19,6 +19,7 @@ from ftbridge.templates.families import Prompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
+_SHORT = {"max_new_tokens", "bits", "dtype", "device"}  # settings whose values are shown
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -38,8 +39,8 @@ class Prediction(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the answers, kept in predict.json; a change of any of it makes others.
 
-    `data` is the sha256 of the samples, `model` tells the model's files from others. `labels` are those that the
-    dataset is known to have.
+    `data` is the sha256 of the samples, `model` tells the model's files from others. `device` is cuda or cpu, and
+    `dtype` what was decided for it. `labels` are those that the dataset is known to have.
     """
 
     dataset: str
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stop: tuple[str, ...]
     max_new_tokens: int
     bits: int | None
+    dtype: str
+    device: str
     labels: tuple[str, ...]
     labels_from: str
 
@@ -77,10 +80,10 @@ def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[in
 
 def _refuse_changed(folder: Path, settings: Settings) -> None:
     before = settings_in(folder)
-    changed = [name for name in Settings.__struct_fields__ if getattr(before, name) != getattr(settings, name)]
+    pairs = ((name, getattr(before, name), getattr(settings, name)) for name in Settings.__struct_fields__)
+    changed = [(name, f" ({old}, now {new})" if name in _SHORT else "") for name, old, new in pairs if old != new]
     if changed:
-        values = {"max_new_tokens": f"{before.max_new_tokens}, now {settings.max_new_tokens}"}
-        said = ", ".join(f"{name} ({values[name]})" if name in values else name for name in changed)
+        said = ", ".join(name + values for name, values in changed)
         raise InputError(
             f"`{folder}` holds answers that were made with another {said}; ask all samples anew with `--replace`, or "
             "keep those and choose another place with `--out DIR`"

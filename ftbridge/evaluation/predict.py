@@ -20,7 +20,8 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading, place
 from ftbridge.evaluation.answers import (
     FINISHED,
     METRICS,
@@ -84,6 +85,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     batch_size: int | None = None,
     limit: int | None = None,
     bits: int | None = None,
+    dtype: str = "auto",
     device: str = "auto",
     replace: bool = False,
 ) -> Predictions:
@@ -97,7 +99,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, where = source_of(source, checkpoint), machine.device(device)
+    found, cards = source_of(source, checkpoint), machine.computing(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = _questions(data)
     questions = samples[:limit]
@@ -106,6 +108,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         require(labels, (question.reference for question in questions))
     folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
     card, model, adapter = model_of(found)
+    loading = Loading(bits=bits, dtype=dtype)
+    placement = place(cards, model, adapter, loading)
     settings = Settings(
         dataset=data.name,
         data=sha256(_file(data)),
@@ -114,6 +118,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         stop=families.get(card.family).stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
+        dtype=placement.dtype,
+        device=placement.device,
         labels=labels,
         labels_from=labels_from,
     )
@@ -122,7 +128,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         if waiting:
             python = interpreter(found.project, card.backend)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
-            with Generator(python, card, model, adapter, where, Loading(bits=bits)) as generator:
+            with Generator(python, card, model, adapter, cards, loading) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)
         rows = finish(folder)
         report = _write_metrics(folder, rows, settings) if metrics else None

@@ -17,6 +17,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import safetensors_header, write_atomic
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.machine import Gpu
 from ftbridge.templates import families
 from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
@@ -34,6 +35,7 @@ class Merging(TypedDict, total=False):
 
     `onto` merges onto the 4-bit values that a QLoRA run trained on; `shard_size` is in bytes; `check` is called
     with card, adapter and new folder before that takes its place, `checkpoint` says which of the run's (see `export`).
+    `device` auto is the CPU, which is about as quick as the disk.
     """
 
     checkpoint: str | os.PathLike[str] | None
@@ -60,6 +62,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
+    cards = machine.freest(machine.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     adapter = adapter_of(found, model)
@@ -74,7 +77,7 @@ def merge(
                 wanted,
                 folder,
                 shard_size=how.get("shard_size", SHARD),
-                device=machine.device(how.get("device", "auto")),
+                cards=cards,
                 rounding=_rounding(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, families.get(card.family).stop)
@@ -106,19 +109,21 @@ def merge_weights(
     folder: Path,
     *,
     shard_size: int = SHARD,
-    device: str = "cpu",
+    cards: Sequence[Gpu] = (),
     rounding: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
 
-    `rounding` says how linear layers are rounded to 4 bits before anything is added (see `launchers/helpers/
-    merge_adapter.py`). Raises InputError where base and adapters do not fit, or where nothing changes.
+    `cards` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
+    anything is added (see `launchers/helpers/merge_adapter.py`). Raises InputError where base and adapters do not fit,
+    or where nothing changes, SetupError where the GPU fails.
     """
     merged = Merged(base, adapters)
     copies, computed = merged.lay_out(folder, shard_size)
     plan = folder.with_name("plan.json")
+    device = "cuda" if cards else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
-    unchanged = stream(python, plan, copies, merged.total)
+    unchanged = stream(python, plan, copies, merged.total, cards)
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(

@@ -13,8 +13,10 @@ from typing import IO, NamedTuple, Self, cast
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, InputError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.launchers.machine import Gpu
 
 _PIECE = 1 << 22  # bytes
 # For glibc: memory that was used once is kept for the next piece instead of being asked for again.
@@ -34,16 +36,18 @@ class Copy(NamedTuple):
 class _Report(msgspec.Struct, frozen=True):
     done: int = 0
     error: str = ""
+    gpu_error: str = ""
     unchanged: list[str] | None = None
 
 
-def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int) -> list[str]:
+def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: Sequence[Gpu] = ()) -> list[str]:
     """Do the plan's computing and the copies at the same time; return the tensors that did not change.
 
-    `total` is the size of all in bytes. Raises InputError with the helper's sentence, FrameworkError where it dies.
+    `total` is the size of all in bytes, `cards` is what the plan computes on. Raises InputError with the helper's
+    sentence, SetupError where the GPU fails, FrameworkError where the helper dies.
     """
     copied = computed = 0
-    with _progress(total) as show, ThreadPoolExecutor(1) as pool, _Helper(python, plan) as helper:
+    with _progress(total) as show, ThreadPoolExecutor(1) as pool, _Helper(python, plan, cards) as helper:
 
         def follow() -> _Report:
             nonlocal computed
@@ -63,6 +67,8 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int) -> list
         last = following.result()
         if last.error:
             raise InputError(last.error)
+        if last.gpu_error:
+            raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
         if last.unchanged is None:
             raise FrameworkError(f"the helper that merges died; its last messages:\n{helper.messages()}")
     return last.unchanged
@@ -88,7 +94,7 @@ def copy(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
 class _Helper:
     """The process that computes; it ends with this one, as its stdin does."""
 
-    def __init__(self, python: Path, plan: Path) -> None:
+    def __init__(self, python: Path, plan: Path, cards: Sequence[Gpu]) -> None:
         self.log = plan.with_name("messages.txt")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -96,7 +102,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **QUIET, **_KEEP},
+                env={**os.environ, **QUIET, **_KEEP, **machine.environment(cards)},
             )
 
     def __enter__(self) -> Self:

@@ -1,7 +1,8 @@
 """Answer prompts with a model, streaming: the one place where ftbridge generates.
 
 Runs inside the training environment: `python generate.py SPEC` with SPEC as JSON: `model`, `adapter` (or null),
-`device`, `trust_remote_code`, `dtype` (auto: the model's own), `bits` (4, 8 or null) and `offload_folder` (or null).
+`device` (cuda or cpu), `trust_remote_code`, `dtype` (auto: the model's own), `bits` (4, 8 or null), `compute_dtype` (of
+layers in 4 bits) and `offload_folder` (or null).
 Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}), `adapter` (false: answer as the
 base does), `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0:
 all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, and for each request lines {"text": piece}
@@ -97,7 +98,7 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     place = {"offload_folder": spec["offload_folder"]} if spec["offload_folder"] else {}
     # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
     where = "auto" if spec["device"] == "cuda" or place else "cpu" if spec["bits"] else None
-    options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec["bits"])}
+    options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
     model = AutoModelForCausalLM.from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
         from peft import PeftModel
@@ -106,13 +107,13 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
-def _quantization(bits: int | None) -> dict[str, Any]:
+def _quantization(spec: dict[str, Any]) -> dict[str, Any]:
     """Return bitsandbytes' settings; 4 bits are those of QLoRA's training: NF4, twice quantised."""
-    if bits is None:
+    if spec["bits"] is None:
         return {}
-    settings = {"load_in_8bit": True} if bits == 8 else {  # noqa: PLR2004
+    settings = {"load_in_8bit": True} if spec["bits"] == 8 else {  # noqa: PLR2004
         "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
-        "bnb_4bit_compute_dtype": "bfloat16",
+        "bnb_4bit_compute_dtype": spec["compute_dtype"],
     }  # fmt: skip
     return {"quantization_config": BitsAndBytesConfig(**settings)}
 
@@ -246,8 +247,9 @@ def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> lis
         with torch.inference_mode():
             output = model.generate(padded, attention_mask=mask, **given)
         return [row[width:] for row in output.tolist()]
-    except torch.OutOfMemoryError:
-        if len(prompts) == 1:
+    except RuntimeError as error:
+        full = isinstance(error, torch.OutOfMemoryError) or "_STATUS_ALLOC_FAILED" in str(error)  # cuBLAS has its own
+        if len(prompts) == 1 or not full:
             raise
     torch.cuda.empty_cache()
     return None

@@ -3,9 +3,9 @@
 Runs inside the training environment: `python merge_adapter.py PLAN`, PLAN being a JSON file: `device`, `rounding`
 (null, or `type` and `double` of bitsandbytes' 4-bit values and `dtype`, in which they are made) and `tensors`, each
 with `name`, `dtype`, `before`, `start`, `steps` (see ftbridge/weights/adapter.py), `linear` (whether 4-bit training
-rounds it), `file` and `offset` where it goes. A
-place is `file`, `offset`, `dtype`, `shape`. Prints JSON lines: {"done": bytes} as it goes and, last, {"unchanged":
-[names]} or {"error": sentence}. It ends when its stdin does, so that nothing is written for a parent that is gone.
+rounds it), `file` and `offset` where it goes. A place is `file`, `offset`, `dtype`, `shape`. Prints JSON lines:
+{"done": bytes} as it goes and, last, {"unchanged": [names]}, {"error": sentence}, or {"gpu_error": words} where it is
+the GPU's. It ends when its stdin does, so that nothing is written for a parent that is gone.
 """
 
 import json
@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import torch
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
-ITEMS = 1 << 18  # of a piece, so that what is computed from it stays in the processor's cache
+# Of a piece: what is computed from it stays in the processor's cache; a GPU wants much at once, 64 MiB in float32.
+ITEMS = {"cpu": 1 << 18, "cuda": 1 << 24}
 EVERY = 0.2  # seconds between reports
 ROWS = 64  # of a piece at least: a block of 4-bit values never lies in two, and thin products have other kernels
 
@@ -64,7 +65,7 @@ class Merge:
         for tensor in self.tensors:
             rows = tensor["start"]["shape"][0]
             whole = any(step["magnitude"] and step["transposed"] for step in tensor["steps"])
-            height = rows if whole else max(ROWS, ITEMS // _width(tensor) // ROWS * ROWS)
+            height = rows if whole else max(ROWS, ITEMS[self.device] // _width(tensor) // ROWS * ROWS)
             begins = range(0, max(1, rows // height) * height, height)  # the last takes what is left over
             ends = [*begins[1:], rows]
             double = self.rounding and self.rounding["double"] and tensor["linear"]
@@ -197,6 +198,11 @@ def main() -> None:
                 future.result()
     except (OSError, ValueError) as error:
         report({"error": str(error)})
+        os._exit(1)
+    except (RuntimeError, AssertionError) as error:  # torch's for a GPU: memory and all else, and one without CUDA
+        if merge.device == "cpu":
+            raise
+        report({"gpu_error": " ".join(str(error).split())[:300]})
         os._exit(1)
     report({"unchanged": [tensor["name"] for tensor in plan["tensors"] if tensor["name"] not in merge.changed]})
 

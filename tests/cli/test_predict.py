@@ -29,17 +29,17 @@ def test_the_file_is_named(asked):
     done = CliRunner().invoke(cli, ["predict"])
     assert (done.exit_code, done.stdout) == (0, "out/predictions.jsonl\n")
     assert asked["source"] is asked["dataset"] is asked["batch_size"] is asked["bits"] is None
-    assert (asked["max_new_tokens"], asked["device"], asked["replace"]) == (512, "auto", False)
+    assert (asked["max_new_tokens"], asked["device"], asked["dtype"], asked["replace"]) == (512, "auto", "auto", False)
 
 
 def test_options_go_through(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
-    options += ["--checkpoint", "best"]
+    options += ["--checkpoint", "best", "--dtype", "float32"]
     assert CliRunner().invoke(cli, ["predict", "run", *options]).exit_code == 0
     wanted = {"dataset": "d", "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
     wanted |= {"out": "o", "dataset_dir": "data", "replace": True, "result_jsonl": True, "metrics": False}
-    wanted |= {"checkpoint": "best"}
+    wanted |= {"checkpoint": "best", "dtype": "float32"}
     assert asked == {"source": "run", **wanted}
 
 

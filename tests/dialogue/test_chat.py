@@ -3,6 +3,8 @@
 import contextlib
 import re
 import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -10,10 +12,11 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.dialogue import chat
+from ftbridge.dialogue import chat, generation
 from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers import machine
+from ftbridge.launchers.machine import Gpu
 from ftbridge.weights.sources import CARD, card_of, resolve
 
 QUESTION = "what is aspirin taken for"
@@ -210,6 +213,23 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with pytest.raises(SetupError, match=r"need 0\.0 GiB together.*--bits 4"), talks(model, compare=True, **options):
+        pass
+
+
+def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model, tmp_path, monkeypatch):
+    base = shutil.copytree(model, tmp_path / "base")
+    for folder in (base, model):
+        (folder / "pytorch_model.bin").write_bytes(bytes(10 * 2**20))
+    cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
+    monkeypatch.setattr(machine, "gpus", lambda: cards)
+    monkeypatch.setattr(chat, "interpreter", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
+    with talks(model, compare=True, model=str(base), template="qwen3") as found:
+        before, after = (talk._generator.placement.cards for talk in found)
+    assert (after, before) == ((cards[0],), (cards[1],))
+    cards.pop()
+    with pytest.raises(SetupError, match="--bits 4"), talks(model, compare=True, model=str(base), template="qwen3"):
         pass
 
 

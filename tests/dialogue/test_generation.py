@@ -1,17 +1,21 @@
 """The child that generates, how its text comes, and how it fails."""
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from ftbridge.core.errors import FrameworkError, InputError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.dialogue import generation
 from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
+from ftbridge.dialogue.placement import Loading
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS
-from ftbridge.weights.sources import card_of, resolve
-
-pytestmark = pytest.mark.framework
+from ftbridge.templates import families
+from ftbridge.weights.sources import Card, card_of, resolve
 
 # Feeds an answer's tokens one by one, as transformers does, and prints the pieces that came after each.
 STREAM = """
@@ -43,6 +47,7 @@ def stream(python: Path, model: Path, *cases: tuple[str, list[str]]) -> list[tup
     return msgspec.json.decode(done.stdout, type=list[tuple[list[str], bool]])
 
 
+@pytest.mark.framework
 def test_text_comes_letter_by_letter_and_ends_before_a_stop_word(project, training_python):
     free, stopped, nearly, at_once = stream(
         training_python,
@@ -59,18 +64,20 @@ def test_text_comes_letter_by_letter_and_ends_before_a_stop_word(project, traini
     assert at_once == ([], True)
 
 
+@pytest.mark.framework
 def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_project, training_python, tmp_path):
     card = card_of(resolve(trained(backend="xtuner").id))
     (tmp_path / "config.json").write_text("{}")
-    generator = Generator(training_python, card, tmp_path, None, "cpu")
+    generator = Generator(training_python, card, tmp_path, None, ())
     with pytest.raises(FrameworkError, match="could not be loaded"), generator:
         pass
 
 
+@pytest.mark.framework
 def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_python):
     card = card_of(resolve("base"), template="qwen2.5")
     other = card_of(resolve("base"), template="glm4")
-    with Generator(training_python, card, in_project / "base", None, "cpu") as generator:
+    with Generator(training_python, card, in_project / "base", None, ()) as generator:
         generator.card = other
         with pytest.raises(InputError, match=r"the tokenizer has no `\[gMASK\]`: this is the prompt of another"):
             list(generator.ask([("?", None)], "", (), Sampling()))
@@ -81,8 +88,135 @@ def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_p
             list(generator.ask([("?", None)], "", (), Sampling()))
 
 
+@pytest.mark.framework
 def test_torch_says_so_where_memory_runs_out(training_python):
     done = subprocess.run(
         [training_python, "-c", "import torch; torch.empty(10**15)"], capture_output=True, text=True, check=False
     )
     assert _out_of_memory(done.stderr)
+
+
+def test_cublas_says_so_in_its_own_words():
+    assert _out_of_memory("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+TEMPLATE = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+CARD = Card(base="", family="qwen2.5", backend="xtuner", template=TEMPLATE, system="", thinking="none")
+# Stands for generate.py: notes what it was started with, and answers with what it was asked.
+CHILD = """
+import json, os, pathlib, sys
+environment = {key: value for key, value in os.environ.items() if key.startswith("CUDA")}
+pathlib.Path(sys.argv[0]).with_name("started.json").write_text(json.dumps([json.loads(sys.argv[1]), environment]))
+print('{"ready": true}', flush=True)
+request = json.loads(sys.stdin.readline())
+print(json.dumps({"number": request["number"], "error": request["stop"][0]}), flush=True)
+sys.stdin.read()
+"""
+OLD, NEW = "0, GPU-old, Tesla T4, 15360, 7.5, 570.86.15, 14914", "1, GPU-new, A100, 81920, 8.0, 570.86.15, 9000"
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Return a function that loads a model in bfloat16 on cards as nvidia-smi tells of them; it returns the start."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    (tmp_path / "generate.py").write_text(CHILD)
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    smi = tmp_path / "nvidia-smi"
+
+    def load(*cards, **loading):
+        smi.write_text("#!/bin/sh\n" + "".join(f"echo '{card}'\n" for card in cards))
+        smi.chmod(0o755)
+        with monkeypatch.context() as patch:
+            patch.setenv("PATH", str(tmp_path))
+            patch.setattr(machine, "_answers", {})
+            found = machine.computing("auto")
+            generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
+        with generator:
+            pass
+        return json.loads((tmp_path / "started.json").read_text())
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("cards", "loading", "shown", "told"),
+    [
+        ([OLD], {}, "GPU-old", {"device": "cuda", "dtype": "float16", "compute_dtype": "float16"}),
+        ([OLD, NEW], {"bits": 4}, "GPU-old", {"dtype": "float16", "compute_dtype": "float16", "bits": 4}),
+        ([NEW], {}, "GPU-new", {"device": "cuda", "dtype": "bfloat16", "compute_dtype": "bfloat16"}),
+        ([OLD], {"dtype": "float32"}, "GPU-old", {"dtype": "float32"}),
+        (["No devices were found"], {}, "", {"device": "cpu", "dtype": "bfloat16", "compute_dtype": "float32"}),
+    ],
+)
+def test_the_child_sees_its_cards_and_is_told_its_numbers(child, cards, loading, shown, told):
+    spec, environment = child(*cards, **loading)
+    assert environment["CUDA_VISIBLE_DEVICES"] == shown
+    assert environment.get("CUDA_DEVICE_ORDER") == ("PCI_BUS_ID" if shown else None)
+    assert spec | told == spec
+
+
+def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, capsys):
+    (tmp_path / "pytorch_model.bin").write_bytes(bytes(2**20))
+    child("0, GPU-full, A100, 81920, 8.0, 570.86.15, 1")
+    assert capsys.readouterr().err.count("answers come slowly; `--bits 4` helps") == 1
+
+
+def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    (tmp_path / "generate.py").write_text(CHILD)
+    loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())
+    with loading as generator, pytest.raises(SetupError, match="memory ran out"):
+        list(generator.ask([("?", None)], "", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED"], Sampling()))
+
+
+def test_a_quantised_model_that_is_too_big_for_the_card_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    said = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit ..."
+    (tmp_path / "generate.py").write_text(f"raise ValueError({said!r})")
+    generator = Generator(Path(sys.executable), CARD, tmp_path, None, ())
+    with pytest.raises(SetupError, match=r"^the model does not fit into the free memory of the GPU.*`--device cpu`$"):
+        generator.__enter__()
+
+
+# What load() hands to transformers, for each spec.
+LOAD = """
+import json, sys, types
+sys.path.insert(0, sys.argv[1])
+import generate
+
+def note(_, quantization_config=None, **options):
+    if quantization_config:
+        options |= {"compute": str(quantization_config.bnb_4bit_compute_dtype), "4": quantization_config.load_in_4bit}
+    found.append(options)
+    return types.SimpleNamespace(eval=lambda: None)
+
+found = []
+generate.AutoTokenizer = types.SimpleNamespace(from_pretrained=lambda *_, **__: None)
+generate.AutoModelForCausalLM = types.SimpleNamespace(from_pretrained=note)
+for spec in json.loads(sys.argv[2]):
+    generate.load({"model": "", "adapter": None, "trust_remote_code": False, "offload_folder": None} | spec)
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.framework
+def test_transformers_is_told_the_same(training_python):
+    half = {"dtype": "float16", "compute_dtype": "float16"}
+    specs = [
+        {"device": "cuda", "bits": None, **half},
+        {"device": "cuda", "bits": 4, **half},
+        {"device": "cpu", "bits": 4, "dtype": "bfloat16", "compute_dtype": "float32"},
+        {"device": "cpu", "bits": 8, "dtype": "auto", "compute_dtype": "float32"},
+        {"device": "cpu", "bits": None, "dtype": "bfloat16", "compute_dtype": "float32"},
+    ]
+    done = subprocess.run(
+        [training_python, "-c", LOAD, HELPERS, json.dumps(specs)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [(each["dtype"], each["device_map"]) for each in found] == [
+        ("float16", "auto"), ("float16", "auto"), ("bfloat16", "cpu"), ("auto", "cpu"), ("bfloat16", None),
+    ]  # fmt: skip
+    assert [each.get("compute") for each in found[:3]] == [None, "torch.float16", "torch.float32"]
+    assert [each.get("4") for each in found] == [None, True, True, False, None]

@@ -15,7 +15,7 @@ class Parrot:
 
     merged = str.upper
 
-    def __init__(self, _python, card, _model, adapter, _device, _loading):
+    def __init__(self, _python, card, _model, adapter, _cards, _loading):
         self.card, self.adapter = card, adapter
 
     def __enter__(self):

@@ -273,6 +273,19 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
         pass
 
 
+def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
+    (tmp_path / "web_page.py").write_text("import os; raise SystemExit(f'[{os.environ[\"CUDA_VISIBLE_DEVICES\"]}]')")
+    monkeypatch.setattr(web, "HELPERS", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    talk = SimpleNamespace(title="after", system="", sampling=Sampling())
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(FrameworkError, match=r"\[\]"),
+        web._page(Path(sys.executable), listener, "127.0.0.1", [talk]),
+    ):
+        pass
+
+
 def test_others_are_let_in_with_a_warning(monkeypatch, capsys):
     @contextmanager
     def nothing():

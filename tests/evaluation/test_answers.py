@@ -7,6 +7,8 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.evaluation.answers import FINISHED, UNFINISHED
+from ftbridge.launchers import machine
+from ftbridge.launchers.machine import Gpu
 
 from .parrot import Parrot, predict, rows
 
@@ -46,7 +48,8 @@ def test_the_first_samples_are_not_asked_twice(model):
     ("change", "message"),
     [
         (lambda _: {"max_new_tokens": 9}, r"another max_new_tokens \(512, now 9\); .*`--replace`"),
-        (lambda _: {"bits": 4}, "another bits"),
+        (lambda _: {"bits": 4}, r"another bits \(None, now 4\)"),
+        (lambda _: {"dtype": "float32"}, r"another dtype \(auto, now float32\)"),
         (lambda model: (model / "model.safetensors").write_bytes(b"Weights") and {}, "another model"),
         (lambda _: ftbridge.convert("news.json", name="all", limit=5, replace=True) and {}, "another data"),
     ],
@@ -57,6 +60,16 @@ def test_other_answers_are_not_mixed_in(model, change, message):
     with pytest.raises(InputError, match=message):
         predict(model, **options)
     assert predict(model, replace=True, **options).asked in {5, 6}
+
+
+def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
+    (model / "config.json").write_text('{"dtype": "bfloat16"}')
+    predict(model, limit=2, device="cpu")
+    card = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 14914, "GPU-1")
+    monkeypatch.setattr(machine, "computing", lambda wanted: [card] if wanted != "cpu" else [])
+    with pytest.raises(InputError, match=r"another dtype \(bfloat16, now float16\), device \(cpu, now cuda\)"):
+        predict(model)
+    assert predict(model, device="cpu").asked == 4
 
 
 def test_another_ones_file_is_left_alone(model):

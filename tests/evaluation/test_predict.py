@@ -13,7 +13,8 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.dialogue.chat import model_of
-from ftbridge.dialogue.generation import Generator, Loading, Sampling
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
@@ -129,7 +130,7 @@ def test_batches_answer_as_one_by_one(asked):
     card, _, adapter = model_of(source)
     stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
     with Generator(
-        interpreter(source.project, "xtuner"), card, Path(card.base), adapter, "cpu", Loading(dtype="float32")
+        interpreter(source.project, "xtuner"), card, Path(card.base), adapter, (), Loading(dtype="float32")
     ) as generator:
         alone = ["".join(generator.ask([(question, None)], card.system, stop, sampling)) for question in questions]
         prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
@@ -150,8 +151,10 @@ asked, written = [], []
 
 def model(inputs, **_):
     asked.append(len(inputs))
-    if len(inputs) > 2:
+    if len(inputs) > 4:
         raise torch.OutOfMemoryError
+    if len(inputs) > 1:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
     return torch.cat([inputs, torch.full((len(inputs), 1), 9)], 1)
 
 tokenizer = types.SimpleNamespace(
@@ -172,7 +175,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     asked, written = json.loads(done.stdout)
-    assert asked == [5, 2, 2, 2]
+    assert asked == [5, 2, 1, 1, 1, 1, 1, 1]
     assert [row["index"] for row in written[:-1]] == [5, 4, 3, 2, 1, 0]
     assert written[-1] == {"end": "stop"}
 

@@ -74,6 +74,13 @@ def test_a_helper_answers_in_its_last_line(helper):
     assert ask(HERE, "own", {"名": 1}) == '{"名":1} 1'
 
 
+@pytest.mark.parametrize(("sees", "seen"), [({}, ""), ({"sees_gpus": True}, "0,1")])
+def test_a_helper_sees_gpus_only_where_it_wants_them(helper, monkeypatch, sees, seen):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    helper("import os; print([os.environ['CUDA_VISIBLE_DEVICES']])")
+    assert ask(HERE, "own", {}, **sees) == f"[{seen!r}]"
+
+
 def test_a_helper_that_fails_is_quoted(helper):
     helper("import sys; print('the reason', file=sys.stderr); sys.exit(9)")
     with pytest.raises(SetupError, match=r"could not run own \(exit status 9\)\nthe reason$"):

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import safetensors_header
+from ftbridge.launchers import machine
+from ftbridge.launchers.machine import Gpu
 from ftbridge.weights import tensors
 from ftbridge.weights.merge import merge_weights
 from ftbridge.weights.sources import load_card
@@ -222,6 +224,26 @@ def test_a_base_that_is_not_whole_or_does_not_fit_is_one_sentence(cases, trainin
     with pytest.raises(InputError, match=f"{shard.name}`: the file is missing"):
         merge()
     assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
+    card = Gpu("A100", 81920, 8.0, "570.86.15", 9000, "GPU-that-is-not-there")
+    with pytest.raises(SetupError, match=r"^the GPU failed in the merge \(.+\); `--device cpu` does it without$"):
+        merged_case(cases("rslora"), tmp_path / "new", training_python, cards=[card])
+
+
+@pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])
+def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project, tmp_path, monkeypatch, device, used):
+    cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 1), ("b", 9))]
+    monkeypatch.setattr(machine, "gpus", lambda: cards)
+
+    def merge_weights(*_, cards, **__):
+        assert [card.uuid for card in cards] == used
+        raise InputError("enough")
+
+    monkeypatch.setattr("ftbridge.weights.merge.merge_weights", merge_weights)
+    with pytest.raises(InputError, match="enough"):
+        ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged", device=device)
 
 
 def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.errors import FrameworkError, InputError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.launchers.machine import Gpu
 from ftbridge.weights import streaming
 from ftbridge.weights.streaming import Copy, copy, stream
 
@@ -32,6 +33,7 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
     [
         ('print(\'{"done": 5}\'); print(\'{"unchanged": ["a"]}\')', ["a"]),
         ('print(\'{"error": "`a` is not finite"}\')', InputError("`a` is not finite")),
+        ('print(\'{"gpu_error": "CUDA out of memory"}\')', SetupError(r"CUDA out of memory\); `--device cpu`")),
         ("import sys; sys.exit('no module named torch')", FrameworkError("no module named torch")),
     ],
 )
@@ -43,3 +45,12 @@ def test_the_helper_has_the_last_word(tmp_path, monkeypatch, code, outcome):
         return
     with pytest.raises(type(outcome), match=str(outcome)):
         stream(Path(sys.executable), tmp_path / "plan.json", [], 10)
+
+
+@pytest.mark.parametrize(("cards", "seen"), [([], ""), ([Gpu("A100", 81920, 8.0, "570", 9000, "GPU-1")], "GPU-1")])
+def test_the_helper_sees_the_gpu_that_it_computes_on(tmp_path, monkeypatch, cards, seen):
+    (tmp_path / "merge_adapter.py").write_text(
+        "import json, os; print(json.dumps({'unchanged': [os.environ['CUDA_VISIBLE_DEVICES']]}))"
+    )
+    monkeypatch.setattr(streaming, "HELPERS", tmp_path)
+    assert stream(Path(sys.executable), tmp_path / "plan.json", [], 10, cards) == [seen]

@@ -1,0 +1,139 @@
+"""Where a model is loaded: on which GPUs, with which numbers, and whether it has room there."""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge.core.files import safetensors_header
+from ftbridge.launchers.machine import GIB, Gpu, freest
+from ftbridge.launchers.model_files import read_json
+
+ROOM = 1.2  # times the weights: an answer needs some beside them
+_MIB = 1024**2
+# How safetensors and torch call what a model may be loaded in, and the bytes of a value.
+_NAMES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+_WIDTHS: dict[str, float] = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+_IN_LAYER = re.compile(r"\.\d+\.")  # bitsandbytes quantises the matrices of the numbered layers, and no others
+_QUANTISED: dict[int, float] = {4: 0.52, 8: 1.0}  # bytes of a value by bits, with the maximum of each block
+
+
+class Loading(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is loaded.
+
+    `bits` 4 or 8 quantises it with bitsandbytes, `offload_folder` takes what fits into neither GPU nor main memory,
+    `dtype` is float32, bfloat16, float16, or auto for the model's own; on GPUs without bfloat16 that is float16.
+    """
+
+    bits: int | None = None
+    offload_folder: str | None = None
+    dtype: str = "auto"
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """What was decided for a model: `cards` are the GPUs that its process sees, none for the CPU.
+
+    `dtype` is auto only where the files do not say what they hold; `compute_dtype` is that of layers in 4 bits; `size`
+    is that of the loaded weights in bytes; `note` is what the user should know before.
+    """
+
+    cards: tuple[Gpu, ...]
+    dtype: str
+    compute_dtype: str
+    size: int
+    note: str = ""
+
+    @property
+    def device(self) -> str:
+        """Return cuda or cpu."""
+        return "cuda" if self.cards else "cpu"
+
+    def left(self, cards: Sequence[Gpu]) -> list[Gpu]:
+        """Return the GPUs as they will be once this model is loaded."""
+        share = self.size // _MIB // max(1, len(self.cards))
+        return [
+            gpu if gpu.free is None or gpu not in self.cards else replace(gpu, free=max(0, gpu.free - share))
+            for gpu in cards
+        ]
+
+
+def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Loading) -> Placement:
+    """Decide where `model`, with `adapter` on it where there is one, is loaded; `cards` are what it may use.
+
+    Where it fits into the freest GPU it gets that alone, else all, the freest first, and main memory takes the rest.
+    Of MIG slices a process can use one. Where the free memory is not told it gets all, for torch will know it.
+    """
+    config = read_json(model / "config.json") if (model / "config.json").is_file() else {}
+    is_quantised, is_auto = bool(config.get("quantization_config")), loading.dtype == "auto"
+    dtype = _stored(model, config) if is_auto else loading.dtype
+    size = _size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
+    size += sum(file.stat().st_size for file in adapter.glob("adapter_model.*")) if adapter else 0
+    shown = _shown(cards, size)
+    # A processor without instructions for bfloat16 takes four times as long for a prompt with it.
+    compute = "float32" if not shown else "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"
+    return Placement(
+        cards=shown,
+        dtype="float16" if is_auto and (dtype, compute) == ("bfloat16", "float16") else dtype,
+        compute_dtype=compute if is_auto else dtype,
+        size=size,
+        note="" if is_quantised or loading.bits else _note(shown, size),
+    )
+
+
+def free_memory(cards: Sequence[Gpu]) -> int:
+    """Return the bytes that are free on all `cards` together, 0 where one of them does not tell."""
+    told = [gpu.free for gpu in cards if gpu.free is not None]
+    return sum(told) * _MIB if len(told) == len(cards) else 0
+
+
+def _stored(model: Path, config: dict[str, Any]) -> str:
+    """Return what transformers loads the model in unless it is told, "auto" where that is not to be seen."""
+    named = config.get("dtype") or config.get("torch_dtype")
+    if isinstance(named, str):
+        return named
+    headers = (safetensors_header(file) or {} for file in sorted(model.glob("model*.safetensors")))
+    kinds = (tensor["dtype"] for header in headers for tensor in header.values())
+    return next((_NAMES[kind] for kind in kinds if kind in _NAMES), "auto")
+
+
+def _size(model: Path, bits: int | None, dtype: str) -> int:
+    """Return the bytes of the weights once they are loaded, with neither `bits` nor `dtype` as they are stored."""
+    size = 0.0
+    for file in list(model.glob("model*.safetensors")) or model.glob("pytorch_model*.bin"):
+        if header := safetensors_header(file):
+            size += sum(_bytes(name, tensor, bits, dtype) for name, tensor in header.items())
+        else:  # a .bin, nearly always of 16 bits a value
+            size += file.stat().st_size * (bits or 16) / 16
+    return round(size)
+
+
+def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
+    begin, end = tensor["data_offsets"]
+    width = _WIDTHS.get(dtype)
+    if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name):  # noqa: PLR2004
+        width = _QUANTISED[bits]
+    return float(math.prod(tensor["shape"]) * width if width else end - begin)
+
+
+def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
+    if not cards:
+        return ()
+    first, *others = freest(cards)
+    fits = first.free is not None and size * ROOM <= first.free * _MIB
+    return (first,) if fits or first.is_slice else (first, *(gpu for gpu in others if not gpu.is_slice))
+
+
+def _note(shown: Sequence[Gpu], size: int) -> str:
+    """Return what to tell of a model that may be too big for its GPUs."""
+    free, needed = free_memory(shown), size * ROOM
+    if not free or needed <= free:
+        return ""
+    where = "the GPU" if len(shown) == 1 else f"the {len(shown)} GPUs"
+    return (
+        f"the model takes about {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free on {where}: what does not "
+        "fit there goes into main memory, and answers come slowly; `--bits 4` helps"
+    )
