@@ -259,9 +259,15 @@ def test_slices_do_not_train_together(smi):
 
 
 def test_a_child_sees_its_cards_alone(monkeypatch):
-    for name in ("PYTORCH_CUDA_ALLOC_CONF", "NCCL_P2P_DISABLE", "NCCL_IB_DISABLE", "TORCH_NCCL_AVOID_RECORD_STREAMS"):
+    for name in (
+        "PYTORCH_CUDA_ALLOC_CONF",
+        "NCCL_P2P_DISABLE",
+        "NCCL_IB_DISABLE",
+        "TORCH_NCCL_AVOID_RECORD_STREAMS",
+        "OMP_WAIT_POLICY",
+    ):
         monkeypatch.delenv(name, raising=False)
-    assert machine.environment([]) == {"CUDA_VISIBLE_DEVICES": ""}
+    assert machine.environment([]) == {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
     one = machine.environment([SECOND])
     assert one == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
