@@ -15,6 +15,10 @@ from ftbridge.launchers.machine import Machine
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
 
+# Where a DeepSpeed config says "auto" of `reduce_bucket_size`, transformers takes hidden size squared, and XTuner has to be
+# told a number of values, which DeepSpeed also takes for the weights it fetches ahead.
+AUTO_BUCKET = 50_000_000
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
