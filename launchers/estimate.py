@@ -10,8 +10,8 @@ own estimators):
   keeps the dtype that config.json names, which is mostly one of 2 bytes; with `--dtype float32` it has 4 on both;
 - what is trained has 4 bytes, and so has its gradient; Adam keeps two more values of 4 bytes;
 - DeepSpeed casts all to 2 bytes, keeps 4 more for what is trained and 4 for its gradient while it makes a step, and
-  shares out: the optimiser from stage 1 on, gradients from stage 2, weights in stage 3. There the gradient in 16 bits is
-  not counted, as in DeepSpeed's estimator: when the step begins, weights that were gathered have made room for it.
+  shares out: the optimiser from stage 1 on, gradients from stage 2, weights in stage 3. There the gradient in 16 bits
+  is not counted, as in DeepSpeed's estimator: when the step begins, weights that were gathered have made room for it.
 
 Buffers are what is kept beside these:
 
@@ -24,7 +24,8 @@ Buffers are what is kept beside these:
 Activations follow a formula that was not yet measured on a GPU, in bytes for each token of a micro batch, where a value
 has 2 bytes, and 4 with float32:
 
-    layer  = 16 hidden + value (4 hidden + 2 key-values + 3 intermediate), with an adapter + value (6 hidden + intermediate)
+    layer  = 16 hidden + value (4 hidden + 2 key-values + 3 intermediate)
+             with an adapter + value (6 hidden + intermediate)
     all    = layers x hidden state + layer (with gradient checkpointing), or layers x layer
     logits = 12 vocabulary (log-softmax, its gradient and that of the loss, all in float32)
 

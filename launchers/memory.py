@@ -19,7 +19,7 @@ NAMED = 3  # ways out in one sentence
 
 
 class _Need(msgspec.Struct, frozen=True):
-    """Bytes that a process wants of one kind of memory: at least, at most, and what is free for it where that is known."""
+    """Bytes that a process wants of one kind of memory, at least and at most, and what is free of it where known."""
 
     name: str
     least: int
@@ -71,51 +71,77 @@ def _on_gpu(plan: Plan, memory: Memory) -> _Need:
 
 
 def _remedy(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> str:
-    """Return what would help: options that each suffice, else those that lower it most."""
-    enough, lower = [], {}
-    for name, value in () if plan.resume else _changes(plan, config):  # a resumed run keeps its options
-        option = f"`--{name.replace('_', '-')}`" if value is True else f"`--{name.replace('_', '-')} {value}`"
-        changed = _with(plan, name, value)
-        needs = _needs(changed, estimate(changed, tensors, config))
-        if all(each.status == "ok" for each in needs):
-            enough.append(option)
-        most = max((each.most for each in needs if each.name == need.name), default=0)
-        if most < WARNED * need.most:
-            lower[option] = most
-    cards = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
+    """Return what would help: options that each are enough, else some that are together."""
     ways = []
+    cards = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
     if need.name == "memory" and need.most <= WARNED * min(cards, default=0):
         ways.append("end what else runs on the GPU (nvidia-smi shows it)")
-    if enough:
+    tried = _tried(plan, need, tensors, config, set())
+    if enough := [each.option for each in tried if each.enough]:
         ways.append(f"use {' or '.join(enough[:NAMED])}")
-    if ways:
-        return ", or ".join(ways)
-    most_helpful = ", ".join(sorted(lower, key=lower.__getitem__)[:NAMED])
-    return "take a machine with more memory" + ("" if plan.resume else " or a smaller model") + (
-        f"; no single option is enough, and these lower it most: {most_helpful}" if lower else ""
-    )
+    elif together := _together(plan, need, tensors, config):
+        ways.append(f"use {' with '.join(together)}")
+    other = "take a machine with more memory" + ("" if plan.resume else ", or a smaller model")
+    return ", or ".join(ways) or other
 
 
-def _with(plan: Plan, name: str, value: Any) -> Plan:
-    """Return the plan with another value of an option."""
-    plan = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **{name: value}))
-    if name == "deepspeed":
-        return msgspec.structs.replace(plan, deepspeed=load_deepspeed(value, plan.run, plan.machine))
-    return plan
+class _Try(msgspec.Struct, frozen=True):
+    """An option, the plan with it, the bytes that are wanted then, and whether all is well with it."""
+
+    name: str
+    option: str
+    plan: Plan
+    most: float
+    enough: bool
+
+
+def _tried(
+    plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any], without: set[str]
+) -> Iterator[_Try]:
+    """Yield what becomes of the plan with each option but those `without`."""
+    for name, value in () if plan.resume else _changes(plan, config):  # a resumed run keeps its options
+        if name in without:
+            continue
+        option = f"--{name.replace('_', '-')}" if value is True else f"--{name.replace('_', '-')} {value}"
+        changed = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **{name: value}))
+        if name == "deepspeed":
+            content = load_deepspeed(value, plan.run, plan.machine)
+            changed = msgspec.structs.replace(changed, deepspeed=content)
+        needs = _needs(changed, estimate(changed, tensors, config))
+        most = sum(each.most for each in needs if each.name == need.name)
+        yield _Try(name, f"`{option}`", changed, most, all(each.status == "ok" for each in needs))
+
+
+def _together(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> list[str]:
+    """Return a few options that are enough together, each the one that lowers it most; [] where they are not."""
+    names: set[str] = set()
+    options = []
+    for _ in range(NAMED):
+        best = min(_tried(plan, need, tensors, config, names), key=lambda each: each.most, default=None)
+        if best is None:
+            break
+        plan = best.plan
+        names.add(best.name)
+        options.append(best.option)
+        if best.enough:
+            return options
+    return []
 
 
 def _changes(plan: Plan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield options that go together with this plan and may lower its memory, what changes the result least first."""
+    """Yield options that go with this plan and may lower its memory, what changes the training least first."""
     spec = plan.spec
+    # ZeRO-3 can share out what is quantised by bitsandbytes alone, and each GPU has the whole of it before.
+    quantised = spec.method == "qlora" or bool(config.get("quantization_config"))
     if not spec.gradient_checkpointing:
         yield "gradient_checkpointing", True
     if spec.micro_batch_size > 1:
         yield "micro_batch_size", 1
     if plan.machine.device == "cuda":
-        yield from _on_gpus(plan, quantised=bool(config.get("quantization_config")))
+        yield from _on_gpus(plan, quantised=quantised)
     if spec.method == "qlora" and spec.quantization_bits == 8:  # noqa: PLR2004
         yield "quantization_bits", 4
-    if spec.method != "qlora" and not config.get("quantization_config") and not spec.dora:
+    if not quantised and not spec.dora:
         yield "method", "qlora"
     if spec.method != "full" and spec.lora_rank > 8:  # noqa: PLR2004
         yield "lora_rank", 8
@@ -124,16 +150,16 @@ def _changes(plan: Plan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _on_gpus(plan: Plan, *, quantised: bool) -> Iterator[tuple[str, str]]:
-    spec = plan.spec
-    # 4 bits are no shorter under ZeRO-3: at the start each GPU has the whole model.
-    if plan.zero_stage < 2 or spec.method == "qlora":  # noqa: PLR2004
+    optimizer = plan.spec.optimizer
+    if plan.zero_stage < 2 or quantised:  # noqa: PLR2004
         yield "deepspeed", "zero2"
-    if spec.method != "qlora" and not quantised and plan.machine.processes > 1:
+    if plan.machine.processes > 1 and not quantised:
         yield "deepspeed", "zero3"
     if offloads(plan.deepspeed, "offload_optimizer"):
         return
-    if not spec.optimizer.startswith("paged"):
+    if not optimizer.startswith("paged"):
         yield "optimizer", "paged_adamw_8bit"
-    if spec.method != "qlora" and not quantised and spec.optimizer == "adamw":
+    if optimizer == "adamw" and plan.spec.method == "full":
         yield "deepspeed", "zero2-offload"
+    if optimizer == "adamw" and not quantised:
         yield "deepspeed", "zero3-offload"

@@ -15,8 +15,8 @@ from ftbridge.launchers.machine import Machine
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
 
-# Where a DeepSpeed config says "auto" of `reduce_bucket_size`, transformers takes hidden size squared, and XTuner has to be
-# told a number of values, which DeepSpeed also takes for the weights it fetches ahead.
+# Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
+# (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
 AUTO_BUCKET = 50_000_000
 
 

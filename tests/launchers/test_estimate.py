@@ -100,8 +100,8 @@ def test_model_states_are_deepspeeds_own_estimate(training_python):
     """Full tuning of a 7B model: what ZeRO-2 and 3 share out, on the GPU and, offloaded, in main memory.
 
     Compared are weights, gradients and optimiser, and ZeRO-3's gathered layer; not buckets, activations and CUDA, which
-    DeepSpeed leaves out. Its factor for main memory is left out here: the pre-flight warns by it. From five processes on
-    it has each hold the whole model there in float32 under ZeRO-2, which is not how either framework loads it.
+    DeepSpeed leaves out. Its factor for main memory is left out here: the pre-flight warns by it. From five processes
+    on it has each hold the whole model there in float32 under ZeRO-2, which is not how either framework loads it.
     """
     shapes = qwen("7B")
     total, largest = sum(map(math.prod, shapes.values())), max(map(math.prod, shapes.values()))
