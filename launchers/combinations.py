@@ -47,6 +47,8 @@ def _attention(plan: Plan, installed: dict[str, str]) -> Found:
         return
     if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
         yield "failure", f"flash_attention_2 needs a GPU of compute capability {BFLOAT16}", "use `--attention sdpa`"
+    elif plan.machine.dtype == "float32":
+        yield "failure", "flash_attention_2 does not compute in float32", "use `--attention sdpa`, or another `--dtype`"
     elif "flash-attn" not in installed:
         yield (
             "failure",
@@ -56,16 +58,18 @@ def _attention(plan: Plan, installed: dict[str, str]) -> Found:
 
 
 def _toolkit(plan: Plan) -> Found:
-    """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    compiled = offloads(plan.deepspeed, "offload_optimizer") and (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
-    if plan.machine.device == "cpu" or plan.spec.backend == "xtuner" or not compiled:
-        return
-    if not toolkit():
+    if plan.machine.device == "cuda" and _compiled(plan) and not toolkit():
         yield (
             "failure",
             "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",
             "install it or set CUDA_HOME, or use `--deepspeed zero2`",
         )
+
+
+def _compiled(plan: Plan) -> bool:
+    """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
+    forced = (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
+    return forced and plan.spec.backend != "xtuner" and offloads(plan.deepspeed, "offload_optimizer")
 
 
 def _wasteful(plan: Plan) -> Found:
@@ -83,6 +87,17 @@ def _wasteful(plan: Plan) -> Found:
             "warning",
             "full tuning in float16 easily leaves its range, and the loss becomes nan",
             "take a GPU with bfloat16, or watch the loss",
+        )
+    if (
+        spec.method == "full"
+        and plan.machine.gpus
+        and offloads(plan.deepspeed, "offload_optimizer")
+        and not _compiled(plan)
+    ):
+        yield (
+            "warning",
+            "offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles",
+            "with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`",
         )
     if spec.method == "full" and not halved(plan) and plan.machine.processes > 1:
         yield (

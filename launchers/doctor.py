@@ -28,7 +28,7 @@ SPACE_TO_INSTALL, SPACE_TO_TRAIN, SPACE_TO_SHARE = 12, 5, 1  # GiB
 HUB_PATIENCE = 3  # seconds
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 
-NEEDS_TOOLKIT = "DeepSpeed's own CPU optimiser for offload, on a GPU"
+NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
 
 
 def doctor() -> list[Check]:
@@ -54,7 +54,7 @@ def checks() -> Iterator[Check]:
             yield no_torch(python, error)
     yield _processor()
     gpus = machine.gpus()
-    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, project, gpus)]
+    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, gpus)]
     yield from dict.fromkeys(judged)  # two interpreters may have the same torch
     yield from _shared_memory()
     yield from _disk(project)
@@ -65,13 +65,11 @@ def checks() -> Iterator[Check]:
         yield from _environment(python, by_python[python], build)
 
 
-def toolkit_check(cuda: str, *, needed: bool) -> Check:
+def toolkit_check(cuda: str) -> Check:
     """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
     home = machine.toolkit()
     remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
     if not home:
-        if needed:
-            return Check("CUDA toolkit", "warning", "none found", remedy)
         return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
     program = home / "bin" / "nvcc"
     if not program.is_file():
@@ -95,11 +93,11 @@ def _python(name: str, version: str, where: str) -> Check:
     return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
 
 
-def _build_checks(build: TorchBuild, project: Project, gpus: list[machine.Gpu]) -> Iterator[Check]:
+def _build_checks(build: TorchBuild, gpus: list[machine.Gpu]) -> Iterator[Check]:
     if build is not LOCKED:
         yield _python("the backends' Python", build.python, build.executable)
     yield from card_checks(build, gpus) if gpus else [*card_checks(build, gpus), _no_gpu()]
-    yield toolkit_check(build.cuda, needed="offload" in str(project.settings.train.get("deepspeed")))
+    yield toolkit_check(build.cuda)
 
 
 def _no_gpu() -> Check:

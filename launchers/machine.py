@@ -25,7 +25,7 @@ TOOLKIT = Path("/usr/local/cuda")
 # Instructions for bfloat16, as /proc/cpuinfo calls them: x86-64's, and ARM's.
 CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 CPU_INFO = Path("/proc/cpuinfo")
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, GROUPS_OF_THIS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # What a driver makes where there is a card, also in a container.
 DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
 HIDDEN = {"", "-1", "none", "void", "NoDevFiles"}  # values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose
@@ -182,7 +182,7 @@ def _limited() -> Iterator[int]:
     Pages of files that were not used lately are given back when memory is wanted, so they count as free.
     """
     with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        for line in GROUPS_OF_THIS.read_text(encoding="utf-8").splitlines():
             number, kinds, path = line.split(":", 2)
             if number == "0":
                 names, top = ("memory.max", "memory.current", "inactive_file"), CGROUPS

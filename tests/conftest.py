@@ -11,6 +11,7 @@ import pytest
 
 import ftbridge
 from ftbridge.demo import base_model
+from ftbridge.launchers import machine
 from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.runs import Run
 
@@ -29,6 +30,13 @@ SMALL = {
     "save_steps": 3,
     "learning_rate": 1e-3,
 }
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> None:
+    """Forget what nvidia-smi said to another test."""
+    machine._answers.clear()
+    machine._say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

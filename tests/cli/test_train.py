@@ -111,7 +111,7 @@ def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
         f"backend: {backend}",
         "lora_rank: 64",
         "40 samples, 2 optimiser steps, 1 of them warm-up",
-        "the CPU, 2 processes in bfloat16; DeepSpeed: yes",
+        "the CPU, 2 processes in float32; DeepSpeed: yes",
         f"{backend}_config",
         "deepspeed.json",
         "--- launch\ncd ",

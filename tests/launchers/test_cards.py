@@ -8,6 +8,8 @@ import pytest
 from ftbridge.launchers import machine
 from ftbridge.launchers.cards import LOCKED, interpreter_checks, torch_build
 
+from ..fake_gpu.fake import nvidia_smi  # noqa: TID252
+
 BUILT_FOR = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
 
 
@@ -32,7 +34,7 @@ def environment(folder, cuda="12.8", targets=BUILT_FOR):
 
 
 def show(tmp_path, *rows):
-    program(tmp_path / "path" / "nvidia-smi", "\n".join(f"echo '{row}'" for row in rows))
+    nvidia_smi(tmp_path / "path", *rows)
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +60,8 @@ def judged(python):
         ("NVIDIA A100, 81920, 8.0, 535.183.01, 81000", "12.8", "ok", ""),
         ("NVIDIA L4, 23034, 8.9, 535.183.01, 22000", "12.8", "ok", ""),
         ("NVIDIA GB10, [N/A], 12.1, 580.95.05, [N/A]", "12.8", "ok", ""),
+        ("NVIDIA A100, 81920, 8.0, [N/A], [N/A]", "12.8", "ok", ""),
+        ("GRID A100-10C, 10240, [N/A], 570.86, 10000", "12.8", "warning", "training uses float16"),
     ],
 )
 def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):

@@ -3,16 +3,17 @@
 import msgspec
 import pytest
 
-from ftbridge.launchers import machine
+from ftbridge.launchers import combinations, machine
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.machine import Gpu, Machine
 
 from .test_plan import plan
 
 A100, T4 = Gpu("A100", 81920, 8.0, "570.86"), Gpu("T4", 15360, 7.5, "570.86")
-CPU = Machine("cpu", 1, "bfloat16")
+CPU = Machine("cpu", 1, "float32")
 ZERO3 = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
+HALF = {"bf16": {"enabled": True}}
 QUANTIZED = {"quantization_config": {"quant_method": "gptq"}}
 
 
@@ -38,6 +39,7 @@ def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtu
         ({"attention": "flash_attention_2"}, "needs a GPU of compute capability 8.0"),
         ({"attention": "flash_attention_2", "machine": on(T4, dtype="float16")}, "compute capability 8.0"),
         ({"attention": "flash_attention_2", "machine": on(A100)}, "needs the package flash-attn"),
+        ({"attention": "flash_attention_2", "machine": on(A100, dtype="float32")}, "does not compute in float32"),
     ],
 )
 def test_what_cannot_work_is_a_failure_with_a_way_out(values, text):
@@ -52,6 +54,7 @@ def test_what_cannot_work_is_a_failure_with_a_way_out(values, text):
     [
         ({"method": "full", "machine": on(T4, dtype="float16")}, "loss becomes nan"),
         ({"method": "full", "machine": on(A100, A100)}, "each process holds all weights"),
+        ({"method": "full", "machine": on(A100), "deepspeed": {**HALF, **OFFLOAD}}, "AdamW is PyTorch's here"),
     ],
 )
 def test_what_is_unwise_is_a_warning(values, text):
@@ -73,6 +76,17 @@ def test_what_is_unwise_is_a_warning(values, text):
 )
 def test_what_works_is_let_through(values):
     assert found(**values) == []
+
+
+@pytest.mark.parametrize(
+    ("instructions", "dtype", "told"), [(False, "bfloat16", True), (True, "bfloat16", False), (False, "float32", False)]
+)
+def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions, dtype, told):
+    monkeypatch.setattr(combinations, "processor", lambda: ("Core i5", instructions))
+    texts = found(machine=Machine("cpu", 1, dtype))
+    assert [
+        text.startswith("warning: this processor (Core i5) has no instructions for bfloat16") for text in texts
+    ] == [True] * told
 
 
 def test_the_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):

@@ -16,6 +16,7 @@ from ftbridge.launchers.doctor import GIB, LOCKED, doctor, toolkit_check
 from ftbridge.launchers.environment import Inspection, Package
 from ftbridge.launchers.environment import tested_set as pinned
 
+from ..fake_gpu.fake import RTX4090  # noqa: TID252
 from .test_cards import environment, program, show
 
 A100 = "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150"
@@ -61,7 +62,7 @@ def well(tmp_path, monkeypatch, hub):
     seen = {
         "python": "3.11.7",
         "packages": {name: Package(version, 0) for name, version in pinned().items()},
-        "imports": {"xtuner": "", "llamafactory": ""},
+        "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
@@ -76,9 +77,10 @@ def poor():
 def test_all_is_well():
     found = doctor()
     assert [check for check in found if check.status != "ok"] == []
-    quick = ["Python", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
+    quick = ["Python", "processor", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
     quick += ["disk for runs", "disk for the environment", "Hugging Face", "ModelScope"]
-    assert [check.name for check in found] == [*quick, "versions", "llamafactory", "xtuner", "flash-attn"]
+    imported = ["llamafactory", "xtuner", "deepspeed", "bitsandbytes"]
+    assert [check.name for check in found] == [*quick, "versions", *imported, "flash-attn"]
 
 
 def test_another_python_is_a_failure(monkeypatch):
@@ -115,20 +117,34 @@ def test_each_interpreter_is_judged_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("visible", "says", "remedy"),
+    ("visible", "says", "status", "text"),
     [
-        (None, "", "install its driver"),
-        (None, "NVML: Driver/library version mismatch", "nvidia-smi says: NVML: Driver/library version mismatch"),
-        ("", A100, "unset it"),
-        ("7", A100, "CUDA_VISIBLE_DEVICES is `7`"),
+        (None, "", "warning", "install its driver"),
+        (None, "No devices were found", "warning", "install its driver"),
+        (None, "NVML: Driver/library version mismatch", "failure", "nvidia-smi says: NVML: Driver/library version"),
+        ("", A100, "warning", "unset it"),
+        ("7", A100, "failure", "names none of the GPUs here: 0 (NVIDIA A100-SXM4-80GB, GPU-aaaa-1)"),
     ],
 )
-def test_no_gpu_is_a_warning(tmp_path, monkeypatch, visible, says, remedy):
+def test_no_gpu_is_a_warning_and_one_that_cannot_be_used_a_failure(tmp_path, monkeypatch, visible, says, status, text):
     show(tmp_path, *([says] if says else []))
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert poor()["GPU"].status == "warning"
-    assert remedy in poor()["GPU"].remedy
+    check = poor()["GPU"]
+    assert check.status == status
+    assert text in check.found + check.remedy
+
+
+def test_deepspeed_that_cannot_be_imported_is_a_failure(well):
+    well["imports"]["deepspeed"] = "MissingCUDAException: CUDA_HOME does not exist, unable to compile CUDA op(s)"
+    assert (poor()["deepspeed"].status, poor()["deepspeed"].remedy) == ("failure", "ftbridge setup")
+
+
+def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
+    show(tmp_path, *(RTX4090.format(number) for number in range(2)))
+    assert "driver 535.161.07" in poor()["GPUs"].found
+    show(tmp_path, RTX4090.format(0))
+    assert poor() == {}
 
 
 @pytest.mark.parametrize(
@@ -144,18 +160,15 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
     nvcc = program(tmp_path / "path" / "bin" / "nvcc", f"echo 'Cuda compilation tools, release {release}, V1'")
     if not release:
         nvcc.unlink()
-    check = toolkit_check("12.8", needed=False)
+    check = toolkit_check("12.8")
     assert (check.status, bool(module.re.search(found, check.found))) == (status, True), check
 
 
-@pytest.mark.parametrize(("setting", "status"), [("zero2", "ok"), ("zero3-offload", "warning")])
-def test_no_toolkit_matters_only_where_an_option_needs_it(tmp_path, monkeypatch, setting, status):
+def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
     monkeypatch.setattr(machine, "TOOLKIT", tmp_path / "absent")
-    (tmp_path / "ftbridge.yaml").write_text(f"deepspeed: {setting}")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
-    assert check.status == status
-    assert "zero2-offload, zero3-offload" in check.found + check.remedy
+    assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 
 
 def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):

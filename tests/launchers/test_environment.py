@@ -12,6 +12,8 @@ from ftbridge.launchers import environment
 from ftbridge.launchers.environment import Inspection, Package, ask, default_folder, interpreter
 from ftbridge.launchers.environment import tested_set as pinned
 
+from ..fake_gpu.fake import H100, T4, nvidia_smi  # noqa: TID252
+
 HERE = Path(sys.executable)
 
 
@@ -112,7 +114,7 @@ def uv(monkeypatch):
     """Put in an environment that is whole once uv was called, and return the calls."""
     calls = []
     monkeypatch.setattr(environment, "_uv", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(environment, "_check", lambda _: calls.append("checked"))
+    monkeypatch.setattr(environment, "broken_imports", lambda *_: calls.append("checked") or {})
     monkeypatch.setattr(environment, "inspect", lambda *_: holding())
     monkeypatch.setattr(environment, "_runs", lambda _: True)
     default_folder().mkdir(parents=True)
@@ -122,7 +124,51 @@ def uv(monkeypatch):
 def test_a_second_setup_installs_nothing(uv):
     assert environment.setup() == default_folder() / "bin" / "python"
     assert environment.setup() == default_folder() / "bin" / "python"
-    assert uv == ["checked"]
+    assert uv == ["checked", "checked"]
+
+
+def test_a_module_that_cannot_be_imported_ends_it(uv, monkeypatch):
+    monkeypatch.setattr(environment, "broken_imports", lambda *_: {"deepspeed": "MissingCUDAException: no nvcc"})
+    with pytest.raises(SetupError, match="`deepspeed` is installed but cannot be imported: MissingCUDAException"):
+        environment.setup()
+
+
+@pytest.fixture
+def imported(folder, monkeypatch):
+    """Put in an interpreter that has everything; returns what is asked of it, and what imports raise."""
+    asked, errors = [], {}
+
+    def inspect(_python, wanted):
+        asked.append(wanted)
+        return Inspection("3.11.7", {}, {module: errors.get(module, "") for module in wanted})
+
+    monkeypatch.setattr(environment, "inspect", inspect)
+    packages = folder / "lib" / "python3.11" / "site-packages"
+    (packages / "torch-2.8.0.dist-info").mkdir(parents=True)
+    nvidia_smi(folder / "path", T4.format(0))
+    monkeypatch.setenv("PATH", str(folder / "path"))
+    return asked, errors
+
+
+def test_what_a_training_imports_is_tried_once_for_packages_and_cards(imported, folder):
+    asked, errors = imported
+    python = folder / "bin" / "python"
+    errors["deepspeed"] = "MissingCUDAException"
+    for _ in range(2):
+        assert environment.broken_imports(python, ["xtuner"]) == {"deepspeed": "MissingCUDAException"}
+    errors.clear()
+    for _ in range(2):
+        assert environment.broken_imports(python, ["xtuner"]) == {}
+    assert asked == [["xtuner", "deepspeed", "bitsandbytes"]] * 3
+    nvidia_smi(folder / "path", H100.format(0))
+    environment.broken_imports(python, ["xtuner"])
+    (folder / "lib" / "python3.11" / "site-packages" / "peft-0.18.1.dist-info").mkdir()
+    environment.broken_imports(python, ["xtuner"])
+    assert len(asked) == 5
+
+
+def test_children_let_deepspeed_be_imported_without_a_toolkit():
+    assert environment.QUIET["DS_IGNORE_CUDA_DETECTION"] == "1"
 
 
 def test_a_damaged_package_is_installed_again(uv, monkeypatch):

@@ -24,7 +24,7 @@ from ..conftest import SMALL  # noqa: TID252
 
 GOLDEN = Path(__file__).with_name("golden")
 BUILD = Path(__file__).with_name("build.py")
-CPU, GPUS, OLD = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "bfloat16"), Machine("cuda", 1, "float16")
+CPU, GPUS, OLD = Machine("cpu", 1, "float32"), Machine("cuda", 2, "bfloat16"), Machine("cuda", 1, "float16")
 CASES = {
     "qlora-cpu": (CPU, "qwen2.5", {}),
     "qlora-two-gpus": (GPUS, "qwen3", {"deepspeed": "zero2", "gpus": 2}),

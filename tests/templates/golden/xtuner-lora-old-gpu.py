@@ -30,6 +30,8 @@ model = dict(
         pretrained_model_name_or_path='/models/base',
         trust_remote_code=False,
         torch_dtype=torch.float16,
+        # None is transformers' choice: sdpa where the model has it, else eager.
+        attn_implementation=None,
     ),
     use_activation_checkpointing=True,
     lora=dict(

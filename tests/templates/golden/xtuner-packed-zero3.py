@@ -35,7 +35,9 @@ model = dict(
             bnb_4bit_compute_dtype=torch.bfloat16,
             bnb_4bit_use_double_quant=False,
             bnb_4bit_quant_type='fp4',
+            bnb_4bit_quant_storage=torch.bfloat16,  # what ZeRO-3 shares out
         ),
+        # None is transformers' choice: sdpa where the model has it, else eager.
         attn_implementation='flash_attention_2',
     ),
     use_activation_checkpointing=False,

@@ -29,14 +29,16 @@ model = dict(
         type=AutoModelForCausalLM.from_pretrained,
         pretrained_model_name_or_path='/models/base',
         trust_remote_code=False,
-        torch_dtype=torch.bfloat16,
+        torch_dtype=torch.float32,
         quantization_config=dict(
             type=BitsAndBytesConfig,
             load_in_4bit=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=torch.float32,
             bnb_4bit_use_double_quant=True,
             bnb_4bit_quant_type='nf4',
         ),
+        # None is transformers' choice: sdpa where the model has it, else eager.
+        attn_implementation=None,
     ),
     use_activation_checkpointing=True,
     lora=dict(
@@ -75,7 +77,7 @@ train_dataloader = dict(
 
 # Optimiser and schedule, in iterations (micro batches)
 optim_wrapper = dict(
-    type=OptimWrapper,  # AmpOptimWrapper asserts a GPU
+    type=OptimWrapper,
     optimizer=dict(
         type=AdamW,
         lr=0.0002,

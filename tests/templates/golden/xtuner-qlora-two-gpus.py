@@ -37,6 +37,8 @@ model = dict(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_quant_type='nf4',
         ),
+        # None is transformers' choice: sdpa where the model has it, else eager.
+        attn_implementation=None,
     ),
     use_activation_checkpointing=True,
     lora=dict(
