@@ -13,7 +13,7 @@ from ftbridge.launchers.machine import GIB, Gpu, Machine
 from ftbridge.launchers.memory import MIB, memory_checks
 from ftbridge.launchers.plan import load_deepspeed
 
-from .memory_tables import config, shapes
+from .memory_tables import config, documents, shapes
 from .test_plan import plan
 
 FIXED = Memory(weights=50 * GIB, adapters=0, gradients=0, optimizer=30 * GIB, activations=20 * GIB, host=10 * GIB)
@@ -173,18 +173,17 @@ PLANS = [
 
 
 @pytest.mark.parametrize("main", [40, 1000])
-@pytest.mark.parametrize("size", ["1.5B", "7B"])
-def test_each_option_that_is_named_as_enough_is_enough_and_goes_with_the_others(free, size, main):
+def test_each_option_that_is_named_as_enough_is_enough_and_goes_with_the_others(free, main):
     free(main)
     tried = set()
     for planned in PLANS:
-        for check in judged(planned, size).values():
+        for check in judged(planned).values():
             for option in (
                 re.findall(r"`[^`]*`", check.remedy.partition("use ")[2]) if " with " not in check.remedy else ()
             ):
                 changed = follow(planned, option)
                 tried.add(option)
-                assert {each.status for each in judged(changed, size).values()} == {"ok"}, (planned, option)
+                assert {each.status for each in judged(changed).values()} == {"ok"}, (planned, option)
                 assert not [each for each in combination_checks(changed, {}, {}) if each.status == "failure"]
     assert len(tried) > 5
 
@@ -198,3 +197,9 @@ def test_a_quantised_model_is_neither_quantised_again_nor_shared_out(free):
 def test_a_resumed_run_keeps_its_options(free):
     resumed = msgspec.structs.replace(made(on(5)), resume=Path("/run/output/iter_1.pth"))
     assert judged(resumed)["memory"].remedy == "take a machine with more memory"
+
+
+def test_the_tables_in_the_documents_are_what_the_code_makes():
+    """`.venv/bin/python -m tests.launchers.memory_tables` writes them anew."""
+    for path, text in documents().items():
+        assert path.read_text("utf-8") == text, f"the table in {path.name} is not what the estimate says"
