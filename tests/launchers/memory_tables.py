@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ftbridge.core.files import write_atomic
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.estimate import Memory, Shape, estimate
@@ -40,37 +39,29 @@ METHODS = {
     "lora · LLaMA-Factory": ("lora", "llamafactory"),
     "full": ("full", "xtuner"),
 }
-STATES_ONLY = "theirs are model states alone; beside them are {buffers} buffers, {activations} activations, {context} CUDA"
-# What is published, in GB a GPU: of which model and training, on how many GPUs, and why ours is over 15 % off.
+BESIDE = "beside them are {buffers} buffers, {activations} activations, {context} CUDA"
+SMALL = (
+    "theirs, whose setting is not told, is as our model states; beside them are {activations} activations "
+    "(512 tokens, of a vocabulary of 152,064), {context} CUDA"
+)
+EIGHTEEN = (
+    "18 bytes here too (weight 4, gradient 4, Adam 8, autocast's copy 2), but of 7.6 billion values, and 120 is that "
+    "of 6.7; {context} CUDA"
+)
+GATHERED = "theirs are model states and 2.2 for the layer that is gathered, under buffers here; "
+ONE = {"lora_rank": 8, "cutoff_length": 512}
+# What is published, in GB a GPU: of which model, on how many GPUs, with which options, and why ours is over 15 % off.
 PUBLISHED: dict[str, tuple[float, str, int, dict[str, Any], str]] = {
-    "LLaMA-Factory's table: QLoRA, 4 bits, 7B": (
-        *(6, "7B", 1, {"lora_rank": 8, "cutoff_length": 512}),
-        "theirs, whose setting is not told, is as our model states; beside them are {activations} activations "
-        "(512 tokens, of a vocabulary of 152,064), {context} CUDA",
-    ),
-    "the same: LoRA, 16 bits, 7B": (
-        *(16, "7B", 1, {"lora_rank": 8, "cutoff_length": 512, "method": "lora"}),
-        "",
-    ),
-    "the same: full, 7B, 18 bytes a value": (
-        *(120, "7B", 1, {"cutoff_length": 512, "method": "full"}),
-        "18 bytes here too (weight 4, gradient 4, Adam 8, autocast's copy 2), but of 7.6 billion values, where theirs are "
-        "6.7; {context} CUDA",
-    ),
-    "the same: QLoRA, 4 bits, 70B": (
-        *(48, "72B", 1, {"lora_rank": 8, "cutoff_length": 512}),
-        "",
-    ),
+    "LLaMA-Factory's table: QLoRA, 4 bits, 7B": (6, "7B", 1, ONE, SMALL),
+    "the same: LoRA, 16 bits, 7B": (16, "7B", 1, ONE | {"method": "lora"}, ""),
+    "the same: full, 7B, 18 bytes a value": (120, "7B", 1, ONE | {"method": "full"}, EIGHTEEN),
+    "the same: QLoRA, 4 bits, 70B": (48, "72B", 1, ONE, ""),
     "DeepSpeed's estimator: ZeRO-2, full, 7.6 billion on 8": (
         *(32.3, "7B", 8, {"deepspeed": "zero2", "method": "full"}),
-        STATES_ONLY,
+        f"theirs are model states alone; {BESIDE}",
     ),
-    "the same: ZeRO-3": (
-        *(19.3, "7B", 8, {"deepspeed": "zero3", "method": "full"}),
-        "theirs are model states and 2.2 for the layer that is gathered, which is under buffers here; beside them are "
-        "{buffers} buffers, {activations} activations, {context} CUDA",
-    ),
-}  # fmt: skip
+    "the same: ZeRO-3": (19.3, "7B", 8, {"deepspeed": "zero3", "method": "full"}, GATHERED + BESIDE),
+}
 
 
 def config(size: str) -> dict[str, Any]:
@@ -138,10 +129,11 @@ def published() -> list[list[str]]:
 
 def totals() -> list[list[str]]:
     """Return the table of what a GPU needs for each Qwen2.5, in GB, with the default options."""
-    rows = [["Qwen2.5", *METHODS]]
-    for size in QWEN:
-        rows.append([size, *(gigabytes(memory(size, method=m, backend=b).total) for m, b in METHODS.values())])
-    return rows
+    rows = [
+        [size, *(gigabytes(memory(size, method=method, backend=backend).total) for method, backend in METHODS.values())]
+        for size in QWEN
+    ]
+    return [["Qwen2.5", *METHODS], *rows]
 
 
 def cards(first: str) -> list[list[str]]:
@@ -149,8 +141,8 @@ def cards(first: str) -> list[list[str]]:
     rows = [[first, *METHODS]]
     for card in CARDS:
         fitting = [
-            [size for size in QWEN if memory(size, method=m, backend=b).total <= WARNED * card * GB]
-            for m, b in METHODS.values()
+            [size for size in QWEN if memory(size, method=method, backend=backend).total <= WARNED * card * GB]
+            for method, backend in METHODS.values()
         ]
         rows.append([f"{card} GB", *(sizes[-1] if sizes else "-" for sizes in fitting)])
     return rows
