@@ -169,6 +169,12 @@ def _zero(plan: Plan) -> dict[str, Any]:
     return (plan.deepspeed or {}).get("zero_optimization") or {}
 
 
+def _number(section: dict[str, Any], key: str, default: int) -> int:
+    """Return a number of a DeepSpeed config, such as 2e8; what is none of its numbers DeepSpeed refuses itself."""
+    value = section.get(key)
+    return int(value) if isinstance(value, int | float) else default
+
+
 def _shared(plan: Plan, size: int, stage: int) -> int:
     """Return what each process has of `size` bytes that ZeRO shares out from `stage` on."""
     return math.ceil(size / plan.machine.processes) if plan.zero_stage >= stage else size
@@ -196,13 +202,13 @@ def _buckets(plan: Plan, trained: list[Shape], sizes: Sizes | None) -> int:
     zero = _zero(plan)
     if not plan.zero_stage or zero.get("contiguous_gradients") is False:
         return 0
-    size = zero.get("reduce_bucket_size", _BUCKET)
-    if size == "auto":
+    size = _number(zero, "reduce_bucket_size", _BUCKET)
+    if zero.get("reduce_bucket_size") == "auto":
         size = AUTO_BUCKET if plan.spec.backend == "xtuner" else (sizes.hidden_size**2 if sizes else 0)
     if plan.machine.device == "cpu":  # where pages count once they are written to
         size = min(size, sum(map(math.prod, trained)))
     double = zero.get("overlap_comm") is True and plan.zero_stage < 3  # noqa: PLR2004
-    return (2 if double else 1) * (2 if halved(plan) else 4) * int(size)
+    return (2 if double else 1) * (2 if halved(plan) else 4) * size
 
 
 def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
@@ -210,7 +216,7 @@ def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
     if plan.zero_stage != 3:  # noqa: PLR2004
         return 0
     width = 2 if halved(plan) else 4
-    live = min(weights, width * _zero(plan).get("stage3_max_live_parameters", _LIVE))
+    live = min(weights, width * _number(_zero(plan), "stage3_max_live_parameters", _LIVE))
     return max(live, (2 if plan.spec.method == "full" else 1) * width * max(map(math.prod, shapes.values())))
 
 

@@ -271,6 +271,7 @@ def test_several_processes_without_deepspeed_have_their_gradients_twice():
         ({"stage": 2, "reduce_bucket_size": 1000, "overlap_comm": True}, 2000),
         ({"stage": 2, "contiguous_gradients": False}, 0),
         ({"stage": 0}, 0),
+        ({"stage": 1, "reduce_bucket_size": "much"}, 500_000_000),
     ],
 )
 def test_deepspeeds_reduce_bucket_is_counted_as_its_config_says(zero, values):
