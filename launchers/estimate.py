@@ -50,7 +50,7 @@ _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)\.weight$|^(?:model\.)?output\.weight$")
 # DeepSpeed's defaults, in values (runtime/zero/config.py).
 _BUCKET, _LIVE = 500_000_000, 1_000_000_000
-_STATES = ("weights", "adapters", "gradients", "optimizer")
+_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.start, self.certain + self.buffers + (self.activations or 0) + self.context)
 
     def __str__(self) -> str:
-        values = {name: getattr(self, name) for name in (*_STATES, "buffers", "activations", "context")}
+        names = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "context")
+        values = {name: getattr(self, name) for name in names}
         parts = [f"{name} {'unknown' if size is None else _gib(size)}" for name, size in values.items()]
         start = f"; {_gib(self.start)} GiB at the start, before ZeRO-3 shares the weights out" if self.start else ""
         host = f"; {_gib(self.host)} GiB a process in the machine's memory" if self.host else ""
@@ -114,9 +115,8 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
         "gradients": _gradients(plan, trained),
         "optimizer": _shared(plan, _optimizer(plan, trained), 1),
     }
-    moved = {name: states[name] for key, names in _OFFLOADED.items() if _moves(plan, key) for name in names}
     in_memory = sum(states[name] for key, names in _OFFLOADED.items() if _moves(plan, key, "cpu") for name in names)
-    states |= dict.fromkeys(moved, 0)
+    states |= {name: 0 for key, names in _OFFLOADED.items() if _moves(plan, key) for name in names}
     buffers = _buckets(plan, trained, sizes) + _gathered(plan, shapes, weights) + _copies(plan, shapes, sizes, kept)
     activations = _activations(plan, sizes, shapes, kept) if sizes else None
     whole = weights + adapters if plan.spec.method == "qlora" and plan.zero_stage == 3 else 0  # noqa: PLR2004
@@ -128,9 +128,6 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
         start=whole and whole + _context(plan, whole),
         host=max(_weights(plan, shapes, loaded) if _loads_into_main_memory(plan) else 0, in_memory),
     )
-
-
-_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
 
 
 def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
