@@ -1,22 +1,38 @@
 """How much memory a training takes, from the shapes in the model's safetensors headers and its config.json.
 
 Weights, adapters, gradients and optimiser are counted as the frameworks keep them (read in peft 0.18.1, bitsandbytes
-0.50.2, xtuner 0.2.0, llamafactory 0.9.5, deepspeed 0.19.4; a test compares them with real tensors):
+0.50.2, xtuner 0.2.0, llamafactory 0.9.5, deepspeed 0.19.4; tests compare them with real tensors and with DeepSpeed's
+own estimators):
 
 - bitsandbytes quantises linear layers but for the output layer: 4 bits in blocks of 64, with a float32 maximum each,
   which double quantisation turns into a byte each and a float32 for 256 of them; or 8 bits and a float32 per row;
-- what is not quantised has 2 bytes on LLaMA-Factory and 4 on XTuner, whose `prepare_model_for_kbit_training` casts it;
+- what is not quantised has 4 bytes on XTuner, whose `prepare_model_for_kbit_training` casts it; on LLaMA-Factory it
+  keeps the dtype that config.json names, which is mostly one of 2 bytes; with `--dtype float32` it has 4 on both;
 - what is trained has 4 bytes, and so has its gradient; Adam keeps two more values of 4 bytes;
-- DeepSpeed casts all to 2 bytes, keeps 4 more for what is trained, and shares out: the optimiser from stage 1 on,
-  gradients from stage 2, weights in stage 3.
+- DeepSpeed casts all to 2 bytes, keeps 4 more for what is trained and 4 for its gradient while it makes a step, and
+  shares out: the optimiser from stage 1 on, gradients from stage 2, weights in stage 3. There the gradient in 16 bits
+  is not counted, as in DeepSpeed's estimator: when the step begins, weights that were gathered have made room for it.
 
-Activations follow a formula that was not yet measured on a GPU, in bytes for each token of a micro batch:
+Buffers are what is kept beside these:
 
-    layer  = 16 hidden + 2 (4 hidden + 2 key-values + 3 intermediate), with an adapter + 2 (6 hidden + intermediate)
+- DDP's buckets, a second copy of all gradients (several processes without DeepSpeed);
+- DeepSpeed's reduce bucket; its allgather buckets are views of the weights and take nothing;
+- the weights that ZeRO-3 has gathered: the largest layer with its gradient, or all that it lets live;
+- autocast's 16-bit copies on a GPU without DeepSpeed: of all that is trained, and of frozen weights in float32 that
+  the backward pass wants: the output layer, and with LoRA a layer, or all without gradient checkpointing.
+
+Activations follow a formula that was not yet measured on a GPU, in bytes for each token of a micro batch, where a value
+has 2 bytes, and 4 with float32:
+
+    layer  = 16 hidden + value (4 hidden + 2 key-values + 3 intermediate)
+             with an adapter + value (6 hidden + intermediate)
     all    = layers x hidden state + layer (with gradient checkpointing), or layers x layer
-    logits = 10 vocabulary (one in the dtype, two in float32)
+    logits = 12 vocabulary (log-softmax, its gradient and that of the loss, all in float32)
 
-and 6 bytes x heads x cutoff length more a layer for `attention: eager`, and the largest quantised layer unpacked.
+and (4 + value) x heads x cutoff length more a layer for `attention: eager`, and the largest quantised layer unpacked.
+
+CUDA itself and what its allocator cannot use are taken for 0.6 GiB and 5 % of the rest. A model in 4 bits is whole on
+each GPU before ZeRO-3 shares it out, so that a training takes at least that.
 """
 
 import math
@@ -27,11 +43,14 @@ from typing import Any
 import msgspec
 
 from ftbridge.launchers.machine import GIB
-from ftbridge.launchers.plan import Plan, offloads
+from ftbridge.launchers.plan import AUTO_BUCKET, Plan, offloads
 
 Shape = tuple[int, ...]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)\.weight$|^(?:model\.)?output\.weight$")
+# DeepSpeed's defaults, in values (runtime/zero/config.py).
+_BUCKET, _LIVE = 500_000_000, 1_000_000_000
+_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,61 +65,69 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that each process has on its device; `host` is what offload keeps in the machine's memory instead."""
+    """Bytes that each process has on its device, by what they hold.
+
+    `start` is what loading takes there before the rest is; `host` is what each process has in the main memory of a
+    machine with GPUs, while it loads the model or because of offload.
+    """
 
     weights: int
     adapters: int
     gradients: int
     optimizer: int
     activations: int | None
+    buffers: int = 0
+    context: int = 0
+    start: int = 0
     host: int = 0
 
     @property
     def certain(self) -> int:
-        """Return the bytes without activations."""
+        """Return the bytes of the model states: weights, adapters, gradients and optimiser."""
         return self.weights + self.adapters + self.gradients + self.optimizer
 
     @property
     def total(self) -> int:
-        """Return all bytes on the device."""
-        return self.certain + (self.activations or 0)
+        """Return the most bytes on the device at a time."""
+        return max(self.start, self.certain + self.buffers + (self.activations or 0) + self.context)
 
     def __str__(self) -> str:
-        names = ("weights", "adapters", "gradients", "optimizer", "activations")
+        names = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "context")
         values = {name: getattr(self, name) for name in names}
         parts = [f"{name} {'unknown' if size is None else _gib(size)}" for name, size in values.items()]
+        start = f"; {_gib(self.start)} GiB at the start, before ZeRO-3 shares the weights out" if self.start else ""
         host = f"; {_gib(self.host)} GiB a process in the machine's memory" if self.host else ""
         return (
-            f"about {_gib(self.total)} GiB a process ({', '.join(parts)}{host}); "
+            f"about {_gib(self.total)} GiB a process ({', '.join(parts)}{start}{host}); "
             "activations were not yet measured on a GPU"
         )
 
 
 def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
-    """Return the memory that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
-    processes = plan.machine.processes
-
-    def shared(size: int, least: int) -> int:
-        return math.ceil(size / processes) if plan.zero_stage >= least else size
-
-    trained = _trained(plan, shapes)
-    parameters = _bytes(plan, trained)
-    sizes = _sizes(config)
-    parts = {
-        "weights": shared(_weights(plan, shapes), 3),
-        "adapters": 0 if plan.spec.method == "full" else shared(parameters, 3),
-        "gradients": shared(parameters, 2),
-        "optimizer": shared(_optimizer(plan, trained), 1),
+    """Return the bytes that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
+    trained, sizes, loaded = _trained(plan, shapes), _sizes(config), _loaded(plan, config)
+    kept = 2 if halved(plan) else 4 if plan.spec.method == "full" else loaded
+    weights = _weights(plan, shapes, kept)
+    adapters = 0 if plan.spec.method == "full" else _bytes(plan, trained)
+    states = {
+        "weights": _shared(plan, weights, 3),
+        "adapters": _shared(plan, adapters, 3),
+        "gradients": _gradients(plan, trained),
+        "optimizer": _shared(plan, _optimizer(plan, trained), 1),
     }
-    moved = [name for key, names in _OFFLOADED.items() if offloads(plan.deepspeed, key) for name in names]
+    in_memory = sum(states[name] for key, names in _OFFLOADED.items() if _moves(plan, key, "cpu") for name in names)
+    states |= {name: 0 for key, names in _OFFLOADED.items() if _moves(plan, key) for name in names}
+    buffers = _buckets(plan, trained, sizes) + _gathered(plan, shapes, weights) + _copies(plan, shapes, sizes, kept)
+    activations = _activations(plan, sizes, shapes, kept) if sizes else None
+    whole = weights + adapters if plan.spec.method == "qlora" and plan.zero_stage == 3 else 0  # noqa: PLR2004
     return Memory(
-        **{name: 0 if name in moved else size for name, size in parts.items()},
-        activations=_activations(plan, sizes, shapes) if sizes else None,
-        host=sum(parts[name] for name in moved),
+        **states,
+        buffers=buffers,
+        activations=activations,
+        context=_context(plan, sum(states.values()) + buffers + (activations or 0)),
+        start=whole and whole + _context(plan, whole),
+        host=max(_weights(plan, shapes, loaded) if _loads_into_main_memory(plan) else 0, in_memory),
     )
-
-
-_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
 
 
 def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
@@ -122,7 +149,7 @@ def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
     targets = tuple(f".{target}.weight" for target in plan.spec.lora_targets)
     for name, shape in shapes.items():
         targeted = not targets or f".{name}".endswith(targets)
-        if targeted and _is_linear(name, shape) and not _OUTPUT.search(name):
+        if targeted and _is_hidden(name, shape):
             found += [(rank, shape[1]), (shape[0], rank)] + ([(shape[0],)] if plan.spec.dora else [])
     return found
 
@@ -135,16 +162,121 @@ def _bytes(plan: Plan, trained: Iterable[Shape]) -> int:
     return (2 if halved(plan) else 4) * sum(map(math.prod, trained))
 
 
+def _zero(plan: Plan) -> dict[str, Any]:
+    return (plan.deepspeed or {}).get("zero_optimization") or {}
+
+
+def _number(section: dict[str, Any], key: str, default: int) -> int:
+    """Return a number of a DeepSpeed config, such as 2e8; what is none of its numbers DeepSpeed refuses itself."""
+    value = section.get(key)
+    return int(value) if isinstance(value, int | float) else default
+
+
+def _shared(plan: Plan, size: int, stage: int) -> int:
+    """Return what each process has of `size` bytes that ZeRO shares out from `stage` on."""
+    return math.ceil(size / plan.machine.processes) if plan.zero_stage >= stage else size
+
+
+def _moves(plan: Plan, key: str, device: str = "") -> bool:
+    """Tell whether offload takes something off the GPU; on the CPU all is in main memory anyway."""
+    moves = plan.machine.device == "cuda" and offloads(plan.deepspeed, key)
+    return moves and device in {"", _zero(plan)[key]["device"]}
+
+
+def _gradients(plan: Plan, trained: list[Shape]) -> int:
+    if plan.deepspeed is None:
+        return _bytes(plan, trained)
+    in_float32 = 4 * sum(map(math.prod, trained))
+    if plan.zero_stage == 3 or _moves(plan, "offload_optimizer"):  # noqa: PLR2004
+        return _shared(plan, in_float32, 1)
+    return _shared(plan, _bytes(plan, trained), 2) + _shared(plan, in_float32, 1)
+
+
+def _buckets(plan: Plan, trained: list[Shape], sizes: Sizes | None) -> int:
+    """Return what DDP or DeepSpeed holds gradients in while processes exchange them."""
+    if plan.deepspeed is None:
+        return _bytes(plan, trained) if plan.machine.processes > 1 else 0
+    zero = _zero(plan)
+    if not plan.zero_stage or zero.get("contiguous_gradients") is False:
+        return 0
+    size = _number(zero, "reduce_bucket_size", _BUCKET)
+    if zero.get("reduce_bucket_size") == "auto":
+        size = AUTO_BUCKET if plan.spec.backend == "xtuner" else (sizes.hidden_size**2 if sizes else 0)
+    if plan.machine.device == "cpu":  # where pages count once they are written to
+        size = min(size, sum(map(math.prod, trained)))
+    double = zero.get("overlap_comm") is True and plan.zero_stage < 3  # noqa: PLR2004
+    return (2 if double else 1) * (2 if halved(plan) else 4) * size
+
+
+def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
+    """Return what a process has at a time of weights that ZeRO-3 shares out."""
+    if plan.zero_stage != 3:  # noqa: PLR2004
+        return 0
+    width = 2 if halved(plan) else 4
+    live = min(weights, width * _number(_zero(plan), "stage3_max_live_parameters", _LIVE))
+    return max(live, (2 if plan.spec.method == "full" else 1) * width * max(map(math.prod, shapes.values())))
+
+
+def _copies(plan: Plan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int) -> int:
+    """Return autocast's copies in 16 bits: it caches those of what is trained, and backward keeps frozen ones."""
+    machine, spec = plan.machine, plan.spec
+    if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
+        return 0
+    linear = sum(math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape))
+    # Where the output layer is tied to the embedding, it is under that name only.
+    heads = [math.prod(shape) for name, shape in shapes.items() if _OUTPUT.search(name)]
+    head = max(heads or [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)], default=0)
+    if spec.method == "full":
+        return 2 * (linear + head)
+    copies = 2 * sum(map(math.prod, adapter_shapes(plan, shapes)))
+    if kept == 4:  # noqa: PLR2004
+        at_once = sizes.num_hidden_layers if sizes and spec.gradient_checkpointing else 1
+        copies += 2 * (head + (linear // at_once if spec.method == "lora" else 0))
+    return copies
+
+
+def _context(plan: Plan, used: int) -> int:
+    """Return what CUDA takes beside `used` bytes: its context, and what the allocator cannot use."""
+    return int(0.6 * GIB + 0.05 * used) if plan.machine.device == "cuda" else 0
+
+
+def _loads_into_main_memory(plan: Plan) -> bool:
+    """Tell whether each process has the whole model in main memory before it goes to the GPU.
+
+    transformers puts it on the GPU at once where it is told so: by LLaMA-Factory, and for quantised models. ZeRO-3
+    shares it out while it is loaded, but one in 4 bits only afterwards.
+    """
+    if plan.machine.device == "cpu":
+        return False
+    if plan.spec.method == "qlora":
+        return plan.zero_stage == 3  # noqa: PLR2004
+    return plan.spec.backend == "xtuner" and plan.zero_stage != 3  # noqa: PLR2004
+
+
+def _loaded(plan: Plan, config: dict[str, Any]) -> int:
+    """Return the bytes of a value that is not quantised, as the framework loads it."""
+    if plan.machine.dtype == "float32":
+        return 4
+    if plan.spec.backend == "xtuner":
+        return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
+    inner = {**config, **(config.get("text_config") or {})}
+    return 4 if (inner.get("dtype") or inner.get("torch_dtype")) == "float32" else 2
+
+
 def _is_linear(name: str, shape: Shape) -> bool:
     return len(shape) == 2 and name.endswith(".weight") and not _EMBEDDING.search(name)  # noqa: PLR2004
 
 
-def _weights(plan: Plan, shapes: dict[str, Shape]) -> int:
-    spec = plan.spec
-    kept = 2 if halved(plan) else 4 if spec.method == "full" or spec.backend == "xtuner" else 2
-    total = 0
+def _is_hidden(name: str, shape: Shape) -> bool:
+    """Tell whether this is a linear layer, and not the output layer."""
+    return _is_linear(name, shape) and not _OUTPUT.search(name)
+
+
+def _weights(plan: Plan, shapes: dict[str, Shape], kept: int) -> int:
+    """Return the bytes of the whole model, where a value that is not quantised has `kept`."""
+    spec, total = plan.spec, 0
     for name, shape in shapes.items():
-        if spec.method == "qlora" and _is_linear(name, shape) and not _OUTPUT.search(name):
+        if spec.method == "qlora" and _is_hidden(name, shape):
             total += _quantized(shape, spec.quantization_bits, double=spec.double_quantization)
         else:
             total += kept * math.prod(shape)
@@ -162,7 +294,7 @@ def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
 
 
 def _optimizer(plan: Plan, trained: Iterable[Shape]) -> int:
-    master = 4 if halved(plan) else 0
+    master = 4 if plan.zero_stage or halved(plan) else 0
     return sum(master * math.prod(shape) + _state(plan.spec.optimizer, shape) for shape in trained)
 
 
@@ -194,20 +326,21 @@ def _sizes(config: dict[str, Any]) -> Sizes | None:
         return None
 
 
-def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape]) -> int:
+def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:
+    """Return the bytes by the formula above, where a value of the hidden state has `stream`."""
     spec, hidden = plan.spec, sizes.hidden_size
+    value = 4 if plan.machine.dtype == "float32" and not halved(plan) else 2
     tokens = spec.micro_batch_size * spec.cutoff_length
-    values = 2 * hidden * sizes.num_key_value_heads // sizes.num_attention_heads
-    layer = 16 * hidden + 2 * (4 * hidden + values + 3 * sizes.intermediate_size)
+    heads = 2 * hidden * sizes.num_key_value_heads // sizes.num_attention_heads
+    layer = 16 * hidden + value * (4 * hidden + heads + 3 * sizes.intermediate_size)
     if spec.method != "full":
-        layer += 2 * (6 * hidden + sizes.intermediate_size)
+        layer += value * (6 * hidden + sizes.intermediate_size)
     if spec.attention == "eager":
-        layer += 6 * sizes.num_attention_heads * spec.cutoff_length
-    stream = 2 if halved(plan) or (spec.method != "full" and spec.backend != "xtuner") else 4
+        layer += (4 + value) * sizes.num_attention_heads * spec.cutoff_length
     layers = sizes.num_hidden_layers
     total = tokens * (layers * hidden * stream + layer if spec.gradient_checkpointing else layers * layer)
-    unpacked = max((math.prod(s) for n, s in shapes.items() if _is_linear(n, s) and not _OUTPUT.search(n)), default=0)
-    return total + tokens * 10 * sizes.vocab_size + (2 * unpacked if spec.method == "qlora" else 0)
+    unpacked = max((math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape)), default=0)
+    return total + tokens * 12 * sizes.vocab_size + (value * unpacked if spec.method == "qlora" else 0)
 
 
 def _gib(size: float) -> str:

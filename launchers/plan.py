@@ -15,6 +15,10 @@ from ftbridge.launchers.machine import Machine
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
 
+# Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
+# (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
+AUTO_BUCKET = 50_000_000
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.

@@ -15,13 +15,12 @@ from ftbridge.launchers.cards import interpreter_checks
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import versions
-from ftbridge.launchers.estimate import Memory, Shape, checkpoint_size, estimate
-from ftbridge.launchers.machine import GIB, free_space, main_memory
+from ftbridge.launchers.estimate import Shape, checkpoint_size
+from ftbridge.launchers.machine import GIB, free_space
+from ftbridge.launchers.memory import memory_checks
 from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of
-
-MIB = 1024**2
 
 
 def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
@@ -43,7 +42,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     if plan.machine.gpus:
         checks += interpreter_checks(python, plan.machine.gpus)
     if tensors:
-        checks += [_disk(plan, tensors, runs), _memory(plan, estimate(plan, tensors, config))]
+        checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks
 
 
@@ -118,25 +117,3 @@ def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
     if wanted <= free:
         return Check("disk space", "ok", found)
     return Check("disk space", "failure", found, "make room, or use a smaller `--save-limit` or `--lora-rank`")
-
-
-def _memory(plan: Plan, memory: Memory) -> Check:
-    remedy = (
-        "use a smaller `--micro-batch-size`, `--cutoff-length` or `--lora-rank`, `--method qlora`, "
-        "`--optimizer paged_adamw_8bit`, or several GPUs with `--deepspeed zero3`"
-    )
-    if not plan.machine.gpus:
-        free = main_memory() // plan.machine.processes
-        found = f"{memory}; {free / GIB:.2f} GiB of main memory are free for each process"
-        return Check("memory", "warning", found, remedy) if free < memory.total else Check("memory", "ok", found)
-    told = [gpu.free for gpu in plan.machine.gpus if gpu.free is not None]
-    if not told:
-        return Check("memory", "ok", f"{memory}; how much is free on the GPU is not told")
-    free = min(told) * MIB
-    found = f"{memory}; {free / GIB:.2f} GiB are free on the GPU"
-    certain = memory.certain - (memory.optimizer if plan.spec.optimizer.startswith("paged") else 0)
-    if certain > free:
-        return Check("memory", "failure", found, f"end what else runs there (nvidia-smi shows it), or {remedy}")
-    if memory.total > free:
-        return Check("memory", "warning", found, remedy)
-    return Check("memory", "ok", found)

@@ -12,7 +12,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Lines
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.plan import AUTO_BUCKET, Plan
 from ftbridge.launchers.tracking import folder
 from ftbridge.templates.render import render_python
 
@@ -119,11 +119,14 @@ def _refuse(plan: Plan) -> None:
 
 
 def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults."""
+    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults.
+
+    Its default for the reduce bucket would take a GiB of each GPU.
+    """
     return {
-        key: _without_auto(value) if isinstance(value, dict) else value
+        key: _without_auto(value) if isinstance(value, dict) else AUTO_BUCKET if value == "auto" else value
         for key, value in config.items()
-        if value != "auto"
+        if value != "auto" or key == "reduce_bucket_size"
     }
 
 

@@ -1,6 +1,6 @@
 """Count the bytes of real tensors after one step, by part, of models that the frameworks themselves build.
 
-Runs inside the training environment: `python real_bytes.py BACKEND CASES.json`, where a case is `{"config": FILE,
+Runs inside the training environment: `python real_bytes.py BACKEND DTYPE CASES`, where a case is `{"config": FILE,
 "bits": 4, "double": true, "method": "qlora", "dora": false}`. Prints a list with an object for each.
 """
 
@@ -33,7 +33,10 @@ def llamafactory(case):
     import yaml
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_model, load_tokenizer
+    from train import load_in_float32
 
+    if sys.argv[2] == "float32":
+        load_in_float32()
     values = yaml.safe_load(Path(case["config"]).read_text()) | {"use_dora": case["dora"]}
     if case["method"] == "qlora":
         values |= {"quantization_bit": case["bits"], "double_quantization": case["double"]}
@@ -81,7 +84,7 @@ def measured(model, method):
 def main():
     """Measure each case."""
     build = {"xtuner": xtuner, "llamafactory": llamafactory}[sys.argv[1]]
-    result = [measured(build(case), case["method"]) for case in json.loads(sys.argv[2])]
+    result = [measured(build(case), case["method"]) for case in json.loads(sys.argv[3])]
     sys.stdout.write("\n" + json.dumps(result) + "\n")
 
 

@@ -12,10 +12,8 @@ import pytest
 
 from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import InputError
-from ftbridge.launchers import preflight as module
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import Memory
-from ftbridge.launchers.machine import GIB, Gpu, Machine
+from ftbridge.launchers.machine import Gpu, Machine
 from ftbridge.launchers.preflight import preflight, refuse
 
 from .models import write_model
@@ -137,20 +135,6 @@ def test_too_little_disk_fails(well, monkeypatch):
     assert found["disk space"].status == "failure"
 
 
-@pytest.mark.parametrize(("free", "status"), [(0, "failure"), (1, "warning"), (100, "ok")])
-def test_free_gpu_memory_is_held_against_the_estimate(well, free, status):
-    machine = Machine("cuda", 1, "bfloat16", (Gpu("A100", 81920, 8.0, "570.86", free=free),))
-    found = checks(msgspec.structs.replace(with_spec(well, cutoff_length=20_000), machine=machine))["memory"]
-    assert found.status == status
-    assert "not yet measured on a GPU" in found.found
-
-
-@pytest.mark.parametrize(("free", "status"), [(0, "warning"), (100 * GIB, "ok")])
-def test_main_memory_is_held_against_the_estimate(well, monkeypatch, free, status):
-    monkeypatch.setattr(module, "main_memory", lambda: free)
-    assert checks(well)["memory"].status == status
-
-
 def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
     files = {"xtuner": "other.jsonl"}
     other = Dataset("faq-validation", well.dataset_dir, msgspec.structs.replace(well.entry, files=files))
@@ -160,15 +144,6 @@ def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
     assert "its file is empty" in poor(validated)["validation dataset"].found
     (well.dataset_dir / "other.jsonl").write_text("{}")
     assert checks(validated)["validation dataset"].status == "ok"
-
-
-def test_a_paged_optimizer_may_leave_the_gpu(well, monkeypatch):
-    memory = Memory(weights=GIB, adapters=0, gradients=0, optimizer=GIB, activations=0)
-    monkeypatch.setattr(module, "estimate", lambda *_: memory)
-    machine = Machine("cuda", 1, "bfloat16", (Gpu("A100", 81920, 8.0, "570.86", free=1500),))
-    full = msgspec.structs.replace(well, machine=machine)
-    assert checks(full)["memory"].status == "failure"
-    assert checks(with_spec(full, optimizer="paged_adamw_8bit"))["memory"].status == "warning"
 
 
 def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):

@@ -225,7 +225,8 @@ def test_what_xtuner_lacks_is_refused_by_name(options, machine, message):
 def test_nothing_is_left_to_auto_for_deepspeed():
     config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}}
     text = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
-    assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": {"stage": 3}}
+    zero = {"stage": 3, "reduce_bucket_size": 50_000_000}
+    assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": zero}
 
 
 def test_packing_trains_by_epochs_for_their_length_is_not_known():
