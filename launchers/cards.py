@@ -1,5 +1,6 @@
 """Whether this machine's GPUs can be used by the torch of an interpreter, told without importing it."""
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ import msgspec
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import ask, broken_imports, default_folder
-from ftbridge.launchers.machine import BFLOAT16, Gpu, no_peers, version
+from ftbridge.launchers.machine import BFLOAT16, GIB, Gpu, no_peers, version
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
+SPACE_TO_SHARE = 1  # GiB
 # By the major version of CUDA: any driver from this one on runs all its minor versions.
 DRIVER_SOURCE = "https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html"
 LEAST_DRIVER = {"11": 450, "12": 525, "13": 580}
@@ -72,6 +75,17 @@ def card_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
             Check("GPUs", "warning", found, "trainings go round it with NCCL_P2P_DISABLE=1; 550.40.07 mends it")
         )
     return checks
+
+
+def shared_memory_checks() -> list[Check]:
+    """Return a check of /dev/shm, which data loader workers and NCCL use; containers give 64 MiB unless told."""
+    if not SHARED_MEMORY.is_dir():
+        return []
+    size = shutil.disk_usage(SHARED_MEMORY).total
+    small = size < SPACE_TO_SHARE * GIB
+    remedy = "data loader workers and several GPUs may fail; start the container with `--shm-size=8g`" if small else ""
+    found = f"{size / GIB:.2f} GiB in {SHARED_MEMORY}"
+    return [Check("shared memory", "warning" if small else "ok", found, remedy)]
 
 
 def repair(python: Path) -> str:

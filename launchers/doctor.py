@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,14 +18,21 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
-from ftbridge.launchers.cards import LOCKED, TorchBuild, card_checks, no_torch, repair, torch_build
+from ftbridge.launchers.cards import (
+    LOCKED,
+    TorchBuild,
+    card_checks,
+    no_torch,
+    repair,
+    shared_memory_checks,
+    torch_build,
+)
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import default_folder, inspect, interpreter, modules
 from ftbridge.launchers.machine import GIB
 
-SPACE_TO_INSTALL, SPACE_TO_TRAIN, SPACE_TO_SHARE = 12, 5, 1  # GiB
+SPACE_TO_INSTALL, SPACE_TO_TRAIN = 12, 5  # GiB
 HUB_PATIENCE = 3  # seconds
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 
 NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
 
@@ -56,7 +62,7 @@ def checks() -> Iterator[Check]:
     gpus = machine.gpus()
     judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, gpus)]
     yield from dict.fromkeys(judged)  # two interpreters may have the same torch
-    yield from _shared_memory()
+    yield from shared_memory_checks()
     yield from _disk(project)
     yield from _hubs()
     if builds:
@@ -146,17 +152,6 @@ def _flash_attention(error: str | None) -> Check:
         remedy = "install a flash-attn built for this torch and CUDA, or uninstall it"
         return Check("flash-attn", "warning", f"installed, but cannot be imported: {error}", remedy)
     return Check("flash-attn", "ok", "installed")
-
-
-def _shared_memory() -> list[Check]:
-    """Data loader workers and NCCL share memory; containers give 64 MiB unless they are told."""
-    if not SHARED_MEMORY.is_dir():
-        return []
-    size = shutil.disk_usage(SHARED_MEMORY).total
-    small = size < SPACE_TO_SHARE * GIB
-    remedy = "data loader workers and several GPUs may fail; start the container with `--shm-size=8g`" if small else ""
-    found = f"{size / GIB:.2f} GiB in {SHARED_MEMORY}"
-    return [Check("shared memory", "warning" if small else "ok", found, remedy)]
 
 
 def _disk(project: Project) -> list[Check]:

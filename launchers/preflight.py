@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.cards import interpreter_checks
+from ftbridge.launchers.cards import interpreter_checks, shared_memory_checks
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import versions
@@ -41,6 +41,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     checks += combination_checks(plan, config, installed)
     if plan.machine.gpus:
         checks += interpreter_checks(python, plan.machine.gpus)
+        checks += shared_memory_checks() if plan.machine.processes > 1 else []
     if tensors:
         checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks

@@ -65,7 +65,7 @@ def well(tmp_path, monkeypatch, hub):
         "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
     return seen
 
 
@@ -212,7 +212,7 @@ def test_flash_attention_is_imported_where_it_is_installed(well, tmp_path, error
 
 def test_a_full_disk_and_little_shared_memory_are_warnings(monkeypatch):
     usage = SimpleNamespace(free=2 * GIB, total=64 * 1024**2)
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     found = poor()
     assert {name: check.status for name, check in found.items()} == {
         "shared memory": "warning",

@@ -160,3 +160,14 @@ def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
     assert found.keys() == {"GPU"}
     assert "no code for this card" in found["GPU"].remedy
+
+
+@pytest.mark.parametrize(("processes", "looked"), [(1, False), (2, True)])
+def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch, processes, looked):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
+    cards = (Gpu("A100", 81920, 8.0, "570.86", free=80000),) * processes
+    on_cards = msgspec.structs.replace(well, machine=Machine("cuda", processes, "bfloat16", cards))
+    found = {check.name: check for check in preflight(on_cards, environment(tmp_path / "own"), tmp_path / "runs")}
+    assert ("shared memory" in found) is looked
+    if looked:
+        assert (found["shared memory"].status, "--shm-size" in found["shared memory"].remedy) == ("warning", True)
