@@ -13,7 +13,7 @@ import pytest
 from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.machine import Gpu, Machine
+from ftbridge.launchers.machine import GIB, Gpu, Machine
 from ftbridge.launchers.preflight import preflight, refuse
 
 from .models import write_model
