@@ -9,7 +9,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import ask, broken_imports, default_folder
+from ftbridge.launchers.environment import ask, default_folder
 from ftbridge.launchers.machine import BFLOAT16, GIB, Gpu, no_peers, version
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
@@ -56,14 +56,6 @@ def interpreter_checks(python: Path, gpus: Sequence[Gpu]) -> list[Check]:
     except (SetupError, OSError) as error:
         return [no_torch(python, error)]
     return card_checks(build, gpus)
-
-
-def import_checks(python: Path, backend: str) -> list[Check]:
-    """Return a failure for each module that a training imports and that cannot be imported here."""
-    return [
-        Check(module, "failure", f"installed, but cannot be imported: {error}", repair(python))
-        for module, error in broken_imports(python, [backend]).items()
-    ]
 
 
 def card_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:

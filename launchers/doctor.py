@@ -140,8 +140,12 @@ def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[C
         checks.append(Check("versions", "ok", f"the tested set, Python {seen.python}, {python}"))
     for module in modules(backends):
         why = seen.imports[module]
-        found = f"cannot be imported: {why}" if why else seen.packages[module].version
-        checks.append(Check(titles.get(module, module), "failure" if why else "ok", found, remedy if why else ""))
+        if not why:
+            checks.append(Check(titles.get(module, module), "ok", seen.packages[module].version))
+        elif module in seen.packages or module in titles:
+            checks.append(Check(titles.get(module, module), "failure", f"cannot be imported: {why}", remedy))
+        else:
+            checks.append(Check(module, "warning", "not installed; QLoRA or DeepSpeed needs it", remedy))
     return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
 
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError
-from ftbridge.launchers.cards import interpreter_checks, shared_memory_checks
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.launchers.cards import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
-from ftbridge.launchers.environment import versions
+from ftbridge.launchers.environment import broken_imports, versions
 from ftbridge.launchers.estimate import Shape, checkpoint_size
 from ftbridge.launchers.machine import GIB, free_space
 from ftbridge.launchers.memory import memory_checks
@@ -45,6 +45,27 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     if tensors:
         checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks
+
+
+def import_checks(plan: Plan, python: Path) -> list[Check]:
+    """Return a failure for each module that this training imports and that cannot be imported with its interpreter.
+
+    The interpreter is asked once for its packages, cards and drivers, which takes up to half a minute. What is not
+    installed and not needed by this training is nobody's fault.
+    """
+    try:
+        broken = broken_imports(python, [plan.spec.backend])
+    except (SetupError, OSError) as error:
+        return [Check("environment", "failure", str(error), repair(python))]
+    installed, spec = versions(python), plan.spec
+    needless = set() if plan.deepspeed is not None else {"deepspeed"}
+    if spec.method != "qlora" and not spec.optimizer.startswith("paged") and not spec.optimizer.endswith("8bit"):
+        needless.add("bitsandbytes")
+    return [
+        Check(module, "failure", f"cannot be imported: {error}", repair(python))
+        for module, error in broken.items()
+        if module in installed or module not in needless
+    ]
 
 
 def refuse(checks: list[Check]) -> None:

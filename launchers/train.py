@@ -25,7 +25,6 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import detached, extensions, machine, runs, tracking
 from ftbridge.launchers import resume as resuming
-from ftbridge.launchers.cards import import_checks
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
@@ -33,8 +32,8 @@ from ftbridge.launchers.failures import told
 from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.preflight import import_checks, refuse
 from ftbridge.launchers.preflight import preflight as run_preflight
-from ftbridge.launchers.preflight import refuse
 from ftbridge.launchers.process import execute
 from ftbridge.launchers.progress import reporter
 from ftbridge.templates import families
@@ -224,7 +223,7 @@ def preflight(ready: Prepared) -> list[Check]:
     checks = run_preflight(ready.plan, ready.python, ready.project.runs)
     if any(check.status == "failure" for check in checks):
         return checks
-    return [*checks, *import_checks(ready.python, ready.plan.spec.backend)]
+    return [*checks, *import_checks(ready.plan, ready.python)]
 
 
 def describe(ready: Prepared) -> str:

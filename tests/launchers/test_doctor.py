@@ -140,6 +140,12 @@ def test_deepspeed_that_cannot_be_imported_is_a_failure(well):
     assert (poor()["deepspeed"].status, poor()["deepspeed"].remedy) == ("failure", "ftbridge setup")
 
 
+def test_a_package_that_not_all_trainings_need_may_be_missing(well):
+    well["imports"]["deepspeed"] = "ModuleNotFoundError: No module named 'deepspeed'"
+    del well["packages"]["deepspeed"]
+    assert poor()["deepspeed"].status == "warning"
+
+
 def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
     show(tmp_path, *(RTX4090.format(number) for number in range(2)))
     assert "driver 535.161.07" in poor()["GPUs"].found

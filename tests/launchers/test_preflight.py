@@ -14,7 +14,7 @@ from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.machine import GIB, Gpu, Machine
-from ftbridge.launchers.preflight import preflight, refuse
+from ftbridge.launchers.preflight import import_checks, preflight, refuse
 
 from .models import write_model
 from .test_cards import environment
@@ -171,3 +171,35 @@ def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch
     assert ("shared memory" in found) is looked
     if looked:
         assert (found["shared memory"].status, "--shm-size" in found["shared memory"].remedy) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("installed", "options", "found"),
+    [
+        ((), {"method": "lora"}, []),
+        ((), {"method": "lora", "optimizer": "adamw_8bit"}, ["bitsandbytes"]),
+        ((), {}, ["bitsandbytes"]),
+        (("deepspeed",), {"method": "lora"}, ["deepspeed"]),
+        (("deepspeed", "bitsandbytes"), {"method": "lora"}, ["bitsandbytes", "deepspeed"]),
+    ],
+)
+def test_what_this_training_imports_must_be_imported(well, tmp_path, monkeypatch, installed, options, found):
+    for name in installed:
+        (tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.0.dist-info").mkdir()
+    errors = {"deepspeed": "MissingCUDAException: no nvcc", "bitsandbytes": "OSError: libcudart"}
+    monkeypatch.setattr("ftbridge.launchers.preflight.broken_imports", lambda *_: errors)
+    checks = import_checks(with_spec(well, **options), tmp_path / "bin" / "python")
+    assert sorted(check.name for check in checks) == found
+    assert {check.status for check in checks} <= {"failure"}
+
+
+def test_deepspeed_is_needed_where_it_is_used(well, tmp_path, monkeypatch):
+    monkeypatch.setattr("ftbridge.launchers.preflight.broken_imports", lambda *_: {"deepspeed": "ModuleNotFoundError"})
+    used = msgspec.structs.replace(well, deepspeed={"zero_optimization": {"stage": 2}})
+    (check,) = import_checks(used, tmp_path / "bin" / "python")
+    assert (check.name, check.found) == ("deepspeed", "cannot be imported: ModuleNotFoundError")
+
+
+def test_an_interpreter_that_does_not_start_is_a_failure(well, tmp_path):
+    (check,) = import_checks(well, tmp_path / "bin" / "python")
+    assert (check.name, check.status) == ("environment", "failure")
