@@ -11,9 +11,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+RANK = 8  # of the adapters
+
 
 def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
-    """Load both with transformers; the merged weights are PEFT's of the float32 base, cast once to its dtype."""
+    """Load both with transformers; the merged weights are PEFT's of the float32 base, cast once to its dtype.
+
+    A sum of `r` products may be off by r roundings of float32, as kernels add in orders of their own: each weight is
+    one that PEFT's rounds to when it is moved by no more than that, which is another only at the edge between two.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -23,7 +29,12 @@ def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
     ours = AutoModelForCausalLM.from_pretrained(merged, dtype="auto").state_dict()
     changed = 0
     for name, tensor in exact.items():
-        assert torch.equal(ours[name], tensor.to(ours[name].dtype)), name
+        dtype = ours[name].dtype
+        delta = (tensor - before[name]).abs().max()
+        # The products may be larger than their sum: r times the largest sum is more than enough for them.
+        slack = RANK**2 * 2**-24 * delta + 2**-23 * tensor.abs() * bool(delta)
+        assert (ours[name] >= (tensor - slack).to(dtype)).all(), name
+        assert (ours[name] <= (tensor + slack).to(dtype)).all(), name
         changed += bool((ours[name].float() != before[name]).any())
     assert changed == 14, changed
 
