@@ -193,7 +193,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
 @pytest.mark.framework
 def test_a_killed_command_goes_on(asked, in_project):
     run, _ = asked
-    command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "400", "--device", "cpu"]
+    command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "200", "--device", "cpu"]
     command += ["--dataset", "medqa-train", "--out", "killed", "--json"]
     unfinished = in_project / "killed" / UNFINISHED
     with subprocess.Popen(
