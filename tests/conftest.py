@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import ftbridge
 from ftbridge.demo import base_model
@@ -19,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and threads that wait for each other cost more
+# How long an example takes is the machine's affair; the first drawing of text also builds a table of all characters.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 # Enough to see that a training moves; the demo is where a model really learns.
 SMALL = {
     "model": "base",
