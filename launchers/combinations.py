@@ -57,9 +57,7 @@ def _attention(plan: Plan, installed: dict[str, str]) -> Found:
 
 def _toolkit(plan: Plan) -> Found:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    compiled = offloads(plan.deepspeed, "offload_optimizer") and (plan.deepspeed or {}).get(
-        "zero_force_ds_cpu_optimizer", True
-    )
+    compiled = offloads(plan.deepspeed, "offload_optimizer") and (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
     if plan.machine.device == "cpu" or plan.spec.backend == "xtuner" or not compiled:
         return
     if not toolkit():
