@@ -1,6 +1,7 @@
 """`ftbridge merge --verify`: whether the merged model answers as base and adapter do."""
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 from ftbridge.core.console import say
@@ -15,15 +16,16 @@ from ftbridge.templates import families
 from ftbridge.weights.sources import Card
 
 LENGTH = 64  # tokens of an answer
-SHARE = 0.5  # of the answers that must be the same
+SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the same
 
 
 def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path], None]:
     """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
 
-    Both compute in float32. Rounding to the base's dtype may tip an answer over, so that some differ; they are shown.
-    The check raises FrameworkError where fewer than half are the same, UsageError where the adapter is of no run, whose
-    data has the questions.
+    Both compute in float32. Rounding to the base's dtype may tip a word over, after which an answer goes its own way:
+    those that differ are shown, and count as far as they are the same. The check raises FrameworkError where that is
+    less than half of their length on the mean, as where a merge went wrong and the first words differ already;
+    UsageError where the adapter is of no run, whose data has the questions.
     """
 
     def check(card: Card, adapter: Path, merged: Path) -> None:
@@ -43,13 +45,20 @@ def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path
             if one != other:
                 say(f"  {question!r}\n    base and adapter: {one!r}\n    merged:           {other!r}")
         say(f"{same} of {len(asked)} answers are the same")
-        if same < SHARE * len(asked):
+        if sum(map(_alike, before, after)) < SHARE * len(asked):
             raise FrameworkError(
                 f"the merged model does not answer as base and adapter do ({same} of {len(asked)} answers are the "
-                "same); is the base the one that was trained on? `--model` names it"
+                "same, and the others part early); is the base the one that was trained on? `--model` names it"
             )
 
     return check
+
+
+def _alike(one: str, other: str) -> float:
+    """Return the share of the longer answer up to which both are the same."""
+    longest = max(len(one), len(other))
+    together = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return together / longest if longest else 1.0
 
 
 def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:

@@ -3,13 +3,8 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from ..hub_server import hub_server  # noqa: TID252
-
-# The first drawing of text builds a table of all characters, and files take their time.
-settings.register_profile("files", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("files")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ import pytest
 
 from ftbridge.adapters.convert import convert
 from ftbridge.adapters.job import digest
-from ftbridge.dataset_info.registry import ours
+from ftbridge.core.files import locked
+from ftbridge.dataset_info.registry import FILE, ours
 
 COMMAND = [sys.executable, "-m", "ftbridge", "convert", "faq.jsonl", "--replace", "--split"]
 
@@ -62,8 +63,10 @@ def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
             process.kill()
         found.append(whole())
     assert set(map(tuple, found)) <= {("faq-train", "faq-test"), ()}
-    time.sleep(0.5)
-    assert not [each for each in workers if lives(each)]
+    end = time.monotonic() + 60
+    while any(map(lives, workers)):
+        assert time.monotonic() < end, "a killed conversion left processes behind"
+        time.sleep(0.05)
     subprocess.run([*COMMAND, "1:1"], check=True, stdout=subprocess.DEVNULL)
     assert whole() == ["faq-train", "faq-test"]
     kept = {
@@ -93,7 +96,11 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
 def test_an_interrupt_is_quiet_and_changes_nothing(source):
     # Not by `python -m`, which ends by the signal itself where that came in an `exec`, as imports have some.
     command = [Path(sys.executable).with_name("ftbridge"), *COMMAND[3:], "7:3"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    # While we hold the registry, however quick it is, it cannot end before it is interrupted.
+    with (
+        locked(Path("data", FILE)),
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process,
+    ):
         while not list(Path().glob("data/.*.part")) and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)

@@ -92,7 +92,7 @@ def test_processes_wait_for_each_other(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     children = [subprocess.Popen([sys.executable, "-c", ADD_ONE, counter]) for _ in range(4)]
-    assert [child.wait(timeout=60) for child in children] == [0, 0, 0, 0]
+    assert [child.wait(timeout=300) for child in children] == [0, 0, 0, 0]
     assert counter.read_text() == "100"
 
 

@@ -25,7 +25,7 @@ class Parrot:
             raise InputError("the model takes <b>5</b> tokens")
         turn = sum(bool(answer) for _, answer in self.turns) + 1
         said = f"{self.title}, turn {turn}, {self.system} seed {self.sampling.seed}: {question}"
-        for piece in re.findall(r"\s*\S+\s*", said + " and on" * 1000 if question == "never ends" else said):
+        for piece in re.findall(r"\s*\S+\s*", said + " and on" * 100_000 if question == "never ends" else said):
             yield piece
             time.sleep(0.02)
             if self.interrupted:

@@ -1,5 +1,7 @@
 """The answers before and after a merge: the same where it is right, and an error where it is not."""
 
+import contextlib
+
 import msgspec
 import pytest
 
@@ -44,11 +46,25 @@ def test_as_many_questions_of_the_runs_data_are_asked(asked, capsys):
 
 
 @pytest.mark.framework
-def test_fewer_than_half_the_same_is_an_error_and_each_is_shown(asked, capsys, monkeypatch):
+def test_answers_that_part_at_once_are_an_error_and_each_is_shown(asked, capsys, monkeypatch):
     monkeypatch.setattr(Parrot, "merged", str.lower)
-    with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same\); is the base the one"):
+    with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same, and .*\); is the base the one"):
         same_answers(2, "cpu")(*asked)
     assert capsys.readouterr().err.count("base and adapter: '") == 2
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(("kept", "right"), [(0.6, True), (0.4, False)])
+def test_answers_that_rounding_tips_over_late_are_no_error(asked, capsys, monkeypatch, kept, right):
+    def tipped(question):
+        place = int(len("".join(question.split())) * kept)
+        whole = "".join(question.upper().split())
+        return whole[:place] + whole[place:].lower()
+
+    monkeypatch.setattr(Parrot, "merged", tipped)
+    with contextlib.nullcontext() if right else pytest.raises(FrameworkError):
+        same_answers(2, "cpu")(*asked)
+    assert "0 of 2 answers are the same" in capsys.readouterr().err
 
 
 @pytest.mark.framework

@@ -123,12 +123,25 @@ def asked(trained, in_project):
     return run, [f"{'what is aspirin taken for, and what not? ' * (number % 7)}{number}" for number in range(1, 15)]
 
 
+def sure(python, card, adapter, questions, length):
+    """Return the questions whose answers no rounding changes: float32 is off by millionths, and they are decided by
+    more than a hundred times that."""
+    prompts = [card.prompt.segments(card.system, [(question, None)]) for question in questions]
+    spec = {"base": card.base, "adapter": str(adapter), "prompts": prompts, "max_new_tokens": length}
+    argv = [python, Path(__file__).with_name("margins.py"), json.dumps(spec)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    margins = json.loads(done.stdout.splitlines()[-1])
+    return [question for question, margin in zip(questions, margins, strict=True) if margin > 1e-3]
+
+
 @pytest.mark.framework
 def test_batches_answer_as_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
     card, _, adapter = model_of(source)
     stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
+    questions = sure(interpreter(source.project, "xtuner"), card, adapter, questions, sampling.max_new_tokens)
+    assert len(questions) > 7
     with Generator(
         interpreter(source.project, "xtuner"), card, Path(card.base), adapter, (), Loading(dtype="float32")
     ) as generator:
@@ -183,7 +196,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
 @pytest.mark.framework
 def test_a_killed_command_goes_on(asked, in_project):
     run, _ = asked
-    command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "40", "--device", "cpu"]
+    command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "200", "--device", "cpu"]
     command += ["--dataset", "medqa-train", "--out", "killed", "--json"]
     unfinished = in_project / "killed" / UNFINISHED
     with subprocess.Popen(

@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
@@ -46,6 +47,10 @@ if "LOCAL_RANK" in os.environ or "CRASH_AT" in os.environ:
             taken[0] += 1
             if taken[0] == int(os.environ["CRASH_AT"]):
                 if "KILL" in os.environ:
+                    # LLaMA-Factory logs the last step in a thread, which may not have come to it on a busy machine.
+                    for each in gc.get_objects():
+                        if isinstance(each, ThreadPoolExecutor):
+                            each.shutdown()
                     os.kill(os.getpid(), signal.SIGKILL)
                 raise RuntimeError("made to crash")
             return step(self, *args, **options)

@@ -33,31 +33,48 @@ def prepared(place, code):
 
 def test_a_run_goes_on_and_its_end_is_written(place):
     log = '{"current_steps": 1, "loss": 2.0}'
-    code = (
-        f"import os, time; os.mkdir('output'); open('output/trainer_log.jsonl', 'w').write('{log}\\n'); time.sleep(2)"
-    )
+    code = f"""
+import os, time
+os.mkdir('output')
+open('output/trainer_log.jsonl', 'w').write('{log}\\n')
+while not os.path.exists('go on'):
+    time.sleep(0.05)
+"""
     run = detached.start(prepared(place, code))
     assert run.status == "running"
     assert run.pid != os.getpid()
     assert os.getsid(run.pid) == run.pid
-    _wait_for(lambda: runs.load(run.path).status != "running", 20)
+    (run.path / "go on").touch()
+    _wait_for(lambda: runs.load(run.path).status != "running")
     ended = runs.load(run.path)
     assert (ended.status, ended.died) == ("failed", False)  # it left no checkpoint
     assert '"loss":2.0' in (run.path / "metrics.jsonl").read_text()
     end = f"ftbridge: {llamafactory.title} ended without a readable checkpoint"
-    _wait_for(lambda: end in (run.path / "log.txt").read_text(), 20)
+    _wait_for(lambda: end in (run.path / "log.txt").read_text())
 
 
 def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
     run = detached.start(prepared(place, code))
-    pid = int((run.path / "pid").read_text())
+    file = run.path / "pid"  # it may be there only after a while, where the machine is slow
+    pid = int(_wait_for(lambda: file.exists() and file.read_text()))
     assert runs.stop(run).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_run_that_does_not_start_says_why(place):
+# A framework that is there after half a second has started; here it gets as long as it takes to end.
+PATIENT = """
+import subprocess
+wait = subprocess.Popen.wait
+subprocess.Popen.wait = lambda self, timeout=None: wait(self, None if timeout == 0.5 else timeout)
+"""
+
+
+def test_a_run_that_does_not_start_says_why(place, tmp_path, monkeypatch):
+    (tmp_path / "patient").mkdir()
+    (tmp_path / "patient" / "sitecustomize.py").write_text(PATIENT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patient"))
     with pytest.raises(FrameworkError, match=r"did not start(?s:.*)no luck"):
         detached.start(prepared(place, "raise SystemExit('no luck')"))
     assert runs.load(place.runs / "one").status == "failed"
@@ -69,7 +86,7 @@ def test_a_training_survives_its_terminal(in_project, run_ftbridge):
     pid, terminal = pty.fork()
     if not pid:  # a shell that waits, as one does at the prompt
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
-        command = [sys.executable, "-m", "ftbridge", *_command("xtuner"), "--epochs=50", "--detach"]
+        command = [sys.executable, "-m", "ftbridge", *_command("xtuner"), "--epochs=5000", "--detach"]
         subprocess.run(command, check=False)
         time.sleep(300)
         os._exit(0)

@@ -1,6 +1,7 @@
 """The lock that a killed compilation leaves behind."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,10 +36,13 @@ def test_a_lock_that_is_held_stays(lock):
 
 
 def test_a_fresh_lock_is_waited_for(lock, monkeypatch, capsys):
-    monkeypatch.setattr(extensions, "FRESH", 2)
-    os.utime(lock)
+    now = [1000.0]  # a clock of our own: how long the machine takes to look does not count
+    clock = SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr(extensions, "time", clock)
+    os.utime(lock, (1000, 1000))
     extensions.free()
     assert not lock.exists()
+    assert now == [1000 + extensions.FRESH]
     said = capsys.readouterr().err
-    assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 2 seconds")
+    assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 120 seconds")
     assert said.endswith(f"removed {lock}, which a killed training had left behind\n")

@@ -124,12 +124,12 @@ def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run
 @pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
 def test_killed_rank_is_a_failure(in_project, backend):
     before = set((in_project / "runs").glob("*"))
-    options = [*_command(backend), "--gpus", "2", "--save-steps", "1", "--epochs", "50"]
+    options = [*_command(backend), "--gpus", "2", "--save-steps", "1", "--epochs", "5000"]
     child = subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE, text=True)
     folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
     _wait_for(lambda: list(folder.glob("output/iter_*.pth")) or list(folder.glob("output/checkpoint-*")))
     os.kill(_rank(folder, "1"), signal.SIGKILL)
-    _, messages = child.communicate(timeout=120)
+    _, messages = child.communicate(timeout=600)
     assert child.returncode == 5, messages
     assert "a process of the training was killed" in messages
     assert runs.load(folder).status == "failed"
@@ -157,7 +157,7 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
     folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
     _wait_for(lambda: _processes(folder))
     child.send_signal(signal.SIGINT)
-    _, messages = child.communicate(timeout=60)
+    _, messages = child.communicate(timeout=600)
     assert child.returncode == 130, messages
     assert runs.load(folder).status == "interrupted"
     assert _processes(folder) == []
@@ -167,13 +167,13 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
 @pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
 def test_nothing_outlives_a_killed_ftbridge(in_project, run_ftbridge, backend):
     before = set((in_project / "runs").glob("*"))
-    options = [*_command(backend), "--gpus=2", "--epochs=50"]
+    options = [*_command(backend), "--gpus=2", "--epochs=5000"]
     with subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE) as child:
         folder = _wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
         _wait_for((folder / "metrics.jsonl").exists)
         assert len(_processes(folder)) >= 4  # the guard, torchrun, and two workers in sessions of their own
         child.kill()
-    _wait_for(lambda: not _processes(folder), 20)
+    _wait_for(lambda: not _processes(folder))
     listed = json.loads(run_ftbridge("runs", "list", "--json", cwd=in_project).stdout)
     assert [each["status"] for each in listed if each["id"] == folder.name] == ["died"]
 
@@ -256,8 +256,8 @@ def _command(backend):
     return ["train", *(f"--{name.replace('_', '-')}={value}" for name, value in options.items())]
 
 
-def _wait_for(ready, seconds=150):
-    end = time.monotonic() + seconds
+def _wait_for(ready):
+    end = time.monotonic() + 600  # which only a failure waits for, or a very slow machine
     while time.monotonic() < end:
         if found := ready():
             return found

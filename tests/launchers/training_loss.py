@@ -1,6 +1,7 @@
 """Runs in the training environment: print the mean loss over all trained tokens, computed with transformers and PEFT.
 
-`python training_loss.py BASE ADAPTER ROWS`, ROWS as training_rows.py writes them; one sample at a time, no padding.
+`python training_loss.py BASE ADAPTER ROWS`, ROWS as training_rows.py writes them; one sample at a time, no padding. In
+float32, as trainings on the CPU compute: bfloat16 would be off by more than what tells two steps apart.
 """
 
 import json
@@ -12,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 _, base, adapter, rows = sys.argv
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), adapter).eval()
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
 total = tokens = 0
 for ids, labels in json.loads(Path(rows).read_text(encoding="utf-8")):
     with torch.no_grad():

@@ -265,9 +265,23 @@ def test_a_large_vocabulary_is_searched_quickly(tmp_path):
     filler = ",".join(f'"Ġtoken{number}": {number}' for number in range(500_000))
     (model / "tokenizer.json").write_text("{" + filler + "}", encoding="utf-8")
     families.load()
-    start = time.perf_counter()
+
+    def cost(call):
+        start = time.process_time()
+        call()
+        return time.process_time() - start
+
     assert families.detect(model).name == "llama2"
-    assert time.perf_counter() - start < 0.3
+    # In turns with decoding that JSON, which it saves.
+    turns = [
+        (
+            cost(lambda: families.detect(model)),
+            cost(lambda: json.loads((model / "tokenizer.json").read_bytes())),
+        )
+        for _ in range(3)
+    ]
+    searched, decoded = map(min, zip(*turns, strict=True))
+    assert searched < decoded / 3
 
 
 # The made-up vocabularies: the class that XTuner's rule looks at; the special tokens, bos and eos first.

@@ -44,7 +44,7 @@ SCALAR = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=
 VALUE = st.recursive(
     SCALAR, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3))
 )
-fast = settings(deadline=None, max_examples=100)
+fast = settings(max_examples=100)
 
 
 class Colour(StrEnum):

@@ -11,9 +11,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+RANK = 8  # of the adapters
+
 
 def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
-    """Load both with transformers; the merged weights are PEFT's of the float32 base, cast once to its dtype."""
+    """Load both with transformers; the merged weights are PEFT's of the float32 base, cast once to its dtype.
+
+    A sum of `r` products may be off by r roundings of float32, as kernels add in orders of their own: each weight is
+    one that PEFT's rounds to when it is moved by no more than that, which is another only at the edge between two.
+    """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -23,7 +29,12 @@ def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
     ours = AutoModelForCausalLM.from_pretrained(merged, dtype="auto").state_dict()
     changed = 0
     for name, tensor in exact.items():
-        assert torch.equal(ours[name], tensor.to(ours[name].dtype)), name
+        dtype = ours[name].dtype
+        delta = (tensor - before[name]).abs().max()
+        # The products may be larger than their sum: r times the largest sum is more than enough for them.
+        slack = RANK**2 * 2**-24 * delta + 2**-23 * tensor.abs() * bool(delta)
+        assert (ours[name] >= (tensor - slack).to(dtype)).all(), name
+        assert (ours[name] <= (tensor + slack).to(dtype)).all(), name
         changed += bool((ours[name].float() != before[name]).any())
     assert changed == 14, changed
 
@@ -31,8 +42,8 @@ def merged_equals_peft(base: str, adapter: str, merged: str) -> None:
 def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> None:
     """`xtuner convert pth_to_hf --fp32` is the judge: equal tensor for tensor.
 
-    From a DeepSpeed folder it gathers the optimiser's weights, ours are the model's own, in bfloat16: equal to
-    what the checkpoint holds, and one rounding away from theirs, which have passed through float16.
+    From a DeepSpeed folder it gathers the optimiser's weights, ours are the model's own, in float32 or bfloat16: equal
+    to what the checkpoint holds, and one rounding away from theirs, which have passed through float16.
     """
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     torch.cpu.is_bf16_supported = lambda *_, **__: True
@@ -46,12 +57,12 @@ def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> 
     if Path(checkpoint).is_dir():
         states = torch.load(f"{checkpoint}/mp_rank_00_model_states.pt", weights_only=False)["module"]
     for name, tensor in theirs.items():
-        if ours[name].dtype == torch.float32:
+        if not states:
             assert torch.equal(ours[name], tensor), name
-        else:
-            held = states["llm." + name.replace(".weight", ".default.weight")]
-            assert torch.equal(ours[name], held), name
-            assert ((ours[name].float() - tensor).abs() <= tensor.abs() * 2**-8 + 2**-24).all(), name
+            continue
+        assert torch.equal(ours[name], states["llm." + name.replace(".weight", ".default.weight")]), name
+        rounding = 2**-8 if ours[name].dtype == torch.bfloat16 else 2**-11
+        assert ((ours[name].float() - tensor).abs() <= tensor.abs() * rounding + 2**-24).all(), name
 
 
 if __name__ == "__main__":

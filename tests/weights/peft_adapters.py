@@ -65,15 +65,29 @@ def model(case: Case, seed: int = 0) -> Any:
         made = Qwen2ForCausalLM(
             Qwen2Config(**QWEN, num_key_value_heads=2, vocab_size=VOCABULARY, tie_word_embeddings=case.tied)
         )
-    return scatter(made, "")
+    return scatter(made, "", case)
 
 
-def scatter(made: Any, part: str) -> Any:
-    """Give random values to the parameters whose names hold `part`."""
+def scatter(made: Any, part: str, case: Case) -> Any:
+    """Give random values to the parameters whose names hold `part`.
+
+    Bit for bit can be equal only what no kernel rounds in an order of its own. So the factors of a product are whole
+    numbers of 1/256, and where DoRA takes lengths, those and the base of 1/4 and 1/8: float32 holds each sum of theirs
+    without rounding, in any order and with fused operations or not. All else is rounded element by element.
+    """
+    dora = case.options.get("use_dora")
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if part in name:
+            if part not in name:
+                continue
+            if "lora_" in name and parameter.dim() == 2:
+                most, unit = (2, 4) if dora else (31, 256)
+            elif dora and "magnitude" not in name:
+                most, unit = 8, 8
+            else:
                 parameter.normal_(std=0.05).add_(0.1 if "magnitude" in name else 0)
+                continue
+            parameter.copy_(torch.randint(-most, most + 1, parameter.shape) / unit)
     return made
 
 
@@ -94,7 +108,7 @@ def make(folder: Path, case: Case) -> None:
         made = get_peft_model(base, LoraConfig(**options))
         torch.manual_seed(number)
         for part in ("lora_", "modules_to_save", *(["bias"] if options.get("bias") else [])):
-            scatter(made, part)
+            scatter(made, part, case)
         made.to(case.adapter_dtype).save_pretrained(folder / name, safe_serialization=not case.pickled)
     merged = PeftModel.from_pretrained(load(folder / "base", case), folder / "adapter")
     names = ["default"]

@@ -38,7 +38,7 @@ def test_shares_of_any_number_of_processes_are_put_together(tmp_path, world, gro
     assert content(read(zero3(tmp_path, SHAPES, world, groups))) == counted(SHAPES)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     shapes=st.lists(st.lists(st.integers(0, 5), max_size=3).map(tuple), min_size=1, max_size=6),
     world=st.integers(1, 6),

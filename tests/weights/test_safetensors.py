@@ -17,7 +17,7 @@ NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lamb
 TENSORS = st.dictionaries(NAME, st.binary(max_size=40), max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(TENSORS)
 def test_what_is_written_reads_back(tensors):
     with tempfile.TemporaryDirectory() as folder:
