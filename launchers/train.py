@@ -320,6 +320,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
         "dtype": plan.machine.dtype,
+        "deepspeed": plan.deepspeed is not None,
         "trust_remote_code": plan.spec.trust_remote_code,
         "bos": list(cell.prompt.bos) if cell.force_bos else None,
     }

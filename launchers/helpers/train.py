@@ -2,7 +2,8 @@
 
 Runs inside the training environment, alone or under `python -m torch.distributed.run`:
 `python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`, `dtype`,
-`trust_remote_code`, and `bos`, tokens to begin with where XTuner's own rule does not give them.
+`deepspeed` (whether it is used), `trust_remote_code`, and `bos`, tokens to begin with where XTuner's own rule does not
+give them.
 """
 
 import ctypes
@@ -36,6 +37,20 @@ def allow_cpu() -> None:
     # then now and then trains on memory that is not filled yet, and the loss is nan (DeepSpeed pull request 8539).
     for name in ("all_gather", "all_gather_into_tensor"):
         setattr(torch.distributed, name, _waited(getattr(torch.distributed, name)))
+
+
+def ask_torch_for_free_memory() -> None:
+    """Let DeepSpeed ask torch how much of a GPU is free: it reads CUDA_VISIBLE_DEVICES as numbers, to ask NVML itself.
+
+    ZeRO-1 and 2 ask (deepspeed/accelerator/cuda_accelerator.py, 0.19.4), and would end where cards have uuids there.
+    """
+    import torch
+    from deepspeed.accelerator.cuda_accelerator import CUDA_Accelerator
+
+    def available_memory(_accelerator: Any, device_index: int | None = None) -> int:
+        return torch.cuda.mem_get_info(device_index)[0]
+
+    CUDA_Accelerator.available_memory = available_memory
 
 
 def _waited(gather: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,6 +144,8 @@ def read_spec() -> dict[str, Any]:
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     if spec["device"] == "cpu":
         allow_cpu()
+    elif spec["deepspeed"]:
+        ask_torch_for_free_memory()
     if spec["backend"] == "xtuner":
         skip_pauses()
         keep_to_config()

@@ -1,7 +1,7 @@
 """Start a training as the helper does, up to where the framework would load the model; runs in its environment.
 
 `parse.py SPEC.json` (the launch.json of a run), alone or under torchrun, prints a line of JSON: how many cards torch
-sees, how many processes there are, and what the framework decided.
+sees, how many processes there are, what the framework decided, and what DeepSpeed, if it is used, finds free.
 """
 
 import json
@@ -44,6 +44,10 @@ def llamafactory(arguments: list[str]) -> dict[str, object]:
 if __name__ == "__main__":
     spec = read_spec()
     found = {"xtuner": xtuner, "llamafactory": llamafactory}[spec["backend"]](spec["arguments"])
+    if spec["deepspeed"]:
+        from deepspeed.accelerator import get_accelerator
+
+        found["free"] = get_accelerator().available_memory()
     sys.stdout.write(f"\nPARSED {json.dumps(found)}\n")
     sys.stdout.flush()
     os._exit(0)  # a process group without a GPU does not end well

@@ -252,14 +252,14 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
 
 
 def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr(module, "HUB_PATIENCE", 1)
+    monkeypatch.setattr(module, "HUB_PATIENCE", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
         start = time.monotonic()
         found = module._hubs()
-        assert time.monotonic() - start < 1.9  # one after the other: 2 s
+        assert time.monotonic() - start < 3.9  # one after the other: 4 s
     assert [check.status for check in found] == ["warning", "warning"]
     for check, words in zip(found, (("HF_ENDPOINT", "ms://"), ("MODELSCOPE_ENDPOINT", "hf://")), strict=True):
         assert all(word in check.remedy for word in (*words, "local folder"))

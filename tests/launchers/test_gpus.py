@@ -74,12 +74,18 @@ def test_what_a_training_imports_is_imported_without_a_toolkit(machine, training
 
 CASES = {
     "one of 8": (H100S, {}, {}, {"cards": 1, "processes": 1, "dtype": "bfloat16"}),
-    "8 of 8": (H100S, {"gpus": "all"}, {}, {"cards": 8, "processes": 8, "dtype": "bfloat16"}),
+    "one of 8, DeepSpeed": (
+        H100S,
+        {"deepspeed": "zero2"},
+        {},
+        {"cards": 1, "processes": 1, "dtype": "bfloat16", "free": 2**30},
+    ),
+    "8 of 8": (H100S, {"gpus": "all"}, {}, {"cards": 8, "processes": 8, "dtype": "bfloat16", "free": 2**30}),
     "T4": (T4, {}, {}, {"cards": 1, "processes": 1, "dtype": "float16"}),
     "4090 with driver 535": (RTX4090S, {}, {}, {"cards": 1, "processes": 1, "dtype": "bfloat16"}),
     "MIG": (MIG, {}, {"listed": fake.SLICES}, {"cards": 1, "processes": 1, "dtype": "bfloat16"}),
 }
-QUICK = {("llamafactory", "4090 with driver 535"), ("xtuner", "T4")}
+QUICK = {("llamafactory", "4090 with driver 535"), ("xtuner", "one of 8, DeepSpeed")}
 
 
 @pytest.mark.parametrize(
