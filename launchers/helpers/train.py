@@ -48,7 +48,7 @@ def ask_torch_for_free_memory() -> None:
     from deepspeed.accelerator.cuda_accelerator import CUDA_Accelerator
 
     def available_memory(_accelerator: Any, device_index: int | None = None) -> int:
-        return torch.cuda.mem_get_info(device_index)[0]
+        return int(torch.cuda.mem_get_info(device_index)[0])
 
     CUDA_Accelerator.available_memory = available_memory
 
