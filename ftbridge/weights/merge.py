@@ -18,6 +18,7 @@ from ftbridge.core.files import safetensors_header, write_atomic
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
+from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import families
 from ftbridge.weights.export import copy_files, export
 from ftbridge.weights.folders import fresh_folder
@@ -27,6 +28,8 @@ from ftbridge.weights.safetensors import SHARD
 from ftbridge.weights.sources import Card, Source, card_of, made, resolve, target_of
 from ftbridge.weights.streaming import stream
 
+# As safetensors calls them.
+_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 Check = Callable[[Card, Path, Path], None]
 
 
@@ -144,5 +147,11 @@ def _rounding(source: Source, onto: str | None) -> dict[str, Any] | None:
         raise UsageError(f"the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out")
     if spec and spec.quantization_type != onto:
         raise UsageError(f"the run trained on {spec.quantization_type}, not {onto}: `--onto {spec.quantization_type}`")
-    dtype = "F16" if spec and spec.dtype == "float16" else "BF16"
+    dtype = _DTYPES[_loaded_in(source.folder) if spec else "bfloat16"]
     return {"type": onto, "double": spec.double_quantization if spec else True, "dtype": dtype}
+
+
+def _loaded_in(run: Path) -> str:
+    """Return the dtype in which a run's model was loaded, from what its starting helper was told."""
+    launch = run / "launch.json"
+    return str(read_json(launch).get("dtype", "bfloat16")) if launch.is_file() else "bfloat16"

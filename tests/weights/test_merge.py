@@ -252,3 +252,21 @@ def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):
         ftbridge.merge(run.id, onto="fp4")
     with pytest.raises(UsageError, match="leave out `--onto` and `--adapter`"):
         ftbridge.merge(run.id, onto="nf4", check=print)
+
+
+@pytest.mark.parametrize(("told", "dtype"), [("float32", "F32"), ("float16", "F16"), ("", "BF16")])
+def test_four_bits_are_made_in_the_dtype_of_the_training(trained, in_project, tmp_path, monkeypatch, told, dtype):
+    run = trained(backend="xtuner")
+    launch = json.loads((run.path / "launch.json").read_text())
+    assert launch.pop("dtype") == "float32"  # the CPU's
+    shutil.copytree(run.path, tmp_path / "run")
+    changed = launch | ({"dtype": told} if told else {})
+    (tmp_path / "run" / "launch.json").write_text(json.dumps(changed))
+
+    def merge_weights(*_, rounding, **__):
+        assert rounding == {"type": "nf4", "double": True, "dtype": dtype}
+        raise InputError("enough")
+
+    monkeypatch.setattr("ftbridge.weights.merge.merge_weights", merge_weights)
+    with pytest.raises(InputError, match="enough"):
+        ftbridge.merge(tmp_path / "run", out=tmp_path / "merged", onto="nf4")
