@@ -12,13 +12,13 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.dialogue.chat import model_of
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
-from ftbridge.weights.sources import resolve
+from ftbridge.weights.merge import adapter_of
+from ftbridge.weights.sources import card_of, resolve
 
 from .parrot import NEWS, SYSTEM, Parrot, predict, rows
 
@@ -138,7 +138,7 @@ def sure(python, card, adapter, questions, length):
 def test_batches_answer_as_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
-    card, _, adapter = model_of(source)
+    card, adapter = card_of(source), adapter_of(source)  # also where another test has merged the run
     stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
     questions = sure(interpreter(source.project, "xtuner"), card, adapter, questions, sampling.max_new_tokens)
     assert len(questions) > 7
