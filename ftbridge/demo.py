@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
 GOAL = 0.8  # the share of training questions to be answered word for word
 REPORT = "report.json"
 # What makes the same training compute otherwise, and holds no secret.
-COMPUTING = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR")
+COMPUTING = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
 
 
 class Answers(msgspec.Struct, frozen=True):

@@ -28,6 +28,10 @@ SETTINGS = {
     },
     **{f"ATEN_CPU_CAPABILITY={kind}": (0, {"ATEN_CPU_CAPABILITY": kind}) for kind in ("default", "avx2")},
     **{f"{threads} threads": (0, {"OMP_NUM_THREADS": str(threads)}) for threads in (1, 2, 4)},
+    "AVX2 throughout": (
+        0,
+        {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    ),
 }
 OFTEN = {"seed 0", "ONEDNN_MAX_CPU_ISA=AVX2"}
 
