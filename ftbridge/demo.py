@@ -208,7 +208,7 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
         "shares": {each: answers.share(each) for each in runs},
         "losses": losses,
         "answers": answers,
-        "processor": {"name": processor, "bfloat16": bfloat16, "cores": len(os.sched_getaffinity(0))},
+        "processor": {"name": processor, "bfloat16": bfloat16, "cores": machine.cores()},
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},

@@ -1,5 +1,6 @@
 """What this machine has to compute with; asks nvidia-smi, never torch."""
 
+import math
 import os
 import re
 import shutil
@@ -177,27 +178,46 @@ def main_memory() -> int:
 
 
 def _limited() -> Iterator[int]:
-    """Yield what each control group (a container, a Slurm job) that this process is in leaves of its memory.
+    """Yield what each control group that this process is in leaves of its memory.
 
     Pages of files that were not used lately are given back when memory is wanted, so they count as free.
     """
+    for first, folder in _groups("memory"):
+        names = ("memory.max", "memory.current", "inactive_file")
+        if first:
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        # ValueError: the limit is "max"; OSError: a container sees its own group as the top.
+        with suppress(OSError, ValueError, KeyError):
+            limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names[:2])
+            pages = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+            yield max(0, limit - used + int(dict(page.split(" ", 1) for page in pages)[names[2]]))
+
+
+def cores() -> int:
+    """Return how many of the processor's cores this process may use: those it may run on, or a container's quota."""
+    found = len(os.sched_getaffinity(0))
+    for first, folder in _groups("cpu"):
+        with suppress(OSError, ValueError):  # as above; -1 is no limit, too
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if first else ("cpu.max",)
+            quota, period = map(int, " ".join((folder / name).read_text(encoding="ascii") for name in names).split())
+            found = min(found, math.ceil(quota / period)) if quota > 0 else found
+    return found
+
+
+def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
+    """Yield the folders of the control groups (a container, a Slurm job) that this process is in, inner ones first.
+
+    With each comes whether it is of the first version of control groups.
+    """
     with suppress(OSError):
         for line in GROUPS_OF_THIS.read_text(encoding="utf-8").splitlines():
-            number, kinds, path = line.split(":", 2)
-            if number == "0":
-                names, top = ("memory.max", "memory.current", "inactive_file"), CGROUPS
-            elif "memory" in kinds.split(","):
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-                top = CGROUPS / "memory"
-            else:
+            number, controllers, path = line.split(":", 2)
+            if number != "0" and controller not in controllers.split(","):
                 continue
+            top = CGROUPS if number == "0" else CGROUPS / controller
             inner = top / path.lstrip("/")
             for folder in (inner, *(each for each in inner.parents if each.is_relative_to(top))):
-                # ValueError: the limit is "max"; OSError: a container sees its own group as the top.
-                with suppress(OSError, ValueError, KeyError):
-                    limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names[:2])
-                    pages = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-                    yield max(0, limit - used + int(dict(page.split(" ", 1) for page in pages)[names[2]]))
+                yield number != "0", folder
 
 
 @cache
@@ -352,7 +372,8 @@ def environment(cards: Sequence[Gpu]) -> dict[str, str]:
         shown = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in cards)}
         given = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     else:
-        shown, given = {"CUDA_VISIBLE_DEVICES": ""}, {"OMP_WAIT_POLICY": "PASSIVE"}
+        shown = {"CUDA_VISIBLE_DEVICES": ""}
+        given = {"OMP_NUM_THREADS": str(cores()), "OMP_WAIT_POLICY": "PASSIVE"}
     if len(cards) > 1:
         given["TORCH_NCCL_AVOID_RECORD_STREAMS"] = "1"
     if cards and no_peers():

@@ -332,10 +332,9 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         # Else the processes look for each other by this machine's own name, which need not resolve.
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
-    threads = os.environ.get("OMP_NUM_THREADS") or max(1, len(os.sched_getaffinity(0)) // processes)
-    env = {**QUIET, "OMP_NUM_THREADS": str(threads)}
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, machine.cores() // processes)
+    env = {**QUIET, **machine.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
     env |= tracking.environment(plan)
-    env |= machine.environment(plan.machine.gpus)
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"
     env |= resuming.environment(plan)

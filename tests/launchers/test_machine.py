@@ -265,9 +265,15 @@ def test_a_child_sees_its_cards_alone(monkeypatch):
         "NCCL_IB_DISABLE",
         "TORCH_NCCL_AVOID_RECORD_STREAMS",
         "OMP_WAIT_POLICY",
+        "OMP_NUM_THREADS",
     ):
         monkeypatch.delenv(name, raising=False)
-    assert machine.environment([]) == {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    assert machine.environment([]) == {
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "3",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     one = machine.environment([SECOND])
     assert one == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -329,6 +335,28 @@ def test_a_container_has_the_memory_that_it_was_given(tmp_path, monkeypatch, gro
     monkeypatch.setattr(machine, "GROUPS_OF_THIS", tmp_path / "cgroup")
     assert list(machine._limited()) == ([] if free is None else [free])
     assert main_memory() == free or free is None
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "found"),
+    [
+        ("0::/box", {"box/cpu.max": "150000 100000"}, 2),
+        ("0::/box/in", {"box/cpu.max": "100000 100000", "box/in/cpu.max": "max 100000"}, 1),
+        ("0::/box", {"cpu.max": "6400000 100000"}, 8),
+        ("5:cpu,cpuacct:/box", {"cpu/box/cpu.cfs_quota_us": "300000", "cpu/box/cpu.cfs_period_us": "100000"}, 3),
+        ("5:cpu:/box", {"cpu/box/cpu.cfs_quota_us": "-1", "cpu/box/cpu.cfs_period_us": "100000"}, 8),
+        ("3:cpuset:/", {}, 8),
+    ],
+)
+def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, group, files, found):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "cgroup").write_text(f"{group}\n")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert machine.cores() == found
 
 
 @pytest.mark.parametrize(
