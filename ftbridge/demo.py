@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.convert import convert
 from ftbridge.core.console import result, say
-from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
@@ -111,6 +111,9 @@ def _folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
         except FrameworkError:
             say(f"everything is kept in {place}")
             raise
+        except InterruptedRun:
+            shutil.rmtree(place, ignore_errors=True)
+            raise InterruptedRun("stopped; the demo's folder is removed, `--keep DIR` keeps one") from None
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -235,7 +238,7 @@ def _short(text: str, length: int = 60) -> str:
 
 
 def _next(folder: Path | None, backend: str, *, trained: bool) -> None:
-    say("\nNext, with a workbook and a model of your own:")
+    say("\nNext, with a workbook and a model of your own:" if trained else "\nNext:")
     if folder:
         say(f"  cd {folder}")
     if not trained:

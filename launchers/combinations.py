@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.estimate import halved
-from ftbridge.launchers.machine import BFLOAT16, processor, toolkit
+from ftbridge.launchers.machine import BFLOAT16, cores, processor, toolkit
 from ftbridge.launchers.plan import Plan, offloads
 
 
@@ -81,6 +81,12 @@ def _wasteful(plan: Plan) -> Found:
             "warning",
             f"this processor ({name}) has no instructions for bfloat16, and takes many times as long in it",
             "leave `--dtype bfloat16` out; on the CPU, float32 is used",
+        )
+    if plan.machine.device == "cpu" and plan.machine.processes > cores():
+        yield (
+            "warning",
+            f"{plan.machine.processes} processes share {cores()} cores, and each holds torch and the model",
+            f"take `--gpus {cores()}` at most",
         )
     if spec.method == "full" and plan.machine.dtype == "float16":
         yield (

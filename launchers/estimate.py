@@ -38,7 +38,7 @@ each GPU before ZeRO-3 shares it out, so that a training takes at least that.
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -46,6 +46,7 @@ from ftbridge.launchers.machine import GIB
 from ftbridge.launchers.plan import AUTO_BUCKET, Plan, offloads
 
 Shape = tuple[int, ...]
+Size = Annotated[int, msgspec.Meta(ge=1)]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
 _OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)\.weight$|^(?:model\.)?output\.weight$")
 # DeepSpeed's defaults, in values (runtime/zero/config.py).
@@ -56,12 +57,12 @@ _OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     """The sizes in config.json that activations depend on, under the names of most models."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    vocab_size: int
+    hidden_size: Size
+    num_hidden_layers: Size
+    intermediate_size: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    vocab_size: Size
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +260,7 @@ def _loaded(plan: Plan, config: dict[str, Any]) -> int:
         return 4
     if plan.spec.backend == "xtuner":
         return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
-    inner = {**config, **(config.get("text_config") or {})}
+    inner = _inner(config)
     return 4 if (inner.get("dtype") or inner.get("torch_dtype")) == "float32" else 2
 
 
@@ -309,9 +310,15 @@ def _state(optimizer: str, shape: Shape) -> int:
     return 8 * numbers
 
 
+def _inner(config: dict[str, Any]) -> dict[str, Any]:
+    """Return config.json with what it says of the text model, where that stands apart."""
+    text = config.get("text_config")
+    return {**config, **text} if isinstance(text, dict) else config.copy()
+
+
 def _sizes(config: dict[str, Any]) -> Sizes | None:
     """Return the sizes, or None where config.json does not have them under any known name."""
-    inner = {**config, **(config.get("text_config") or {})}
+    inner = _inner(config)
     names = {
         "num_hidden_layers": "num_layers",
         "intermediate_size": "ffn_hidden_size",

@@ -79,6 +79,7 @@ class _Card(msgspec.Struct, frozen=True):
     index: str
     gpu: Gpu
     parts: tuple[Gpu, ...]
+    unlisted: bool = False  # whether it may have slices that nvidia-smi does not show here
 
 
 def gpus() -> list[Gpu]:
@@ -94,6 +95,8 @@ def gpus() -> list[Gpu]:
     for item in visible.split(","):
         named = _named(item.strip(), cards)
         if not named:  # CUDA itself stops at the first that it does not know
+            if found:
+                _say_once(f"CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it")
             break
         found += [gpu for gpu in named if gpu not in found]
     return found
@@ -105,27 +108,38 @@ def _named(item: str, cards: list[_Card]) -> list[Gpu]:
         return [gpu for card in cards if card.index == item for gpu in card.parts]
     named = [gpu for card in cards for gpu in card.parts if item.startswith("MIG-") and gpu.uuid.startswith(item)]
     named += [gpu for card in cards for gpu in card.parts if card.gpu.uuid.startswith(item)]
-    if named or not cards or item.startswith("GPU-"):
-        return named
     # A container may be shown a slice and not the list of slices: it is one of these cards'.
-    parent = min((card.gpu for card in cards), key=lambda gpu: gpu.capability or 0)
-    return [_slice(parent, "MIG", item)]
+    parents = [card.gpu for card in cards if card.unlisted]
+    if named or not parents or item.startswith("GPU-"):
+        return named
+    return [_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", item)]
 
 
 def _cards() -> list[_Card]:
-    rows = [[cell.strip() for cell in line.split(",")] for line in smi().splitlines()]
-    rows = [row for row in rows if len(row) in {len(COLUMNS) - 1, len(COLUMNS)}]
     cards = []
-    for row in rows:
+    for line in smi().splitlines():
+        row = _row(line)
+        if not row:
+            if _BROKEN.search(line):
+                _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
+            continue
         if lost := next((cell for cell in row if _BROKEN.search(cell)), ""):
             _say_once(f"GPU {row[0]} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
             continue
         uuid = row[1] if row[1].startswith("GPU-") else row[0]
         gpu = Gpu(row[2], _mebibytes(row[3]), _number(row[4]), row[5], _mebibytes(row[6]), uuid)
+        listed = _slices(gpu) if row[7:] == ["Enabled"] else ()
         # Where the slices are not listed, one of them is what the card's own uuid means.
-        parts = _slices(gpu) or (_slice(gpu, "MIG", uuid),) if row[7:] == ["Enabled"] else (gpu,)
-        cards.append(_Card(row[0], gpu, parts))
+        parts = listed or ((_slice(gpu, "MIG", uuid),) if row[7:] == ["Enabled"] else (gpu,))
+        cards.append(_Card(row[0], gpu, parts, unlisted=not listed and row[7:] != ["Disabled"]))
     return cards
+
+
+def _row(line: str) -> list[str]:
+    """Return the cells of a line, whose name may hold commas; [] for a line that is no card's."""
+    cells = [cell.strip() for cell in line.split(",")]
+    last = len(COLUMNS) - 3 if cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS) else len(COLUMNS) - 4
+    return [*cells[:2], ", ".join(cells[2:-last]), *cells[-last:]] if len(cells) >= last + 3 else []
 
 
 def _slices(card: Gpu) -> tuple[Gpu, ...]:
@@ -234,7 +248,14 @@ def processor() -> tuple[str, bool]:
 
 def smi() -> str:
     """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
-    return _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+    said = _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+    if "not a valid field" not in said:
+        return said
+    # Older drivers know neither of these, and answer nothing for a query with one that they do not know.
+    known = [column for column in COLUMNS if column not in {"compute_cap", "mig.mode.current"}]
+    older = _ask(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
+    rows = [line.rsplit(",", 2) for line in older.splitlines() if line.count(",") >= len(known) - 1]
+    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or said
 
 
 _answers: dict[tuple[str, ...], tuple[float, str]] = {}
@@ -254,13 +275,21 @@ def _ask(*arguments: str) -> str:
 
 def _run(*argv: str) -> str:
     try:
-        return subprocess.run(
-            argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE
-        ).stdout
+        done = subprocess.run(
+            argv,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE,
+        )
     except subprocess.TimeoutExpired:
         return f"nvidia-smi has not answered in {PATIENCE} s"
     except OSError as error:
         return f"nvidia-smi cannot be started: {error}"
+    silent = done.returncode and not done.stdout.strip()
+    return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
 
 
 def _mebibytes(cell: str) -> int | None:
@@ -284,7 +313,7 @@ def unusable() -> str:
     if cards := _cards():
         known = ", ".join(f"{card.index} ({card.gpu.name}, {card.gpu.uuid})" for card in cards)
         return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
-    said = " ".join(smi().split())[:300]
+    said = " ".join(smi().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
     if said and (files or "No devices were found" not in said):
         return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
@@ -329,8 +358,11 @@ def choose(spec: TrainSpec) -> Machine:
     if count > len(found):
         raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
     chosen = _alike(found, count)
-    if count > 1 and any(gpu.is_slice for gpu in chosen):
-        raise UsageError(f"{chosen[0].name} is a slice of a GPU (MIG), and slices cannot train together; `--gpus 1`")
+    if count > 1 and (slices := [gpu for gpu in chosen if gpu.is_slice]):
+        whole = sum(not gpu.is_slice for gpu in found)
+        raise UsageError(
+            f"{slices[0].name} is a slice of a GPU (MIG), and slices cannot train together; take `--gpus {whole or 1}`"
+        )
     old = [gpu for gpu in chosen if not gpu.bfloat16]
     if spec.dtype == "bfloat16" and (too_old := [gpu for gpu in old if gpu.capability is not None]):
         raise UsageError(

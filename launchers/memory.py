@@ -113,7 +113,11 @@ def _tried(
 
 
 def _together(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> list[str]:
-    """Return a few options that are enough together, each the one that lowers it most; [] where they are not."""
+    """Return a few options that are enough together, two if possible; [] where none are found."""
+    for first in _tried(plan, need, tensors, config, set()):
+        for second in _tried(first.plan, need, tensors, config, {first.name}):
+            if second.enough:
+                return [first.option, second.option]
     names: set[str] = set()
     options = []
     for _ in range(NAMED):

@@ -118,6 +118,19 @@ def offloads(config: dict[str, Any] | None, key: str) -> bool:
     return bool(section) and section.get("device", "none") != "none"
 
 
+def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
+    """Refuse what DeepSpeed would end with, or what nothing here could read."""
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise InputError(f'the DeepSpeed config `{name}` must give zero_optimization as `{{"stage": 2}}`')
+    stage = zero.get("stage", 0)
+    if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+        raise InputError(f"the DeepSpeed config `{name}` has the ZeRO stage `{stage}`; it is 0, 1, 2 or 3")
+    for key in ("offload_optimizer", "offload_param"):
+        if not isinstance(zero.get(key) or {}, dict):
+            raise InputError(f'the DeepSpeed config `{name}` must give {key} as `{{"device": "cpu"}}`')
+
+
 def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:
     """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
 
@@ -137,6 +150,7 @@ def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] 
             raise InputError(f"`{path}` is no DeepSpeed config: {error}") from error
     else:
         config = deepspeed_config(name)
+    _check_deepspeed(name, config)
     # Both frameworks would ask torch; what the machine can is known already, unless the file decides.
     sections = {dtype: config.setdefault(key, {}) for dtype, key in (("bfloat16", "bf16"), ("float16", "fp16"))}
     if not all(isinstance(section, dict) for section in sections.values()):

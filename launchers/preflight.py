@@ -138,4 +138,5 @@ def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
     )
     if wanted <= free:
         return Check("disk space", "ok", found)
-    return Check("disk space", "failure", found, "make room, or use a smaller `--save-limit` or `--lora-rank`")
+    smaller = "`--save-limit`" if plan.spec.method == "full" else "`--save-limit` or `--lora-rank`"
+    return Check("disk space", "failure", found, f"make room, or use a smaller {smaller}")

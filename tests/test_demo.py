@@ -14,7 +14,7 @@ import pytest
 
 import ftbridge
 from ftbridge import demo as module
-from ftbridge.core.errors import FrameworkError
+from ftbridge.core.errors import FrameworkError, InterruptedRun
 from ftbridge.demo import GOAL, Answers, demo
 
 from .conftest import ROOT
@@ -98,6 +98,16 @@ def test_a_demo_that_misses_the_goal_says_what_to_report(tmp_path, monkeypatch, 
     assert report["runs"]["xtuner"]["versions"]["torch"]
     assert len(report["losses"]["xtuner"]) == 2
     assert (folder / "runs").is_dir()
+
+
+def test_a_demo_that_is_stopped_does_not_name_a_folder_that_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(InterruptedRun, match=r"folder is removed, `--keep DIR` keeps one"),
+        module._folder(None) as folder,
+    ):
+        raise InterruptedRun(f"stopped; what was saved is in {folder}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("error", "kept"), [(None, False), (KeyboardInterrupt, False), (FrameworkError, True)])

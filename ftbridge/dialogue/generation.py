@@ -203,12 +203,18 @@ class Generator:
         tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
         if _SPILLED in tail:
             raise SetupError(_TOO_BIG)
+        if _UNSEEN in tail:
+            raise SetupError(
+                "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge doctor` shows "
+                "more, `--device cpu` computes on the CPU all the same"
+            )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
         raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
 
 
 # bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
 _SPILLED = "Some modules are dispatched on the CPU or the disk"
+_UNSEEN = "No CUDA GPUs are available"
 _TOO_BIG = (
     "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
     "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"

@@ -92,7 +92,9 @@ class Answer(BaseStreamer):
 
 
 def load(spec: dict[str, Any]) -> tuple[Any, Any]:
-    """Return tokenizer and model, with the adapter on it where there is one."""
+    """Return tokenizer and model, with the adapter on it where there is one; ends where torch sees no GPU."""
+    if spec["device"] == "cuda" and not torch.cuda.is_available():  # "auto" would take the CPU in silence
+        sys.exit("No CUDA GPUs are available: torch sees none of the cards that it was given")
     remote = {"trust_remote_code": spec["trust_remote_code"]}
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], **remote)
     place = {"offload_folder": spec["offload_folder"]} if spec["offload_folder"] else {}

@@ -39,6 +39,14 @@ def allow_cpu() -> None:
         setattr(torch.distributed, name, _waited(getattr(torch.distributed, name)))
 
 
+def demand_gpu() -> None:
+    """End where torch sees no GPU: a framework might train on the CPU, and nobody would know."""
+    import torch
+
+    if not torch.cuda.device_count():
+        sys.exit("No CUDA GPUs are available: torch sees none of the cards that this training was given")
+
+
 def ask_torch_for_free_memory() -> None:
     """Let DeepSpeed ask torch how much of a GPU is free: it reads CUDA_VISIBLE_DEVICES as numbers, to ask NVML itself.
 
@@ -144,8 +152,10 @@ def read_spec() -> dict[str, Any]:
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     if spec["device"] == "cpu":
         allow_cpu()
-    elif spec["deepspeed"]:
-        ask_torch_for_free_memory()
+    else:
+        demand_gpu()
+        if spec["deepspeed"]:
+            ask_torch_for_free_memory()
     if spec["backend"] == "xtuner":
         skip_pauses()
         keep_to_config()

@@ -78,6 +78,13 @@ def test_what_works_is_let_through(values):
     assert found(**values) == []
 
 
+@pytest.mark.parametrize(("processes", "told"), [(2, False), (3, True)])
+def test_more_processes_than_cores_are_unwise(monkeypatch, processes, told):
+    monkeypatch.setattr(combinations, "cores", lambda: 2)
+    texts = found(machine=Machine("cpu", processes, "float32"), deepspeed=ZERO3)
+    assert ["3 processes share 2 cores" in text for text in texts] == [True] * told
+
+
 @pytest.mark.parametrize(
     ("instructions", "dtype", "told"), [(False, "bfloat16", True), (True, "bfloat16", False), (False, "float32", False)]
 )

@@ -371,3 +371,11 @@ def test_it_is_shown_part_by_part():
 def test_a_checkpoint_holds_what_is_trained_and_the_optimisers_state():
     assert checkpoint_size(plan(lora_rank=8), SHAPES) == 12 * ADAPTER
     assert checkpoint_size(plan(method="full", deepspeed=HALF), SHAPES) == 14 * (QUANTIZED + OTHERS)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"num_attention_heads": 0}, {"hidden_size": -896}, {"text_config": [1, 2]}, {"text_config": "abc"}]
+)
+def test_an_odd_config_is_no_traceback(changed):
+    found = memory(config={**CONFIG, **changed})
+    assert (found.activations is None) is ("text_config" not in changed)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 import ftbridge
+from ftbridge.core.errors import FrameworkError, SetupError
 from ftbridge.core.files import write_atomic
 from ftbridge.launchers import environment
 from ftbridge.launchers.environment import HELPERS
@@ -113,6 +114,19 @@ def test_xtuners_config_for_a_gpu_trains_under_autocast(machine, project, method
     assert "type=AmpOptimWrapper,\n    loss_scale=1.0,\n    dtype='bfloat16'" in config
     losses = [msgspec.json.decode(line)["loss"] for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
     assert losses[-1] < losses[0]
+
+
+def test_a_torch_that_sees_no_gpu_is_no_silent_run_on_the_cpu(project, tmp_path, monkeypatch):
+    """The nvidia-smi is made up and the torch is not."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    fake.nvidia_smi(tmp_path, *T4)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    options = {**SMALL, "device": "auto", "dtype": "float32", "dataset": "medqa", "backend": "llamafactory"}
+    with contextlib.chdir(project):
+        with pytest.raises(FrameworkError, match="torch finds no GPU that it can use"):
+            ftbridge.train(**options)
+        with pytest.raises(SetupError, match="the torch of the training environment sees none"):
+            ftbridge.chat("base", "what is aspirin", template="qwen2.5")
 
 
 def test_xtuner_keeps_attention_and_dtype_where_flash_attn_is_installed(training_python, tmp_path):

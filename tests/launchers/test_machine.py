@@ -110,6 +110,44 @@ def test_what_is_not_told_is_none(smi, row, found):
     assert gpus() == [found]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "NVIDIA H100, PCIe, 80GB, 81559, 9.0, 570.1, 81000",
+        "NVIDIA H100, PCIe, 80GB, 81559, 9.0, 570.1, 81000, Disabled",
+    ],
+)
+def test_a_name_may_hold_commas(smi, row):
+    smi(f"0, GPU-d, {row}")
+    assert gpus() == [Gpu("NVIDIA H100, PCIe, 80GB", 81559, 9.0, "570.1", 81000, "GPU-d")]
+
+
+def test_letters_that_are_none_do_no_harm(tmp_path):
+    (tmp_path / "nvidia-smi").write_bytes(b"#!/bin/sh\necho '0, GPU-d, NVIDIA \xff\xfe, 81559, 9.0, 570.1, 81000'\n")
+    assert [gpu.memory for gpu in gpus()] == [81559]
+
+
+def test_a_driver_that_does_not_know_every_column_is_asked_for_those_it_knows(tmp_path):
+    (tmp_path / "nvidia-smi").write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        "*compute_cap*) echo 'Field \"compute_cap\" is not a valid field to query.'; exit 2;;\n"
+        "*) echo '0, GPU-d, Tesla V100, 16160, 450.80.02, 16000';;\nesac\n"
+    )
+    assert gpus() == [Gpu("Tesla V100", 16160, None, "450.80.02", 16000, "GPU-d")]
+
+
+def test_a_card_that_has_no_row_is_said_too(smi, capsys):
+    smi("Unable to determine the device handle for GPU 0000:3B:00.0: Unknown Error", *rows(FIRST))
+    assert gpus() == [FIRST]
+    assert "a GPU is left out; nvidia-smi says: Unable to determine" in capsys.readouterr().err
+
+
+def test_cuda_stops_at_what_it_does_not_know_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,99,1")
+    assert gpus() == [FIRST]
+    assert capsys.readouterr().err == "CUDA_VISIBLE_DEVICES is `0,99,1`: `99` names no GPU here, and CUDA stops at it\n"
+
+
 def test_a_gpu_without_a_uuid_is_called_by_its_number(smi):
     smi("3, [N/A], NVIDIA X, 24564, 8.6, 570.1, 20000")
     assert machine.environment(gpus())["CUDA_VISIBLE_DEVICES"] == "3"
@@ -142,6 +180,7 @@ def test_no_driver_is_no_gpu(monkeypatch):
         (None, 'Field "compute_cap" is not a valid field to query.', (), "compute_cap"),
         (None, "No devices were found", ("nvidia0",), "No devices were found"),
         (None, "", ("nvidia0",), "nvidia0 is there, and nvidia-smi.* is not on the path.*=compute,utility"),
+        (None, "It is broken.", (), r"nvidia-smi says: It is broken\. `ftbridge doctor`"),
         ("0", "", (), "`0`, and there is no NVIDIA GPU; unset it"),
         ("MIG-one", "", (), "`MIG-one`, and there is no NVIDIA GPU"),
     ],
@@ -159,6 +198,12 @@ def test_a_gpu_that_cannot_be_used_is_no_silent_run_on_the_cpu(smi, tmp_path, mo
         with pytest.raises(SetupError, match=f"{why}.*`--device cpu`"):
             choose(spec(device=wanted))
     assert choose(spec(device="cpu")).device == "cpu"
+
+
+def test_an_nvidia_smi_that_ends_without_a_word_is_no_silent_run_on_the_cpu(tmp_path):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    with pytest.raises(SetupError, match="exit status 9 and said nothing"):
+        choose(spec())
 
 
 @pytest.mark.parametrize(
@@ -239,6 +284,7 @@ def test_a_capability_that_is_not_told_is_float16_unless_bfloat16_is_asked_for(s
         ("MIG-two", "Insufficient permissions", ["MIG-two"]),
         (None, "", ["GPU-a100-0"]),
         ("GPU-other", SLICES, []),
+        ("MIG-that-is-not-there", SLICES, []),
     ],
 )
 def test_a_slice_of_a_gpu_is_one_of_unknown_memory(smi, monkeypatch, visible, listed, uuids):
@@ -249,6 +295,19 @@ def test_a_slice_of_a_gpu_is_one_of_unknown_memory(smi, monkeypatch, visible, li
     assert [gpu.uuid for gpu in found] == uuids
     assert {(gpu.memory, gpu.free, gpu.capability) for gpu in found} <= {(None, None, 8.0)}
     assert all("MIG" in gpu.name for gpu in found)
+
+
+def test_a_slice_of_cards_without_slices_is_none(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-one")
+    with pytest.raises(SetupError, match="`MIG-one`, which names none of the GPUs here"):
+        choose(spec())
+
+
+def test_whole_cards_beside_slices_train_together(smi):
+    smi(MIG, *rows(FIRST, FIRST, SECOND)[1:], listed=SLICES)
+    assert choose(spec(gpus=2)).gpus == (SECOND, FIRST)
+    with pytest.raises(UsageError, match=r"A100-SXM4-40GB MIG 1g.5gb is a slice.*`--gpus 2`"):
+        choose(spec(gpus="all"))
 
 
 def test_slices_do_not_train_together(smi):

@@ -10,7 +10,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.machine import Machine
-from ftbridge.launchers.plan import Plan, load_deepspeed
+from ftbridge.launchers.plan import Plan, load_deepspeed, offloads
 from ftbridge.templates import families
 
 ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
@@ -103,6 +103,31 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.json").write_text(content)
     with pytest.raises(InputError, match=r"`.*mine.json` is no DeepSpeed config"):
         load_deepspeed("mine.json", tmp_path, ONE)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"zero_optimization": []},
+        {"zero_optimization": None},
+        {"zero_optimization": "auto"},
+        {"zero_optimization": {"stage": "2"}},
+        {"zero_optimization": {"stage": 9}},
+        {"zero_optimization": {"stage": True}},
+        {"zero_optimization": {"stage": 2, "offload_optimizer": "cpu"}},
+        {"zero_optimization": {"stage": 3, "offload_param": ["cpu"]}},
+    ],
+)
+def test_a_file_that_deepspeed_would_end_with_is_one_sentence(tmp_path, content):
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"^the DeepSpeed config `mine.json` "):
+        load_deepspeed("mine.json", tmp_path, TWO)
+
+
+def test_offload_that_is_null_is_none(tmp_path):
+    content = {"zero_optimization": {"stage": 2, "offload_optimizer": None}}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert not offloads(load_deepspeed("mine.json", tmp_path, TWO), "offload_optimizer")
 
 
 def test_an_unknown_config_is_named(tmp_path):

@@ -21,6 +21,11 @@ def visible():
     return len([item for item in named.split(",") if item not in {"", "-1"}])
 
 
+def asked_by(function):
+    """Tell whether the caller of our caller is called `function`."""
+    return sys._getframe(2).f_code.co_name == function
+
+
 def over_gloo(init_process_group):
     """Return a function that makes every process group over gloo: NCCL wants real cards."""
 
@@ -36,6 +41,9 @@ def change(module):
         module.CUDA_HOME = os.environ.get("FAKE_CUDA_HOME") or None
     elif module.__name__ == "torch":
         if not os.environ.get("FAKE_GPUS"):
+            count = module.cuda.device_count
+            # Only the helper that starts a training, which asks whether torch sees a card, is told so.
+            module.cuda.device_count = lambda: visible() if asked_by("demand_gpu") else count()
             return
         capability = tuple(map(int, os.environ["FAKE_CAPABILITY"].split(".")))
         cuda = module.cuda
