@@ -203,3 +203,14 @@ def test_the_tables_in_the_documents_are_what_the_code_makes():
     """`.venv/bin/python -m tests.launchers.memory_tables` writes them anew."""
     for path, text in documents().items():
         assert path.read_text("utf-8") == text, f"the table in {path.name} is not what the estimate says"
+
+
+@pytest.mark.parametrize(("backend", "method"), [("xtuner", "lora"), ("llamafactory", "lora"), ("xtuner", "full")])
+def test_two_options_are_found_where_the_one_that_lowers_it_most_leads_nowhere(free, backend, method):
+    free(21)
+    t4 = Gpu("Tesla T4", 15360, 7.5, "570.86", free=15090)
+    planned = made(Machine("cuda", 2, "float16", (t4, t4)), method=method, backend=backend)
+    remedy = judged(planned)["memory"].remedy
+    named = re.findall(r"`(--[^`]+)`", remedy)
+    assert len(named) == 2, remedy
+    assert {check.status for check in judged(follow(follow(planned, named[0]), named[1])).values()} == {"ok"}

@@ -133,6 +133,8 @@ def test_too_little_disk_fails(well, monkeypatch):
     found = poor(well)
     assert found.keys() == {"disk space"}
     assert found["disk space"].status == "failure"
+    assert "--lora-rank" in found["disk space"].remedy
+    assert "--lora-rank" not in poor(with_spec(well, method="full"))["disk space"].remedy
 
 
 def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
