@@ -192,6 +192,7 @@ def note(_, quantization_config=None, **options):
     return types.SimpleNamespace(eval=lambda: None)
 
 found = []
+generate.torch.cuda.is_available = lambda: True
 generate.AutoTokenizer = types.SimpleNamespace(from_pretrained=lambda *_, **__: None)
 generate.AutoModelForCausalLM = types.SimpleNamespace(from_pretrained=note)
 for spec in json.loads(sys.argv[2]):
