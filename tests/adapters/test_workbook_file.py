@@ -98,6 +98,7 @@ def test_damage_in_error_cells_is_one_sentence(sheet):
         sheet(b'<row r="three"><c t="e"/></row>')
 
 
+@pytest.mark.slow
 def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
     monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'

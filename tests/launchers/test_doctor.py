@@ -251,6 +251,7 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
     assert found.keys() == (set() if reached else {"Hugging Face", "ModelScope"})
 
 
+@pytest.mark.slow
 def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
     monkeypatch.setattr(module, "HUB_PATIENCE", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -173,6 +173,7 @@ PLANS = [
 
 
 @pytest.mark.parametrize("main", [40, 1000])
+@pytest.mark.slow
 def test_each_option_that_is_named_as_enough_is_enough_and_goes_with_the_others(free, main):
     free(main)
     tried = set()
@@ -199,6 +200,7 @@ def test_a_resumed_run_keeps_its_options(free):
     assert judged(resumed)["memory"].remedy == "take a machine with more memory"
 
 
+@pytest.mark.slow
 def test_the_tables_in_the_documents_are_what_the_code_makes():
     """`.venv/bin/python -m tests.launchers.memory_tables` writes them anew."""
     for path, text in documents().items():

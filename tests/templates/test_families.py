@@ -260,6 +260,7 @@ def test_a_damaged_file_is_named(tmp_path, name):
         families.detect(model)
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_is_searched_quickly(tmp_path):
     model = model_folder(tmp_path / "model", "llama", LLAMA)
     filler = ",".join(f'"Ġtoken{number}": {number}' for number in range(500_000))

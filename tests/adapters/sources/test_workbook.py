@@ -99,6 +99,7 @@ def full(value):
 
 @settings(max_examples=25)
 @given(st.lists(st.lists(CELL, min_size=3, max_size=3), max_size=20))
+@pytest.mark.slow
 def test_what_openpyxl_reads_comes_out(rows):
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "faq.xlsx"
