@@ -22,7 +22,7 @@ from ftbridge.core.plugins import names
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
-from ftbridge.launchers import machine
+from ftbridge.launchers import machine, metrics
 from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.launchers.metrics import json_lines
 from ftbridge.launchers.runs import Run
@@ -106,18 +106,18 @@ def _folder(keep: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Yield the folder to work in; one of ours stays only where the demo fails."""
     if not keep:
         place = Path(tempfile.mkdtemp(prefix="ftbridge-demo-"))
+        failed = False
         try:
             yield place
         except FrameworkError:
+            failed = True
             say(f"everything is kept in {place}")
             raise
         except InterruptedRun:
-            shutil.rmtree(place, ignore_errors=True)
             raise InterruptedRun("stopped; the demo's folder is removed, `--keep DIR` keeps one") from None
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-        shutil.rmtree(place, ignore_errors=True)
+        finally:
+            if not failed:
+                shutil.rmtree(place, ignore_errors=True)
         return
     folder = Path(keep).expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -229,7 +229,7 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
 
 def _losses(run: Run) -> list[float | None]:
     """Return the losses that a run has logged, None for one that is no number."""
-    return [line["loss"] for line in json_lines(run.path / "metrics.jsonl")]
+    return [line["loss"] for line in json_lines(run.path / metrics.FILE)]
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -128,10 +128,11 @@ def _cards() -> list[_Card]:
             continue
         uuid = row[1] if row[1].startswith("GPU-") else row[0]
         gpu = Gpu(row[2], _mebibytes(row[3]), _number(row[4]), row[5], _mebibytes(row[6]), uuid)
-        listed = _slices(gpu) if row[7:] == ["Enabled"] else ()
+        mode = row[7] if len(row) == len(COLUMNS) else ""
+        listed = _slices(gpu) if mode == "Enabled" else ()
         # Where the slices are not listed, one of them is what the card's own uuid means.
-        parts = listed or ((_slice(gpu, "MIG", uuid),) if row[7:] == ["Enabled"] else (gpu,))
-        cards.append(_Card(row[0], gpu, parts, unlisted=not listed and row[7:] != ["Disabled"]))
+        whole = _slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu
+        cards.append(_Card(row[0], gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
     return cards
 
 
