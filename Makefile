@@ -48,11 +48,12 @@ nightly: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/pytest -m "matrix or nightly"
 
-# Both locks anew from pyproject.toml; what is pinned already stays where it still fits.
+# All locks anew; what is pinned already stays where it still fits.
 lock: .venv/installed
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra training --python-version 3.11 \
-		--python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --no-emit-package ftbridge \
-		--no-emit-index-url --output-file launchers/training.lock
+	for set in training training-transformers4; do \
+		$(BIN)/uv pip compile --quiet launchers/$$set.in --override launchers/$$set.in --no-config \
+			--python-version 3.11 --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header \
+			--no-emit-index-url --output-file launchers/$$set.lock || exit; done
 	$(BIN)/uv pip compile --quiet --group dev --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
 		--output-file tests/developer.lock
 

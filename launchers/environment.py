@@ -25,6 +25,8 @@ HELPERS = Path(__file__).with_name("helpers")
 QUIET = {
     # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.
     "DS_IGNORE_CUDA_DETECTION": "1",
+    # LLaMA-Factory 0.9.5 allows transformers up to 5.6 and peft up to 0.20; helpers/mends.py mends what is newer.
+    "DISABLE_VERSION_CHECK": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "PYTHONUNBUFFERED": "1",

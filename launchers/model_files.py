@@ -13,8 +13,6 @@ from ftbridge.launchers.estimate import Shape
 from ftbridge.launchers.plan import Plan
 
 INDEX = "model.safetensors.index.json"
-# XTuner's get_bos_eos_token_ids knows these by the name of their class; others need a bos token.
-_NEED_NO_BOS = {"QWenTokenizer", "Qwen2Tokenizer", "Qwen2TokenizerFast", "ChatGLMTokenizer"}
 _AGAIN = "copy or download the model again"
 
 
@@ -99,17 +97,8 @@ def tokenizer_checks(plan: Plan, tokenizer: Any, error: str, transformers: str) 
     if kind == "TokenizersBackend" and _older(transformers):
         found = f"`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
         return [Check("tokenizer", "failure", found, "put the class of the model's own tokenizer there")]
-    needs_bos = plan.spec.backend == "xtuner" and not plan.family.cell("xtuner").force_bos
-    if needs_bos and kind and kind not in _NEED_NO_BOS and file.is_file() and not _has_bos(kind, config):
-        found = f"XTuner needs a bos token for a tokenizer of the class {kind}, and `{file}` has none"
-        return [Check("tokenizer", "failure", found, "use `--backend llamafactory`, or name the `bos_token` there")]
     known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, which is not looked into"
     return [Check("tokenizer", "ok", f"{kind or 'of no named class'}, {known}")]
-
-
-def _has_bos(kind: str, config: dict[str, Any]) -> bool:
-    """Only the class that takes all from tokenizer.json has no bos token of its own where none is written."""
-    return bool(config.get("bos_token")) or ("bos_token" not in config and kind != "PreTrainedTokenizerFast")
 
 
 def _older(transformers: str) -> bool:

@@ -186,7 +186,8 @@ def _own(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
         "dataset_dir": str(data.folder),
         "file": str(data.folder / data.entry.files.get(backend, "")),
         "template": cell.name or cell.prompt.template_dict(),
-        "bos": list(cell.prompt.bos) if cell.force_bos else None,
+        "bos": cell.prompt.bos,
+        "eos": cell.prompt.eos,
         "enable_thinking": cell.enable_thinking,
     }
 

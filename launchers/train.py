@@ -322,7 +322,8 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         "dtype": plan.machine.dtype,
         "deepspeed": plan.deepspeed is not None,
         "trust_remote_code": plan.spec.trust_remote_code,
-        "bos": list(cell.prompt.bos) if cell.force_bos else None,
+        "bos": cell.prompt.bos,
+        "eos": cell.prompt.eos,
     }
     files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
     files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()

@@ -121,14 +121,12 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one backend needs for a family.
 
-    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead;
-    `force_bos` says that XTuner's own rule does not give `prompt.bos`, so that it must be handed over.
+    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead.
     """
 
     prompt: Prompt
     name: str = ""
     enable_thinking: bool | None = None
-    force_bos: bool = False
 
 
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,9 +26,12 @@ from functools import partial
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig, set_seed
 from transformers.generation.streamers import BaseStreamer
 
+# transformers 4 is told to leave out the model's own defaults; 5 always adds those that the loaded model holds.
+IS_4 = transformers.__version__.startswith("4.")
 # What a batch holds at most: prompts, and tokens of them and of their answers together.
 ROWS = 128
 TOKENS = {"cpu": 8192, "cuda": 65536}
@@ -106,6 +109,8 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, spec["adapter"], **place)
+    if not IS_4:
+        model.generation_config = GenerationConfig()
     return tokenizer, model.eval()
 
 
@@ -172,7 +177,7 @@ def settings(tokenizer: Any, request: dict[str, Any], max_new_tokens: int, stops
     }
     if request["temperature"]:
         chosen |= {name: request[name] for name in ("temperature", "top_k", "top_p")}
-    return {"generation_config": GenerationConfig(**chosen), "use_model_defaults": False}
+    return {"generation_config": GenerationConfig(**chosen), **({"use_model_defaults": False} if IS_4 else {})}
 
 
 def answer(

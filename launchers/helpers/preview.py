@@ -2,8 +2,8 @@
 
 Runs inside the training environment: `python preview.py SPEC` with SPEC as JSON: `backend`, `model`,
 `trust_remote_code`, `template`, `cutoff_length`, `samples` (how many to show), `stats` (count all of them),
-`processes`; for XTuner `file` and `bos`, for LLaMA-Factory `dataset`, `dataset_dir` and `enable_thinking`. The last
-line of stdout is {"samples": [...], "stats": {...} | null}, or {"error": sentence}.
+`processes`; for XTuner `file`, `bos` and `eos`, for LLaMA-Factory `dataset`, `dataset_dir` and `enable_thinking`. The
+last line of stdout is {"samples": [...], "stats": {...} | null}, or {"error": sentence}.
 """
 
 import json
@@ -32,16 +32,17 @@ class XTuner:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         """Load the tokenizer as our config does."""
+        from mends import allow_newer_transformers, give_bos_and_eos
         from mmengine.config import ConfigDict
-        from train import give_bos
         from transformers import AutoTokenizer
+
+        allow_newer_transformers()
         from xtuner.utils import PROMPT_TEMPLATE
 
         self.format, self.files = "json", [spec["file"]]
         template = spec["template"]
         self.template = PROMPT_TEMPLATE[template] if isinstance(template, str) else ConfigDict(template)
-        if spec["bos"]:
-            give_bos(spec["bos"])
+        give_bos_and_eos(spec["bos"], spec["eos"])
         self.tokenizer = AutoTokenizer.from_pretrained(
             spec["model"], trust_remote_code=spec["trust_remote_code"], padding_side="right"
         )

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import torch
+from mends import allow_newer_transformers, keep_to_config
 from mmengine.config import ConfigDict
-from train import keep_to_config
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config
 
 sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+allow_newer_transformers()
 keep_to_config()
 
 from xtuner.model import sft  # noqa: E402

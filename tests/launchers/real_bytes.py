@@ -13,11 +13,13 @@ import torch
 
 def xtuner(case):
     """Build the model as XTuner's train.py does."""
+    from mends import allow_cpu, allow_newer_transformers
     from mmengine.config import Config
-    from train import allow_cpu
-    from xtuner.registry import BUILDER
 
     allow_cpu()
+    allow_newer_transformers()
+    from xtuner.registry import BUILDER
+
     config = Config.fromfile(case["config"])
     if case["method"] == "qlora":
         config.model.llm.quantization_config.load_in_4bit = case["bits"] == 4
@@ -33,7 +35,7 @@ def llamafactory(case):
     import yaml
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_model, load_tokenizer
-    from train import load_in_float32
+    from mends import load_in_float32
 
     if sys.argv[2] == "float32":
         load_in_float32()

@@ -132,23 +132,3 @@ def test_a_tokenizer_class_of_a_newer_transformers_fails(base, transformers, sta
     (base / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend", "bos_token": "<s>"}')
     (base / "tokenizer.model").touch()
     assert tokenizer(base, transformers=transformers).status == status
-
-
-@pytest.mark.parametrize(
-    ("config", "backend", "status"),
-    [
-        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "xtuner", "failure"),
-        ({"tokenizer_class": "LlamaTokenizer", "bos_token": None}, "xtuner", "failure"),
-        ({"tokenizer_class": "PreTrainedTokenizerFast"}, "llamafactory", "ok"),
-        ({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>"}, "xtuner", "ok"),
-        ({"tokenizer_class": "LlamaTokenizer"}, "xtuner", "ok"),
-        ({"tokenizer_class": "Qwen2Tokenizer", "bos_token": None}, "xtuner", "ok"),
-    ],
-)
-def test_xtuner_needs_a_bos_token(base, config, backend, status):
-    (base / "tokenizer_config.json").write_text(json.dumps(config))
-    (base / "tokenizer.model").touch()
-    check = tokenizer(base, backend=backend)
-    assert check.status == status
-    if status == "failure":
-        assert "--backend llamafactory" in check.remedy

@@ -11,12 +11,11 @@ IGNORED = -100
 
 
 def tokenizer_of(case):
-    """Return a fresh tokenizer of the class name that XTuner's rule for bos looks at."""
-    from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
+    """Return a fresh tokenizer."""
+    from transformers import PreTrainedTokenizerFast
 
-    base = Qwen2TokenizerFast if case["tokenizer_class"] == "Qwen2TokenizerFast" else PreTrainedTokenizerFast
-    made = type(case["tokenizer_class"], (base,), {})
-    return made(tokenizer_file=case["tokenizer"], bos_token=case["bos"], eos_token=case["eos"], pad_token=case["eos"])
+    special = {"bos_token": case["bos"], "eos_token": case["eos"], "pad_token": case["eos"]}
+    return PreTrainedTokenizerFast(tokenizer_file=case["tokenizer"], **special)
 
 
 def ours(tokenizer, segments):
@@ -32,40 +31,25 @@ def ours(tokenizer, segments):
 
 def xtuner(case, conversation):
     """Return the ids and labels of a sample."""
+    from mends import allow_newer_transformers, give_bos_and_eos
     from mmengine.config import ConfigDict
+
+    allow_newer_transformers()
     from xtuner.dataset import utils
     from xtuner.dataset.map_fns.template_map_fn import template_map_fn
 
     tokenizer = tokenizer_of(case)
     template = case["template"]
-    own_rule = utils.get_bos_eos_token_ids
-    if case["force_bos"]:
-        bos = tokenizer.convert_tokens_to_ids(case["prefix"])
-        utils.get_bos_eos_token_ids = lambda _: (bos, [tokenizer.eos_token_id])
+    give_bos_and_eos(case["prompt_bos"], case["prompt_eos"])
     if isinstance(template, str):
         from xtuner.utils import PROMPT_TEMPLATE
 
         template = PROMPT_TEMPLATE[template]
     turns = [{"system": "", "input": q, "output": a} for q, a in conversation["turns"]]
     turns[0]["system"] = conversation["system"]
-    try:
-        mapped = template_map_fn({"conversation": turns}, template=ConfigDict(template))
-        encoded = utils.encode_fn(mapped, tokenizer, 10_000)
-    finally:
-        utils.get_bos_eos_token_ids = own_rule
-    ids = encoded["input_ids"]
-    if case["tokenizer_class"] == "ChatGLMTokenizer":  # XTuner has the ids of the real vocabulary in its code
-        names = {64790: "[gMASK]", 64792: "sop"}
-        ids = [tokenizer.convert_tokens_to_ids(names[each]) if each in names else each for each in ids]
-    return tokenizer, ids, encoded["labels"]
-
-
-def gives_bos(tokenizer, prefix):
-    """Tell whether XTuner's own rule gives the tokens `prefix`."""
-    from xtuner.dataset.utils import get_bos_eos_token_ids
-
-    bos, _ = get_bos_eos_token_ids(tokenizer)
-    return bos in (tokenizer.convert_tokens_to_ids(prefix), [64790, 64792])
+    mapped = template_map_fn({"conversation": turns}, template=ConfigDict(template))
+    encoded = utils.encode_fn(mapped, tokenizer, 10_000)
+    return tokenizer, encoded["input_ids"], encoded["labels"]
 
 
 def llamafactory(case, conversation):
@@ -105,12 +89,11 @@ def last_prompt(ids, labels):
 def main():
     """Encode every case of the spec with its backend."""
     spec = SimpleNamespace(**json.load(sys.stdin))
-    result, own_rule = {}, {}
+    result = {}
     for case in spec.cases:
         for conversation in case["conversations"]:
             if spec.backend == "xtuner":
                 tokenizer, ids, labels = xtuner(case, conversation)
-                own_rule[case["family"]] = gives_bos(tokenizer, case["prefix"])
                 asked = inference = last_prompt(ids, labels)
             else:
                 tokenizer, ids, labels, asked, inference = llamafactory(case, conversation)
@@ -131,7 +114,7 @@ def main():
 
         extra = dict.fromkeys(TEMPLATES)
     with open(spec.out, "w", encoding="utf-8") as file:  # noqa: PTH123 - stdout is the framework's
-        json.dump({"encoded": result, "templates": extra, "own_rule": own_rule}, file)
+        json.dump({"encoded": result, "templates": extra}, file)
 
 
 main()

@@ -1,6 +1,7 @@
 """Families: what the table has, how one is told, and that our prompts are what the frameworks train."""
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.strict import parse
+from ftbridge.launchers.environment import HELPERS, QUIET
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt, Token
 
@@ -286,7 +288,6 @@ def test_a_large_vocabulary_is_searched_quickly(tmp_path):
 
 
 # The made-up vocabularies: the class that XTuner's rule looks at; the special tokens, bos and eos first.
-CLASSES = {"qwen": "Qwen2TokenizerFast", "chatglm3": "ChatGLMTokenizer"}
 TOKENS = {
     "qwen": ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"],
     "internlm": ["<s>", "</s>", "<eoh>", "<eoa>"],
@@ -343,13 +344,12 @@ def _case(family: families.Family, backend: str, folder: Path) -> dict[str, Any]
     return {
         "family": family.name,
         "tokenizer": str(folder / f"{vocabulary}.json"),
-        "tokenizer_class": CLASSES.get(vocabulary, "PreTrainedTokenizerFast"),
         "bos": None if vocabulary in {"qwen", "glm4"} else bos,
         "eos": eos,
         "template": cell.name or cell.prompt.template_dict(),
         "enable_thinking": cell.enable_thinking,
-        "force_bos": cell.force_bos,
-        "prefix": cell.prompt.bos,
+        "prompt_bos": cell.prompt.bos,
+        "prompt_eos": cell.prompt.eos,
         "conversations": conversations,
     }
 
@@ -357,7 +357,12 @@ def _case(family: families.Family, backend: str, folder: Path) -> dict[str, Any]
 def _run(python: Path, script: str, spec: dict[str, Any]) -> None:
     code = (HERE / script).read_text(encoding="utf-8")
     done = subprocess.run(
-        [python, "-c", code], input=msgspec.json.encode(spec), capture_output=True, check=False, timeout=300
+        [python, "-c", code],
+        input=msgspec.json.encode(spec),
+        capture_output=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **QUIET, "PYTHONPATH": str(HELPERS)},
     )
     assert done.returncode == 0, done.stderr.decode()[-4000:]
 
@@ -422,14 +427,6 @@ def test_our_whole_sample_is_what_the_framework_trains(frameworks, backend):
     for case, ids in encoded.items():
         whole = ids["ids"][:-1] if case.split()[0] in late else ids["ids"]
         assert ids["our_sample"] == whole, case
-
-
-@pytest.mark.framework
-def test_xtuners_own_rule_gives_bos_unless_marked(frameworks):
-    given = frameworks["xtuner"]["own_rule"]
-    assert {name: not rule for name, rule in given.items()} == {
-        family.name: family.cell("xtuner").force_bos for family in families.load().values()
-    }
 
 
 @pytest.mark.framework

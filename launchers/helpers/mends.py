@@ -1,0 +1,215 @@
+"""What has to be mended in the frameworks before they train here, in this process only.
+
+Both frameworks are older than the transformers of this year, and XTuner expects a GPU. Each function says what it
+mends, and where the fault stands; none changes a file.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+
+def mend(spec: dict[str, Any]) -> None:
+    """Prepare this process for the training that `spec` (of train.py) describes."""
+    if spec["device"] == "cpu":
+        allow_cpu()
+    else:
+        demand_gpu()
+        if spec["deepspeed"]:
+            ask_torch_for_free_memory()
+    if spec["backend"] == "xtuner":
+        allow_newer_transformers()
+        skip_pauses()
+        keep_to_config()
+        if not spec["trust_remote_code"]:
+            forbid_remote_code()
+        give_bos_and_eos(spec["bos"], spec["eos"])
+    else:
+        checkpoint_functions_of_layers()
+        leave_gpt_oss_its_attention()
+        if spec["dtype"] == "float32":
+            load_in_float32()
+
+
+def allow_cpu() -> None:
+    """Mend what stops XTuner, mmengine and DeepSpeed on a machine without a GPU."""
+    import torch
+    import torch.distributed
+
+    # xtuner/model/sft.py asks the device module, which has no such function for the CPU.
+    torch.cpu.is_bf16_supported = lambda *_, **__: True
+    # mmengine's init_dist calls this in every multi-process run.
+    torch.cuda.set_device = lambda *_, **__: None
+    # DeepSpeed 0.19.4 waits for the last of several gathers alone, which says nothing of the others over gloo: ZeRO-3
+    # then now and then trains on memory that is not filled yet, and the loss is nan (DeepSpeed pull request 8539).
+    for name in ("all_gather", "all_gather_into_tensor"):
+        setattr(torch.distributed, name, _waited(getattr(torch.distributed, name)))
+
+
+def _waited(gather: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `gather` such that it comes back only when it is done."""
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        work = gather(*arguments, **options)
+        if work is not None:
+            work.wait()
+        return work
+
+    return wait
+
+
+def demand_gpu() -> None:
+    """End where torch sees no GPU: a framework might train on the CPU, and nobody would know."""
+    import torch
+
+    if not torch.cuda.device_count():
+        sys.exit("No CUDA GPUs are available: torch sees none of the cards that this training was given")
+
+
+def ask_torch_for_free_memory() -> None:
+    """Let DeepSpeed ask torch how much of a GPU is free: it reads CUDA_VISIBLE_DEVICES as numbers, to ask NVML itself.
+
+    ZeRO-1 and 2 ask (deepspeed/accelerator/cuda_accelerator.py, 0.19.4), and would end where cards have uuids there.
+    """
+    import torch
+    from deepspeed.accelerator.cuda_accelerator import CUDA_Accelerator
+
+    def available_memory(_accelerator: Any, device_index: int | None = None) -> int:
+        return int(torch.cuda.mem_get_info(device_index)[0])
+
+    CUDA_Accelerator.available_memory = available_memory
+
+
+def allow_newer_transformers() -> None:
+    """Give XTuner what it imports from transformers (utils/handle_moe_load_and_save.py) and 5 no longer has."""
+    import transformers.utils
+
+    if not hasattr(transformers.utils, "is_safetensors_available"):
+        transformers.utils.is_safetensors_available = lambda: True
+
+
+def skip_pauses() -> None:
+    """Leave out the two seconds that mmengine sleeps after each epoch, for the sake of worker processes.
+
+    Our configs have none (num_workers=0); on a small dataset the pause is most of the training's time.
+    """
+    import types
+
+    import mmengine.runner.loops
+
+    mmengine.runner.loops.time = types.SimpleNamespace(sleep=lambda _seconds: None)
+
+
+def keep_to_config() -> None:
+    """Have XTuner build the model that the config says, with the attention that transformers gives it.
+
+    Where flash-attn can be imported, xtuner/model/sft.py changes attention and dtype of the config, and
+    xtuner/model/modules/dispatch puts a forward of its own in place, which needs a process group. Under ZeRO-3 the
+    first sets a dtype of its own for a quantised model.
+    """
+    import xtuner.model.modules.dispatch
+    from xtuner.model import SupervisedFinetune
+
+    def unchanged(cfg: Any, *_: Any) -> Any:
+        return cfg
+
+    xtuner.model.modules.dispatch.dispatch_attn_forward = lambda _model: None
+    SupervisedFinetune._prepare_for_flash_attn = staticmethod(unchanged)  # noqa: SLF001
+    SupervisedFinetune._prepare_for_qlora_zero3 = staticmethod(unchanged)  # noqa: SLF001
+
+
+def forbid_remote_code() -> None:
+    """Override xtuner/model/sft.py, which asks for trust_remote_code=True whatever the config says."""
+    import xtuner.model.sft
+    from transformers import AutoConfig
+
+    class LocalConfig(AutoConfig):
+        @classmethod
+        def from_pretrained(cls, *args: Any, **options: Any) -> Any:
+            return AutoConfig.from_pretrained(*args, **{**options, "trust_remote_code": False})
+
+    xtuner.model.sft.AutoConfig = LocalConfig
+
+
+def give_bos_and_eos(bos: Sequence[str], eos: str) -> None:
+    """Have XTuner begin a conversation with the tokens `bos` and end an answer with `eos`, as the family's prompt says.
+
+    Its own rule (dataset/utils.py) goes by the name of the tokenizer's class, which another transformers calls
+    otherwise. `eos` is only asked for where the prompt has one; raises ValueError for no such token.
+    """
+    import xtuner.dataset.utils
+
+    def bos_and_eos(tokenizer: Any) -> tuple[list[int], list[int]]:
+        return [_token_id(tokenizer, name) for name in bos], [_token_id(tokenizer, eos)] if eos else []
+
+    xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
+
+
+def _token_id(tokenizer: Any, name: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(name)
+    if not isinstance(found, int) or (found == tokenizer.unk_token_id and name != tokenizer.unk_token):
+        raise ValueError(f"the tokenizer has no `{name}`: this is the prompt of another model family")
+    return found
+
+
+def checkpoint_functions_of_layers() -> None:
+    """Have LLaMA-Factory (model/model_utils/checkpointing.py) find the layer behind a function that is checkpointed.
+
+    It asks a bound method for its layer; transformers hands over `partial(forward, layer)` since 5.24.
+    """
+    from llamafactory.model.model_utils import checkpointing
+
+    of_layers = checkpointing.get_custom_gradient_checkpointing_func
+
+    class Bound:
+        """A call that still knows its layer."""
+
+        def __init__(self, call: partial[Any]) -> None:
+            self.call, self.__self__ = call, call.args[0]
+
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            return self.call(*arguments, **options)
+
+    def of_functions(function: Callable[..., Any]) -> Callable[..., Any]:
+        checkpoint = of_layers(function)
+
+        def call(forward: Any, *arguments: Any, **options: Any) -> Any:
+            is_function = isinstance(forward, partial) and not hasattr(forward.func, "__self__")
+            return checkpoint(Bound(forward) if is_function else forward, *arguments, **options)
+
+        return call
+
+    checkpointing.get_custom_gradient_checkpointing_func = of_functions
+
+
+def leave_gpt_oss_its_attention() -> None:
+    """Leave gpt-oss its eager attention: LLaMA-Factory (model/patcher.py) would download a kernel for it."""
+    from llamafactory.model import patcher
+
+    configure = patcher.configure_attn_implementation
+
+    def configured(config: Any, model_args: Any) -> None:
+        if getattr(config, "model_type", None) != "gpt_oss":
+            configure(config, model_args)
+
+    patcher.configure_attn_implementation = configured
+
+
+def load_in_float32() -> None:
+    """Have LLaMA-Factory load a model in float32, which it has no option for: it takes the dtype of config.json.
+
+    That is also the dtype in which quantised layers compute.
+    """
+    import torch
+    from llamafactory.model import loader, patcher
+
+    load_config = loader.load_config
+
+    def in_float32(*arguments: Any, **options: Any) -> Any:
+        config = load_config(*arguments, **options)
+        config.torch_dtype = torch.float32
+        return config
+
+    loader.load_config = in_float32
+    patcher.infer_optim_dtype = lambda **_: torch.float32
