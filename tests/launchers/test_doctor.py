@@ -61,7 +61,7 @@ def well(tmp_path, monkeypatch, hub):
     environment(tmp_path / "ftbridge" / "training")
     seen = {
         "python": "3.11.7",
-        "packages": {name: Package(version, 0) for name, version in pinned().items()},
+        "packages": {name: Package(version, 0) for name, version in pinned("transformers5").items()},
         "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
@@ -96,8 +96,8 @@ def test_memory_and_driver_are_shown():
 
 
 def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
-    assert LOCKED.version.startswith(pinned()["torch"])
-    assert pinned()["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
+    assert LOCKED.version.startswith(pinned("transformers5")["torch"])
+    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
     show(tmp_path, "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
     found = poor()
