@@ -1,14 +1,19 @@
 """Which environment a model runs in, by its config.json."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
+import ftbridge
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
+from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.own_code import interpreter_for, known_classes
 
+from ..conftest import SMALL  # noqa: TID252
 from .made_environments import make_environment
 
 # InternLM 2.5's, InternLM 3's and GLM-4's configs as published, as far as this depends on them.
@@ -96,3 +101,28 @@ def test_the_classes_are_read_from_either_transformers(training_python):
     if older.exists():
         assert {"qwen2", "gemma3_text"} < known_classes(older)
         assert "internlm3" not in known_classes(older)
+
+
+@pytest.fixture(scope="module")
+def internlm2(project):
+    """Return a tiny InternLM 2 with code of its own, in the shared project."""
+    python = default_folder("transformers4") / "bin" / "python"
+    if not python.exists():
+        pytest.fail("the second environment is missing: run `ftbridge setup --environment transformers4`")
+    program = Path(__file__).with_name("make_internlm2.py")
+    subprocess.run([python, program, project / "base", project / "internlm2"], check=True)
+    return project / "internlm2"
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_internlm2_is_trained_and_asked_in_the_second_environment(in_project, internlm2, backend):
+    options = SMALL | {"model": "internlm2", "backend": backend, "dataset": "medqa", "trust_remote_code": True}
+    run = ftbridge.train(**options)
+    assert run.environment == "transformers4"
+    assert run.versions["transformers"].startswith("4.")
+    asked = ftbridge.predict(run.id, "medqa-test", limit=2, max_new_tokens=4)
+    assert asked.asked == 2
+    merged = ftbridge.merge(run.id)
+    assert (merged / "modeling_internlm2.py").is_file()
+    assert isinstance(ftbridge.chat(run.id, "What is aspirin for?", sampling=Sampling(max_new_tokens=4)), str)
