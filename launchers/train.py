@@ -97,7 +97,7 @@ def prepare(
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
         validation=_validation(project, spec, dataset.name),
         resume=source.checkpoint if source else None,
-        environment=environment_of(versions(python)),
+        environment=environment_of(installed_versions(python)),
     )
     launch = _launch(plan, backend, python)
     if source:
