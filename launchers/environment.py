@@ -93,12 +93,9 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     key = "python" if environment == NEWEST else "python_transformers4"
     if path := _named(project, backend, key):
         return path
-    if (
-        environment != NEWEST
-        and (path := _named(project, backend, "python"))
-        and environment_of(versions(path)) == environment
-    ):
-        return path
+    own = _named(project, backend, "python")
+    if own and environment_of(versions(own)) == environment:
+        return own
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(

@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 # Weights in formats that neither framework reads.
 IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
@@ -20,20 +21,17 @@ SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
     """Return the folder of a model; without a network, of one that was downloaded before."""
-    import huggingface_hub
+    from httpx import TransportError
     from huggingface_hub import HfApi, snapshot_download
+    from requests import ConnectionError as NoConnectionError
 
-    if huggingface_hub.__version__.startswith("0."):
-        from requests import ConnectionError as NoConnectionError
-    else:
-        from httpx import TransportError as NoConnectionError
     # Where the hub has safetensors, the older pickled weights are not fetched.
-    wanted = [{"ignore_patterns": IGNORED + WEIGHTS[1:]}, {"ignore_patterns": IGNORED}]
+    wanted: list[dict[str, Any]] = [{"ignore_patterns": IGNORED + WEIGHTS[1:]}, {"ignore_patterns": IGNORED}]
     if not weights:
         wanted = [{"allow_patterns": SMALL}]
     try:
         files = HfApi().list_repo_files(name)
-    except NoConnectionError:
+    except (NoConnectionError, TransportError):  # of the hub's client before 1.0, and since
         for patterns in wanted:
             with suppress(FileNotFoundError):  # only the small files were needed then, or other weights
                 folder = Path(snapshot_download(name, local_files_only=True, **patterns))

@@ -268,7 +268,7 @@ def test_the_helper_is_told_what_the_training_is(made_up, asked):
     assert asked["xtuner"].items() >= common.items()
     assert asked["llamafactory"].items() >= common.items()
     cell = families.get("glm4").cell("xtuner")
-    assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), list(cell.prompt.bos))
+    assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), cell.prompt.bos)
     assert asked["llamafactory"]["template"] == "glm4"
     assert (found.dataset, found.samples, found.family, found.png) == ("faq-train", 2, "GLM-4", None)
     assert (list(found.views), found.differences) == (["xtuner", "llamafactory"], [""])
