@@ -14,9 +14,13 @@ torch.cpu.is_bf16_supported = lambda *_, **__: True
 
 def build_xtuner(path: str) -> tuple[object, object, list[int], str]:
     """Return tokenizer, model, the ids of the first sample of the first batch, and the optimiser's class."""
+    from mends import allow_newer_transformers, give_bos_and_eos
     from mmengine.config import Config
     from mmengine.optim import build_optim_wrapper
     from mmengine.runner import Runner
+
+    allow_newer_transformers()
+    give_bos_and_eos([], "")
     from xtuner.registry import BUILDER
     from xtuner.tools.train import register_function
 
