@@ -52,6 +52,12 @@ def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"rope_scaling": None if plain else scaling}
 
 
+def make_for_both(folder: Path) -> None:
+    """Rewrite config.json and tokenizer_config.json of a model's folder such that transformers 4.57 reads them, too."""
+    write_json(folder / "config.json", config_for_both(read_json(folder / "config.json")))
+    make_tokenizer_for_both(folder)
+
+
 def make_tokenizer_for_both(folder: Path) -> None:
     """Rewrite a tokenizer_config.json that transformers 5 has written such that 4.57 loads the same tokenizer."""
     file = folder / "tokenizer_config.json"
