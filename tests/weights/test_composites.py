@@ -1,7 +1,6 @@
 """Models that see, and mixtures of experts: PEFT's own merge is the judge, and what chat loads."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ def test_equal_to_pefts_own_merge(training_python, tmp_path, monkeypatch, cases)
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")
     run(training_python, "make", "made", *cases)
     for case in cases:
-        base = Path("made", case, "base")
-        merged = ftbridge.merge(f"made/{case}/adapter", model=str(base), out=f"made/{case}/merged")
-        card = load_card(merged)  # there is no tokenizer, and so no family that is known
-        assert (card.base, card.prompt if card.family else "") == (str(base.absolute()), "")
+        merged = ftbridge.merge(f"made/{case}/adapter", model=f"made/{case}/base", out=f"made/{case}/merged")
+        assert bool(load_card(merged).family) is ("moe" not in case and case not in {"mixtral", "down_proj"})
     run(training_python, "judge", "made", *cases)
