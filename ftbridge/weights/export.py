@@ -17,6 +17,7 @@ from ftbridge.core.files import write_atomic, write_json
 from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import safetensors
+from ftbridge.weights.adapter import EXPERTS
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
@@ -64,7 +65,11 @@ def export(
 def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, card: Card) -> None:
     tensors = {_peft_name(name): tensor for name, tensor in weights.tensors.items()}
     entries = ((name, tensor.dtype, tensor.shape, tensor.pieces()) for name, tensor in tensors.items())
-    config = read_json(own) if own.is_file() else _adapter_config(weights, *_scaling(weights.content, source))
+    if own.is_file():
+        config = read_json(own)
+    else:
+        base = read_json(Path(card.base) / "config.json")
+        config = _adapter_config(weights, *_scaling(weights.content, source), sees="vision_config" in base)
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
@@ -90,7 +95,8 @@ def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
     raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
 
 
-def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any]:
+def _adapter_config(weights: Weights, alpha: int, rslora: bool, *, sees: bool) -> dict[str, Any]:
+    """Return what PEFT would have written; of a model that `sees`, with the whole names, as its tower has the same."""
     names = [_peft_name(name) for name in weights.tensors]
     ranks = {
         name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
@@ -99,6 +105,11 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any
     }
     if not ranks:
         raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
+    if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
+        raise InputError(
+            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}`, and does not say with which rank; "
+            "train without experts (`--lora-targets`), or with `--backend llamafactory`, which writes it down"
+        )
     [(rank, _)] = Counter(ranks.values()).most_common(1)
     saved = {name.partition(".modules_to_save.")[0] for name in weights.tensors if ".modules_to_save." in name}
     return {
@@ -110,7 +121,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any
         "lora_dropout": 0.0,
         "use_rslora": rslora,
         "use_dora": any(".lora_magnitude_vector" in name for name in names),
-        "target_modules": sorted({module.rpartition(".")[2] for module in ranks}),
+        "target_modules": sorted(ranks if sees else {module.rpartition(".")[2] for module in ranks}),
         "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,
