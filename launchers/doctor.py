@@ -152,14 +152,13 @@ def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[C
     except SetupError as error:
         return [Check("environment", "failure", str(error), remedy)]
     checks = []
-    wrong = [f"{name} {why}" for name, why in seen.wrong(environment_of(python)).items()]
+    environment = environment_of({name: package.version for name, package in seen.packages.items()})
+    wrong = [f"{name} {why}" for name, why in seen.wrong(environment).items()]
     if wrong:
         text = f"{len(wrong)} packages differ from the tested set: {', '.join(wrong[:5])}"
         checks.append(Check("versions", "failure" if own else "warning", text, remedy))
     else:
-        checks.append(
-            Check("versions", "ok", f"the tested set {environment_of(python)}, Python {seen.python}, {python}")
-        )
+        checks.append(Check("versions", "ok", f"the tested set {environment}, Python {seen.python}, {python}"))
     for module in modules(backends):
         why = seen.imports[module]
         if not why:

@@ -7,7 +7,7 @@ before it breaks there. `ftbridge setup` makes them (setup.py), and a model's co
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import resources
@@ -93,8 +93,9 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     key = "python" if environment == NEWEST else "python_transformers4"
     if path := _named(project, backend, key):
         return path
-    if environment != NEWEST and (path := _named(project, backend, "python")) and environment_of(path) == environment:
-        return path
+    own = _named(project, backend, "python")
+    if own and environment_of(versions(own)) == environment:
+        return own
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(
@@ -105,9 +106,9 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     return path
 
 
-def environment_of(python: Path) -> Environment:
-    """Return which environment this interpreter's is, by its transformers; one that tells of none is the newest."""
-    return "transformers4" if versions(python).get("transformers", "").startswith("4.") else NEWEST
+def environment_of(installed: Mapping[str, str]) -> Environment:
+    """Return which environment holds these versions, by its transformers; one without is taken for the newest."""
+    return "transformers4" if installed.get("transformers", "").startswith("4.") else NEWEST
 
 
 def setup_command(environment: Environment) -> str:

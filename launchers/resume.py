@@ -71,7 +71,7 @@ def interpreter_of(run: runs.Run, project: Project) -> Path:
         python = interpreter(project, run.spec.backend, began)
     except SetupError as error:
         raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
-    if environment_of(python) != began:
+    if environment_of(versions(python)) != began:
         now = versions(python).get("transformers")
         raise UsageError(
             f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "

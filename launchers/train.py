@@ -97,6 +97,7 @@ def prepare(
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
         validation=_validation(project, spec, dataset.name),
         resume=source.checkpoint if source else None,
+        environment=environment_of(installed_versions(python)),
     )
     launch = _launch(plan, backend, python)
     if source:
@@ -371,7 +372,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name] for name in wanted if name in installed},
-        environment=environment_of(python),
+        environment=plan.environment,
         datasets=_datasets(plan),
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),

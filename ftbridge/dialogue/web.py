@@ -73,7 +73,7 @@ def _python(project: Project) -> Path:
     python = pythons[0] if pythons else interpreter(project, names("backends")[0])
     raise SetupError(
         f"the page needs Gradio, which `{python}` does not have; install it with "
-        f"`uv pip install --python {python} gradio=={tested_set(environment_of(python))['gradio']}`"
+        f"`uv pip install --python {python} gradio=={tested_set(environment_of(versions(python)))['gradio']}`"
     )
 
 

@@ -8,14 +8,19 @@ import json
 import sys
 
 import torch
-from mends import mend  # of launchers/helpers
+
+torch.cpu.is_bf16_supported = lambda *_, **__: True
 
 
 def build_xtuner(path: str) -> tuple[object, object, list[int], str]:
     """Return tokenizer, model, the ids of the first sample of the first batch, and the optimiser's class."""
+    from mends import allow_newer_transformers, give_bos_and_eos
     from mmengine.config import Config
     from mmengine.optim import build_optim_wrapper
     from mmengine.runner import Runner
+
+    allow_newer_transformers()
+    give_bos_and_eos([], "")
     from xtuner.registry import BUILDER
     from xtuner.tools.train import register_function
 
@@ -72,8 +77,6 @@ def options(model: torch.nn.Module) -> dict[str, object]:
     }
 
 
-spec = {"device": "cpu", "trust_remote_code": False, "dtype": "", "bos": [], "eos": ""}
-mend({**spec, "backend": sys.argv[1]})
 for each in sys.argv[2:]:
     words, built, ids, optimizer_name = (build_xtuner if sys.argv[1] == "xtuner" else build_llamafactory)(each)
     layers = sum(

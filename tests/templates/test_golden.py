@@ -107,7 +107,7 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
         configs.append(tmp_path / str(len(configs)) / Path(next(iter(ready.launch.files))).name)
     done = subprocess.run(
         [training_python, BUILD, backend, *configs],
-        env={**os.environ, **QUIET, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(HELPERS)},
+        env={**os.environ, **QUIET, "PYTHONPATH": str(HELPERS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
