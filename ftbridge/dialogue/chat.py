@@ -22,7 +22,7 @@ from ftbridge.launchers.models import local_model
 from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import Card, Source, card_in, card_of, resolve, target_of
+from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
 
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
 _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
@@ -212,8 +212,8 @@ def model_of(
     whole = target_of(source, None, "merged") if source.run else source.folder
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
     known = card_in(source, whole) if is_whole else None
-    if known and not (compare or base or template):
-        return known, whole, None  # its base need not be there
+    if known and not (compare or base):
+        return askable(known, whole, template), whole, None  # its base need not be there
     card = card_of(source, base, template)
     try:
         found = adapter_of(source)
@@ -221,6 +221,7 @@ def model_of(
         if not is_whole:
             raise
         found = whole  # nothing but the merged model was kept
+    card = askable(card, Path(card.base))
     if (found / "adapter_config.json").is_file():
         return card, Path(card.base), found
     if compare and found.samefile(card.base):

@@ -28,7 +28,18 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, Cache, GenerationConfig, set_seed
+from safetensors import safe_open
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    Cache,
+    GenerationConfig,
+    set_seed,
+)
 from transformers.generation.streamers import BaseStreamer
 
 # transformers 4 is told to leave out the model's own defaults; 5 always adds those that the loaded model holds.
@@ -107,7 +118,7 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
     where = "auto" if spec["device"] == "cuda" or place else "cpu" if spec["bits"] else None
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
-    model = AutoModelForCausalLM.from_pretrained(spec["model"], **options, **place, **remote)
+    model = model_class(spec, remote).from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
         from mends import take_targets_of
         from peft import PeftModel
@@ -117,6 +128,21 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     if not IS_4:
         model.generation_config = GenerationConfig()
     return tokenizer, model.eval()
+
+
+def model_class(spec: dict[str, Any], remote: dict[str, Any]) -> Any:
+    """Return what loads the model: with what it sees by, where its adapter was trained within that.
+
+    Of Qwen 3.5 AutoModelForCausalLM loads the text model alone, in which such an adapter finds none of its places.
+    """
+    file = Path(spec["adapter"] or "", "adapter_model.safetensors")
+    if not spec["adapter"] or not file.is_file():
+        return AutoModelForCausalLM
+    with safe_open(file, "pt") as held:
+        within = any(".language_model." in name for name in held.keys())  # noqa: SIM118 - no dict
+    if within and type(AutoConfig.from_pretrained(spec["model"], **remote)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 def answer_old_code() -> None:
@@ -173,7 +199,8 @@ def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
 def room(model: Any) -> int | None:
     """Return how many tokens the model takes, prompt and answer together; None where it does not say."""
     names = ("max_position_embeddings", "seq_length")  # ChatGLM says seq_length
-    return next((getattr(model.config, name) for name in names if getattr(model.config, name, None)), None)
+    config = model.config.get_text_config()
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
 def settings(tokenizer: Any, request: dict[str, Any], max_new_tokens: int, stops: list[int]) -> dict[str, Any]:
