@@ -120,7 +120,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> d
         raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
     if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
         raise InputError(
-            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}`, and does not say with which rank; "
+            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}` and does not say with which rank; "
             "train without experts (`--lora-targets`), or with `--backend llamafactory`, which writes it down"
         )
     [(rank, _)] = Counter(ranks.values()).most_common(1)
