@@ -130,3 +130,34 @@ def test_dora_cannot_be_weighted_and_needs_a_turned_tensor_whole(adapter):
     large = adapter({f"embed_tokens.{part}": shape for part, shape in shapes.items()}, "large")
     with pytest.raises(InputError, match=r"DoRA of `embed_tokens\.weight` would need the whole tensor"):
         changes(base(**{"embed_tokens.weight": (1 << 23, 4)}), [(large, 1)])
+
+
+EXPERTS = "model.layers.0.mlp.experts"
+
+
+def experts(**more):
+    """Return a base with two experts of inner width 3, each tensor on its own."""
+    shapes = {"gate_proj": (3, 4), "up_proj": (3, 4), "down_proj": (4, 3)}
+    named = {f"{EXPERTS}.{each}.{leaf}.weight": shape for each in (0, 1) for leaf, shape in shapes.items()}
+    return base(**named, **more)
+
+
+def test_an_adapter_of_all_experts_goes_to_each_with_its_own_scale(adapter):
+    shapes = {f"{EXPERTS}.base_layer.lora_A.weight": (8, 4), f"{EXPERTS}.base_layer.lora_B.weight": (6, 8)}
+    shapes |= {f"{EXPERTS}.lora_A.weight": (4, 3), f"{EXPERTS}.lora_B.weight": (4, 4)}
+    folder = adapter(shapes, alpha_pattern={r".*\.gate_up_proj": 16}, target_parameters=["down_proj", "gate_up_proj"])
+    found = changes(experts(), [(folder, 1)])
+    assert len(found) == 6
+    up, down = found[f"{EXPERTS}.1.up_proj.weight"].steps, found[f"{EXPERTS}.1.down_proj.weight"].steps
+    assert [(step.scale, step.expert, step.b.shape) for step in (*up, *down)] == [
+        (4, (1, 2), (3, 8)),
+        (4, (1, 2), (4, 4)),
+    ]
+
+
+@pytest.mark.parametrize("shapes", [{"A": (8, 4), "B": (7, 8)}, {"A": (8, 4)}])
+def test_an_adapter_of_experts_that_does_not_fit_is_refused_by_name(adapter, shapes):
+    folder = adapter({f"{EXPERTS}.base_layer.lora_{part}.weight": shape for part, shape in shapes.items()})
+    for held in (experts(), base(**{f"{EXPERTS}.gate_up_proj": (2, 4, 6)})):
+        with pytest.raises(InputError, match=rf"adapts the experts `{EXPERTS}`, which .* train again without experts"):
+            changes(held, [(folder, 1)])

@@ -1,11 +1,13 @@
 """Models that see, and mixtures of experts: PEFT's own merge is the judge, and what chat loads."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
 import ftbridge
+from ftbridge.launchers.environment import HELPERS
 from ftbridge.weights.sources import load_card
 
 pytestmark = pytest.mark.framework
@@ -29,3 +31,16 @@ def test_equal_to_pefts_own_merge(training_python, tmp_path, monkeypatch, cases)
         merged = ftbridge.merge(f"made/{case}/adapter", model=f"made/{case}/base", out=f"made/{case}/merged")
         assert bool(load_card(merged).family) is ("moe" not in case and case not in {"mixtral", "down_proj"})
     run(training_python, "judge", "made", *cases)
+
+
+def test_chat_loads_the_model_within_which_the_adapter_was_trained(training_python, tmp_path):
+    cases = ("qwen3_5-text", "qwen3_5-whole")
+    run(training_python, "make", tmp_path, *cases)
+    code = "import json, sys, generate; print('\\n', generate.model_class(json.loads(sys.argv[1]), {}).__name__)"
+    named = []
+    for case in cases:
+        spec = json.dumps({"model": str(tmp_path / case / "base"), "adapter": str(tmp_path / case / "adapter")})
+        argv = [training_python, "-c", code, spec]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=HELPERS)
+        named.append(done.stdout.split()[-1])
+    assert named == ["AutoModelForCausalLM", "AutoModelForImageTextToText"]

@@ -183,6 +183,21 @@ def test_whatever_changes_the_merge_is_kept(folder):
     assert names[-2:] == ["base_model.model.lm_head.weight", "base_model.model.model.embed_tokens.lora_embedding_A"]
 
 
+def test_of_a_model_that_sees_the_modules_are_named_whole(folder):
+    """PEFT would adapt the vision tower's q_proj as well."""
+    (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "vision_config": {}}))
+    target = export(xtuner(folder / "iter_9.pth", LORA), model="base", out="new")
+    config = json.loads((target / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["model.layers.0.self_attn.q_proj"]
+
+
+def test_an_adapter_of_experts_without_its_rank_is_refused_by_name(folder):
+    module = "llm.base_model.model.model.layers.0.mlp.experts.base_layer"
+    shapes = {f"{module}.lora_A.default.weight": (2, 3), f"{module}.lora_B.default.weight": (3, 2)}
+    with pytest.raises(InputError, match=r"experts `model\.layers\.0\.mlp\.experts` and .*`--backend llamafactory`"):
+        export(xtuner(folder / "iter_9.pth", shapes), model="base", out="new")
+
+
 @pytest.mark.parametrize("shapes", [dict(list(LORA.items())[1:]), {f"{LAYER}.lora_A.default.weight": ()}])
 def test_an_adapter_without_a_rank_is_one_sentence(folder, shapes):
     file = xtuner(folder / "iter_9.pth", shapes)
