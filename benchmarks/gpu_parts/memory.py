@@ -35,6 +35,7 @@ class Watch:
         self._sizes: list[int] = []
         self._told = threading.Event()
         self._child: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._read, daemon=True)
 
     @property
     def peak(self) -> int | None:
@@ -46,7 +47,7 @@ class Watch:
         if self._cards:
             command = [*_QUERY, f"--loop-ms={EVERY}"]
             self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            threading.Thread(target=self._read, daemon=True).start()
+            self._thread.start()
             self._told.wait(PATIENCE)
         return self
 
@@ -56,7 +57,8 @@ class Watch:
         """End nvidia-smi."""
         if self._child:
             self._child.terminate()
-            self._child.wait()
+            self._thread.join()
+            self._child.communicate()
 
     def _read(self) -> None:
         for line in self._child.stdout if self._child and self._child.stdout else ():
