@@ -197,5 +197,6 @@ def _write(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(machine.cores()))
+    # Several trainings share the cores, and leave the computing to the card.
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, machine.cores() // 5)))
     sys.exit(main())

@@ -5,11 +5,11 @@
 #   tar xf FILE.tar && cd ftbridge-gpu && benchmarks/gpu_offline.sh run [OPTIONS OF gpu.py]     there
 #
 # There, Python 3.12 on x86-64 Linux is taken to have torch 2.11 for CUDA 13, torchvision, transformers 5.17,
-# accelerate, tokenizers, huggingface-hub, safetensors, numpy, pandas, pyarrow, scipy, opencv-python-headless,
-# nvidia-ml-py, psutil, py-cpuinfo, einops, sentencepiece, tiktoken, protobuf, matplotlib, requests, and of what ftbridge
-# needs itself charset-normalizer, click, filelock, jinja2, pyyaml and rich; for the tests pytest, pytest-timeout and
-# hypothesis. All else that both frameworks import is packed. PYTHON names an interpreter (default: python3); what it
-# has is not changed.
+# accelerate, tokenizers, huggingface-hub, safetensors, numpy, pandas, pyarrow, scipy, scikit-image, ninja, setuptools,
+# opencv-python-headless, nvidia-ml-py, psutil, py-cpuinfo, einops, sentencepiece, tiktoken, protobuf, matplotlib and
+# requests; of what ftbridge needs itself charset-normalizer, click, filelock, jinja2, pyyaml and rich; for the tests
+# pytest, pytest-timeout and hypothesis. All else that both frameworks import is packed. PYTHON names an interpreter
+# (default: python3); what it has is not changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -68,8 +68,9 @@ run() {
 	local python=${PYTHON:-python3} venv=$PWD/venv status=0
 	if [ ! -e "$venv/installed" ]; then
 		"$python" -m venv --clear --without-pip --system-site-packages "$venv"
-		# Where the interpreter is itself that of a virtual environment, its packages are not the system's.
-		"$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		# Where the interpreter is itself that of a virtual environment, its packages are not the system's. They come
+		# with what they do at the start: distutils is setuptools' since Python 3.12.
+		"$python" -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 			>"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beneath.pth"
 		"$python" -m pip --python "$venv/bin/python" install --quiet --no-index --no-deps wheels/*.whl
 		touch "$venv/installed"

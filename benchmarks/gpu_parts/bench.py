@@ -1,8 +1,10 @@
 """What all phases share: where things are, which models are trained, and how a row of results is made."""
 
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,9 @@ SHAPES = {
     "3B": Shape(2048, 36, 11008, 16, 2, 151936, True, 3.09, 11.3),
     "1.5B": Shape(1536, 28, 8960, 12, 2, 151936, True, 1.54, 8.8),
     "0.5B": Shape(896, 24, 4864, 14, 2, 151936, True, 0.49, 6.6),
-    "tiny": Shape(64, 2, 128, 4, 2, 700, False, 0.0, 0.0),
 }
+TINY = Shape(64, 2, 128, 4, 2, 700, False, 0.0, 0.0)
+INDEX = "model.safetensors.index.json"  # of a model, written last
 # Times the model's size: the model itself, what `merge` makes of it twice, and checkpoints.
 DISK = 3.5
 
@@ -78,17 +81,24 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shapes(self) -> dict[str, str]:
-        """Return the shapes of the models `large` and `small`, by what the card and the disk have room for."""
+        """Return the shapes of the models `large` and `small`: those that are there, else what there is room for."""
         if self.rehearse:
             return {"large": "tiny", "small": "tiny"}
+        return {"large": self._there("large") or ("0.5B" if self.small else self._fitting()), "small": "0.5B"}
+
+    def _fitting(self) -> str:
         memory = min((card.free or 0) for card in self.cards) * 1024**2 / GB
         disk = shutil.disk_usage(self.out).free / GB
-        fitting = [
-            name
-            for name, shape in SHAPES.items()
-            if shape.memory and shape.memory <= 0.9 * memory and DISK * 2 * shape.billions <= disk
-        ]
-        return {"large": "0.5B" if self.small or not fitting else fitting[0], "small": "0.5B"}
+        for name, shape in SHAPES.items():
+            if shape.memory <= 0.9 * memory and DISK * 2 * shape.billions <= disk:
+                return name
+        return "0.5B"
+
+    def _there(self, model: str) -> str:
+        if not (self.project / model / INDEX).exists():
+            return ""
+        sizes = json.loads((self.project / model / "config.json").read_text(encoding="utf-8"))
+        return next((name for name, shape in SHAPES.items() if shape.hidden == sizes["hidden_size"]), "")
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -109,6 +119,13 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
             if fits and Path(run.model) == folder:
                 return run
         return train(**{**self.defaults, "model": model, "backend": backend}, report=lambda _record: None)
+
+
+def at_once(jobs: int, works: Iterable[Callable[[], Row]]) -> Iterator[Row]:
+    """Do so many `works` at a time; yields what each returns, as they end."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(work) for work in works]):
+            yield future.result()
 
 
 def attempt(names: Row, work: Callable[[], Row]) -> Row:

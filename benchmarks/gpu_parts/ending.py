@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from gpu_parts.bench import BACKENDS, Bench, Row, attempt, gib
+from gpu_parts.bench import Bench, Row, attempt, gib
 from gpu_parts.memory import used
 
 from ftbridge.core.errors import FrameworkError
@@ -24,13 +24,14 @@ Child = subprocess.Popen[bytes]
 
 
 def ended(bench: Bench) -> Iterator[Row]:
-    """End a training of each framework by SIGKILL, by Ctrl-C and by `ftbridge runs stop`."""
-    ways = {"SIGKILL": kill} if bench.rehearse else {"SIGKILL": kill, "Ctrl-C": _interrupt, "runs stop": _stop}
-    for what, way in ways.items():
-        for backend in BACKENDS:
-            options = {**bench.defaults, "backend": backend, "max_steps": 100_000}
-            work = partial(end_training, bench.cards, bench.project, options, way)
-            yield attempt({"what": what, "framework": backend}, work)
+    """End a training of each framework by SIGKILL, one by Ctrl-C and one by `ftbridge runs stop`."""
+    ways = [("SIGKILL", kill, "xtuner"), ("SIGKILL", kill, "llamafactory")]
+    if not bench.rehearse:
+        ways += [("Ctrl-C", _interrupt, "xtuner"), ("runs stop", _stop, "llamafactory")]
+    for what, way, backend in ways:
+        options = {**bench.defaults, "backend": backend, "max_steps": 100_000}
+        work = partial(end_training, bench.cards, bench.project, options, way)
+        yield attempt({"what": what, "framework": backend}, work)
 
 
 def end_training(cards: list[Gpu], project: Path, options: Row, way: Callable[[Child, Path], object]) -> Row:

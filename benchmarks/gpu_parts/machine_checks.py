@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
-from gpu_parts.bench import BACKENDS, Bench, Row, attempt, environment
+from gpu_parts.bench import BACKENDS, Bench, Row, at_once, attempt, environment
 
 from ftbridge.core.errors import FrameworkError
 from ftbridge.launchers.checks import Check
@@ -20,9 +20,13 @@ def doctor(bench: Bench) -> Iterator[Row]:
     without = _without_nvcc()
     yield attempt({"what": "doctor"}, partial(_doctor, {}))
     yield attempt({"what": "doctor without nvcc"}, partial(_doctor, without))
-    for backend in BACKENDS:
-        names = {"what": f"{backend} without nvcc"}
-        yield attempt(names, partial(_train, bench, backend, without))
+    yield from at_once(
+        bench.jobs,
+        [
+            partial(attempt, {"what": f"{backend} without nvcc"}, partial(_train, bench, backend, without))
+            for backend in BACKENDS
+        ],
+    )
 
 
 def _without_nvcc() -> dict[str, str]:
@@ -47,7 +51,7 @@ def _train(bench: Bench, backend: str, changes: dict[str, str]) -> Row:
     chosen = {**bench.defaults, "backend": backend, "max_steps": 2}
     done = _ftbridge("train", *(f"--{key.replace('_', '-')}={value}" for key, value in chosen.items()), **changes)
     if done.returncode:
-        raise FrameworkError(done.stderr.strip() or f"exit status {done.returncode}")
+        raise FrameworkError(done.stderr.rpartition("ftbridge: ")[2].strip() or f"exit status {done.returncode}")
     return {"found": "trained", "seconds": round(time.perf_counter() - begun, 1)}
 
 

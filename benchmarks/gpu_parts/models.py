@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from gpu_parts.bench import GB, SHAPES, Bench, Row, Shape, attempt, environment
+from gpu_parts.bench import GB, INDEX, SHAPES, TINY, Bench, Row, Shape, attempt, environment
 
 import ftbridge
 from ftbridge.core.errors import SetupError
@@ -34,7 +34,6 @@ WORDS = (
     "food",
 )
 SAMPLES, LENGTH = 128, 4200  # words, of a token each at least: beyond every cutoff length of ours
-INDEX = "model.safetensors.index.json"  # which is written last
 
 
 def models(bench: Bench) -> Iterator[Row]:
@@ -54,7 +53,7 @@ def _make(bench: Bench, model: str, shape: str) -> Row:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree("spoken", folder, ignore=shutil.ignore_patterns("*.safetensors*"))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        (folder / "config.json").write_text(json.dumps(config | _sizes(SHAPES[shape])), encoding="utf-8")
+        (folder / "config.json").write_text(json.dumps(config | _sizes(SHAPES.get(shape, TINY))), encoding="utf-8")
         _weights(bench, folder)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return {"size": round(size / GB, 2), "seconds": round(time.perf_counter() - begun, 1)}

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from gpu_parts import answering, ending, merging
-from gpu_parts.bench import BACKENDS, Bench, Row, attempt
+from gpu_parts.bench import BACKENDS, Bench, Row, at_once, attempt
 from gpu_parts.machine_checks import doctor
 from gpu_parts.models import models
 from gpu_parts.resuming import resumed
@@ -71,9 +71,11 @@ def variants(bench: Bench) -> Iterator[Row]:
             for (title, options), backend in wanted
         ),
     )
-    for backend in BACKENDS:
-        names = {"training": "stopped and resumed", "framework": backend}
-        yield attempt(names, partial(resumed, bench, backend))
+    names = {"training": "stopped and resumed"}
+    works = [
+        partial(attempt, {**names, "framework": backend}, partial(resumed, bench, backend)) for backend in BACKENDS
+    ]
+    yield from at_once(bench.jobs, works)
 
 
 def lengths(bench: Bench) -> Iterator[Row]:

@@ -3,13 +3,12 @@
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from gpu_parts.bench import Bench, Row, attempt, gib
+from gpu_parts.bench import Bench, Row, at_once, attempt, gib
 from gpu_parts.memory import Watch
 
 from ftbridge.core.plugins import backend as load_backend
@@ -117,18 +116,23 @@ def taken(run: Run, memory: Memory, seconds: float) -> Row:
     }
 
 
+def measured(ready: Prepared, memory: Memory) -> Row:
+    """Train, and return what it took."""
+    begun = time.perf_counter()
+    run = start(ready, report=lambda _record: None)
+    return taken(run, memory, time.perf_counter() - begun)
+
+
 def alone(bench: Bench, **options: Any) -> Row:
     """Train with nothing else on the card; returns speed and the card's own peak as well."""
     ready = prepare(**{**bench.defaults, **options})
     memory, spec = expected(ready), ready.plan.spec
-    begun = time.perf_counter()
     with Watch(bench.cards) as watch, Stamps(ready) as stamps:
-        run = start(ready, report=lambda _record: None)
-    row = taken(run, memory, time.perf_counter() - begun)
+        row = measured(ready, memory)
     steps = stamps.per_second()
     tokens = spec.micro_batch_size * spec.gradient_accumulation_steps * spec.cutoff_length
-    row["tokens_per_second"] = steps and round(steps * tokens)
-    return row | {"estimate_with_cuda": gib(memory.total), "card": gib(watch.peak)}
+    speed = {"tokens_per_second": steps and round(steps * tokens)}
+    return row | speed | {"estimate_with_cuda": gib(memory.total), "card": gib(watch.peak)}
 
 
 def several(bench: Bench, trainings: Iterable[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
@@ -140,11 +144,6 @@ def several(bench: Bench, trainings: Iterable[tuple[Row, dict[str, Any]]]) -> It
         ready = prepare(**{**bench.defaults, **options})
         memory = expected(ready)
         with room.taken(room.size if ready.plan.machine.processes > 1 else memory.total):
-            begun = time.perf_counter()
-            run = start(ready, report=lambda _record: None)
-            return taken(run, memory, time.perf_counter() - begun)
+            return measured(ready, memory)
 
-    with ThreadPoolExecutor(bench.jobs) as pool:
-        waiting = [pool.submit(attempt, names, partial(train, options)) for names, options in trainings]
-        for future in as_completed(waiting):
-            yield future.result()
+    return at_once(bench.jobs, [partial(attempt, names, partial(train, options)) for names, options in trainings])

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ftbridge.launchers.machine import Gpu
+from ftbridge.launchers.preflight import preflight
+from ftbridge.launchers.train import prepare
 from ftbridge.weights import safetensors
 
 from ..conftest import ROOT  # noqa: TID252
@@ -68,7 +70,7 @@ def test_a_phase_that_fails_keeps_no_other_from_its_turn(tmp_path, training_pyth
     phases = results["phases"]
     assert phases["models"]["status"] == "2 of 2 failed"
     assert phases["models"]["rows"][0]["result"].startswith("failed: no weights could be made on cuda: ")
-    assert phases["ended"]["status"] == "6 of 6 failed"
+    assert phases["ended"]["status"] == "4 of 4 failed"
     assert "failed" in phases["merge"]["status"]
     assert "### What a run that is ended leaves behind" in (tmp_path / "found" / "table.md").read_text()
 
@@ -82,6 +84,27 @@ def test_one_phase_rehearsed(tmp_path, training_python):
     assert [row["differing"] for row in rows] == [0, 0]
     assert all(row["values"] > 100_000 for row in rows)
     assert not (tmp_path / "found" / "project").exists()
+
+
+@pytest.mark.framework
+def test_every_training_of_a_card_passes_the_pre_flight(project, training_python, tmp_path, monkeypatch, parts):
+    from gpu_parts.bench import BACKENDS, Bench
+    from gpu_parts.phases import ON_A_CARD, ON_SEVERAL, VARIANTS
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    fake.nvidia_smi(tmp_path, *(fake.H100.format(number) for number in range(2)))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(project)
+    # The sample has no validation part.
+    fixed = {**Bench(out=tmp_path).defaults, "dataset": "medqa", "model": "base"}
+    for title, options in (VARIANTS | ON_A_CARD | ON_SEVERAL).items():
+        for backend in BACKENDS:
+            validation = {"validation_dataset": "medqa-test"} if "validation_steps" in options else {}
+            ready = prepare(**{**fixed, **options, **validation, "backend": backend})
+            assert ready.plan.machine.device == "cuda"
+            assert ready.plan.machine.processes == (2 if "gpus" in options else 1)
+            checks = preflight(ready.plan, ready.python, project / "runs")
+            assert not [check for check in checks if check.status == "failure"], (title, backend)
 
 
 @pytest.mark.matrix
