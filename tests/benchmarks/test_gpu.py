@@ -17,7 +17,7 @@ from ftbridge.weights import safetensors
 
 from ..conftest import ROOT  # noqa: TID252
 from ..fake_gpu import fake  # noqa: TID252
-from ..gpu.conftest import compared  # noqa: TID252
+from ..gpu.compared import compared  # noqa: TID252
 
 CARD = Gpu("NVIDIA H100 80GB HBM3", 81559, 9.0, "570.86.15", 81000, "GPU-h100-0")
 
@@ -29,15 +29,6 @@ def measure(folder, *options, **env):
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     file = folder / "found" / "results.json"
     return done, json.loads(file.read_text()) if file.exists() else None
-
-
-@pytest.fixture
-def parts(monkeypatch):
-    """Let a test import the parts of the script."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    yield
-    for name in [name for name in sys.modules if name.startswith("gpu_parts")]:
-        del sys.modules[name]
 
 
 def test_without_a_card_it_says_so_and_ends(tmp_path):
@@ -87,7 +78,7 @@ def test_one_phase_rehearsed(tmp_path, training_python):
 
 
 @pytest.mark.framework
-def test_every_training_of_a_card_passes_the_pre_flight(project, training_python, tmp_path, monkeypatch, parts):
+def test_every_training_of_a_card_passes_the_pre_flight(project, training_python, tmp_path, monkeypatch, gpu_parts):
     from gpu_parts.bench import BACKENDS, Bench
     from gpu_parts.phases import ON_A_CARD, ON_SEVERAL, VARIANTS
 
@@ -126,7 +117,7 @@ def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python
     assert (found["packed"], found["four_bits"]) == (0, 0)
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
     from gpu_parts.memory import MIB, Watch, used
 
@@ -143,7 +134,7 @@ def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
     assert used([CARD]) is None
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 def test_values_are_compared_by_units_in_the_last_place(tmp_path):
     from gpu_parts.merging import compare
 
@@ -155,7 +146,7 @@ def test_values_are_compared_by_units_in_the_last_place(tmp_path):
     assert found == {"values": 4, "differing": 2, "largest": "3 in the last place"}
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 def test_trainings_wait_for_room_on_the_card():
     from gpu_parts.trainings import Room
 
@@ -176,7 +167,7 @@ def test_trainings_wait_for_room_on_the_card():
     assert order == ["beside", "large"]
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 def test_results_take_the_place_of_what_a_page_has():
     from gpu_parts.phases import PHASES
     from gpu_parts.tables import markdown, placed

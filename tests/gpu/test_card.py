@@ -64,7 +64,7 @@ def content(place):
         return file.read(place.size)
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, trained, in_project, tmp_path):
     """Products of any values are summed in another order there, so that a value may be rounded the other way."""
     from gpu_parts.merging import compare
@@ -77,7 +77,7 @@ def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, 
     assert found["largest"] in {"none", "1 in the last place"}
 
 
-@pytest.mark.usefixtures("parts")
+@pytest.mark.usefixtures("gpu_parts")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_killed_run_leaves_neither_memory_nor_processes(cards, project, backend):
     from gpu_parts.ending import end_training, kill
