@@ -122,16 +122,26 @@ def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
     from gpu_parts.memory import MIB, Watch, used
 
     program = fake.nvidia_smi(tmp_path) / "nvidia-smi"
-    lines = [f"{uuid}, {size}" for size in (500, 500, 9500, 700) for uuid in ("GPU-other", CARD.uuid)]
-    program.write_text("#!/bin/sh\nprintf '%s\\n' '" + "' '".join(lines) + "'\n")
+
+    def uses(size):
+        new = tmp_path / "new"
+        new.write_text(f"#!/bin/sh\necho 'GPU-other, 70000'\necho '{CARD.uuid}, {size}'\n")
+        new.chmod(0o755)
+        new.rename(program)
+
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert used([CARD]) == 500 * MIB
+    uses(500)
     with Watch([CARD]) as watch:
+        uses(9500)
         end = time.monotonic() + 10
         while watch.peak != 9000 * MIB:
             assert time.monotonic() < end
-    program.write_text(f"#!/bin/sh\necho '{CARD.uuid}, [N/A]'\n")
+        uses(700)
+        assert used([CARD]) == 700 * MIB
+    assert watch.peak == 9000 * MIB
+    uses("[N/A]")
     assert used([CARD]) is None
+    assert Watch([CARD]).peak is None
 
 
 @pytest.mark.usefixtures("gpu_parts")
