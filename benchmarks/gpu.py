@@ -78,7 +78,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--python",
         type=_absolute,
-        default="",
         help="an interpreter with both frameworks (default: `ftbridge setup`'s)",
     )
     parser.add_argument("--keep", action="store_true", help="keep models and runs, up to 60 GB, in the folder project")
@@ -91,7 +90,7 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _environment(bench: Bench, python: str) -> None:
+def _environment(bench: Bench, python: str | None) -> None:
     """See that there is an interpreter with the frameworks: the one that is named, else the training environment."""
     with contextlib.chdir(bench.project):
         if python:
@@ -199,4 +198,8 @@ def _write(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
 if __name__ == "__main__":
     # Several trainings share the cores, and leave the computing to the card.
     os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, machine.cores() // 5)))
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("stopped; what was measured until then is in the folder of the results", file=sys.stderr)
+        sys.exit(130)
