@@ -50,7 +50,7 @@ nightly: .venv/developer
 
 # For who has an NVIDIA card; docs/gpu.md says what it does. 1: a phase failed, which keeps no test from running.
 gpu: .venv/developer
-	status=0; $(BIN)/python benchmarks/gpu.py || status=$$?; test $$status -le 1 || exit $$status; \
+	@status=0; $(BIN)/python benchmarks/gpu.py || status=$$?; test $$status -le 1 || exit $$status; \
 		$(BIN)/pytest -m gpu tests/gpu && exit $$status
 
 # All locks anew; what is pinned already stays where it still fits.

@@ -26,7 +26,7 @@ from gpu_parts.tables import markdown, placed
 import ftbridge
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.files import write_atomic
-from ftbridge.core.project import Project, Settings
+from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.launchers import machine
 from ftbridge.launchers.cards import torch_build
@@ -54,12 +54,13 @@ def main() -> int:
     bench.project.mkdir(parents=True, exist_ok=True)
     _environment(bench, options.python)
     chosen = [name for name in PHASES if name in {FIRST, *(options.phase or PHASES)}]
-    results = {"machine": _machine(bench, cards), "phases": _known(bench) if options.phase else {}}
+    about = _machine(bench, cards)
+    results = {"machine": about, "phases": _known(bench, about) if options.phase else {}}
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     for name in chosen:
         print(f"--- {PHASES[name].title}", flush=True)
         results["phases"][name] = found = _phase(bench, name, PHASES[name], end)
-        results["machine"]["packages"] = _packages(bench)
+        about["packages"] = about.get("packages") or _packages(bench)
         _write(bench, results, None if bench.rehearse else options.docs)
         print(f"    {found['status']}, {found['seconds']:.0f} s", flush=True)
     if not options.keep:
@@ -83,7 +84,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep models and runs, up to 60 GB, in the folder project")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="put the table between the marks of a page as well")
     parser.add_argument("--inside", choices=PHASES, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.docs and options.rehearse:
+        parser.error("a rehearsal measures nothing: leave --docs out")
+    if options.docs:
+        try:
+            placed(options.docs.read_text(encoding="utf-8"), "")
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    return options
 
 
 def _absolute(path: str) -> str:
@@ -92,14 +101,14 @@ def _absolute(path: str) -> str:
 
 def _environment(bench: Bench, python: str | None) -> None:
     """See that there is an interpreter with the frameworks: the one that is named, else the training environment."""
-    with contextlib.chdir(bench.project):
-        if python:
-            own = {backend: {"python": python} for backend in BACKENDS}
-            Project(bench.project, Settings()).write_settings({"backends": own})
-        try:
-            bench.interpreter()
-        except FtbridgeError:
-            setup()
+    own = {"backends": {backend: {"python": python} for backend in BACKENDS}} if python else {}
+    # With settings of its own, the folder is a project, whatever it lies in.
+    (bench.project / SETTINGS).unlink(missing_ok=True)
+    Project(bench.project, Settings()).write_settings(own)
+    try:
+        bench.interpreter()
+    except FtbridgeError:
+        setup()
 
 
 def _phase(bench: Bench, name: str, phase: Phase, end: float) -> dict[str, Any]:
@@ -143,10 +152,12 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def _known(bench: Bench) -> dict[str, Any]:
-    """Return the phases that an earlier call has measured in the same folder."""
+def _known(bench: Bench, about: Row) -> dict[str, Any]:
+    """Return the phases that an earlier call has measured in the same folder, of this tree and on this machine."""
     with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads((bench.out / "results.json").read_text(encoding="utf-8"))["phases"])
+        found = json.loads((bench.out / "results.json").read_text(encoding="utf-8"))
+        if all(found["machine"].get(key) == value for key, value in about.items() if key != "date"):
+            return dict(found["phases"])
     return {}
 
 
@@ -169,8 +180,7 @@ def _machine(bench: Bench, cards: list[machine.Gpu]) -> Row:
 def _packages(bench: Bench) -> dict[str, str]:
     """Return the versions in the frameworks' environment, {} where it does not tell."""
     try:
-        with contextlib.chdir(bench.project):
-            python = bench.interpreter()
+        python = bench.interpreter()
         installed, build = inspect(python, []).packages, torch_build(python)
     except (FtbridgeError, OSError):
         return {}

@@ -40,6 +40,17 @@ def test_without_a_card_it_says_so_and_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("options", "said"), [((), "no place for results"), (("--rehearse",), "a rehearsal measures nothing")]
+)
+def test_a_page_that_cannot_take_results_is_refused_at_the_start(tmp_path, options, said):
+    (tmp_path / "page.md").write_text("# A page\n")
+    done, results = measure(tmp_path, "--docs", tmp_path / "page.md", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert results is None
+
+
 @pytest.mark.framework
 def test_a_phase_that_takes_too_long_is_ended_with_all_it_started(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse", "--phase", "merge", "--seconds", "7")
