@@ -50,6 +50,7 @@ TINY = Shape(64, 2, 128, 4, 2, 700, False, 0.0, 0.0)
 INDEX = "model.safetensors.index.json"  # of a model, written last
 # Times the model's size: the model itself, what `merge` makes of it twice, and checkpoints.
 DISK = 3.5
+MOST = 500  # letters of an error
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,9 +134,9 @@ def attempt(names: Row, work: Callable[[], Row]) -> Row:
     try:
         return {**names, **work(), "result": "ok"}
     except FtbridgeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        last = lines[-1] if len(lines) > 1 else ""
-        return {**names, "result": f"failed: {lines[0][:200]}{' ... ' + last[:200] if last else ''}"}
+        said = " ".join(str(error).split())
+        # The reason may be at the end, in the log's last lines.
+        return {**names, "result": f"failed: {said if len(said) < MOST else f'{said[:250]} ... {said[-250:]}'}"}
 
 
 def gib(size: float | None) -> float | None:

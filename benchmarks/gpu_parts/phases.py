@@ -80,7 +80,7 @@ def variants(bench: Bench) -> Iterator[Row]:
 
 def lengths(bench: Bench) -> Iterator[Row]:
     """Train the small model with several cutoff lengths and micro batches."""
-    grid = [(16, 1), (32, 2)] if bench.rehearse else [(512, 1), (1024, 1), (2048, 1), (4096, 1), (512, 4), (1024, 4)]
+    grid = [(32, 1), (48, 2)] if bench.rehearse else [(512, 1), (1024, 1), (2048, 1), (4096, 1), (512, 4), (1024, 4)]
     yield from several(
         bench,
         (
