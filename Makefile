@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly check wheel lock clean
+.PHONY: demo test quick matrix nightly gpu check wheel lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -34,11 +34,11 @@ check: .venv/developer
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 quick: check
-	$(BIN)/pytest -m "not framework and not slow and not matrix and not nightly"
+	$(BIN)/pytest -m "not framework and not slow and not matrix and not nightly and not gpu"
 
 test: check
 	$(BIN)/ftbridge setup
-	$(BIN)/pytest -m "not matrix and not nightly"
+	$(BIN)/pytest -m "not matrix and not nightly and not gpu"
 
 matrix: .venv/developer
 	$(BIN)/ftbridge setup
@@ -50,6 +50,11 @@ nightly: .venv/developer
 	$(BIN)/ftbridge setup --environment transformers4
 	$(BIN)/pytest -m "matrix or nightly"
 
+# For who has an NVIDIA card; docs/gpu.md says what it does. 1: a phase failed, which keeps no test from running.
+gpu: .venv/developer
+	@status=0; $(BIN)/python benchmarks/gpu.py || status=$$?; test $$status -le 1 || exit $$status; \
+		$(BIN)/pytest -m gpu tests/gpu && exit $$status
+
 # All locks anew; what is pinned already stays where it still fits.
 lock: .venv/installed
 	for set in training training-transformers4; do \
@@ -60,4 +65,4 @@ lock: .venv/installed
 		--output-file tests/developer.lock
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache gpu-results ftbridge-gpu.tar

@@ -66,6 +66,12 @@ def training_python() -> Path:
 
 
 @pytest.fixture
+def gpu_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test import what benchmarks/gpu.py is made of."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
+@pytest.fixture
 def run_ftbridge(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the command line in a process of its own, in `tmp_path` or `cwd`."""
 

@@ -1,0 +1,149 @@
+"""What all phases share: where things are, which models are trained, and how a row of results is made."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import FtbridgeError
+from ftbridge.core.project import Project
+from ftbridge.launchers import machine, runs
+from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.machine import Gpu
+from ftbridge.launchers.runs import Run
+from ftbridge.launchers.train import train
+
+BACKENDS = ("xtuner", "llamafactory")
+GB, GIB = 1000**3, 1024**3
+Row = dict[str, Any]
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """Sizes of a Qwen2.5: as in its config.json, then its billions of values, and the GB of a card that QLoRA takes.
+
+    The last is the larger of both frameworks' in docs/memory.md.
+    """
+
+    hidden: int
+    layers: int
+    intermediate: int
+    heads: int
+    key_values: int
+    vocabulary: int
+    tied: bool
+    billions: float
+    memory: float
+
+
+SHAPES = {
+    "7B": Shape(3584, 28, 18944, 28, 4, 152064, False, 7.62, 18.5),
+    "3B": Shape(2048, 36, 11008, 16, 2, 151936, True, 3.09, 11.3),
+    "1.5B": Shape(1536, 28, 8960, 12, 2, 151936, True, 1.54, 8.8),
+    "0.5B": Shape(896, 24, 4864, 14, 2, 151936, True, 0.49, 6.6),
+}
+TINY = Shape(64, 2, 128, 4, 2, 700, False, 0.0, 0.0)
+INDEX = "model.safetensors.index.json"  # of a model, written last
+# Times the model's size: the model itself, what `merge` makes of it twice, and checkpoints.
+DISK = 3.5
+MOST = 500  # letters of an error
+
+
+class Bench(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for; `out` takes the results."""
+
+    out: Path
+    rehearse: bool = False
+    small: bool = False
+
+    @property
+    def project(self) -> Path:
+        """Return the folder that holds models, data and runs, in which the phases stand."""
+        return self.out / "project"
+
+    @property
+    def device(self) -> str:
+        """Return what is computed on."""
+        return "cpu" if self.rehearse else "cuda"
+
+    @property
+    def cards(self) -> list[Gpu]:
+        """Return the GPUs, none in a rehearsal; raises SetupError where there should be some."""
+        return machine.computing(self.device)
+
+    @property
+    def jobs(self) -> int:
+        """Return how many trainings may run at a time: each keeps about three cores busy while it imports."""
+        return 1 if self.rehearse else max(1, min(5, machine.cores() // 3))
+
+    @property
+    def shapes(self) -> dict[str, str]:
+        """Return the shapes of the models `large` and `small`: those that are there, else what there is room for."""
+        if self.rehearse:
+            return {"large": "tiny", "small": "tiny"}
+        return {"large": self._there("large") or ("0.5B" if self.small else self._fitting()), "small": "0.5B"}
+
+    def _fitting(self) -> str:
+        memory = min((card.free or 0) for card in self.cards) * 1024**2 / GB
+        disk = shutil.disk_usage(self.out).free / GB
+        for name, shape in SHAPES.items():
+            if shape.memory <= 0.9 * memory and DISK * 2 * shape.billions <= disk:
+                return name
+        return "0.5B"
+
+    def _there(self, model: str) -> str:
+        if not (self.project / model / INDEX).exists():
+            return ""
+        sizes = json.loads((self.project / model / "config.json").read_text(encoding="utf-8"))
+        return next((name for name, shape in SHAPES.items() if shape.hidden == sizes["hidden_size"]), "")
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return what all trainings have in common; nothing is validated unless it is asked for."""
+        sizes = {"cutoff_length": 32, "max_steps": 4} if self.rehearse else {"cutoff_length": 512, "max_steps": 8}
+        fixed = {"dataset": "talk", "gradient_accumulation_steps": 1, "validation_dataset": "none"}
+        return {"model": "small", "device": self.device, **fixed, **sizes}
+
+    def interpreter(self, backend: str = BACKENDS[0]) -> Path:
+        """Return the interpreter that has `backend`."""
+        return interpreter(Project.find(self.project), backend)
+
+    def trained(self, model: str, backend: str) -> Run:
+        """Return a run of `backend` on `model` with an adapter: the last one, else a short one made now."""
+        folder = (self.project / model).resolve()
+        for run in reversed(runs.all_runs(Project.find())):
+            fits = run.status == "succeeded" and run.spec.method != "full" and run.spec.backend == backend
+            if fits and Path(run.model) == folder:
+                return run
+        return train(**{**self.defaults, "model": model, "backend": backend}, report=lambda _record: None)
+
+
+def at_once(jobs: int, works: Iterable[Callable[[], Row]]) -> Iterator[Row]:
+    """Do so many `works` at a time; yields what each returns, as they end."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(work) for work in works]):
+            yield future.result()
+
+
+def attempt(names: Row, work: Callable[[], Row]) -> Row:
+    """Return `names` with what `work` found, or with the sentence of the error that it ended with."""
+    try:
+        return {**names, **work(), "result": "ok"}
+    except FtbridgeError as error:
+        said = " ".join(str(error).split())
+        # The reason may be at the end, in the log's last lines.
+        return {**names, "result": f"failed: {said if len(said) < MOST else f'{said[:250]} ... {said[-250:]}'}"}
+
+
+def gib(size: float | None) -> float | None:
+    """Return bytes in GiB, to a hundredth."""
+    return None if size is None else round(size / GIB, 2)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this process's environment with `changes`."""
+    return {**os.environ, **changes}

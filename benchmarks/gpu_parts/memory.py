@@ -1,0 +1,57 @@
+"""What a card's memory holds, as nvidia-smi tells it: all processes, and all that CUDA itself takes."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from ftbridge.launchers import machine
+from ftbridge.launchers.machine import Gpu
+
+EVERY = 0.2  # seconds between two looks, beside what nvidia-smi takes
+MIB = 1024**2
+_QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used", "--format=csv,noheader,nounits")
+
+
+def used(cards: list[Gpu]) -> int | None:
+    """Return the bytes that are used on the first of `cards` now, None where there is none or it does not tell."""
+    for line in machine._run(*_QUERY).splitlines() if cards else ():  # noqa: SLF001 - which nvidia-smi cannot hang
+        uuid, _, size = (cell.strip() for cell in line.partition(","))
+        if uuid == cards[0].uuid and size.isdecimal():
+            return int(size) * MIB
+    return None
+
+
+class Watch:
+    """Looks at the first of `cards`, again and again; `peak` is the most that was used above what was before.
+
+    torch keeps what it has once taken, so that a peak between two looks is seen by the second. A card that others use
+    as well counts theirs.
+    """
+
+    def __init__(self, cards: list[Gpu]) -> None:
+        """Prepare to look at the first of `cards`."""
+        self._cards = cards
+        self._before = self._most = used(cards)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    @property
+    def peak(self) -> int | None:
+        """Return the bytes, None where there is no card or it does not tell."""
+        return None if self._before is None or self._most is None else self._most - self._before
+
+    def __enter__(self) -> Self:
+        """Begin to look."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End looking."""
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while self._most is not None and not self._ended.wait(EVERY):
+            self._most = max(self._most, used(self._cards) or 0)

@@ -1,0 +1,24 @@
+"""What the tests on a real card share; without one each is skipped, and says why."""
+
+import pytest
+
+from ftbridge.core.errors import SetupError
+from ftbridge.launchers import machine
+from ftbridge.launchers.environment import QUIET
+
+from .compared import compared
+
+
+@pytest.fixture(scope="session")
+def cards():
+    """Return the GPUs; skips where there are none, or none that can be used."""
+    try:
+        return machine.computing("cuda")
+    except SetupError as error:
+        pytest.skip(f"needs an NVIDIA GPU: {error}")
+
+
+@pytest.fixture(scope="session")
+def kernels(cards, training_python):
+    """Return what kernels.py finds on the card."""
+    return compared(training_python, "cuda", {**QUIET, **machine.environment(cards[:1])})
