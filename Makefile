@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly check wheel lock clean
+.PHONY: demo test quick matrix nightly models check wheel lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -28,7 +28,7 @@ demo: .venv/installed
 check: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build
+	rm -rf build/check build/lib build/bdist*
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/check .
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
@@ -47,6 +47,13 @@ matrix: .venv/developer
 nightly: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/pytest -m "matrix or nightly"
+	$(BIN)/python tests/models/measure.py
+
+# The table of docs/models.md, measured: CLASSES="qwen3 glm4_moe" measures these alone, and OPTIONS=--go-on what is
+# not in build/models/results.json yet.
+models: .venv/developer
+	$(BIN)/ftbridge setup
+	$(BIN)/python tests/models/measure.py $(CLASSES) $(OPTIONS) --docs docs/models.md
 
 # All locks anew; what is pinned already stays where it still fits.
 lock: .venv/installed
