@@ -132,7 +132,7 @@ def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -
         with contextlib.chdir(folder / backend):
             _go(result, kind, base(folder / backend / "base", kind, tokenizer), tokenizer["template"], backend)
     except FtbridgeError as error:
-        result.said = sentence(str(error))
+        result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
         result.refused = not result.done and not isinstance(error, FrameworkError)
     result.seconds = time.monotonic() - started
     return result
@@ -177,9 +177,12 @@ def _ask(script: str, *arguments: Any) -> None:
 
 
 def sentence(message: str) -> str:
-    """Return what tells most in a message: of a failed check its finding, else what comes before the log's end."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[1 if lines[0].endswith("so it was not started:") and len(lines) > 1 else 0]
+    """Return what tells most in a message: of a failed check its finding, of a failed framework its last word."""
+    first, *rest = [line for line in message.splitlines() if line.strip()]
+    if rest and first.endswith("so it was not started:"):
+        return rest[0].partition(": ")[2]
+    quoted = [line.strip() for line in rest if line.startswith("  ")]
+    return quoted[-1] if quoted and first.endswith("the end of its log:") else first
 
 
 def table(text: str, kinds: dict[str, Kind], results: Results) -> str:

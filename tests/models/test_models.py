@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ftbridge.launchers.checks import Check, shown
 from ftbridge.templates import families
 
 HERE = Path(__file__).parent
@@ -74,10 +75,14 @@ def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called
     assert called([refused], "qwen3", "--backend", "llamafactory") == 1
 
 
-def test_the_sentence_of_a_refusal_is_what_was_found(measure):
-    refusal = "this training would fail, so it was not started:\n  model    failure  no weights\n           copy it\n"
-    assert measure.sentence(refusal) == "model    failure  no weights"
-    assert measure.sentence("XTuner ended with exit status 1:\nTraceback\n") == "XTuner ended with exit status 1:"
+def test_the_sentence_of_a_failure_is_the_one_that_tells_most(measure):
+    check = shown([Check("model", "failure", "no weights", "copy it")])
+    assert (
+        measure.sentence(f"this training would fail, so it was not started:\n{check}\n`--dry-run` ...") == "no weights"
+    )
+    failed = "XTuner ended with exit status 1; the end of its log:\n\n  Traceback\n  ValueError: no\n\nThe whole log is"
+    assert measure.sentence(failed) == "ValueError: no"
+    assert measure.sentence("the disk is full: 3 GB\n\n  OSError\n\nMake room.") == "the disk is full: 3 GB"
 
 
 def test_a_class_that_is_not_there_is_named(tmp_path):
