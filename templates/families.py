@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text
 from ftbridge.core.strict import closest, load_yaml, parse
+from ftbridge.templates import chat_templates
 
 # Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.
 _JSON = (
@@ -40,7 +41,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Segment = str | Token
 Piece = str | tuple[Segment, ...]
-Record = TypeVar("Record", bound=msgspec.Struct)
+Record = TypeVar("Record")
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
@@ -132,13 +133,15 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a family is told, in the order that counts; the head of families.yaml explains the keys."""
 
-    model_type: tuple[str, ...]
+    model_type: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     no_tokens: tuple[str, ...] = ()
     vocab_size: int | None = None
     template: tuple[str, ...] = ()
     no_template: tuple[str, ...] = ()
+    renders: bool = False
     folder: str
+    no_folder: str = ""
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,10 +204,7 @@ class _Config(msgspec.Struct):
     model_type: str | None = None
     vocab_size: int | None = None
     padded_vocab_size: int | None = None
-
-
-class _ChatTemplate(msgspec.Struct):
-    chat_template: Any = None
+    name: str | None = msgspec.field(default=None, name="_name_or_path")
 
 
 def detect(model: Path) -> Family:
@@ -212,24 +212,42 @@ def detect(model: Path) -> Family:
 
     Raises InputError where there is no readable config.json, or where what it says fits no family.
     """
+    found, config = _found(model)
+    if found:
+        return found
+    near = ", ".join(family.title for family in load().values() if config.model_type in family.match.model_type)
+    why = f"has vocabulary, chat template or name of neither {near}" if near else "is of no known family"
+    raise InputError(
+        f"`{model}`, of model_type `{config.model_type}`, {why}; "
+        f"say which one it is with `--template FAMILY`; known are: {', '.join(load())}"
+    )
+
+
+def find(model: Path) -> Family | None:
+    """Return the family of the model in the folder `model`, or None where it is of none that is known."""
+    return _found(model)[0]
+
+
+def _found(model: Path) -> tuple[Family | None, "_Config"]:
     file = model / "config.json"
     config = _decode(read_text(file, "model's config.json"), _Config, file)
-    typed = [family for family in load().values() if config.model_type in family.match.model_type]
-    vocabulary, template = _Vocabulary(model, config), chat_template(model)
-    fitting = [family for family in typed if vocabulary.fits(family.match) and _template_fits(family.match, template)]
-    if not fitting:
-        known = ", ".join(load())
-        near = ", ".join(family.title for family in typed)
-        why = f"has vocabulary and chat template of neither {near}" if typed else "is of no known family"
-        raise InputError(
-            f"`{model}`, of model_type `{config.model_type}`, {why}; "
-            f"say which one it is with `--template FAMILY`; known are: {known}"
-        )
+    vocabulary, template = _Vocabulary(model, config), chat_templates.read(model)
     # A download in the Hugging Face cache lies in models--OWNER--NAME/snapshots/HASH.
     folder = model.resolve()
-    title = folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name
-    named = [family for family in fitting if re.search(family.match.folder, title, re.IGNORECASE)]
-    return (named or fitting)[0]
+    titles = (folder.parent.parent.name if folder.parent.name == "snapshots" else folder.name, config.name or "")
+
+    def fits(family: Family) -> bool:
+        match = family.match
+        return (
+            (not match.model_type or config.model_type in match.model_type)
+            and vocabulary.fits(match)
+            and not (match.no_folder and any(re.search(match.no_folder, title, re.IGNORECASE) for title in titles))
+            and _template_fits(family, template, model)
+        )
+
+    fitting = [family for family in load().values() if fits(family)]
+    named = [family for family in fitting if re.search(family.match.folder, titles[0], re.IGNORECASE)]
+    return next(iter(named or fitting), None), config
 
 
 class _Vocabulary:
@@ -244,7 +262,7 @@ class _Vocabulary:
         if match.vocab_size and self.size and match.vocab_size != self.size:
             return False
         if not (self.quoted or self.raw):
-            return True
+            return bool(match.model_type)
         return all(map(self.has, match.tokens)) and not any(map(self.has, match.no_tokens))
 
     def has(self, token: str) -> bool:
@@ -252,25 +270,27 @@ class _Vocabulary:
         return token.encode() in self.raw or any(form in text for form in forms for text in self.quoted)
 
 
-def _template_fits(match: Match, chat_template: str) -> bool:
-    if not chat_template:
+def _template_fits(family: Family, template: str, model: Path) -> bool:
+    if not template:
         return True
-    has = chat_template.__contains__
-    return all(map(has, match.template)) and not any(map(has, match.no_template))
+    has, match = template.__contains__, family.match
+    if not all(map(has, match.template)) or any(map(has, match.no_template)):
+        return False
+    return not match.renders or _renders(family, template, model)
 
 
-def chat_template(model: Path) -> str:
-    """Return the chat template, all of them together where there are several, or ""."""
-    own = model / "chat_template.jinja"
-    if own.is_file():
-        return read_text(own, "chat template")
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        file = model / name
-        if file.is_file():
-            found = _decode(read_text(file, name), _ChatTemplate, file).chat_template
-            if found:
-                return found if isinstance(found, str) else "\n".join(str(each) for each in found)
-    return ""
+def _renders(family: Family, template: str, model: Path) -> bool:
+    """Tell whether the model's chat template writes the family's prompt; it may leave the answer's beginning out."""
+    file = model / "tokenizer_config.json"
+    named = _decode(read_text(file, file.name), dict[str, Any], file) if file.is_file() else {}
+    special = {name: named.get(name) or "" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    tokens = {name: str(token.get("content") if isinstance(token, dict) else token) for name, token in special.items()}
+    messages = [{"role": role, "content": f"The {role}'s words."} for role in ("system", "user", "assistant", "user")]
+    system, one, answer, other = (message["content"] for message in messages)
+    prompt = next(cell.prompt for cell in family.backends.values() if cell)
+    wanted = prompt.render(system, [(one, answer), (other, None)])
+    shown = chat_templates.render(template, messages, tokens)
+    return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
 
 
 def _decode(text: str, kind: type[Record], file: Path) -> Record:

@@ -21,7 +21,7 @@ from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.models import local_model
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import Card, Source, card_in, card_of, resolve, target_of
+from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
 
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
 _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
@@ -212,7 +212,7 @@ def model_of(
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
     known = card_in(source, whole) if is_whole else None
     if known and not (compare or base or template):
-        return known, whole, None  # its base need not be there
+        return askable(known, whole), whole, None  # its base need not be there
     card = card_of(source, base, template)
     try:
         found = adapter_of(source)
@@ -220,6 +220,7 @@ def model_of(
         if not is_whole:
             raise
         found = whole  # nothing but the merged model was kept
+    card = askable(card, Path(card.base))
     if (found / "adapter_config.json").is_file():
         return card, Path(card.base), found
     if compare and found.samefile(card.base):

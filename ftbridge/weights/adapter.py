@@ -1,6 +1,6 @@
 """What PEFT adapters change in a base model: for each tensor, what it starts from and what is added to it.
 
-The names and the order of the arithmetic are those of PEFT 0.18 (tuners/lora/layer.py and variants.py,
+The names and the order of the arithmetic are those of PEFT 0.18 to 0.21 (tuners/lora/layer.py and variants.py,
 utils/save_and_load.py): several adapters are merged one after another, each scaled by its weight.
 """
 
@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.weights.experts import shares
+from ftbridge.weights.names import in_files
 from ftbridge.weights.tensors import Place, of_adapter
 
 FLOATS = ("BF16", "F16", "F32")
@@ -23,6 +25,8 @@ _NAME = re.compile(
     r"(?:(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?P<leaf>weight|bias))?"
     r"|(?:base_layer\.|modules_to_save\.)?(?P<own>weight|bias))"
 )
+# PEFT's name for the second of two adapted tensors of a module, within the first.
+_EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
 _LARGEST = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
 _OTHER = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
 
@@ -40,7 +44,6 @@ class _Config(msgspec.Struct, frozen=True):
     alora_invocation_tokens: Any = None
     arrow_config: Any = None
     layer_replication: Any = None
-    target_parameters: Any = None
     trainable_token_indices: Any = None
     use_qalora: Any = None
 
@@ -48,7 +51,8 @@ class _Config(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """One addition: scale * (b @ a), transposed for weights that lie (inputs, outputs), or scale * b for a bias.
 
-    With `magnitude` (DoRA) each output's row is then brought to that length.
+    With `magnitude` (DoRA) each output's row is then brought to that length. Of a `b` for all experts of a layer,
+    `expert` says which columns count: those from its number on, in steps of the experts' count.
     """
 
     b: Place
@@ -56,6 +60,7 @@ class Step(msgspec.Struct, frozen=True):
     a: Place | None = None
     transposed: bool = False
     magnitude: Place | None = None
+    expert: tuple[int, int] | None = None
 
 
 class Change(msgspec.Struct):
@@ -119,6 +124,9 @@ class _Adapter:
         for module, parts in self.parts.items():
             known = _find(f"{module}.weight", base)
             a, b = parts.get("lora_A"), parts.get("lora_B")
+            if not known and _EXPERTS.search(module):
+                self._add_experts(module, parts, base, found)
+                continue
             if not known or not a or not b:
                 raise self._misfit(f"{module}.weight")
             change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
@@ -137,6 +145,22 @@ class _Adapter:
             if change.dtype not in FLOATS or change.start.dtype not in FLOATS:
                 dtype = change.dtype if change.dtype not in FLOATS else change.start.dtype
                 raise InputError(f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`")
+
+    def _add_experts(
+        self, module: str, parts: Mapping[str, Place], base: Mapping[str, Place], found: dict[str, Change]
+    ) -> None:
+        experts = _EXPERTS.sub(".experts", module)
+        a, b = parts.get("lora_A"), parts.get("lora_B")
+        known = shares(experts, a, b, base) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        if not known:
+            raise InputError(
+                f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
+                "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
+            )
+        for share in known:
+            scale = self._scale(f"{experts}.{share.parameter}", share.rank)
+            change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
+            change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
 
     def _add_bias(self, name: str, step: Step, base: Mapping[str, Place], found: dict[str, Change]) -> None:
         known = _find(name, base)
@@ -190,7 +214,7 @@ def _config(folder: Path) -> _Config:
         raise InputError(f"cannot read `{file}`: {error}") from error
     if config.peft_type != "LORA":
         raise InputError(f"`{folder}` is an adapter of the kind `{config.peft_type}`; only LORA can be merged")
-    fields = ("alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters")
+    fields = ("alora_invocation_tokens", "arrow_config", "layer_replication")
     for name in (*fields, "trainable_token_indices", "use_qalora"):
         if getattr(config, name):
             raise InputError(f"`{file}` asks for `{name}`, which cannot be merged; merge this adapter with PEFT")
@@ -205,7 +229,7 @@ def _config(folder: Path) -> _Config:
 def _find(name: str, base: Mapping[str, Place]) -> str:
     """Return what `base` calls a tensor, or "": a checkpoint may lack the first name, as GPT-2's `transformer.`."""
     shorter = name.partition(".")[2]
-    return name if name in base else shorter if shorter in base else ""
+    return in_files(name, base) or (shorter if shorter in base else "")
 
 
 def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:

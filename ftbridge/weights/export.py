@@ -7,7 +7,6 @@ file piece by piece.
 
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,19 +15,14 @@ from typing import Any
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import write_atomic, write_json
 from ftbridge.launchers.model_files import read_json
-from ftbridge.templates import families
+from ftbridge.templates import chat_templates
 from ftbridge.weights import safetensors
 from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
-from ftbridge.weights.parts import rounded
+from ftbridge.weights.model_folder import write_stops
 from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
-
-TOKENIZER = (
-    "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json", "chat_template*",
-    "tokenization_*.py", "spiece.model",
-)  # fmt: skip
-_DTYPES = {"bfloat16": "BF16", "float16": "F16"}
-
+from ftbridge.weights.tokenizer_files import copy_tokenizer
 
 def export(
     source: str | os.PathLike[str] | None = None,
@@ -56,20 +50,14 @@ def export(
         if (own / "adapter_config.json").is_file() or is_adapter(weights.tensors):
             _write_adapter(folder, weights, own / "adapter_config.json", found, card)
         else:
-            _write_model(folder, weights, own, Path(card.base))
-        for place in (own, Path(card.base)):
-            copy_files(place, folder, TOKENIZER, overwrite=False)
-        if not families.chat_template(folder):
+            write_model(folder, weights.tensors, own, Path(card.base))
+        copy_tokenizer(own, Path(card.base), folder)
+        if (folder / "config.json").is_file():
+            write_stops(folder, read_json(folder / "config.json"), card.stop)
+        if card.family and not chat_templates.read(folder):
             write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
         card.save(folder)
     return target
-
-
-def copy_files(source: Path, target: Path, patterns: tuple[str, ...], *, overwrite: bool) -> None:
-    """Copy the files of `source` that match a pattern into `target`."""
-    for file in (file for pattern in patterns for file in source.glob(pattern) if file.is_file()):
-        if overwrite or not (target / file.name).exists():
-            shutil.copyfile(file, target / file.name)
 
 
 def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, card: Card) -> None:
@@ -78,33 +66,6 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, ca
     config = read_json(own) if own.is_file() else _adapter_config(weights, *_scaling(weights.content, source))
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
-
-
-def _write_model(folder: Path, weights: Weights, own: Path, base: Path) -> None:
-    """Write the model in the dtype that the base's config.json names: what is held in float32 is rounded to it.
-
-    What is held in 16 bits stays as it is, and so does float32 where the base is float32 or names none; config.json
-    says which it became.
-    """
-    config = read_json((own if (own / "config.json").is_file() else base) / "config.json")
-    known = read_json(base / "config.json") if (base / "config.json").is_file() else config
-    wanted = _DTYPES.get(str(known.get("dtype") or known.get("torch_dtype")), "F32")
-    entries = [
-        (name.removeprefix("llm."), wanted, tensor.shape, rounded(tensor, wanted))
-        if tensor.dtype == "F32" != wanted
-        else (name.removeprefix("llm."), tensor.dtype, tensor.shape, tensor.pieces())
-        for name, tensor in weights.tensors.items()
-    ]
-    safetensors.write_model(folder, entries)
-    [(written, _)] = Counter(dtype for _, dtype, _, _ in entries).most_common(1)
-    names = {"F32": "float32", **{dtype: name for name, dtype in _DTYPES.items()}}
-    # The training has switched the cache off, which is for generating.
-    changed = {"use_cache": known["use_cache"]} if "use_cache" in known else {}
-    if written in names:
-        changed["torch_dtype" if "torch_dtype" in config else "dtype"] = names[written]
-    write_json(folder / "config.json", config | changed)
-    for place in (own, base):
-        copy_files(place, folder, ("generation_config.json", "*.py", "*.jinja"), overwrite=False)
 
 
 def _peft_name(name: str) -> str:

@@ -7,7 +7,7 @@ filled up to a multiple of the processes; process r has the r-th share, in float
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.launchers.model_files import INDEX, read_json
 from ftbridge.weights import safetensors
 from ftbridge.weights.checkpoint import Checkpoint, Stored, is_shape
-from ftbridge.weights.parts import SIZES, Part, Tensor
+from ftbridge.weights.parts import SIZES, Part, Tensor, stretch
 
 _WHOLE = "mp_rank_00_model_states.pt"
 _MODEL = "zero_pp_rank_{}_mp_rank_00_model_states.pt"
@@ -105,8 +105,8 @@ def _trained(first: Checkpoint, states: list[Checkpoint], folder: Path) -> dict[
     for group in _list(first.content.get("param_shapes")):
         for name, shape in _dict(group).items():
             size, share = _sizes(shape, len(flat), "F32", f"`{name}` in `{first.path}`")
-            shares = [part for parts in flat for part in _stretch(parts, offset, share)]
-            found[name] = Tensor("F32", shape, tuple(_stretch(shares, 0, size)))
+            shares = [part for parts in flat for part in stretch(parts, offset, share)]
+            found[name] = Tensor("F32", shape, tuple(stretch(shares, 0, size)))
             offset += share
     held = [sum(part.size for part in parts) for parts in flat]
     if any(size != offset for size in held):
@@ -125,7 +125,7 @@ def _frozen(models: list[Checkpoint], folder: Path) -> dict[str, Tensor]:
     for name, shape in _dict(first.content.get("frozen_param_shapes")).items():
         shares = [each.tensor(_dict(each.content.get("frozen_param_fragments")).get(name), name) for each in models]
         size, _ = _sizes(shape, len(models), shares[0].dtype, f"`{name}` in `{first.path}`")
-        parts = tuple(_stretch([part for share in shares for part in share.parts], 0, size))
+        parts = tuple(stretch([part for share in shares for part in share.parts], 0, size))
         if sum(part.size for part in parts) != size or len({share.dtype for share in shares}) != 1:
             raise InputError(f"`{folder}` is damaged: its shards do not hold the whole of `{name}`")
         found[name] = Tensor(shares[0].dtype, shape, parts)
@@ -162,15 +162,6 @@ def _sizes(shape: Any, world: int, dtype: str, where: str) -> tuple[int, int]:
         raise InputError(f"{where} is damaged: it has no shape")
     items = prod(shape)
     return items * SIZES[dtype], -(-items // world) * SIZES[dtype]
-
-
-def _stretch(parts: Iterable[Part], start: int, size: int) -> Iterator[Part]:
-    """Yield `size` bytes, from byte `start` on, of what the parts hold one after another."""
-    for part in parts:
-        begin, end = max(start, 0), min(start + size, part.size)
-        if begin < end:
-            yield Part(part.file, part.start + begin, end - begin)
-        start -= part.size
 
 
 def _chosen(found: dict[str, Each]) -> dict[str, Each]:

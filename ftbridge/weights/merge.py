@@ -19,14 +19,14 @@ from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.model_files import read_json
-from ftbridge.templates import families
-from ftbridge.weights.export import copy_files, export
+from ftbridge.weights.export import export
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.merged import Merged
 from ftbridge.weights.model_folder import write_files
 from ftbridge.weights.safetensors import SHARD
 from ftbridge.weights.sources import Card, Source, card_of, made, resolve, target_of
 from ftbridge.weights.streaming import stream
+from ftbridge.weights.tokenizer_files import copy_files
 
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -83,7 +83,7 @@ def merge(
                 cards=cards,
                 rounding=_rounding(found, how.get("onto")),
             )
-            write_files(folder, Path(card.base), adapter, config, families.get(card.family).stop)
+            write_files(folder, Path(card.base), adapter, config, card.stop)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
         files = list(folder.glob("*.safetensors"))

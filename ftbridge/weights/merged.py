@@ -17,7 +17,7 @@ from ftbridge.weights.model_folder import refuse_quantised
 from ftbridge.weights.parts import SIZES
 from ftbridge.weights.streaming import Copy
 
-OUTPUT = "lm_head.weight"
+_OUTPUT = "lm_head.weight"
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|embed_in)\.weight")
 
 
@@ -34,22 +34,39 @@ class Merged:
         refuse_quantised(base, self.config, adapters[0][0])
         self.places = tensors.of_model(base)
         embedding = next(filter(_EMBEDDING.fullmatch, self.places), "")
-        tied = bool(embedding) and self.config.get("tie_word_embeddings", True)  # transformers' default
-        untied = {**self.places, OUTPUT: self.places[embedding]} if tied else self.places
+        self.output = f"language_model.{_OUTPUT}" if embedding.startswith("language_model.model.") else _OUTPUT
+        tied = bool(embedding) and self._said("tie_word_embeddings", True)  # transformers' default
+        untied = {**self.places, self.output: self.places[embedding]} if tied else self.places
         self.changes = changes(untied, adapters)
         old = untied[embedding].shape if embedding else ()
         new = self.changes[embedding].shape if embedding in self.changes else old
-        if tied and (OUTPUT in self.changes or (embedding in self.changes and new == old)):
-            self.places, self.config = untied, {**self.config, "tie_word_embeddings": False}
+        if tied and (self.output in self.changes or (embedding in self.changes and new == old)):
+            self.places = untied
+            self._say("tie_word_embeddings", False)
             tied = False
         if new != old:
-            self.config = {**self.config, "vocab_size": new[0]}
-            output = self.changes.get(OUTPUT) or self.places.get(OUTPUT)
+            self._say("vocab_size", new[0])
+            output = self.changes.get(self.output) or self.places.get(self.output)
             if output and not tied and output.shape[0] != new[0]:
-                raise InputError(f"`{embedding}` was resized to {new[0]} rows, and `{OUTPUT}` has {output.shape[0]}")
+                raise InputError(
+                    f"`{embedding}` was resized to {new[0]} rows, and `{self.output}` has {output.shape[0]}"
+                )
         self.sizes = {name: place.size for name, place in self.places.items()}
         self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
         self.total = sum(self.sizes.values())
+
+    def _said(self, key: str, default: Any) -> Any:
+        """Return what the config, or the text model's within it, says."""
+        text = self.config.get("text_config")
+        return self.config.get(key, text.get(key, default) if isinstance(text, dict) else default)
+
+    def _say(self, key: str, value: Any) -> None:
+        """Change what the config says, and the text model's within it."""
+        text = self.config.get("text_config")
+        if isinstance(text, dict):
+            self.config = {**self.config, "text_config": {**text, key: value}}
+        if not isinstance(text, dict) or key in self.config or key == "tie_word_embeddings":
+            self.config = {**self.config, key: value}
 
     def lay_out(self, folder: Path, most: int) -> tuple[list[Copy], list[dict[str, Any]]]:
         """Make the files in `folder`, of at most so many bytes of tensors each; return what to copy and to compute.
@@ -73,7 +90,7 @@ class Merged:
             at = len(header)
             for name, kind in kinds.items():
                 if isinstance(kind, Change):
-                    linear = name != OUTPUT and any(step.a and not step.transposed for step in kind.steps)
+                    linear = name != self.output and any(step.a and not step.transposed for step in kind.steps)
                     place = {"name": name, "file": str(file), "offset": at, "linear": linear}
                     computed.append(place | msgspec.to_builtins(kind))
                 else:

@@ -1,6 +1,6 @@
 """Tensors that stay in their files: stretches of bytes, read piece by piece."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
@@ -47,6 +47,15 @@ class Tensor(msgspec.Struct, frozen=True):
                 raise InputError(f"cannot read `{part.file}`: {error.strerror or error}") from error
             if left:
                 raise InputError(f"`{part.file}` is damaged: it ends {left} bytes too early")
+
+
+def stretch(parts: Iterable[Part], start: int, size: int) -> Iterator[Part]:
+    """Yield `size` bytes, from byte `start` on, of what the parts hold one after another."""
+    for part in parts:
+        begin, end = max(start, 0), min(start + size, part.size)
+        if begin < end:
+            yield Part(part.file, part.start + begin, end - begin)
+        start -= part.size
 
 
 def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:

@@ -24,7 +24,8 @@ CARD = "ftbridge.json"
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
 
-    `checkpoint` is what it was made from, relative to the run's folder.
+    `checkpoint` is what it was made from, relative to the run's folder. `family` and `template` are empty where the
+    model is of no family that ftbridge knows; only what asks it needs them.
     """
 
     base: str
@@ -41,6 +42,11 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     def prompt(self) -> Prompt:
         """Return the prompt that the model was trained with."""
         return msgspec.convert(self.template, Prompt)
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Return the tokens that end an answer, as far as they are known."""
+        return families.get(self.family).stop if self.family else ()
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
@@ -150,8 +156,9 @@ def card_in(source: Source, folder: Path) -> Card | None:
 def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
-    `template` names the family instead of what the files say. Raises InputError where no base is known, UsageError
-    where the backend has no template of its family.
+    `template` names the family instead of what the files say; without it the card of a model of no known family has
+    none (see `askable`). Raises InputError where no base is known, UsageError where the backend has no template of its
+    family.
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
@@ -159,19 +166,30 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     if known and not template:
         return msgspec.structs.replace(known, base=str(base)) if model else known
     name = template or (source.run.family if source.run else "")
-    family = families.get(name) if name else families.detect(base)
-    cell = family.cell(backend)
+    family = families.get(name) if name else families.find(base)
     return Card(
         base=str(base),
-        family=family.name,
+        family=family.name if family else "",
         backend=backend,
-        template=msgspec.to_builtins(cell.prompt),
+        template=msgspec.to_builtins(family.cell(backend).prompt) if family else {},
         system=source.run.system if source.run else "",
-        thinking=family.thinking,
+        thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
         checkpoint=_name(source),
         trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
     )
+
+
+def askable(card: Card, model: Path) -> Card:
+    """Return the card with a prompt: its own, else that of the family of `model`.
+
+    Raises InputError, with the families that can be named, where the model is of none that is known.
+    """
+    if card.family:
+        return card
+    family = families.detect(model)
+    template = msgspec.to_builtins(family.cell(card.backend).prompt)
+    return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 
 
 def checkpoint_of(source: Source) -> Path:

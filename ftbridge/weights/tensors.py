@@ -42,6 +42,11 @@ def of_model(folder: Path) -> dict[str, Place]:
     return found
 
 
+def has_weights(folder: Path) -> bool:
+    """Tell whether the folder has files of weights, whole or not."""
+    return bool(_whole(folder))
+
+
 def of_adapter(folder: Path) -> dict[str, Place]:
     """Return the tensors of a PEFT adapter's folder; raises InputError where they are missing or not whole."""
     for name in ("adapter_model.safetensors", "adapter_model.bin"):

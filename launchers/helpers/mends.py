@@ -18,6 +18,7 @@ def mend(spec: dict[str, Any]) -> None:
         demand_gpu()
         if spec["deepspeed"]:
             ask_torch_for_free_memory()
+    take_targets_as_written()
     if spec["backend"] == "xtuner":
         allow_newer_transformers()
         skip_pauses()
@@ -30,6 +31,7 @@ def mend(spec: dict[str, Any]) -> None:
         leave_gpt_oss_its_attention()
         if spec["dtype"] == "float32":
             load_in_float32()
+    choose_lora_targets(spec["backend"])
 
 
 def allow_cpu() -> None:
@@ -87,6 +89,33 @@ def allow_newer_transformers() -> None:
 
     if not hasattr(transformers.utils, "is_safetensors_available"):
         transformers.utils.is_safetensors_available = lambda: True
+
+
+def take_targets_as_written() -> None:
+    """Have PEFT adapt the layers that are named, and nothing else.
+
+    With transformers 5, PEFT (utils/transformers_weight_conversion.py, since 0.19) takes `gate_proj` and its like for
+    names of before, means all experts by them, and leaves out the dense and shared MLPs that really are so called.
+    """
+    try:
+        from peft.utils import transformers_weight_conversion
+    except ImportError:  # transformers 4, which has no such thing
+        return
+    transformers_weight_conversion._convert_peft_config_moe = lambda _config, _model: None  # noqa: SLF001
+
+
+def choose_lora_targets(backend: str) -> None:
+    """Have a framework adapt what lora_targets.py says where the config names no targets, not all linear layers."""
+    from lora_targets import of_model
+
+    if backend == "xtuner":
+        import xtuner.model.sft
+
+        xtuner.model.sft.find_all_linear_names = of_model
+    else:
+        import llamafactory.model.adapter
+
+        llamafactory.model.adapter.find_all_linear_modules = lambda model, _freeze_vision_tower: of_model(model)
 
 
 def skip_pauses() -> None:

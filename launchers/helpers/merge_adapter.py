@@ -109,6 +109,9 @@ class Merge:
         if not step["a"]:
             return value.add_(self._factor(step["b"])[begin:end, None] * step["scale"])
         a, b = self._factor(step["a"]), self._factor(step["b"])
+        if step["expert"]:
+            number, count = step["expert"]
+            b = b[:, number::count]
         product = (b @ a[:, begin:end]).T if transposed else b[begin:end] @ a
         value += product.mul_(step["scale"])
         if not step["magnitude"]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -19,7 +20,8 @@ from ftbridge.templates import families
 from ftbridge.templates.families import Prompt, Token
 
 HERE = Path(__file__).parent
-QWENS = ("qwen1.5", "qwen2", "qwen2.5", "qwen3", "qwen3-instruct-2507")
+QWENS = ("qwen1.5", "qwen2", "qwen2.5", "qwen3", "qwen3-instruct-2507", "qwen3.5")
+THINKING = ("qwen3", "qwen3.5")
 INTERNLMS = ("internlm2", "internlm2.5", "internlm3")
 OTHERS = ("internlm", "llama2", "llama3", "glm4", "chatglm3", "baichuan2", "mistral", "gemma")
 TURNS = (("What is the capital of France?", "Paris."), ("你好\n再见", "Answer two, with <s> no token."))
@@ -82,9 +84,9 @@ def test_the_chat_template_renders_what_is_trained(name, backend, system):
 
 
 def test_thinking_is_off_where_a_model_can_think():
-    assert families.get("qwen3").cell("llamafactory").enable_thinking is False
-    assert families.get("qwen3").thinking == "off"
-    assert {family.thinking for name, family in families.load().items() if name != "qwen3"} == {"none"}
+    off = {name for name, family in families.load().items() if family.thinking == "off"}
+    assert off == set(THINKING)
+    assert off == {n for n, b in CELLS if (cell := families.load()[n].backends[b]) and cell.enable_thinking is False}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,11 @@ def model_folder(
 
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 QWEN = "{%% if first %%}<|im_start|>system\nYou are %s<|im_end|>\n{%% endif %%}"
+PLAIN = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+HERMES = ("<|begin_of_text|>", "<|start_header_id|>", "<|im_start|>", "<|im_end|>")
 GLM = ("<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>")
 LLAMA = ("<unk>", "<s>", "</s>")
 
@@ -174,6 +181,15 @@ LLAMA = ("<unk>", "<s>", "</s>")
         ("mistral", "gemma-7b", "mistral", LLAMA, "[INST]"),
         ("gemma", "gemma-2-9b", "gemma", ("<bos>", "<start_of_turn>"), "<start_of_turn>"),
         ("gemma2", "gemma-7b", "gemma2", ("<bos>", "<start_of_turn>"), "<start_of_turn>"),
+        ("gemma3", "gemma-7b", "gemma3_text", ("<bos>", "<start_of_turn>"), "<start_of_turn>"),
+        ("gemma3", "gemma-2-9b", "gemma3", ("<bos>", "<start_of_turn>"), "<start_of_turn>"),
+        ("qwen3.5", "Qwen3-4B", "qwen3_5", CHATML, "<think>"),
+        ("qwen3.5", "Qwen2.5-7B", "qwen3_5_moe_text", CHATML, ""),
+        ("chatml", "Meta-Llama-3-8B", "llama", (*LLAMA, *CHATML), PLAIN),
+        ("chatml", "Mistral-7B", "mistral", (*LLAMA, *CHATML), PLAIN),
+        ("chatml", "Qwen2.5-7B", "smollm3", CHATML, PLAIN),
+        ("chatml", "Qwen2.5-7B", "phi", CHATML, ""),
+        ("chatml-llama3", "Meta-Llama-3-8B", "llama", HERMES, "{{ '<|begin_of_text|>' }}" + PLAIN),
     ],
 )
 def test_the_folders_name_comes_last(tmp_path, family, folder, model_type, tokens, chat_template):
@@ -239,12 +255,75 @@ def test_tokens_are_found_in_a_sentencepiece_file_and_in_the_tokenizers_code(tmp
         ("llama", LLAMA, "<|user|>\n"),
         ("mistral", (*LLAMA, "<SPECIAL_20>"), "[INST]"),
         ("chatglm", ("[gMASK]", "sop"), ""),
+        ("qwen2", (*CHATML, "<tool_call>"), "<|im_start|><think>"),  # QwQ
+        ("llama", HERMES, "<|start_header_id|>"),  # a template that the vocabulary gainsays
+        ("llama", (*LLAMA, *CHATML), "[INST]"),
+        ("mistral", (*LLAMA, *CHATML), PLAIN.replace("im_end", "im_sep")),
+        ("glm4", GLM, "[gMASK]<sop><think>"),
     ],
 )
 def test_a_model_with_another_prompt_is_not_taken_for_one_of_ours(tmp_path, model_type, tokens, chat_template):
     model = model_folder(tmp_path / "Qwen2.5-Llama-2-Mistral-chatglm3", model_type, tokens, chat_template)
-    with pytest.raises(InputError, match=rf"(?s)`{model_type}`, has vocabulary.*`--template FAMILY`.*qwen2\.5"):
+    with pytest.raises(InputError, match=rf"(?s)`{model_type}`, has vocabulary, chat template or name.*`--template FAMILY`.*qwen2\.5"):
         families.detect(model)
+
+
+@pytest.mark.parametrize(("folder", "config"), [("vicuna-7b", {}), ("here", {"_name_or_path": "lmsys/vicuna-7b"})])
+def test_a_model_that_says_by_its_name_what_it_is_is_not_taken_for_another(tmp_path, folder, config):
+    with pytest.raises(InputError, match="Llama 2"):
+        families.detect(model_folder(tmp_path / folder, "llama", LLAMA, **config))
+
+
+# What the templates in the shared folder belong to, by a model's type and its own tokens beside them.
+PUBLISHED = {
+    "qwen2_5": ("qwen2", "qwen2.5"),
+    "qwen3": ("qwen3", "qwen3"),
+    "qwen3_instruct_2507": ("qwen3", "qwen3-instruct-2507"),
+    "qwen3_5_think": ("qwen3_5", "qwen3.5"),
+    "qwen3_5_nothink": ("qwen3_5_text", "qwen3.5"),
+    "qwen3_6": ("qwen3_5_moe", "qwen3.5"),
+    "llama3": ("llama", "llama3"),
+    "llama3_1": ("llama", "llama3"),
+    "llama3_2": ("llama", "llama3"),
+    "gemma": ("gemma", "gemma"),
+    "gemma3": ("gemma3", "gemma3"),
+    "phi3": ("phi3", ""),
+    "phi3_5": ("phi3", ""),
+    "glm4moe": ("glm4_moe", ""),
+    "gptoss": ("gpt_oss", ""),
+    "deepseekv3": ("deepseek_v3", ""),
+    "cohere": ("cohere", ""),
+    "cohere2": ("cohere2", ""),
+    "lfm2": ("lfm2", ""),
+    "lfm2_2_5": ("lfm2", ""),
+    "nemotron_3_nano": ("nemotron_h", ""),
+    "nemotron_3_super": ("nemotron_h", ""),
+    "nemotron_3_ultra": ("nemotron_h", ""),
+}
+
+
+def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, shared):
+    folder = shared / "chat_templates"
+    known = json.loads((folder / "tokens.json").read_text())
+    for file in folder.glob("*.jinja"):
+        model_type, family = PUBLISHED[file.stem]
+        text, tokens = file.read_text(), known.get(file.stem, {})
+        special = {*re.findall(r"<[|｜][^<> ]+?[|｜]>|<tool_call>|<\w+_of_turn>|\[gMASK\]|<sop>", text)}
+        special |= {tokens[name] for name in ("bos_token", "eos_token") if tokens.get(name)}
+        # The others are models of another type that were trained on this template.
+        for number, other in enumerate((model_type, "llama", "mistral", "anything")):
+            model = model_folder(tmp_path / f"{file.stem}-{number}", other, tuple(special), text)
+            config = json.loads((model / "tokenizer_config.json").read_text())
+            (model / "tokenizer_config.json").write_text(json.dumps({**config, **tokens}))
+            found = families.find(model)
+            if number == 0:
+                assert (found.name if found else "") == family, file
+            elif found and found.name != family:
+                assert found.name == "chatml", (file, other)
+                assert file.stem in {"qwen2_5", "qwen3_instruct_2507"}
+            if not found:
+                with pytest.raises(InputError, match="say which one it is with `--template FAMILY`"):
+                    families.detect(model)
 
 
 def test_an_unknown_model_is_an_error_that_lists_the_families(tmp_path):
@@ -313,13 +392,16 @@ TOKENS = {
     "baichuan2": ["<s>", "</s>", "<reserved_106>", "<reserved_107>"],
     "mistral": ["<s>", "</s>", "[INST]", "[/INST]"],
     "gemma": ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"],
+    "hermes": ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"],
 }
 # These have a SentencePiece vocabulary, where it matters which texts are encoded together.
 SPACED = ("internlm", "internlm2", "llama2", "chatglm3", "baichuan2", "mistral")
 VOCABULARY = {
     **dict.fromkeys(QWENS, "qwen"),
     **dict.fromkeys(INTERNLMS, "internlm2"),
-    "gemma2": "gemma",
+    **dict.fromkeys(("gemma2", "gemma3"), "gemma"),
+    "chatml": "qwen",
+    "chatml-llama3": "hermes",
 }
 
 
@@ -434,7 +516,7 @@ def test_llamafactory_infers_with_the_prompt_it_trained(frameworks):
     encoded = frameworks["llamafactory"]["encoded"]
     # At inference Qwen 3's empty block of thought stands before the last answer only.
     other = {case for case, ids in encoded.items() if ids["inference"] != ids["prompt"]}
-    assert other == {"qwen3 system 2", "qwen3 none 2"}
+    assert other == {f"{family} {system} 2" for family in THINKING for system in ("system", "none")}
 
 
 # Where the frameworks train on different ids, by conversation: a system text or none, two turns or one.
@@ -446,6 +528,7 @@ OTHER_IDS = {
     # Where [INST] stands; in other vocabularies also the space before an answer.
     "mistral": {"system 2", "system 1"},
     "gemma": {"system 2", "system 1"},  # the system text is a turn of its own, or within the question
+    "gemma3": {"system 2", "system 1"},
     "gemma2": {"system 2", "system 1", "none 2", "none 1"},  # the same, and <eos> at the end
 }
 

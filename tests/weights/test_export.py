@@ -282,7 +282,8 @@ def test_llamafactorys_model_generates_with_a_cache_again(folder):
     (output / "config.json").write_text('{"dtype": "bfloat16", "use_cache": false, "vocab_size": 5}')
     target = export()
     config = json.loads((target / "config.json").read_text())
-    assert config == {"dtype": "bfloat16", "use_cache": True, "vocab_size": 5}
+    dtypes = {"dtype": "bfloat16", "torch_dtype": "bfloat16"}
+    assert config == {**json.loads(BASE), **dtypes, "use_cache": True, "vocab_size": 5}
     assert (target / "model.safetensors").read_bytes().endswith(b"12")
 
 

@@ -1,0 +1,91 @@
+"""Experts of a mixture: one file entry each on disk, all of a layer in one tensor in transformers 5's memory.
+
+There `gate_up_proj` is (experts, gate's and up's outputs, inputs) and `down_proj` (experts, outputs, inputs); so says
+transformers/conversion_mapping.py, 5.24. Its adapter has `lora_A` (experts x rank, inputs) and `lora_B` (outputs, rank x
+experts), of which expert e has the rows e*rank to (e+1)*rank and every column e (peft/tuners/lora/layer.py, 0.21,
+ParamWrapper).
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from ftbridge.core.errors import InputError
+from ftbridge.weights.names import in_files
+from ftbridge.weights.parts import SIZES, Tensor, stretch
+from ftbridge.weights.tensors import Place
+
+# What gate, up and down are called on disk.
+_LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
+_FUSED = (".gate_up_proj", ".down_proj")
+
+
+class Share(NamedTuple):
+    """What an adapter of all experts holds for one tensor on disk: lora_B @ lora_A, the columns of B from `number` on.
+
+    `parameter` and `rank` are those of the adapter; every `count`-th column counts.
+    """
+
+    name: str
+    parameter: str
+    rank: int
+    a: Place
+    b: Place
+    number: int
+    count: int
+
+
+def shares(module: str, a: Place, b: Place, files: Mapping[str, Place]) -> list[Share]:
+    """Return what the adapter of the module `module` holds for each tensor of `files`; [] where it fits none of them."""
+    experts = _experts(module, files)
+    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] % len(experts):  # noqa: PLR2004
+        return []
+    rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
+    (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
+    found = []
+    for number, (gate, up, down) in enumerate(experts):
+        own = _rows(a, number * rank, rank)
+        if (b.shape[0], a.shape[1]) == (2 * inner, outer):
+            halves = ((gate, _rows(b, 0, inner)), (up, _rows(b, inner, inner)))
+            found += [Share(name, "gate_up_proj", rank, own, half, number, len(experts)) for name, half in halves]
+        elif (b.shape[0], a.shape[1]) == (outputs, inputs):
+            found.append(Share(down, "down_proj", rank, own, b, number, len(experts)))
+    return found
+
+
+def split(name: str, tensor: Tensor, files: Mapping[str, Place]) -> dict[str, Tensor]:
+    """Return what becomes of the tensor `name` of all experts where `files` have them one by one; else itself.
+
+    Raises InputError where they are there in another shape.
+    """
+    module = name.removesuffix(_FUSED[0]).removesuffix(_FUSED[1])
+    experts = _experts(module, files) if name.endswith(_FUSED) else []
+    if not experts:
+        return {name: tensor}
+    picked = [each[:2] if name.endswith(_FUSED[0]) else each[2:] for each in experts]
+    names = [each for several in picked for each in several]
+    shapes = [files[each].shape for each in names]
+    if sum(map(prod, shapes)) != prod(tensor.shape) or tensor.shape[0] != len(experts):
+        raise InputError(f"`{name}` does not hold the {len(experts)} experts of the base, `{names[0]}` and so on")
+    found, start = {}, 0
+    for each, shape in zip(names, shapes, strict=True):
+        size = prod(shape) * SIZES[tensor.dtype]
+        found[each] = Tensor(tensor.dtype, shape, tuple(stretch(tensor.parts, start, size)))
+        start += size
+    return found
+
+
+def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
+    """Return what `files` call gate, up and down of each expert of a module."""
+    found: list[tuple[str, ...]] = []
+    for leaves in _LEAVES:
+        while all(names := tuple(in_files(f"{module}.{len(found)}.{leaf}.weight", files) for leaf in leaves)):
+            found.append(names)
+    return found
+
+
+def _rows(place: Place, begin: int, count: int) -> Place:
+    size = place.size // place.shape[0]
+    return replace(place, offset=place.offset + begin * size, size=count * size, shape=(count, *place.shape[1:]))

@@ -1,0 +1,48 @@
+"""What a tensor is called in a model's files, where a training called it otherwise.
+
+A model that also sees (Qwen 3.5, Gemma 3) has its text model within it: in the files as `model.language_model.` or
+`language_model.model.`, in memory as `model.language_model.`, and as `model.` where the text model was loaded alone, as
+AutoModelForCausalLM does with Qwen 3.5. (The rules are those of transformers/conversion_mapping.py, 5.24.)
+"""
+
+from collections.abc import Container, Iterator
+
+# What the names of a text model begin with, the longer before those that begin alike.
+_TEXT = (
+    "model.language_model.",
+    "language_model.model.",
+    "model.text_model.",
+    "language_model.",
+    "model.",
+    "transformer.",
+    "",
+)
+# Of a vision tower, one level of which transformers 5 leaves out.
+_TOWERS = (("vision_tower.", "vision_tower.vision_model."),)
+
+
+def in_files(name: str, files: Container[str]) -> str:
+    """Return what `files`, the tensors of a model by name, call the tensor `name`, or "" where they have none."""
+    return next((each for each in _alike(name) if each in files), "")
+
+
+def beside_text(name: str) -> bool:
+    """Tell whether a tensor of a composite's files is of another part than the text model, as the vision tower's."""
+    return not name.startswith(_TEXT[:4]) and not name.rpartition(".")[0].endswith("lm_head")
+
+
+def _alike(name: str) -> Iterator[str]:
+    for known in (name, name.replace(".mlp.", ".block_sparse_moe.")):  # of Mixtral and MiniMax
+        yield known
+        yield from _moved(known)
+
+
+def _moved(name: str) -> Iterator[str]:
+    for prefix in _TEXT:
+        if name.startswith(prefix):
+            rest = name.removeprefix(prefix)
+            for other in _TEXT:
+                yield other + rest
+                for short, long in _TOWERS:
+                    if rest.startswith(short):
+                        yield other + rest.replace(short, long, 1)
