@@ -59,6 +59,8 @@ def main() -> None:
     config = make_config(kind["config"], tokenizer)
     torch.manual_seed(0)
     model = getattr(transformers, kind["architecture"])._from_config(config, dtype=torch.bfloat16)
+    # A token whose output weights are zeros is never the likeliest: no answer ends before it has begun.
+    model.get_output_embeddings().weight.data[tokenizer.all_special_ids] = 0
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
     model.save_pretrained(spec["out"])
     tokenizer.save_pretrained(spec["out"])

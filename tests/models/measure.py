@@ -92,6 +92,7 @@ def main() -> int:
     file, failed = folder / "results.json", []
     known = msgspec.json.decode(file.read_bytes(), type=Results) if file.exists() else {}
     for name in wanted.classes or kinds:
+        shutil.rmtree(folder / name / "base", ignore_errors=True)
         for backend in wanted.backend or BACKENDS:
             if not (wanted.go_on and backend in known.get(name, {})):
                 result = measure(folder / name, kinds[name], tokenizers[kinds[name].tokens], backend)
@@ -130,7 +131,7 @@ def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -
     (folder / backend).mkdir(parents=True)
     try:
         with contextlib.chdir(folder / backend):
-            _go(result, kind, base(folder / backend / "base", kind, tokenizer), tokenizer["template"], backend)
+            _go(result, kind, base(folder, kind, tokenizer), tokenizer["template"], backend)
     except FtbridgeError as error:
         result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
         result.refused = not result.done and not isinstance(error, FrameworkError)
@@ -139,20 +140,22 @@ def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -
 
 
 def base(folder: Path, kind: Kind, tokenizer: dict[str, Any]) -> Path:
-    """Make the model of a class in `folder`, two below the texts; returns it."""
-    texts = folder.parents[2] / "texts.json"
-    spec = {"class": msgspec.to_builtins(kind), "tokenizer": tokenizer, "texts": str(texts), "out": str(folder)}
-    _ask("make_model.py", msgspec.json.encode(spec).decode())
-    return folder
+    """Return the model of a class in `folder`, made where it is not there yet; the texts are in the one above."""
+    model = folder / "base"
+    if not model.is_dir():
+        texts = str(folder.parent / "texts.json")
+        spec = {"class": msgspec.to_builtins(kind), "tokenizer": tokenizer, "texts": texts, "out": str(model)}
+        _ask("make_model.py", msgspec.json.encode(spec).decode())
+    return model
 
 
-def _go(result: Result, kind: Kind, base: Path, template: str, backend: str) -> None:
+def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) -> None:
     try:
-        result.family, asked = families.detect(base).name, {}
+        result.family, asked = families.detect(model).name, {}
     except InputError:
         result.family, asked = f"`--template {template}`", {"template": template}
-    data = {"dataset_dir": base.parents[2] / "data"}
-    run = ftbridge.train(backend=backend, model=str(base), **SETTINGS, **data, **asked, **kind.options)
+    data = {"dataset_dir": model.parents[1] / "data"}
+    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
     result.versions = run.versions
     losses = [record["loss"] for record in json_lines(run.path / FILE) if "loss" in record]
     if not losses or not all(map(math.isfinite, losses)):
@@ -160,7 +163,7 @@ def _go(result: Result, kind: Kind, base: Path, template: str, backend: str) -> 
     result.done.append("run")
     adapter = ftbridge.export(run.id)
     merged = ftbridge.merge(run.id)
-    _ask("judge_merged.py", base, adapter, merged)
+    _ask("judge_merged.py", model, adapter, merged)
     result.done.append("merged")
     answers = ftbridge.predict(run.id, limit=2, max_new_tokens=8, device="cpu").file
     if not all(record["answer"] for record in json_lines(Path(answers))):

@@ -98,11 +98,11 @@ def test_a_class_goes_the_whole_way_on_both_frameworks(tmp_path, training_python
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("run, merged, asked") == 2
     if name == CLASSES[0]:
-        the_judge_sees_a_wrong_weight(tmp_path / name / "xtuner", training_python)
+        the_judge_sees_a_wrong_weight(tmp_path / name, training_python)
 
 
 def the_judge_sees_a_wrong_weight(project, python):
-    (adapter,), (merged,) = project.glob("runs/*/adapter"), project.glob("runs/*/merged")
+    (adapter,), (merged,) = project.glob("xtuner/runs/*/adapter"), project.glob("xtuner/runs/*/merged")
     file = merged / "model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 0b0100_0000  # of an exponent
@@ -122,9 +122,8 @@ def test_the_readmes_recipe_runs_with_models_as_they_are_published(tmp_path, mea
     lines = "\n".join(re.findall(r"```bash\n(.*?)```", recipe, re.DOTALL))
     assert lines.count("ftbridge train --backend") == 2
     kinds, tokenizers = measure.read()
-    folder = measure.prepare(tmp_path) / name / "recipe"
-    folder.mkdir(parents=True)
-    measure.base(folder / "base", kinds[name], tokenizers[kinds[name].tokens])
+    folder = measure.prepare(tmp_path) / name
+    measure.base(folder, kinds[name], tokenizers[kinds[name].tokens])
     (folder / "MedQA2019.xlsx").write_bytes(measure.SAMPLE.read_bytes())
     (folder / "ftbridge.yaml").write_text("model: base\ndevice: cpu\nlearning_rate: 0.01\n")
     lines = lines.replace("ftbridge chat\n", "ftbridge chat --max-new-tokens 8 --prompt 'what is aspirin for'\n")
@@ -132,9 +131,7 @@ def test_the_readmes_recipe_runs_with_models_as_they_are_published(tmp_path, mea
     shell = ["bash", "-ec", lines]
     done = subprocess.run(shell, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for merged in [*folder.glob("runs/*/merged")]:
-        assert (merged / "model.safetensors").is_file()
-    assert len([*folder.glob("runs/*/merged")]) == 2
+    assert len([*folder.glob("runs/*/merged/model.safetensors")]) == 2
 
 
 def run(*arguments):
