@@ -6,6 +6,7 @@ own estimators):
 
 - bitsandbytes quantises linear layers but for the output layer: 4 bits in blocks of 64, with a float32 maximum each,
   which double quantisation turns into a byte each and a float32 for 256 of them; or 8 bits and a float32 per row;
+- it does not quantise experts that are stacked in one tensor (model_files.py says where), nor the routers before them;
 - what is not quantised has 4 bytes on XTuner, whose `prepare_model_for_kbit_training` casts it; on LLaMA-Factory it
   keeps the dtype that config.json names, which is mostly one of 2 bytes; with `--dtype float32` it has 4 on both;
 - what is trained has 4 bytes, and so has its gradient; Adam keeps two more values of 4 bytes;
@@ -19,7 +20,8 @@ Buffers are what is kept beside these:
 - DeepSpeed's reduce bucket; its allgather buckets are views of the weights and take nothing;
 - the weights that ZeRO-3 has gathered: the largest layer with its gradient, or all that it lets live;
 - autocast's 16-bit copies on a GPU without DeepSpeed: of all that is trained, and of frozen weights in float32 that
-  the backward pass wants: the output layer, and with LoRA a layer, or all without gradient checkpointing.
+  the backward pass wants: the output layer, and a layer of what is not quantised, or all without gradient
+  checkpointing.
 
 Activations follow a formula that was not yet measured on a GPU, in bytes for each token of a micro batch, where a value
 has 2 bytes, and 4 with float32:
@@ -30,6 +32,7 @@ has 2 bytes, and 4 with float32:
     logits = 12 vocabulary (log-softmax, its gradient and that of the loss, all in float32)
 
 and (4 + value) x heads x cutoff length more a layer for `attention: eager`, and the largest quantised layer unpacked.
+In a mixture of experts `intermediate` is that of the experts that a token passes through.
 
 CUDA itself and what its allocator cannot use are taken for 0.6 GiB and 5 % of the rest. A model in 4 bits is whole on
 each GPU before ZeRO-3 shares it out, so that a training takes at least that.
@@ -42,13 +45,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ftbridge.launchers.helpers.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 from ftbridge.launchers.machine import GIB
 from ftbridge.launchers.plan import AUTO_BUCKET, Plan, offloads
 
 Shape = tuple[int, ...]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
-_OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)\.weight$|^(?:model\.)?output\.weight$")
 # DeepSpeed's defaults, in values (runtime/zero/config.py).
 _BUCKET, _LIVE = 500_000_000, 1_000_000_000
 _OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
@@ -147,12 +150,23 @@ def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
     """Return the shapes of what an adapter trains: two matrices a layer, and with DoRA a magnitude for each row."""
     rank = plan.spec.lora_rank
     found: list[Shape] = []
-    targets = tuple(f".{target}.weight" for target in plan.spec.lora_targets)
-    for name, shape in shapes.items():
-        targeted = not targets or f".{name}".endswith(targets)
-        if targeted and _is_hidden(name, shape):
-            found += [(rank, shape[1]), (shape[0], rank)] + ([(shape[0],)] if plan.spec.dora else [])
+    linear = linear_layers(shapes)
+    targets = tuple(f".{target}" for target in plan.spec.lora_targets)
+    chosen = [module for module in linear if f".{module}".endswith(targets)]
+    for module in chosen if targets else default_targets(linear, {module_of(name) for name in shapes}):
+        rows, columns = linear[module]
+        found += [(rank, columns), (rows, rank)] + ([(rows,)] if plan.spec.dora else [])
     return found
+
+
+def linear_layers(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """Return the shapes of the linear layers by module, but for the output layer and routers."""
+    return {module_of(name): shape for name, shape in shapes.items() if _is_hidden(name, shape)}
+
+
+def module_of(name: str) -> str:
+    """Return the module that a weight belongs to; the name of another tensor stays as it is."""
+    return name.removesuffix(".weight")
 
 
 def _trained(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
@@ -224,15 +238,17 @@ def _copies(plan: Plan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int
     if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
         return 0
     linear = sum(math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape))
+    experts = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 3 and EXPERTS.search(name))  # noqa: PLR2004
     # Where the output layer is tied to the embedding, it is under that name only.
-    heads = [math.prod(shape) for name, shape in shapes.items() if _OUTPUT.search(name)]
+    heads = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
     head = max(heads or [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)], default=0)
     if spec.method == "full":
-        return 2 * (linear + head)
+        return 2 * (linear + experts + head)
     copies = 2 * sum(map(math.prod, adapter_shapes(plan, shapes)))
     if kept == 4:  # noqa: PLR2004
         at_once = sizes.num_hidden_layers if sizes and spec.gradient_checkpointing else 1
-        copies += 2 * (head + (linear // at_once if spec.method == "lora" else 0))
+        frozen = experts + (linear if spec.method == "lora" else 0)
+        copies += 2 * (head + frozen // at_once)
     return copies
 
 
@@ -269,8 +285,9 @@ def _is_linear(name: str, shape: Shape) -> bool:
 
 
 def _is_hidden(name: str, shape: Shape) -> bool:
-    """Tell whether this is a linear layer, and not the output layer."""
-    return _is_linear(name, shape) and not _OUTPUT.search(name)
+    """Tell whether this is a linear layer, and neither the output layer nor a router."""
+    module = module_of(name)
+    return _is_linear(name, shape) and not OUTPUT.search(module) and not ROUTER.search(module)
 
 
 def _weights(plan: Plan, shapes: dict[str, Shape], kept: int) -> int:
@@ -327,10 +344,21 @@ def _sizes(config: dict[str, Any]) -> Sizes | None:
     for name, other in names.items():
         inner.setdefault(name, inner.get(other))
     inner.setdefault("num_key_value_heads", inner.get("multi_query_group_num") or inner.get("num_attention_heads"))
+    inner["intermediate_size"] = _passed_through(inner) or inner["intermediate_size"]
     try:
         return msgspec.convert(inner, Sizes)
     except msgspec.ValidationError:
         return None
+
+
+def _passed_through(inner: dict[str, Any]) -> int:
+    """Return the inner width of the experts a token passes through, shared ones included; 0 where it is unknown."""
+    chosen = inner.get("num_experts_per_tok") or inner.get("num_experts_per_token") or inner.get("moe_k")
+    width = inner.get("moe_intermediate_size") or inner.get("intermediate_size")
+    shared = inner.get("n_shared_experts") or inner.get("num_shared_experts") or 0
+    if not all(isinstance(value, int) for value in (chosen, width, shared)):
+        return 0
+    return int(max((chosen + shared) * width, inner.get("intermediate_size") or 0))
 
 
 def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:

@@ -1,6 +1,7 @@
 """The model's folder before a training: is it whole, of a known kind, and can the frameworks load its tokenizer."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ftbridge.launchers.plan import Plan
 
 INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the model again"
+_EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 class _Index(msgspec.Struct):
@@ -53,6 +55,21 @@ def shapes(model: Path) -> dict[str, Shape]:
     return found
 
 
+def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], transformers: str) -> dict[str, Shape]:
+    """Return the shapes as this version of transformers holds them in memory.
+
+    From 5 on, all classes of its own stack the experts of a layer into one tensor (conversion_mapping.py), whichever
+    way they are written; a class that comes with the model does as it likes, and is taken to do as it is written.
+    """
+    if is_older(transformers) or (config.get("auto_map") and plan.spec.trust_remote_code):
+        return tensors
+    found: dict[str, Shape] = {}
+    for name, shape in tensors.items():
+        held = _EXPERT.sub(".experts.", name)
+        found[held] = shape if held == name else (found.get(held, (0,))[0] + 1, *shape)
+    return found
+
+
 def folder_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
     """Return what there is to say of the weights and config.json, for this version of transformers."""
     checks = []
@@ -78,7 +95,7 @@ def _newer_config(model: Path, config: dict[str, Any], transformers: str) -> lis
     """Transformers 4 does not read what 5 writes for the rotary embedding, and silently takes 10000 for its base."""
     rope = config.get("rope_parameters")
     theta = rope.get("rope_theta") if isinstance(rope, dict) else None
-    if not _older(transformers) or theta in {None, 10000, config.get("rope_theta")}:
+    if not is_older(transformers) or theta in {None, 10000, config.get("rope_theta")}:
         return []
     found = f"`{model / 'config.json'}` was written by transformers 5; {transformers} would take rope_theta for 10000"
     return [Check("model config", "failure", found, f'put `"rope_theta": {theta}` into it, beside `rope_parameters`')]
@@ -94,13 +111,13 @@ def tokenizer_checks(plan: Plan, tokenizer: Any, error: str, transformers: str) 
         return [Check("tokenizer", "failure", f"`{model}` has none (tokenizer.json or tokenizer.model)", _AGAIN)]
     config = read_json(file) if file.is_file() else {}
     kind = str(config.get("tokenizer_class") or "")
-    if kind == "TokenizersBackend" and _older(transformers):
+    if kind == "TokenizersBackend" and is_older(transformers):
         found = f"`{file}` was written by transformers 5, and {transformers} does not know its `tokenizer_class`"
         return [Check("tokenizer", "failure", found, "put the class of the model's own tokenizer there")]
     known = f"{tokenizer.get_vocab_size()} tokens" if tokenizer else f"{others[0].name}, which is not looked into"
     return [Check("tokenizer", "ok", f"{kind or 'of no named class'}, {known}")]
 
 
-def _older(transformers: str) -> bool:
+def is_older(transformers: str) -> bool:
     """Tell whether this is a transformers before 5, as the tested set has it; unknown counts as that."""
     return not transformers or int(transformers.partition(".")[0]) < 5  # noqa: PLR2004

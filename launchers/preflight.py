@@ -16,9 +16,10 @@ from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import broken_imports, versions
 from ftbridge.launchers.estimate import Shape, checkpoint_size
+from ftbridge.launchers.lora_targets import target_checks
 from ftbridge.launchers.machine import GIB, free_space
 from ftbridge.launchers.memory import memory_checks
-from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of
 
@@ -31,7 +32,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     tensors: dict[str, Shape] = {}
     try:
         config = read_json(plan.model / "config.json")
-        tensors = shapes(plan.model)
+        tensors = as_held(shapes(plan.model), plan, config, transformers)
         checks = folder_checks(plan, config, tensors, transformers)
     except InputError as problem:
         config = {}
@@ -43,6 +44,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
         checks += interpreter_checks(python, plan.machine.gpus)
         checks += shared_memory_checks() if plan.machine.processes > 1 else []
     if tensors:
+        checks += target_checks(plan, config, tensors, transformers)
         checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
     return checks
 

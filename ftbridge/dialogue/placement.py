@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.core.files import safetensors_header
+from ftbridge.launchers.helpers.lora_targets import EXPERTS
 from ftbridge.launchers.machine import GIB, Gpu, freest
 from ftbridge.launchers.model_files import read_json
 
@@ -18,7 +19,9 @@ _MIB = 1024**2
 # How safetensors and torch call what a model may be loaded in, and the bytes of a value.
 _NAMES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _WIDTHS: dict[str, float] = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
-_IN_LAYER = re.compile(r"\.\d+\.")  # bitsandbytes quantises the matrices of the numbered layers, and no others
+# bitsandbytes quantises the matrices of the numbered layers, and no others: transformers 5 stacks those of all experts
+# into one tensor, which stays as it is.
+_IN_LAYER = re.compile(r"\.\d+\.")
 _QUANTISED: dict[int, float] = {4: 0.52, 8: 1.0}  # bytes of a value by bits, with the maximum of each block
 
 
@@ -114,7 +117,7 @@ def _size(model: Path, bits: int | None, dtype: str) -> int:
 def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
     begin, end = tensor["data_offsets"]
     width = _WIDTHS.get(dtype)
-    if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name):  # noqa: PLR2004
+    if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name) and not EXPERTS.search(name):  # noqa: PLR2004
         width = _QUANTISED[bits]
     return float(math.prod(tensor["shape"]) * width if width else end - begin)
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import write_atomic, write_json
+from ftbridge.core.files import safetensors_header, write_atomic, write_json
+from ftbridge.launchers.helpers.lora_targets import has_experts, shortest
 from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import safetensors
@@ -63,7 +64,10 @@ def export(
 def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, card: Card) -> None:
     tensors = {_peft_name(name): tensor for name, tensor in weights.tensors.items()}
     entries = ((name, tensor.dtype, tensor.shape, tensor.pieces()) for name, tensor in tensors.items())
-    config = read_json(own) if own.is_file() else _adapter_config(weights, *_scaling(weights.content, source))
+    if own.is_file():
+        config = read_json(own)
+    else:
+        config = _adapter_config(weights, *_scaling(weights.content, source), _modules(Path(card.base)))
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
@@ -89,7 +93,13 @@ def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
     raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
 
 
-def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any]:
+def _modules(base: Path) -> set[str]:
+    """Return the names of the base's modules, as far as its safetensors files tell them."""
+    headers = (safetensors_header(file) or {} for file in base.glob("model*.safetensors"))
+    return {name.removesuffix(".weight") for header in headers for name in header}
+
+
+def _adapter_config(weights: Weights, alpha: int, rslora: bool, modules: set[str]) -> dict[str, Any]:
     names = [_peft_name(name) for name in weights.tensors]
     ranks = {
         name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
@@ -109,7 +119,9 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool) -> dict[str, Any
         "lora_dropout": 0.0,
         "use_rslora": rslora,
         "use_dora": any(".lora_magnitude_vector" in name for name in names),
-        "target_modules": sorted({module.rpartition(".")[2] for module in ranks}),
+        "target_modules": shortest(ranks, modules.union(ranks))
+        if has_experts(modules)
+        else sorted({module.rpartition(".")[2] for module in ranks}),
         "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,

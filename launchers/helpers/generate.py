@@ -23,6 +23,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,8 +107,10 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
     model = AutoModelForCausalLM.from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
+        from mends import take_targets_of
         from peft import PeftModel
 
+        take_targets_of(Path(spec["adapter"]))
         model = PeftModel.from_pretrained(model, spec["adapter"], **place)
     if not IS_4:
         model.generation_config = GenerationConfig()

@@ -7,6 +7,7 @@ mends, and where the fault stands; none changes a file.
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 
@@ -102,6 +103,17 @@ def take_targets_as_written() -> None:
     except ImportError:  # transformers 4, which has no such thing
         return
     transformers_weight_conversion._convert_peft_config_moe = lambda _config, _model: None  # noqa: SLF001
+
+
+def take_targets_of(adapter: Path) -> None:
+    """Have PEFT load an adapter on the layers that it names; one that was trained on experts is PEFT's to convert."""
+    from safetensors import safe_open
+
+    file = adapter / "adapter_model.safetensors"
+    if file.is_file():
+        with safe_open(file, "pt") as tensors:
+            if not any(".experts." in name for name in tensors.keys()):  # noqa: SIM118 - it is no mapping
+                take_targets_as_written()
 
 
 def choose_lora_targets(backend: str) -> None:

@@ -1,0 +1,53 @@
+"""Whether the layers that `--lora-targets` names are there, and can be trained and merged."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ftbridge.launchers.checks import Check
+from ftbridge.launchers.estimate import Shape, linear_layers, module_of
+from ftbridge.launchers.helpers.lora_targets import EXPERTS, ROUTER, default_targets, of_mamba
+from ftbridge.launchers.model_files import is_older
+from ftbridge.launchers.plan import Plan
+
+# Where transformers 5.24 (conversion_mapping.py) calls linear layers otherwise than the model's files do.
+_RENAMED = {
+    *("axk2", "bailing_hybrid", "deepseek_v4", "dory", "exaone", "hrm_text", "hy_v4", "hy_v4_vl_text", "lara_mini"),
+    *("inkling2_loop_text", "inkling2_text", "lfm3", "mistral_large4_text", "sarvam_moe"),
+}
+
+
+def target_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
+    """Return a failure for each of the user's targets that this model lacks, or that gets no adapter.
+
+    `tensors` are the shapes as they are held in memory.
+    """
+    modules = {module_of(name) for name in tensors}
+    linear = linear_layers(tensors)
+    usual = sorted({name.rpartition(".")[2] for name in default_targets(linear, modules)})
+    checks = []
+    for target in plan.spec.lora_targets:
+        found = _find(target, modules)
+        why = ""
+        if not found:
+            as_written = is_older(transformers) or config.get("model_type") not in _RENAMED
+            why = f"the model has no layer `{target}`" if as_written else ""
+        elif any(ROUTER.search(name) for name in found):
+            why = f"`{target}` is a router, which chooses experts and gets no adapter"
+        elif any(of_mamba(name, modules) for name in found):
+            why = f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
+        elif all(EXPERTS.search(name) and name not in linear for name in found):
+            why = f"`{target}` is of experts that are kept in one tensor, on which an adapter could not be merged"
+        elif not any(f"{name}.weight" in tensors and len(tensors[f"{name}.weight"]) == 2 for name in found):  # noqa: PLR2004
+            why = f"`{target}` is no linear layer"
+        if why:
+            remedy = f"leave `--lora-targets` out, or take from {', '.join(usual)}"
+            checks.append(Check("lora targets", "failure", why, remedy))
+    return checks
+
+
+def _find(target: str, modules: Iterable[str]) -> list[str]:
+    """Return the modules that PEFT means by a target; the path before its last name may be another on disk."""
+    for end in (target, target.rpartition(".")[2]):
+        if found := [name for name in modules if f".{name}".endswith(f".{end}")]:
+            return found
+    return []
