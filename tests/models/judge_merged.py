@@ -1,7 +1,8 @@
 """Compare a merged model with its base and the adapter, added here; runs in the training environment.
 
 `judge_merged.py BASE ADAPTER MERGED` ends with 1, and says why, where the folder has other tensors than the base, where
-transformers misses one, or where a weight is not the base's with the adapter's change, rounded once.
+transformers misses one, or where a weight is not the base's with the adapter's change, rounded once; and where base and
+adapter, as `chat` loads them, do not compute what the merged model does.
 """
 
 import json
@@ -13,6 +14,11 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file
+
+sys.path.append(str(Path(__file__).parents[2] / "launchers" / "helpers"))
+import generate
+
+ALIKE = 0.2  # the share of the adapter's effect that rounding, and an expert chosen otherwise for it, may make
 
 
 def main(base: str, adapter: str, merged: str) -> None:
@@ -26,6 +32,17 @@ def main(base: str, adapter: str, merged: str) -> None:
         slack = weight.abs() * 2**-8 + 2**-24 if name in changed else 0
         if ((found[name] - weight).abs() > slack).any():
             sys.exit(f"`{name}` is not what base and adapter are together")
+    plain, adapted, whole = logits(base, None), logits(base, adapter), logits(merged, None)
+    if (adapted - whole).abs().mean() > ALIKE * (adapted - plain).abs().mean():
+        sys.exit("base and adapter, as `chat` loads them, do not compute what the merged model does")
+
+
+def logits(folder: str, adapter: str | None) -> torch.Tensor:
+    """Return what the model of `folder` makes of some tokens, loaded as `chat` and `predict` do."""
+    here = {"device": "cpu", "offload_folder": None, "bits": None, "dtype": "float32", "trust_remote_code": False}
+    _, model = generate.load({**here, "model": folder, "adapter": adapter})
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(20, 60)[None]).logits
 
 
 def shapes(folder: str) -> dict[str, tuple[int, ...]]:
