@@ -42,10 +42,12 @@ test: check
 
 matrix: .venv/developer
 	$(BIN)/ftbridge setup
+	$(BIN)/ftbridge setup --environment transformers4
 	$(BIN)/pytest -m matrix
 
 nightly: .venv/developer
 	$(BIN)/ftbridge setup
+	$(BIN)/ftbridge setup --environment transformers4
 	$(BIN)/pytest -m "matrix or nightly"
 	$(BIN)/python tests/models/measure.py
 

@@ -19,7 +19,7 @@ _FUNCTIONS = {
     "inspect": "ftbridge.adapters.inspect:inspect",
     "convert": "ftbridge.adapters.convert:convert",
     "presets": "ftbridge.dataset_info.presets:presets",
-    "setup": "ftbridge.launchers.environment:setup",
+    "setup": "ftbridge.launchers.setup:setup",
     "doctor": "ftbridge.launchers.doctor:doctor",
     "preview": "ftbridge.launchers.preview:preview",
     "train": "ftbridge.launchers.train:train",

@@ -9,7 +9,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import ask, default_folder
+from ftbridge.launchers.environment import SETS, ask, default_folder, setup_command
 from ftbridge.launchers.machine import BFLOAT16, GIB, Gpu, no_peers, version
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
@@ -34,7 +34,7 @@ class TorchBuild(msgspec.Struct, frozen=True):
 LOCKED = TorchBuild(
     executable="the tested set",
     python="3.11",
-    version="2.8.0+cu128",
+    version="2.10.0+cu128",
     cuda="12.8",
     targets=("sm_70", "sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"),
 )
@@ -82,8 +82,8 @@ def shared_memory_checks() -> list[Check]:
 
 def repair(python: Path) -> str:
     """Return how the environment of `python` is mended."""
-    own = default_folder() in python.parents
-    return "ftbridge setup" if own else f"install the tested versions into {python.parent.parent}"
+    made = next((environment for environment in SETS if default_folder(environment) in python.parents), None)
+    return setup_command(made) if made else f"install the tested versions into {python.parent.parent}"
 
 
 def no_torch(python: Path, error: Exception) -> Check:

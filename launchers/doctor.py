@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.client import HTTPException
+from itertools import product
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
@@ -28,10 +29,21 @@ from ftbridge.launchers.cards import (
     torch_build,
 )
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import default_folder, inspect, interpreter, modules
+from ftbridge.launchers.environment import (
+    NEWEST,
+    SETS,
+    Environment,
+    default_folder,
+    environment_of,
+    inspect,
+    interpreter,
+    modules,
+    setup_command,
+)
 from ftbridge.launchers.machine import GIB
+from ftbridge.launchers.setup import SPACE
 
-SPACE_TO_INSTALL, SPACE_TO_TRAIN = 12, 5  # GiB
+SPACE_TO_TRAIN = 5  # GiB
 HUB_PATIENCE = 3  # seconds
 
 NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
@@ -47,11 +59,13 @@ def checks() -> Iterator[Check]:
     project = Project.find()
     yield _python("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
     by_python: dict[Path, list[str]] = {}
-    for name in names("backends"):
+    for name, environment in product(names("backends"), _environments(project)):
         try:
-            by_python.setdefault(interpreter(project, name), []).append(name)
+            found = by_python.setdefault(interpreter(project, name, environment), [])
         except SetupError as error:
-            yield Check(name, "failure", str(error), "ftbridge setup")
+            yield Check(name, "failure", str(error), setup_command(environment))
+        else:
+            found += [name] if name not in found else []
     builds: dict[Path, TorchBuild] = {}
     for python in by_python:
         try:
@@ -93,6 +107,12 @@ def toolkit_check(cuda: str) -> Check:
     return Check("CUDA toolkit", "ok", found)
 
 
+def _environments(project: Project) -> list[Environment]:
+    """Return the newest environment, and the second where it is there or named."""
+    named = any(chosen.python_transformers4 for chosen in project.settings.backends.values())
+    return [NEWEST, "transformers4"] if named or default_folder("transformers4").exists() else [NEWEST]
+
+
 def _python(name: str, version: str, where: str) -> Check:
     if version.startswith(("3.11.", "3.12.")):
         return Check(name, "ok", f"{version}, {where}")
@@ -124,7 +144,7 @@ def _processor() -> Check:
 
 
 def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
-    own = default_folder() in python.parents
+    own = any(default_folder(environment) in python.parents for environment in SETS)
     remedy = repair(python)
     titles = {load_backend(name).module: name for name in backends}
     try:
@@ -132,12 +152,13 @@ def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[C
     except SetupError as error:
         return [Check("environment", "failure", str(error), remedy)]
     checks = []
-    wrong = [f"{name} {why}" for name, why in seen.wrong().items()]
+    environment = environment_of({name: package.version for name, package in seen.packages.items()})
+    wrong = [f"{name} {why}" for name, why in seen.wrong(environment).items()]
     if wrong:
         text = f"{len(wrong)} packages differ from the tested set: {', '.join(wrong[:5])}"
         checks.append(Check("versions", "failure" if own else "warning", text, remedy))
     else:
-        checks.append(Check("versions", "ok", f"the tested set, Python {seen.python}, {python}"))
+        checks.append(Check("versions", "ok", f"the tested set {environment}, Python {seen.python}, {python}"))
     for module in modules(backends):
         why = seen.imports[module]
         if not why:
@@ -163,7 +184,7 @@ def _disk(project: Project) -> list[Check]:
     installed = default_folder().exists()
     for name, folder, least in (
         ("disk for runs", project.folder, SPACE_TO_TRAIN),
-        ("disk for the environment", default_folder(), 0 if installed else SPACE_TO_INSTALL),
+        ("disk for the environment", default_folder(), 0 if installed else SPACE),
     ):
         free, at = machine.free_space(folder)
         short = free < least * GIB

@@ -1,25 +1,32 @@
-"""The training environment: where it is, how it is made and repaired, how its interpreter is asked."""
+"""The training environments: where they are, what they hold, how their interpreters are asked.
+
+There are two, for no transformers runs all models: the newest one knows this year's, and code that came with a model
+before it breaks there. `ftbridge setup` makes them (setup.py), and a model's config says which it needs (own_code.py).
+"""
 
 import hashlib
 import os
 import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
-from ftbridge.core.files import locked
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.launchers import machine
 
+Environment = Literal["transformers5", "transformers4"]
+NEWEST: Environment = "transformers5"
+# By environment, what its lock and its folder are called.
+SETS: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
 HELPERS = Path(__file__).with_name("helpers")
 # Children speak UTF-8, send no telemetry, and print as they go.
 QUIET = {
@@ -49,10 +56,10 @@ class Inspection(msgspec.Struct, frozen=True):
     packages: dict[str, Package]
     imports: dict[str, str]
 
-    def wrong(self) -> dict[str, str]:
-        """Return what differs from the tested set: package to what is wrong with it."""
+    def wrong(self, environment: Environment = NEWEST) -> dict[str, str]:
+        """Return what differs from the tested set of `environment`: package to what is wrong with it."""
         found = {}
-        for name, version in tested_set().items():
+        for name, version in tested_set(environment).items():
             package = self.packages.get(name)
             if package is None:
                 found[name] = "not installed"
@@ -63,34 +70,82 @@ class Inspection(msgspec.Struct, frozen=True):
         return found
 
 
-def default_folder() -> Path:
-    """Return where `ftbridge setup` puts the training environment: one for all projects of a user."""
+def default_folder(environment: Environment = NEWEST) -> Path:
+    """Return where `ftbridge setup` puts a training environment: one for all projects of a user."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "ftbridge" / "training"
+    return Path(data) / "ftbridge" / SETS[environment]
 
 
-def tested_set() -> dict[str, str]:
-    """Return the pinned version of each package of the training environment."""
-    lock = resources.files("ftbridge.launchers").joinpath("training.lock").read_text(encoding="utf-8")
+@cache
+def tested_set(environment: Environment) -> dict[str, str]:
+    """Return the pinned version of each package of a training environment."""
+    lock = resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock").read_text(encoding="utf-8")
     pins = (line.split("==") for line in lock.splitlines() if "==" in line)
     return {name.strip(): version.strip() for name, version in pins}
 
 
-def interpreter(project: Project, backend: str) -> Path:
-    """Return the interpreter that has `backend`; raises SetupError where there is none."""
-    chosen = project.settings.backends.get(backend)
-    if chosen:
-        path = project.folder / Path(chosen.python).expanduser()
-        if not path.exists():
-            raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
+def interpreter(project: Project, backend: str, environment: Environment = NEWEST) -> Path:
+    """Return the interpreter that has `backend`: the one that ftbridge.yaml names, else that of `ftbridge setup`.
+
+    One that is named alone serves as the second environment, too, where it has transformers 4. Raises SetupError
+    where there is none, or where it is not whole; says so where it is not the tested set.
+    """
+    key = "python" if environment == NEWEST else "python_transformers4"
+    if path := _named(project, backend, key):
         return path
-    path = default_folder() / "bin" / "python"
+    own = _named(project, backend, "python")
+    if own and environment_of(versions(own)) == environment:
+        return own
+    path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(
-            "the training environment is not there; make it with `ftbridge setup` (about 8 GB of disk), or "
-            f"name a Python that has {backend} in ftbridge.yaml: `backends: {{{backend}: {{python: PATH}}}}`"
+            f"{_title(environment)} is not there; make it with `{command}` (about 9 GB of disk), or "
+            f"name a Python that has {backend} in ftbridge.yaml: `backends: {{{backend}: {{{key}: PATH}}}}`"
         )
+    _compare(path, environment)
     return path
+
+
+def environment_of(installed: Mapping[str, str]) -> Environment:
+    """Return which environment holds these versions, by its transformers; one without is taken for the newest."""
+    return "transformers4" if installed.get("transformers", "").startswith("4.") else NEWEST
+
+
+def setup_command(environment: Environment) -> str:
+    """Return the command that makes, renews and repairs an environment."""
+    return "ftbridge setup" + (f" --environment {environment}" if environment != NEWEST else "")
+
+
+def _named(project: Project, backend: str, key: str) -> Path | None:
+    chosen = getattr(project.settings.backends.get(backend), key, "")
+    if not chosen:
+        return None
+    path = project.folder / Path(chosen).expanduser()
+    if not path.exists():
+        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
+    return path
+
+
+def _title(environment: Environment) -> str:
+    return "the training environment" + (f" {environment}" if environment != NEWEST else "")
+
+
+@cache
+def _compare(python: Path, environment: Environment) -> None:
+    """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
+    found, wanted = _installed(python), tested_set(environment)
+    if missing := [name for name in wanted if name not in found]:
+        raise SetupError(
+            f"{_title(environment)} is not whole ({len(missing)} of {len(wanted)} packages are missing, among them "
+            f"{missing[0]}); finish it with `{setup_command(environment)}`"
+        )
+    other = [f"{name} {found[name]} instead of {version}" for name, version in wanted.items() if found[name] != version]
+    if other:
+        named = [each for each in other if each.startswith(("transformers ", "torch ", "peft "))] or other
+        say(
+            f"note: {_title(environment)} is not the one that this ftbridge was tested with ({', '.join(named[:3])}); "
+            f"renew it with `{setup_command(environment)}`"
+        )
 
 
 def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
@@ -120,16 +175,25 @@ def versions(python: Path) -> dict[str, str]:
 
     Takes milliseconds, where `inspect` starts the interpreter and looks for every file.
     """
+    return _installed(python) or {name: package.version for name, package in inspect(python, []).packages.items()}
+
+
+def _installed(python: Path) -> dict[str, str]:
     found = {}
     for folder in python.parent.parent.glob("lib/python3*/site-packages/*.dist-info"):
         name, _, version = folder.name.removesuffix(".dist-info").partition("-")
         found[name.lower().replace("_", "-").replace(".", "-")] = version
-    return found or {name: package.version for name, package in inspect(python, []).packages.items()}
+    return found
 
 
 def modules(backends: Sequence[str]) -> list[str]:
     """Return what trainings with `backends` import, as setup, doctor and the pre-flight try it."""
     return [*(load_backend(name).module for name in backends), "deepspeed", "bitsandbytes"]
+
+
+def forget_imports(python: Path) -> None:
+    """Have the frameworks of `python` tried again, whatever went well before."""
+    _stamp(python, modules(names("backends"))).unlink(missing_ok=True)
 
 
 def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
@@ -154,79 +218,3 @@ def _stamp(python: Path, wanted: Sequence[str]) -> Path:
     cards = [(gpu.name, gpu.driver) for gpu in machine.gpus()]
     about = [str(python), wanted, sorted(versions(python).items()), cards, str(machine.toolkit())]
     return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]
-
-
-def setup(venv: str | os.PathLike[str] | None = None) -> Path:
-    """Make or repair the training environment in `venv` (default: one for all projects); returns its Python.
-
-    Raises SetupError where uv fails, or where the frameworks cannot be imported in the end.
-    """
-    folder = Path(venv).expanduser().resolve() if venv else default_folder()
-    python = folder / "bin" / "python"
-    with locked(folder):
-        if not _runs(python):
-            say(f"making a virtual environment in {folder}")
-            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-        wrong = inspect(python, []).wrong()
-        if wrong:
-            say(f"installing {len(wrong)} packages of the tested set (about 4 GB to download) ...")
-            _install(python, wrong)
-            _stamp(python, modules(names("backends"))).unlink(missing_ok=True)
-        for module, error in broken_imports(python, names("backends")).items():
-            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
-    say(f"the training environment is ready: {python}")
-    if folder != default_folder():
-        _point_at(python)
-    return python
-
-
-def _runs(python: Path) -> bool:
-    try:
-        return not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
-    except OSError:
-        return False
-
-
-def _install(python: Path, wrong: dict[str, str]) -> None:
-    broken = [name for name, why in wrong.items() if why.endswith("missing")]
-    again = [option for name in broken for option in ("--reinstall-package", name)]
-    with resources.as_file(resources.files("ftbridge.launchers").joinpath("training.lock")) as lock:
-        # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
-        _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
-
-
-def _point_at(python: Path) -> None:
-    backends = {name: {"python": str(python)} for name in names("backends")}
-    project = Project.find()
-    if written := project.write_settings({"backends": backends}):
-        say(f"wrote {written}, so that `train` in this folder uses it")
-    elif any(Path(b.python) != python for b in project.settings.backends.values()) or not project.settings.backends:
-        lines = "\n".join(f"  {name}: {{python: {python}}}" for name in backends)
-        say(f"to use it, put this into {project.folder / 'ftbridge.yaml'}:\nbackends:\n{lines}")
-
-
-def _uv(*arguments: str) -> None:
-    from uv import find_uv_bin
-
-    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()})
-    if done.returncode:
-        raise SetupError(
-            f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
-            "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
-        )
-
-
-def _pip_index() -> dict[str, str]:
-    """Tell uv, which does not read pip's configuration, the index that pip uses here."""
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)
-    settings: dict[str, str] = {}
-    for line in done.stdout.splitlines():  # environment variables come first and win
-        key, _, value = line.partition("=")
-        settings.setdefault(key.rpartition(".")[2], value.strip().strip("'\""))
-    found = {
-        "UV_DEFAULT_INDEX": settings.get("index-url", ""),
-        "UV_INDEX": " ".join(settings.get("extra-index-url", "").replace("\\n", " ").split()),
-        "SSL_CERT_FILE": settings.get("cert", ""),
-        "UV_INDEX_STRATEGY": "unsafe-best-match",  # pip's own: the best version of all indexes
-    }
-    return {key: value for key, value in found.items() if value and key not in os.environ}

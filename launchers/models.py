@@ -1,6 +1,7 @@
 """From what the user calls a model to a folder on this machine."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from ftbridge.core.console import say
@@ -10,11 +11,12 @@ from ftbridge.launchers.environment import ask
 _HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
 
-def local_model(model: str, python: Path, folder: Path, *, weights: bool = True) -> Path:
+def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights: bool = True) -> Path:
     """Return the folder of `model`, downloading it where it is a hub's; `weights` may be left out.
 
     `model` is a folder (relative to `folder`), `owner/name` or `hf://owner/name` (Hugging Face), or
-    `ms://owner/name` (ModelScope). Raises InputError where there is no such model.
+    `ms://owner/name` (ModelScope). `python` returns the interpreter that downloads, where one is needed. Raises
+    InputError where there is no such model.
     """
     path = folder / Path(model).expanduser()
     if path.is_dir():
@@ -27,9 +29,10 @@ def local_model(model: str, python: Path, folder: Path, *, weights: bool = True)
         )
     hub, name = named["hub"] or "hf", named["name"]
     title = {"hf": "Hugging Face", "ms": "ModelScope"}[hub]
+    downloader = python()
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
-        return Path(ask(python, "download", {"hub": hub, "name": name, "weights": weights}))
+        return Path(ask(downloader, "download", {"hub": hub, "name": name, "weights": weights}))
     except SetupError as error:
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(

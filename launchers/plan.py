@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
+from ftbridge.launchers.environment import NEWEST, Environment
 from ftbridge.launchers.machine import Machine
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
@@ -24,7 +25,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
 
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
-    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed.
+    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
+    `environment` is the training environment that it runs in.
     """
 
     spec: TrainSpec
@@ -38,6 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     deepspeed: dict[str, Any] | None
     validation: Dataset | None = None
     resume: Path | None = None
+    environment: Environment = NEWEST
 
     @property
     def distributed(self) -> bool:

@@ -19,6 +19,7 @@ from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.launchers.lengths import Counts, Cut, Stats, bars
 from ftbridge.launchers.lengths import stats as stats_of
 from ftbridge.launchers.models import local_model
+from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.launchers.pictures import draw, picture_file
 from ftbridge.launchers.train import choose
 from ftbridge.templates import families
@@ -115,8 +116,9 @@ def preview(
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
-    pythons = {each: interpreter(project, each) for each in wanted}
-    model, family = _model(spec, pythons[wanted[0]], project)
+    model, family = _model(spec, project)
+    trust = spec.trust_remote_code
+    pythons = {each: interpreter_for(project, each, model, trust_remote_code=trust) for each in wanted}
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
     data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
@@ -152,9 +154,9 @@ def _wanted(backend: str | None) -> list[str]:
     return [backend] if backend else list(BACKENDS)
 
 
-def _model(spec: TrainSpec, python: Path, project: Project) -> tuple[Path, Family]:
+def _model(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
     """Return the model's folder, where its tokenizer and config are at least, and its family."""
-    model = local_model(spec.model, python, project.folder, weights=False)
+    model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
         raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
     return model, families.get(spec.template) if spec.template else families.detect(model)

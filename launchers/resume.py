@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import locked, sha256
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
@@ -23,6 +23,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
+from ftbridge.launchers.environment import NEWEST, SETS, Environment, environment_of, interpreter, versions
 from ftbridge.launchers.plan import Plan, zero_stage
 
 PICKLED = {".pt", ".pth", ".bin"}
@@ -54,6 +55,29 @@ def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool)
     if source.run:
         _same_options(source.run, given)
     return source
+
+
+def interpreter_of(run: runs.Run, project: Project) -> Path:
+    """Return the interpreter to go on with: that of the environment that the run began in.
+
+    Raises SetupError where it is not there, UsageError where it holds another transformers by now.
+    """
+    version = run.versions.get("transformers", "")
+    # A run of before there were two environments says its versions alone.
+    began: Environment = "transformers4" if version.startswith("4.") else NEWEST
+    if run.environment in SETS:
+        began = run.environment
+    try:
+        python = interpreter(project, run.spec.backend, began)
+    except SetupError as error:
+        raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
+    if environment_of(versions(python)) != began:
+        now = versions(python).get("transformers")
+        raise UsageError(
+            f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "
+            f"ftbridge.yaml, or train from the start"
+        )
+    return python
 
 
 def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, str]) -> None:

@@ -33,10 +33,10 @@ class Attempt(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
-    `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `datasets`
-    maps a data file, and the source it was made from, to its sha256, `pid` is the process that watches over the run,
-    `pid_started` when that began, in the kernel's ticks (0: not known), and `checkpoints` maps a checkpoint, relative
-    to the folder, to its sha256 (see launchers/resume.py).
+    `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `environment` is
+    the training environment that it runs in, `datasets` maps a data file, and the source it was made from, to its
+    sha256, `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks (0: not
+    known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see launchers/resume.py).
     """
 
     id: str
@@ -50,6 +50,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     steps: int
     versions: dict[str, str]
+    environment: str = ""
     datasets: dict[str, str]
     attempts: tuple[Attempt, ...]
     pid: int

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ftbridge.core.errors import SetupError
-from ftbridge.launchers.environment import default_folder, tested_set, versions
+from ftbridge.launchers.environment import default_folder, environment_of, tested_set, versions
 from ftbridge.launchers.plan import Plan
 
 
@@ -25,6 +25,8 @@ def project_name(plan: Plan) -> str:
 def environment(plan: Plan) -> dict[str, str]:
     """Return what the trackers of a run are told; without a key in the environment they stay offline."""
     env: dict[str, str] = {}
+    if "tensorboard" in plan.spec.track:
+        env["TENSORBOARD_LOGGING_DIR"] = folder(plan, "tensorboard")  # transformers 5 has no option for it
     if "wandb" in plan.spec.track:
         env |= {
             "WANDB_DIR": folder(plan, "wandb"),
@@ -52,6 +54,6 @@ def check(python: Path, trackers: tuple[str, ...]) -> None:
     installed = versions(python) if trackers else {}
     for name in trackers:
         if name not in installed:
-            own = f"uv pip install --python {python} {name}=={tested_set()[name]}"
+            own = f"uv pip install --python {python} {name}=={tested_set(environment_of(installed))[name]}"
             how = "ftbridge setup" if python.is_relative_to(default_folder()) else own
             raise SetupError(f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{how}`")

@@ -26,11 +26,12 @@ from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers import detached, extensions, machine, runs, tracking
 from ftbridge.launchers import resume as resuming
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.environment import HELPERS, QUIET, interpreter
+from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
 from ftbridge.launchers.failures import told
 from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
+from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.launchers.plan import Plan, load_deepspeed
 from ftbridge.launchers.preflight import import_checks, refuse
 from ftbridge.launchers.preflight import preflight as run_preflight
@@ -73,10 +74,14 @@ def prepare(
     resumed = source.run if source else None
     spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
-    python = interpreter(project, spec.backend)
     dataset = _dataset(project, spec, spec.dataset)
     chosen = machine.choose(spec)
-    model = local_model(spec.model, python, project.folder)
+    model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
+    python = (
+        resuming.interpreter_of(resumed, project)
+        if resumed
+        else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
+    )
     family = families.get(spec.template) if spec.template else families.detect(model)
     family.cell(spec.backend)
     tracking.check(python, spec.track)
@@ -92,6 +97,7 @@ def prepare(
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
         validation=_validation(project, spec, dataset.name),
         resume=source.checkpoint if source else None,
+        environment=environment_of(installed_versions(python)),
     )
     launch = _launch(plan, backend, python)
     if source:
@@ -366,6 +372,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}
         | {name: installed[name] for name in wanted if name in installed},
+        environment=plan.environment,
         datasets=_datasets(plan),
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 import ftbridge
 from ftbridge.demo import base_model
-from ftbridge.launchers import machine
+from ftbridge.launchers import environment, machine
 from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.runs import Run
 
@@ -42,7 +42,8 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> None:
-    """Forget what nvidia-smi said to another test."""
+    """Forget what nvidia-smi said to another test, and what was said of an environment."""
+    environment._compare.cache_clear()
     machine._answers.clear()
     machine._say_once.cache_clear()
 

@@ -12,6 +12,7 @@ import pytest
 
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
+from ftbridge.launchers.environment import SETS
 from ftbridge.launchers.environment import tested_set as pinned
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +55,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
         "ftbridge/dataset_info/samples/medqa.xlsx",
         "ftbridge/launchers/helpers/train.py",
         "ftbridge/launchers/training.lock",
+        "ftbridge/launchers/training-transformers4.lock",
         "ftbridge/templates/deepspeed/zero2.json",
         "ftbridge/templates/families.yaml",
         "ftbridge/templates/xtuner.py.j2",
@@ -61,16 +63,14 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
         assert needed in names
 
 
-def test_the_lock_pins_what_pyproject_asks_for():
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [*project["project"]["optional-dependencies"]["training"], *project["tool"]["uv"]["override-dependencies"]]
-    for requirement in wanted:
-        name = re.match(r"[\w-]+", requirement)[0]
-        assert name in pinned()
+@pytest.mark.parametrize(("environment", "name"), SETS.items())
+def test_a_lock_pins_what_is_asked_for(environment, name):
+    wanted = (ROOT / "launchers" / f"{name}.in").read_text(encoding="utf-8").splitlines()
+    for requirement in (line for line in wanted if not line.startswith("#")):
+        package = re.match(r"[\w-]+", requirement)[0]
+        assert package in pinned(environment)
         if "==" in requirement:
-            assert pinned()[name] == requirement.partition("==")[2]
+            assert pinned(environment)[package] == requirement.partition("==")[2]
 
 
 def test_help_costs_little_more_than_click():

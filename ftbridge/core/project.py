@@ -14,10 +14,11 @@ from ftbridge.core.strict import closest, load_yaml, parse
 SETTINGS = "ftbridge.yaml"
 
 
-class BackendSettings(msgspec.Struct, frozen=True):
-    """What ftbridge.yaml says of one backend: the interpreter that has it."""
+class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ftbridge.yaml says of one backend: the interpreter that has it, and one with transformers 4 beside it."""
 
-    python: str
+    python: str = ""
+    python_transformers4: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True):

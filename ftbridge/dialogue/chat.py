@@ -19,6 +19,7 @@ from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.models import local_model
+from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
@@ -139,7 +140,7 @@ def talks(
     card = _adjusted(card, options)
     if compare and not adapter and not loading.offload_folder:
         _check_room(cards, loading, model, Path(card.base))
-    python = interpreter(found.project, card.backend)
+    python = interpreter_for(found.project, card.backend, model, trust_remote_code=card.trust_remote_code)
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))
@@ -200,7 +201,7 @@ def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = No
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model, `checkpoint` one of a run's."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()
-        source = local_model(source, interpreter(project, "xtuner"), Path.cwd())
+        source = local_model(source, lambda: interpreter(project, "xtuner"), Path.cwd())
     return resolve(source, checkpoint)
 
 

@@ -10,7 +10,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers import machine, runs
-from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.launchers.samples import questions
 from ftbridge.templates import families
 from ftbridge.weights.sources import Card
@@ -35,10 +35,11 @@ def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path
         own = adapter.parent / "run.json"
         run = runs.load(adapter.parent) if own.is_file() else runs.by_id(project, card.run)
         asked = questions(project, run, count)
-        python = interpreter(project, card.backend)
+        base = Path(card.base)
+        python = interpreter_for(project, card.backend, base, trust_remote_code=card.trust_remote_code)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
         cards, loading = machine.computing(device), Loading(dtype="float32")
-        before = _answers(Generator(python, card, Path(card.base), adapter, cards, loading), asked)
+        before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
         after = _answers(Generator(python, card, merged, None, cards, loading), asked)
         same = sum(map(str.__eq__, before, after))
         for (_, question), one, other in zip(asked, before, after, strict=True):

@@ -22,7 +22,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers import machine
-from ftbridge.launchers.environment import HELPERS, QUIET, interpreter, tested_set, versions
+from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, interpreter, tested_set, versions
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = ("127.0.0.1", "localhost")
@@ -73,7 +73,7 @@ def _python(project: Project) -> Path:
     python = pythons[0] if pythons else interpreter(project, names("backends")[0])
     raise SetupError(
         f"the page needs Gradio, which `{python}` does not have; install it with "
-        f"`uv pip install --python {python} gradio=={tested_set()['gradio']}`"
+        f"`uv pip install --python {python} gradio=={tested_set(environment_of(versions(python)))['gradio']}`"
     )
 
 

@@ -37,7 +37,7 @@ from ftbridge.evaluation.answers import (
 )
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.launchers import machine
-from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.templates import families
 from ftbridge.weights.sources import Source, target_of
 
@@ -126,7 +126,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
-            python = interpreter(found.project, card.backend)
+            python = interpreter_for(found.project, card.backend, model, trust_remote_code=card.trust_remote_code)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, cards, loading) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)

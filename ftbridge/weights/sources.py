@@ -211,7 +211,7 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
     if Path(named).is_dir():
         return Path(named).resolve()
     try:
-        return local_model(named, interpreter(source.project, backend), Path.cwd())
+        return local_model(named, lambda: interpreter(source.project, backend), Path.cwd())
     except InputError as error:
         raise InputError(
             f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"

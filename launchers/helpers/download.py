@@ -8,7 +8,9 @@ MODELSCOPE_DOMAIN).
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 # Weights in formats that neither framework reads.
 IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
@@ -19,21 +21,24 @@ SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
     """Return the folder of a model; without a network, of one that was downloaded before."""
+    from httpx import TransportError
     from huggingface_hub import HfApi, snapshot_download
     from requests import ConnectionError as NoConnectionError
 
+    # Where the hub has safetensors, the older pickled weights are not fetched.
+    wanted: list[dict[str, Any]] = [{"ignore_patterns": IGNORED + WEIGHTS[1:]}, {"ignore_patterns": IGNORED}]
+    if not weights:
+        wanted = [{"allow_patterns": SMALL}]
     try:
         files = HfApi().list_repo_files(name)
-    except NoConnectionError:
-        folder = Path(snapshot_download(name, local_files_only=True))
-        if weights and not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
-            raise  # only the small files were needed then
-        return str(folder)
-    if not weights:
-        return str(snapshot_download(name, allow_patterns=SMALL))
-    # Where the hub has safetensors, the older pickled weights are not fetched.
-    pickles = WEIGHTS[1:] if any(file.endswith(".safetensors") for file in files) else []
-    return str(snapshot_download(name, ignore_patterns=IGNORED + pickles))
+    except (NoConnectionError, TransportError):  # of the hub's client before 1.0, and since
+        for patterns in wanted:
+            with suppress(FileNotFoundError):  # only the small files were needed then, or other weights
+                folder = Path(snapshot_download(name, local_files_only=True, **patterns))
+                if not weights or any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+                    return str(folder)
+        raise
+    return str(snapshot_download(name, **wanted[0 if any(file.endswith(".safetensors") for file in files) else -1]))
 
 
 def from_modelscope(name: str, *, weights: bool) -> str:

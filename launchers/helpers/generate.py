@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig, set_seed
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, Cache, GenerationConfig, set_seed
 from transformers.generation.streamers import BaseStreamer
 
 # transformers 4 is told to leave out the model's own defaults; 5 always adds those that the loaded model holds.
@@ -100,6 +100,8 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     if spec["device"] == "cuda" and not torch.cuda.is_available():  # "auto" would take the CPU in silence
         sys.exit("No CUDA GPUs are available: torch sees none of the cards that it was given")
     remote = {"trust_remote_code": spec["trust_remote_code"]}
+    if spec["trust_remote_code"]:
+        answer_old_code()
     tokenizer = AutoTokenizer.from_pretrained(spec["model"], **remote)
     place = {"offload_folder": spec["offload_folder"]} if spec["offload_folder"] else {}
     # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
@@ -115,6 +117,14 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     if not IS_4:
         model.generation_config = GenerationConfig()
     return tokenizer, model.eval()
+
+
+def answer_old_code() -> None:
+    """Let caches answer what a model's own code asks them, as InternLM 2.5's does, and transformers 4.48 took away."""
+    if not hasattr(Cache, "get_max_length"):
+        Cache.get_max_length = lambda _self: None  # as long as is wanted, as a DynamicCache said
+    if not hasattr(Cache, "seen_tokens"):
+        Cache.seen_tokens = property(lambda self: self.get_seq_length())
 
 
 def _quantization(spec: dict[str, Any]) -> dict[str, Any]:

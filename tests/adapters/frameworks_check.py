@@ -13,10 +13,14 @@ from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
 from llamafactory.data.loader import _load_single_dataset
 from llamafactory.data.parser import get_dataset_list
 from llamafactory.hparams import DataArguments, ModelArguments
+from mends import allow_newer_transformers, give_bos_and_eos
 from transformers import AutoTokenizer, Seq2SeqTrainingArguments
-from xtuner.dataset.huggingface import process_hf_dataset
-from xtuner.dataset.map_fns import template_map_fn_factory
-from xtuner.utils import PROMPT_TEMPLATE
+
+allow_newer_transformers()
+give_bos_and_eos([], "")
+from xtuner.dataset.huggingface import process_hf_dataset  # noqa: E402
+from xtuner.dataset.map_fns import template_map_fn_factory  # noqa: E402
+from xtuner.utils import PROMPT_TEMPLATE  # noqa: E402
 
 job = json.loads(Path(sys.argv[1]).read_text())
 scratch = str(Path(job["output"]).parent / "scratch")

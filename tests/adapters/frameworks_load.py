@@ -11,10 +11,13 @@ from datasets import load_dataset
 from llamafactory.data.loader import _load_single_dataset
 from llamafactory.data.parser import get_dataset_list
 from llamafactory.hparams import DataArguments, ModelArguments
+from mends import allow_newer_transformers
 from transformers import Seq2SeqTrainingArguments
-from xtuner.dataset.huggingface import add_template_to_dataset, build_origin_dataset
-from xtuner.dataset.map_fns import template_map_fn_factory
-from xtuner.utils import PROMPT_TEMPLATE
+
+allow_newer_transformers()
+from xtuner.dataset.huggingface import add_template_to_dataset, build_origin_dataset  # noqa: E402
+from xtuner.dataset.map_fns import template_map_fn_factory  # noqa: E402
+from xtuner.utils import PROMPT_TEMPLATE  # noqa: E402
 
 folder, name, output = sys.argv[1:]
 scratch = str(Path(output).parent / "scratch")

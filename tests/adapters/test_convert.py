@@ -16,6 +16,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
 from ftbridge.dataset_info.registry import find, read
+from ftbridge.launchers.environment import HELPERS, QUIET
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
 HERE = Path(__file__).parent
@@ -491,7 +492,7 @@ def test_both_frameworks_load_what_was_written(lines, folder, training_python, a
     output = folder / "loaded.json"
     subprocess.run(
         [training_python, HERE / "frameworks_load.py", "data", "faq-train", output],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1"},
+        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HELPERS)},
         check=True,
     )
     loaded = json.loads(output.read_text("utf-8"))

@@ -14,6 +14,7 @@ from ftbridge.adapters.verdicts import check
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
+from ftbridge.launchers.environment import HELPERS, QUIET
 
 HERE = Path(__file__).parent
 GOOD = {"instruction": "why?", "input": "", "output": "because"}
@@ -236,7 +237,7 @@ def test_the_frameworks_agree(data, project, training_python):
     job.write_text(json.dumps(settings))
     subprocess.run(
         [training_python, HERE / "frameworks_check.py", job],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "DISABLE_VERSION_CHECK": "1", "PYTHONUTF8": "1"},
+        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(HELPERS)},
         check=True,
     )
     answers = json.loads(output.read_text())

@@ -1,4 +1,4 @@
-"""`ftbridge setup`: the folder goes through to the library."""
+"""`ftbridge setup`: folder and environment go through to the library."""
 
 import pytest
 from click.testing import CliRunner
@@ -6,15 +6,22 @@ from click.testing import CliRunner
 from ftbridge.cli import cli
 
 
-@pytest.mark.parametrize(("arguments", "folder"), [([], None), (["--venv", "here"], "here")])
-def test_it_hands_over_the_folder(monkeypatch, arguments, folder):
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ([], (None, "transformers5")),
+        (["--venv", "here"], ("here", "transformers5")),
+        (["--environment", "transformers4"], (None, "transformers4")),
+    ],
+)
+def test_it_hands_over_folder_and_environment(monkeypatch, arguments, given):
     asked = []
-    monkeypatch.setattr("ftbridge.launchers.environment.setup", asked.append)
+    monkeypatch.setattr("ftbridge.launchers.setup.setup", lambda *given: asked.append(given))
     done = CliRunner().invoke(cli, ["setup", *arguments])
     assert done.exit_code == 0, done.output
-    assert asked == [folder]
+    assert asked == [given]
 
 
-@pytest.mark.parametrize("arguments", [["--venv"], ["folder"]])
+@pytest.mark.parametrize("arguments", [["--venv"], ["folder"], ["--environment", "transformers3"]])
 def test_wrong_arguments_are_wrong_usage(arguments):
     assert CliRunner().invoke(cli, ["setup", *arguments]).exit_code == 2

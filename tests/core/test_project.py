@@ -58,7 +58,7 @@ def test_empty_settings_are_settings(folder, text):
     ("text", "message"),
     [
         ("lora_rnak: 8", "unknown key `lora_rnak`; did you mean `lora_rank`"),
-        ("backends: {xtuner: {pyton: x}}", "missing required field `python`"),
+        ("backends: {xtuner: {pyton: x}}", "unknown field `pyton`"),
         ("backends: {xtunr: {python: x}}", "`backends`: there is no backend `xtunr`; did you mean `xtuner`"),
         ("backends: {swift: {python: x}}", "no backend `swift`; known are: llamafactory, xtuner"),
         ("backends: [xtuner]", "Expected `object`, got `array`"),

@@ -223,7 +223,7 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
         (folder / "pytorch_model.bin").write_bytes(bytes(10 * 2**20))
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
     monkeypatch.setattr(machine, "gpus", lambda: cards)
-    monkeypatch.setattr(chat, "interpreter", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
     monkeypatch.setattr(generation, "HELPERS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with talks(model, compare=True, model=str(base), template="qwen3") as found:

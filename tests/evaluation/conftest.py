@@ -32,5 +32,5 @@ def model(tmp_path, monkeypatch):
     monkeypatch.setattr(Parrot, "asked", [], raising=False)
     monkeypatch.setattr(Parrot, "stop_after", None, raising=False)
     monkeypatch.setattr("ftbridge.evaluation.predict.Generator", Parrot)
-    monkeypatch.setattr("ftbridge.evaluation.predict.interpreter", lambda *_: Path(sys.executable))
+    monkeypatch.setattr("ftbridge.evaluation.predict.interpreter_for", lambda *_, **__: Path(sys.executable))
     return folder

@@ -17,6 +17,7 @@ from ftbridge.launchers.environment import Inspection, Package
 from ftbridge.launchers.environment import tested_set as pinned
 
 from ..fake_gpu.fake import RTX4090  # noqa: TID252
+from .made_environments import make_environment
 from .test_cards import environment, program, show
 
 A100 = "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150"
@@ -58,10 +59,11 @@ def well(tmp_path, monkeypatch, hub):
     show(tmp_path, A100)
     program(tmp_path / "path" / "bin" / "nvcc", "echo 'Cuda compilation tools, release 12.8, V12.8.93'")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "path"))
+    make_environment(tmp_path / "ftbridge" / "training")
     environment(tmp_path / "ftbridge" / "training")
     seen = {
         "python": "3.11.7",
-        "packages": {name: Package(version, 0) for name, version in pinned().items()},
+        "packages": {name: Package(version, 0) for name, version in pinned("transformers5").items()},
         "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
     monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
@@ -96,8 +98,8 @@ def test_memory_and_driver_are_shown():
 
 
 def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
-    assert LOCKED.version.startswith(pinned()["torch"])
-    assert pinned()["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
+    assert LOCKED.version.startswith(pinned("transformers5")["torch"])
+    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
     show(tmp_path, "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
     found = poor()
@@ -270,3 +272,13 @@ def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
 def test_an_address_that_cannot_be_asked_is_a_warning(monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)
     assert poor().keys() == {"Hugging Face"}
+
+
+def test_a_second_environment_is_checked_where_it_is_there(tmp_path, well, monkeypatch):
+    make_environment(tmp_path / "ftbridge" / "training-transformers4", "transformers4")
+    second = environment(tmp_path / "ftbridge" / "training-transformers4")
+    asked = []
+    monkeypatch.setattr(module, "inspect", lambda python, _: asked.append(python) or Inspection(**well))
+    doctor()
+    assert [python.parents[1].name for python in asked] == ["training", "training-transformers4"]
+    assert asked[1] == second

@@ -20,27 +20,27 @@ def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path, monkeypatc
     (hub / "config.json").write_text('{"model_type": "qwen2"}')
     (hub / "model.safetensors").write_bytes(b"weights")
     (hub / "pytorch_model.bin").write_bytes(b"the same, as a pickle")
-    folder = local_model("owner/tiny", training_python, tmp_path)
+    folder = local_model("owner/tiny", lambda: training_python, tmp_path)
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == b"weights"
-    assert local_model("hf://owner/tiny", training_python, tmp_path) == folder
+    assert local_model("hf://owner/tiny", lambda: training_python, tmp_path) == folder
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: the network is gone
-    assert local_model("owner/tiny", training_python, tmp_path) == folder
+    assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder
 
 
 @pytest.mark.framework
 def test_without_weights_the_rest_is_fetched_and_completed_later(hub, training_python, tmp_path, monkeypatch, capfd):
     for name in ("config.json", "tokenizer.json", "tokenizer.model", "merges.txt", "model.safetensors", "odd.weights"):
         (hub / name).write_text("{}")
-    folder = local_model("owner/tiny", training_python, tmp_path, weights=False)
+    folder = local_model("owner/tiny", lambda: training_python, tmp_path, weights=False)
     small = ["config.json", "merges.txt", "tokenizer.json", "tokenizer.model"]
     assert sorted(file.name for file in folder.iterdir()) == small
     with monkeypatch.context() as patch:
         patch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: the network is gone
-        assert local_model("owner/tiny", training_python, tmp_path, weights=False) == folder
+        assert local_model("owner/tiny", lambda: training_python, tmp_path, weights=False) == folder
         with pytest.raises(InputError, match="could not get `owner/tiny`"):
-            local_model("owner/tiny", training_python, tmp_path)
-    assert local_model("owner/tiny", training_python, tmp_path) == folder
+            local_model("owner/tiny", lambda: training_python, tmp_path)
+    assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder
     assert (folder / "model.safetensors").exists()
     assert "Traceback" not in capfd.readouterr().err
 
@@ -48,5 +48,5 @@ def test_without_weights_the_rest_is_fetched_and_completed_later(hub, training_p
 @pytest.mark.framework
 def test_a_name_that_is_not_there_is_one_sentence(hub, training_python, tmp_path, capfd):
     with pytest.raises(InputError, match="could not get `owner/none` from Hugging Face"):
-        local_model("owner/none", training_python, tmp_path)
+        local_model("owner/none", lambda: training_python, tmp_path)
     assert "Traceback" not in capfd.readouterr().err

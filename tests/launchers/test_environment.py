@@ -9,10 +9,11 @@ import pytest
 from ftbridge.core.errors import SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.launchers import environment
-from ftbridge.launchers.environment import Inspection, Package, ask, default_folder, interpreter
+from ftbridge.launchers.environment import NEWEST, Inspection, Package, ask, default_folder, interpreter
 from ftbridge.launchers.environment import tested_set as pinned
 
 from ..fake_gpu.fake import H100, T4, nvidia_smi  # noqa: TID252
+from .made_environments import make_environment
 
 HERE = Path(sys.executable)
 
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_tested_set_pins_every_package_once():
-    found = pinned()
+    found = pinned(NEWEST)
     assert {"torch", "xtuner", "llamafactory", "transformers", "deepspeed", "bitsandbytes"} <= set(found)
     assert all(version and version[0].isdigit() and " " not in version for version in found.values())
     assert not any("#" in name or " " in name for name in found)
@@ -52,10 +53,43 @@ def test_without_an_environment_the_message_says_how_to_make_it(folder):
     project = Project(folder, Settings())
     with pytest.raises(SetupError, match=r"`ftbridge setup` .*`backends: \{xtuner: \{python: PATH\}\}`"):
         interpreter(project, "xtuner")
-    python = default_folder() / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.touch()
+    python = make_environment(default_folder())
     assert interpreter(project, "xtuner") == python
+    with pytest.raises(SetupError, match=r"`ftbridge setup --environment transformers4` .*python_transformers4: PATH"):
+        interpreter(project, "xtuner", "transformers4")
+
+
+def test_the_second_environment_is_the_one_named_the_users_own_or_setups(folder):
+    own = make_environment(folder / "own", "transformers4")
+    newer = make_environment(folder / "newer")
+    setups = make_environment(default_folder("transformers4"), "transformers4")
+
+    def second(**settings):
+        project = Project(folder, Settings(backends={"xtuner": BackendSettings(**settings)}))
+        return interpreter(project, "xtuner", "transformers4")
+
+    assert second(python=str(newer)) == setups
+    assert second(python=str(own)) == own
+    assert second(python=str(newer), python_transformers4=str(own)) == own
+
+
+def test_an_environment_of_an_older_ftbridge_is_told_once_and_used(folder, capsys):
+    python = make_environment(default_folder(), torch="2.8.0", transformers="4.57.1", numpy="2.3.0")
+    for _ in range(2):
+        assert interpreter(Project(folder, Settings()), "xtuner") == python
+    said = capsys.readouterr().err
+    assert said.count("note:") == 1
+    named = [f"{name} {old} instead of {pinned(NEWEST)[name]}" for name, old in (("torch", "2.8.0"),)]
+    assert all(each in said for each in [*named, "transformers 4.57.1 instead of", "renew it with `ftbridge setup`"])
+    assert "numpy" not in said
+
+
+@pytest.mark.parametrize("environment", ["transformers5", "transformers4"])
+def test_an_environment_that_is_half_made_is_refused(folder, environment):
+    make_environment(default_folder(environment), environment, deepspeed=None)
+    command = "setup" if environment == NEWEST else f"setup --environment {environment}"
+    with pytest.raises(SetupError, match=rf"not whole \(1 of .* among them deepspeed\); .*`ftbridge {command}`"):
+        interpreter(Project(folder, Settings()), "xtuner", environment)
 
 
 @pytest.fixture
@@ -98,7 +132,7 @@ def test_an_environment_is_inspected():
 
 def holding(**changed):
     """Return an environment with the tested set but for what is `changed`."""
-    packages = {name: Package(version, 0) for name, version in pinned().items()}
+    packages = {name: Package(version, 0) for name, version in pinned(NEWEST).items()}
     packages = {name: changed.get(name, package) for name, package in packages.items()}
     return Inspection("3.11.7", {name: package for name, package in packages.items() if package}, {})
 
@@ -108,36 +142,12 @@ def holding(**changed):
     [
         ({}, {}),
         ({"torch": None}, {"torch": "not installed"}),
-        ({"torch": Package("1.0", 0)}, {"torch": f"1.0 instead of {pinned()['torch']}"}),
-        ({"torch": Package(pinned()["torch"], 3)}, {"torch": "3 files missing"}),
+        ({"torch": Package("1.0", 0)}, {"torch": f"1.0 instead of {pinned(NEWEST)['torch']}"}),
+        ({"torch": Package(pinned(NEWEST)["torch"], 3)}, {"torch": "3 files missing"}),
     ],
 )
 def test_what_differs_from_the_tested_set_is_named(changed, wrong):
     assert holding(**changed).wrong() == wrong
-
-
-@pytest.fixture
-def uv(monkeypatch):
-    """Put in an environment that is whole once uv was called, and return the calls."""
-    calls = []
-    monkeypatch.setattr(environment, "_uv", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(environment, "broken_imports", lambda *_: calls.append("checked") or {})
-    monkeypatch.setattr(environment, "inspect", lambda *_: holding())
-    monkeypatch.setattr(environment, "_runs", lambda _: True)
-    default_folder().mkdir(parents=True)
-    return calls
-
-
-def test_a_second_setup_installs_nothing(uv):
-    assert environment.setup() == default_folder() / "bin" / "python"
-    assert environment.setup() == default_folder() / "bin" / "python"
-    assert uv == ["checked", "checked"]
-
-
-def test_a_module_that_cannot_be_imported_ends_it(uv, monkeypatch):
-    monkeypatch.setattr(environment, "broken_imports", lambda *_: {"deepspeed": "MissingCUDAException: no nvcc"})
-    with pytest.raises(SetupError, match="`deepspeed` is installed but cannot be imported: MissingCUDAException"):
-        environment.setup()
 
 
 @pytest.fixture
@@ -176,49 +186,6 @@ def test_what_a_training_imports_is_tried_once_for_packages_and_cards(imported, 
 
 def test_children_let_deepspeed_be_imported_without_a_toolkit():
     assert environment.QUIET["DS_IGNORE_CUDA_DETECTION"] == "1"
-
-
-def test_a_damaged_package_is_installed_again(uv, monkeypatch):
-    monkeypatch.setattr(environment, "inspect", lambda *_: holding(torch=Package(pinned()["torch"], 3)))
-    environment.setup()
-    assert uv[0][:4] == ("pip", "install", "--compile-bytecode", "--python")
-    assert uv[0][uv[0].index("--reinstall-package") + 1] == "torch"
-    assert "--no-deps" in uv[0]
-
-
-def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monkeypatch, folder):
-    monkeypatch.setattr(environment, "_runs", lambda _: False)
-    (folder / "own").mkdir()
-    python = environment.setup("own")
-    assert python == folder / "own" / "bin" / "python"
-    assert uv[0][0] == "venv"
-    assert uv[0][-1] == str(folder / "own")
-    assert {each.python for each in Project.find().settings.backends.values()} == {str(python)}
-
-
-def test_settings_that_are_there_are_not_edited(uv, capsys, folder):
-    (folder / "ftbridge.yaml").write_text("model: base\n")
-    (folder / "own").mkdir()
-    environment.setup("own")
-    assert (folder / "ftbridge.yaml").read_text() == "model: base\n"
-    assert "put this into" in capsys.readouterr().err
-
-
-def test_pips_index_is_handed_to_uv(monkeypatch):
-    for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://a.example/simple https://b.example/simple")
-    found = environment._pip_index()
-    assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
-    assert found["UV_INDEX"] == "https://a.example/simple https://b.example/simple"
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
-    assert "UV_DEFAULT_INDEX" not in environment._pip_index()
-
-
-def test_a_uv_that_fails_is_an_error():
-    with pytest.raises(SetupError, match="uv no-such-command failed"):
-        environment._uv("no-such-command")
 
 
 def test_versions_are_read_from_the_names_of_folders(tmp_path):

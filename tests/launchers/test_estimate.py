@@ -12,7 +12,7 @@ import pytest
 
 from ftbridge.demo import base_model
 from ftbridge.launchers import xtuner
-from ftbridge.launchers.environment import HELPERS
+from ftbridge.launchers.environment import HELPERS, QUIET
 from ftbridge.launchers.estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.machine import Machine
 from ftbridge.launchers.model_files import read_json, shapes
@@ -84,7 +84,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
     script = Path(__file__).with_name("real_bytes.py")
     done = subprocess.run(
         [training_python, script, backend, dtype, json.dumps(cases)],
-        env={**os.environ, "PYTHONPATH": str(HELPERS), "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **QUIET, "PYTHONPATH": str(HELPERS), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -11,6 +11,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import llamafactory
+from ftbridge.launchers.environment import NEWEST
 from ftbridge.launchers.machine import Machine
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates import families
@@ -27,7 +28,8 @@ NASTY = [
 ]
 
 
-def plan(name="faq", family="qwen2", machine=None, deepspeed=None, validation=None, **spec):
+def plan(name="faq", family="qwen2", environment=NEWEST, **spec):
+    others = {key: spec.pop(key, None) for key in ("machine", "deepspeed", "validation")}
     facts = {"version": "1", "sources": {}, "columns": {}, "options": {}, "samples": 40}
     return Plan(
         spec=TrainSpec(backend="llamafactory", model=name, dataset=name, **spec),
@@ -37,9 +39,8 @@ def plan(name="faq", family="qwen2", machine=None, deepspeed=None, validation=No
         dataset_dir=Path("/data") / name,
         entry=DatasetEntry(files={}, **facts),
         family=families.get(family),
-        machine=machine or Machine("cpu", 1, "bfloat16"),
-        deepspeed=deepspeed,
-        validation=validation,
+        environment=environment,
+        **others | {"machine": others["machine"] or Machine("cpu", 1, "bfloat16")},
     )
 
 
@@ -167,7 +168,9 @@ def test_validation_saves_at_each_and_keeps_the_best_beside_the_newest():
 def test_trackers_write_into_the_runs_folder():
     found = config(plan(track=("tensorboard", "swanlab")))
     assert found["report_to"] == ["tensorboard"]
-    assert found["logging_dir"] == "/runs/faq/tracking/tensorboard"
+    assert "logging_dir" not in found  # the folder is told by a variable, which transformers 4 does not know
+    older = config(plan(track=("tensorboard",), environment="transformers4"))
+    assert older["logging_dir"] == "/runs/faq/tracking/tensorboard"
     assert (found["use_swanlab"], found["swanlab_logdir"]) == (True, "/runs/faq/tracking/swanlab")
     assert config(plan())["report_to"] == config(plan(track=("swanlab",)))["report_to"] == "none"
 
@@ -193,7 +196,8 @@ def test_dora_on_a_quantised_model_is_refused():
         ({"lora_targets": ("q_proj", "v_proj")}, {"lora_target": "q_proj,v_proj"}),
         ({"optimizer": "paged_adamw_8bit", "weight_decay": 0.1}, {"optim": "paged_adamw_8bit", "weight_decay": 0.1}),
         ({"max_steps": 7}, {"max_steps": 7, "warmup_steps": 1}),
-        ({"packing": True, "warmup_ratio": 0.1}, {"packing": True, "warmup_ratio": 0.1}),
+        ({"packing": True, "warmup_ratio": 0.1}, {"packing": True, "warmup_steps": 0.1}),
+        ({"packing": True, "warmup_ratio": 0.1, "environment": "transformers4"}, {"warmup_ratio": 0.1}),
         ({"gradient_checkpointing": False}, {"disable_gradient_checkpointing": True}),
         ({"attention": "eager"}, {"flash_attn": "disabled"}),
         ({"attention": "flash_attention_2"}, {"flash_attn": "fa2"}),

@@ -27,23 +27,23 @@ def asked(monkeypatch):
 @pytest.mark.parametrize("name", ["base", "./base", "owner/name", "药 it's"])
 def test_a_folder_is_taken_before_a_hub_is_asked(asked, tmp_path, name):
     (tmp_path / name).mkdir(parents=True)
-    assert local_model(name, PYTHON, tmp_path) == tmp_path / name
-    assert local_model(str(tmp_path / name), PYTHON, Path("/")) == tmp_path / name
+    assert local_model(name, lambda: PYTHON, tmp_path) == tmp_path / name
+    assert local_model(str(tmp_path / name), lambda: PYTHON, Path("/")) == tmp_path / name
     assert asked == []
 
 
 def test_the_home_folder_has_its_short_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "base").mkdir()
-    assert local_model("~/base", PYTHON, Path("/")) == tmp_path / "base"
+    assert local_model("~/base", lambda: PYTHON, Path("/")) == tmp_path / "base"
 
 
 @pytest.mark.parametrize(
     ("name", "hub"), [("Qwen/Qwen2.5-7B", "hf"), ("hf://Qwen/Qwen2.5-7B", "hf"), ("ms://Qwen/Qwen2.5-7B", "ms")]
 )
 def test_a_hubs_model_is_downloaded(asked, tmp_path, name, hub):
-    assert local_model(name, PYTHON, tmp_path) == Path("/cache/model")
-    assert local_model(name, PYTHON, tmp_path, weights=False) == Path("/cache/model")
+    assert local_model(name, lambda: PYTHON, tmp_path) == Path("/cache/model")
+    assert local_model(name, lambda: PYTHON, tmp_path, weights=False) == Path("/cache/model")
     assert asked == [(PYTHON, "download", hub, "Qwen/Qwen2.5-7B", weights) for weights in (True, False)]
 
 
@@ -54,7 +54,7 @@ def test_what_is_no_model_is_one_sentence(asked, tmp_path, name):
     (tmp_path / "file").write_text("")
     folder = tmp_path / "inner" if name == "" else tmp_path
     with pytest.raises(InputError, match=f"there is no model folder `{name}`; give a folder, or a hub's name"):
-        local_model(name, PYTHON, folder)
+        local_model(name, lambda: PYTHON, folder)
     assert asked == []
 
 
@@ -65,4 +65,4 @@ def test_a_download_that_fails_names_the_other_hub(monkeypatch, tmp_path, hub, t
 
     monkeypatch.setattr(models, "ask", fail)
     with pytest.raises(InputError, match=f"could not get `a/b` from {title}.*`{other}://a/b`"):
-        local_model(f"{hub}://a/b", PYTHON, tmp_path)
+        local_model(f"{hub}://a/b", lambda: PYTHON, tmp_path)

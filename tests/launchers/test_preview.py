@@ -17,7 +17,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import FILE, register
 from ftbridge.launchers import pictures
 from ftbridge.launchers import preview as module
-from ftbridge.launchers.environment import HELPERS
+from ftbridge.launchers.environment import HELPERS, QUIET
 from ftbridge.launchers.preview import Encoded, Stretch, preview
 from ftbridge.launchers.train import prepare
 from ftbridge.templates import families
@@ -155,7 +155,8 @@ def test_cut_samples_are_those_of_the_training(faq, project, cut, backend, train
     config = next(Path(name) for name in ready.launch.files if Path(name).suffix in {".py", ".yaml"})
     (tmp_path / config.name).write_text(ready.launch.files[str(config)])
     command = [training_python, Path(__file__).with_name("training_rows.py"), backend]
-    env = {**os.environ, "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": "", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    env = {**os.environ, **QUIET, "PYTHONPATH": str(HELPERS), "CUDA_VISIBLE_DEVICES": ""}
+    env["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
     done = subprocess.run(
         [*command, tmp_path / config.name, tmp_path / "rows.json"], env=env, capture_output=True, text=True, check=False
     )
@@ -267,7 +268,7 @@ def test_the_helper_is_told_what_the_training_is(made_up, asked):
     assert asked["xtuner"].items() >= common.items()
     assert asked["llamafactory"].items() >= common.items()
     cell = families.get("glm4").cell("xtuner")
-    assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), list(cell.prompt.bos))
+    assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), cell.prompt.bos)
     assert asked["llamafactory"]["template"] == "glm4"
     assert (found.dataset, found.samples, found.family, found.png) == ("faq-train", 2, "GLM-4", None)
     assert (list(found.views), found.differences) == (["xtuner", "llamafactory"], [""])

@@ -9,18 +9,20 @@ import pytest
 import yaml
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, InputError, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.project import Project, Settings
+from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import resume, runs
+from ftbridge.launchers.environment import SETS, default_folder
 from ftbridge.launchers.machine import Machine
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252
 from . import made_up
+from .made_environments import make_environment
 
 XTUNER, LLAMAFACTORY = BACKENDS = ["xtuner", "llamafactory"]
 
@@ -288,3 +290,29 @@ def test_trust_without_resume_is_wrong_usage(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="`--trust-checkpoint` is for `--resume"):
         ftbridge.train(trust_checkpoint=True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "version", "began"),
+    [
+        ("transformers4", "4.57.1", "transformers4"),
+        ("transformers5", "5.24.0", "transformers5"),
+        ("", "4.57.1", "transformers4"),  # a run of before there were two
+    ],
+)
+def test_a_run_goes_on_in_the_environment_that_it_began_in(place, monkeypatch, environment, version, began):
+    monkeypatch.setenv("XDG_DATA_HOME", str(place.folder / "share"))
+    pythons = {name: make_environment(default_folder(name), name) for name in SETS}
+    run = msgspec.structs.replace(stopped(place), environment=environment, versions={"transformers": version})
+    assert resume.interpreter_of(run, place) == pythons[began]
+
+
+def test_a_run_does_not_go_on_with_another_transformers(place, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(place.folder / "share"))
+    run = msgspec.structs.replace(stopped(place), environment="transformers4", versions={"transformers": "4.57.1"})
+    with pytest.raises(SetupError, match=r"began with transformers 4\.57\.1: .*`ftbridge setup --environment transf"):
+        resume.interpreter_of(run, place)
+    newer = make_environment(place.folder / "newer")
+    named = Settings(backends={"xtuner": BackendSettings(str(newer), python_transformers4=str(newer))})
+    with pytest.raises(UsageError, match=rf"began with transformers 4\.57\.1, and `{newer}` has 5\.24\.0"):
+        resume.interpreter_of(run, Project(place.folder, named))

@@ -14,9 +14,12 @@ torch.cpu.is_bf16_supported = lambda *_, **__: True
 
 def build_xtuner(path: str) -> tuple[object, object, list[int], str]:
     """Return tokenizer, model, the ids of the first sample of the first batch, and the optimiser's class."""
+    from mends import allow_newer_transformers
     from mmengine.config import Config
     from mmengine.optim import build_optim_wrapper
     from mmengine.runner import Runner
+
+    allow_newer_transformers()
     from xtuner.registry import BUILDER
     from xtuner.tools.train import register_function
 

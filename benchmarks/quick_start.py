@@ -1,0 +1,57 @@
+"""How long the README's quick start takes on this machine, from `git clone` to the first answer of a trained model.
+
+`python benchmarks/quick_start.py` clones this repository into a new folder, runs `make demo` there, and then the lines
+of the README as they stand, up to the question; it needs no package. On a new machine the training environment is
+downloaded meanwhile; where it is there already, it says so.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ftbridge" / "training"
+
+
+def timed(line: str, folder: Path) -> float:
+    """Run a line of bash in `folder` and print what it took, in seconds; ends the script where it fails."""
+    path = f"{folder.parent / 'clone' / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    begun = time.monotonic()
+    code = subprocess.run(["bash", "-c", line], cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode
+    took = time.monotonic() - begun
+    print(f"{took:7.1f} s  {line}", flush=True)
+    if code:
+        sys.exit(f"the quick start ended with exit status {code}: {line}")
+    return took
+
+
+def processor() -> str:
+    """Return the processor's name and how many cores this process may use."""
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    return f"{found[1] if found else 'an unknown processor'}, {len(os.sched_getaffinity(0))} cores"
+
+
+def main() -> None:
+    """Print a line for each command, and the sum."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"<!-- quick start.*?-->\s*```bash\n(.*?)```", readme, re.DOTALL))
+    lines = [line for line in blocks.splitlines() if not line.startswith("cd ")]
+    last = next(number for number, line in enumerate(lines) if line.startswith("ftbridge chat"))
+    was_there = DATA.exists()
+    with tempfile.TemporaryDirectory() as folder:
+        clone, project = Path(folder) / "clone", Path(folder) / "quickstart"
+        total = timed(f"git clone --quiet '{ROOT}' '{clone}'", Path(folder)) + timed("make demo", clone)
+        total += timed(lines[0], Path(folder))
+        total += sum(timed(line, project) for line in lines[1 : last + 1])
+    print(
+        f"{total:7.1f} s  from `git clone` to the answer, {'with' if was_there else 'without'} a training environment"
+    )
+    print(f"on {processor()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Which training environment a model runs in, by its config.json.
+
+Code that came with a model (`auto_map`) before transformers 5 breaks under it, as InternLM 2's does; a class that
+transformers has itself runs in the newest environment.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.project import Project
+from ftbridge.launchers.environment import interpreter, versions
+from ftbridge.launchers.model_files import read_json
+
+_CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
+
+
+def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote_code: bool) -> Path:
+    """Return the interpreter that has `backend` and runs the model in the folder `model`.
+
+    Raises SetupError where that environment is not there, InputError for a class that no environment knows.
+    """
+    file = model / "config.json"
+    config = read_json(file) if file.is_file() else {}
+    kind = str(config.get("model_type") or "")
+    if needs_transformers4(config):
+        try:
+            if trust_remote_code or kind not in known_classes(interpreter(project, backend)):
+                return interpreter(project, backend, "transformers4")
+        except SetupError as error:
+            raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+    python = interpreter(project, backend)
+    known = known_classes(python)
+    if not kind or not known or kind in known or config.get("auto_map"):
+        return python
+    raise InputError(
+        f"`{file}` says model_type `{kind}`, which transformers {versions(python).get('transformers')} does not know, "
+        "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
+        f"(`backends: {{{backend}: {{python: PATH}}}}`)"
+    )
+
+
+def needs_transformers4(config: dict[str, Any]) -> bool:
+    """Tell whether a model of this config.json brings code that was written for transformers 4 or older."""
+    version = str(config.get("transformers_version") or "4")
+    return bool(config.get("auto_map")) and re.match(r"[0-4](\.|$)", version) is not None
+
+
+@cache
+def known_classes(python: Path) -> frozenset[str]:
+    """Return the model types that the transformers of `python` has; none where its files are not beside it."""
+    folders = python.parent.parent.glob("lib/python3*/site-packages/transformers/models/auto")
+    files = (folder / name for folder in folders for name in ("configuration_auto.py", "auto_mappings.py"))
+    return frozenset(
+        name for file in files if file.is_file() for name in _CLASS.findall(file.read_text(encoding="utf-8"))
+    )

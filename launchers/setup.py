@@ -1,0 +1,121 @@
+"""`ftbridge setup`: make, renew or repair a training environment."""
+
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import SetupError
+from ftbridge.core.files import locked
+from ftbridge.core.plugins import names
+from ftbridge.core.project import Project
+from ftbridge.launchers import machine
+from ftbridge.launchers.environment import (
+    NEWEST,
+    SETS,
+    Environment,
+    broken_imports,
+    default_folder,
+    forget_imports,
+    inspect,
+)
+from ftbridge.launchers.machine import GIB
+
+# What an environment takes, measured on Linux with Python 3.11, and one beside another: uv links what both have.
+SPACE, SPACE_BESIDE = 9, 4  # GiB
+
+
+def setup(venv: str | os.PathLike[str] | None = None, environment: Environment = NEWEST) -> Path:
+    """Make, renew or repair a training environment in `venv` (default: one for all projects); returns its Python.
+
+    Raises SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end.
+    """
+    folder = Path(venv).expanduser().resolve() if venv else default_folder(environment)
+    python = folder / "bin" / "python"
+    with locked(folder):
+        if not _runs(python):
+            say(f"making a virtual environment in {folder}")
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        wrong = inspect(python, []).wrong(environment)
+        if wrong:
+            _check_space(folder, wrong)
+            say(f"installing {len(wrong)} packages of the tested set ({_download(wrong)}) ...")
+            _install(python, wrong, environment)
+            forget_imports(python)
+        for module, error in broken_imports(python, names("backends")).items():
+            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
+    say(f"the training environment is ready: {python}")
+    if folder != default_folder(environment):
+        _point_at(python, environment)
+    return python
+
+
+def _check_space(folder: Path, wrong: dict[str, str]) -> None:
+    if "torch" not in wrong:
+        return
+    beside = any(default_folder(other).exists() and default_folder(other) != folder for other in SETS)
+    needed, (free, at) = SPACE_BESIDE if beside else SPACE, machine.free_space(folder)
+    if free < needed * GIB:
+        raise SetupError(
+            f"the environment takes about {needed} GiB, and {free / GIB:.1f} GiB are free in {at}; make room, or put "
+            "it onto another disk with `--venv DIR`"
+        )
+
+
+def _download(wrong: dict[str, str]) -> str:
+    return "about 4 GB to download" if "torch" in wrong else "a small download"
+
+
+def _runs(python: Path) -> bool:
+    try:
+        return not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
+    except OSError:
+        return False
+
+
+def _install(python: Path, wrong: dict[str, str], environment: Environment) -> None:
+    broken = [name for name, why in wrong.items() if why.endswith("missing")]
+    again = [option for name in broken for option in ("--reinstall-package", name)]
+    with resources.as_file(resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock")) as lock:
+        # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
+        _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
+
+
+def _point_at(python: Path, environment: Environment) -> None:
+    key = "python" if environment == NEWEST else "python_transformers4"
+    backends = {name: {key: str(python)} for name in names("backends")}
+    project = Project.find()
+    if written := project.write_settings({"backends": backends}):
+        say(f"wrote {written}, so that `train` in this folder uses it")
+    elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):
+        lines = "\n".join(f"  {name}: {{{key}: {python}}}" for name in backends)
+        say(f"to use it, put this into {project.folder / 'ftbridge.yaml'}:\nbackends:\n{lines}")
+
+
+def _uv(*arguments: str) -> None:
+    from uv import find_uv_bin
+
+    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()})
+    if done.returncode:
+        raise SetupError(
+            f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
+            "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
+        )
+
+
+def _pip_index() -> dict[str, str]:
+    """Tell uv, which does not read pip's configuration, the index that pip uses here."""
+    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)
+    settings: dict[str, str] = {}
+    for line in done.stdout.splitlines():  # environment variables come first and win
+        key, _, value = line.partition("=")
+        settings.setdefault(key.rpartition(".")[2], value.strip().strip("'\""))
+    found = {
+        "UV_DEFAULT_INDEX": settings.get("index-url", ""),
+        "UV_INDEX": " ".join(settings.get("extra-index-url", "").replace("\\n", " ").split()),
+        "SSL_CERT_FILE": settings.get("cert", ""),
+        "UV_INDEX_STRATEGY": "unsafe-best-match",  # pip's own: the best version of all indexes
+    }
+    return {key: value for key, value in found.items() if value and key not in os.environ}
