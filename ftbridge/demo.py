@@ -28,6 +28,7 @@ from ftbridge.launchers.metrics import json_lines
 from ftbridge.launchers.runs import Run
 from ftbridge.launchers.train import train
 from ftbridge.weights.merge import merge
+from ftbridge.weights.older_readers import make_for_both
 from ftbridge.weights.sources import card_of, resolve
 
 # A model this small learns by heart at a high rate; all samples go into one batch. A rate that rises and falls slowly
@@ -98,6 +99,7 @@ def base_model(folder: Path, python: Path, texts: Sequence[str], **changes: Any)
         write_atomic(file, msgspec.json.encode(list(texts)))
         spec = {**BASE, **changes, "texts": str(file), "out": str(folder)}
         ask(python, "make_base", spec, stderr=-1)
+    make_for_both(folder)
     return folder
 
 

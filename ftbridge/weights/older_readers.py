@@ -17,6 +17,8 @@ _OUTSIDE = ("rope_theta", "partial_rotary_factor")
 _SCALINGS = ("default", "linear", "dynamic", "yarn", "longrope", "llama3")
 # Notes of how a tokenizer was loaded, which 4.57 would hand to its class.
 _LOADING = ("backend", "is_local", "local_files_only")
+# Classes that, in 4.57, put a first token before a text unless they are told not to.
+_ASKING = ("Llama", "CodeLlama", "Gemma")
 
 
 def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +52,12 @@ def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return found | {"rope_scaling": None if plain else scaling}
 
 
+def make_for_both(folder: Path) -> None:
+    """Rewrite config.json and tokenizer_config.json of a model's folder such that transformers 4.57 reads them, too."""
+    write_json(folder / "config.json", config_for_both(read_json(folder / "config.json")))
+    make_tokenizer_for_both(folder)
+
+
 def make_tokenizer_for_both(folder: Path) -> None:
     """Rewrite a tokenizer_config.json that transformers 5 has written such that 4.57 loads the same tokenizer."""
     file = folder / "tokenizer_config.json"
@@ -66,7 +74,15 @@ def make_tokenizer_for_both(folder: Path) -> None:
         found["extra_special_tokens"] = named
     if found.get("add_prefix_space", True) is None:
         del found["add_prefix_space"]
+    if str(found.get("tokenizer_class")).startswith(_ASKING) and (folder / "tokenizer.json").is_file():
+        found.setdefault("add_bos_token", _begins(read_json(folder / "tokenizer.json"), found.get("bos_token")))
     write_json(file, found)
+
+
+def _begins(tokenizer: Mapping[str, Any], bos: Any) -> bool:
+    """Tell whether a tokenizer puts the token `bos` before a text."""
+    pieces = (tokenizer.get("post_processor") or {}).get("single") or []
+    return any((piece.get("SpecialToken") or {}).get("id") == bos for piece in pieces)
 
 
 def is_new_tokenizer(config: Mapping[str, Any]) -> bool:
