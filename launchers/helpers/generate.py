@@ -107,7 +107,7 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
     where = "auto" if spec["device"] == "cuda" or place else "cpu" if spec["bits"] else None
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
-    model = AutoModelForCausalLM.from_pretrained(spec["model"], **options, **place, **remote)
+    model = _class(spec).from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
         from mends import take_targets_of
         from peft import PeftModel
@@ -117,6 +117,33 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     if not IS_4:
         model.generation_config = GenerationConfig()
     return tokenizer, model.eval()
+
+
+def _class(spec: dict[str, Any]) -> Any:
+    """Return the class that loads the model: that of text alone, unless the adapter is of the whole of a composite.
+
+    AutoModelForCausalLM takes the text model out of Qwen 3.5, where PEFT would find none of the layers that
+    LLaMA-Factory's adapter names, and answer as the base does; of Mistral 3 it knows nothing.
+    """
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    config = AutoConfig.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
+    if type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001
+        return AutoModelForCausalLM
+    if type(config) not in AutoModelForCausalLM._model_mapping or _of_whole(spec["adapter"]):  # noqa: SLF001
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
+
+
+def _of_whole(adapter: str | None) -> bool:
+    """Tell whether the adapter names layers of a text model within another."""
+    file = Path(adapter or "", "adapter_model.safetensors")
+    if not adapter or not file.is_file():
+        return False
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as tensors:
+        return any("language_model" in name.split(".") for name in tensors.keys())  # noqa: SIM118 - no mapping
 
 
 def answer_old_code() -> None:
@@ -173,7 +200,8 @@ def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
 def room(model: Any) -> int | None:
     """Return how many tokens the model takes, prompt and answer together; None where it does not say."""
     names = ("max_position_embeddings", "seq_length")  # ChatGLM says seq_length
-    return next((getattr(model.config, name) for name in names if getattr(model.config, name, None)), None)
+    config = model.config.get_text_config()  # of a composite; a model of text alone returns its own
+    return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 
 def settings(tokenizer: Any, request: dict[str, Any], max_new_tokens: int, stops: list[int]) -> dict[str, Any]:
