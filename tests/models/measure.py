@@ -21,7 +21,7 @@ import msgspec
 import yaml
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
 from ftbridge.core.files import write_atomic, write_json
 from ftbridge.launchers.environment import default_folder
 from ftbridge.launchers.metrics import FILE, json_lines
@@ -132,6 +132,8 @@ def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -
     try:
         with contextlib.chdir(folder / backend):
             _go(result, kind, base(folder, kind, tokenizer), tokenizer["template"], backend)
+    except InterruptedRun:
+        raise
     except FtbridgeError as error:
         result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
         result.refused = not result.done and not isinstance(error, FrameworkError)

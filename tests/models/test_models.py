@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.templates import families
 from ftbridge.weights.names import in_files
@@ -74,6 +76,17 @@ def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called
     assert called([refused], "qwen3", "--backend", "xtuner") == 0
     assert called([whole], "qwen3", "--backend", "xtuner") == 1
     assert called([refused], "qwen3", "--backend", "llamafactory") == 1
+
+
+def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch, tmp_path):
+    kinds, tokenizers = measure.read()
+    monkeypatch.setattr(measure, "base", lambda *_: tmp_path)
+    monkeypatch.setattr(measure, "_go", Mock(side_effect=[InterruptedRun("stopped"), InputError("no tokenizer")]))
+    wanted = (tmp_path, kinds["qwen3"], tokenizers["qwen3"], "xtuner")
+    with pytest.raises(InterruptedRun):
+        measure.measure(*wanted)
+    result = measure.measure(*wanted)
+    assert (result.said, result.refused) == ("no tokenizer", True)
 
 
 def test_the_sentence_of_a_failure_is_the_one_that_tells_most(measure):
