@@ -21,6 +21,8 @@ from ftbridge.core.spec import TrainSpec
 PATIENCE = 20  # seconds
 FRESH = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
 GIB = 1024**3
+# What torch calls the options of its allocator, before 2.9 and since.
+ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
 TOOLKIT = Path("/usr/local/cuda")
 # Instructions for bfloat16, as /proc/cpuinfo calls them: x86-64's, and ARM's.
@@ -403,7 +405,8 @@ def environment(cards: Sequence[Gpu]) -> dict[str, str]:
     """
     if cards:
         shown = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in cards)}
-        given = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+        own = any(name in os.environ for name in ALLOCATOR)
+        given = {} if own else dict.fromkeys(ALLOCATOR, "expandable_segments:True")
     else:
         shown = {"CUDA_VISIBLE_DEVICES": ""}
         given = {"OMP_NUM_THREADS": str(cores()), "OMP_WAIT_POLICY": "PASSIVE"}

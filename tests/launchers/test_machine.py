@@ -319,7 +319,7 @@ def test_slices_do_not_train_together(smi):
 
 def test_a_child_sees_its_cards_alone(monkeypatch):
     for name in (
-        "PYTORCH_CUDA_ALLOC_CONF",
+        *machine.ALLOCATOR,
         "NCCL_P2P_DISABLE",
         "NCCL_IB_DISABLE",
         "TORCH_NCCL_AVOID_RECORD_STREAMS",
@@ -338,12 +338,13 @@ def test_a_child_sees_its_cards_alone(monkeypatch):
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "GPU-bbbb-2",
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }
     two = machine.environment([SECOND, FIRST])
     assert two["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb-2,GPU-aaaa-1"
     assert two["TORCH_NCCL_AVOID_RECORD_STREAMS"] == "1"
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
-    assert "PYTORCH_CUDA_ALLOC_CONF" not in machine.environment([SECOND])
+    assert not {*machine.ALLOCATOR} & machine.environment([SECOND]).keys()
 
 
 @pytest.mark.parametrize(

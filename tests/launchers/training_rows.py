@@ -9,10 +9,11 @@ import sys
 
 def xtuner(config):
     """Return the dataset as XTuner's own builder makes it of a config."""
-    from mends import allow_newer_transformers
+    from mends import allow_newer_transformers, give_bos_and_eos
     from mmengine.config import Config
 
     allow_newer_transformers()
+    give_bos_and_eos([], "")
     from xtuner.registry import BUILDER
 
     return BUILDER.build(Config.fromfile(config).train_dataloader.dataset)

@@ -13,12 +13,13 @@ from mends import mend  # of launchers/helpers
 
 def build_xtuner(path: str) -> tuple[object, object, list[int], str]:
     """Return tokenizer, model, the ids of the first sample of the first batch, and the optimiser's class."""
-    from mends import allow_newer_transformers
+    from mends import allow_newer_transformers, give_bos_and_eos
     from mmengine.config import Config
     from mmengine.optim import build_optim_wrapper
     from mmengine.runner import Runner
 
     allow_newer_transformers()
+    give_bos_and_eos([], "")
     from xtuner.registry import BUILDER
     from xtuner.tools.train import register_function
 
