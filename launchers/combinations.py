@@ -8,14 +8,21 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import halved
+from ftbridge.launchers.estimate import halved, text_config
 from ftbridge.launchers.machine import BFLOAT16, cores, processor, toolkit
+from ftbridge.launchers.model_files import is_older
 from ftbridge.launchers.plan import Plan, offloads
 
 
 def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
     """Return a check for each combination that does not work; `installed` has versions by package."""
-    found = [*_quantization(plan, config), *_attention(plan, installed), *_toolkit(plan), *_wasteful(plan)]
+    found = [
+        *_quantization(plan, config),
+        *_quantized_router(plan, config, installed.get("transformers", "")),
+        *_attention(plan, installed),
+        *_toolkit(plan),
+        *_wasteful(plan),
+    ]
     return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
 
 
@@ -40,6 +47,16 @@ def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
         yield "failure", f"{how}, and cannot be quantised again", f"use `--method lora`, or {original}"
     elif stage == 3:  # noqa: PLR2004
         yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
+
+
+def _quantized_router(plan: Plan, config: dict[str, Any], transformers: str) -> Found:
+    is_llama4 = text_config(config).get("model_type") == "llama4_text"
+    if is_llama4 and plan.spec.method == "qlora" and is_older(transformers):
+        yield (
+            "failure",
+            "transformers 4 quantises Llama 4's router, which then gives what the model cannot use",
+            "use `--method lora`, or an environment with transformers 5",
+        )
 
 
 def _attention(plan: Plan, installed: dict[str, str]) -> Found:

@@ -276,8 +276,8 @@ def _loaded(plan: Plan, config: dict[str, Any]) -> int:
         return 4
     if plan.spec.backend == "xtuner":
         return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
-    inner = _inner(config)
-    return 4 if (inner.get("dtype") or inner.get("torch_dtype")) == "float32" else 2
+    text = text_config(config)
+    return 4 if (text.get("dtype") or text.get("torch_dtype")) == "float32" else 2
 
 
 def _is_linear(name: str, shape: Shape) -> bool:
@@ -327,7 +327,7 @@ def _state(optimizer: str, shape: Shape) -> int:
     return 8 * numbers
 
 
-def _inner(config: dict[str, Any]) -> dict[str, Any]:
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return config.json with what it says of the text model, where that stands apart."""
     text = config.get("text_config")
     return {**config, **text} if isinstance(text, dict) else config.copy()
@@ -335,30 +335,31 @@ def _inner(config: dict[str, Any]) -> dict[str, Any]:
 
 def _sizes(config: dict[str, Any]) -> Sizes | None:
     """Return the sizes, or None where config.json does not have them under any known name."""
-    inner = _inner(config)
+    text = text_config(config)
     names = {
         "num_hidden_layers": "num_layers",
         "intermediate_size": "ffn_hidden_size",
         "vocab_size": "padded_vocab_size",
     }
     for name, other in names.items():
-        inner.setdefault(name, inner.get(other))
-    inner.setdefault("num_key_value_heads", inner.get("multi_query_group_num") or inner.get("num_attention_heads"))
-    inner["intermediate_size"] = _passed_through(inner) or inner["intermediate_size"]
+        text.setdefault(name, text.get(other))
+    text.setdefault("num_key_value_heads", text.get("multi_query_group_num") or text.get("num_attention_heads"))
+    text["intermediate_size"] = _passed_through(text) or text["intermediate_size"]
     try:
-        return msgspec.convert(inner, Sizes)
+        return msgspec.convert(text, Sizes)
     except msgspec.ValidationError:
         return None
 
 
-def _passed_through(inner: dict[str, Any]) -> int:
-    """Return the inner width of the experts a token passes through, shared ones included; 0 where it is unknown."""
-    chosen = inner.get("num_experts_per_tok") or inner.get("num_experts_per_token") or inner.get("moe_k")
-    width = inner.get("moe_intermediate_size") or inner.get("intermediate_size")
-    shared = inner.get("n_shared_experts") or inner.get("num_shared_experts") or 0
-    if not all(isinstance(value, int) for value in (chosen, width, shared)):
+def _passed_through(text: dict[str, Any]) -> int:
+    """Return the inner width of the experts that a token passes through, or of a dense layer; 0 where it is unknown."""
+    dense = text.get("intermediate_size") or 0
+    chosen = text.get("num_experts_per_tok") or text.get("num_experts_per_token") or text.get("moe_k") or 0
+    shared = text.get("n_shared_experts") or text.get("num_shared_experts") or 0
+    width, together = text.get("moe_intermediate_size") or dense, text.get("shared_expert_intermediate_size") or 0
+    if not all(isinstance(value, int) for value in (dense, chosen, shared, width, together)):
         return 0
-    return int(max((chosen + shared) * width, inner.get("intermediate_size") or 0))
+    return int(max(dense, (chosen + shared) * width + together))
 
 
 def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:

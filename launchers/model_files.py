@@ -10,12 +10,13 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text, safetensors_header
 from ftbridge.launchers.checks import Check
-from ftbridge.launchers.estimate import Shape
+from ftbridge.launchers.estimate import Shape, text_config
 from ftbridge.launchers.plan import Plan
 
 INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the model again"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
+_LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d+)\.")
 
 
 class _Index(msgspec.Struct):
@@ -58,14 +59,18 @@ def shapes(model: Path) -> dict[str, Shape]:
 def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], transformers: str) -> dict[str, Shape]:
     """Return the shapes as this version of transformers holds them in memory.
 
-    From 5 on, all classes of its own stack the experts of a layer into one tensor (conversion_mapping.py), whichever
-    way they are written; a class that comes with the model does as it likes, and is taken to do as it is written.
+    Layers that predict more than the next token, after the last or called `mtp`, are not loaded. From 5 on, all classes
+    of its own stack the experts of a layer into one tensor (conversion_mapping.py), whichever way they are written; a
+    class that comes with the model is taken to do as it is written.
     """
-    if is_older(transformers) or (config.get("auto_map") and plan.spec.trust_remote_code):
-        return tensors
+    layers = text_config(config).get("num_hidden_layers")
+    stacks = not is_older(transformers) and not (config.get("auto_map") and plan.spec.trust_remote_code)
     found: dict[str, Shape] = {}
     for name, shape in tensors.items():
-        held = _EXPERT.sub(".experts.", name)
+        number = _LAYER.match(name)
+        if name.startswith("mtp.") or (number and isinstance(layers, int) and int(number[1]) >= layers):
+            continue
+        held = _EXPERT.sub(".experts.", name) if stacks else name
         found[held] = shape if held == name else (found.get(held, (0,))[0] + 1, *shape)
     return found
 

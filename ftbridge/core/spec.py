@@ -53,7 +53,8 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     lora_alpha: Annotated[Whole, Meta(description="The adapter is scaled by alpha / rank.")] = 16
     lora_dropout: Annotated[Share, Meta(description="Dropout inside the adapter.")] = 0.1
     lora_targets: Annotated[
-        tuple[str, ...], Meta(description="Modules that get an adapter, by comma (default: all linear layers).")
+        tuple[str, ...],
+        Meta(description="Layers that get an adapter, by comma (default: of attention, dense and shared MLPs)."),
     ] = ()
     rslora: Annotated[bool, Meta(description="Scale by alpha / sqrt(rank).")] = False
     dora: Annotated[bool, Meta(description="Weight-decomposed LoRA.")] = False

@@ -221,3 +221,39 @@ def test_transformers_is_told_the_same(training_python):
     ]  # fmt: skip
     assert [each.get("compute") for each in found[:3]] == [None, "torch.float16", "torch.float32"]
     assert [each.get("4") for each in found] == [None, True, True, False, None]
+
+
+# An adapter on shared experts, loaded as it was trained; PEFT alone would look for it on the other experts.
+SHARED_EXPERTS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch
+import generate
+from mends import take_targets_as_written
+from peft import LoraConfig, get_peft_model
+from peft.utils import transformers_weight_conversion as conversion
+
+as_peft_does = conversion._convert_peft_config_moe
+take_targets_as_written()
+torch.manual_seed(0)
+base = generate.AutoModelForCausalLM.from_pretrained(sys.argv[2])
+config = LoraConfig(target_modules=["mlp.down_proj", "shared_experts.down_proj"], init_lora_weights=False)
+made = get_peft_model(base, config).eval()
+made.save_pretrained(sys.argv[3])
+conversion._convert_peft_config_moe = as_peft_does
+options = {"bits": None, "dtype": "auto", "device": "cpu", "offload_folder": None, "trust_remote_code": False}
+loaded = generate.load({"model": sys.argv[2], "adapter": sys.argv[3], **options})[1]
+ids = torch.arange(9)[None]
+with torch.no_grad():
+    assert torch.equal(loaded(ids).logits, made(ids).logits)
+"""
+
+
+@pytest.mark.framework
+def test_an_adapter_on_shared_experts_is_loaded_as_it_was_trained(training_python, project, tmp_path):
+    maker = Path(__file__).parents[1] / "launchers" / "tiny_models.py"
+    subprocess.run([training_python, maker, project / "base", tmp_path, "glm4_moe"], capture_output=True, check=True)
+    argv = [training_python, "-c", SHARED_EXPERTS, HELPERS, tmp_path / "glm4_moe", tmp_path / "adapter"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -69,6 +69,14 @@ def test_weights_are_counted_as_they_are_loaded(tmp_path, loading, adapter, conf
     assert found.size == pytest.approx(mebibytes * 2**20, abs=1)
 
 
+def test_experts_are_not_quantised(tmp_path):
+    size = 1024 * 1024 * 2
+    (tmp_path / "config.json").write_text("{}")
+    entries = [("model.layers.0.mlp.experts.0.up_proj.weight", "BF16", (1024, 1024), [bytes(size)])]
+    safetensors.write(tmp_path / "model.safetensors", entries)
+    assert place([], tmp_path, None, Loading(bits=4)).size == size
+
+
 def test_weights_without_headers_are_counted_by_their_files(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(bytes(1600))
     (tmp_path / "training_args.bin").write_bytes(bytes(1600))

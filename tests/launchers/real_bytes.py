@@ -1,10 +1,12 @@
 """Count the bytes of real tensors after one step, by part, of models that the frameworks themselves build.
 
 Runs inside the training environment: `python real_bytes.py BACKEND DTYPE CASES`, where a case is `{"config": FILE,
-"bits": 4, "double": true, "method": "qlora", "dora": false}`. Prints a list with an object for each.
+"bits": 4, "double": true, "method": "qlora", "dora": false}`. Prints a list with an object for each: the
+bytes, the layers that got an adapter, and those whose adapter no gradient has reached.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,11 +15,7 @@ import torch
 
 def xtuner(case):
     """Build the model as XTuner's train.py does."""
-    from mends import allow_cpu, allow_newer_transformers
     from mmengine.config import Config
-
-    allow_cpu()
-    allow_newer_transformers()
     from xtuner.registry import BUILDER
 
     config = Config.fromfile(case["config"])
@@ -35,10 +33,7 @@ def llamafactory(case):
     import yaml
     from llamafactory.hparams import get_train_args
     from llamafactory.model import load_model, load_tokenizer
-    from mends import load_in_float32
 
-    if sys.argv[2] == "float32":
-        load_in_float32()
     values = yaml.safe_load(Path(case["config"]).read_text()) | {"use_dora": case["dora"]}
     if case["method"] == "qlora":
         values |= {"quantization_bit": case["bits"], "double_quantization": case["double"]}
@@ -75,7 +70,11 @@ def measured(model, method):
     trained = [each for each in model.parameters() if each.requires_grad]
     frozen = [each for each in model.parameters() if not each.requires_grad]
     full = method == "full"
+    lora = {name: each.grad for name, each in model.named_parameters() if ".lora_B" in name}
+    layers = {name: re.sub(r".*?\.layers\.\d+\.|\.lora_B.*", "", name) for name in lora}
     return {
+        "targets": sorted(set(layers.values())),
+        "idle": sorted(layers[name] for name, gradient in lora.items() if gradient is None or not gradient.any()),
         "weights": size([*frozen, *extra, *(trained if full else [])]),
         "adapters": 0 if full else size(trained),
         "gradients": size([each.grad for each in trained]),
@@ -85,7 +84,12 @@ def measured(model, method):
 
 def main():
     """Measure each case."""
-    build = {"xtuner": xtuner, "llamafactory": llamafactory}[sys.argv[1]]
+    from mends import mend
+
+    backend, dtype, _ = sys.argv[1:]
+    spec = {"device": "cpu", "deepspeed": False, "trust_remote_code": False, "bos": [], "eos": ""}
+    mend({**spec, "backend": backend, "dtype": dtype})
+    build = {"xtuner": xtuner, "llamafactory": llamafactory}[backend]
     result = [measured(build(case), case["method"]) for case in json.loads(sys.argv[3])]
     sys.stdout.write("\n" + json.dumps(result) + "\n")
 

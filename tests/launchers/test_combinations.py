@@ -14,6 +14,7 @@ CPU = Machine("cpu", 1, "float32")
 ZERO3 = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 HALF = {"bf16": {"enabled": True}}
+LLAMA4 = {"model_type": "llama4", "text_config": {"model_type": "llama4_text"}}
 QUANTIZED = {"quantization_config": {"quant_method": "gptq"}}
 
 
@@ -36,6 +37,7 @@ def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtu
         ({"config": QUANTIZED, "method": "full"}, "quantised weights cannot be trained"),
         ({"config": QUANTIZED}, "cannot be quantised again"),
         ({"config": QUANTIZED, "method": "lora", "deepspeed": ZERO3}, "which ZeRO-3 cannot share out"),
+        ({"config": LLAMA4, "installed": {"transformers": "4.57.1"}}, "quantises Llama 4's router"),
         ({"attention": "flash_attention_2"}, "needs a GPU of compute capability 8.0"),
         ({"attention": "flash_attention_2", "machine": on(T4, dtype="float16")}, "compute capability 8.0"),
         ({"attention": "flash_attention_2", "machine": on(A100)}, "needs the package flash-attn"),
@@ -69,6 +71,8 @@ def test_what_is_unwise_is_a_warning(values, text):
         {},
         {"deepspeed": ZERO3},
         {"config": QUANTIZED, "method": "lora"},
+        {"config": LLAMA4, "installed": {"transformers": "4.57.1"}, "method": "lora"},
+        {"config": LLAMA4, "installed": {"transformers": "5.24.0"}},
         {"machine": on(A100), "attention": "flash_attention_2", "installed": {"flash-attn": "2.8"}},
         {"machine": on(A100), "optimizer": "paged_adamw_8bit", "dtype": "bfloat16"},
         {"machine": on(A100, A100), "method": "full", "deepspeed": ZERO3},

@@ -12,10 +12,10 @@ import pytest
 
 from ftbridge.demo import base_model
 from ftbridge.launchers import xtuner
-from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.launchers.environment import HELPERS, QUIET, versions
 from ftbridge.launchers.estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.machine import Machine
-from ftbridge.launchers.model_files import read_json, shapes
+from ftbridge.launchers.model_files import as_held, read_json, shapes
 from ftbridge.launchers.train import prepare
 from ftbridge.templates.render import deepspeed_config
 
@@ -49,6 +49,27 @@ CASES = [
     {"method": "lora", "bits": 4, "double": True, "dora": True},
     {"method": "full", "bits": 4, "double": True, "dora": False},
 ]
+ATTENTION = [f"self_attn.{name}_proj" for name in "qkvo"]
+DENSE = [*ATTENTION, "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+SHARED = [f"mlp.shared_expert.{name}_proj" for name in ("gate", "up", "down")]
+LINEAR = [("in", "_ba"), ("in", "_qkvz"), ("out", "")]
+# What gets an adapter in mixtures of experts: never a router, an expert, or the `out_proj` of Mamba.
+TARGETS = {
+    "qwen3_moe": ATTENTION,
+    "gpt_oss": ATTENTION,
+    "glm4_moe": [*DENSE, *(name.replace("expert", "experts") for name in SHARED)],
+    "llama4_text": [*ATTENTION, *(name.replace("mlp.", "feed_forward.") for name in [*DENSE[4:], *SHARED])],
+    "qwen3_next": [
+        *ATTENTION,
+        *SHARED,
+        *(f"linear_attn.{name}" for name in ("in_proj_ba", "in_proj_qkvz", "out_proj")),
+    ],
+    "granitemoehybrid": [*ATTENTION, "mamba.in_proj", "shared_mlp.input_linear", "shared_mlp.output_linear"],
+    "nemotron_h": [
+        *(f"mixer.{name}_proj" for name in ("q", "k", "v", "o", "in", "up", "down")),
+        *("mixer.shared_experts.up_proj", "mixer.shared_experts.down_proj"),
+    ],
+}
 
 
 def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, deepspeed=HALF, **spec):
@@ -62,22 +83,26 @@ def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, d
     ("backend", "dtype"), [("xtuner", "bfloat16"), ("llamafactory", "bfloat16"), ("llamafactory", "float32")]
 )
 def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_path, backend, dtype):
+    """Of a dense model in each way, and of mixtures of experts, whose adapters are where they should be."""
     base = tmp_path / "base"
     base_model(base, training_python, ["What is aspirin for?"], hidden=512, layers=2)
+    maker = Path(__file__).with_name("tiny_models.py")
+    subprocess.run([training_python, maker, base, tmp_path, *TARGETS], capture_output=True, check=True)
     plans, cases = [], []
-    for number, case in enumerate(CASES):
+    for name, case in [*(("base", case) for case in CASES), *((name, CASES[0]) for name in TARGETS)]:
         spec = {"quantization_bits": case["bits"], "double_quantization": case["double"], "dora": case["dora"]}
         with contextlib.chdir(project):
             ready = prepare(
                 backend=backend,
-                model=str(base),
+                model=str(tmp_path / name),
                 dataset="medqa",
+                template="qwen2.5",
                 device="cpu",
                 dtype=dtype,
                 method=case["method"],
                 **spec,
             )
-        config = tmp_path / f"{number}-{Path(next(iter(ready.launch.files))).name}"
+        config = tmp_path / f"{len(cases)}-{Path(next(iter(ready.launch.files))).name}"
         config.write_text(next(iter(ready.launch.files.values())))
         plans.append(ready.plan)
         cases.append({**case, "config": str(config)})
@@ -90,10 +115,15 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    version = versions(training_python)["transformers"]
     for case, planned, real in zip(cases, plans, json.loads(done.stdout.splitlines()[-1]), strict=True):
-        found = estimate(planned, shapes(base), read_json(base / "config.json"))
+        model = planned.model
+        wanted = TARGETS.get(model.name, DENSE if case["method"] != "full" else [])
+        assert (real.pop("targets"), real.pop("idle")) == (sorted(wanted), []), model.name
+        config = read_json(model / "config.json")
+        found = estimate(planned, as_held(shapes(model), planned, config, version), config)
         for part, size in real.items():
-            assert getattr(found, part) == pytest.approx(size, rel=0.01), (case, part, real, found)
+            assert getattr(found, part) == pytest.approx(size, rel=0.01), (model.name, case, part, real, found)
 
 
 @pytest.mark.framework
@@ -379,3 +409,32 @@ def test_a_checkpoint_holds_what_is_trained_and_the_optimisers_state():
 def test_an_odd_config_is_no_traceback(changed):
     found = memory(config={**CONFIG, **changed})
     assert (found.activations is None) is ("text_config" not in changed)
+
+
+EXPERTS = {"model.layers.0.mlp.experts.gate_proj.weight": (4, 512, 128), "model.layers.0.mlp.gate.weight": (4, 128)}
+
+
+def test_experts_in_one_tensor_and_routers_are_not_quantised():
+    more = 2 * (4 * 512 * 128 + 4 * 128)
+    dense, mixed = memory(backend="llamafactory"), memory(backend="llamafactory", shapes=SHAPES | EXPERTS)
+    assert mixed.weights - dense.weights == more
+    assert memory(shapes=SHAPES | EXPERTS).weights - memory().weights == 2 * more
+    assert mixed.adapters == dense.adapters
+    assert memory(shapes=SHAPES | EXPERTS).buffers - memory().buffers == 2 * 4 * 512 * 128 // 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "wide"),
+    [
+        ({"num_experts_per_tok": 2}, 2 * 512),
+        ({"moe_intermediate_size": 100, "num_experts_per_token": 3, "n_shared_experts": 1}, 512),
+        ({"moe_intermediate_size": 200, "moe_k": 3, "num_shared_experts": 1}, 800),
+        ({"intermediate_size": None, "moe_intermediate_size": 64, "num_experts_per_tok": 8}, 512),
+        ({"moe_intermediate_size": 300, "num_experts_per_tok": 2, "shared_expert_intermediate_size": 60}, 660),
+        ({"num_experts_per_tok": "many"}, 512),
+    ],
+)
+def test_a_token_passes_through_the_experts_that_it_is_given(changed, wide):
+    assert (
+        memory(config=CONFIG | changed).activations == memory(config=CONFIG | {"intermediate_size": wide}).activations
+    )

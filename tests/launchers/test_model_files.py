@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.templates import families
 
 from .models import CONFIG, TENSORS, write_model, write_tensors
@@ -132,3 +132,43 @@ def test_a_tokenizer_class_of_a_newer_transformers_fails(base, transformers, sta
     (base / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend", "bos_token": "<s>"}')
     (base / "tokenizer.model").touch()
     assert tokenizer(base, transformers=transformers).status == status
+
+
+MIXTURE = {
+    "model.layers.0.mlp.experts.0.up_proj.weight": (8, 4),
+    "model.layers.0.mlp.experts.1.up_proj.weight": (8, 4),
+    "model.layers.0.mlp.shared_experts.up_proj.weight": (8, 4),
+}
+STACKED = {
+    "model.layers.0.mlp.experts.up_proj.weight": (2, 8, 4),
+    "model.layers.0.mlp.shared_experts.up_proj.weight": (8, 4),
+}
+
+
+@pytest.mark.parametrize(
+    ("transformers", "config", "spec", "held"),
+    [
+        ("5.24.0", {}, {}, STACKED),
+        ("4.57.1", {}, {}, MIXTURE),
+        ("", {}, {}, MIXTURE),
+        ("5.24.0", {"auto_map": {"AutoModel": "x.Y"}}, {}, STACKED),
+        ("5.24.0", {"auto_map": {"AutoModel": "x.Y"}}, {"trust_remote_code": True}, MIXTURE),
+    ],
+)
+def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec, held):
+    assert as_held(MIXTURE, plan(**spec), config, transformers) == held
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "is_held"),
+    [
+        ("model.layers.1.mlp.up_proj.weight", {"num_hidden_layers": 1}, False),
+        ("model.language_model.layers.1.mlp.up_proj.weight", {"text_config": {"num_hidden_layers": 1}}, False),
+        ("model.layers.0.mlp.up_proj.weight", {"num_hidden_layers": 1}, True),
+        ("model.layers.1.mlp.up_proj.weight", {"num_hidden_layers": "1"}, True),
+        ("model.visual.layers.1.mlp.up_proj.weight", {"num_hidden_layers": 1}, True),
+        ("mtp.layers.0.mlp.up_proj.weight", {"num_hidden_layers": 1}, False),
+    ],
+)
+def test_layers_that_predict_further_tokens_are_not_loaded(name, config, is_held):
+    assert (name in as_held({name: (8, 4)}, plan(), config, "5.24.0")) is is_held

@@ -159,6 +159,13 @@ def test_a_checkpoint_alone_needs_a_base_and_a_place_and_its_alpha(folder):
     assert not (folder / "other").exists()
 
 
+def test_in_a_mixture_of_experts_targets_mean_the_adapted_layers_alone(folder):
+    expert = "model.layers.0.mlp.experts.0.q_proj.weight"
+    safetensors.write(folder / "base" / "model.safetensors", [(expert, "F32", (1,), [bytes(4)])])
+    target = export(xtuner(folder / "iter_9.pth", LORA, "lora_alpha=8"), model="base", out="new")
+    assert json.loads((target / "adapter_config.json").read_text())["target_modules"] == ["self_attn.q_proj"]
+
+
 def test_whatever_changes_the_merge_is_kept(folder):
     shapes = {**LORA, f"{LAYER}.lora_magnitude_vector.default.weight": (3,)}
     other = LAYER.replace("q_proj", "v_proj")
