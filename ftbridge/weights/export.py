@@ -25,6 +25,7 @@ from ftbridge.weights.model_folder import write_stops
 from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
 from ftbridge.weights.tokenizer_files import copy_tokenizer
 
+
 def export(
     source: str | os.PathLike[str] | None = None,
     *,

@@ -38,18 +38,23 @@ def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that transformers 4 has in place of `rope_parameters`."""
+    """Return what transformers 4 has in place of `rope_parameters`; nothing for a kind that it does not know.
+
+    Nor is a key that says nothing written: some classes of transformers 5 take a null for their only setting.
+    """
     full, sliding = (parameters.get(f"{kind}_attention") for kind in ("full", "sliding"))
     if isinstance(full, dict):  # as Gemma 3, whose layers have rotary embeddings of two kinds
         local = sliding.get("rope_theta") if isinstance(sliding, dict) else None
-        return _rope(full) | ({} if local is None else {"rope_local_base_freq": local})
+        found = _rope(full)
+        return found | {"rope_local_base_freq": local} if found and local is not None else found
+    kind = parameters.get("rope_type", "default")
+    if kind not in _SCALINGS:
+        return {}
     found = {key: parameters[key] for key in _OUTSIDE if parameters.get(key) is not None}
     scaling = {key: value for key, value in parameters.items() if key not in _OUTSIDE}
-    kind = scaling.get("rope_type", "default")
     if kind == "longrope":  # of Phi 3, which allows for nothing more
         scaling = {"type": kind} | {key: scaling[key] for key in ("short_factor", "long_factor") if key in scaling}
-    plain = kind not in _SCALINGS or scaling.keys() <= {"rope_type"}
-    return found | {"rope_scaling": None if plain else scaling}
+    return found if scaling.keys() <= {"rope_type"} else found | {"rope_scaling": scaling}
 
 
 def make_for_both(folder: Path) -> None:

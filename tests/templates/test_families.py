@@ -264,7 +264,9 @@ def test_tokens_are_found_in_a_sentencepiece_file_and_in_the_tokenizers_code(tmp
 )
 def test_a_model_with_another_prompt_is_not_taken_for_one_of_ours(tmp_path, model_type, tokens, chat_template):
     model = model_folder(tmp_path / "Qwen2.5-Llama-2-Mistral-chatglm3", model_type, tokens, chat_template)
-    with pytest.raises(InputError, match=rf"(?s)`{model_type}`, has vocabulary, chat template or name.*`--template FAMILY`.*qwen2\.5"):
+    with pytest.raises(
+        InputError, match=rf"(?s)`{model_type}`, has vocabulary, chat template or name.*`--template FAMILY`.*qwen2\.5"
+    ):
         families.detect(model)
 
 

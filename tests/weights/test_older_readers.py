@@ -18,7 +18,7 @@ READERS = Path(__file__).with_name("two_readers.py")
 @pytest.mark.parametrize(
     ("rope", "keys"),
     [
-        ({"rope_theta": 1e6, "rope_type": "default"}, {"rope_theta": 1e6, "rope_scaling": None}),
+        ({"rope_theta": 1e6, "rope_type": "default"}, {"rope_theta": 1e6}),
         (
             {"rope_theta": 1e6, "rope_type": "yarn", "factor": 4.0, "partial_rotary_factor": 0.5},
             {
@@ -46,7 +46,8 @@ READERS = Path(__file__).with_name("two_readers.py")
                 "rope_scaling": {"rope_type": "linear", "factor": 8.0},
             },
         ),
-        ({"rope_theta": 100.0, "rope_type": "axial"}, {"rope_theta": 100.0, "rope_scaling": None}),
+        ({"rope_theta": 100.0, "rope_type": "axial"}, {}),
+        ({"full_attention": {"rope_type": "proportional"}, "sliding_attention": {"rope_theta": 1e4}}, {}),
     ],
 )
 def test_the_rotary_embedding_stands_there_in_both_forms(rope, keys):
@@ -69,7 +70,12 @@ BOS = {"post_processor": {"single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence
     ("written", "tokenizer", "wanted"),
     [
         (
-            {"backend": "tokenizers", "is_local": True, "local_files_only": False, "tokenizer_class": "TokenizersBackend"},
+            {
+                "backend": "tokenizers",
+                "is_local": True,
+                "local_files_only": False,
+                "tokenizer_class": "TokenizersBackend",
+            },
             {},
             {"tokenizer_class": "PreTrainedTokenizerFast"},
         ),
