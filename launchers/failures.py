@@ -30,6 +30,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remedy: str
     sample: str
     source: str
+    environment: str = ""
     text: str = ""
 
 

@@ -162,11 +162,6 @@ CASES = {
         lambda: torch.zeros(2, 3) + torch.zeros(2, 5),
     ],
     "template-unknown": [lambda: get_template_and_fix_tokenizer(None, WANTED)],
-    "tokenizer-class": [
-        lambda: AutoTokenizer.from_pretrained(
-            model(tokenizer_config__json={"tokenizer_class": "TokenizersBackend"}, tokenizer__json="{}")
-        )
-    ],
     "tokenizer-damaged": [
         lambda: AutoTokenizer.from_pretrained(
             model(tokenizer_config__json={"tokenizer_class": "PreTrainedTokenizerFast"}, tokenizer__json=BROKEN)

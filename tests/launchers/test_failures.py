@@ -1,6 +1,7 @@
 """Why a training failed: the known lines, the last traceback, and real failures of the frameworks' packages."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from ftbridge.cli import COMMANDS
 from ftbridge.cli.train import command
+from ftbridge.launchers.environment import QUIET, default_folder
 from ftbridge.launchers.failures import END, LONGEST, explain, last_lines, last_traceback, signatures
 
 NAMES = [signature.name for signature in signatures()]
@@ -142,7 +144,10 @@ def test_the_last_lines_are_twenty(log):
 @pytest.mark.framework
 @pytest.mark.parametrize("signature", [each for each in signatures() if each.text], ids=lambda each: each.name)
 def test_the_message_stands_in_its_source(training_python, signature):
-    packages = next((training_python.parents[1] / "lib").glob("python3*/site-packages"))
+    place = default_folder(signature.environment) if signature.environment else training_python.parents[1]
+    if not place.exists():
+        pytest.skip(f"only {signature.environment} writes this, which is not there")
+    packages = next((place / "lib").glob("python3*/site-packages"))
     assert signature.text.encode() in (packages / signature.source).read_bytes()
 
 
@@ -152,7 +157,8 @@ def provoked(training_python, tmp_path_factory):
     script = Path(__file__).with_name("provoke_failures.py")
     folder = tmp_path_factory.mktemp("provoked")
     argv = [training_python, script, folder / "found.json"]
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    env = {**os.environ, **QUIET}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "found.json").read_text())
 
@@ -182,7 +188,6 @@ def provoked(training_python, tmp_path_factory):
         "resume-optimizer",
         "shapes",
         "template-unknown",
-        "tokenizer-class",
         "tokenizer-damaged",
         "vocabulary",
         "warmup-too-short",
