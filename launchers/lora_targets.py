@@ -36,7 +36,7 @@ def target_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape],
         elif any(of_mamba(name, modules) for name in found):
             why = f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
         elif all(EXPERTS.search(name) and name not in linear for name in found):
-            why = f"`{target}` is of experts that are kept in one tensor, on which an adapter could not be merged"
+            why = f"`{target}` is of experts that are kept in one tensor, which gets no adapter"
         elif not any(f"{name}.weight" in tensors and len(tensors[f"{name}.weight"]) == 2 for name in found):  # noqa: PLR2004
             why = f"`{target}` is no linear layer"
         if why:

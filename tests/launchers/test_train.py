@@ -211,10 +211,11 @@ def test_dry_run_shows_the_same_defaults_on_both(in_project, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
     before = sorted(in_project.rglob("*"))
-    wrong = [*_command(backend), "--check", "--lora-targets", "no_such_layer"]
+    option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
+    wrong = [*_command(backend), "--check", "--set", option[backend]]
     done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 5, done.stderr
-    assert "no_such_layer" in done.stderr
+    assert "no_such_option" in done.stderr
     assert "launch.json" in done.stdout
     right = [*_command(backend), "--check", "--gpus", "2", "--packing"]
     done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
