@@ -212,8 +212,8 @@ def model_of(
     whole = target_of(source, None, "merged") if source.run else source.folder
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
     known = card_in(source, whole) if is_whole else None
-    if known and not (compare or base or template):
-        return askable(known, whole), whole, None  # its base need not be there
+    if known and not (compare or base):
+        return askable(known, whole, template), whole, None  # its base need not be there
     card = card_of(source, base, template)
     try:
         found = adapter_of(source)

@@ -26,7 +26,7 @@ _NAME = re.compile(
     r"|(?:base_layer\.|modules_to_save\.)?(?P<own>weight|bias))"
 )
 # PEFT's name for the second of two adapted tensors of a module, within the first.
-_EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
+EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
 _LARGEST = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
 _OTHER = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
 
@@ -124,7 +124,7 @@ class _Adapter:
         for module, parts in self.parts.items():
             known = _find(f"{module}.weight", base)
             a, b = parts.get("lora_A"), parts.get("lora_B")
-            if not known and _EXPERTS.search(module):
+            if not known and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
                 continue
             if not known or not a or not b:
@@ -149,7 +149,7 @@ class _Adapter:
     def _add_experts(
         self, module: str, parts: Mapping[str, Place], base: Mapping[str, Place], found: dict[str, Change]
     ) -> None:
-        experts = _EXPERTS.sub(".experts", module)
+        experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
         known = shares(experts, a, b, base) if a and b and len(parts) == 2 else []  # noqa: PLR2004
         if not known:

@@ -8,7 +8,7 @@ file piece by piece.
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ftbridge.launchers.helpers.lora_targets import has_experts, shortest
 from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import safetensors
+from ftbridge.weights.adapter import EXPERTS
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
@@ -68,7 +69,9 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, ca
     if own.is_file():
         config = read_json(own)
     else:
-        config = _adapter_config(weights, *_scaling(weights.content, source), _modules(Path(card.base)))
+        base = Path(card.base)
+        sees = "vision_config" in read_json(base / "config.json")
+        config = _adapter_config(weights, *_scaling(weights.content, source), modules=_modules(base), sees=sees)
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
@@ -100,7 +103,8 @@ def _modules(base: Path) -> set[str]:
     return {name.removesuffix(".weight") for header in headers for name in header}
 
 
-def _adapter_config(weights: Weights, alpha: int, rslora: bool, modules: set[str]) -> dict[str, Any]:
+def _adapter_config(weights: Weights, alpha: int, rslora: bool, *, modules: set[str], sees: bool) -> dict[str, Any]:
+    """Return what PEFT would have written; of a model that `sees`, with the whole names, as its tower has the same."""
     names = [_peft_name(name) for name in weights.tensors]
     ranks = {
         name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
@@ -109,6 +113,11 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, modules: set[str
     }
     if not ranks:
         raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
+    if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
+        raise InputError(
+            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}`, and does not say with which rank; "
+            "train without experts (`--lora-targets`), or with `--backend llamafactory`, which writes it down"
+        )
     [(rank, _)] = Counter(ranks.values()).most_common(1)
     saved = {name.partition(".modules_to_save.")[0] for name in weights.tensors if ".modules_to_save." in name}
     return {
@@ -120,10 +129,16 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, modules: set[str
         "lora_dropout": 0.0,
         "use_rslora": rslora,
         "use_dora": any(".lora_magnitude_vector" in name for name in names),
-        "target_modules": shortest(ranks, modules.union(ranks))
-        if has_experts(modules)
-        else sorted({module.rpartition(".")[2] for module in ranks}),
+        "target_modules": _targets(ranks, modules, sees=sees),
         "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,
     }
+
+
+def _targets(adapted: Collection[str], modules: set[str], *, sees: bool) -> list[str]:
+    if sees:
+        return sorted(adapted)
+    if has_experts(modules):
+        return shortest(adapted, modules.union(adapted))
+    return sorted({module.rpartition(".")[2] for module in adapted})

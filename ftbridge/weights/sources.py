@@ -180,14 +180,14 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     )
 
 
-def askable(card: Card, model: Path) -> Card:
-    """Return the card with a prompt: its own, else that of the family of `model`.
+def askable(card: Card, model: Path, template: str | None = None) -> Card:
+    """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
 
     Raises InputError, with the families that can be named, where the model is of none that is known.
     """
-    if card.family:
+    if card.family and not template:
         return card
-    family = families.detect(model)
+    family = families.get(template) if template else families.detect(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 

@@ -28,7 +28,19 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, Cache, GenerationConfig, set_seed
+from safetensors import safe_open
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    Cache,
+    GenerationConfig,
+    set_seed,
+)
 from transformers.generation.streamers import BaseStreamer
 
 # transformers 4 is told to leave out the model's own defaults; 5 always adds those that the loaded model holds.
@@ -107,7 +119,7 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     # Only "auto" shares a model out to GPU, main memory and disk; bitsandbytes wants to be told its place.
     where = "auto" if spec["device"] == "cuda" or place else "cpu" if spec["bits"] else None
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
-    model = _class(spec).from_pretrained(spec["model"], **options, **place, **remote)
+    model = model_class(spec, remote).from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
         from mends import take_targets_of
         from peft import PeftModel
@@ -119,31 +131,27 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
-def _class(spec: dict[str, Any]) -> Any:
-    """Return the class that loads the model: that of text alone, unless the adapter is of the whole of a composite.
+def model_class(spec: dict[str, Any], remote: dict[str, Any]) -> Any:
+    """Return what loads the model: with what it sees by, where its adapter was trained within that.
 
-    AutoModelForCausalLM takes the text model out of Qwen 3.5, where PEFT would find none of the layers that
-    LLaMA-Factory's adapter names, and answer as the base does; of Mistral 3 it knows nothing.
+    Of Qwen 3.5 AutoModelForCausalLM loads the text model alone, in which such an adapter finds none of its places; of
+    Mistral 3 it loads nothing.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    config = AutoConfig.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
-    if type(config) not in AutoModelForImageTextToText._model_mapping:  # noqa: SLF001
-        return AutoModelForCausalLM
-    if type(config) not in AutoModelForCausalLM._model_mapping or _of_whole(spec["adapter"]):  # noqa: SLF001
+    kind = type(AutoConfig.from_pretrained(spec["model"], **remote))
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and (
+        kind not in MODEL_FOR_CAUSAL_LM_MAPPING or _is_within(spec["adapter"])
+    ):
         return AutoModelForImageTextToText
     return AutoModelForCausalLM
 
 
-def _of_whole(adapter: str | None) -> bool:
-    """Tell whether the adapter names layers of a text model within another."""
+def _is_within(adapter: str | None) -> bool:
+    """Tell whether the adapter is of a text model within another."""
     file = Path(adapter or "", "adapter_model.safetensors")
     if not adapter or not file.is_file():
         return False
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as tensors:
-        return any("language_model" in name.split(".") for name in tensors.keys())  # noqa: SIM118 - no mapping
+    with safe_open(file, "pt") as held:
+        return any(".language_model." in name for name in held.keys())  # noqa: SIM118 - no dict
 
 
 def answer_old_code() -> None:
@@ -200,7 +208,7 @@ def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:
 def room(model: Any) -> int | None:
     """Return how many tokens the model takes, prompt and answer together; None where it does not say."""
     names = ("max_position_embeddings", "seq_length")  # ChatGLM says seq_length
-    config = model.config.get_text_config()  # of a composite; a model of text alone returns its own
+    config = model.config.get_text_config()
     return next((getattr(config, name) for name in names if getattr(config, name, None)), None)
 
 

@@ -29,7 +29,6 @@ def mend(spec: dict[str, Any]) -> None:
             forbid_remote_code()
         give_bos_and_eos(spec["bos"], spec["eos"])
     else:
-        name_the_warmup()
         checkpoint_functions_of_layers()
         leave_gpt_oss_its_attention()
         if spec["dtype"] == "float32":
@@ -201,25 +200,6 @@ def _token_id(tokenizer: Any, name: str) -> int:
     if not isinstance(found, int) or (found == tokenizer.unk_token_id and name != tokenizer.unk_token):
         raise ValueError(f"the tokenizer has no `{name}`: this is the prompt of another model family")
     return found
-
-
-def name_the_warmup() -> None:
-    """Have LLaMA-Factory (hparams/parser.py) take `warmup_ratio`, which transformers 5 calls `warmup_steps` below 1."""
-    from llamafactory.hparams import parser
-    from transformers import TrainingArguments
-
-    if "warmup_ratio" in TrainingArguments.__dataclass_fields__:
-        return
-    read_args = parser.read_args
-
-    def read(args: Any = None) -> Any:
-        found = read_args(args)
-        if isinstance(found, dict) and "warmup_ratio" in found:
-            found = {**found, "warmup_steps": found["warmup_ratio"]}
-            del found["warmup_ratio"]
-        return found
-
-    parser.read_args = read
 
 
 def checkpoint_functions_of_layers() -> None:

@@ -202,6 +202,16 @@ def test_a_model_of_an_unknown_family_is_a_sentence(model):
         ftbridge.chat(model, "?", template="qwen9")
 
 
+def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
+    known = msgspec.structs.replace(card_of(resolve(model)), base="/gone", system="Be kind.")
+    known.save(model)
+    with pytest.raises(InputError, match=r"of model_type `unheard`.*say which one it is with `--template FAMILY`"):
+        ftbridge.chat(model, "?")
+    card, found, adapter = chat.model_of(resolve(model), template="chatml")
+    assert (card.family, card.system, found, adapter) == ("chatml", "Be kind.", model, None)
+    assert card.prompt.render("", [("?", None)]) == "<|im_start|>user\n?<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_a_model_without_a_base_cannot_be_compared(model):
     with pytest.raises(InputError, match="there is nothing to compare"), talks(model, compare=True, template="qwen3"):
         pass

@@ -8,7 +8,8 @@ import json
 import sys
 
 import torch
-from mends import mend  # of launchers/helpers
+
+torch.cpu.is_bf16_supported = lambda *_, **__: True
 
 
 def build_xtuner(path: str) -> tuple[object, object, list[int], str]:
@@ -76,8 +77,6 @@ def options(model: torch.nn.Module) -> dict[str, object]:
     }
 
 
-spec = {"device": "cpu", "trust_remote_code": False, "dtype": "", "bos": [], "eos": ""}
-mend({**spec, "backend": sys.argv[1]})
 for each in sys.argv[2:]:
     words, built, ids, optimizer_name = (build_xtuner if sys.argv[1] == "xtuner" else build_llamafactory)(each)
     layers = sum(

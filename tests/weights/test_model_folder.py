@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.model_folder import refuse_quantised, token_ids, write_files
+from ftbridge.weights.model_folder import refuse_quantised, write_files
 
 TOKENIZER = {
     "model": {"vocab": {"a": 0, "</s>": 1}},
@@ -57,13 +57,6 @@ def test_generation_stops_where_the_family_and_the_base_do(folders, own, stop, e
         (base / "generation_config.json").write_text(json.dumps(own))
     write_files(new, base, adapter, json.loads((base / "config.json").read_text()), stop)
     assert json.loads((new / "generation_config.json").read_text()) == {**(own or {}), "eos_token_id": ends}
-
-
-def test_tokens_are_found_in_each_of_the_files(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(json.dumps(TOKENIZER))
-    (tmp_path / "added_tokens.json").write_text('{"<x>": 3}')
-    (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {"4": {"content": "<y>"}}}')
-    assert token_ids(tmp_path) == {"a": 0, "</s>": 1, "<|im_end|>": 2, "<x>": 3, "<y>": 4}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.runs import Attempt, Run
 from ftbridge.templates import families
-from ftbridge.weights.sources import CARD, Card, card_of, checkpoint_of, load_card, made, resolve, target_of
+from ftbridge.weights.sources import CARD, Card, askable, card_of, checkpoint_of, load_card, made, resolve, target_of
 
 from .torch_files import save_pickled
 
@@ -202,3 +202,16 @@ def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
     for file in saved.iterdir():
         file.unlink()
     assert made(source, card_of(source), "adapter") == adapter
+
+
+def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_is_to_answer(folder):
+    (folder / "base" / "config.json").write_text('{"model_type": "odd"}')
+    found = card_of(resolve("base"))
+    assert (found.family, found.template, found.stop) == ("", {}, ())
+    with pytest.raises(InputError, match=r"base`, of model_type `odd`, is of no known family; .* `--template FAMILY`"):
+        askable(found, folder / "base")
+    named = card_of(resolve("base"), template="qwen3")
+    assert askable(named, folder / "base") == named
+    known = askable(found, folder / "other")  # what is there now may be known
+    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    assert (known.family, known.prompt) == ("qwen2.5", prompt)
