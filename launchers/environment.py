@@ -27,6 +27,8 @@ Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
 # By environment, what its lock and its folder are called.
 SETS: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
+# What no training does without.
+NEEDED = ("torch", "transformers", "peft", "xtuner", "llamafactory", "deepspeed", "bitsandbytes", "datasets")
 HELPERS = Path(__file__).with_name("helpers")
 # Children speak UTF-8, send no telemetry, and print as they go.
 QUIET = {
@@ -134,12 +136,18 @@ def _title(environment: Environment) -> str:
 def _compare(python: Path, environment: Environment) -> None:
     """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
     found, wanted = _installed(python), tested_set(environment)
-    if missing := [name for name in wanted if name not in found]:
+    missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in NEEDED)
+    other = [
+        f"{name} {found[name]} instead of {version}"
+        for name, version in wanted.items()
+        if found.get(name, version) != version
+    ]
+    # An older set may lack what only the newer one has.
+    if missing and (missing[0] in NEEDED or not other):
         raise SetupError(
             f"{_title(environment)} is not whole ({len(missing)} of {len(wanted)} packages are missing, among them "
             f"{missing[0]}); finish it with `{setup_command(environment)}`"
         )
-    other = [f"{name} {found[name]} instead of {version}" for name, version in wanted.items() if found[name] != version]
     if other:
         named = [each for each in other if each.startswith(("transformers ", "torch ", "peft "))] or other
         say(

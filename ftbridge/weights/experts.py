@@ -1,16 +1,15 @@
-"""Experts of a mixture: one file entry each on disk, all of a layer in one tensor in transformers 5's memory.
+"""Experts of a mixture: a few tensors each on disk, all of a layer in one tensor in transformers 5's memory.
 
 There `gate_up_proj` is (experts, gate's and up's outputs, inputs) and `down_proj` (experts, outputs, inputs); so says
-transformers/conversion_mapping.py, 5.24. Its adapter has `lora_A` (experts x rank, inputs) and `lora_B` (outputs, rank x
-experts), of which expert e has the rows e*rank to (e+1)*rank and every column e (peft/tuners/lora/layer.py, 0.21,
-ParamWrapper).
+transformers/conversion_mapping.py, 5.24. An adapter of either has `lora_A` (experts x rank, inputs) and `lora_B`
+(outputs, rank x experts): expert e has the rows from e*rank on, and the columns e, e + experts, ... (ParamWrapper in
+peft/tuners/lora/layer.py, 0.21).
 """
 
 from collections.abc import Mapping
 from math import prod
-from typing import NamedTuple
 
-from msgspec.structs import replace
+import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.weights.names import in_files
@@ -22,7 +21,7 @@ _LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
 _FUSED = (".gate_up_proj", ".down_proj")
 
 
-class Share(NamedTuple):
+class Share(msgspec.Struct, frozen=True):
     """What an adapter of all experts holds for one tensor on disk: lora_B @ lora_A, the columns of B from `number` on.
 
     `parameter` and `rank` are those of the adapter; every `count`-th column counts.
@@ -38,7 +37,7 @@ class Share(NamedTuple):
 
 
 def shares(module: str, a: Place, b: Place, files: Mapping[str, Place]) -> list[Share]:
-    """Return what the adapter of the module `module` holds for each tensor of `files`; [] where it fits none of them."""
+    """Return what the adapter of a module holds for each tensor of `files`; [] where it fits none of them."""
     experts = _experts(module, files)
     if not experts or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] % len(experts):  # noqa: PLR2004
         return []
@@ -88,4 +87,6 @@ def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
 
 def _rows(place: Place, begin: int, count: int) -> Place:
     size = place.size // place.shape[0]
-    return replace(place, offset=place.offset + begin * size, size=count * size, shape=(count, *place.shape[1:]))
+    return msgspec.structs.replace(
+        place, offset=place.offset + begin * size, size=count * size, shape=(count, *place.shape[1:])
+    )

@@ -8,7 +8,7 @@ file piece by piece.
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,7 @@ def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, ca
     if own.is_file():
         config = read_json(own)
     else:
-        base = Path(card.base)
-        sees = "vision_config" in read_json(base / "config.json")
-        config = _adapter_config(weights, *_scaling(weights.content, source), modules=_modules(base), sees=sees)
+        config = _adapter_config(weights, *_scaling(weights.content, source), Path(card.base))
     safetensors.write(folder / "adapter_model.safetensors", entries)
     write_json(folder / "adapter_config.json", {**config, "base_model_name_or_path": card.base, "inference_mode": True})
 
@@ -97,14 +95,21 @@ def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
     raise InputError("the checkpoint does not say its lora_alpha; export it from its run, which does")
 
 
-def _modules(base: Path) -> set[str]:
-    """Return the names of the base's modules, as far as its safetensors files tell them."""
+def _targets(modules: Iterable[str], base: Path) -> list[str]:
+    """Return what PEFT is to be told for these modules of a base: the last names, where they mean nothing else there.
+
+    A model that sees has layers of the same names in its tower; a mixture has them in its experts.
+    """
+    if "vision_config" in read_json(base / "config.json"):
+        return sorted(modules)
     headers = (safetensors_header(file) or {} for file in base.glob("model*.safetensors"))
-    return {name.removesuffix(".weight") for header in headers for name in header}
+    known = {name.removesuffix(".weight") for header in headers for name in header}
+    if has_experts(known):
+        return shortest(modules, known.union(modules))
+    return sorted({module.rpartition(".")[2] for module in modules})
 
 
-def _adapter_config(weights: Weights, alpha: int, rslora: bool, *, modules: set[str], sees: bool) -> dict[str, Any]:
-    """Return what PEFT would have written; of a model that `sees`, with the whole names, as its tower has the same."""
+def _adapter_config(weights: Weights, alpha: int, rslora: bool, base: Path) -> dict[str, Any]:
     names = [_peft_name(name) for name in weights.tensors]
     ranks = {
         name.partition(".lora_")[0].removeprefix("base_model.model."): tensor.shape[0]
@@ -115,7 +120,7 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, *, modules: set[
         raise InputError("the checkpoint holds parts of an adapter, and no `lora_A`, which tells its rank")
     if experts := next((module for module in ranks if EXPERTS.search(module)), ""):
         raise InputError(
-            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}`, and does not say with which rank; "
+            f"the checkpoint adapts the experts `{EXPERTS.sub('.experts', experts)}` and does not say with which rank; "
             "train without experts (`--lora-targets`), or with `--backend llamafactory`, which writes it down"
         )
     [(rank, _)] = Counter(ranks.values()).most_common(1)
@@ -129,16 +134,8 @@ def _adapter_config(weights: Weights, alpha: int, rslora: bool, *, modules: set[
         "lora_dropout": 0.0,
         "use_rslora": rslora,
         "use_dora": any(".lora_magnitude_vector" in name for name in names),
-        "target_modules": _targets(ranks, modules, sees=sees),
+        "target_modules": _targets(ranks, base),
         "modules_to_save": sorted({module.rpartition(".")[2] for module in saved}) or None,
         "bias": "none",
         "fan_in_fan_out": False,
     }
-
-
-def _targets(adapted: Collection[str], modules: set[str], *, sees: bool) -> list[str]:
-    if sees:
-        return sorted(adapted)
-    if has_experts(modules):
-        return shortest(adapted, modules.union(adapted))
-    return sorted({module.rpartition(".")[2] for module in adapted})

@@ -121,9 +121,10 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
     model = model_class(spec, remote).from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
-        from mends import take_targets_of
+        from mends import let_llama4_see_nothing, take_targets_of
         from peft import PeftModel
 
+        let_llama4_see_nothing()
         take_targets_of(Path(spec["adapter"]))
         model = PeftModel.from_pretrained(model, spec["adapter"], **place)
     if not IS_4:

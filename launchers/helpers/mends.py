@@ -31,6 +31,7 @@ def mend(spec: dict[str, Any]) -> None:
     else:
         checkpoint_functions_of_layers()
         leave_gpt_oss_its_attention()
+        let_llama4_see_nothing()
         if spec["dtype"] == "float32":
             load_in_float32()
     choose_lora_targets(spec["backend"])
@@ -243,6 +244,17 @@ def leave_gpt_oss_its_attention() -> None:
             configure(config, model_args)
 
     patcher.configure_attn_implementation = configured
+
+
+def let_llama4_see_nothing() -> None:
+    """Let a whole Llama 4 answer: transformers 5.24 (modeling_llama4.py) asks its text model for image outputs.
+
+    XTuner takes the text model alone.
+    """
+    from transformers.modeling_outputs import MoeCausalLMOutputWithPast
+
+    if not hasattr(MoeCausalLMOutputWithPast, "image_outputs"):
+        MoeCausalLMOutputWithPast.image_outputs = None
 
 
 def load_in_float32() -> None:

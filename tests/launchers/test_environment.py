@@ -74,7 +74,9 @@ def test_the_second_environment_is_the_one_named_the_users_own_or_setups(folder)
 
 
 def test_an_environment_of_an_older_ftbridge_is_told_once_and_used(folder, capsys):
-    python = make_environment(default_folder(), torch="2.8.0", transformers="4.57.1", numpy="2.3.0")
+    python = make_environment(
+        default_folder(), torch="2.8.0", transformers="4.57.1", numpy="2.3.0", **{"cuda-bindings": None}
+    )
     for _ in range(2):
         assert interpreter(Project(folder, Settings()), "xtuner") == python
     said = capsys.readouterr().err
@@ -85,8 +87,9 @@ def test_an_environment_of_an_older_ftbridge_is_told_once_and_used(folder, capsy
 
 
 @pytest.mark.parametrize("environment", ["transformers5", "transformers4"])
-def test_an_environment_that_is_half_made_is_refused(folder, environment):
-    make_environment(default_folder(environment), environment, deepspeed=None)
+@pytest.mark.parametrize("older", [{}, {"torch": "2.7.0"}])
+def test_an_environment_that_is_half_made_is_refused(folder, environment, older):
+    make_environment(default_folder(environment), environment, deepspeed=None, **older)
     command = "setup" if environment == NEWEST else f"setup --environment {environment}"
     with pytest.raises(SetupError, match=rf"not whole \(1 of .* among them deepspeed\); .*`ftbridge {command}`"):
         interpreter(Project(folder, Settings()), "xtuner", environment)

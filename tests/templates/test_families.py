@@ -310,7 +310,7 @@ def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, s
     for file in folder.glob("*.jinja"):
         model_type, family = PUBLISHED[file.stem]
         text, tokens = file.read_text(), known.get(file.stem, {})
-        special = {*re.findall(r"<[|｜][^<> ]+?[|｜]>|<tool_call>|<\w+_of_turn>|\[gMASK\]|<sop>", text)}
+        special = {*re.findall(r"<[|\uff5c][^<> ]+?[|\uff5c]>|<tool_call>|<\w+_of_turn>|\[gMASK\]|<sop>", text)}
         special |= {tokens[name] for name in ("bos_token", "eos_token") if tokens.get(name)}
         # The others are models of another type that were trained on this template.
         for number, other in enumerate((model_type, "llama", "mistral", "anything")):

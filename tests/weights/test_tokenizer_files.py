@@ -63,5 +63,5 @@ def test_tokens_are_found_in_each_of_the_files(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {"4": {"content": "<y>"}}}')
     assert token_ids(tmp_path) == {"a": 0, "</s>": 1, "<|im_end|>": 2, "<x>": 3, "<y>": 4}
     (tmp_path / "tokenizer.json").write_text('{"added_tokens": [1]}')
-    with pytest.raises(InputError, match="the tokenizer in .* is damaged"):
+    with pytest.raises(InputError, match=r"the tokenizer in .* is damaged"):
         token_ids(tmp_path)

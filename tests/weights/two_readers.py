@@ -1,7 +1,7 @@
 """What either transformers makes of a model folder; runs in both training environments.
 
-`two_readers.py make FOLDER` writes for each class FOLDER/CLASS/base and FOLDER/CLASS/trained, as transformers saves them
-after a training; `two_readers.py read FOLDER...` prints, for each, what it answers and how its tokenizer reads, as JSON.
+`two_readers.py make FOLDER` writes for each class FOLDER/CLASS/base and FOLDER/CLASS/trained, as transformers saves a
+model after a training; `two_readers.py read FOLDER...` prints what each answers and how its tokenizer reads, as JSON.
 """
 
 import json
@@ -51,7 +51,7 @@ CLASSES = {
 
 def tokenizer(kind):
     """Return a tokenizer of a class, of bytes or as SentencePiece has it."""
-    bpe = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    bpe = Tokenizer(models.BPE(byte_fallback=True, unk_token=SPECIAL[0], fuse_unk=True))
     alphabet = []
     if kind == "GemmaTokenizerFast":
         bpe.normalizer = normalizers.Replace(" ", "▁")
