@@ -13,7 +13,6 @@ import pytest
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.templates import families
-from ftbridge.weights.names import in_files
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -103,22 +102,6 @@ def test_a_class_that_is_not_there_is_named(tmp_path):
     done = run("nothing", "--folder", str(tmp_path))
     assert done.returncode == 2
     assert "no such class: nothing; there are qwen2, qwen3" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("trained", "published"),
-    [
-        ("model.layers.0.mixer.in_proj.weight", "backbone.layers.0.mixer.in_proj.weight"),
-        ("model.layers.1.mlp.shared_experts.up_proj.weight", "model.layers.1.mlp.shared_mlp.up_proj.weight"),
-        ("model.layers.0.self_attn.forget_gate.f_a_proj.weight", "model.layers.0.self_attn.f_a_proj.weight"),
-        ("model.layers.0.mlp.gate_proj.weight", "model.layers.0.block_sparse_moe.gate_proj.weight"),
-        ("model.layers.0.self_attn.compressor.gate_proj.weight", "model.layers.0.attn.compressor.wgate.weight"),
-        ("model.layers.0.mlp.shared_experts.gate_proj.weight", "model.layers.0.ffn.shared_experts.w1.weight"),
-        ("model.layers.0.self_attn.q_a_proj.weight", "model.layers.0.attn.wq_a.weight"),
-    ],
-)
-def test_a_layer_is_found_by_what_its_class_published_it_as(trained, published):
-    assert in_files(trained, {published, "model.layers.0.attn.wq_b.weight"}) == published
 
 
 @pytest.mark.matrix
