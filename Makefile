@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly gpu check wheel lock clean
+.PHONY: demo test quick matrix nightly models gpu check lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -28,7 +28,7 @@ demo: .venv/installed
 check: .venv/developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build
+	rm -rf build/check build/lib build/bdist*
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/check .
 	cd build/check && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
@@ -49,8 +49,15 @@ nightly: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/ftbridge setup --environment transformers4
 	$(BIN)/pytest -m "matrix or nightly"
+	$(BIN)/python tests/models/measure.py
 
-# For who has an NVIDIA card; docs/gpu.md says what it does. 1: a phase failed, which keeps no test from running.
+# The table of docs/models.md, measured: CLASSES="qwen3 glm4_moe" measures these alone, and OPTIONS=--go-on what is
+# not in build/models/results.json yet.
+models: .venv/developer
+	$(BIN)/ftbridge setup
+	$(BIN)/python tests/models/measure.py $(CLASSES) $(OPTIONS) --docs docs/models.md
+
+# For whoever has an NVIDIA card; docs/gpu.md says what it does. 1: a phase failed, which keeps no test from running.
 gpu: .venv/developer
 	@status=0; $(BIN)/python benchmarks/gpu.py || status=$$?; test $$status -le 1 || exit $$status; \
 		$(BIN)/pytest -m gpu tests/gpu && exit $$status

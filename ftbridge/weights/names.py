@@ -2,7 +2,8 @@
 
 A model that also sees (Qwen 3.5, Gemma 3) has its text model within it: in the files as `model.language_model.` or
 `language_model.model.`, in memory as `model.language_model.`, and as `model.` where the text model was loaded alone, as
-AutoModelForCausalLM does with Qwen 3.5. (The rules are those of transformers/conversion_mapping.py, 5.24.)
+AutoModelForCausalLM does with Qwen 3.5. The published files of some classes call their layers otherwise as well. (The
+rules are those of transformers/conversion_mapping.py, 5.24.)
 """
 
 from collections.abc import Container, Iterator
@@ -14,8 +15,28 @@ _TEXT = (
     "model.text_model.",
     "language_model.",
     "model.",
+    "backbone.",  # Nemotron-H
     "transformer.",
     "",
+)
+# What stands within a name: in memory, in the files. All pairs of a line count together, in their order.
+_WITHIN: tuple[tuple[tuple[str, str], ...], ...] = (
+    (),
+    ((".mlp.", ".block_sparse_moe."),),  # Mixtral, MiniMax, Kimi Linear
+    ((".forget_gate.", "."),),  # Kimi Linear
+    ((".mlp.shared_experts.", ".mlp.shared_mlp."),),  # Hy3
+    (  # DeepSeek V4
+        (".self_attn.", ".attn."),
+        (".mlp.", ".ffn."),
+        (".shared_experts.gate_proj.", ".shared_experts.w1."),
+        (".shared_experts.down_proj.", ".shared_experts.w2."),
+        (".shared_experts.up_proj.", ".shared_experts.w3."),
+        (".q_a_proj.", ".wq_a."),
+        (".q_b_proj.", ".wq_b."),
+        (".kv_proj.", ".wkv."),
+        (".gate_proj.", ".wgate."),
+        (".o_b_proj.", ".wo_b."),
+    ),
 )
 # Of a vision tower, one level of which transformers 5 leaves out.
 _TOWERS = (("vision_tower.", "vision_tower.vision_model."),)
@@ -32,7 +53,10 @@ def beside_text(name: str) -> bool:
 
 
 def _alike(name: str) -> Iterator[str]:
-    for known in (name, name.replace(".mlp.", ".block_sparse_moe.")):  # of Mixtral and MiniMax
+    for pairs in _WITHIN:
+        known = name
+        for here, there in pairs:
+            known = known.replace(here, there)
         yield known
         yield from _moved(known)
 

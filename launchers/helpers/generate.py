@@ -30,6 +30,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
@@ -134,16 +135,24 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
 def model_class(spec: dict[str, Any], remote: dict[str, Any]) -> Any:
     """Return what loads the model: with what it sees by, where its adapter was trained within that.
 
-    Of Qwen 3.5 AutoModelForCausalLM loads the text model alone, in which such an adapter finds none of its places.
+    Of Qwen 3.5 AutoModelForCausalLM loads the text model alone, in which such an adapter finds none of its places; of
+    Mistral 3 it loads nothing.
     """
-    file = Path(spec["adapter"] or "", "adapter_model.safetensors")
-    if not spec["adapter"] or not file.is_file():
-        return AutoModelForCausalLM
-    with safe_open(file, "pt") as held:
-        within = any(".language_model." in name for name in held.keys())  # noqa: SIM118 - no dict
-    if within and type(AutoConfig.from_pretrained(spec["model"], **remote)) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+    kind = type(AutoConfig.from_pretrained(spec["model"], **remote))
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and (
+        kind not in MODEL_FOR_CAUSAL_LM_MAPPING or _is_within(spec["adapter"])
+    ):
         return AutoModelForImageTextToText
     return AutoModelForCausalLM
+
+
+def _is_within(adapter: str | None) -> bool:
+    """Tell whether the adapter is of a text model within another."""
+    file = Path(adapter or "", "adapter_model.safetensors")
+    if not adapter or not file.is_file():
+        return False
+    with safe_open(file, "pt") as held:
+        return any(".language_model." in name for name in held.keys())  # noqa: SIM118 - no dict
 
 
 def answer_old_code() -> None:

@@ -22,6 +22,7 @@ def mend(spec: dict[str, Any]) -> None:
     take_targets_as_written()
     if spec["backend"] == "xtuner":
         allow_newer_transformers()
+        take_mistral3()
         skip_pauses()
         keep_to_config()
         if not spec["trust_remote_code"]:
@@ -91,6 +92,13 @@ def allow_newer_transformers() -> None:
 
     if not hasattr(transformers.utils, "is_safetensors_available"):
         transformers.utils.is_safetensors_available = lambda: True
+
+
+def take_mistral3() -> None:
+    """Let AutoModelForCausalLM, which XTuner's config names, load Mistral 3 as it does Gemma 3, for text alone."""
+    from transformers import AutoModelForCausalLM, Mistral3Config, Mistral3ForConditionalGeneration
+
+    AutoModelForCausalLM.register(Mistral3Config, Mistral3ForConditionalGeneration, exist_ok=True)
 
 
 def take_targets_as_written() -> None:

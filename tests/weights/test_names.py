@@ -20,6 +20,22 @@ Q = "layers.0.self_attn.q_proj.weight"
         ("model.vision_tower.encoder.layers.0.q.weight", "vision_tower.vision_model.encoder.layers.0.q.weight"),
         ("transformer.h.0.attn.weight", "h.0.attn.weight"),
         ("model.layers.0.mlp.gate.weight", "model.layers.0.block_sparse_moe.gate.weight"),
+        ("model.layers.0.mixer.in_proj.weight", "backbone.layers.0.mixer.in_proj.weight"),  # Nemotron-H
+        ("model.layers.1.mlp.shared_experts.up_proj.weight", "model.layers.1.mlp.shared_mlp.up_proj.weight"),  # Hy3
+        (
+            "model.layers.0.self_attn.forget_gate.f_a_proj.weight",
+            "model.layers.0.self_attn.f_a_proj.weight",
+        ),  # Kimi Linear
+        ("model.layers.0.mlp.gate_proj.weight", "model.layers.0.block_sparse_moe.gate_proj.weight"),  # Kimi Linear
+        (
+            "model.layers.0.self_attn.compressor.gate_proj.weight",
+            "model.layers.0.attn.compressor.wgate.weight",
+        ),  # DeepSeek V4
+        (
+            "model.layers.0.mlp.shared_experts.gate_proj.weight",
+            "model.layers.0.ffn.shared_experts.w1.weight",
+        ),  # DeepSeek V4
+        ("model.layers.0.self_attn.q_a_proj.weight", "model.layers.0.attn.wq_a.weight"),  # DeepSeek V4
     ],
 )
 def test_a_tensor_is_found_under_the_name_that_the_files_have(name, file):

@@ -1,0 +1,209 @@
+"""Train, export, merge and ask the classes of classes.yaml on both frameworks, and write the table of docs/models.md.
+
+`measure.py [CLASS ...] [--backend NAME] [--folder DIR] [--docs FILE] [--go-on]`: all classes where none is named.
+Results are written into DIR/results.json as they come, beside those of earlier calls, which `--go-on` does not measure
+again; with `--docs` the rows of the table are written there. Ends with 1 where a class that should run does not, or one
+that should be refused is not.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
+from ftbridge.core.files import write_atomic, write_json
+from ftbridge.launchers.environment import default_folder
+from ftbridge.launchers.metrics import FILE, json_lines
+from ftbridge.templates import families
+
+HERE = Path(__file__).parent
+SAMPLE = HERE.parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
+PYTHON = default_folder() / "bin" / "python"
+BACKENDS = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}
+BEGIN, END = "<!-- begin: made by `make models` -->", "<!-- end -->"
+# A high rate, or what three steps change is lost when it is rounded to bfloat16.
+SETTINGS: dict[str, Any] = {
+    "dataset": "medqa",
+    "device": "cpu",
+    "lora_rank": 8,
+    "learning_rate": 1e-2,
+    "max_steps": 3,
+    "micro_batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "cutoff_length": 256,
+}
+
+
+class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of `classes`; the head of classes.yaml explains it."""
+
+    models: str
+    architecture: str
+    config: dict[str, Any]
+    tokens: str = "chatml"
+    options: dict[str, Any] = {}
+    refused: tuple[str, ...] = ()
+
+
+class Result(msgspec.Struct):
+    """What came of a class on a backend: the steps that were done, and what was said where one failed."""
+
+    family: str = ""
+    done: list[str] = []
+    said: str = ""
+    refused: bool = False
+    seconds: float = 0.0
+    versions: dict[str, str] = {}
+
+    @property
+    def cell(self) -> str:
+        """Return what the table says."""
+        return ", ".join(self.done) + ("; " if self.done and self.said else "") + self.said.replace("|", "\\|")
+
+
+Results = dict[str, dict[str, Result]]  # by class and backend
+
+
+def main() -> int:
+    """Measure what the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("classes", nargs="*", metavar="CLASS")
+    parser.add_argument("--backend", choices=BACKENDS, action="append")
+    parser.add_argument("--folder", type=Path, default=Path("build/models"))
+    parser.add_argument("--docs", type=Path)
+    parser.add_argument("--go-on", action="store_true")
+    wanted = parser.parse_args()
+    kinds, tokenizers = read()
+    if unknown := set(wanted.classes) - set(kinds):
+        parser.error(f"no such class: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost more than they do
+    folder = prepare(wanted.folder.absolute())
+    file, failed = folder / "results.json", []
+    known = msgspec.json.decode(file.read_bytes(), type=Results) if file.exists() else {}
+    for name in wanted.classes or kinds:
+        shutil.rmtree(folder / name / "base", ignore_errors=True)
+        for backend in wanted.backend or BACKENDS:
+            if not (wanted.go_on and backend in known.get(name, {})):
+                result = measure(folder / name, kinds[name], tokenizers[kinds[name].tokens], backend)
+                known.setdefault(name, {})[backend] = result
+                write_json(file, known)
+            result = known[name][backend]
+            fine = result.refused if backend in kinds[name].refused else "asked" in result.done
+            failed += [] if fine else [f"{name} on {backend}"]
+            print(f"{name} on {backend}: {result.cell} ({result.seconds:.0f} s)", flush=True)  # noqa: T201
+        if wanted.docs:
+            write_atomic(wanted.docs, table(wanted.docs.read_text(encoding="utf-8"), kinds, known))
+    print(f"not as it should be: {', '.join(failed) or 'none'}")  # noqa: T201
+    return bool(failed)
+
+
+def read() -> tuple[dict[str, Kind], dict[str, dict[str, Any]]]:
+    """Return the classes and the tokenizers of classes.yaml."""
+    content = yaml.safe_load((HERE / "classes.yaml").read_text(encoding="utf-8"))
+    return msgspec.convert(content["classes"], dict[str, Kind]), content["tokenizers"]
+
+
+def prepare(folder: Path) -> Path:
+    """Make the folder, with the sample's data and its texts; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        ftbridge.convert(SAMPLE, split="7:3", replace=True)
+    lines = (folder / "data" / "medqa-train.alpaca.jsonl").read_text(encoding="utf-8").splitlines()
+    write_json(folder / "texts.json", [str(text) for line in lines for text in msgspec.json.decode(line).values()])
+    return folder
+
+
+def measure(folder: Path, kind: Kind, tokenizer: dict[str, Any], backend: str) -> Result:
+    """Go the whole way with one class on one framework, as far as it goes, in `folder`."""
+    result, started = Result(), time.monotonic()
+    shutil.rmtree(folder / backend, ignore_errors=True)
+    (folder / backend).mkdir(parents=True)
+    try:
+        with contextlib.chdir(folder / backend):
+            _go(result, kind, base(folder, kind, tokenizer), tokenizer["template"], backend)
+    except InterruptedRun:
+        raise
+    except FtbridgeError as error:
+        result.said = sentence(str(error).replace(f"{folder / backend}/", ""))
+        result.refused = not result.done and not isinstance(error, FrameworkError)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def base(folder: Path, kind: Kind, tokenizer: dict[str, Any]) -> Path:
+    """Return the model of a class in `folder`, made where it is not there yet; the texts are in the one above."""
+    model = folder / "base"
+    if not model.is_dir():
+        texts = str(folder.parent / "texts.json")
+        spec = {"class": msgspec.to_builtins(kind), "tokenizer": tokenizer, "texts": texts, "out": str(model)}
+        _ask("make_model.py", msgspec.json.encode(spec).decode())
+    return model
+
+
+def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) -> None:
+    try:
+        result.family, asked = families.detect(model).name, {}
+    except InputError:
+        result.family, asked = f"`--template {template}`", {"template": template}
+    data = {"dataset_dir": model.parents[1] / "data"}
+    run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
+    result.versions = run.versions
+    losses = [record["loss"] for record in json_lines(run.path / FILE) if "loss" in record]
+    if not losses or not all(map(math.isfinite, losses)):
+        raise FrameworkError(f"the losses are {losses}")
+    result.done.append("run")
+    adapter = ftbridge.export(run.id)
+    merged = ftbridge.merge(run.id)
+    _ask("judge_merged.py", model, adapter, merged)
+    result.done.append("merged")
+    answers = ftbridge.predict(run.id, limit=2, max_new_tokens=8, device="cpu").file
+    if not all(record["answer"] for record in json_lines(Path(answers))):
+        raise FrameworkError("an answer is empty")
+    result.done.append("asked")
+
+
+def _ask(script: str, *arguments: Any) -> None:
+    """Run a script of this folder in the training environment; raises FrameworkError with its last line."""
+    argv = [PYTHON, HERE / script, *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FrameworkError((done.stderr.strip().splitlines() or [f"`{script}` said nothing"])[-1])
+
+
+def sentence(message: str) -> str:
+    """Return what tells most in a message: of a failed check its finding, of a failed framework its last word."""
+    first, *rest = [line for line in message.splitlines() if line.strip()]
+    if rest and first.endswith("so it was not started:"):
+        return rest[0].partition(": ")[2]
+    quoted = [line.strip() for line in rest if line.startswith("  ")]
+    return quoted[-1] if quoted and first.endswith("the end of its log:") else first
+
+
+def table(text: str, kinds: dict[str, Kind], results: Results) -> str:
+    """Return `text` with the rows of its table that were measured, in the order of classes.yaml."""
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    rows = {line.split("`")[1]: line for line in old.splitlines() if line.startswith("| `")}
+    for name, found in results.items():
+        cells = [found[backend].cell for backend in BACKENDS if backend in found]
+        if len(cells) == len(BACKENDS):
+            family = next(iter(found.values())).family
+            rows[name] = f"| `{name}` | {kinds[name].models} | {family} | {' | '.join(cells)} |"
+    head = f"| class | models of it | family | {' | '.join(BACKENDS.values())} |\n|---|---|---|{'---|' * len(BACKENDS)}"
+    body = "\n".join(rows[name] for name in kinds if name in rows)
+    return f"{before}{BEGIN}\n{head}\n{body}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
