@@ -6,6 +6,7 @@ before it breaks there. `ftbridge setup` makes them (setup.py), and a model's co
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -181,9 +182,13 @@ def inspect(python: Path, imports: list[str]) -> Inspection:
 def versions(python: Path) -> dict[str, str]:
     """Return the version of each package beside `python`, by the names of the folders that installers leave.
 
-    Takes milliseconds, where `inspect` starts the interpreter and looks for every file.
+    Takes milliseconds, where `inspect` starts the interpreter and looks for every file, as it must where the
+    interpreter sees packages of another one.
     """
-    return _installed(python) or {name: package.version for name, package in inspect(python, []).packages.items()}
+    settings = python.parent.parent / "pyvenv.cfg"
+    shares = settings.is_file() and re.search(r"include-system-site-packages *= *true", settings.read_text("utf-8"))
+    found = {} if shares else _installed(python)
+    return found or {name: package.version for name, package in inspect(python, []).packages.items()}
 
 
 def _installed(python: Path) -> dict[str, str]:

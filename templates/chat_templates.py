@@ -45,11 +45,19 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Environment(ImmutableSandboxedEnvironment):
+        """The sandbox, in which texts cannot be multiplied until memory is full."""
+
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, _context: Any, operator: str, left: Any, right: Any) -> Any:
+            if operator == "**" or not isinstance(left, int) or not isinstance(right, int):
+                raise ValueError(f"{left!r:.20} {operator} {right!r:.20}")
+            return left * right
+
     if len(template) > _LARGEST:
         return None
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     environment.globals["raise_exception"] = _refuse
     try:

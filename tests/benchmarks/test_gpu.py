@@ -109,7 +109,7 @@ def test_every_training_of_a_card_passes_the_pre_flight(project, training_python
             assert not [check for check in checks if check.status == "failure"], (title, backend)
 
 
-@pytest.mark.matrix
+@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_all_phases_rehearsed(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse")

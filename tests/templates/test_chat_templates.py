@@ -1,0 +1,59 @@
+"""A model's own chat template: where it is found, and what rendering it gives, or refuses."""
+
+import json
+
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.templates.chat_templates import read, render
+
+CHATML = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>{{ message.content | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+ASKED = [{"role": "user", "content": " 你好 "}]
+
+
+def test_a_template_is_found_where_models_keep_it(tmp_path):
+    assert read(tmp_path) == ""
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"chat_template": [{"name": "default", "template": "one"}, {"name": "tools"}]}))
+    assert "one" in read(tmp_path)
+    config.write_text(json.dumps({"chat_template": "two"}))
+    assert read(tmp_path) == "two"
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "three"}))
+    assert read(tmp_path) == "three"
+    (tmp_path / "chat_template.jinja").write_text("four")
+    assert read(tmp_path) == "four"
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"tokenizer_config\.json` is not what a model has there"):
+        read(tmp_path)
+
+
+def test_a_conversation_is_rendered_open_for_an_answer():
+    assert render(CHATML, ASKED, {"bos_token": "<s>"}) == "<s><|user|>你好\n<|assistant|>"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ raise_exception('no system text') }}",
+        "{% for",
+        "{{ messages[0].nothing.more }}",
+        "{{ ().__class__.__bases__[0].__subclasses__() }}",
+        "{{ 'a' * 1000000000 }}",
+        "{{ 'a' * 9 ** 99 }}",
+        "{% for one in range(10000000) %}{% endfor %}",
+        "{{ 1 / 0 }}",
+        "x" * (1 << 19),
+    ],
+)
+def test_what_a_template_must_not_do_gives_none(template):
+    assert render(template, ASKED, {}) is None
+
+
+def test_numbers_are_multiplied():
+    assert render("{{ 2 * 3 }}", ASKED, {}) == "6"
