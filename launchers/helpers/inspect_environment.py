@@ -17,6 +17,8 @@ def packages() -> dict[str, dict[str, Any]]:
     found = {}
     for distribution in importlib.metadata.distributions():
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-").replace(".", "-")
+        if not name or name in found:  # half removed, or hidden by one that comes first
+            continue
         files = [file for file in distribution.files or [] if file.suffix != ".pyc"]
         missing = sum(not Path(str(distribution.locate_file(file))).exists() for file in files)
         found[name] = {"version": distribution.version, "missing": missing}
