@@ -30,9 +30,10 @@ from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.launchers import machine
 from ftbridge.launchers.cards import torch_build
-from ftbridge.launchers.environment import inspect, setup
+from ftbridge.launchers.environment import inspect
 from ftbridge.launchers.metrics import json_lines
 from ftbridge.launchers.process import execute
+from ftbridge.launchers.setup import setup
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "accelerate", "xtuner", "llamafactory")
 FIRST = "models"  # what every other phase needs

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,13 @@ def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], trans
     return found
 
 
-def folder_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
-    """Return what there is to say of the weights and config.json, for this version of transformers."""
+def folder_checks(
+    plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str, known: Collection[str] = ()
+) -> list[Check]:
+    """Return what there is to say of the weights and config.json, for this version of transformers.
+
+    `known` are the model types that it has classes for, which need no code of the model's own.
+    """
     checks = []
     if tensors:
         count = sum(map(math.prod, tensors.values()))
@@ -86,7 +92,7 @@ def folder_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape],
         checks.append(Check("model", "warning", found, "take safetensors where the model's makers offer them"))
     else:
         checks.append(Check("model", "failure", f"`{plan.model}` holds no weights (model*.safetensors)", _AGAIN))
-    if config.get("auto_map") and not plan.spec.trust_remote_code:
+    if config.get("auto_map") and not plan.spec.trust_remote_code and config.get("model_type") not in known:
         found = "the model comes with Python code of its own"
         checks.append(Check("model code", "failure", found, "if you trust who made it, add `--trust-remote-code`"))
     if plan.family.status == "unsupported":

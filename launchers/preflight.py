@@ -20,6 +20,7 @@ from ftbridge.launchers.lora_targets import target_checks
 from ftbridge.launchers.machine import GIB, free_space
 from ftbridge.launchers.memory import memory_checks
 from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.own_code import known_classes
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of
 
@@ -33,7 +34,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     try:
         config = read_json(plan.model / "config.json")
         tensors = as_held(shapes(plan.model), plan, config, transformers)
-        checks = folder_checks(plan, config, tensors, transformers)
+        checks = folder_checks(plan, config, tensors, transformers, known_classes(python))
     except InputError as problem:
         config = {}
         checks = [Check("model", "failure", str(problem), "copy or download the model again")]

@@ -194,7 +194,7 @@ def note(_, quantization_config=None, **options):
 found = []
 generate.torch.cuda.is_available = lambda: True
 generate.AutoTokenizer = types.SimpleNamespace(from_pretrained=lambda *_, **__: None)
-generate.AutoModelForCausalLM = types.SimpleNamespace(from_pretrained=note)
+generate.model_class = lambda *_: types.SimpleNamespace(from_pretrained=note)
 for spec in json.loads(sys.argv[2]):
     generate.load({"model": "", "adapter": None, "trust_remote_code": False, "offload_folder": None} | spec)
 print(json.dumps(found))

@@ -94,6 +94,10 @@ def test_code_of_the_models_own_must_be_trusted(base):
     (check,) = looked_at(base, config)
     assert "--trust-remote-code" in check.remedy
     assert looked_at(base, config, trust_remote_code=True) == []
+    # InternLM 3 brings code, and transformers 5 has its class.
+    model = planned(base)
+    found = folder_checks(model, {**config, "model_type": "internlm3"}, TENSORS, "5.24.0", {"internlm3"})
+    assert [check.status for check in found] == ["ok"]
 
 
 def test_an_unsupported_family_is_a_warning(base):
