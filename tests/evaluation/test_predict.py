@@ -173,7 +173,7 @@ def model(inputs, **_):
 tokenizer = types.SimpleNamespace(
     encode=lambda text, **_: [1] * len(text), decode=lambda ids, **_: str(ids), eos_token_id=0, pad_token_id=0,
 )
-config = types.SimpleNamespace(max_position_embeddings=10)
+config = generate.transformers.Qwen2Config(max_position_embeddings=10)
 fake = types.SimpleNamespace(generate=model, config=config, device=torch.device("cpu"))
 request = {"prompts": [["a" * length] for length in (1, 2, 3, 4, 5, 6)], "batch_size": 5, "stop": [],
            "max_new_tokens": 4, "temperature": 0.0, "repetition_penalty": 1.0}
