@@ -19,12 +19,13 @@ from ftbridge.launchers.environment import default_folder
 
 PYTHON = default_folder() / "bin" / "python"
 SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
-# xtuner/model/sft.py calls what a torch without a GPU does not have; everything else is its own command.
+# XTuner asks for what a torch without a GPU, and transformers 5, do not have; everything else is its own command.
 PTH_TO_HF = """
-import os, runpy, torch
+import os, runpy, torch, transformers.utils
 os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
 if not hasattr(torch.cpu, "is_bf16_supported"):
     torch.cpu.is_bf16_supported = lambda *_, **__: True
+transformers.utils.is_safetensors_available = lambda: True
 runpy.run_module("xtuner.tools.model_converters.pth_to_hf", run_name="__main__")
 """
 

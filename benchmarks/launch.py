@@ -25,8 +25,11 @@ from ftbridge.launchers.train import prepare
 PYTHON = default_folder() / "bin" / "python"
 SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"
 OPTIONS = {"model": "base", "device": "cpu", "lora_rank": 8, "micro_batch_size": 4, "gradient_accumulation_steps": 1}
-# What stops XTuner on a machine without a GPU; a user would have to mend it, too.
-MEND = "import torch\ntorch.cpu.is_bf16_supported = lambda *_, **__: True\n"
+# What stops XTuner on a machine without a GPU, and with transformers 5; a user would have to mend it, too.
+MEND = (
+    "import torch\ntorch.cpu.is_bf16_supported = lambda *_, **__: True\n"
+    "import transformers.utils\ntransformers.utils.is_safetensors_available = lambda: True\n"
+)
 BACKENDS = ("xtuner", "llamafactory")
 
 

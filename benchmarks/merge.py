@@ -25,7 +25,7 @@ from ftbridge.demo import base_model
 from ftbridge.launchers.environment import default_folder
 from ftbridge.weights import safetensors
 
-BIN = default_folder() / "bin"
+BIN = default_folder("transformers4") / "bin"  # XTuner's own command does not start with transformers 5
 HIDDEN, INNER, LAYERS, VOCABULARY, RANK = 2048, 5504, 24, 32000, 8
 LINEAR = {
     **dict.fromkeys(("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"), (HIDDEN, HIDDEN)),

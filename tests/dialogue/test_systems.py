@@ -1,5 +1,6 @@
 """System prompts by name."""
 
+import os
 import re
 import subprocess
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from ftbridge.cli import cli
 from ftbridge.core.errors import UsageError
 from ftbridge.dialogue.systems import SYSTEMS, system_prompt
+from ftbridge.launchers.environment import HELPERS
 
 
 def test_the_name_of_the_bot_stands_in_it():
@@ -28,6 +30,8 @@ def test_the_help_names_them_all():
 
 @pytest.mark.matrix
 def test_the_names_are_those_of_xtuner(training_python):
-    script = "from xtuner.utils import SYSTEM_TEMPLATE; print(*sorted(SYSTEM_TEMPLATE))"
-    done = subprocess.run([training_python, "-c", script], capture_output=True, text=True, check=True)
+    script = "from mends import allow_newer_transformers; allow_newer_transformers(); "
+    script += "from xtuner.utils import SYSTEM_TEMPLATE; print(*sorted(SYSTEM_TEMPLATE))"
+    env = {**os.environ, "PYTHONPATH": str(HELPERS)}
+    done = subprocess.run([training_python, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-len(SYSTEMS) :] == sorted(SYSTEMS)

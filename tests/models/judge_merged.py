@@ -70,8 +70,9 @@ def add(model: Any, adapter: Path) -> set[str]:
     modules, changed = dict(model.named_modules()), set()
     for name in [each for each in factors if each.endswith(".lora_A.weight")]:
         path = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        if path not in modules:  # of the language model alone, as XTuner trains it
-            path = path.replace("model.", "model.language_model.", 1)
+        # XTuner trains the language model alone; Llama 4 keeps that under another name than the other classes.
+        within = (path, path.replace("model.", "model.language_model.", 1), f"language_model.{path}")
+        path = next((each for each in within if each in modules), path)
         if not isinstance(modules.get(path), torch.nn.Linear):
             sys.exit(f"the adapter changes `{path}`, which is no linear layer of the model")
         product = factors[name.replace(".lora_A.", ".lora_B.")].float() @ factors[name].float()
