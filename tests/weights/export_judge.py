@@ -14,6 +14,7 @@ from pathlib import Path
 
 os.environ |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 import torch
+import transformers.utils
 from safetensors.torch import load_file, save_file
 
 
@@ -54,6 +55,7 @@ def gather(checkpoint):
 def converted(config, checkpoint, out, adapter):
     """Compare with `xtuner convert pth_to_hf --fp32`, which passes what it gathers through float16."""
     torch.cpu.is_bf16_supported = lambda *_, **__: True
+    transformers.utils.is_safetensors_available = lambda: True  # XTuner imports it, and transformers 5 has it no longer
     sys.argv = ["pth_to_hf.py", config, checkpoint, out, "--fp32"]
     runpy.run_module("xtuner.tools.model_converters.pth_to_hf", run_name="__main__")
     theirs = torch.load(f"{out}/adapter_model.bin") if Path(out, "adapter_model.bin").exists() else exported(out)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers.utils
 from safetensors.torch import load_file
 
 RANK = 8  # of the adapters
@@ -47,6 +48,7 @@ def equals_xtuners_own(config: str, checkpoint: str, out: str, adapter: str) -> 
     """
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     torch.cpu.is_bf16_supported = lambda *_, **__: True
+    transformers.utils.is_safetensors_available = lambda: True  # XTuner imports it, and transformers 5 has it no longer
     sys.argv = ["pth_to_hf.py", config, checkpoint, out, "--fp32"]
     runpy.run_module("xtuner.tools.model_converters.pth_to_hf", run_name="__main__")
     file = Path(out) / "adapter_model.bin"
