@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ftbridge" / "training"
 
 
-def timed(line: str, folder: Path) -> float:
-    """Run a line of bash in `folder` and print what it took, in seconds; ends the script where it fails."""
-    path = f"{folder.parent / 'clone' / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+def timed(line: str, folder: Path, programs: Path) -> float:
+    """Run a line of bash in `folder`, which finds `programs` first, and print the seconds; ends where it fails."""
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     begun = time.monotonic()
     code = subprocess.run(["bash", "-c", line], cwd=folder, env={**os.environ, "PATH": path}, check=False).returncode
     took = time.monotonic() - begun

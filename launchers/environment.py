@@ -123,9 +123,11 @@ def _named(project: Project, backend: str, key: str) -> Path | None:
     chosen = getattr(project.settings.backends.get(backend), key, "")
     if not chosen:
         return None
-    path = project.folder / Path(chosen).expanduser()
+    path = project.folder / os.path.expanduser(chosen)  # noqa: PTH111 - it leaves a user that is not there as it is
     if not path.exists():
         raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is not there")
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise SetupError(f"ftbridge.yaml names `{path}` as the Python of {backend}, but it is no program")
     return path
 
 
@@ -138,6 +140,11 @@ def _compare(python: Path, environment: Environment) -> None:
     """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
     found, wanted = _installed(python), tested_set(environment)
     missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in NEEDED)
+    if "transformers" in found and environment_of(found) != environment != NEWEST:
+        raise SetupError(
+            f"{_title(environment)} holds transformers {found['transformers']} by now; make it anew with "
+            f"`{setup_command(environment)}`"
+        )
     other = [
         f"{name} {found[name]} instead of {version}"
         for name, version in wanted.items()
@@ -186,7 +193,9 @@ def versions(python: Path) -> dict[str, str]:
     interpreter sees packages of another one.
     """
     settings = python.parent.parent / "pyvenv.cfg"
-    shares = settings.is_file() and re.search(r"include-system-site-packages *= *true", settings.read_text("utf-8"))
+    shares = settings.is_file() and re.search(
+        r"include-system-site-packages *= *true", settings.read_text("utf-8", "replace")
+    )
     found = {} if shares else _installed(python)
     return found or {name: package.version for name, package in inspect(python, []).packages.items()}
 

@@ -151,10 +151,13 @@ def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
     rank = plan.spec.lora_rank
     found: list[Shape] = []
     linear = linear_layers(shapes)
-    targets = tuple(f".{target}" for target in plan.spec.lora_targets)
-    chosen = [module for module in linear if f".{module}".endswith(targets)]
-    for module in chosen if targets else default_targets(linear, {module_of(name) for name in shapes}):
-        rows, columns = linear[module]
+    if targets := tuple(f".{target}.weight" for target in plan.spec.lora_targets):  # the output layer, too
+        named = (shape for name, shape in shapes.items() if f".{name}".endswith(targets))
+        chosen = [shape for shape in named if len(shape) == 2]  # noqa: PLR2004
+    else:
+        chosen = [linear[module] for module in default_targets(linear, {module_of(name) for name in shapes})]
+    for shape in chosen:
+        rows, columns = shape
         found += [(rank, columns), (rows, rank)] + ([(rows,)] if plan.spec.dora else [])
     return found
 

@@ -26,18 +26,18 @@ def target_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape],
     usual = sorted({name.rpartition(".")[2] for name in default_targets(linear, modules)})
     checks = []
     for target in plan.spec.lora_targets:
-        found = _find(target, modules)
+        is_renamed = not is_older(transformers) and config.get("model_type") in _RENAMED
+        found = _find(target, modules) or (_find(target.rpartition(".")[2], modules) if is_renamed else [])
         why = ""
         if not found:
-            as_written = is_older(transformers) or config.get("model_type") not in _RENAMED
-            why = f"the model has no layer `{target}`" if as_written else ""
+            why = "" if is_renamed else f"the model has no layer `{target}`"
         elif any(ROUTER.search(name) for name in found):
             why = f"`{target}` is a router, which chooses experts and gets no adapter"
         elif any(of_mamba(name, modules) for name in found):
             why = f"`{target}` is that of Mamba layers, whose kernel takes its weight past an adapter"
         elif all(EXPERTS.search(name) and name not in linear for name in found):
             why = f"`{target}` is of experts that are kept in one tensor, which gets no adapter"
-        elif not any(f"{name}.weight" in tensors and len(tensors[f"{name}.weight"]) == 2 for name in found):  # noqa: PLR2004
+        elif not any(_is_matrix(name, tensors) for name in found):
             why = f"`{target}` is no linear layer"
         if why:
             remedy = f"leave `--lora-targets` out, or take from {', '.join(usual)}"
@@ -46,8 +46,10 @@ def target_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape],
 
 
 def _find(target: str, modules: Iterable[str]) -> list[str]:
-    """Return the modules that PEFT means by a target; the path before its last name may be another on disk."""
-    for end in (target, target.rpartition(".")[2]):
-        if found := [name for name in modules if f".{name}".endswith(f".{end}")]:
-            return found
-    return []
+    """Return the modules that PEFT means by a target; what stands before `layers` may be another on disk."""
+    ends = (f".{target}", "." + target[max(0, target.find("layers.")) :])
+    return [name for name in modules if f".{name}".endswith(ends)]
+
+
+def _is_matrix(module: str, tensors: dict[str, Shape]) -> bool:
+    return len(tensors.get(f"{module}.weight", ())) == 2  # noqa: PLR2004

@@ -17,7 +17,7 @@ from ftbridge.launchers.plan import Plan
 INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the model again"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
-_LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d+)\.")
+_LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d{1,9})\.")
 
 
 class _Index(msgspec.Struct):

@@ -27,10 +27,14 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
     kind = str(config.get("model_type") or "")
     if needs_transformers4(config):
         try:
-            if trust_remote_code or kind not in known_classes(interpreter(project, backend)):
+            known = frozenset() if trust_remote_code else known_classes(interpreter(project, backend))
+        except SetupError:  # then it cannot be the newest
+            known = frozenset()
+        if kind not in known:
+            try:
                 return interpreter(project, backend, "transformers4")
-        except SetupError as error:
-            raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+            except SetupError as error:
+                raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
     python = interpreter(project, backend)
     known = known_classes(python)
     if not kind or not known or kind in known or config.get("auto_map"):

@@ -23,7 +23,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
-from ftbridge.launchers.environment import NEWEST, SETS, Environment, environment_of, interpreter, versions
+from ftbridge.launchers.environment import NEWEST, SETS, Environment, interpreter, versions
 from ftbridge.launchers.plan import Plan, zero_stage
 
 PICKLED = {".pt", ".pth", ".bin"}
@@ -71,8 +71,8 @@ def interpreter_of(run: runs.Run, project: Project) -> Path:
         python = interpreter(project, run.spec.backend, began)
     except SetupError as error:
         raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
-    if environment_of(versions(python)) != began:
-        now = versions(python).get("transformers")
+    now = versions(python).get("transformers", "")
+    if now.partition(".")[0] != (version or now).partition(".")[0]:
         raise UsageError(
             f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "
             f"ftbridge.yaml, or train from the start"

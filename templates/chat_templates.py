@@ -1,9 +1,10 @@
 """A model's own chat template: where it stands, and what it makes of a conversation.
 
-It is rendered in Jinja's sandbox, set up as transformers does it (utils/chat_template_utils.py), without any file.
+It is rendered in Jinja's sandbox, by a process of its own (render_chat_template.py).
 """
 
-import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
 
 _LARGEST = 1 << 18  # letters
+_PATIENCE = 20  # seconds, by the clock, for what may take four of the processor's
 
 
 class _ChatTemplate(msgspec.Struct):
@@ -21,7 +23,7 @@ class _ChatTemplate(msgspec.Struct):
 
 
 def read(model: Path) -> str:
-    """Return the chat template of the model in the folder `model`, all of them together where it has several, or ""."""
+    """Return the chat template of the model in the folder `model`, that called `default` of several, or ""."""
     own = model / "chat_template.jinja"
     if own.is_file():
         return read_text(own, "chat template")
@@ -33,8 +35,17 @@ def read(model: Path) -> str:
             except msgspec.MsgspecError as error:
                 raise InputError(f"`{file}` is not what a model has there: {error}") from error
             if found:
-                return found if isinstance(found, str) else "\n".join(str(each) for each in found)
+                return _chosen(found)
     return ""
+
+
+def _chosen(found: Any) -> str:
+    """Return the template called `default` of several, or the first; "" for what is none."""
+    if not isinstance(found, list):
+        return found if isinstance(found, str) else ""
+    named = [each for each in found if isinstance(each, dict) and isinstance(each.get("template"), str)]
+    named.sort(key=lambda each: each.get("name") != "default")
+    return str(named[0]["template"]) if named else ""
 
 
 def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str | None:
@@ -42,31 +53,12 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
 
     `tokens` are what it may know of the tokenizer: `bos_token`, `eos_token` and the like.
     """
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Environment(ImmutableSandboxedEnvironment):
-        """The sandbox, in which texts cannot be multiplied until memory is full."""
-
-        intercepted_binops = frozenset({"*", "**"})
-
-        def call_binop(self, _context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" or not isinstance(left, int) or not isinstance(right, int):
-                raise ValueError(f"{left!r:.20} {operator} {right!r:.20}")
-            return left * right
-
     if len(template) > _LARGEST:
         return None
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    environment.globals["raise_exception"] = _refuse
+    request = msgspec.json.encode({"template": template, "messages": messages, "tokens": tokens})
+    argv = [sys.executable, "-I", str(Path(__file__).with_name("render_chat_template.py"))]
     try:
-        return environment.from_string(template).render(
-            messages=messages, add_generation_prompt=True, tools=None, documents=None, **tokens
-        )
-    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError):
+        done = subprocess.run(argv, input=request, capture_output=True, check=True, timeout=_PATIENCE)
+        return msgspec.json.decode(done.stdout, type=str)
+    except (subprocess.SubprocessError, msgspec.MsgspecError):
         return None
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)

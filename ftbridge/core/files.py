@@ -216,6 +216,8 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
         header.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        if not all(isinstance(size, int) for tensor in header.values() for size in tensor["shape"]):
+            return None
     except (OSError, msgspec.DecodeError, LookupError, TypeError):
         return None
     return header if size == 8 + length + end else None

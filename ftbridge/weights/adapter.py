@@ -40,6 +40,7 @@ class _Config(msgspec.Struct, frozen=True):
     use_rslora: bool = False
     fan_in_fan_out: bool = False
     alpha_pattern: dict[str, float] | None = None
+    rank_pattern: dict[str, int] | None = None
     init_lora_weights: Any = True
     alora_invocation_tokens: Any = None
     arrow_config: Any = None
@@ -151,7 +152,8 @@ class _Adapter:
     ) -> None:
         experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
-        known = shares(experts, a, b, base) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        ranks = {self.config.r, *(self.config.rank_pattern or {}).values()} - {0}
+        known = shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
         if not known:
             raise InputError(
                 f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
@@ -178,6 +180,10 @@ class _Adapter:
 
     def _scale(self, module: str, rank: int) -> float:
         patterns = self.config.alpha_pattern or {}
+        if slow := next((key for key in patterns if re.search(r"\)[*+{]", key)), ""):  # may take for ever
+            raise InputError(
+                f"`{self.folder}` has an `alpha_pattern` with a repeated group: `{slow:.80}`; merge with PEFT"
+            )
         try:  # as PEFT matches them
             key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
         except re.error as error:

@@ -6,7 +6,7 @@ transformers/conversion_mapping.py, 5.24. An adapter of either has `lora_A` (exp
 peft/tuners/lora/layer.py, 0.21).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 
 import msgspec
@@ -36,12 +36,14 @@ class Share(msgspec.Struct, frozen=True):
     count: int
 
 
-def shares(module: str, a: Place, b: Place, files: Mapping[str, Place]) -> list[Share]:
-    """Return what the adapter of a module holds for each tensor of `files`; [] where it fits none of them."""
+def shares(module: str, a: Place, b: Place, files: Mapping[str, Place], ranks: Collection[int]) -> list[Share]:
+    """Return what the adapter of a module, of one of these `ranks`, holds for each tensor of `files`; [] for no fit."""
     experts = _experts(module, files)
-    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] % len(experts):  # noqa: PLR2004
+    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _same_shapes(experts, files):  # noqa: PLR2004
         return []
     rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
+    if rank not in ranks or not a.shape[0] == b.shape[1] == rank * len(experts):
+        return []
     (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
     found = []
     for number, (gate, up, down) in enumerate(experts):
@@ -82,7 +84,15 @@ def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
     for leaves in _LEAVES:
         while all(names := tuple(in_files(f"{module}.{len(found)}.{leaf}.weight", files) for leaf in leaves)):
             found.append(names)
-    return found
+    # Where one is left out, what follows is not known to be the next.
+    before = found[0][0].rpartition(".experts.")[0] + ".experts." if found else ""
+    numbers = {name.removeprefix(before).partition(".")[0] for name in files if before and name.startswith(before)}
+    return found if sum(map(str.isdigit, numbers)) == len(found) else []
+
+
+def _same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Place]) -> bool:
+    shapes = {tuple(files[name].shape for name in each) for each in experts}
+    return len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.pop())  # noqa: PLR2004
 
 
 def _rows(place: Place, begin: int, count: int) -> Place:

@@ -127,6 +127,8 @@ def merge_weights(
     device = "cuda" if cards else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
     unchanged = stream(python, plan, copies, merged.total, cards)
+    if not computed:
+        raise InputError("the adapter is empty: there is nothing to merge")
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(

@@ -37,7 +37,7 @@ def write_stops(folder: Path, config: dict[str, Any], stop: Iterable[str]) -> No
     }  # fmt: skip
     known = token_ids(folder)
     own = generation.get("eos_token_id")
-    own = own if isinstance(own, list) else [] if own is None else [own]
+    own = [token for token in (own if isinstance(own, list) else [own]) if isinstance(token, int)]
     ends = list(dict.fromkeys([*(known[token] for token in stop if token in known), *own]))
     if ends:
         generation["eos_token_id"] = ends[0] if len(ends) == 1 else ends

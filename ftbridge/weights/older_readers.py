@@ -27,8 +27,8 @@ def config_for_both(config: Mapping[str, Any]) -> dict[str, Any]:
         key: config_for_both(value) if key.endswith("_config") and isinstance(value, dict) else value
         for key, value in config.items()
     }
-    if "dtype" in found:
-        found["torch_dtype"] = found["dtype"]
+    if dtype := found.get("dtype"):
+        found["torch_dtype"] = dtype
     rope = found.get("rope_parameters")
     if not isinstance(rope, dict):
         return found
@@ -52,7 +52,8 @@ def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     found = {key: parameters[key] for key in _OUTSIDE if parameters.get(key) is not None}
     scaling = {key: value for key, value in parameters.items() if key not in _OUTSIDE}
-    if kind == "longrope":  # of Phi 3, which allows for nothing more
+    # Phi 3 allows for nothing more; Phi MoE asks for more, and has it.
+    if kind == "longrope" and "short_mscale" not in scaling:
         scaling = {"type": kind} | {key: scaling[key] for key in ("short_factor", "long_factor") if key in scaling}
     return found if scaling.keys() <= {"rope_type"} else found | {"rope_scaling": scaling}
 
@@ -86,10 +87,15 @@ def make_tokenizer_for_both(folder: Path) -> None:
 
 def _begins(tokenizer: Mapping[str, Any], bos: Any) -> bool:
     """Tell whether a tokenizer puts the token `bos` before a text."""
-    pieces = (tokenizer.get("post_processor") or {}).get("single") or []
-    return any((piece.get("SpecialToken") or {}).get("id") == bos for piece in pieces)
+    processor = tokenizer.get("post_processor")
+    steps = processor.get("processors") or [processor] if isinstance(processor, dict) else []
+    content = bos.get("content") if isinstance(bos, dict) else bos
+    texts = [step.get("single") for step in steps if isinstance(step, dict)]
+    tokens = [piece.get("SpecialToken") for pieces in texts if isinstance(pieces, list) for piece in pieces if piece]
+    return any(isinstance(token, dict) and token.get("id") == content for token in tokens)
 
 
 def is_new_tokenizer(config: Mapping[str, Any]) -> bool:
     """Tell whether transformers 5 has written this tokenizer_config.json."""
-    return "backend" in config or isinstance(config.get("extra_special_tokens"), list)
+    is_named_so = config.get("tokenizer_class") == "TokenizersBackend"
+    return is_named_so or "backend" in config or isinstance(config.get("extra_special_tokens"), list)

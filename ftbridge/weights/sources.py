@@ -13,6 +13,7 @@ from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
 from ftbridge.templates import families
@@ -221,5 +222,5 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
 def _adapter_base(folder: Path) -> str:
     file = folder / "adapter_config.json"
     if file.is_file():
-        return str(msgspec.json.decode(file.read_bytes()).get("base_model_name_or_path") or "")
+        return str(read_json(file).get("base_model_name_or_path") or "")
     return str(folder) if (folder / "config.json").is_file() else ""

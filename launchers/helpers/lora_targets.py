@@ -13,22 +13,25 @@ EXPERTS = re.compile(r"\.experts\.")
 _MIXTURE = re.compile(r"\.(?:experts|router)\.")
 # A router chooses experts; what chooses is not trained with the few samples of a fine-tuning, and transformers 5 has it
 # as a class that PEFT cannot adapt.
-ROUTER = re.compile(r"(?:^|\.)(?:gate|router(?:\.\w+)?)$")
-OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)$|^(?:model\.)?output$|^head$")
+ROUTER = re.compile(r"(?:^|\.)(?:gate|(?:\w+_)?router(?:\.\w+)?)$")
+OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|output_layer|embed_out)$|^(?:\w*model\.)*output$|^(?:head|score)$")
 # An indexer picks the tokens that attention sees, by their rank, so that no gradient reaches it; a shared expert's gate
 # is one row.
 _NOT_TRAINED = re.compile(r"(?:^|\.)(?:\w*expert_gate$|indexer\.)")
-_OTHER_SENSES = re.compile(r"(?:^|\.)(?:embed_)?(?:visual|vision|image|audio|speech|multi_modal|mm)(?:_\w+)?\.")
+_OTHER_SENSES = re.compile(
+    r"(?:^|\.)(?:embed_)?(?:visual|vision|image|audio|speech|multi_modal|mm|vpm|apm|resampler|connector|aligner)"
+    r"(?:_\w+)?\."
+)
 
 
 def default_targets(linear: Iterable[str], names: Collection[str]) -> list[str]:
     """Return which of the `linear` layers get an adapter, in a model of these modules and parameters.
 
-    Of a composite model that is its text model; never the output layer, a router, an expert, or a Mamba layer's
-    `out_proj`, whose weight its kernel takes past the adapter.
+    Of a composite model that is its text model; never the output layer, a router, an expert, or what a Mamba
+    layer's kernel takes past an adapter (`out_proj`, `x_proj`, `dt_proj`).
     """
     linear = list(linear)
-    texts = [name for name in linear if "language_model" in name.split(".")]
+    texts = [name for name in linear if {"language_model", "text_model", "llm"}.intersection(name.split("."))]
     mixture = has_experts(names)
     return [
         name
@@ -45,9 +48,9 @@ def has_experts(names: Iterable[str]) -> bool:
 
 
 def of_mamba(name: str, names: Collection[str]) -> bool:
-    """Tell whether this is the `out_proj` of a Mamba layer, which has a parameter `D`; linear attention has none."""
+    """Tell whether a Mamba layer, which has a parameter `D`, hands the weight of this one to its kernel."""
     parent, _, leaf = name.rpartition(".")
-    return leaf == "out_proj" and f"{parent}.D" in names
+    return leaf in {"out_proj", "x_proj", "dt_proj"} and f"{parent}.D" in names
 
 
 def shortest(wanted: Iterable[str], names: Iterable[str]) -> list[str]:

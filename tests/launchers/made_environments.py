@@ -10,5 +10,5 @@ def make_environment(folder, environment="transformers5", **changed):
             (folder / f"lib/python3.11/site-packages/{name.replace('-', '_')}-{version}.dist-info").mkdir(parents=True)
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True, exist_ok=True)
-    python.touch()
+    python.touch(0o755)
     return python

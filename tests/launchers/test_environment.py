@@ -41,7 +41,7 @@ def test_it_is_one_for_all_projects_of_a_user(monkeypatch, folder):
 
 
 def test_an_interpreter_of_the_users_wins(folder):
-    (folder / "mine").touch()
+    (folder / "mine").touch(0o755)
     settings = Settings(backends={"xtuner": BackendSettings("mine"), "llamafactory": BackendSettings("absent")})
     project = Project(folder, settings)
     assert interpreter(project, "xtuner") == folder / "mine"
@@ -205,3 +205,19 @@ def test_packages_that_an_environment_takes_from_its_parent_count(tmp_path):
     # A virtual environment's parent is the interpreter that it was made from, not another virtual environment.
     assert found.keys() != {"own"}
     assert "pip" in found
+
+
+def test_a_second_environment_with_another_transformers_is_refused(folder):
+    make_environment(default_folder("transformers4"), transformers="5.24.0")
+    with pytest.raises(SetupError, match=r"holds transformers 5\.24\.0 by now; .*--environment transformers4"):
+        interpreter(Project(folder, Settings()), "xtuner", "transformers4")
+
+
+@pytest.mark.parametrize(
+    ("named", "why"), [(".", "no program"), ("text", "no program"), ("~nobody-here/x", "not there")]
+)
+def test_what_is_no_python_is_told_by_its_name(folder, named, why):
+    (folder / "text").touch()
+    project = Project(folder, Settings(backends={"xtuner": BackendSettings(named)}))
+    with pytest.raises(SetupError, match=rf"names `.*` as the Python of xtuner, but it is {why}"):
+        interpreter(project, "xtuner")

@@ -18,7 +18,7 @@ from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, Usa
 from ftbridge.core.project import Project
 from ftbridge.core.spec import defaults
 from ftbridge.launchers import runs
-from ftbridge.launchers.environment import tested_set
+from ftbridge.launchers.environment import tested_set as pinned
 from ftbridge.launchers.train import describe, prepare
 
 from ..conftest import SECRET, SMALL  # noqa: TID252
@@ -46,7 +46,7 @@ def test_training_leaves_an_honest_run(trained, backend):
     assert metrics[-1]["step"] == 6
     assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.environment == "transformers5"
-    assert run.versions["transformers"] == tested_set("transformers5")["transformers"]
+    assert run.versions["transformers"] == pinned("transformers5")["transformers"]
     data = run.path.parents[1] / "data"
     for name in ("medqa-train.xtuner.jsonl", "medqa-train.alpaca.jsonl"):
         assert run.datasets[name] == hashlib.sha256((data / name).read_bytes()).hexdigest()

@@ -18,7 +18,9 @@ def test_a_template_is_found_where_models_keep_it(tmp_path):
     assert read(tmp_path) == ""
     config = tmp_path / "tokenizer_config.json"
     config.write_text(json.dumps({"chat_template": [{"name": "default", "template": "one"}, {"name": "tools"}]}))
-    assert "one" in read(tmp_path)
+    assert read(tmp_path) == "one"
+    config.write_text(json.dumps({"chat_template": 5}))
+    assert read(tmp_path) == ""
     config.write_text(json.dumps({"chat_template": "two"}))
     assert read(tmp_path) == "two"
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "three"}))
@@ -49,11 +51,15 @@ def test_a_conversation_is_rendered_open_for_an_answer():
         "{% for one in range(10000000) %}{% endfor %}",
         "{{ 1 / 0 }}",
         "x" * (1 << 19),
+        "{% break %}",
+        "{% for one in range(99999) %}{% for two in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ 'a'|center(2999999999) }}",
     ],
 )
 def test_what_a_template_must_not_do_gives_none(template):
     assert render(template, ASKED, {}) is None
 
 
-def test_numbers_are_multiplied():
-    assert render("{{ 2 * 3 }}", ASKED, {}) == "6"
+def test_what_marks_an_answer_is_passed_over():
+    assert render("{% generation %}{{ 2 * 3 }}{% endgeneration %}", ASKED, {}) == "6"

@@ -145,7 +145,12 @@ def experts(**more):
 def test_an_adapter_of_all_experts_goes_to_each_with_its_own_scale(adapter):
     shapes = {f"{EXPERTS}.base_layer.lora_A.weight": (8, 4), f"{EXPERTS}.base_layer.lora_B.weight": (6, 8)}
     shapes |= {f"{EXPERTS}.lora_A.weight": (4, 3), f"{EXPERTS}.lora_B.weight": (4, 4)}
-    folder = adapter(shapes, alpha_pattern={r".*\.gate_up_proj": 16}, target_parameters=["down_proj", "gate_up_proj"])
+    folder = adapter(
+        shapes,
+        alpha_pattern={r".*\.gate_up_proj": 16},
+        target_parameters=["down_proj", "gate_up_proj"],
+        rank_pattern={r".*\.gate_up_proj": 4},
+    )
     found = changes(experts(), [(folder, 1)])
     assert len(found) == 6
     up, down = found[f"{EXPERTS}.1.up_proj.weight"].steps, found[f"{EXPERTS}.1.down_proj.weight"].steps

@@ -35,7 +35,7 @@ def files(request):
 
 def test_an_adapter_of_all_experts_is_shared_out(files):
     named, (gate, up, down) = files
-    found = shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT, offset=100), named)
+    found = shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT, offset=100), named, {4})
     assert [(share.name, share.number) for share in found] == [
         (name.format(number), number) for number in range(COUNT) for name in (gate, up)
     ]
@@ -43,7 +43,7 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     second = found[3]  # up of expert 1: the second four rows of A, the second half of B's rows
     assert (second.a.offset, second.a.shape) == (4 * OUTER * 4, (4, OUTER))
     assert (second.b.offset, second.b.shape) == (100 + INNER * 4 * COUNT * 4, (INNER, 4 * COUNT))
-    found = shares(MODULE, place(COUNT * 2, INNER), place(OUTER, 2 * COUNT), named)
+    found = shares(MODULE, place(COUNT * 2, INNER), place(OUTER, 2 * COUNT), named, {2})
     assert [(share.name, share.parameter) for share in found] == [
         (down.format(number), "down_proj") for number in range(COUNT)
     ]
@@ -54,8 +54,12 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     [((4, OUTER), (2 * INNER, 4)), ((COUNT, OUTER + 1), (2 * INNER, COUNT)), ((COUNT,), (COUNT,))],
 )
 def test_an_adapter_of_another_shape_fits_none(files, a, b):
-    assert shares(MODULE, place(*a), place(*b), files[0]) == []
-    assert shares("model.layers.0.mlp.experts", place(COUNT, OUTER), place(2 * INNER, COUNT), files[0]) == []
+    assert shares(MODULE, place(*a), place(*b), files[0], {1, 2, 4}) == []
+    # Of another rank, and of files in which one is left out.
+    assert shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT), files[0], {2}) == []
+    gap = {name: held for name, held in files[0].items() if ".experts.1." not in name}
+    assert shares(MODULE, place(4, OUTER), place(2 * INNER, 4), gap, {4}) == []
+    assert shares("model.layers.0.mlp.experts", place(COUNT, OUTER), place(2 * INNER, COUNT), files[0], {1}) == []
 
 
 def numbers(shape):

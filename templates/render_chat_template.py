@@ -1,0 +1,51 @@
+"""Render a model's own chat template: one request as JSON on stdin, its text, or null, as JSON on stdout.
+
+A template may come from anywhere and can be made to run or to grow without an end, which no sandbox of Jinja notices:
+so it is rendered in a process of its own, with the time and the memory that an honest one needs many times over. It is
+set up as transformers does it (utils/chat_template_utils.py), without any file.
+"""
+
+import json
+import resource
+import sys
+from typing import Any
+
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+SECONDS, BYTES = 4, 1 << 30
+
+
+class Generation(Extension):
+    """The tag {% generation %}, which marks answers for a training and writes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja has it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return what stands within the tag."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def render(request: dict[str, Any]) -> str:
+    """Return the conversation as the template writes it, open for an answer; raises whatever Jinja does."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
+    )
+    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
+    environment.globals["raise_exception"] = _refuse
+    return environment.from_string(request["template"]).render(
+        messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
+    )
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    sys.stdout.write(json.dumps(render(json.load(sys.stdin))))
