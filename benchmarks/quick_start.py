@@ -41,15 +41,14 @@ def main() -> None:
     blocks = "".join(re.findall(r"<!-- quick start.*?-->\s*```bash\n(.*?)```", readme, re.DOTALL))
     lines = [line for line in blocks.splitlines() if not line.startswith("cd ")]
     last = next(number for number, line in enumerate(lines) if line.startswith("ftbridge chat"))
-    was_there = DATA.exists()
-    with tempfile.TemporaryDirectory() as folder:
-        clone, project = Path(folder) / "clone", Path(folder) / "quickstart"
-        total = timed(f"git clone --quiet '{ROOT}' '{clone}'", Path(folder)) + timed("make demo", clone)
-        total += timed(lines[0], Path(folder))
-        total += sum(timed(line, project) for line in lines[1 : last + 1])
-    print(
-        f"{total:7.1f} s  from `git clone` to the answer, {'with' if was_there else 'without'} a training environment"
-    )
+    had = "with" if DATA.exists() else "without"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clone, project = folder / "clone", folder / "quickstart"
+        steps = [(f"git clone --quiet '{ROOT}' '{clone}'", folder), ("make demo", clone), (lines[0], folder)]
+        steps += [(line, project) for line in lines[1 : last + 1]]
+        total = sum(timed(line, place, clone / ".venv" / "bin") for line, place in steps)
+    print(f"{total:7.1f} s  from `git clone` to the answer, {had} a training environment before")
     print(f"on {processor()}")
 
 
