@@ -192,10 +192,9 @@ def versions(python: Path) -> dict[str, str]:
     Takes milliseconds, where `inspect` starts the interpreter and looks for every file, as it must where the
     interpreter sees packages of another one.
     """
-    settings = python.parent.parent / "pyvenv.cfg"
-    shares = settings.is_file() and re.search(
-        r"include-system-site-packages *= *true", settings.read_text("utf-8", "replace")
-    )
+    file = python.parent.parent / "pyvenv.cfg"
+    settings = file.read_text("utf-8", "replace") if file.is_file() else ""
+    shares = re.search(r"include-system-site-packages *= *true", settings)
     found = {} if shares else _installed(python)
     return found or {name: package.version for name, package in inspect(python, []).packages.items()}
 

@@ -151,14 +151,13 @@ def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
     rank = plan.spec.lora_rank
     found: list[Shape] = []
     linear = linear_layers(shapes)
-    if targets := tuple(f".{target}.weight" for target in plan.spec.lora_targets):  # the output layer, too
-        named = (shape for name, shape in shapes.items() if f".{name}".endswith(targets))
-        chosen = [shape for shape in named if len(shape) == 2]  # noqa: PLR2004
-    else:
+    targets = tuple(f".{target}.weight" for target in plan.spec.lora_targets)
+    chosen = [shape for name, shape in shapes.items() if targets and f".{name}".endswith(targets)]
+    if not targets:
         chosen = [linear[module] for module in default_targets(linear, {module_of(name) for name in shapes})]
-    for shape in chosen:
-        rows, columns = shape
-        found += [(rank, columns), (rows, rank)] + ([(rows,)] if plan.spec.dora else [])
+    for rows, *rest in chosen:
+        if len(rest) == 1:
+            found += [(rank, *rest), (rows, rank)] + ([(rows,)] if plan.spec.dora else [])
     return found
 
 

@@ -257,7 +257,7 @@ def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.touch()
+    python.touch(0o755)
     (tmp_path / "lib" / "python3.11" / "site-packages" / "torch-2.8.0.dist-info").mkdir(parents=True)
     backends = {"xtuner": {"python": str(python)}, "llamafactory": {"python": str(python)}}
     Project(tmp_path, Settings()).write_settings({"backends": backends})
