@@ -141,7 +141,17 @@ def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
     assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123", cut=cut)) is None
 
 
-@pytest.mark.parametrize("header", [b"", b"[]", b"{", b'{"a": 1}', b'{"a": {"dtype": "U8"}}'])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "U8"}}',
+        b'{"a": {"dtype": "U8", "shape": null, "data_offsets": [0, 0]}}',
+    ],
+)
 def test_a_wrong_header_gives_none(tmp_path, header):
     assert safetensors_header(safetensors(tmp_path / "m", header, b"")) is None
 

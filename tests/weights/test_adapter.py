@@ -166,3 +166,9 @@ def test_an_adapter_of_experts_that_does_not_fit_is_refused_by_name(adapter, sha
     for held in (experts(), base(**{f"{EXPERTS}.gate_up_proj": (2, 4, 6)})):
         with pytest.raises(InputError, match=rf"adapts the experts `{EXPERTS}`, which .* train again without experts"):
             changes(held, [(folder, 1)])
+
+
+def test_an_alpha_pattern_that_could_be_matched_for_ever_is_refused(adapter):
+    folder = adapter(alpha_pattern={r"(\w+|[\w.]+)+!": 1.0})
+    with pytest.raises(InputError, match="`alpha_pattern` with a repeated group"):
+        changes(base(), [(folder, 1)])
