@@ -52,7 +52,9 @@ def test_a_conversation_is_rendered_open_for_an_answer():
         "{{ 1 / 0 }}",
         "x" * (1 << 19),
         "{% break %}",
-        "{% for one in range(99999) %}{% for two in range(99999) %}{% endfor %}{% endfor %}",
+        pytest.param(
+            "{% for one in range(99999) %}{% for two in range(99999) %}{% endfor %}{% endfor %}", marks=pytest.mark.slow
+        ),
         "{{ '%999999999d' % 1 }}",
         "{{ 'a'|center(2999999999) }}",
     ],
