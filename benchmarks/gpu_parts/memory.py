@@ -1,8 +1,6 @@
 """What a card's memory holds, as nvidia-smi tells it: all processes, and all that CUDA itself takes."""
 
-import threading
-from types import TracebackType
-from typing import Self
+from gpu_parts.looking import Looking
 
 from ftbridge.launchers import machine
 from ftbridge.launchers.machine import Gpu
@@ -21,37 +19,27 @@ def used(cards: list[Gpu]) -> int | None:
     return None
 
 
-class Watch:
+class Watch(Looking):
     """Looks at the first of `cards`, again and again; `peak` is the most that was used above what was before.
 
     torch keeps what it has once taken, so that a peak between two looks is seen by the second. A card that others use
     as well counts theirs.
     """
 
+    every = EVERY
+
     def __init__(self, cards: list[Gpu]) -> None:
         """Prepare to look at the first of `cards`."""
+        super().__init__()
         self._cards = cards
         self._before = self._most = used(cards)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
 
     @property
     def peak(self) -> int | None:
         """Return the bytes, None where there is no card or it does not tell."""
         return None if self._before is None or self._most is None else self._most - self._before
 
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End looking."""
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while self._most is not None and not self._ended.wait(EVERY):
+    def look(self) -> None:
+        """Take what is used now, where it is told."""
+        if self._most is not None:
             self._most = max(self._most, used(self._cards) or 0)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from gpu_parts.bench import Bench, Row, at_once, attempt, gib
+from gpu_parts.looking import Looking
 from gpu_parts.memory import Watch
 
 from ftbridge.core.plugins import backend as load_backend
@@ -24,29 +24,18 @@ LOOK = 0.02  # seconds
 ROOM = 0.9  # of the free memory, for trainings that run at the same time
 
 
-class Stamps:
+class Stamps(Looking):
     """Notes when each step that is logged comes; for a training that runs alone."""
+
+    every = LOOK
 
     def __init__(self, ready: Prepared) -> None:
         """Prepare to look for the run that is made of `ready`."""
+        super().__init__()
         self._runs, self._accumulation = ready.project.runs, ready.plan.spec.gradient_accumulation_steps
         self._backend = load_backend(ready.plan.spec.backend)
         self._before = set(self._runs.glob("*"))
         self._steps: dict[float, float] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End looking."""
-        self._ended.set()
-        self._thread.join()
 
     def per_second(self) -> float | None:
         """Return the steps a second after the first ones, None where there were too few."""
@@ -56,11 +45,11 @@ class Stamps:
         (first, begun), (last, ended) = counted[0], counted[-1]
         return (last - first) / (ended - begun) if ended > begun else None
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK):
-            for run in set(self._runs.glob("*")) - self._before:
-                for record in self._backend.progress(run, json_lines, self._accumulation):
-                    self._steps.setdefault(record["step"], time.perf_counter())
+    def look(self) -> None:
+        """Note the steps that have come since."""
+        for run in set(self._runs.glob("*")) - self._before:
+            for record in self._backend.progress(run, json_lines, self._accumulation):
+                self._steps.setdefault(record["step"], time.perf_counter())
 
 
 class Room:

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import safe_open
+from token_ids import needed_token_id, token_id
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -180,19 +181,9 @@ def encode(tokenizer: Any, segments: list[Any]) -> list[int]:
     for segment in segments:
         if isinstance(segment, str):
             ids += tokenizer.encode(segment, add_special_tokens=False)
-        elif (token := token_id(tokenizer, segment["token"])) is None:
-            raise ValueError(f"the tokenizer has no `{segment['token']}`: this is the prompt of another model family")
         else:
-            ids.append(token)
+            ids.append(needed_token_id(tokenizer, segment["token"]))
     return ids
-
-
-def token_id(tokenizer: Any, name: str) -> int | None:
-    """Return the id of the token called `name`, None where there is none."""
-    found = tokenizer.convert_tokens_to_ids(name)
-    return (
-        found if isinstance(found, int) and (found != tokenizer.unk_token_id or name == tokenizer.unk_token) else None
-    )
 
 
 def stop_ids(tokenizer: Any, stop: list[str]) -> list[int]:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from token_ids import needed_token_id
+
 
 def mend(spec: dict[str, Any]) -> None:
     """Prepare this process for the training that `spec` (of train.py) describes."""
@@ -191,16 +193,9 @@ def give_bos_and_eos(bos: Sequence[str], eos: str) -> None:
     import xtuner.dataset.utils
 
     def bos_and_eos(tokenizer: Any) -> tuple[list[int], list[int]]:
-        return [_token_id(tokenizer, name) for name in bos], [_token_id(tokenizer, eos)] if eos else []
+        return [needed_token_id(tokenizer, name) for name in bos], [needed_token_id(tokenizer, eos)] if eos else []
 
     xtuner.dataset.utils.get_bos_eos_token_ids = bos_and_eos
-
-
-def _token_id(tokenizer: Any, name: str) -> int:
-    found = tokenizer.convert_tokens_to_ids(name)
-    if not isinstance(found, int) or (found == tokenizer.unk_token_id and name != tokenizer.unk_token):
-        raise ValueError(f"the tokenizer has no `{name}`: this is the prompt of another model family")
-    return found
 
 
 def checkpoint_functions_of_layers() -> None:
