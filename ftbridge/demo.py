@@ -140,9 +140,9 @@ def _make_inputs(folder: Path, python: Path, seed: int) -> None:
 def _texts(workbook: Path) -> list[str]:
     from openpyxl import load_workbook
 
-    sheet = load_workbook(workbook, read_only=True)["DrugQA"]
-    cells = (cell for row in sheet.values for cell in row)
-    return [cell for cell in cells if isinstance(cell, str)]
+    with contextlib.closing(load_workbook(workbook, read_only=True)) as book:
+        cells = (cell for row in book["DrugQA"].values for cell in row)
+        return [cell for cell in cells if isinstance(cell, str)]
 
 
 def _story(folder: Path, backends: list[str], seed: int) -> Answers:
