@@ -79,20 +79,28 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
+    code = _run(sys.argv[1:])
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(arguments: list[str]) -> object:
+    """Run a command, once more with the user's answer where it has a question; returns what it ends with."""
     try:
-        code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _interrupted()
-    except KeyboardInterrupt:
-        code = _interrupted()
+        return cli.main(arguments, standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted()
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one place where everything is caught
-        from ftbridge.cli.failure import report
+        failed = error
+    from ftbridge.cli.failure import answered, report
 
-        code = report(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    try:
+        more = answered(failed, arguments)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _interrupted()
+    return _run(more) if more else report(failed, arguments)
 
 
 def _interrupted() -> int:

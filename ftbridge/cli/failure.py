@@ -2,17 +2,43 @@
 
 import os
 import platform
+import shlex
 import sys
 import traceback
+from collections.abc import Sequence
 from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, SetupError
+from ftbridge.core.errors import FtbridgeError, QuestionError, SetupError
 
 
-def report(error: Exception) -> int:
-    """Tell the user of `error` and return the exit code."""
+def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
+    """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
+    if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
+        return []
+    import click
+
+    say(error.reason)
+    for number, (meaning, options) in enumerate(error.answers.items(), 1):
+        say(f"  {number}  {meaning}: {shlex.join(options)}")
+    number = click.prompt("which one? (Ctrl-C for none)", type=click.IntRange(1, len(error.answers)), err=True)
+    return _with(arguments, [*error.answers.values()][number - 1])
+
+
+def _with(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Return the arguments with further options, which stand before a `--`."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*arguments[:at], *options, *arguments[at:]]
+
+
+def report(error: Exception, arguments: Sequence[str] = ()) -> int:
+    """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
+    if isinstance(error, QuestionError) and arguments:
+        say(f"error: {error.reason}")
+        for meaning, options in error.answers.items():
+            say(f"  {meaning}:\n    {shlex.join(['ftbridge', *_with(arguments, options)])}")
+        return error.exit_code
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")
         return error.exit_code

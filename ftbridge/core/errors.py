@@ -4,6 +4,9 @@ A message says what went wrong, where, with which value, and what to do next. Wh
 the message alone, never a traceback; a traceback is a fault of ours and ends with 70.
 """
 
+import shlex
+from collections.abc import Mapping, Sequence
+
 
 class FtbridgeError(Exception):
     """Whatever a user can cause or mend; `exit_code` is what the command ends with."""
@@ -15,6 +18,17 @@ class UsageError(FtbridgeError, ValueError):
     """Options that do not fit together, or name something that is not there."""
 
     exit_code = 2
+
+
+class QuestionError(UsageError):
+    """Something that only the user can decide: `answers` maps what may be meant to the options that say so.
+
+    A terminal is asked; elsewhere the commands to type are shown.
+    """
+
+    def __init__(self, reason: str, answers: Mapping[str, Sequence[str]]) -> None:
+        super().__init__("\n".join([reason, *(f"  {meaning}: {shlex.join(answers[meaning])}" for meaning in answers)]))
+        self.reason, self.answers = reason, answers
 
 
 class InputError(FtbridgeError, ValueError):

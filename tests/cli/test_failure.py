@@ -9,7 +9,26 @@ import pytest
 from ftbridge import __version__, cli
 from ftbridge.cli.failure import report
 from ftbridge.core.console import result
-from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, QuestionError, SetupError, UsageError
+
+from ..keyboard import terminal  # noqa: TID252
+
+ASK = """
+import click
+from ftbridge import cli
+from ftbridge.core.errors import QuestionError
+
+@click.command()
+@click.argument("file")
+@click.option("--colour")
+def command(file, colour):
+    if not colour:
+        raise QuestionError("what is in it?", {"the sea": ["--colour", "deep blue"], "grass": ["--colour", "green"]})
+    click.echo(f"{file} is {colour}")
+
+cli.cli = command
+cli.main()
+"""
 
 
 @pytest.fixture
@@ -81,3 +100,48 @@ def test_a_full_disk_is_a_sentence(monkeypatch, capfd):
             result("an answer")
         assert report(found.value) == 4
     assert capfd.readouterr().err.startswith("error: the disk is full")
+
+
+@pytest.fixture
+def asking(monkeypatch):
+    """Replace the command line by one that asks until it is told `--colour`."""
+
+    @click.command()
+    @click.argument("file")
+    @click.option("--colour")
+    def command(file, colour):
+        if not colour:
+            answers = {"the sea": ["--colour", "deep blue"], "the grass": ["--colour", "green"]}
+            raise QuestionError(f"what is in {file}?", answers)
+        click.echo(f"{file} is {colour}")
+
+    monkeypatch.setattr(cli, "cli", command)
+    monkeypatch.setattr("sys.argv", ["ftbridge", "my picture", "--"])
+
+
+def test_a_question_that_nobody_answers_shows_the_commands_to_type(asking, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: what is in my picture?\n"
+        "  the sea:\n    ftbridge 'my picture' --colour 'deep blue' --\n"
+        "  the grass:\n    ftbridge 'my picture' --colour green --\n"
+    )
+
+
+def test_a_question_is_an_error_with_the_options_for_callers_from_python():
+    error = QuestionError("which?", {"the sea": ["--colour", "deep blue"]})
+    assert str(error) == "which?\n  the sea: --colour 'deep blue'"
+    assert isinstance(error, UsageError)
+
+
+@pytest.mark.parametrize(("typed", "code", "said"), [("3\n1\n", 0, "is deep blue"), ("\x03", 130, "stopped")])
+def test_a_question_on_a_terminal_is_asked(tmp_path, typed, code, said):
+    (tmp_path / "ask.py").write_text(ASK, encoding="utf-8")
+    with terminal(str(tmp_path / "ask.py"), "picture") as screen:
+        shown = screen.wait("which one?")
+        assert "1  the sea: --colour 'deep blue'" in shown
+        screen.type(typed)
+        screen.wait(said)
+        assert screen.end() == code
