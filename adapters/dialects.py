@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ftbridge.adapters.columns import fits
+from ftbridge.adapters.headers import fits
 from ftbridge.core.files import LONGEST
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import HEADERS, recognise, refused
+from ftbridge.adapters.headers import HEADERS, recognise, refused
 from ftbridge.adapters.prompts import Prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, passed, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, nothing, off, passed, shown
 from ftbridge.core.records import Conversation, Row, Text, Turn, Where
 
 Quick = Callable[[Row], Conversation | None]
@@ -38,9 +38,9 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     `columns` maps a field to its column, `known` are the table's columns, `letters` the sheet's letters by column.
     Another column that turns up later is an error of its row where it would have been taken for one of the fields in
-    `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty. `system` is
-    for rows that bring none. `strip` takes blanks off the ends of every text. The label is the text of `label_column`,
-    or of the field `label_field`.
+    `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty, and no flag of
+    the loss in `flags` may be off. `system` is for rows that bring none. `strip` takes blanks off the ends of every
+    text. The label is the text of `label_column`, or of the field `label_field`.
     """
 
     columns: dict[str, str]
@@ -49,6 +49,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     decided: bool = False
     watched: frozenset[str] = frozenset()
     refused: dict[str, str] = {}
+    flags: tuple[str, ...] = ()
     system: str = ""
     strip: bool = False
     max_characters: int = LONGEST
@@ -64,14 +65,17 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
 
     def reader(self) -> Callable[[Row], Conversation]:
         """Return `conversation` with all that is the same for every row looked up once: most rows take 1 µs."""
-        quick, known, refused = self.quick(), self.known, self.refused
+        quick, known, refused, flags = self.quick(), self.known, self.refused, self.flags
         if quick is None or self.strip:
             return self._made
 
         def read(row: Row) -> Conversation:
             values = row.values
             ordinary = not row.error and known.issuperset(values)
-            if ordinary and not (refused and any(not blank(values.get(column)) for column in refused)):
+            if refused or flags:
+                ordinary = ordinary and all(nothing(values.get(column)) for column in refused)
+                ordinary = ordinary and not any(off(values.get(column)) for column in flags)
+            if ordinary:
                 sample = quick(row)
                 if sample is not None:
                     return sample
@@ -131,8 +135,11 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
                     notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
             empty = empty | refused(new)
         for column, what in empty.items():
-            if not blank(row.values.get(column)):
+            if not nothing(row.values.get(column)):
                 notes.add("", column, f"holds {what}, which cannot be trained on yet")
+        for column in self.flags:
+            if off(row.values.get(column)):
+                notes.add("", column, "is off, and no answer can be left out of the loss yet")
 
 
 class Notes:

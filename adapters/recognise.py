@@ -3,29 +3,29 @@
 Nothing is guessed: where two readings are as likely, or none is complete, the user is asked for `--map`.
 """
 
-import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.choices import choices_of, question_with
-from ftbridge.adapters.columns import HEADERS, find_column, header, letter, listing, recognise, refused
+from ftbridge.adapters.columns import find_column, letter
+from ftbridge.adapters.headers import FLAG, HEADERS, header, recognise, refused
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
-from ftbridge.adapters.messages import KEYS, MessageMapping, style_of
+from ftbridge.adapters.messages import MessageMapping
+from ftbridge.adapters.offers import Offer
 from ftbridge.adapters.prompts import Prompt, prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, plain, shown
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.recognition import STYLES, recognised
+from ftbridge.adapters.shapes import FIELDS, Seen, Shape, seen_in, whole
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
+from ftbridge.core.errors import FtbridgeError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import Preset
 
-FIELDS = ("messages", *HEADERS)
 TEMPLATES = ("instruction", "input", "output")
-BOOLEANS, LISTS, OBJECTS = "true or false", "lists", "objects"
-STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
-PREFERENCES = {"chosen", "rejected"}
-KINDS = {bool: BOOLEANS, int: "numbers", float: "numbers", str: "text", list: LISTS, dict: OBJECTS}
+# A reading that is offered makes a sample of one of so many first rows.
+TRIED = 20
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,60 +57,19 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     why: tuple[str, ...]
 
 
-class Shape(msgspec.Struct, frozen=True):
-    """One way to read a table: fields from columns, fields from templates, and the style of its messages."""
-
-    name: str
-    columns: dict[str, str]
-    prompts: dict[str, Prompt] = {}
-    style: str = ""
-
-    def __str__(self) -> str:
-        fields = ", ".join(f"{field} from `{shown(source)}`" for field, source in self.sources.items())
-        return f"{self.name} ({fields})"
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """Return the column or the template of each field, in order."""
-        known = self.columns | {field: each.template for field, each in self.prompts.items()}
-        return {field: known[field] for field in FIELDS if field in known}
-
-    @property
-    def used(self) -> set[str]:
-        """Return all columns that are used."""
-        return {*self.columns.values(), *(column for each in self.prompts.values() for column in each.columns)}
-
-    @property
-    def option(self) -> str:
-        """Return the options that choose this reading."""
-        return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in self.columns.items())
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages."""
-
-    kinds: tuple[str, ...]
-    example: str
-    style: str
-
-    @property
-    def readable(self) -> bool:
-        """Tell whether some of it may be text."""
-        return not self.kinds or not {LISTS, OBJECTS, *KEYS}.issuperset(self.kinds)
-
-
-def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
+def read_as(table: Table, wish: Wish, preset: Preset | None, *, ask: bool = True) -> Choice:
     """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
 
-    Raises UsageError for what `wish` names and is not there, InputError where the table does not say enough.
+    Raises QuestionError for what only the user can decide (InputError where there is nobody to `ask`), UsageError for
+    what `wish` names and is not there, InputError for what cannot be read.
     """
-    seen = {column: _seen(table, column) for column in table.columns}
+    seen = {column: seen_in(table, column) for column in table.columns}
     columns, prompts = _asked(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
         shape = _told(columns, prompts, seen)
     else:
-        shape = _recognised(table, prompts, seen)
+        shape = recognised(table, prompts, seen, (lambda offer: _works(table, wish, offer)) if ask else None)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
         reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
     return Choice(
@@ -122,10 +81,28 @@ def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
     )
 
 
+def _works(table: Table, wish: Wish, offer: Offer) -> bool:
+    """Tell whether a reading makes a sample of one of the first rows."""
+    columns = {field: source.column for field, source in offer.items() if source.column}
+    templates = {field: source.template for field, source in offer.items() if source.template}
+    wish = msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates)
+    try:
+        mapping = read_as(table, wish, None, ask=False).mapping
+    except FtbridgeError:
+        return False
+    rows = table.first[:TRIED]
+    return not rows or any(not mapping.problems(row) for row in rows)
+
+
 def _asked(table: Table, wish: Wish, preset: Preset | None) -> tuple[dict[str, str], dict[str, Prompt]]:
     """Return the columns and the templates that the user and the preset name."""
     templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
-    columns = {_field(field): find_column(table, wanted) for field, wanted in wish.map.items()}
+    columns: dict[str, str] = {}
+    for given, wanted in wish.map.items():
+        field, column = _meant(table, given, wanted)
+        if field in columns:
+            raise UsageError(f"`--map` names two columns for {field}: `{columns[field]}` and `{column}`")
+        columns[field] = column
     if both := [field for field in columns if field in templates]:
         raise UsageError(f"`--map {both[0]}=...` and `--{both[0]}` both say what {both[0]} is; leave one of them out")
     if preset and not wish.map:
@@ -135,10 +112,28 @@ def _asked(table: Table, wish: Wish, preset: Preset | None) -> tuple[dict[str, s
     return columns, {field: prompt(template, field, table) for field, template in templates.items()}
 
 
-def _field(field: str) -> str:
-    if field not in FIELDS:
-        raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
-    return field
+def _meant(table: Table, field: str, column: str) -> tuple[str, str]:
+    """Return field and column of a `--map`; it may call a field `question` or `问题`, or be the wrong way round.
+
+    Raises UsageError where there is no such field or column.
+    """
+    straight = _field(field)
+    if straight:
+        with suppress(UsageError):
+            return straight, find_column(table, column)
+    if other := _field(column):
+        with suppress(UsageError):
+            return other, find_column(table, field)
+    if straight:
+        return straight, find_column(table, column)
+    raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
+
+
+def _field(name: str) -> str:
+    """Return the field that a word means, "" for none."""
+    if name in FIELDS:
+        return name
+    return next(iter(recognise([name])), "")
 
 
 def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
@@ -149,133 +144,10 @@ def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, S
         if not (style := seen[columns["messages"]].style):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
-    shape = _whole("columns as asked for", columns, prompts)
+    shape = whole("columns as asked for", columns, prompts)
     if missing := {"instruction", "output"} - shape.sources.keys():
         raise UsageError(f"`--map` names no {' and no '.join(sorted(missing))}; add `--map {min(missing)}=COLUMN`")
     return shape
-
-
-def _whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:
-    """Return a reading; a question that is alone is its instruction."""
-    if "instruction" not in columns.keys() | prompts.keys():
-        columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
-        prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}
-    return Shape(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)
-
-
-def _recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
-    """Return the one reading that columns and first rows allow; raises InputError for none and for several."""
-    free = [column for column in table.columns if not any(column in each.columns for each in prompts.values())]
-    found = recognise(column for column in free if seen[column].readable or header(column) in HEADERS["history"])
-    if not _constant(prompts.get("instruction")):
-        found = {field: names for field, names in found.items() if field not in prompts}
-    if not prompts:
-        found = _without_choices(table, free, found)
-    double = {field: names for field, names in found.items() if len(names) > 1}
-    shapes = [*_conversations(free, found, seen)] if not prompts else []
-    shapes += [] if double else _from_columns(found, prompts)
-    if better := _preferences(free, seen):
-        other = f"{shapes[0]}, with {shapes[0].option}" if shapes else "single answers, with --map for each field"
-        names = " and ".join(f"`{column}`" for column in better)
-        raise InputError(
-            f"{names} of `{table.file}` say which answers are better, as DPO and KTO want it; supervised fine-tuning "
-            f"does not learn from that. It can be read as {other}"
-        )
-    if len(shapes) > 1:
-        readings = "\n".join(f"  {shape}: {shape.option}" for shape in shapes)
-        raise InputError(f"`{table.file}` can be read in several ways; say which with `--map`:\n{readings}")
-    if not shapes or "system" in double:
-        raise InputError(_unclear(table, double, seen))
-    return shapes[0]
-
-
-def _without_choices(table: Table, free: list[str], found: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the fields without columns of choices; raises InputError where answers only name one of these."""
-    choices = choices_of(free)
-    fields = {
-        field: kept for field, names in found.items() if (kept := [name for name in names if name not in choices])
-    }
-    if choices and {"instruction", "output"} <= fields.keys():
-        question, answer = fields["instruction"][0], fields["output"][0]
-        if template := question_with(choices, question, answer, table):
-            raise InputError(
-                f"`{answer}` of `{table.file}` only names one of {', '.join(f'`{name}`' for name in choices)}; show "
-                f"them with the question, as in `--instruction {shlex.quote(template)}`, or leave them out: "
-                f"`--map {shlex.quote(f'instruction={question}')} --map {shlex.quote(f'output={answer}')}`"
-            )
-    return fields
-
-
-def _constant(template: Prompt | None) -> bool:
-    return template is not None and not template.columns
-
-
-def _conversations(free: list[str], found: dict[str, list[str]], seen: dict[str, Seen]) -> Iterator[Shape]:
-    """Yield a reading for each column of whole conversations."""
-    for column in free:
-        if (style := seen[column].style) and header(column) not in PREFERENCES:
-            columns = {"messages": column}
-            if "system" in found:
-                columns["system"] = found["system"][0]
-            yield Shape(style, columns, style=style)
-
-
-def _from_columns(found: dict[str, list[str]], prompts: dict[str, Prompt]) -> list[Shape]:
-    """Return the reading by headers, where it is whole."""
-    columns = {field: names[0] for field, names in found.items() if field not in prompts}
-    if "instruction" in prompts and "instruction" in found and "input" not in columns.keys() | prompts.keys():
-        columns["input"] = found["instruction"][0]  # under an instruction that is the same for all
-    asked = [field for field in ("instruction", "input") if field in columns or field in prompts]
-    if "output" not in columns.keys() | prompts.keys() or all(_constant(prompts.get(field)) for field in asked):
-        return []
-    return [_whole(_name(columns, prompts), columns, prompts)]
-
-
-def _name(columns: dict[str, str], prompts: dict[str, Prompt]) -> str:
-    if prompts:
-        return "templates over columns"
-    headers = {field: header(column) for field, column in columns.items()}
-    if headers["output"] not in HEADERS["output"]:
-        return "text and label"
-    known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}
-    return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
-
-
-def _preferences(free: list[str], seen: dict[str, Seen]) -> list[str]:
-    """Return the columns that make this a dataset of preferences between answers; none for any other."""
-    headers = {header(column): column for column in free}
-    if headers.keys() >= PREFERENCES:
-        return [headers[each] for each in sorted(PREFERENCES)]
-    answers = headers.keys() & HEADERS["output"] or any(seen[column].style for column in free)
-    marks = [headers[each] for each in ("kto tag", "label") if each in headers]
-    return [column for column in marks if answers and seen[column].kinds == (BOOLEANS,)]
-
-
-def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) -> str:
-    reason = "no column is recognised as question and answer"
-    for column, each in seen.items():
-        wanted = "text" if recognise([column]) and not each.readable else ""
-        if header(column) in {"messages", "conversations", "conversation"} and not each.style:
-            wanted = f"lists of objects with {STYLES}"
-        if wanted:
-            reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {wanted}"
-    if double:
-        field, names = next(iter(double.items()))
-        reason = f"{' and '.join(f'`{name}`' for name in names)} both fit {field}"
-    hint = "`--map instruction=COLUMN --map output=COLUMN`, or several in one: `--input '{{ one }}: {{ another }}'`"
-    if table.lettered and table.columns[:1] != ("A",):
-        hint += "; where these are no headers, add `--header-row none`; to take other sheets, name them with `--sheet`"
-    broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
-    notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
-    return f"{reason}; say which to take: {hint}\n{listing(table)}{notes}"
-
-
-def _seen(table: Table, column: str) -> Seen:
-    values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
-    styles = [style_of(value) for value in values]
-    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(styles, values, strict=True))
-    example = shown(values[0]) if values else ""
-    return Seen(tuple(dict.fromkeys(kinds)), example, next(filter(None, styles), ""))
 
 
 def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
@@ -321,8 +193,11 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
         "label_field": label_field,
         "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
     }
+    rest = [column for column in table.columns if column not in shape.used]
     if shape.style or not wish.map:
-        common["refused"] = refused(column for column in table.columns if column not in shape.used)
+        common["refused"] = refused(rest, decided=bool(wish.map))
+    if not wish.map:
+        common["flags"] = tuple(column for column in rest if FLAG.fullmatch(header(column)))
     if shape.style:
         if wish.label_map:
             raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")

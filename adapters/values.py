@@ -117,6 +117,18 @@ def blank(value: Any) -> bool:
     return not value.strip() if isinstance(value, str) else value is None or value in ([], {})
 
 
+def nothing(value: Any) -> bool:
+    """Tell whether `value` is blank, or says so in JSON or Python: `[]`, `{}`, `null`, `None`."""
+    value = plain(value)
+    return blank(value) or (isinstance(value, str) and value.strip() in {"[]", "{}", "null", "None"})
+
+
+def off(value: Any) -> bool:
+    """Tell whether a flag is false or 0, as a value or as text."""
+    value = plain(value)
+    return str(value).strip().lower() in {"false", "0", "0.0", "no", "off"}
+
+
 def shown(value: Any, width: int = 40) -> str:
     """Return `value` on one line, shortened to `width` characters, for a message."""
     value = plain(value)

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from ftbridge.adapters.columns import fits, unique_headers
+from ftbridge.adapters.columns import unique_headers
 from ftbridge.adapters.dialects import HEADERS_WITHIN, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
+from ftbridge.adapters.headers import fits
 from ftbridge.adapters.sources import jsonl
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, unpacked_name

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import fits
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.headers import fits
 from ftbridge.adapters.layout import PART_OF
 from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken
 from ftbridge.adapters.values import shown

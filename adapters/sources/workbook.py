@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import fits, letter, marked_headers
+from ftbridge.adapters.columns import letter, marked_headers
+from ftbridge.adapters.headers import fits
 from ftbridge.adapters.values import BadCell
 from ftbridge.adapters.workbook_file import NAMED, OLE, SUFFIXES, ZIP, Errors, Kind, error_cells, kind_of
 from ftbridge.adapters.workbook_reader import (

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, QuestionError, SetupError
+from ftbridge.core.errors import FtbridgeError, QuestionError, SetupError, typed
 
 
 def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
@@ -21,7 +20,7 @@ def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
 
     say(error.reason)
     for number, (meaning, options) in enumerate(error.answers.items(), 1):
-        say(f"  {number}  {meaning}: {shlex.join(options)}")
+        say(f"  {number}  {meaning}: {typed(options)}")
     number = click.prompt("which one? (Ctrl-C for none)", type=click.IntRange(1, len(error.answers)), err=True)
     return _with(arguments, [*error.answers.values()][number - 1])
 
@@ -37,7 +36,7 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
-            say(f"  {meaning}:\n    {shlex.join(['ftbridge', *_with(arguments, options)])}")
+            say(f"  {meaning}:\n    {typed(['ftbridge', *_with(arguments, options)])}")
         return error.exit_code
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")

@@ -8,6 +8,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 
+def typed(words: Sequence[str]) -> str:
+    """Return words as they are typed in a shell, those with single quotes in double ones where that is possible."""
+    return " ".join(f'"{word}"' if "'" in word and not {*'"$`\\!'} & {*word} else shlex.quote(word) for word in words)
+
+
 class FtbridgeError(Exception):
     """Whatever a user can cause or mend; `exit_code` is what the command ends with."""
 
@@ -27,7 +32,7 @@ class QuestionError(UsageError):
     """
 
     def __init__(self, reason: str, answers: Mapping[str, Sequence[str]]) -> None:
-        super().__init__("\n".join([reason, *(f"  {meaning}: {shlex.join(answers[meaning])}" for meaning in answers)]))
+        super().__init__("\n".join([reason, *(f"  {meaning}: {typed(answers[meaning])}" for meaning in answers)]))
         self.reason, self.answers = reason, answers
 
 

@@ -7,48 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ftbridge.adapters.columns import find_column, fits, letter, listing, recognise, refused, unique_headers
+from ftbridge.adapters.columns import find_column, letter, listing, unique_headers
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
 
 
 def table(*columns, lettered=True):
     return Table(file="faq.xlsx", columns=columns, pieces=[], first=(), lettered=lettered)
-
-
-@pytest.mark.parametrize(
-    ("headers", "found"),
-    [
-        (("Question", "Answer", "Focus"), {"instruction": ["Question"], "output": ["Answer"]}),
-        (("答案\uff1a", "问题"), {"instruction": ["问题"], "output": ["答案\uff1a"]}),
-        ((" INSTRUCTION ", "\uff49nput"), {"instruction": [" INSTRUCTION "], "input": ["\uff49nput"]}),
-        (("system_prompt", "System Prompt"), {"system": ["system_prompt", "System Prompt"]}),
-        (("answer [B]", "answer [C]"), {"output": ["answer [B]", "answer [C]"]}),
-        (("text", "label"), {"instruction": ["text"], "output": ["label"]}),
-        (("Tweet text", "Label", "ID"), {"instruction": ["Tweet text"], "output": ["Label"]}),
-        (("question", "text", "label", "answer"), {"instruction": ["question"], "output": ["answer"]}),
-        (("text", "label", "label_text"), {"instruction": ["text"], "output": ["label_text"]}),
-        (("评论", "标签"), {"instruction": ["评论"], "output": ["标签"]}),
-        (("问\u3000题", "*标准 答案:"), {"instruction": ["问\u3000题"], "output": ["*标准 答案:"]}),
-        (("問題", "標準答案"), {"instruction": ["問題"], "output": ["標準答案"]}),
-        (("text", "context"), {"instruction": ["text", "context"], "input": ["context"]}),
-        (("a thing", "another"), {}),
-    ],
-    ids=str,
-)
-def test_headers_are_recognised(headers, found):
-    assert recognise(headers) == found
-
-
-def test_a_question_and_an_answer_are_needed():
-    assert fits(["input", "output"])
-    assert fits(["内容", "类别"])
-    assert not fits(["question", "score"])
-    assert not fits(["answer"])
-
-
-def test_columns_of_tools_and_images_are_known():
-    assert refused(["text", "Images", "tools", "image id"]) == {"tools": "tools", "Images": "images, sound or video"}
 
 
 @pytest.mark.parametrize(

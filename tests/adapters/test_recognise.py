@@ -13,8 +13,8 @@ from ftbridge.adapters.labels import load_label_map
 from ftbridge.adapters.locate import open_path
 from ftbridge.adapters.recognise import Wish, read_as
 from ftbridge.adapters.targets import alpaca, xtuner
-from ftbridge.adapters.values import plain
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.dataset_info.presets import Preset, preset
@@ -47,6 +47,23 @@ def samples(source, choice, target=alpaca):
     return [json.loads(msgspec.json.encode(target.sample(choice.mapping.conversation(row)))) for row in rows]
 
 
+def taken(options):
+    """Return the options of an answer as wishes."""
+    given = {"map": {}}
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        if option == "--map":
+            given["map"] |= [value.split("=", 1)]
+        else:
+            given[option.removeprefix("--")] = value
+    return given
+
+
+def made_of(record, options):
+    """Return the sample of a record, read as the options of an answer say."""
+    source = table(record)
+    return samples(source, choose(source, **taken(options)))
+
+
 def asked(record):
     return {field: record[field] for field in ("instruction", "input", "output")}
 
@@ -61,14 +78,14 @@ def asked(record):
         ),
         ({"答案": "a", "问题": "q"}, "question and answer", {"instruction": "问题", "output": "答案"}),
         (
-            {"question": "q", "context": "c", "answer": "a", "text": "t", "label": 1},
+            {"question": "q", "context": "c", "answer": "a", "text": "q a", "label": 1},
             "question and answer",
             {"instruction": "question", "input": "context", "output": "answer"},
         ),
         ({"input": "q", "output": "a"}, "question and answer", {"instruction": "input", "output": "output"}),
         ({"input": "类型#上衣", "label": "上衣"}, "text and label", {"instruction": "input", "output": "label"}),
         (
-            {"instruction": "q", "input": "", "output": "a", "history": [], "system": "s", "text": "all of it"},
+            {"instruction": "q", "input": "", "output": "a", "history": [], "system": "s", "text": "### q\n### a"},
             "Alpaca",
             {
                 "system": "system",
@@ -132,39 +149,164 @@ def test_shapes_are_recognised(record, shape, columns, as_json):
     [
         ({"question": "q", "instruction": "i", "answer": "a"}, "`question` and `instruction` both fit instruction"),
         ({"text": "t", "category": "c", "label": "l"}, "`category` and `label` both fit output"),
+        ({"text": "t", "topic": "c", "stance": "l"}, "`topic` and `stance` both fit output"),
         ({"text": "t", "context": "c", "label": "l"}, "`text` and `context` both fit instruction"),
+        ({"question": "q", "passage": "p", "text": "t", "answer": "a"}, "`passage` and `text` both fit input"),
         ({"a thing": "x", "another": "y"}, "no column is recognised.*--map.*1 `a thing`, 2 `another`"),
         ({"question": "q", "score": 1}, "no column is recognised"),
-        ({"sentence1": "q", "sentence2": "r", "label": 1}, "or several in one: `--input"),
+        ({"question": "q", "class": "c", "our words": "r"}, "`class`.*is a class by its header, and `question` a"),
+        ({"问题": "q", "类别": "c"}, "`类别`.*is a class by its header, and `问题` a question"),
+        ({"query": "q", "intent": "c", "domain": "d"}, "`intent`.*is a class by its header"),
         ({"question": "q", "answer": ["a"]}, "`answer` holds lists, not text"),
-        ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
-        ({"conversation": [{"human": "q", "assistant": "a"}]}, "`conversation` holds lists, not lists of objects with"),
         ({"messages": GOOD, "system": "s", "system prompt": "t"}, "`system` and `system prompt` both fit system"),
+        ({"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]}, "can be read in several ways"),
+        ({"messages": GOOD, "question": "q", "the answer": "", "answer": "a"}, "can be read in several ways"),
         (
-            {"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]},
-            "OpenAI messages.*--map messages=messages\n.*ShareGPT conversations.*--map messages=conversations",
+            {"messages": GOOD, "question": "another"},
+            "`question`.*is a question by its header, and `messages` beside it",
         ),
         (
-            {"messages": GOOD, "question": "q", "the answer": "", "answer": "a"},
-            "OpenAI messages.*question and answer columns.*--map instruction=question --map output=answer",
+            {"instruction": "i", "tests": [{"input": "1", "output": "2"}]},
+            "`instruction`.*, and `tests` beside it holds",
         ),
-        (
-            {"prompt": "q", "chosen": "a", "rejected": "b"},
-            "`chosen` and `rejected` of `faq.jsonl` say",
-        ),
-        (
-            {"question": "q", "answer": "a", "chosen": "a", "rejected": "b"},
-            "DPO.*can be read as question and answer columns.*with --map instruction=question --map output=answer",
-        ),
-        ({"chosen": GOOD, "rejected": GOOD}, "`chosen` and `rejected` of"),
-        ({"prompt": "q", "completion": "a", "label": True}, "`label` of `faq.jsonl` say"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "`chosen` and `rejected` of `faq.jsonl` say which answers"),
+        ({"question": "q", "answer": "a", "chosen": "a", "rejected": "b"}, "DPO"),
+        ({"messages": GOOD, "rejected_response": "no"}, "`rejected_response` of `faq.jsonl` says which answers"),
+        ({"chosen_messages": GOOD, "rejected_messages": GOOD}, "`chosen_messages` and `rejected_messages` of"),
+        ({"prompt": "q", "completion": "a", "label": True}, "`label` of `faq.jsonl` says"),
         ({"messages": GOOD, "kto_tag": False}, "`kto_tag` of"),
+        (
+            {"question": "q", "reasoning_content": "c", "answer": "a"},
+            "`reasoning_content` .* holds reasoning, which cannot",
+        ),
+        ({"Question": "q", "Complex_CoT": "c", "Response": "a"}, "`Complex_CoT` of"),
+        ({"问题": "q", "思考过程": "c", "答案": "a"}, "`思考过程` of"),
+        ({"text": "t", "label": ["x", "y"]}, "`label` holds lists, not text"),
+        ({"id": 1, "translation": {"en": "cat", "zh": "猫"}}, "no column is recognised"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_what_is_not_clear_is_not_guessed(record, message):
+def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
+    with pytest.raises(QuestionError, match=r"(?s)" + message) as raised:
+        choose(table(record))
+    assert raised.value.answers
+    for options in raised.value.answers.values():
+        assert made_of(record, options)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"a thing": "x"}, "no column is recognised"),
+        ({"question": "q", "id": 7}, "no column is recognised"),
+        ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
+        ({"question": "q", "rejected": "a"}, "`rejected` of .*, and no answer is left without it"),
+        ({"id": 1, "thought": "x"}, "holds reasoning.*, and no answer is left without it"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else " ".join(value),
+)
+def test_what_no_answer_makes_right_is_refused(record, message):
     with pytest.raises(InputError, match=r"(?s)" + message):
         choose(table(record))
+
+
+@pytest.mark.parametrize(
+    ("record", "answers"),
+    [
+        (
+            {"Customer says": "q", "We reply": "a"},
+            {
+                "question from `Customer says`, answer from `We reply`": [
+                    "instruction=Customer says",
+                    "output=We reply",
+                ],
+                "question from `We reply`, answer from `Customer says`": [
+                    "instruction=We reply",
+                    "output=Customer says",
+                ],
+            },
+        ),
+        (
+            {"id": 3, "question": "q", "url": "http://x", "what we said": "a", "1": "b"},
+            {
+                "question from `question`, answer from `what we said`": ["instruction=question", "output=what we said"],
+                "question from `question`, answer from `1`": ["instruction=question", "output=5"],
+            },
+        ),
+        (
+            {"prompt": "q", "chosen": "a", "rejected": "b"},
+            {"question from `prompt`, answer from `chosen`": ["instruction=prompt", "output=chosen"]},
+        ),
+        (
+            {"question": "q", "class": "c", "our words": "r", "system": "s"},
+            {
+                "system prompt from `system`, question from `question`, answer from `class`": [
+                    "system=system",
+                    "instruction=question",
+                    "output=class",
+                ],
+                "system prompt from `system`, question from `question`, answer from `our words`": [
+                    "system=system",
+                    "instruction=question",
+                    "output=our words",
+                ],
+            },
+        ),
+    ],
+)
+def test_the_columns_of_an_answer_are_the_files_own(record, answers):
+    with pytest.raises(QuestionError) as raised:
+        choose(table(record))
+    assert {said: options[1::2] for said, options in raised.value.answers.items()} == answers
+
+
+@pytest.mark.parametrize(
+    ("record", "outputs"),
+    [
+        ({"text": "t", "label": ["pos"]}, ["pos"]),
+        ({"text": "t", "label": ["neg", "rude"]}, ["neg, rude", "neg"]),
+        ({"text": "t", "label": [{"value": "pos", "status": "submitted"}]}, ["pos"]),
+        ({"text": "Zhang lives", "label": [[0, 5, "PER"]]}, ["Zhang: PER"]),
+        ({"question": "q", "answers": {"text": ["a", "b"], "answer_start": [1, 2]}}, ["a, b", "a"]),
+        ({"text": "t", "output": {"text": "x"}}, ["x"]),
+        ({"id": 1, "translation": {"en": "cat", "zh": "猫"}}, ["猫", "cat"]),
+        ({"tokens": ["a", "b"], "ner_tags": ["O", "B"]}, ["O, B"]),
+        (
+            {"data": {"text": "t"}, "annotations": [{"result": [{"value": {"choices": ["pos", "new"]}}]}]},
+            ["pos, new"],
+        ),
+        (
+            {"instruction": "i", "instances": [{"input": "x", "output": "y"}]},
+            ["y"],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+def test_lists_and_objects_are_offered_as_templates(record, outputs):
+    with pytest.raises(QuestionError) as raised:
+        choose(table(record))
+    options = [options for options in raised.value.answers.values() if "--output" in options]
+    made = [made_of(record, each)[0]["output"] for each in options]
+    assert made[: len(outputs)] == outputs
+
+
+def test_a_question_that_a_conversation_repeats_is_left_out():
+    source = table({"prompt": "q", "messages": GOOD}, {"prompt": None, "messages": GOOD})
+    assert choose(source).left_out == ("prompt",)
+
+
+@pytest.mark.parametrize("value", [False, 0, 0.0, "false", "0"])
+@pytest.mark.parametrize("column", ["loss_weight", "train", "mask"])
+def test_a_row_whose_flag_is_off_is_refused(column, value):
+    source = table({"question": "q", "answer": "a", column: True}, {"question": "q", "answer": "a", column: value})
+    choice = choose(source)
+    first, second = source.first
+    assert choice.mapping.conversation(first)
+    (problem,) = choice.mapping.problems(second)
+    assert (problem.column, problem.reason) == (column, "is off, and no answer can be left out of the loss yet")
+    with pytest.raises(BadValueError):
+        choice.mapping.conversation(second)
+    assert choose(source, map={"instruction": "question", "output": "answer"}).mapping.conversation(second)
 
 
 def test_what_may_be_behind_it_is_told():
@@ -175,17 +317,19 @@ def test_what_may_be_behind_it_is_told():
         choose(found)
 
 
-def test_a_way_out_that_is_offered_works():
-    source = table({"messages": GOOD, "system": "s", "question": "q", "answer": "a", "history": [["x", "y"]]})
-    with pytest.raises(InputError) as raised:
-        choose(source)
-    first, second = (line.split("--map ")[1:] for line in str(raised.value).splitlines()[1:])
-    one = choose(source, map=dict(each.strip().split("=") for each in first))
-    assert one.columns == {"messages": "messages", "system": "system"}
-    other = choose(source, map=dict(each.strip().split("=") for each in second))
-    assert set(other.left_out) == {"messages"}
-    better = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    assert choose(table(better), map={"instruction": "1", "output": "2"}).left_out == ("rejected",)
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [
+        ({"question": "Q", "answer": "A "}, {"instruction": "Q", "output": "A "}),
+        ({"问题": "Q", "答案": "2"}, {"instruction": "Q", "output": "A "}),
+        ({"Q": "instruction", "A ": "output"}, {"instruction": "Q", "output": "A "}),
+        ({"A": "instruction", "B": "output"}, {"instruction": "Q", "output": "A "}),
+        ({"Q": "问题", "2": "output"}, {"instruction": "Q", "output": "A "}),
+        ({"prompt": "Q", "response": "B"}, {"instruction": "Q", "output": "A "}),
+    ],
+)
+def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, columns):
+    assert choose(table({"Q": "q", "A ": "a"}, lettered=True), map=given).columns == columns
 
 
 @pytest.mark.parametrize(
@@ -194,6 +338,10 @@ def test_a_way_out_that_is_offered_works():
         ({"map": {"instruction": "q", "outpt": "a"}}, "no field `outpt`; did you mean `output`"),
         ({"map": {"instruction": "q", "output": "nope"}}, "no column `nope`"),
         ({"map": {"instruction": "q"}}, "names no output; add `--map output=COLUMN`"),
+        (
+            {"map": {"instruction": "q", "question": "m", "output": "a"}},
+            "names two columns for instruction: `q` and `m`",
+        ),
         (
             {"map": {"instruction": "q", "output": "a"}, "output": "{{ a }}"},
             "`--map output=...` and `--output` both",
@@ -238,8 +386,12 @@ def test_an_instruction_for_all_goes_before_the_question():
     made = choice.mapping.conversation(source.first[0])
     assert (made.turns[0].user, made.label) == ("Answer in one word.\nq", "a")
     assert [each.field for each in choice.mapping.problems(source.first[1])] == ["input"]
-    with pytest.raises(InputError, match="no column is recognised"):
-        choose(table({"thing": "q", "answer": "a"}), instruction="Answer in one word.")
+    source = table({"thing": "q", "answer": "a"})
+    with pytest.raises(QuestionError, match="no column is recognised") as raised:
+        choose(source, instruction="Answer in one word.")
+    (options,) = raised.value.answers.values()
+    assert options == ["--map", "input=thing", "--map", "output=answer"]
+    assert samples(source, choose(source, instruction="Answer in one word.", **taken(options)))
 
 
 def test_templates_leave_the_rest_to_the_headers():

@@ -1,0 +1,192 @@
+"""What headers say in English and Chinese: which field a column fits, or why its rows cannot be trained on."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+
+# Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
+HEADERS = {
+    "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系统消息"),
+    "instruction": (
+        *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question", "user message"),
+        *(
+            "user input",
+            "customer message",
+            "inquiry",
+            "问题",
+            "提问",
+            "问",
+            "问句",
+            "问法",
+            "指令",
+            "提示词",
+            "用户问题",
+        ),
+        *("题目", "题干", "试题", "咨询", "问题描述", "问题标题"),
+    ),
+    "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
+    "output": (
+        *("output", "answer", "answers", "response", "reply", "a", "completion", "solution", "targets", "ground truth"),
+        *("assistant message", "答案", "回答", "答", "答句", "回复", "输出", "答复", "解答", "应答", "解决方案"),
+        *("解决办法", "解决方法"),
+    ),
+    "history": ("history", "历史", "历史对话", "对话历史"),
+}
+# Headers of texts: the question where there is none, and the input where there is one.
+TEXTS = {
+    *("text", "sentence", "content", "review", "comment", "tweet", "tweet text", "document", "article", "passage"),
+    *("paragraph", "story", "dialogue", "body", "文本", "内容", "评论", "句子", "正文", "评价", "文章", "新闻"),
+    *("原文", "段落", "材料", "阅读材料", "背景材料", "文档"),
+}
+# Two texts about which one label is told.
+PAIRS = [("premise", "hypothesis"), ("text", "text pair"), ("前提", "假设")]
+PAIRS += [
+    (f"{noun}{one}", f"{noun}{two}")
+    for noun in ("text", "text ", "sentence", "sentence ", "question", "question ", "文本", "句子", "问题")
+    for one, two in (("1", "2"), ("a", "b"), ("一", "二"))
+]
+# Headers of what is written about a text, and of the class that it is in.
+TARGETS = {"target", "summary", "highlights", "headline", "摘要", "总结", "译文", "翻译"}
+NAMED_CLASSES = {"label text", "text label", "label name", "标签名", "标签名称", "类别名称"}
+CLASSES = {
+    *("label", "labels", "class", "category", "sentiment", "intent", "topic", "stance", "emotion", "polarity", "tag"),
+    *("标签", "类别", "分类", "情感", "意图", "主题", "立场", "情绪", "极性"),
+}
+# Classes that are the answer to a text even where it is called a question.
+INTENTS = {"intent", "sentiment", "emotion", "意图", "情感", "情绪"}
+# The better ones first; they count where no better header is there.
+TIERS = {"instruction": (TEXTS,), "output": (NAMED_CLASSES, CLASSES | TARGETS)}
+# Words before a question or an answer that say whose it is, and after it that it is text.
+QUALIFIED = {
+    "instruction": re.compile(
+        r"(?:(?:user|customer|client|patient|student|human|faq|original|user's|customer's) |"
+        r"faq|qa|用户|客户|顾客|买家|访客|患者|病人|学生|学员|读者|网友|常见|标准|原始)?"
+        r"(questions?|query|prompt|inquiry|problem|问题|提问|问句|问法|咨询|问)(?: text|内容|文本|正文)?"
+    ),
+    "output": re.compile(
+        r"(?:(?:std|standard|reference|ref|correct|right|best|gold|golden|expected|ideal|target|ground truth|assistant|"
+        r"bot|agent|ai|gpt|chatgpt|model|doctor|expert|official|faq|support|approved|final) |"
+        r"faq|qa|ai|gpt|chatgpt|标准|参考|正确|最佳|客服|医生|专家|老师|官方|推荐|人工|模型|机器人|助手|商家|卖家|回答者)?"
+        r"(answers?|response|reply|output|completion|solution|答案|回答|答复|回复|解答|应答)(?: text|内容|文本|正文)?"
+    ),
+}
+# Headers in traditional characters are read as those in simplified ones.
+SIMPLIFIED = str.maketrans(
+    "問題詞戶統輸補復覆參標準確歷對話內評論價聞籤簽稱類別圖譯諮詢幹試當應決辦顧買學員讀網見專師機賣",
+    "问题词户统输补复复参标准确历对话内评论价闻签签称类别图译咨询干试当应决办顾买学员读网见专师机卖",
+)
+# Columns that must be empty, and what they hold.
+REFUSED = {
+    "tools": ("tools", "functions"),
+    "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
+}
+PREFERRED = re.compile(
+    r"(?:(?:answers?|responses?|outputs?|completions?|messages|repl(?:y|ies)|score) )?"
+    r"(?:chosen|rejected|preferred|dispreferred)"
+    r"(?: (?:answers?|responses?|outputs?|completions?|messages|repl(?:y|ies)|conversations?|text|score))?"
+    r"|preferences?|winner|loser|偏好|偏好回答|拒绝回答|优选回答|劣选回答"
+)
+REASONING = re.compile(
+    r"(?:.* )?(?:reasoning|thinking|thoughts?|cot|rationales?|chain of thoughts?|inner monologue)"
+    r"(?: (?:content|text|process|steps|trace|chain))?|(?:深度)?(?:思维|思考|推理)(?:链|过程|内容|步骤)?|思路"
+)
+FLAG = re.compile(
+    r"(?:output with )?loss(?: weight| scale| mask)?|train(?:ing|able|ed)?|(?:loss )?mask|weight|is train(?:ed|able)"
+)
+# No header is longer; a cell of text that is, is not looked at.
+LONGEST = 60
+HAN, OTHERS = "㐀-鿿", "A-Za-z"
+
+
+def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
+    """Return the columns that fit each field, by their headers alone.
+
+    Beside a question, other texts are its input; without one, the first of a known pair of texts is the question.
+    """
+    headers = {column: header(column) for column in columns}
+    found: dict[str, list[str]] = {}
+    for field, best in HEADERS.items():
+        tiers = (best, *TIERS.get(field, ()))
+        fitting = ([column for column in headers if headers[column] in tier] for tier in tiers)
+        if names := next(filter(None, fitting), None):
+            found[field] = names
+    texts = [column for column in headers if headers[column] in TEXTS]
+    if asks(found.get("instruction", ())):
+        if "output" in found and texts:
+            found["input"] = found.get("input", []) + texts
+        return found
+    known = {headers[column]: column for column in reversed(headers)}
+    if pair := next((pair for pair in PAIRS if known.keys() >= set(pair)), None):
+        rest = [column for column in texts if headers[column] not in pair]
+        return found | {"instruction": [known[pair[0]]], "input": [known[pair[1]], *found.get("input", []), *rest]}
+    if "instruction" in found:
+        found["instruction"] += found.get("input", [])  # a text and an input: either may be the question
+    return found
+
+
+def asks(columns: Iterable[str]) -> bool:
+    """Tell whether some column is a question by its header, not merely a text."""
+    return any(header(column) in HEADERS["instruction"] for column in columns)
+
+
+def fits(columns: Iterable[str]) -> bool:
+    """Tell whether a question and an answer are recognised in `columns`."""
+    found = recognise(columns)
+    return "output" in found and bool({"instruction", "input"} & found.keys())
+
+
+def refused(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
+    """Return the columns that must be empty, with what they hold; of what a user has `decided` fewer."""
+    told = [] if decided else [("preferences between answers", PREFERRED), ("reasoning", REASONING)]
+    found = {}
+    for column in columns:
+        name = header(column)
+        what = [what for what, headers in REFUSED.items() if name in headers]
+        what += [what for what, pattern in told if pattern.fullmatch(name)]
+        if what:
+            found[column] = what[0]
+    return found
+
+
+@lru_cache(4096)
+def header(column: str) -> str:
+    """Return a header as the tables above have it: in lower case, simplified characters and the usual width.
+
+    `_` and `-` are blanks, and between Chinese characters blanks mean nothing (`问　题`). Left out are marks that
+    nobody sees, a number before it (`1.问题`), what stands in brackets behind it (`Question (required)`), a colon at
+    its end, and the letter that the source gave to one that occurs twice (`Answer [D]`). `问题 Question` is either,
+    and `客服回复` is a reply, since whose it is makes no difference.
+    """
+    if len(column) > LONGEST:
+        return column
+    column = re.sub(r" \[[A-Z]+\]$", "", column)
+    plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
+    plain = "".join(char for char in plain if unicodedata.category(char) != "Cf")
+    plain = re.sub(r"(?<=.)(\(.*?\)|\[.*?\]|【.*?】|\{.*?\})\W*$", "", plain)
+    plain = re.sub(r"^\W*\d{1,2}\s*[.、):]\s*(?=\D)", "", plain)
+    whole = _spaced(plain)
+    if known := _known(whole):
+        return known
+    parts = re.split(rf"[/|\n]|(?<=[{HAN}])\s*(?=[{OTHERS}])|(?<=[{OTHERS}])\s*(?=[{HAN}])", plain)
+    parts = [_spaced(part) for part in parts if part.strip()]
+    found = [_known(part) if len(part) > 1 or part > "z" or "/" in plain else "" for part in parts]
+    field = {_field_of(each) for each in found if each}
+    return found[0] if all(found) and len(field) == 1 and found else whole
+
+
+def _spaced(plain: str) -> str:
+    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*?.。\"'[]【】<>《》「」")
+    return re.sub(rf"(?<=[{HAN}]) (?=[{HAN}])", "", spaced)
+
+
+def _known(name: str) -> str:
+    """Return the header that is meant where it is one of the tables', with whose it is left out; else ""."""
+    if _field_of(name):
+        return name
+    return next((match[1] for pattern in QUALIFIED.values() if (match := pattern.fullmatch(name))), "")
+
+
+def _field_of(name: str) -> str:
+    best = next((field for field, names in HEADERS.items() if name in names), "")
+    return best or next((field for field, tiers in TIERS.items() for tier in tiers if name in tier), "")

@@ -1,0 +1,206 @@
+"""What a table may mean where that is not clear: readings with the options that choose them, each of them tried.
+
+Lists and objects are offered as templates: `{{ label | join(', ') }}`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise, product
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.choices import reference
+from ftbridge.adapters.headers import TEXTS as HEADED
+from ftbridge.adapters.headers import header
+from ftbridge.adapters.values import blank, plain
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
+from ftbridge.core.plugins import Table
+
+# More are no help in choosing; so many are tried for them.
+MOST, TRIED = 6, 60
+FIELDS = {
+    "messages": "conversations",
+    "system": "system prompt",
+    "instruction": "question",
+    "input": "input",
+    "output": "answer",
+    "history": "history",
+}
+# Keys under which an object holds its text.
+TEXTS = ("text", "value", "content", "answer", "label", "name", "entity", "output")
+SPAN = 3  # start, end and label
+TEXTS_OF_SPANS = {*HEADED, "data"}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What a field is taken from: a column, or a template over columns; `said` is how it is called.
+
+    `of` is the column that a template makes text of.
+    """
+
+    said: str
+    column: str = ""
+    template: str = ""
+    of: str = ""
+
+
+Offer = dict[str, Source]
+
+
+def of_column(column: str) -> Source:
+    """Return a column as the source of a field."""
+    return Source(f"`{column}`", column)
+
+
+def of_columns(columns: Mapping[str, str]) -> Offer:
+    """Return the reading of fields from columns."""
+    return {field: of_column(column) for field, column in columns.items()}
+
+
+def question(
+    table: Table, reason: str, offers: Iterable[Offer], works: Callable[[Offer], bool], none: str = ""
+) -> FtbridgeError:
+    """Return the question which of `offers` is meant, where some work, else the error for `reason` and `none`."""
+    found: dict[str, list[str]] = {}
+    for offer in islice(offers, TRIED):
+        said = meaning(offer)
+        if said not in found and works(offer):
+            found[said] = options(table, offer)
+        if len(found) == MOST:
+            break
+    return QuestionError(reason, found) if found else InputError(reason + none)
+
+
+def meaning(offer: Offer) -> str:
+    """Return what an offer is, for a message."""
+    return ", ".join(f"{FIELDS[field]} from {offer[field].said}" for field in FIELDS if field in offer)
+
+
+def options(table: Table, offer: Offer) -> list[str]:
+    """Return the options that choose an offer; a header that looks like a number is given by its own."""
+    words = []
+    for field in sorted(offer, key=[*FIELDS].index):
+        source = offer[field]
+        column = str(table.columns.index(source.column) + 1) if source.column.isdecimal() else source.column
+        words += [f"--{field}", source.template] if source.template else ["--map", f"{field}={column}"]
+    return words
+
+
+def alternatives(found: Mapping[str, Sequence[Source]]) -> Iterator[Offer]:
+    """Yield the readings that take one of several sources for each field, and no column twice.
+
+    Of two questions the second may be the input of the first; of several inputs all may be wanted.
+    """
+    fields: list[list[Offer]] = []
+    for field, sources in found.items():
+        each: list[Offer] = [{field: source} for source in sources]
+        if field == "instruction" and "input" not in found:
+            each += [{field: one, "input": other} for one, other in pairwise(sources)]
+        if field == "input" and len(sources) > 1:
+            both = " ".join(f"{{{{ {reference(source.column)} }}}}" for source in sources)
+            each.append({field: Source(" and ".join(source.said for source in sources), template=both)})
+        fields.append(each)
+    for chosen in product(*fields):
+        offer = {field: source for part in chosen for field, source in part.items()}
+        taken = [source.of or source.column or source.said for source in offer.values()]
+        if len({*taken}) == len(taken):
+            yield offer
+
+
+def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[Source]:
+    """Return how the lists or objects in a column make text, [] where that cannot be told."""
+    return [msgspec.structs.replace(source, of=column) for source in _sources(column, rows, between)]
+
+
+def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[Source]:
+    """Return those of `sources`."""
+    values = [value for row in rows if not blank(value := plain(row.get(column)))]
+    name, said = reference(column), f"`{column}`"
+    value = values[0] if values else None
+    several = any(isinstance(each, list) and len(each) > 1 for each in values)
+    if isinstance(value, dict):
+        key = next((key for key in TEXTS if key in value), "")
+        if isinstance(value.get(key), list) and value[key]:
+            name, said, value = f"{name}.{key}", f"`{key}` of {said}", value[key]
+            several = any(isinstance(each, dict) and len(each.get(key) or ()) > 1 for each in values)
+        else:
+            return [Source(f"`{key}` of {said}", template=f"{{{{ {name}.{key} }}}}")] if key else []
+    if not isinstance(value, list) or not value:
+        return []
+    if isinstance(value[0], list):
+        return _spans(name, said, value[0], rows)
+    if isinstance(value[0], dict):
+        key = next((key for key in TEXTS if key in value[0]), "")
+        joined = f"{{{{ {name} | map(attribute='{key}') | join('{between}') }}}}"
+        return [Source(f"the entries of {said}", template=joined)] if key else []
+    found = [Source(f"the entries of {said}", template=f"{{{{ {name} | join('{between}') }}}}")]
+    return [*found, *([Source(f"the first of {said}", template=f"{{{{ {name}[0] }}}}")] if several else [])]
+
+
+def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Source]:
+    """Return the template for spans of a text, `[[0, 5, "PER"], ...]`."""
+    if len(span) != SPAN or not isinstance(span[0], int) or not isinstance(span[1], int):
+        return []
+    columns = [column for column in rows[0] if header(column) in TEXTS_OF_SPANS]
+    return [
+        Source(
+            f"the spans of {said}",
+            template=f"{{% for each in {name} %}}{{{{ {reference(column)}[each[0]:each[1]] }}}}: {{{{ each[2] }}}}"
+            "{% if not loop.last %}, {% endif %}{% endfor %}",
+        )
+        for column in columns[:1]
+    ]
+
+
+def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Offer]:
+    """Yield readings of rows whose texts stand in objects: a pair of translations, what Label Studio exports."""
+    first = {column: plain(value) for column, value in rows[0].items()} if rows else {}
+    for column, value in first.items():
+        if isinstance(value, dict) and len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - a text and its translation
+            said = [
+                Source(f"`{key}` of `{column}`", template=f"{{{{ {reference(column)}[{key!r}] }}}}") for key in value
+            ]
+            yield {"instruction": said[0], "output": said[1]}
+            yield {"instruction": said[1], "output": said[0]}
+    data, made = first.get("data"), first.get("annotations") or first.get("completions")
+    if isinstance(data, dict) and made:
+        texts = [key for key, value in data.items() if isinstance(value, str)]
+        kind = "annotations" if first.get("annotations") else "completions"
+        for key, answer in product(texts, ("choices", "text", "labels")):
+            label = f"{{{{ {kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ') }}}}"
+            yield {
+                "instruction": Source(f"`{key}` of `data`", template=f"{{{{ data[{key!r}] }}}}"),
+                "output": Source(f"`{answer}` of `{kind}`", template=label),
+            }
+
+
+def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Offer]:
+    """Yield the reading of lists of `{input, output}` that takes the first of each, beside a question."""
+    values = [value for row in rows if isinstance(value := plain(row.get(column)), list) and value]
+    if values and all(isinstance(value[0], dict) and value[0].keys() >= {"input", "output"} for value in values):
+        name = reference(column)
+        which = "the first of" if any(len(value) > 1 for value in values) else "the entry of"
+        yield {
+            field: Source(
+                f"{which} `{column}`" if field == "input" else f"its {field}", template=f"{{{{ {name}[0].{field} }}}}"
+            )
+            for field in ("input", "output")
+        }
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Yield all text in a value, however deep it stands."""
+    value = plain(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from strings(each)
+
+
+def repeats(column: str, whole: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether the text of `column` stands in one of the columns `whole` in every row that has some."""
+    told = [("".join(strings(row.get(column))).strip(), row) for row in rows if not blank(row.get(column))]
+    return bool(told) and all(
+        said and said in "\n".join(each for other in whole for each in strings(row.get(other))) for said, row in told
+    )

@@ -1,0 +1,302 @@
+"""Which reading of a table its headers and first rows allow; where that is not clear, what the user may mean.
+
+A column that is known as a question is never left out unasked, a second text is the input, and a class is no answer
+where there is a question.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
+
+from ftbridge.adapters import offers
+from ftbridge.adapters.choices import choices_of, key_of, questions_with
+from ftbridge.adapters.columns import listing
+from ftbridge.adapters.headers import (
+    CLASSES,
+    HEADERS,
+    INTENTS,
+    NAMED_CLASSES,
+    PREFERRED,
+    REASONING,
+    TEXTS,
+    asks,
+    header,
+    recognise,
+)
+from ftbridge.adapters.messages import KEYS
+from ftbridge.adapters.offers import Offer, Source, of_column, of_columns
+from ftbridge.adapters.prompts import Prompt
+from ftbridge.adapters.shapes import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
+from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import Table
+
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
+# Columns that tell rows apart, and are offered neither as a question nor as an answer.
+MARKS = re.compile(
+    r"(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|source|uuid|hash|split|language|lang|licence|license)|"
+    r"编号|序号|日期|时间|来源|链接|备注"
+)
+Works = Callable[[Offer], bool]
+
+
+def recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> Shape:
+    """Return the one reading that columns and first rows allow, beside what `prompts` say.
+
+    Raises QuestionError where only the user can tell, with the readings that `works` finds nothing wrong with, and
+    InputError where none is left, or nobody is to be asked (`works` is None).
+    """
+    return _Recognition(table, prompts, seen, works).shape()
+
+
+class _Recognition:
+    def __init__(self, table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> None:
+        self.table, self.prompts, self.seen, self.works = table, prompts, seen, works
+        used = {column for each in prompts.values() for column in each.columns}
+        self.free = [column for column in table.columns if column not in used]
+        self.rows = [row.values for row in table.first]
+        read = [column for column in self.free if seen[column].readable or header(column) in HEADERS["history"]]
+        self.found = recognise(read)
+        if not _constant(prompts.get("instruction")):
+            self.found = {field: names for field, names in self.found.items() if field not in prompts}
+
+    def shape(self) -> Shape:
+        """Return the reading."""
+        if not self.prompts:
+            self._take_out_choices()
+        self._take_out_repetitions()
+        double = {field: names for field, names in self.found.items() if len(names) > 1}
+        conversations = [*self._conversations()] if not self.prompts else []
+        columns = [] if double else self._columns()
+        self._refuse_more([*conversations, *columns])
+        if conversations and not columns:
+            self._ask_for_questions(conversations)
+        if columns and not conversations and not self.prompts:
+            self._ask_for_class(columns[0])
+        shapes = [*conversations, *columns]
+        if len(shapes) > 1:
+            self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
+        if not shapes or "system" in double:
+            systems = [
+                _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
+            ]
+            self._ask(self._unclear(double), systems or self._whatever_fits())
+        return shapes[0]
+
+    def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
+        if self.works is None:
+            raise InputError(reason)
+        raise offers.question(self.table, reason, found, self.works, none)
+
+    def _take_out_choices(self) -> None:
+        """Take columns of choices out of the fields; ask where answers only name one of these."""
+        choices = choices_of(self.free)
+        if not choices:
+            return
+        fields = {field: [name for name in names if name not in choices] for field, names in self.found.items()}
+        fields = {field: names for field, names in fields.items() if names}
+        key = next(iter(fields.get("output", ())), "")
+        if header(key) not in HEADERS["output"]:
+            key = key_of([column for column in self.free if column not in choices]) or key
+        question = next(iter(fields.get("instruction", ())), "")
+        if question and key:
+            rest = {field: names[0] for field, names in fields.items() if field in {"system", "input"}}
+            plain = of_columns({**rest, "instruction": question, "output": key})
+            decided = {} if header(key) in HEADERS["output"] else plain
+            found = [
+                decided | {"instruction": Source(f"`{question}` with its choices{counted}", template=template)}
+                for counted, template in questions_with(choices, question, key, self.table).items()
+            ]
+            if found:
+                self._ask(
+                    f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model "
+                    "would learn letters or numbers",
+                    [*found, plain | {"instruction": Source(f"`{question}` alone", question)}],
+                )
+        if _lettered(choices):
+            self.found = fields
+
+    def _take_out_repetitions(self) -> None:
+        """Take texts out of the input that only repeat question and answer, as Alpaca's `text` does."""
+        question, answer = (self.found.get(field, [""])[0] for field in ("instruction", "output"))
+        inputs = self.found.get("input", [])
+        if not question or not answer or not inputs:
+            return
+        kept = [
+            column
+            for column in inputs
+            if header(column) not in TEXTS
+            or not (
+                all(offers.repeats(each, [column], self.rows) for each in (question, answer))
+                or offers.repeats(column, [question], self.rows)
+            )
+        ]
+        self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
+
+    def _conversations(self) -> Iterator[Shape]:
+        """Yield a reading for each column of whole conversations."""
+        for column in self.free:
+            if (style := self.seen[column].style) and not PREFERRED.fullmatch(header(column)):
+                columns = {"messages": column}
+                if "system" in self.found:
+                    columns["system"] = self.found["system"][0]
+                yield Shape(style, columns, style=style)
+
+    def _columns(self) -> list[Shape]:
+        """Return the reading by headers, where it is whole."""
+        prompts, found = self.prompts, self.found
+        columns = {field: names[0] for field, names in found.items() if field not in prompts}
+        if "instruction" in prompts and "instruction" in found and "input" not in columns.keys() | prompts.keys():
+            columns["input"] = found["instruction"][0]  # under an instruction that is the same for all
+        asked = [field for field in ("instruction", "input") if field in columns or field in prompts]
+        if "output" not in columns.keys() | prompts.keys() or all(_constant(prompts.get(field)) for field in asked):
+            return []
+        return [whole(_name(columns, prompts), columns, prompts)]
+
+    def _refuse_more(self, shapes: Sequence[Shape]) -> None:
+        """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
+        readings = [*map(_offer, shapes)]
+        if better := self._preferences():
+            chosen = [column for column in better if header(column).startswith(("chosen", "preferred"))]
+            for column in chosen:
+                if self.seen[column].style:
+                    readings.append(of_columns({"messages": column}))
+                elif "instruction" in self.found and self.seen[column].readable:
+                    readings.append(of_columns({"instruction": self.found["instruction"][0], "output": column}))
+            self._ask(
+                f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
+                "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
+                readings,
+                ", and no answer is left without it",
+            )
+        thoughts = [column for column in self.free if REASONING.fullmatch(header(column)) and self._written(column)]
+        if thoughts:
+            self._ask(
+                f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
+                "which cannot be trained on yet",
+                readings or self._whatever_fits(),
+                ", and no answer is left without it",
+            )
+
+    def _preferences(self) -> list[str]:
+        """Return the columns that say which answers are better."""
+        told = [column for column in self.free if PREFERRED.fullmatch(header(column)) and self.seen[column].kinds]
+        if any(self._written(column) for column in told):
+            return sorted(told)
+        names = {header(column): column for column in self.free}
+        answers = names.keys() & {*HEADERS["output"]} or any(self.seen[column].style for column in self.free)
+        marks = [names[each] for each in ("kto tag", "label") if each in names]
+        return [column for column in marks if answers and self.seen[column].kinds == (BOOLEANS,)]
+
+    def _written(self, column: str) -> bool:
+        return not {BOOLEANS, NUMBERS}.issuperset(self.seen[column].kinds) and bool(self.seen[column].kinds)
+
+    def _ask_for_questions(self, conversations: Sequence[Shape]) -> None:
+        """Ask where a question stands beside a conversation that does not repeat it."""
+        for shape in conversations:
+            column = shape.columns["messages"]
+            beside = [each for each in self.found.get("instruction", ()) if asks([each])]
+            beside = [each for each in beside if self.seen[each].kinds]
+            lost = [each for each in beside if not offers.repeats(each, [column], self.rows)]
+            if lost:
+                question = of_column(lost[0])
+                firsts = offers.firsts(column, self.rows)
+                self._ask(
+                    f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
+                    f"{shape.name}; what is to be learned?",
+                    [{"instruction": question, **first} for first in firsts] + [_offer(shape)],
+                )
+
+    def _ask_for_class(self, shape: Shape) -> None:
+        """Ask where the only answer to a question is a class by its header."""
+        question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
+        if not asks([question]) or header(answer) not in CLASSES | NAMED_CLASSES:
+            return
+        others = [column for column in self._others() if column not in shape.used]
+        if header(answer) in INTENTS and not others:
+            return
+        rest = {field: column for field, column in shape.columns.items() if field != "output"}
+        self._ask(
+            f"`{answer}` of `{self.table.file}` is a class by its header, and `{question}` a question; what is the "
+            "answer?",
+            [of_columns(rest) | {"output": source} for column in (answer, *others) for source in self._sources(column)],
+        )
+
+    def _others(self) -> list[str]:
+        """Return the columns in no field that may hold a question or an answer: text first, then lists and numbers."""
+        placed = {name for names in self.found.values() for name in names}
+        free = [each for each in self.free if each not in placed and self.seen[each].kinds]
+        free = [each for each in free if not MARKS.fullmatch(header(each))]
+        by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
+        return sorted(free, key=lambda column: by_kind.get(self.seen[column].kinds[0], 1))
+
+    def _sources(self, column: str, between: str = ", ") -> list[Source]:
+        if self.seen[column].readable:
+            return [of_column(column)]
+        return offers.sources(column, self.rows, between)
+
+    def _whatever_fits(self) -> Iterator[Offer]:
+        """Yield readings that take the fields that are known, and others from what is left."""
+        fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
+        others = self._others()
+        asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
+        if not {"instruction", "input"} & asked:
+            texts = [column for column in others if TEXT in self.seen[column].kinds]
+            fields["input" if "instruction" in self.prompts else "instruction"] = [
+                source for column in texts or others for source in self._sources(column, " ")
+            ]
+        if "output" not in fields.keys() | self.prompts.keys():
+            known = [column for column in others if {"output"} & recognise([column]).keys()]
+            every = [*known, *(column for column in others if column not in known)]
+            fields["output"] = [source for column in every for source in self._sources(column)]
+        yield from offers.alternatives({field: fields[field] for field in fields if fields[field]})
+        if not self.prompts:
+            yield from offers.of_objects(self.rows)
+
+    def _unclear(self, double: dict[str, list[str]]) -> str:
+        table = self.table
+        reason = "no column is recognised as question and answer"
+        for column, each in self.seen.items():
+            wanted = "text" if recognise([column]) and not each.readable else ""
+            if header(column) in {"messages", "conversations", "conversation"} and not each.style:
+                wanted = f"lists of objects with {STYLES}"
+            if wanted:
+                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {wanted}"
+        if double:
+            field, names = next(iter(double.items()))
+            reason = f"{_named(names)} both fit {field}"
+        hint = "say which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
+        if table.lettered and table.columns[:1] != ("A",):
+            hint += (
+                "; where these are no headers, add `--header-row none`; to take other sheets, name them with `--sheet`"
+            )
+        broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
+        notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
+        return f"{reason}; {hint}\n{listing(table)}{notes}"
+
+
+def _constant(template: Prompt | None) -> bool:
+    return template is not None and not template.columns
+
+
+def _lettered(choices: Sequence[str]) -> bool:
+    """Tell whether choices are called A, B, C and no more, which as headers mean something else."""
+    return len(choices) > 1 and all(len(header(name)) == 1 for name in choices)
+
+
+def _name(columns: dict[str, str], prompts: dict[str, Prompt]) -> str:
+    if prompts:
+        return "templates over columns"
+    headers = {field: header(column) for field, column in columns.items()}
+    if headers["output"] not in HEADERS["output"]:
+        return "text and label"
+    known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}
+    return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
+
+
+def _offer(shape: Shape) -> Offer:
+    return of_columns(shape.columns)
+
+
+def _named(columns: Iterable[str]) -> str:
+    *others, last = [f"`{column}`" for column in columns]
+    return f"{', '.join(others)} and {last}" if others else last

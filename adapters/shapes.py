@@ -1,0 +1,67 @@
+"""One way to read a table, and what was seen of it."""
+
+import msgspec
+
+from ftbridge.adapters.headers import HEADERS
+from ftbridge.adapters.messages import KEYS, style_of
+from ftbridge.adapters.prompts import Prompt
+from ftbridge.adapters.values import blank, plain, shown
+from ftbridge.core.plugins import Table
+
+FIELDS = ("messages", *HEADERS)
+BOOLEANS, NUMBERS, TEXT, LISTS, OBJECTS = "true or false", "numbers", "text", "lists", "objects"
+KINDS = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """One way to read a table: fields from columns, fields from templates, and the style of its messages."""
+
+    name: str
+    columns: dict[str, str]
+    prompts: dict[str, Prompt] = {}
+    style: str = ""
+
+    def __str__(self) -> str:
+        fields = ", ".join(f"{field} from `{shown(source)}`" for field, source in self.sources.items())
+        return f"{self.name} ({fields})"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the column or the template of each field, in order."""
+        known = self.columns | {field: each.template for field, each in self.prompts.items()}
+        return {field: known[field] for field in FIELDS if field in known}
+
+    @property
+    def used(self) -> set[str]:
+        """Return all columns that are used."""
+        return {*self.columns.values(), *(column for each in self.prompts.values() for column in each.columns)}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages."""
+
+    kinds: tuple[str, ...]
+    example: str
+    style: str
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether some of it may be text."""
+        return not self.kinds or not {LISTS, OBJECTS, *KEYS}.issuperset(self.kinds)
+
+
+def seen_in(table: Table, column: str) -> Seen:
+    """Return what stands in the first rows of a column."""
+    values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
+    styles = [style_of(value) for value in values]
+    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(styles, values, strict=True))
+    example = shown(values[0]) if values else ""
+    return Seen(tuple(dict.fromkeys(kinds)), example, next(filter(None, styles), ""))
+
+
+def whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:
+    """Return a reading; a question that is alone is its instruction."""
+    if "instruction" not in columns.keys() | prompts.keys():
+        columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
+        prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}
+    return Shape(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)
