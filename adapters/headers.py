@@ -10,20 +10,8 @@ HEADERS = {
     "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系统消息"),
     "instruction": (
         *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question", "user message"),
-        *(
-            "user input",
-            "customer message",
-            "inquiry",
-            "问题",
-            "提问",
-            "问",
-            "问句",
-            "问法",
-            "指令",
-            "提示词",
-            "用户问题",
-        ),
-        *("题目", "题干", "试题", "咨询", "问题描述", "问题标题"),
+        *("user input", "customer message", "inquiry", "definition", "问题", "提问", "问", "问句", "问法", "指令"),
+        *("提示词", "用户问题", "题目", "题干", "试题", "咨询", "问题描述", "问题标题"),
     ),
     "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
     "output": (
@@ -36,9 +24,11 @@ HEADERS = {
 # Headers of texts: the question where there is none, and the input where there is one.
 TEXTS = {
     *("text", "sentence", "content", "review", "comment", "tweet", "tweet text", "document", "article", "passage"),
-    *("paragraph", "story", "dialogue", "body", "文本", "内容", "评论", "句子", "正文", "评价", "文章", "新闻"),
-    *("原文", "段落", "材料", "阅读材料", "背景材料", "文档"),
+    *("paragraph", "story", "dialogue", "body", "premise", "文本", "内容", "评论", "句子", "正文", "评价", "文章"),
+    *("新闻", "原文", "段落", "材料", "阅读材料", "背景材料", "文档"),
 }
+# Headers of a text's own title, which without a question may be a part of it.
+TITLES = {"title", "subject", "标题"}
 # Two texts about which one label is told.
 PAIRS = [("premise", "hypothesis"), ("text", "text pair"), ("前提", "假设")]
 PAIRS += [
@@ -120,8 +110,9 @@ def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
     if pair := next((pair for pair in PAIRS if known.keys() >= set(pair)), None):
         rest = [column for column in texts if headers[column] not in pair]
         return found | {"instruction": [known[pair[0]]], "input": [known[pair[1]], *found.get("input", []), *rest]}
-    if "instruction" in found:
-        found["instruction"] += found.get("input", [])  # a text and an input: either may be the question
+    if "instruction" in found:  # a text and an input, or a title: either may be the question
+        titles = [column for column in headers if headers[column] in TITLES and "output" in found]
+        found["instruction"] += found.get("input", []) + titles
     return found
 
 

@@ -27,7 +27,7 @@ FIELDS = {
     "history": "history",
 }
 # Keys under which an object holds its text.
-TEXTS = ("text", "value", "content", "answer", "label", "name", "entity", "output")
+TEXTS = ("text", "value", "content", "answer", "response", "output", "label", "name", "entity")
 SPAN = 3  # start, end and label
 TEXTS_OF_SPANS = {*HEADED, "data"}
 
@@ -131,10 +131,13 @@ def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", "
         return _spans(name, said, value[0], rows)
     if isinstance(value[0], dict):
         key = next((key for key in TEXTS if key in value[0]), "")
-        joined = f"{{{{ {name} | map(attribute='{key}') | join('{between}') }}}}"
-        return [Source(f"the entries of {said}", template=joined)] if key else []
-    found = [Source(f"the entries of {said}", template=f"{{{{ {name} | join('{between}') }}}}")]
-    return [*found, *([Source(f"the first of {said}", template=f"{{{{ {name}[0] }}}}")] if several else [])]
+        if not key:
+            return []
+        joined, first = f"{name} | map(attribute='{key}')", f"{name}[0].{key}"
+    else:
+        joined, first = name, f"{name}[0]"
+    found = [Source(f"the entries of {said}", template=f"{{{{ {joined} | join('{between}') }}}}")]
+    return [*found, *([Source(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several else [])]
 
 
 def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Source]:

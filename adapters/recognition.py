@@ -31,10 +31,10 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Table
 
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
-# Columns that tell rows apart, and are offered neither as a question nor as an answer.
+# Columns that tell rows apart, and are hardly a question or an answer.
 MARKS = re.compile(
-    r"(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|source|uuid|hash|split|language|lang|licence|license)|"
-    r"编号|序号|日期|时间|来源|链接|备注"
+    r"(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
+    r"编号|序号|日期|时间|链接|备注"
 )
 Works = Callable[[Offer], bool]
 
@@ -72,6 +72,8 @@ class _Recognition:
             self._ask_for_questions(conversations)
         if columns and not conversations and not self.prompts:
             self._ask_for_class(columns[0])
+            if any(asks([column]) for column in self._lists()):
+                self._ask(self._unclear({}), self._whatever_fits(), self._hint())
         shapes = [*conversations, *columns]
         if len(shapes) > 1:
             self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
@@ -79,7 +81,7 @@ class _Recognition:
             systems = [
                 _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
             ]
-            self._ask(self._unclear(double), systems or self._whatever_fits())
+            self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
         return shapes[0]
 
     def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
@@ -97,21 +99,26 @@ class _Recognition:
         key = next(iter(fields.get("output", ())), "")
         if header(key) not in HEADERS["output"]:
             key = key_of([column for column in self.free if column not in choices]) or key
-        question = next(iter(fields.get("instruction", ())), "")
-        if question and key:
-            rest = {field: names[0] for field, names in fields.items() if field in {"system", "input"}}
-            plain = of_columns({**rest, "instruction": question, "output": key})
-            decided = {} if header(key) in HEADERS["output"] else plain
-            found = [
-                decided | {"instruction": Source(f"`{question}` with its choices{counted}", template=template)}
-                for counted, template in questions_with(choices, question, key, self.table).items()
+        rest = [column for column in self._others() if column not in {*choices, key}]
+        questions = fields.get("instruction", [])[:1] or [each for each in rest if TEXT in self.seen[each].kinds]
+        found: list[Offer] = []
+        for question in questions if key else ():
+            more = {field: names[0] for field, names in fields.items() if field in {"system", "input"}}
+            alone = of_columns({**more, "instruction": question, "output": key})
+            decided = fields.get("instruction") and header(key) in HEADERS["output"]
+            shown = questions_with(choices, question, key, self.table)
+            found += [
+                ({} if decided else alone)
+                | {"instruction": Source(f"`{question}` with its choices{counted}", template=template)}
+                for counted, template in shown.items()
             ]
-            if found:
-                self._ask(
-                    f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model "
-                    "would learn letters or numbers",
-                    [*found, plain | {"instruction": Source(f"`{question}` alone", question)}],
-                )
+            found += [alone | {"instruction": Source(f"`{question}` alone", question)}] if shown else []
+        if found:
+            self._ask(
+                f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
+                "learn letters or numbers",
+                found,
+            )
         if _lettered(choices):
             self.found = fields
 
@@ -194,11 +201,11 @@ class _Recognition:
         """Ask where a question stands beside a conversation that does not repeat it."""
         for shape in conversations:
             column = shape.columns["messages"]
-            beside = [each for each in self.found.get("instruction", ()) if asks([each])]
-            beside = [each for each in beside if self.seen[each].kinds]
+            beside = [*self.found.get("instruction", ()), *self._lists()]
+            beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
             lost = [each for each in beside if not offers.repeats(each, [column], self.rows)]
             if lost:
-                question = of_column(lost[0])
+                question = self._sources(lost[0])[0]
                 firsts = offers.firsts(column, self.rows)
                 self._ask(
                     f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
@@ -222,12 +229,22 @@ class _Recognition:
         )
 
     def _others(self) -> list[str]:
-        """Return the columns in no field that may hold a question or an answer: text first, then lists and numbers."""
+        """Return the columns in no field that may be of one: text first, then lists, and numbers last."""
         placed = {name for names in self.found.values() for name in names}
         free = [each for each in self.free if each not in placed and self.seen[each].kinds]
-        free = [each for each in free if not MARKS.fullmatch(header(each))]
+        free = [
+            each for each in free if not any(kind.fullmatch(header(each)) for kind in (MARKS, PREFERRED, REASONING))
+        ]
         by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
-        return sorted(free, key=lambda column: by_kind.get(self.seen[column].kinds[0], 1))
+        return sorted(free, key=lambda each: by_kind.get(self.seen[each].kinds[0], 1))
+
+    def _lists(self) -> list[str]:
+        """Return the columns whose headers fit a field, and that hold lists or objects."""
+        return [
+            column
+            for column in self.free
+            if recognise([column]) and not self.seen[column].readable and not self.seen[column].style
+        ]
 
     def _sources(self, column: str, between: str = ", ") -> list[Source]:
         if self.seen[column].readable:
@@ -238,6 +255,9 @@ class _Recognition:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
         others = self._others()
+        for column in self._lists():
+            if (field := next(iter(recognise([column])))) not in self.prompts:
+                fields.setdefault(field, self._sources(column))
         asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
         if not {"instruction", "input"} & asked:
             texts = [column for column in others if TEXT in self.seen[column].kinds]
@@ -264,14 +284,17 @@ class _Recognition:
         if double:
             field, names = next(iter(double.items()))
             reason = f"{_named(names)} both fit {field}"
-        hint = "say which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
-        if table.lettered and table.columns[:1] != ("A",):
-            hint += (
-                "; where these are no headers, add `--header-row none`; to take other sheets, name them with `--sheet`"
-            )
         broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
         notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
-        return f"{reason}; {hint}\n{listing(table)}{notes}"
+        return f"{reason}\n{listing(table)}{notes}"
+
+    def _hint(self) -> str:
+        hint = (
+            "\nsay which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
+        )
+        if self.table.lettered and self.table.columns[:1] != ("A",):
+            hint += "; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`"
+        return hint
 
 
 def _constant(template: Prompt | None) -> bool:
