@@ -1,12 +1,20 @@
 """`ftbridge convert`."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli.convert import command
 from ftbridge.core.errors import UsageError
+
+from ..keyboard import terminal  # noqa: TID252
 
 
 @pytest.fixture
@@ -149,3 +157,33 @@ def test_help_names_every_option():
         "--json",
     ):
         assert option in text
+
+
+def test_the_command_that_is_shown_works_as_it_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("my 表.csv").write_text("Customer's words,We reply\nwhere is it?,it is on its way\n", encoding="utf-8")
+    ftbridge = f'{shlex.quote(sys.executable)} -m ftbridge "$@"'
+    Path("ftbridge").write_text(f"#!/bin/sh\nexec {ftbridge}\n", encoding="utf-8")
+    Path("ftbridge").chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    asked = subprocess.run(
+        ["./ftbridge", "convert", "my 表.csv"], env=env, capture_output=True, text=True, check=False, input=""
+    )
+    assert asked.returncode == 2
+    commands = re.findall(r"^    (ftbridge convert .*)$", asked.stderr, re.MULTILINE)
+    assert len(commands) == 2
+    done = subprocess.run(["sh", "-c", commands[0]], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "-> it is on" in done.stdout
+
+
+def test_on_a_terminal_it_asks_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("talk.csv").write_text("We reply,Customer says\nit is on its way,where is it?\n", encoding="utf-8")
+    with terminal("-m", "ftbridge", "convert", "talk.csv", columns=60) as screen:
+        shown = screen.wait("which one?")
+        assert "2  question from `Customer says`, answer from" in shown
+        screen.type("2\n")
+        screen.wait("-> it is on")
+        assert screen.end() == 0
+    assert Path("data/talk-train.alpaca.jsonl").is_file()
