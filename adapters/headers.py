@@ -15,7 +15,19 @@ HEADERS = {
     ),
     "input": ("input", "inputs", "context", "输入", "上下文", "补充输入"),
     "output": (
-        *("output", "answer", "answers", "response", "reply", "a", "completion", "solution", "targets", "ground truth"),
+        *(
+            "output",
+            "answer",
+            "answers",
+            "ans",
+            "response",
+            "reply",
+            "a",
+            "completion",
+            "solution",
+            "targets",
+            "ground truth",
+        ),
         *("assistant message", "答案", "回答", "答", "答句", "回复", "输出", "答复", "解答", "应答", "解决方案"),
         *("解决办法", "解决方法"),
     ),
@@ -155,7 +167,7 @@ def header(column: str) -> str:
     plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
     plain = "".join(char for char in plain if unicodedata.category(char) != "Cf")
     plain = re.sub(r"(?<=.)(\(.*?\)|\[.*?\]|【.*?】|\{.*?\})\W*$", "", plain)
-    plain = re.sub(r"^\W*\d{1,2}\s*[.、):]\s*(?=\D)", "", plain)
+    plain = re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", plain)
     whole = _spaced(plain)
     if known := _known(whole):
         return known

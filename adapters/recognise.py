@@ -5,6 +5,7 @@ Nothing is guessed: where two readings are as likely, or none is complete, the u
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from ftbridge.adapters.mapping import ColumnMapping, Mapping
 from ftbridge.adapters.messages import MessageMapping
 from ftbridge.adapters.offers import Offer
 from ftbridge.adapters.prompts import Prompt, prompt
-from ftbridge.adapters.recognition import STYLES, recognised
+from ftbridge.adapters.recognition import STYLES, missing_fields, recognised
 from ftbridge.adapters.shapes import FIELDS, Seen, Shape, seen_in, whole
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
 from ftbridge.core.errors import FtbridgeError, UsageError
@@ -64,12 +65,15 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, *, ask: bool = True
     what `wish` names and is not there, InputError for what cannot be read.
     """
     seen = {column: seen_in(table, column) for column in table.columns}
+    works = partial(_works, table, wish) if ask else None
     columns, prompts = _asked(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
         shape = _told(columns, prompts, seen)
+        if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
+            raise missing_fields(table, missing, shape, seen, works)
     else:
-        shape = recognised(table, prompts, seen, (lambda offer: _works(table, wish, offer)) if ask else None)
+        shape = recognised(table, prompts, seen, works)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
         reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
     return Choice(
@@ -137,17 +141,14 @@ def _field(name: str) -> str:
 
 
 def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
-    """Return the reading that the user or a preset decided; raises UsageError where it is not whole."""
+    """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
         if others := [field for field in (*columns, *prompts) if field not in {"messages", "system"}]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
         if not (style := seen[columns["messages"]].style):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
-    shape = whole("columns as asked for", columns, prompts)
-    if missing := {"instruction", "output"} - shape.sources.keys():
-        raise UsageError(f"`--map` names no {' and no '.join(sorted(missing))}; add `--map {min(missing)}=COLUMN`")
-    return shape
+    return whole("columns as asked for", columns, prompts)
 
 
 def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:

@@ -27,7 +27,7 @@ from ftbridge.adapters.messages import KEYS
 from ftbridge.adapters.offers import Offer, Source, of_column, of_columns
 from ftbridge.adapters.prompts import Prompt
 from ftbridge.adapters.shapes import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import FtbridgeError, InputError
 from ftbridge.core.plugins import Table
 
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
@@ -46,6 +46,22 @@ def recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], 
     InputError where none is left, or nobody is to be asked (`works` is None).
     """
     return _Recognition(table, prompts, seen, works).shape()
+
+
+def missing_fields(
+    table: Table, fields: Sequence[str], shape: Shape, seen: dict[str, Seen], works: Works | None
+) -> FtbridgeError:
+    """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
+    reason = f"`--map` names no {' and no '.join(fields)}"
+    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
+    columns = {
+        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
+        for field in fields
+    }
+    found = offers.alternatives({field: [*map(of_column, columns[field])] for field in fields})
+    if works is None:
+        return InputError(reason)
+    return offers.question(table, reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
 
 
 class _Recognition:

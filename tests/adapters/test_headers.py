@@ -67,6 +67,8 @@ def test_columns_of_tools_and_images_are_known():
         ("Question/问题", "Answer|答案"),
         ("1.问题", "2\u3001答案"),
         ("(1) 问题", "(2) 答案"),
+        ("\u2460问题", "\u2461答案"),
+        ("一\u3001问题", "二\u3001答案"),
         ("Question (required)", "Answer (optional)"),
         ("\ufeff问题\u200b", "\xa0答案\u200b"),
         ("\u3010问题\u3011", "[Answer]"),

@@ -337,7 +337,8 @@ def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, colum
     [
         ({"map": {"instruction": "q", "outpt": "a"}}, "no field `outpt`; did you mean `output`"),
         ({"map": {"instruction": "q", "output": "nope"}}, "no column `nope`"),
-        ({"map": {"instruction": "q"}}, "names no output; add `--map output=COLUMN`"),
+        ({"map": {"instruction": "q"}}, "names no output\n  answer from `a`: --map output=a\n.*`class`"),
+        ({"map": {"system": "q"}}, "names no instruction and no output\n  question from `a`, answer from `class`: "),
         (
             {"map": {"instruction": "q", "question": "m", "output": "a"}},
             "names two columns for instruction: `q` and `m`",
