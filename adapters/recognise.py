@@ -11,9 +11,12 @@ import msgspec
 
 from ftbridge.adapters.choices import choices_of, question_with
 from ftbridge.adapters.columns import HEADERS, find_column, header, letter, listing, recognise, refused
+from ftbridge.adapters.conversations import KEYS, TEXTS, style_of, surely, wants_answer
+from ftbridge.adapters.doubts import ask_for_turns, refuse_single_messages
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
-from ftbridge.adapters.messages import KEYS, MessageMapping, style_of
+from ftbridge.adapters.messages import MessageMapping
 from ftbridge.adapters.prompts import Prompt, prompt
+from ftbridge.adapters.roles import refuse_roles
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, plain, shown
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Table
@@ -33,7 +36,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
     `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a field or a
-    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row.
+    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row. `role`
+    maps the names of who speaks to user, assistant or system, and `tags` are a message's keys, as LLaMA-Factory's.
     """
 
     map: dict[str, str] = {}
@@ -45,6 +49,13 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     stratify: str = ""
     strip: bool = False
     max_characters: int = LONGEST
+    role: dict[str, str] = {}
+    tags: dict[str, str] = {}
+
+    @property
+    def decides(self) -> bool:
+        """Tell whether the user says which columns count."""
+        return bool(self.map) or any(getattr(self, field) is not None for field in TEMPLATES)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,27 +98,35 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages."""
+    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages.
+
+    `maybe` is their style where the user says that they are messages; `open` tells that they want an answer.
+    """
 
     kinds: tuple[str, ...]
     example: str
     style: str
+    maybe: str = ""
+    open: bool = False
 
     @property
     def readable(self) -> bool:
         """Tell whether some of it may be text."""
-        return not self.kinds or not {LISTS, OBJECTS, *KEYS}.issuperset(self.kinds)
+        return not self.kinds or not {LISTS, OBJECTS, self.style, *KEYS}.issuperset(self.kinds)
 
 
-def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
+def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "") -> Choice:
     """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
 
+    `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide,
     Raises UsageError for what `wish` names and is not there, InputError where the table does not say enough.
     """
-    seen = {column: _seen(table, column) for column in table.columns}
+    refuse_roles(wish.role)
+    seen = {column: _seen(table, column, wish) for column in table.columns}
     columns, prompts = _asked(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
+        reason = told or reason
         shape = _told(columns, prompts, seen)
     else:
         shape = _recognised(table, prompts, seen)
@@ -144,9 +163,10 @@ def _field(field: str) -> str:
 def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
     """Return the reading that the user or a preset decided; raises UsageError where it is not whole."""
     if "messages" in columns:
-        if others := [field for field in (*columns, *prompts) if field not in {"messages", "system"}]:
+        room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
+        if others := [field for field in (*columns, *prompts) if field not in room]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
-        if not (style := seen[columns["messages"]].style):
+        if not (style := seen[columns["messages"]].maybe):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
     shape = _whole("columns as asked for", columns, prompts)
@@ -184,6 +204,9 @@ def _recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen])
     if len(shapes) > 1:
         readings = "\n".join(f"  {shape}: {shape.option}" for shape in shapes)
         raise InputError(f"`{table.file}` can be read in several ways; say which with `--map`:\n{readings}")
+    if not shapes:
+        refuse_single_messages(table)
+        ask_for_turns(table)
     if not shapes or "system" in double:
         raise InputError(_unclear(table, double, seen))
     return shapes[0]
@@ -211,13 +234,21 @@ def _constant(template: Prompt | None) -> bool:
 
 
 def _conversations(free: list[str], found: dict[str, list[str]], seen: dict[str, Seen]) -> Iterator[Shape]:
-    """Yield a reading for each column of whole conversations."""
+    """Yield a reading for each column of whole conversations, or of messages that another column answers."""
+    system = {"system": found["system"][0]} if "system" in found else {}
+    answers = [column for column in free if header(column) in HEADERS["output"] and not seen[column].open]
+    answers = [column for column in answers if seen[column].readable or seen[column].maybe]
+    alone = not {"instruction", "output"} <= found.keys()
     for column in free:
-        if (style := seen[column].style) and header(column) not in PREFERENCES:
-            columns = {"messages": column}
-            if "system" in found:
-                columns["system"] = found["system"][0]
-            yield Shape(style, columns, style=style)
+        style, name = seen[column].style, header(column)
+        if not style or name in PREFERENCES or (name in HEADERS["history"] and not alone):
+            continue
+        if name in HEADERS["output"] and any(seen[other].open for other in free):
+            continue
+        if seen[column].open and len(answers) == 1:
+            yield Shape(style, {"messages": column, "output": answers[0]} | system, style=style)
+        else:
+            yield Shape(style, {"messages": column} | system, style=style)
 
 
 def _from_columns(found: dict[str, list[str]], prompts: dict[str, Prompt]) -> list[Shape]:
@@ -270,12 +301,22 @@ def _unclear(table: Table, double: dict[str, list[str]], seen: dict[str, Seen]) 
     return f"{reason}; say which to take: {hint}\n{listing(table)}{notes}"
 
 
-def _seen(table: Table, column: str) -> Seen:
+def _seen(table: Table, column: str, wish: Wish) -> Seen:
     values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
-    styles = [style_of(value) for value in values]
-    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(styles, values, strict=True))
+    maybe = [style_of(value, wish.role, wish.tags) for value in values]
+    sure = [style if surely(column, style, wish.role) else "" for style in maybe]
+    if TEXTS in sure and {*sure} != {TEXTS}:
+        sure = [""] * len(sure)
+    asking = header(column) in HEADERS["instruction"]
+    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
     example = shown(values[0]) if values else ""
-    return Seen(tuple(dict.fromkeys(kinds)), example, next(filter(None, styles), ""))
+    return Seen(
+        tuple(dict.fromkeys(kinds)),
+        example,
+        next(filter(None, sure), ""),
+        next(filter(None, maybe), ""),
+        any(sure) and all(wants_answer(value, wish.role, wish.tags, unknown=asking) for value in values),
+    )
 
 
 def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
@@ -318,6 +359,7 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
         "max_characters": wish.max_characters,
         "decided": bool(wish.map),
         "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "roles": wish.role,
         "label_field": label_field,
         "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
     }
@@ -326,7 +368,9 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
     if shape.style:
         if wish.label_map:
             raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
-        return MessageMapping(style=shape.style, **common)
+        mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
+        mapping.ask(table)
+        return mapping
     return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
 
 

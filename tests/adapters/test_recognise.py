@@ -108,6 +108,16 @@ def asked(record):
             {"messages": "conversations"},
         ),
         (
+            {"conversation": [{"human": "q", "assistant": "a"}]},
+            "turns of human/assistant",
+            {"messages": "conversation"},
+        ),
+        (
+            {"prompt": GOOD[:1], "completion": GOOD[1:]},
+            "OpenAI messages",
+            {"messages": "prompt", "output": "completion"},
+        ),
+        (
             {"conversation": [{"system": "s", "input": "q", "output": "a"}]},
             "XTuner conversations",
             {"messages": "conversation"},
@@ -138,7 +148,7 @@ def test_shapes_are_recognised(record, shape, columns, as_json):
         ({"sentence1": "q", "sentence2": "r", "label": 1}, "or several in one: `--input"),
         ({"question": "q", "answer": ["a"]}, "`answer` holds lists, not text"),
         ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
-        ({"conversation": [{"human": "q", "assistant": "a"}]}, "`conversation` holds lists, not lists of objects with"),
+        ({"conversation": [{"x": "q", "y": "a", "z": 1}]}, "`conversation` holds lists, not lists of objects with"),
         ({"messages": GOOD, "system": "s", "system prompt": "t"}, "`system` and `system prompt` both fit system"),
         (
             {"messages": GOOD, "conversations": [{"from": "human", "value": "q"}]},
