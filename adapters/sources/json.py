@@ -69,19 +69,19 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
         return _object(path, reading, encoding)
     reading.refuse_sheets(path, "JSON")
-    batches = _row_batches(path, encoding)
+    batches = _row_batches(path, encoding, exact=reading.exact)
     first = peek(batches)
     if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
         return [one]
-    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
+    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding, exact=reading.exact))
     return [peeked(path, first, [Rows(rows)], notes=(encoding.note,))]
 
 
-def _row_batches(path: Path, encoding: Encoding) -> Iterator[tuple[int, Iterator[Row]]]:
+def _row_batches(path: Path, encoding: Encoding, *, exact: bool) -> Iterator[tuple[int, Iterator[Row]]]:
     """Yield the rows some at a time, with the size of the text that they stand in."""
     number = 1
     for data, elements in _batches(path, utf8_blocks(path, encoding)):
-        yield len(data), read_rows(data, elements, path.name, "element", number)
+        yield len(data), read_rows(data, elements, path.name, "element", number, exact=exact)
         number += len(elements)
 
 
@@ -178,7 +178,8 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
             raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
     members = _object_members(path, data)
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
-    record = fits(members) or not CONVERSATIONS.isdisjoint(members) or any(_talks(*each) for each in lists.items())
+    record = fits(members) or not CONVERSATIONS.isdisjoint(members)
+    record = record or (not reading.exact and any(_talks(*each) for each in lists.items()))
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
         reading.refuse_sheets(path, "JSON")
         return [_record(path, encoding, data, members)]
@@ -186,8 +187,8 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     tables = []
     for key in chosen:
         unit = "element" if len(chosen) == 1 else f"{key} element"
-        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
-        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
+        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
+        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
         notes = (encoding.note, f"rows are under `{key}`")
         part = PART_OF[key] if len(chosen) > 1 and key in SPLITS else ""
         tables.append(peeked(path, first, pieces, notes=notes, part=part))

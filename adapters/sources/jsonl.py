@@ -62,12 +62,13 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     reading.refuse_sheets(path, "JSON")
     encoding = find_encoding(path, reading.encoding, CHINESE)
     commas = not reading.exact and _ends_with_comma(path, encoding)
-    batches = ((piece.size, piece.rows()) for piece in _pieces(path, encoding, commas=commas))
+    how = {"commas": commas, "exact": reading.exact}
+    batches = ((piece.size, piece.rows()) for piece in _pieces(path, encoding, **how))
     first = peek(batches)
     if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
         return [one]
     note = "lines end with a comma, read as JSON lines" if commas else ""
-    return [peeked(path, first, _pieces(path, encoding, commas=commas), notes=(encoding.note, note), cut=True)]
+    return [peeked(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
 
 
 def begins_lines(path: Path) -> bool:
@@ -150,8 +151,13 @@ def conversation(path: Path, rows: list[Row]) -> Table | None:
     return peeked(path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",))
 
 
-def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int) -> Iterator[Row]:
-    """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`."""
+def read_rows(
+    data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int, *, exact: bool = False
+) -> Iterator[Row]:
+    """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`.
+
+    Lists of messages are rows as well, unless the reading is `exact`.
+    """
     valid = _is_utf8(data)
     escapes = _escaped(data)
     for at, text in enumerate(texts, number):
@@ -163,7 +169,7 @@ def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit
                 text.decode()
             values = (_plain if escapes and _escaped(text) else _raw)(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            values, error = _odd(bytes(text))
+            values, error = _odd(bytes(text), exact=exact)
         else:
             error = "" if values else "is an object without values"
         yield Row(Where(file, at, "", unit), values, error)
@@ -191,9 +197,9 @@ def refuse_broken(text: bytes) -> None:
             json_value(text)
 
 
-def _odd(text: bytes) -> tuple[dict[str, Any], str]:
+def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
     """Return the values, or what is wrong."""
-    if MESSAGES.match(text) and not _escaped(text):
+    if not exact and MESSAGES.match(text) and not _escaped(text):
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text.decode()
             return {MESSAGE_COLUMN: _skip(text)}, ""
@@ -204,7 +210,7 @@ def _odd(text: bytes) -> tuple[dict[str, Any], str]:
     except ValueError as error:
         comma = " (it ends with a comma)" if text.rstrip(BLANK).endswith(b"},") else ""
         return {}, f"is no JSON object: {error}{comma}"
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
     return (value, "") if isinstance(value, dict) else ({}, f"is `{shown(text.decode().strip())}`, not an object")
 
@@ -227,7 +233,7 @@ def _is_utf8(data: bytes) -> bool:
 class Lines(msgspec.Struct, frozen=True):
     """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8.
 
-    `commas` says that a comma at the end of a line is none of its own.
+    `commas` says that a comma at the end of a line is none of its own, `exact` that lists of messages are no rows.
     """
 
     path: Path
@@ -235,6 +241,7 @@ class Lines(msgspec.Struct, frozen=True):
     end: int = 0
     data: bytes | None = None
     commas: bool = False
+    exact: bool = False
 
     @property
     def size(self) -> int:
@@ -255,14 +262,14 @@ class Lines(msgspec.Struct, frozen=True):
         lines = data.removesuffix(b"\n").split(b"\n")
         if self.commas:
             lines = [line.rstrip(BLANK).removesuffix(b",") for line in lines]
-        return read_rows(data, lines, self.path.name, "line", 1)
+        return read_rows(data, lines, self.path.name, "line", 1, exact=self.exact)
 
 
-def _pieces(path: Path, encoding: Encoding, *, commas: bool = False) -> Iterator[Lines]:
-    """Yield the file in pieces of whole lines, of about a MiB each; with `commas`, lines may end with one."""
+def _pieces(path: Path, encoding: Encoding, **how: bool) -> Iterator[Lines]:
+    """Yield the file in pieces of whole lines, of about a MiB each; `how` is for the pieces."""
     try:
         pieces = _carried(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut(path)
-        yield from (replace(piece, commas=True) for piece in pieces) if commas else pieces
+        yield from (replace(piece, **how) for piece in pieces)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 

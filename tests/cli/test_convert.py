@@ -149,3 +149,15 @@ def test_help_names_every_option():
         "--json",
     ):
         assert option in text
+
+
+def test_roles_are_told_with_their_names(run, tmp_path):
+    talk = [{"from": "human", "value": "hi"}, {"from": "a=b", "value": "hello"}]
+    (tmp_path / "faq.jsonl").write_text(json.dumps({"conversations": talk, "id": 1}))
+    asked = run()
+    assert list(asked.exception.answers.values()) == [["--role", "a=b=assistant"]]
+    assert run(*asked.exception.answers["`a=b` is the assistant"]).exit_code == 0
+    for wrong in ("nurse", "=user", "a=b=nurse"):
+        found = run("--role", wrong)
+        assert isinstance(found.exception, UsageError)
+        assert "`--role doctor=assistant`" in str(found.exception)
