@@ -13,7 +13,10 @@ from ftbridge.core.strict import closest
 
 # Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
 HEADERS = {
-    "system": ("system", "system prompt", "meta instruction", "系统", "系统提示", "系统提示词", "系统消息"),
+    "system": (
+        *("system", "system prompt", "system instruction", "systeminstruction", "meta instruction"),
+        *("系统", "系统提示", "系统提示词", "系统消息"),
+    ),
     "instruction": (
         *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question"),
         *("问题", "提问", "问", "问句", "指令", "提示词", "用户问题", "题目"),

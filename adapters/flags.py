@@ -72,7 +72,7 @@ def refuse_differing(answers: Iterable[Mapping[str, Any]]) -> None:
 def _kept(key: str, kind: str, value: Any) -> bool:
     """Tell whether a flag leaves the answer in; what says neither yes nor no is a flag only where its name is known."""
     if isinstance(value, list):
-        return all(_kept(key, kind, each) for each in value)
+        return all(not isinstance(each, list) and _kept(key, kind, each) for each in value)
     written = str(value).strip().lower()
     if isinstance(value, (bool, int, float)) or written in TRUE | FALSE:
         return written in (TRUE if kind == LOSS else FALSE)

@@ -89,7 +89,7 @@ class MessageMapping(Mapping, frozen=True, kw_only=True):
                 system, turns = reader.read(value)
             if "system" in columns and not system:
                 field = "system"
-                system = reader.text(row.values.get(columns[field]))
+                system = reader.system(plain(row.values.get(columns[field])))
         except BadValueError as error:
             notes.add(field, columns[field], str(error))
         return system, tuple(turns)

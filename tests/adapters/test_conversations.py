@@ -60,8 +60,13 @@ READ = {
     "Chinese roles": ({"messages": said("hi", "hello", roles=("用户", "客服"))}, ONE),
     "marked roles": ({"messages": said("hi", "hello", roles=("<|USER|>", "Assistant:"))}, ONE),
     "Gemini's parts": (
-        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": [{"text": "hello"}]}]},
-        ONE,
+        {
+            "contents": [
+                {"role": role, "parts": [{"text": text}]} for role, text in (("user", "hi"), ("model", "hello"))
+            ],
+            "systemInstruction": {"parts": [{"text": "s"}]},
+        },
+        ["s", *ONE],
     ),
     "LLaMA-Factory v1's parts": (
         {

@@ -28,7 +28,7 @@ def test_answers_that_are_trained_pass(value):
     refuse({"loss": value, "train_flag": value}, trained=True)
 
 
-@pytest.mark.parametrize("value", [False, 0, 0.0, 0.5, 2, "false", "0", "NO", [1, 0]])
+@pytest.mark.parametrize("value", [False, 0, 0.0, 0.5, 2, "false", "0", "NO", [1, 0], [[1]]])
 def test_answers_that_are_left_out_are_refused_and_questions_pass(value):
     for key in ("loss", "train_flag"):
         refuse({key: value}, trained=False)
