@@ -25,7 +25,7 @@ from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
 from ftbridge.adapters.split import PARTS, parse_sample
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import LONGEST, plain, shown
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
@@ -97,6 +97,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     instruction: str | None = None,
     input: str | None = None,  # noqa: A002 - named as on the command line
     output: str | None = None,
+    role: Mapping[str, str] | None = None,
     label_map: Mapping[str | int, str] | None = None,
     strip: bool = False,
     max_characters: int | None = None,
@@ -120,7 +121,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
 
     The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
-    `instruction`, `input` and `output` are Jinja templates over the columns, `label_map` maps answers to text,
+    `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
+    user, assistant or system, `label_map` maps answers to text,
     `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
     `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
     `on_error` is "skip" or `max_rejected` allows it. Raises UsageError for options that do not fit, InputError for a
@@ -144,10 +146,11 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             instruction=instruction,
             input=input,
             output=output,
+            role=dict(role or {}),
             label_map={str(label): text for label, text in (label_map or {}).items()},
             stratify=stratify,
             strip=strip,
-            **({} if max_characters is None else {"max_characters": max_characters}),
+            max_characters=LONGEST if max_characters is None else max_characters,
         ),
         preset=preset,
         settings={key: str(value) for key, value in (settings or {}).items()},
@@ -187,7 +190,7 @@ def _earlier(job: Job) -> Conversion | None:
     entries = _ours(job)
     if not entries:
         return None
-    made = {"asked": _asked(job), "names": [*entries]}
+    made = {"asked": _asked(job), "names": [*entries], **_beside(job)}
     for entry in entries.values():
         same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
         kept = entry.options.get("sha256", {})
@@ -201,6 +204,11 @@ def _earlier(job: Job) -> Conversion | None:
 def _asked(job: Job) -> Any:
     """Return the options as they stand in JSON."""
     return msgspec.json.decode(msgspec.json.encode(job.options))
+
+
+def _beside(job: Job) -> dict[str, Any]:
+    """Return what another dataset_info.json has said of the sources, for the entries."""
+    return {"beside": msgspec.json.decode(msgspec.json.encode(job.beside))} if any(job.beside) else {}
 
 
 def _ours(job: Job) -> dict[str, DatasetEntry]:
@@ -333,6 +341,7 @@ def _entry(job: Job, name: str, names: list[str], files: dict[str, SampleFile], 
             "dataset": job.name,
             "asked": _asked(job),
             "names": names,
+            **_beside(job),
             "counts": msgspec.to_builtins(counts),
             "sha256": {target: file.sha256 for target, file in files.items()},
             "sheets": [table.sheet for table in job.tables if table.sheet],

@@ -54,7 +54,7 @@ def _open(file: Path, kind: str) -> list[Table]:
     for name in ("json", "jsonl") if kind == "json" else (kind,):
         source = cast("Source", plugins.load("sources", name))
         if source.detect(file, head):
-            return source.open_tables(file, Reading())
+            return source.open_tables(file, Reading(exact=True))
     raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
 
 

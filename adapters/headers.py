@@ -7,7 +7,10 @@ from functools import lru_cache
 
 # Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
 HEADERS = {
-    "system": ("system", "system prompt", "系统", "系统提示", "系统提示词", "系统消息"),
+    "system": (
+        *("system", "system prompt", "system instruction", "systeminstruction", "meta instruction"),
+        *("系统", "系统提示", "系统提示词", "系统消息"),
+    ),
     "instruction": (
         *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question", "user message"),
         *("user input", "customer message", "inquiry", "definition", "问题", "提问", "问", "问句", "问法", "指令"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.beside import beside
 from ftbridge.adapters.columns import letter
 from ftbridge.adapters.job import Options, preset_for
 from ftbridge.adapters.locate import open_origin, origins
@@ -73,8 +74,10 @@ def inspect(
     for origin in origins([str(source) for source in sources]):
         for table in open_origin(origin, reading, {}):
             preset = preset_for(Options(), origin, table)
+            told = None if preset else beside(origin.path, table)
+            table = told.noted(table) if told else table  # noqa: PLW2901 - the same table, with a note
             try:
-                choice, unclear = read_as(table, Wish(), preset), ""
+                choice, unclear = told.read(table, Wish()) if told else read_as(table, Wish(), preset), ""
             except FtbridgeError as error:
                 choice, unclear = None, str(error)
             rows, broken, columns = _counted(table, progress)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from ftbridge.adapters.beside import Beside, beside
 from ftbridge.adapters.checks import parse_max_rejected
 from ftbridge.adapters.kinds import DATE
 from ftbridge.adapters.locate import Origin, open_origin
@@ -82,7 +83,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One conversion, with all questions answered before the first row is read; a choice for each table.
 
-    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time.
+    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time. `beside`
+    is what LLaMA-Factory's dataset_info.json beside the sources says of each table.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     presets: tuple[str, ...]
     origins: tuple[Origin, ...]
     array: bool
+    beside: tuple[Beside | None, ...] = ()
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -170,8 +173,15 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
             f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
         )
     presets = [preset_for(options, origin, table) for origin, table in opened]
-    tables = tuple(table for _, table in opened)
-    choices = tuple(read_as(table, options.wish, each) for table, each in zip(tables, presets, strict=True))
+    said = [
+        None if preset or options.wish.decides else beside(origin.path, table)
+        for (origin, table), preset in zip(opened, presets, strict=True)
+    ]
+    choices = tuple(
+        each.read(table, options.wish) if each else read_as(table, options.wish, preset)
+        for (_, table), preset, each in zip(opened, presets, said, strict=True)
+    )
+    tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
     job = Job(
         name=name,
         dataset_dir=folder,
@@ -182,6 +192,7 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
         array=options.array or any(map(_dated, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
         origins=tuple(origins),
+        beside=tuple(said),
     )
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")

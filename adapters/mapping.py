@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.conversations import PAIRS, Reader, style_of, unfolded
+from ftbridge.adapters.flags import off
 from ftbridge.adapters.headers import HEADERS, recognise, refused
 from ftbridge.adapters.prompts import Prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, nothing, off, passed, shown
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, nothing, passed, shown
 from ftbridge.core.records import Conversation, Row, Text, Turn, Where
 
 Quick = Callable[[Row], Conversation | None]
@@ -40,7 +42,8 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     Another column that turns up later is an error of its row where it would have been taken for one of the fields in
     `watched`, unless the user has `decided` which columns count. The columns in `refused` must be empty, and no flag of
     the loss in `flags` may be off. `system` is for rows that bring none. `strip` takes blanks off the ends of every
-    text. The label is the text of `label_column`, or of the field `label_field`.
+    text. The label is the text of `label_column`, or of the field `label_field`. `roles` are names of user, assistant
+    or system that the user has explained, `tags` the keys of messages, as in LLaMA-Factory's dataset_info.json.
     """
 
     columns: dict[str, str]
@@ -55,6 +58,8 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
     max_characters: int = LONGEST
     label_column: str | None = None
     label_field: str = ""
+    roles: dict[str, str] = {}
+    tags: dict[str, str] = {}
 
     def conversation(self, row: Row) -> Conversation:
         """Return the sample in `row`; raises BadValueError where there is none, and `problems` says why.
@@ -199,14 +204,14 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             notes.add(own[0], self._column(own[0]), "is empty")
         if texts["output"] is not None:
             texts["output"] = self._output(texts["output"], notes)
+        system = texts.get("system") or ""
         history: tuple[Turn, ...] = ()
         if "history" in self.columns:
             try:
-                history = self._history(row.values.get(self.columns["history"]))
+                system, history = self._history(row.values.get(self.columns["history"]), system)
             except BadValueError as error:
                 notes.add("history", self.columns["history"], str(error))
         turn = Turn(*(texts.get(field) or "" for field in ("instruction", "input", "output")))
-        system = texts.get("system") or ""
         return system, (*history, turn)
 
     def _column(self, field: str) -> str:
@@ -232,15 +237,16 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             notes.add("output", column, f"is not in the label map: {', '.join(sorted(self.labels))[:100]}")
         return self.labels.get(output, output)
 
-    def _history(self, value: Any) -> tuple[Turn, ...]:
-        """Return the earlier turns of an Alpaca history: a list of pairs of question and answer."""
-        value = listed(value)
+    def _history(self, value: Any, system: str) -> tuple[str, tuple[Turn, ...]]:
+        """Return system and earlier turns: pairs of question and answer as in Alpaca, messages, turns, or texts."""
+        value = unfolded(value)
         if blank(value):
-            return ()
-        size = 2  # a question and its answer
-        if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == size for pair in value):
+            return system, ()
+        if not isinstance(value, list):
             raise BadValueError("is no list of [question, answer] pairs")
-        pairs = [[checked(text, self.max_characters, strip=self.strip) for text in pair] for pair in value]
-        if not all(text.strip() for pair in pairs for text in pair):
-            raise BadValueError("has an empty question or answer")
-        return tuple(Turn(question, "", answer) for question, answer in pairs)
+        style = style_of(value, self.roles) or PAIRS
+        reader = Reader(style=style, roles=self.roles, longest=self.max_characters, strip=self.strip)
+        own, turns = reader.read(value)
+        if own and system not in {"", own}:
+            raise BadValueError("has a system prompt of its own")
+        return system or own, tuple(turns)

@@ -17,6 +17,7 @@ from ftbridge.adapters.messages import MessageMapping
 from ftbridge.adapters.offers import Offer
 from ftbridge.adapters.prompts import Prompt, prompt
 from ftbridge.adapters.recognition import STYLES, missing_fields, recognised
+from ftbridge.adapters.roles import refuse_roles
 from ftbridge.adapters.shapes import FIELDS, Seen, Shape, seen_in, whole
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
 from ftbridge.core.errors import FtbridgeError, UsageError
@@ -34,7 +35,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
     `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
     `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a field or a
-    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row.
+    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row. `role`
+    maps the names of who speaks to user, assistant or system, and `tags` are a message's keys, as LLaMA-Factory's.
     """
 
     map: dict[str, str] = {}
@@ -46,6 +48,13 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     stratify: str = ""
     strip: bool = False
     max_characters: int = LONGEST
+    role: dict[str, str] = {}
+    tags: dict[str, str] = {}
+
+    @property
+    def decides(self) -> bool:
+        """Tell whether the user says which columns count."""
+        return bool(self.map) or any(getattr(self, field) is not None for field in TEMPLATES)
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,17 +67,20 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     why: tuple[str, ...]
 
 
-def read_as(table: Table, wish: Wish, preset: Preset | None, *, ask: bool = True) -> Choice:
+def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, ask: bool = True) -> Choice:
     """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
 
-    Raises QuestionError for what only the user can decide (InputError where there is nobody to `ask`), UsageError for
-    what `wish` names and is not there, InputError for what cannot be read.
+    `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide
+    (InputError where there is nobody to `ask`), UsageError for what `wish` names and is not there, InputError for what
+    cannot be read.
     """
-    seen = {column: seen_in(table, column) for column in table.columns}
+    refuse_roles(wish.role)
+    seen = {column: seen_in(table, column, wish.role, wish.tags) for column in table.columns}
     works = partial(_works, table, wish) if ask else None
     columns, prompts = _asked(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
+        reason = told or reason
         shape = _told(columns, prompts, seen)
         if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
             raise missing_fields(table, missing, shape, seen, works)
@@ -143,9 +155,10 @@ def _field(name: str) -> str:
 def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
-        if others := [field for field in (*columns, *prompts) if field not in {"messages", "system"}]:
+        room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
+        if others := [field for field in (*columns, *prompts) if field not in room]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
-        if not (style := seen[columns["messages"]].style):
+        if not (style := seen[columns["messages"]].maybe):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Shape(style, columns, style=style)
     return whole("columns as asked for", columns, prompts)
@@ -191,6 +204,7 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
         "max_characters": wish.max_characters,
         "decided": bool(wish.map),
         "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "roles": wish.role,
         "label_field": label_field,
         "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
     }
@@ -202,7 +216,9 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
     if shape.style:
         if wish.label_map:
             raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
-        return MessageMapping(style=shape.style, **common)
+        mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
+        mapping.ask(table)
+        return mapping
     return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
 
 

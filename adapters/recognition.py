@@ -11,6 +11,8 @@ from typing import NoReturn
 from ftbridge.adapters import offers
 from ftbridge.adapters.choices import choices_of, key_of, questions_with
 from ftbridge.adapters.columns import listing
+from ftbridge.adapters.conversations import KEYS
+from ftbridge.adapters.doubts import ask_for_turns, refuse_single_messages
 from ftbridge.adapters.headers import (
     CLASSES,
     HEADERS,
@@ -23,7 +25,6 @@ from ftbridge.adapters.headers import (
     header,
     recognise,
 )
-from ftbridge.adapters.messages import KEYS
 from ftbridge.adapters.offers import Offer, Source, of_column, of_columns
 from ftbridge.adapters.prompts import Prompt
 from ftbridge.adapters.shapes import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
@@ -93,6 +94,11 @@ class _Recognition:
         shapes = [*conversations, *columns]
         if len(shapes) > 1:
             self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
+        if not shapes and self.works:
+            maybe = ((column, each.maybe) for column, each in self.seen.items() if each.maybe)
+            self._ask_for_questions([Shape(style, {"messages": column}, style=style) for column, style in maybe])
+            refuse_single_messages(self.table)
+            ask_for_turns(self.table)
         if not shapes or "system" in double:
             systems = [
                 _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
@@ -156,13 +162,21 @@ class _Recognition:
         self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
 
     def _conversations(self) -> Iterator[Shape]:
-        """Yield a reading for each column of whole conversations."""
+        """Yield a reading for each column of whole conversations, or of messages that another column answers."""
+        seen, found = self.seen, self.found
+        systems = found.get("system") or [column for column in self.free if header(column) in HEADERS["system"]]
+        system = {"system": systems[0]} if systems else {}
+        answers = [column for column in self.free if header(column) in HEADERS["output"] and not seen[column].open]
+        answers = [column for column in answers if seen[column].readable or seen[column].maybe]
+        alone = not {"instruction", "output"} <= found.keys()
         for column in self.free:
-            if (style := self.seen[column].style) and not PREFERRED.fullmatch(header(column)):
-                columns = {"messages": column}
-                if "system" in self.found:
-                    columns["system"] = self.found["system"][0]
-                yield Shape(style, columns, style=style)
+            style, name = seen[column].style, header(column)
+            if not style or PREFERRED.fullmatch(name) or (name in HEADERS["history"] and not alone):
+                continue
+            if name in HEADERS["output"] and any(seen[other].open for other in self.free):
+                continue
+            answer = {"output": answers[0]} if seen[column].open and len(answers) == 1 else {}
+            yield Shape(style, {"messages": column} | answer | system, style=style)
 
     def _columns(self) -> list[Shape]:
         """Return the reading by headers, where it is whole."""

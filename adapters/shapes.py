@@ -1,9 +1,11 @@
 """One way to read a table, and what was seen of it."""
 
+from collections.abc import Mapping
+
 import msgspec
 
-from ftbridge.adapters.headers import HEADERS
-from ftbridge.adapters.messages import KEYS, style_of
+from ftbridge.adapters.conversations import KEYS, TEXTS, style_of, surely, wants_answer
+from ftbridge.adapters.headers import HEADERS, header
 from ftbridge.adapters.prompts import Prompt
 from ftbridge.adapters.values import blank, plain, shown
 from ftbridge.core.plugins import Table
@@ -38,25 +40,39 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages."""
+    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages.
+
+    `maybe` is their style where the user says that they are messages; `open` tells that they want an answer.
+    """
 
     kinds: tuple[str, ...]
     example: str
     style: str
+    maybe: str = ""
+    open: bool = False
 
     @property
     def readable(self) -> bool:
         """Tell whether some of it may be text."""
-        return not self.kinds or not {LISTS, OBJECTS, *KEYS}.issuperset(self.kinds)
+        return not self.kinds or not {LISTS, OBJECTS, self.style, *KEYS}.issuperset(self.kinds)
 
 
-def seen_in(table: Table, column: str) -> Seen:
-    """Return what stands in the first rows of a column."""
+def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[str, str]) -> Seen:
+    """Return what stands in the first rows of a column; `roles` and `tags` say more of messages than they do."""
     values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
-    styles = [style_of(value) for value in values]
-    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(styles, values, strict=True))
-    example = shown(values[0]) if values else ""
-    return Seen(tuple(dict.fromkeys(kinds)), example, next(filter(None, styles), ""))
+    maybe = [style_of(value, roles, tags) for value in values]
+    sure = [style if surely(column, style, roles) else "" for style in maybe]
+    if TEXTS in sure and {*sure} != {TEXTS}:
+        sure = [""] * len(sure)
+    asking = header(column) in HEADERS["instruction"]
+    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
+    return Seen(
+        tuple(dict.fromkeys(kinds)),
+        shown(values[0]) if values else "",
+        next(filter(None, sure), ""),
+        next(filter(None, maybe), ""),
+        any(sure) and all(wants_answer(value, roles, tags, unknown=asking) for value in values),
+    )
 
 
 def whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:

@@ -18,6 +18,8 @@ DIGITS = 21
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
 EMPTY = msgspec.Raw(b'""')
+# Text that stands for no value where a list or an object would be: of tools, say.
+NOTHING = {"", "[]", "{}", "null", "none"}
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
 # Unicode's blanks (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000).
 _surely_filled = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
@@ -118,15 +120,13 @@ def blank(value: Any) -> bool:
 
 
 def nothing(value: Any) -> bool:
-    """Tell whether `value` is blank, or says so in JSON or Python: `[]`, `{}`, `null`, `None`."""
+    """Tell whether `value` says nothing even where that is written out: `"[]"`, `"null"`, `{"name": null}`."""
     value = plain(value)
-    return blank(value) or (isinstance(value, str) and value.strip() in {"[]", "{}", "null", "None"})
-
-
-def off(value: Any) -> bool:
-    """Tell whether a flag is false or 0, as a value or as text."""
-    value = plain(value)
-    return str(value).strip().lower() in {"false", "0", "0.0", "no", "off"}
+    if isinstance(value, str):
+        return value.strip().lower() in NOTHING
+    if isinstance(value, (list, dict)):
+        return all(each in (None, "") for each in (value.values() if isinstance(value, dict) else value))
+    return value is None
 
 
 def shown(value: Any, width: int = 40) -> str:

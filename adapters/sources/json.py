@@ -1,4 +1,4 @@
-"""JSON that is no JSON lines, by content: an array of objects, or one object.
+"""JSON that is no JSON lines, by content: an array of objects or of lists of messages, or one object.
 
 `[{"instruction": "...", "output": "..."}, ...]` is read in a window, whatever its size. One object is what it
 holds, `{"data": [{...}, ...]}` or `{"train": [...], "test": [...]}`, or a record by itself.
@@ -13,28 +13,43 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.conversations import style_of, surely, whole_conversation
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.headers import fits
+from ftbridge.adapters.headers import asks, fits
 from ftbridge.adapters.layout import PART_OF
-from ftbridge.adapters.sources.jsonl import json_value, peek, peeked, read_rows, refuse_broken
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.sources.jsonl import (
+    BLANK,
+    PEEK,
+    TOKEN,
+    begins_lines,
+    conversation,
+    json_value,
+    peek,
+    peeked,
+    read_rows,
+    refuse_broken,
+)
+from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import LONGEST
+from ftbridge.core.files import LONGEST, unpacked_name
 from ftbridge.core.plugins import Reading, Rows, Table
 from ftbridge.core.records import Row
 from ftbridge.core.strict import closest
 
-BLANK = b" \t\r\n"
 # One object with one of these is a record of its own; with other lists, those hold the records.
 CONVERSATIONS = {"messages", "conversations", "conversation"}
 OPENING = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*(\]|(?=[^ \t\r\n]))")
-BOUNDARY = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)")
-# A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
-TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
+# Between two elements, by what closes the first: objects, or lists of messages.
+BOUNDARIES = {
+    b"}": re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)"),
+    b"]": re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*(?=\[)"),
+}
 # So many of the last places in a window are tried that look like the end of an element.
 TRIES = 20
 # One object is read as a whole, up to this many bytes.
 WHOLE = 64 << 20
+# How files are called that hold a record on each line, be it only one.
+LINES = {".jsonl", ".ndjson"}
 # Keys that name splits; `evaluation` and its like may as well be a list within a record.
 SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test"}
 # Keys whose list of objects are rows, whatever stands beside it.
@@ -47,7 +62,7 @@ Element = bytes | msgspec.Raw
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether the text begins as a JSON array, or as one object that is not the first of JSON lines."""
     start = as_utf8(head).lstrip()[:1]
-    return start == b"[" or (start == b"{" and not _is_lines(path))
+    return start in {b"[", b"{"} and not begins_lines(path)
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
@@ -56,38 +71,19 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
         return _object(path, reading, encoding)
     reading.refuse_sheets(path, "JSON")
-    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding))
-    return [peeked(path, peek(_row_batches(path, encoding)), [Rows(rows)], notes=(encoding.note,))]
+    batches = _row_batches(path, encoding, exact=reading.exact)
+    first = peek(batches)
+    if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
+        return [one]
+    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding, exact=reading.exact))
+    return [peeked(path, first, [Rows(rows)], notes=(encoding.note,))]
 
 
-def _is_lines(path: Path) -> bool:
-    """Tell whether the first line is JSON by itself and another follows, or is broken rather than only begun."""
-    blocks = utf8_blocks(path, find_encoding(path, guesses=CHINESE))
-    data = b""
-    for block in blocks:
-        data = (data + block).lstrip(BLANK)
-        if b"\n" in data or len(data) > LONGEST:
-            break
-    line, newline, after = data.partition(b"\n")
-    try:
-        refuse_broken(line)
-    except ValueError:
-        return bool(newline) and not _goes_on(line)
-    return bool(after.strip(BLANK) or next(blocks, b"").strip(BLANK))
-
-
-def _goes_on(line: bytes) -> bool:
-    """Tell whether brackets are open at the end of `line`; an open string cannot go on in the next line."""
-    tokens = [token[0] for token in TOKEN.finditer(line)]
-    depth = sum((token in {b"[", b"{"}) - (token in {b"]", b"}"}) for token in tokens)
-    return depth > 0 and b'"' not in tokens
-
-
-def _row_batches(path: Path, encoding: Encoding) -> Iterator[tuple[int, Iterator[Row]]]:
+def _row_batches(path: Path, encoding: Encoding, *, exact: bool) -> Iterator[tuple[int, Iterator[Row]]]:
     """Yield the rows some at a time, with the size of the text that they stand in."""
     number = 1
     for data, elements in _batches(path, utf8_blocks(path, encoding)):
-        yield len(data), read_rows(data, elements, path.name, "element", number)
+        yield len(data), read_rows(data, elements, path.name, "element", number, exact=exact)
         number += len(elements)
 
 
@@ -129,10 +125,10 @@ class _Found(msgspec.Struct, frozen=True):
 
 def _elements(data: bytes) -> _Found:
     """Return the elements that stand whole in `data`: most of them at once where that succeeds, else one by one."""
-    end = len(data)
+    end, close = len(data), b"]" if data[:1] == b"[" else b"}"
     for _ in range(TRIES):
-        end = data.rfind(b"}", 0, max(0, end))
-        if end > 0 and (boundary := BOUNDARY.match(data, end)):
+        end = data.rfind(close, 0, max(0, end))
+        if end > 0 and (boundary := BOUNDARIES[close].match(data, end)):
             try:
                 return _Found(_raws(b"[" + data[: end + 1] + b"]"), boundary.end(), checked=True)
             except (msgspec.DecodeError, RecursionError):
@@ -184,7 +180,8 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
             raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
     members = _object_members(path, data)
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
-    record = fits(members) or not CONVERSATIONS.isdisjoint(members)
+    record = fits(members) or asks(members) or not CONVERSATIONS.isdisjoint(members)
+    record = record or (not reading.exact and any(_talks(*each) for each in lists.items()))
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
         reading.refuse_sheets(path, "JSON")
         return [_record(path, encoding, data, members)]
@@ -192,8 +189,8 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     tables = []
     for key in chosen:
         unit = "element" if len(chosen) == 1 else f"{key} element"
-        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1))])
-        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1))]
+        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
+        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
         notes = (encoding.note, f"rows are under `{key}`")
         part = PART_OF[key] if len(chosen) > 1 and key in SPLITS else ""
         tables.append(peeked(path, first, pieces, notes=notes, part=part))
@@ -202,7 +199,9 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
 
 def _record(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgspec.Raw]) -> Table:
     """Return the table of one record; raises InputError where it holds nothing but objects."""
-    if members and all(bytes(value)[:1] == b"{" for value in members.values()):
+    objects = all(bytes(value)[:1] == b"{" for value in members.values())
+    line = b"\n" not in data.strip() and unpacked_name(path).suffix.lower() in LINES
+    if members and objects and not line and not any(surely(key, style_of(value)) for key, value in members.items()):
         raise InputError(
             f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
             "keys mean is not known; give a list `[{...}, ...]`"
@@ -221,30 +220,43 @@ def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
         value = json_value(data)
     except ValueError as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        if _follows(data):
+        if following := _follows(data):
             reason = "several objects one after another, not one on each line; put each on one line (`jq -c .`)"
+            if following == ",":
+                reason = "several objects with commas between them; put `[` before the first and `]` behind the last"
         raise InputError(f"`{path}` is no valid JSON: {reason}") from error
     return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
 
 
-def _follows(data: bytes) -> bool:
-    """Tell whether another object follows the first one."""
+def _follows(data: bytes) -> str:
+    """Return what the next object begins with behind the first one, a comma or itself; "" where none follows."""
     text = data.decode("utf-8", "replace").lstrip()
     try:
         _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return False
-    return text[end:].lstrip().startswith("{")
+        return ""
+    after = text[end:].lstrip()
+    return after[:1] if after.removeprefix(",").lstrip().startswith("{") else ""
 
 
 def _objects(value: msgspec.Raw) -> Sequence[Element]:
-    """Return the elements of a list that begins with an object, else none."""
-    if not re.match(rb"\[[ \t\r\n]*\{", bytes(value)):
+    """Return the elements of a list that begins with an object, or with a list of messages, else none."""
+    if not re.match(rb"\[[ \t\r\n]*(\[[ \t\r\n]*)?\{", bytes(value)):
         return ()
     try:
         return _raws(value)
     except msgspec.DecodeError:
         return _one_by_one(bytes(value)[1:]).elements
+
+
+def _talks(key: str, elements: Sequence[Element]) -> bool:
+    """Tell whether the elements of a list are the messages or the turns of one conversation, rather than rows."""
+    if len(elements) > PEEK:
+        return False
+    messages = [plain(msgspec.Raw(each)) for each in elements]
+    if not all(isinstance(each, dict) for each in messages):
+        return False
+    return whole_conversation(messages) or (key not in HOLDERS and surely(key, style_of(messages)))
 
 
 def _chosen(path: Path, reading: Reading, lists: dict[str, Any]) -> list[str]:

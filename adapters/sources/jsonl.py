@@ -1,5 +1,7 @@
 """JSON lines: one object a line, `{"instruction": "...", "output": "..."}`; blank lines are empty rows.
 
+A line that is a list of messages is a row with the one column `messages`.
+
 A file is cut at line ends, so that several processes can read it. Values stay as they stand in the file
 (`msgspec.Raw`) wherever that is how msgspec would write them: most text is then never decoded. Of a key that
 occurs twice in an object the last counts, as everywhere.
@@ -16,20 +18,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
+from ftbridge.adapters.conversations import message_keys, whole_conversation
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST, is_packed, unpacked_name
-from ftbridge.core.plugins import FIRST, Piece, Reading, Table
+from ftbridge.core.plugins import FIRST, Piece, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 PEEK = 10_000
+# What the one column of a row is called that is a list of messages.
+MESSAGE_COLUMN = "messages"
 BLOCK = 1 << 20
 # So much at a time is decoded within the processor's cache.
 CACHED = 1 << 16
 BOM = b"\xef\xbb\xbf"
+BLANK = b" \t\r\n"
+# A list of messages, begun.
+MESSAGES = re.compile(rb"\s*\[\s*\{")
+# A string, or what opens, closes or parts; a quote by itself opens a string that is not closed.
+TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 SUFFIXES = {".json", ".jsonl", ".ndjson"}
 # What JSON may hold and msgspec would not write; one search for both is three times as fast as two.
 _escaped = re.compile(rb"\\[u/]").search
@@ -39,17 +50,71 @@ _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def detect(path: Path, head: bytes) -> bool:
-    """Tell whether the content begins as a JSON object, or the file is called JSON and holds no array."""
-    start = as_utf8(head).lstrip()[:1]
-    return start == b"{" or (start != b"[" and unpacked_name(path).suffix.lower() in SUFFIXES)
+    """Tell whether the content begins as a JSON object or a line of messages, or is called JSON and no array."""
+    start = as_utf8(head).lstrip()
+    if start[:1] == b"[":
+        return bool(MESSAGES.match(start)) and begins_lines(path)
+    return start[:1] == b"{" or unpacked_name(path).suffix.lower() in SUFFIXES
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where no line of it is a JSON object."""
     reading.refuse_sheets(path, "JSON")
     encoding = find_encoding(path, reading.encoding, CHINESE)
-    first = peek((piece.size, piece.rows()) for piece in _pieces(path, encoding))
-    return [peeked(path, first, _pieces(path, encoding), notes=(encoding.note,), cut=True)]
+    commas = not reading.exact and _ends_with_comma(path, encoding)
+    how = {"commas": commas, "exact": reading.exact}
+    batches = ((piece.size, piece.rows()) for piece in _pieces(path, encoding, **how))
+    first = peek(batches)
+    if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
+        return [one]
+    note = "lines end with a comma, read as JSON lines" if commas else ""
+    return [peeked(path, first, _pieces(path, encoding, **how), notes=(encoding.note, note), cut=True)]
+
+
+def begins_lines(path: Path) -> bool:
+    """Tell whether the first line is JSON by itself and another follows, or is broken rather than only begun."""
+    blocks = utf8_blocks(path, find_encoding(path, guesses=CHINESE))
+    data = b""
+    for block in blocks:
+        data = (data + block).lstrip(BLANK)
+        if b"\n" in data or len(data) > LONGEST:
+            break
+    line, newline, after = data.partition(b"\n")
+    following = after.strip(BLANK) or next(blocks, b"").strip(BLANK)
+    if line[:1] == b"[":
+        return bool(newline) and following[:1] == b"[" and _whole(line)
+    try:
+        refuse_broken(line)
+    except ValueError:
+        return bool(newline or line.rstrip(BLANK)[-1:] == b",") and not _goes_on(line)
+    return bool(following)
+
+
+def _whole(text: bytes) -> bool:
+    """Tell whether `text` is JSON as msgspec reads it."""
+    try:
+        _skip(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _goes_on(line: bytes) -> bool:
+    """Tell whether brackets are open at the end of `line`; an open string cannot go on in the next line."""
+    tokens = [token[0] for token in TOKEN.finditer(line)]
+    depth = sum((token in {b"[", b"{"}) - (token in {b"]", b"}"}) for token in tokens)
+    return depth > 0 and b'"' not in tokens
+
+
+def _ends_with_comma(path: Path, encoding: Encoding) -> bool:
+    """Tell whether the first line is an object with a comma behind it, as in an array without its brackets."""
+    data = b""
+    for block in utf8_blocks(path, encoding):
+        data = (data + block).lstrip(BLANK)
+        if b"\n" in data or len(data) > LONGEST:
+            break
+    line = data.partition(b"\n")[0].rstrip(BLANK)
+    return line.startswith(b"{") and line.endswith(b",") and _whole(line[:-1])
 
 
 def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
@@ -75,8 +140,24 @@ def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) 
     return Table(file=path.name, columns=tuple(columns), pieces=pieces, first=tuple(first[:FIRST]), **other)
 
 
-def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int) -> Iterator[Row]:
-    """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`."""
+def conversation(path: Path, rows: list[Row]) -> Table | None:
+    """Return a table of one row where `rows`, all there are, are the messages of one conversation; else None."""
+    if not rows or not message_keys(rows[0].values, {}) or any(row.error for row in rows):
+        return None
+    messages = [{key: plain(value) for key, value in row.values.items()} for row in rows if row.values]
+    if not whole_conversation(messages):
+        return None
+    row = Row(Where(path.name, 1, "", "conversation"), {MESSAGE_COLUMN: messages})
+    return peeked(path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",))
+
+
+def read_rows(
+    data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit: str, number: int, *, exact: bool = False
+) -> Iterator[Row]:
+    """Yield a row for each of `texts`, the JSON objects in `data`, counted from `number` in units of `unit`.
+
+    Lists of messages are rows as well, unless the reading is `exact`.
+    """
     valid = _is_utf8(data)
     escapes = _escaped(data)
     for at, text in enumerate(texts, number):
@@ -88,7 +169,7 @@ def read_rows(data: bytes, texts: Iterable[bytes | msgspec.Raw], file: str, unit
                 text.decode()
             values = (_plain if escapes and _escaped(text) else _raw)(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            values, error = _odd(bytes(text))
+            values, error = _odd(bytes(text), exact=exact)
         else:
             error = "" if values else "is an object without values"
         yield Row(Where(file, at, "", unit), values, error)
@@ -116,14 +197,21 @@ def refuse_broken(text: bytes) -> None:
             json_value(text)
 
 
-def _odd(text: bytes) -> tuple[dict[str, Any], str]:
+def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
     """Return the values, or what is wrong."""
+    if not exact and MESSAGES.match(text) and not _escaped(text):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            text.decode()
+            return {MESSAGE_COLUMN: _skip(text)}, ""
     try:
         value = json_value(text) if text.strip() else {}
     except UnicodeDecodeError:
         return {}, "holds bytes that do not decode"
     except ValueError as error:
-        return {}, f"is no JSON object: {error}"
+        comma = " (it ends with a comma)" if text.rstrip(BLANK).endswith(b"},") else ""
+        return {}, f"is no JSON object: {error}{comma}"
+    if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
+        return {MESSAGE_COLUMN: value}, ""
     return (value, "") if isinstance(value, dict) else ({}, f"is `{shown(text.decode().strip())}`, not an object")
 
 
@@ -143,12 +231,17 @@ def _is_utf8(data: bytes) -> bool:
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8."""
+    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8.
+
+    `commas` says that a comma at the end of a line is none of its own, `exact` that lists of messages are no rows.
+    """
 
     path: Path
     start: int = 0
     end: int = 0
     data: bytes | None = None
+    commas: bool = False
+    exact: bool = False
 
     @property
     def size(self) -> int:
@@ -166,13 +259,17 @@ class Lines(msgspec.Struct, frozen=True):
             except OSError as error:
                 raise InputError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
             data = data if self.start else data.removeprefix(BOM)
-        return read_rows(data, data.removesuffix(b"\n").split(b"\n"), self.path.name, "line", 1)
+        lines = data.removesuffix(b"\n").split(b"\n")
+        if self.commas:
+            lines = [line.rstrip(BLANK).removesuffix(b",") for line in lines]
+        return read_rows(data, lines, self.path.name, "line", 1, exact=self.exact)
 
 
-def _pieces(path: Path, encoding: Encoding) -> Iterator[Lines]:
-    """Yield the file in pieces of whole lines, of about a MiB each."""
+def _pieces(path: Path, encoding: Encoding, **how: bool) -> Iterator[Lines]:
+    """Yield the file in pieces of whole lines, of about a MiB each; `how` is for the pieces."""
     try:
-        yield from _carried(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut(path)
+        pieces = _carried(path, encoding) if encoding.codec != "utf-8" or is_packed(path) else _cut(path)
+        yield from (replace(piece, **how) for piece in pieces)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 

@@ -61,6 +61,12 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     help="Read messages, system, instruction, input, output or history from COLUMN: a header, a letter, or an "
     "index from 1.  Repeatable; without it, headers are recognised.",
 )
+@click.option(
+    "--role",
+    multiple=True,
+    metavar="NAME=ROLE",
+    help="Say who speaks in conversations, as in `doctor=assistant`: user, assistant or system.  Repeatable.",
+)
 @click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
 @click.option(
     "--instruction", metavar="TEMPLATE", help="Jinja template of the instruction, as in `Classify: {{text}}`."
@@ -112,8 +118,8 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     from ftbridge.adapters.convert import convert
     from ftbridge.core.console import print_json, result
 
-    for name in ("map", "settings"):
-        options[name] = pairs(options[name], "--set" if name == "settings" else "--map")
+    for name in ("map", "role", "settings"):
+        options[name] = pairs(options[name], "--set" if name == "settings" else f"--{name}")
     options["label_map"] = _labels(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):
@@ -151,10 +157,13 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
     found: dict[str, str] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
+        key, equals, value = text.rpartition("=") if option == "--role" else text.partition("=")
         if not equals or not value or not key:
-            example = "FIELD=COLUMN, as in `--map instruction=A`" if option == "--map" else "KEY=VALUE"
-            raise UsageError(f"`{option}` takes {example}; got `{text}`")
+            example = {
+                "--map": "FIELD=COLUMN, as in `--map instruction=A`",
+                "--role": "NAME=ROLE, as in `--role doctor=assistant`",
+            }
+            raise UsageError(f"`{option}` takes {example.get(option, 'KEY=VALUE')}; got `{text}`")
         if key in found:
             raise UsageError(f"`{option}` names `{key}` twice")
         found[key] = value

@@ -28,7 +28,8 @@ FIRST = 100
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How sources are to be read; what is left open, a source finds out by itself.
 
-    `header_row` counts from 1, and 0 says that there is none; `encoding` is a codec's name.
+    `header_row` counts from 1, and 0 says that there is none; `encoding` is a codec's name. `exact` takes JSON only as
+    the frameworks' own loader does.
     """
 
     sheets: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     fill_merged: bool = False
     as_shown: bool = False
     encoding: str = ""
+    exact: bool = False
 
     def refuse_sheets(self, path: Path, kind: str) -> None:
         """Raise InputError where sheets are asked for, which `path`, of this `kind`, does not have."""

@@ -8,12 +8,12 @@ from pathlib import Path
 import yaml
 
 import ftbridge
+from ftbridge.adapters import headers
 from ftbridge.adapters.values import plain
 from ftbridge.core.errors import FtbridgeError, QuestionError
 
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs" / "data.md"
-BEGIN, END = "<!-- from tests/adapters/shapes.yaml -->\n", "<!-- end -->"
 SHAPES = yaml.safe_load((HERE / "shapes.yaml").read_text(encoding="utf-8"))
 
 
@@ -55,12 +55,12 @@ def outcome(entry):
         said, options = next(iter(error.answers.items()))
         return f"asked; first offered: {said}", samples(converted(entry, **taken(options)))
     except FtbridgeError as error:
-        return "refused by name", str(error)
+        return f"refused: {entry.get('refused')}", str(error)
     return f"read as {done.tables[0].shape}", samples(done)
 
 
-def table():
-    """Return the table of docs/data.md."""
+def shapes_table():
+    """Return the table of docs/data.md that says what comes of each shape."""
     lines = ["| shape | columns | what comes |", "|---|---|---|"]
     for entry in SHAPES:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -71,6 +71,37 @@ def table():
     return "\n".join(lines) + "\n"
 
 
+def headers_table():
+    """Return the table of docs/data.md that names the headers of each field."""
+    answers = [*sorted(headers.NAMED_CLASSES), *sorted(headers.CLASSES | headers.TARGETS)]
+    rows = {
+        **{f"`{field}`": names for field, names in headers.HEADERS.items()},
+        "a text: the question, or its input": sorted(headers.TEXTS),
+        "two texts of which a label is told": [
+            *(" and ".join(pair) for pair in headers.PAIRS[:3]),
+            "sentence1 and sentence2, 句子1 and 句子2 and the like",
+        ],
+        "the answer, where no better header is there": answers,
+        "preferences, reasoning, flags of the loss": [
+            *("chosen, rejected, preferred, winner, reasoning, thinking, thought, cot, rationale, 思维链, 推理过程",),
+            *("loss, train, trainable, mask, weight and the like",),
+        ],
+    }
+    lines = [
+        "| field | headers |",
+        "|---|---|",
+        *(f"| {field} | {', '.join(names)} |" for field, names in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"shapes": shapes_table, "headers": headers_table}
+
+
 if __name__ == "__main__":
-    before, _, rest = DOCS.read_text(encoding="utf-8").partition(BEGIN)
-    DOCS.write_text(before + BEGIN + table() + END + rest.partition(END)[2], encoding="utf-8")
+    text = DOCS.read_text(encoding="utf-8")
+    for name, made in TABLES.items():
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        text = before + begin + made() + end + after
+    DOCS.write_text(text, encoding="utf-8")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.messages import OPENAI, SHAREGPT, XTUNER, MessageMapping, style_of
+from ftbridge.adapters.conversations import OPENAI, SHAREGPT, XTUNER, style_of
+from ftbridge.adapters.messages import MessageMapping
 from ftbridge.adapters.targets import xtuner
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.records import Conversation, Row, Turn, Where

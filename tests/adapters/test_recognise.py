@@ -125,6 +125,16 @@ def asked(record):
             {"messages": "conversations"},
         ),
         (
+            {"conversation": [{"human": "q", "assistant": "a"}]},
+            "turns of human/assistant",
+            {"messages": "conversation"},
+        ),
+        (
+            {"prompt": GOOD[:1], "completion": GOOD[1:]},
+            "OpenAI messages",
+            {"messages": "prompt", "output": "completion"},
+        ),
+        (
             {"conversation": [{"system": "s", "input": "q", "output": "a"}]},
             "XTuner conversations",
             {"messages": "conversation"},

@@ -187,3 +187,15 @@ def test_on_a_terminal_it_asks_and_goes_on(tmp_path, monkeypatch):
         screen.wait("-> it is on")
         assert screen.end() == 0
     assert Path("data/talk-train.alpaca.jsonl").is_file()
+
+
+def test_roles_are_told_with_their_names(run, tmp_path):
+    talk = [{"from": "human", "value": "hi"}, {"from": "a=b", "value": "hello"}]
+    (tmp_path / "faq.jsonl").write_text(json.dumps({"conversations": talk, "id": 1}))
+    asked = run()
+    assert list(asked.exception.answers.values()) == [["--role", "a=b=assistant"]]
+    assert run(*asked.exception.answers["`a=b` is the assistant"]).exit_code == 0
+    for wrong in ("nurse", "=user", "a=b=nurse"):
+        found = run("--role", wrong)
+        assert isinstance(found.exception, UsageError)
+        assert "`--role doctor=assistant`" in str(found.exception)

@@ -79,6 +79,7 @@ def test_rows_know_their_elements():
         ('{"a": {"x": 1}, "b": {"x": 2}}', "holds objects by key (`a`, `b`), and what the keys mean is not known"),
         ('{\n"a": 1\n}\n{\n"a": 2\n}', "several objects one after another"),
         ('{"a": 1}{"a": 2}', "several objects one after another, not one on each line"),
+        ('{\n"a": 1\n},\n{\n"a": 2\n}', "several objects with commas between them; put `[` before"),
         ('{\n"a": 1,\n}', "is no valid JSON: Expecting property name"),
         ('{"one": [{"a": 1}], "two": [{"a": 2}]}', "choose with `--sheet`: `one`, `two`"),
         (b'{\n"\xff": 1}', "is no valid JSON: not UTF-8"),
@@ -151,6 +152,8 @@ def test_an_element_without_end_is_refused_within_bounds(monkeypatch):
         ('{\n"a": 1}', True),
         ('{"a": 1}\n\n{"a": 2}', False),
         ('{"a": 1,}\n{"a": 2}', False),
+        ('{"a": 1},', False),
+        ('[{"a": 1}]\n[{"a": 2}]', False),
         ('{"a": "x\n{"a": 2}', False),
         ("a,b", False),
     ],
@@ -158,6 +161,63 @@ def test_an_element_without_end_is_refused_within_bounds(monkeypatch):
 def test_json_lines_are_left_to_their_own_source(folder, content, taken):
     (folder / "a").write_bytes(content.encode())
     assert source.detect(folder / "a", content.encode()) is taken
+
+
+def talk(*texts, keys=("role", "content"), roles=("user", "assistant")):
+    return [{keys[0]: roles[at % 2], keys[1]: text} for at, text in enumerate(texts)]
+
+
+@given(
+    st.lists(st.lists(st.text(), min_size=1, max_size=3).map(lambda texts: talk(*texts)), min_size=1),
+    st.integers(1, 40),
+)
+def test_rows_may_be_lists_of_messages(talks, window):
+    for indent in (None, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encodings, "BLOCK", window)
+            assert values(read(json.dumps(talks, indent=indent))) == [{"messages": each} for each in talks]
+    assert values(read(json.dumps({"data": talks}))) == [{"messages": each} for each in talks]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        talk("hi", "hello"),
+        [{"role": "system", "content": "s"}, *talk("hi", "hello", "why?", "so")],
+        talk("hi", "hello", keys=("from", "value"), roles=("human", "gpt")),
+        talk("hi", "hello", keys=("speaker", "text"), roles=("patient", "doctor")),
+        [*talk("hi", "hello"), {"role": "tool", "content": "x"}],
+    ],
+    ids=len,
+)
+def test_a_list_of_messages_is_one_conversation(messages):
+    (table,), (rows,) = tables(json.dumps(messages, indent=1))
+    assert (values(rows), str(rows[0].where)) == ([{"messages": messages}], "faq.json conversation 1")
+    assert table.notes == (f"its {len(messages)} messages are one conversation",)
+    assert len(read(json.dumps(messages), exact=True)) == len(messages)
+    for record in ({"dialog": messages}, {"id": 1, "items": messages}):
+        assert values(read(json.dumps(record, indent=1))) == [record]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        talk("hi"),
+        [{"role": "x", "content": "a"}] * 2,
+        [{"role": "Person", "text": "a"}, {"role": "Place", "text": "b"}, {"role": "Time", "text": "c"}],
+        [{"question": "q", "answer": "a"}] * 2,
+    ],
+    ids=str,
+)
+def test_other_lists_are_rows(rows):
+    assert values(read(json.dumps(rows))) == rows
+
+
+@pytest.mark.parametrize(
+    "record", [{"chat": {"turn_1": {"Human": "hi", "MOSS": "hello"}}}, {"chat": [{"human": "a", "bot": "b"}]}]
+)
+def test_one_object_that_is_a_conversation_is_a_record(record):
+    assert values(read(json.dumps(record))) == [record]
 
 
 def test_a_sheet_is_refused():

@@ -161,3 +161,60 @@ def test_a_sheet_is_refused(lines):
 def test_a_file_that_vanishes_is_one_sentence(folder):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         jsonl.open_tables(folder / "gone.jsonl", READING)
+
+
+MESSAGES = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": 'said "hello/"'}]
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_line_that_is_a_list_of_messages_is_a_row(folder, ascii_only):
+    odd = [{"role": "user", "content": "药\ud800"}]
+    content = "\n".join(json.dumps(each, ensure_ascii=ascii_only or each is odd) for each in (MESSAGES, odd, [1]))
+    (folder / "a.jsonl").write_text(content)
+    assert jsonl.detect(folder / "a.jsonl", content.encode())
+    good, half, number = rows_of(folder / "a.jsonl")
+    assert (values(good), values(half)) == ({"messages": MESSAGES}, {"messages": odd})
+    assert (str(good.where), number.error) == ("a.jsonl line 1", "is `[1]`, not an object")
+    with pytest.raises(InputError, match="not an object"):
+        rows_of(folder / "a.jsonl", Reading(exact=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ('[{"a": 1}]\n\n[{"a": 2}]', True),
+        ('[{"a": 1}]\n', False),
+        ('[{"a": 1},\n{"a": 2}]', False),
+        ('[{"a": 1}]\nrest', False),
+        ('[{"a": 1]\n[{"a": 2}]', False),
+    ],
+)
+def test_lines_of_lists_are_told_from_an_array(folder, content, taken):
+    (folder / "a.json").write_text(content)
+    assert jsonl.detect(folder / "a.json", content.encode()) is taken
+
+
+@pytest.mark.parametrize("name", ["faq.json", "faq.jsonl"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", " \n\n"])
+def test_lines_may_end_with_a_comma(folder, name, newline):
+    content = "".join(f'{{"a": {at}}},{newline}' for at in range(3)) + '{"a": 3}'
+    (folder / name).write_bytes(content.encode())
+    assert jsonl.detect(folder / name, content.encode())
+    (table,) = jsonl.open_tables(folder / name, READING)
+    assert table.notes == ("lines end with a comma, read as JSON lines",)
+    assert [values(row)["a"] for row in rows_of(folder / name) if row.values] == [0, 1, 2, 3]
+    exact = [row for row in rows_of(folder / name, Reading(exact=True)) if row.values or row.error]
+    assert ["Extra data" in row.error for row in exact] == [True] * 3 + [False]
+
+
+def test_a_comma_at_the_end_of_some_line_is_an_error_that_names_it():
+    _, broken = read(b'{"a": 1}\n{"a": 2},')
+    assert broken.error == "is no JSON object: Extra data at character 9 (it ends with a comma)"
+
+
+def test_the_messages_of_one_conversation_are_one_row(folder, lines):
+    path = lines(*MESSAGES)
+    (table,) = jsonl.open_tables(path, READING)
+    assert [values(row) for row in rows_of(path)] == [{"messages": MESSAGES}]
+    assert table.notes == ("its 2 messages are one conversation",)
+    assert len(rows_of(path, Reading(exact=True))) == 2

@@ -1,0 +1,84 @@
+"""What a message says besides its text that cannot be trained on: answers left out of the loss, tools, thoughts, media.
+
+    {"role": "assistant", "content": "5", "loss_weight": 0.0}      a flag, by any name, that leaves an answer out
+    {"role": "assistant", "content": "4", "reasoning": "2 + 2"}    a thought beside the answer
+
+Other keys, such as a name or a time, are passed over.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from ftbridge.adapters.values import BadValueError, nothing, plain, shown
+
+TOOLS, MEDIA, REASONING, LOSS, MASK = "tools", "images, sound or video", "reasoning", "loss", "mask"
+# Keys of a message by what they hold, in lower case, words parted by a blank.
+KEYS = {
+    **dict.fromkeys(("tool calls", "function call", "tool call id", "tools", "functions", "commands"), TOOLS),
+    **dict.fromkeys(("tool call", "function calls", "tool responses", "tool results"), TOOLS),
+    **dict.fromkeys(("image", "images", "video", "videos", "audio", "audios", "image url", "image urls"), MEDIA),
+    **dict.fromkeys(("reasoning", "reasoning content", "reasoning text", "reasoning details", "rationale"), REASONING),
+    **dict.fromkeys(("reasoning steps", "reasoning trace", "reasoning process", "think", "thinking"), REASONING),
+    **dict.fromkeys(("thinking content", "thinking blocks", "thinking process", "thought", "thoughts"), REASONING),
+    **dict.fromkeys(("thought process", "inner thoughts", "cot", "chain of thought", "scratchpad"), REASONING),
+    **dict.fromkeys(("思考", "思考过程", "思维链", "推理", "推理过程", "想法"), REASONING),
+    **dict.fromkeys(("loss", "output with loss", "weight", "train", "learn", "supervise", "supervised"), LOSS),
+}
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^\W_a-zA-Z]+")
+FLAG = re.compile("(un|non)?(loss|train|mask|weight)|learnable")
+# A flag with one of these says which answers are left out, not which are learned.
+AGAINST = {"no", "not", "non", "skip", "ignore", "ignored", "exclude", "excluded", "without", "disable", "drop"}
+TRUE, FALSE = {"true", "1", "1.0", "yes", "y", "on", "是"}, {"false", "0", "0.0", "no", "n", "off", "否"}
+
+
+@lru_cache(4096)
+def kind_of(key: str) -> str:
+    """Return what a message's key holds, by its name: tools, media, reasoning, a flag of the loss, a mask, else ""."""
+    words = [word.lower() for word in WORDS.findall(key)]
+    if kind := KEYS.get(" ".join(words)):
+        return kind
+    if not any(FLAG.match(word) for word in words):
+        return ""
+    learned = any(word.startswith(("loss", "train")) for word in words)
+    masks = any(word.startswith("mask") for word in words)
+    against = not AGAINST.isdisjoint(words) or any(word.startswith(("un", "non")) for word in words)
+    # `loss_mask` is 1 where the loss is taken; `mask`, `masked` and `mask_loss` say nothing as sure.
+    return MASK if against or (masks and not (learned and words[-1] == "mask")) else LOSS
+
+
+def refuse(item: Mapping[str, Any], *, trained: bool) -> None:
+    """Raise BadValueError where a message or a turn says more than can be kept; `trained` says that it is an answer."""
+    for key, value in item.items():
+        kind = kind_of(key)
+        if not kind or value is None:
+            continue
+        if kind in {LOSS, MASK}:
+            if trained and not _kept(key, kind, value):
+                raise BadValueError(f"has `{key}` {shown(value)}: no answer can be left out of the loss yet")
+        elif value != 0 and not nothing(value):
+            raise BadValueError(f"has `{key}`: {kind} cannot be trained on yet")
+
+
+def refuse_differing(answers: Iterable[Mapping[str, Any]]) -> None:
+    """Raise BadValueError where a mask stands on some answers alone, whatever it says there."""
+    answers = list(answers)
+    for key in dict.fromkeys(key for answer in answers for key in answer if kind_of(key) == MASK):
+        if 0 < sum(answer.get(key) is not None for answer in answers) < len(answers):
+            raise BadValueError(f"has `{key}` on some answers only: no answer can be left out of the loss yet")
+
+
+def off(value: Any) -> bool:
+    """Tell whether a flag is false or 0, as a value or as text."""
+    return str(plain(value)).strip().lower() in FALSE
+
+
+def _kept(key: str, kind: str, value: Any) -> bool:
+    """Tell whether a flag leaves the answer in; what says neither yes nor no is a flag only where its name is known."""
+    if isinstance(value, list):
+        return all(not isinstance(each, list) and _kept(key, kind, each) for each in value)
+    written = str(value).strip().lower()
+    if isinstance(value, (bool, int, float)) or written in TRUE | FALSE:
+        return written in (TRUE if kind == LOSS else FALSE)
+    return not written or isinstance(value, dict) or " ".join(map(str.lower, WORDS.findall(key))) not in KEYS

@@ -1,0 +1,88 @@
+"""Who speaks: the names that datasets give to user, assistant and system, and those that only the user can tell.
+
+`{"from": "patient", ...}` is nobody by itself; `--role patient=user` says who it is.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+
+from ftbridge.adapters.values import shown
+from ftbridge.core.errors import QuestionError, UsageError
+
+SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
+ROLES = {
+    **dict.fromkeys(("system", "developer", "系统"), SYSTEM),
+    **dict.fromkeys(("user", "human", "usr", "prompter", "用户", "人类", "使用者", "提问者"), USER),
+    **dict.fromkeys(
+        ("assistant", "gpt", "chatgpt", "bot", "model", "ai", "ai assistant", "chatbot", "robot"), ASSISTANT
+    ),
+    **dict.fromkeys(("bing", "bard", "claude", "moss"), ASSISTANT),
+    **dict.fromkeys(("助手", "助理", "智能助手", "机器人", "客服", "模型", "人工智能"), ASSISTANT),
+    **dict.fromkeys(("tool", "tools", "function", "observation", "function call", "tool call", "tool calls"), TOOL),
+    **dict.fromkeys(("tool response", "tool result", "function response", "ipython", "environment", "工具"), TOOL),
+}
+# What the user may say that a name is.
+CHOICES = (USER, ASSISTANT, SYSTEM)
+KNOWN = {*CHOICES, TOOL}
+# With more unknown names than this, they are people's, and tell nothing of who answers.
+FEW = 3
+
+
+def role_of(name: str, own: Mapping[str, str]) -> str:
+    """Return whose name it is, "" where it is unknown; `own` are the names that the user or a file has explained."""
+    return own.get(name) or own.get(name.strip().lower()) or ROLES.get(_plain(name), "")
+
+
+@lru_cache(1000)
+def _plain(name: str) -> str:
+    """Return a name in lower case and the usual width, without marks such as in `<|User|>:`."""
+    written = unicodedata.normalize("NFKC", name).lower().strip("<>|[]:#* \t\n")
+    return " ".join(written.replace("_", " ").replace("-", " ").split())
+
+
+def refuse_roles(own: Mapping[str, str]) -> None:
+    """Raise UsageError where a name is said to be what no side of a conversation is."""
+    for name, role in own.items():
+        if role not in KNOWN:
+            example = "NAME=user, NAME=assistant or NAME=system, as in `--role doctor=assistant`"
+            raise UsageError(f"`--role` takes {example}; got `{name}={role}`")
+
+
+def in_turns(roles: Sequence[str]) -> bool:
+    """Tell whether user and assistant take turns, the user first and the assistant last, behind at most one system."""
+    said = roles[1:] if roles[:1] == [SYSTEM] else roles
+    return bool(said) and list(said) == [USER, ASSISTANT] * (len(said) // 2)
+
+
+def refuse_unknown(column: str, conversations: Iterable[Sequence[str]], own: Mapping[str, str]) -> None:
+    """Raise QuestionError where no conversation can be read before somebody tells who its names are.
+
+    `conversations` are the names of who speaks in each of the first ones. Only what makes the most of them
+    readable is offered.
+    """
+    spoken = [list(names) for names in conversations]
+    unknown = list(dict.fromkeys(name for names in spoken for name in names if not role_of(name, own)))
+    if not unknown or len(unknown) > FEW or _readable(spoken, own):
+        return
+    sensible: dict[int, list[dict[str, str]]] = {}
+    for roles in product(CHOICES, repeat=len(unknown)):
+        told = dict(zip(unknown, roles, strict=True))
+        sensible.setdefault(_readable(spoken, {**own, **told}), []).append(told)
+    if not (most := max(sensible)):
+        return
+    answers = {
+        ", ".join(f"`{shown(name)}` is the {role}" for name, role in told.items()): [
+            word for name, role in told.items() for word in ("--role", f"{name}={role}")
+        ]
+        for told in sensible[most]
+    }
+    names = " and ".join(f"`{shown(name)}`" for name in unknown)
+    raise QuestionError(
+        f"who {names} of `{shown(column)}` {'is' if len(unknown) == 1 else 'are'}, is not known", answers
+    )
+
+
+def _readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
+    return sum(in_turns([role_of(name, own) for name in names]) for names in spoken)
