@@ -82,7 +82,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One conversion, with all questions answered before the first row is read; a choice for each table.
 
-    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time.
+    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time; with
+    `dry_run` none is written.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     presets: tuple[str, ...]
     origins: tuple[Origin, ...]
     array: bool
+    dry_run: bool = False
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -159,7 +161,9 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     return name
 
 
-def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool) -> Job:
+def prepare(
+    origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool, dry_run: bool = False
+) -> Job:
     """Open the sources and settle all that `options` leave open.
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
@@ -182,6 +186,7 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
         array=options.array or any(map(_dated, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
         origins=tuple(origins),
+        dry_run=dry_run,
     )
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")
