@@ -40,6 +40,8 @@ def is_whole(job: Job, entries: Mapping[str, DatasetEntry]) -> bool:
     """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
     made = {"asked": asked(job), "names": [*entries]}
     for entry in entries.values():
+        if "notes" not in entry.options:  # made before samples were looked at
+            return False
         same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
         kept = entry.options.get("sha256", {})
         files = {target: job.dataset_dir / file for target, file in entry.files.items()}
