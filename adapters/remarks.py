@@ -71,7 +71,8 @@ def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:
     found: dict[str, tuple[int, str]] = {}
     for turn in sample.turns:
         if THOUGHT in (kinds := _kinds([turn.output])):
-            found[THOUGHT] = found.get(THOUGHT, (0,))[0] + 1, kinds[THOUGHT]
+            count, mark = found.get(THOUGHT, (0, kinds[THOUGHT]))
+            found[THOUGHT] = count + 1, mark
     texts = [sample.system, *(text for turn in sample.turns for text in (turn.instruction, turn.input, turn.output))]
     return found | {kind: (1, mark) for kind, mark in _kinds(texts).items() if kind != THOUGHT}
 
