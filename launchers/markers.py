@@ -25,11 +25,11 @@ def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -
 
 
 def _check(kind: str, remark: Remark, looked: int, family: Family, backend: str) -> Check:
-    among = f"in {looked} samples looked at"
+    among = f"of {looked} samples looked at, {remark.count}"
     if kind != THOUGHT:
-        found = f"{remark.count} hold `{remark.mark}` {among}: it is trained on as text, no {kind} goes with it"
+        found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
         return Check(f"{kind} marks", "warning", found)
-    found = f"{remark.count} answers hold `{remark.mark}` {among}: "
+    found = f"{among} answers hold `{remark.mark}`: "
     if family.thinking == "none":
         found += f"{family.title} has no thinking, so they are trained on as text"
         return Check("thoughts", "warning", found, "take them out, unless the model is to write them into its answers")

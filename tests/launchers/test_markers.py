@@ -25,8 +25,8 @@ THINKING = [sample("<think>hm</think>w", "hm</think>w"), sample("w"), sample("w"
 def test_answers_and_samples_are_counted(backend, family, expected):
     thoughts, video = mark_checks(iter(THINKING), families.get(family), backend)
     assert (thoughts.name, thoughts.status) == ("thoughts", "warning")
-    assert thoughts.found.startswith(f"2 answers hold `<think>` in 3 samples looked at: {expected}")
-    assert video.found.startswith("1 hold `<video>` in 3 samples looked at")
+    assert thoughts.found.startswith(f"of 3 samples looked at, 2 answers hold `<think>`: {expected}")
+    assert video.found.startswith("of 3 samples looked at, 1 hold `<video>`: ")
 
 
 def test_nothing_is_said_of_plain_samples():

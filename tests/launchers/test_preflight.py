@@ -158,8 +158,8 @@ def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend
     planned = msgspec.structs.replace(with_spec(well, backend=backend), **changed)
     found = [check for name, check in checks(planned).items() if name in {"thoughts", "image marks"}]
     assert [(check.name, check.status) for check in found] == [("thoughts", "warning"), ("image marks", "warning")]
-    assert found[0].found.startswith(f"3 answers hold `<think>` in 10 samples looked at: {expected}")
-    assert found[1].found.startswith("3 hold `<image>` in 10 samples looked at")
+    assert found[0].found.startswith(f"of 10 samples looked at, 3 answers hold `<think>`: {expected}")
+    assert found[1].found.startswith("of 10 samples looked at, 3 hold `<image>`: ")
 
 
 def test_answers_that_would_be_cut_are_counted(well):
