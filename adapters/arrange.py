@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftbridge.adapters.job import Job
+from ftbridge.adapters.remarks import Remarks
 from ftbridge.adapters.split import LEFT_OUT, PARTS, assign, nested, shared, unique
 from ftbridge.adapters.write import SampleFile, late_history
 from ftbridge.core.errors import UsageError
@@ -36,7 +37,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Made(msgspec.Struct):
-    """What the samples of the staged files are, by number."""
+    """What the samples of the staged files are, by number; `remarks` are by the source's own part, else "train"."""
 
     counts: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(("read", "empty", "left_out"), 0))
     samples: int = 0
@@ -45,6 +46,7 @@ class Made(msgspec.Struct):
     labels: "array[int]" = msgspec.field(default_factory=lambda: array("i"))
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
+    remarks: dict[str, Remarks] = {}
 
 
 def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:

@@ -5,82 +5,39 @@ they are not split, those are the dataset; else they are copied into their parts
 together with their entries in dataset_info.json.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import islice
+from os import devnull
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace as altered
 
 from ftbridge import __version__
+from ftbridge.adapters import earlier
 from ftbridge.adapters.arrange import Counts, Made, select, selected
 from ftbridge.adapters.checks import Rejects, parse_max_rejected
-from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, digest, prepare
+from ftbridge.adapters.conversion import Conversion, conversion
+from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, prepare
 from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
+from ftbridge.adapters.remarks import Remarks, said
 from ftbridge.adapters.split import PARTS, parse_sample
-from ftbridge.adapters.values import LONGEST, plain, shown
+from ftbridge.adapters.values import LONGEST
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import scratch_file, settle
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import Conversation, DatasetEntry, Turn
-from ftbridge.dataset_info.registry import ours, read, refuse_taken, registering
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info.registry import read, refuse_taken, registering
 
-SAMPLES_SHOWN = 3
 # A field of more different values holds no classes, and they would be kept in memory.
 CLASSES = 10_000
-NUMBER = re.compile(r"-?\d+(\.\d+)?")
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One part of a dataset: its name for `--dataset`, its files, and the number of samples."""
-
-    name: str
-    samples: int
-    files: dict[str, Path]
-
-
-class TableRead(msgspec.Struct, frozen=True, kw_only=True):
-    """How one table was read: `columns` maps a field to the column it was read from, `left_out` are the others.
-
-    `why` explains the choice, and `first` are the first samples.
-    """
-
-    file: str
-    sheet: str
-    part: str
-    preset: str
-    shape: str
-    columns: dict[str, str]
-    left_out: tuple[str, ...]
-    system: str
-    notes: tuple[str, ...]
-    why: tuple[str, ...]
-    first: tuple[Conversation, ...]
-
-
-class Conversion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a conversion made; `changed` is False where all of it was there already.
-
-    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`.
-    """
-
-    name: str
-    dataset_dir: Path
-    tables: tuple[TableRead, ...]
-    parts: tuple[Part, ...]
-    counts: Counts
-    rejected_file: Path | None
-    changed: bool
 
 
 def convert(  # noqa: PLR0913 - the options of the command, all by name
@@ -115,6 +72,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     on_error: OnError = "stop",
     max_rejected: str | int = "",
     replace: bool = False,
+    dry_run: bool = False,
     dataset_dir: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Conversion:
@@ -125,8 +83,9 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     user, assistant or system, `label_map` maps answers to text,
     `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
     `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
-    `on_error` is "skip" or `max_rejected` allows it. Raises UsageError for options that do not fit, InputError for a
-    source that cannot be used or a name that is taken.
+    `on_error` is "skip" or `max_rejected` allows it, and nothing at all with `dry_run`, which reads and checks all the
+    same. Raises UsageError for options that do not fit, InputError for a source that cannot be used or a name that is
+    taken, and QuestionError where, without `replace`, a part of the dataset would be lost.
     """
     project = Project.find()
     if not sources or not to:
@@ -166,8 +125,10 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([str(source) for source in sources])
-    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace)
-    done = _earlier(job) or _convert(job, progress)
+    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run)
+    done = _convert(job, progress)
+    if dry_run:
+        return done
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
     project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
@@ -185,41 +146,15 @@ def _checked(options: Options) -> Options:
         raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
-def _earlier(job: Job) -> Conversion | None:
-    """Return what an earlier run of the same job made, where all of it is still there."""
-    entries = _ours(job)
-    if not entries:
-        return None
-    made = {"asked": _asked(job), "names": [*entries], **_beside(job)}
-    for entry in entries.values():
-        same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
-        kept = entry.options.get("sha256", {})
-        files = {target: job.dataset_dir / file for target, file in entry.files.items()}
-        if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
-            return None
-    counts = msgspec.convert(next(iter(entries.values())).options.get("counts", {}), Counts)
-    return _conversion(job, entries, counts, changed=False)
-
-
-def _asked(job: Job) -> Any:
-    """Return the options as they stand in JSON."""
-    return msgspec.json.decode(msgspec.json.encode(job.options))
-
-
-def _beside(job: Job) -> dict[str, Any]:
-    """Return what another dataset_info.json has said of the sources, for the entries."""
-    return {"beside": msgspec.json.decode(msgspec.json.encode(job.beside))} if any(job.beside) else {}
-
-
-def _ours(job: Job) -> dict[str, DatasetEntry]:
-    """Return what is registered of this dataset, from this time or an earlier one."""
-    every = ours(job.dataset_dir).items()
-    return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
-
-
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+    before = earlier.of_dataset(job)
+    if earlier.is_whole(job, before):
+        return conversion(job, before, changed=False)
     if not job.replace and not read(job.dataset_dir).keys().isdisjoint(job.names):
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
+    earlier.refuse_loss(job, before, job.names)
+    if job.dry_run:
+        return _try(job, progress)
     new_folder = not job.dataset_dir.exists()
     try:
         return _write(job, progress)
@@ -228,6 +163,19 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             with suppress(OSError):
                 job.dataset_dir.rmdir()
         raise
+
+
+def _try(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+    """Do all but write."""
+    with Path(devnull).open("r+b") as nowhere:
+        staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
+        made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), progress)
+    selection, counts = select(job, made)
+    samples = {name: made.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
+    entries = {name: _entry(job, made, counts, samples, name, {}) for name in samples}
+    before = earlier.of_dataset(job)
+    earlier.refuse_loss(job, before, entries)
+    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples))
 
 
 def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
@@ -244,8 +192,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             return SampleFile(file, as_array=job.array)
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
-        rejects = Rejects(partial(scratch, job.rejected_file))
-        made = _stream(job, list(staged.values()), rejects, progress)
+        made = _stream(job, list(staged.values()), Rejects(partial(scratch, job.rejected_file)), progress)
         selection, counts = select(job, made)
         files = selected(job, selection, staged, made.marks, new_file)
         with ThreadPoolExecutor(MOST) as pool:
@@ -255,15 +202,17 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             sources.result()
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
-        entries = {name: _entry(job, name, [*files], each, counts) for name, each in files.items()}
-        before = _ours(job)
+        samples = {name: next(iter(each.values())).samples for name, each in files.items()}
+        entries = {name: _entry(job, made, counts, samples, name, each) for name, each in files.items()}
+        before = earlier.of_dataset(job)
+        earlier.refuse_loss(job, before, entries)
         with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
             for path, file in opened.items():
                 settle(file, path)
             gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
             for path in (gone | {job.rejected_file}) - opened.keys():
                 path.unlink(missing_ok=True)
-    return _conversion(job, entries, counts, changed=True)
+    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples))
 
 
 def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
@@ -287,6 +236,8 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
             rejects.add(row, problems, keep=options.tolerated != "0")
         if maker.indexed:
             made.marks += batch.marks
+        part = job.tables[table].part or PARTS[0]
+        made.remarks.setdefault(part, Remarks()).add(batch.remarks)
         made.questions += batch.questions
         made.wholes += batch.wholes
         made.labels.extend(codes.setdefault(hash(label), len(codes)) for label in batch.labels)
@@ -296,7 +247,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
                 "a column of classes"
             )
         if not options.split and len(parts) > 1:
-            made.parts += bytes([parts.index(job.tables[table].part or PARTS[0])]) * len(batch.marks)
+            made.parts += bytes([parts.index(part)]) * len(batch.marks)
         if progress:
             progress(made.counts["read"])
     made.counts["rejected"] = rejects.rows
@@ -330,68 +281,32 @@ def _file(name: str, target: str) -> str:
     return f"{name}.{plugins.target(target).suffix}"
 
 
-def _entry(job: Job, name: str, names: list[str], files: dict[str, SampleFile], counts: Counts) -> DatasetEntry:
+def _entry(
+    job: Job, made: Made, counts: Counts, samples: Mapping[str, int], name: str, files: Mapping[str, SampleFile]
+) -> DatasetEntry:
+    """Return what is registered of one of the parts and subsets, which have so many `samples`."""
+    own = {part: remarks for part, remarks in made.remarks.items() if name == f"{job.name}-{part}"}
+    systems = next(iter(own.values()), made.remarks.get(PARTS[0], Remarks())).systems
+    every = Remarks()
+    for remarks in made.remarks.values():
+        every.add(remarks)
     return DatasetEntry(
         version=__version__,
-        files={target: _file(name, target) for target in files},
-        samples=next(iter(files.values())).samples,
-        sources=job.sources,
+        files={target: _file(name, target) for target in job.options.to},
+        samples=samples[name],
+        sources={} if job.dry_run else job.sources,
         columns=job.choices[0].columns,
         options={
             "dataset": job.name,
-            "asked": _asked(job),
-            "names": names,
-            **_beside(job),
+            "asked": earlier.asked(job),
+            "names": [*samples],
+            **earlier.beside(job),
             "counts": msgspec.to_builtins(counts),
             "sha256": {target: file.sha256 for target, file in files.items()},
             "sheets": [table.sheet for table in job.tables if table.sheet],
+            "notes": said(every.found, job.choices[0].columns.get("system", "")),
         },
         preset=job.presets[0],
-        system=job.choices[0].mapping.system,
+        system=min(systems) if len(systems) == 1 else job.choices[0].mapping.system,
+        several_systems=len(systems) > 1,
     )
-
-
-def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *, changed: bool) -> Conversion:
-    return Conversion(
-        name=job.name,
-        dataset_dir=job.dataset_dir,
-        tables=tuple(_table_read(job, at, entries) for at in range(len(job.tables))),
-        parts=tuple(
-            Part(name, entry.samples, {target: job.dataset_dir / file for target, file in entry.files.items()})
-            for name, entry in entries.items()
-        ),
-        counts=counts,
-        rejected_file=job.rejected_file if counts.rejected else None,
-        changed=changed,
-    )
-
-
-def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
-    table, choice = job.tables[at], job.choices[at]
-    notes = table.notes
-    if table.part and (name := f"{job.name}-{table.part}") not in entries:
-        notes += (f"none of its rows is left, so that there is no `{name}`",)
-    first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
-    answers = [shown(sample.turns[-1].output) for sample in first]
-    if choice.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
-        names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
-        notes += (f"the answers are numbers; `{names}` and so on gives them names",)
-    return TableRead(
-        file=table.file,
-        sheet=table.sheet,
-        part=table.part,
-        preset=job.presets[at],
-        shape=choice.shape,
-        columns=choice.columns,
-        left_out=choice.left_out,
-        system=choice.mapping.system,
-        notes=notes,
-        why=choice.why,
-        first=first,
-    )
-
-
-def _decoded(sample: Conversation) -> Conversation:
-    """Return a sample of which no text stands as in JSON any more."""
-    turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
-    return altered(sample, system=plain(sample.system), turns=turns)

@@ -104,6 +104,7 @@ def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
         columns=entry.columns,
         options={},
         system=findings.system,
+        several_systems=findings.several_systems,
     )
 
 

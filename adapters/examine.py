@@ -43,6 +43,11 @@ class Findings:
         return next(iter(self._systems)) if len(self._systems) == 1 else ""
 
     @property
+    def several_systems(self) -> bool:
+        """Tell whether the samples differ in their system prompts."""
+        return len(self._systems) > 1
+
+    @property
     def dates(self) -> bool:
         """Tell whether all questions, or all answers, are dates."""
         return not all(self._plain.values())
@@ -113,7 +118,7 @@ def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversat
     found = []
     for row in islice(rows, count):
         try:
-            found.append(foreign.conversation(entry, row))
+            found.append(foreign.conversation(entry, row, tools=True))
         except UnfitError as error:
             raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
     return found

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from ftbridge.adapters.values import BadValueError, plain
+import msgspec
+
+from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import first_bytes
@@ -58,8 +60,12 @@ def _open(file: Path, kind: str) -> list[Table]:
     raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
 
 
-def conversation(entry: Entry, row: Row) -> Conversation:
-    """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks."""
+def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
+    """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks.
+
+    With `tools`, which LLaMA-Factory alone can hold, calls and results are answers and questions, and the tools join
+    the system prompt.
+    """
     if row.error:
         raise UnfitError("", row.error)
     values = row.values
@@ -68,13 +74,22 @@ def conversation(entry: Entry, row: Row) -> Conversation:
     elif entry.formatting == "alpaca":
         system, turns = _alpaca(entry.columns, values)
     else:
-        system, turns = _messages(entry, values)
+        system, turns = _messages(entry, values, tools=tools)
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
             raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
-    if values.get(entry.columns.get("tools", "")):
+    offered = _tools(values, entry.columns.get("tools", ""))
+    if offered and not tools:
         raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", special=True)
-    return Conversation(system, turns, row.where)
+    return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
+
+
+def _tools(values: dict[str, Any], column: str) -> str:
+    """Return a row's tools as JSON, "" for none: an empty list, also as text, offers none."""
+    value = values.get(column)
+    if not isinstance(value, str):
+        return msgspec.json.encode(value).decode() if value else ""
+    return "" if listed(value) == [] or value.strip() == "{}" else value
 
 
 def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -> str:
@@ -109,7 +124,7 @@ def _list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
     return found
 
 
-def _messages(entry: Entry, values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+def _messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
     column, tags = entry.columns["messages"], entry.tags
     role, content = tags["role_tag"], tags["content_tag"]
     messages = _list(values, column)
@@ -120,11 +135,19 @@ def _messages(entry: Entry, values: dict[str, Any]) -> tuple[str, tuple[Turn, ..
     if entry.formatting == "openai":
         messages = _joined(messages, role, tags.get("observation_tag", ""))
     _refuse_disorder(messages, column, tags)
-    texts = [_text(message, content, needed=not message.get("tool_calls")) for message in messages]
+    texts = [_said(message, content) for message in messages]
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
-    if any(message.get("tool_calls") or message[role] not in plain_roles for message in messages):
+    calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
+    if calls and not tools:
         raise UnfitError(column, "calls tools, which XTuner has no place for", messages, special=True)
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
+
+
+def _said(message: dict[str, Any], content: str) -> str:
+    """Return what a message says: its calls of tools, where it has them, as JSON."""
+    if calls := message.get("tool_calls"):
+        return _text(message, content) or msgspec.json.encode(calls).decode()
+    return _text(message, content, needed=True)
 
 
 def _joined(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:

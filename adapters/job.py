@@ -84,7 +84,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One conversion, with all questions answered before the first row is read; a choice for each table.
 
     `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time. `beside`
-    is what LLaMA-Factory's dataset_info.json beside the sources says of each table.
+    is what LLaMA-Factory's dataset_info.json beside the sources says of each table. With `dry_run` nothing is written.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     origins: tuple[Origin, ...]
     array: bool
     beside: tuple[Beside | None, ...] = ()
+    dry_run: bool = False
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -162,7 +163,9 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     return name
 
 
-def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool) -> Job:
+def prepare(
+    origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool, dry_run: bool = False
+) -> Job:
     """Open the sources and settle all that `options` leave open.
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
@@ -193,6 +196,7 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
         presets=tuple(each.name if each else "" for each in presets),
         origins=tuple(origins),
         beside=tuple(said),
+        dry_run=dry_run,
     )
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.mapping import Mapping, Problem
+from ftbridge.adapters.remarks import TOGETHER, Remarks, system_beside
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.adapters.write import SampleFile, write_at
 from ftbridge.core import plugins
@@ -44,7 +45,8 @@ class Batch(msgspec.Struct):
     """What became of some rows: numbers by what happened, and of each sample what a split has to know.
 
     `last` is the number of the last row, empty ones included; `sizes` and `lengths` are the samples' bytes by target,
-    `marks` tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes.
+    `marks` tells which have earlier turns, `questions` and `wholes` are hashes, `labels` their classes. `remarks` are
+    on what is worth knowing of them.
     """
 
     read: int = 0
@@ -58,6 +60,7 @@ class Batch(msgspec.Struct):
     questions: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     wholes: "array[int]" = msgspec.field(default_factory=lambda: array("Q"))
     labels: list[str] = []
+    remarks: Remarks = msgspec.field(default_factory=Remarks)
 
 
 class Maker(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +86,11 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
         """
         mapping, between = self.mappings[table], self.between
         conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
-        noted = self.grouped or self.classed or self.dedup
+        beside = system_beside(mapping.columns)
+        noted = self.grouped or self.classed or self.dedup or beside
         batch, row = Batch(), None
         marks = batch.marks
+        fresh: list[Conversation] = []
         made = [(plugins.target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
         for row in piece.rows():
             if not row.values and not row.error:
@@ -101,16 +106,22 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
                     samples += between  # noqa: PLW2901 - the same bytearray, longer
                     ends.append(len(samples))
             except (BadValueError, UnicodeEncodeError):
-                for _, samples, ends in made:
-                    del ends[len(marks) + 1 :]
-                    del samples[ends[-1] :]
+                _take_back([(samples, ends) for _, samples, ends in made], len(marks))
                 batch.rejects.append((row, mapping.problems(row)))
             else:
                 marks.append(len(sample.turns) > 1)
+                fresh.append(sample)
                 if noted:
                     self._note(batch, sample)
+                    batch.remarks.compare(row, beside, sample)
+                if len(fresh) == TOGETHER:
+                    _, samples, ends = made[0]
+                    batch.remarks.look(fresh, samples, ends[-1 - TOGETHER])
+                    fresh.clear()
             if not whole and (batch.rejects or len(made[0][1]) > FULL):
                 break
+        _, samples, ends = made[0]
+        batch.remarks.look(fresh, samples, ends[-1 - len(fresh)])
         self._measure(batch, row, [ends for _, _, ends in made])
         return batch, [samples for _, samples, _ in made]
 
@@ -129,6 +140,13 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
             batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
+
+
+def _take_back(made: list[tuple[bytearray, "array[int]"]], count: int) -> None:
+    """Leave `count` samples in each of the targets' bytes."""
+    for samples, ends in made:
+        del ends[count + 1 :]
+        del samples[ends[-1] :]
 
 
 def cores() -> int:
@@ -215,6 +233,7 @@ def batches(
         base = base if table == before else 0
         before = table
         batch.rejects = [(moved(row, base), [moved(each, base) for each in found]) for row, found in batch.rejects]
+        batch.remarks.found = {kind: moved(remark, base) for kind, remark in batch.remarks.found.items()}
         base += batch.last if tables[table].cut else 0
         yield table, batch
 

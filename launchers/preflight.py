@@ -18,11 +18,12 @@ from ftbridge.launchers.environment import broken_imports, versions
 from ftbridge.launchers.estimate import Shape, checkpoint_size
 from ftbridge.launchers.lora_targets import target_checks
 from ftbridge.launchers.machine import GIB, free_space
+from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.memory import memory_checks
 from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
 from ftbridge.launchers.own_code import known_classes
 from ftbridge.launchers.plan import Plan
-from ftbridge.launchers.token_lengths import Lengths, count, files_of
+from ftbridge.launchers.token_lengths import Lengths, count, files_of, looked_at
 
 
 def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
@@ -108,6 +109,8 @@ def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
         found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if tokenizer:
         found.append(_cutoff(plan.spec.cutoff_length, count(plan, entry, files, tokenizer)))
+    if name == "dataset":
+        found += mark_checks(looked_at(entry, files), plan.family, plan.spec.backend)
     return found
 
 

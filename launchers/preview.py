@@ -3,6 +3,7 @@
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment import ask, interpreter
 from ftbridge.launchers.lengths import Counts, Cut, Stats, bars
 from ftbridge.launchers.lengths import stats as stats_of
+from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.launchers.pictures import draw, picture_file
+from ftbridge.launchers.token_lengths import looked_at, read_by
 from ftbridge.launchers.train import choose
 from ftbridge.templates import families
 from ftbridge.templates.families import Family
@@ -140,7 +143,10 @@ def preview(
         cutoff_length=spec.cutoff_length,
         views=views,
         differences=_differences(list(views.values())),
-        warnings=[line for each, view in views.items() for line in _warnings(each, view, spec.cutoff_length)],
+        warnings=[
+            *(line for each, view in views.items() for line in _warnings(each, view, spec.cutoff_length)),
+            *dict.fromkeys(line for each, own in data.items() for line in _marked(each, own, family)),
+        ],
         png=str(picture) if picture else None,
     )
     if picture:
@@ -228,6 +234,13 @@ def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
         "question": (f"{start} what comes before the answer of", f"; {advice}"),
     }
     return [f"{before} {_numbered(found[kind])}{after}" for kind, (before, after) in effects.items() if found.get(kind)]
+
+
+def _marked(backend: str, data: Dataset, family: Family) -> list[str]:
+    """Return a sentence for each kind of mark in the samples that means something to a chat template."""
+    with suppress(InputError):  # the framework has judged the file
+        return [check.found for check in mark_checks(looked_at(*read_by(backend, data)), family, backend)]
+    return []
 
 
 def _cut(samples: list[Encoded]) -> dict[Cut, list[int]]:

@@ -33,10 +33,12 @@ class Attempt(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What run.json holds: what was asked for, what ran, on which data, and how it ended.
 
-    `model` is the local folder, `samples` and `steps` count training samples and optimiser steps, `environment` is
-    the training environment that it runs in, `datasets` maps a data file, and the source it was made from, to its
-    sha256, `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks (0: not
-    known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see launchers/resume.py).
+    `model` is the local folder, `system` the system prompt that all samples share, or, where they have
+    `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
+    steps, `environment` is the training environment that it runs in, `datasets` maps a data file, and the source it was
+    made from, to its sha256, `pid` is the process that watches over the run, `pid_started` when that began, in the
+    kernel's ticks (0: not known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
+    launchers/resume.py).
     """
 
     id: str
@@ -47,6 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     family: str
     model: str
     system: str
+    several_systems: bool = False
     samples: int
     steps: int
     versions: dict[str, str]

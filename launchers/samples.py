@@ -27,5 +27,5 @@ def _questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
     for file in data_files(folder, entry):
         for row in foreign.rows(file):
             with suppress(BadValueError):  # the training has judged the data already
-                conversation = foreign.conversation(entry, row)
+                conversation = foreign.conversation(entry, row, tools=True)
                 yield str(conversation.system), str(conversation.turns[0].user)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters import foreign
+from ftbridge.adapters.datasets import Dataset
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.files import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
@@ -36,16 +37,21 @@ class Lengths(msgspec.Struct, frozen=True):
 
 def files_of(plan: Plan) -> tuple[Entry, list[Path]]:
     """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
-    if own := plan.entry.files.get(plan.spec.backend):
-        entry = of_turns(plan.dataset, own)
+    return read_by(plan.spec.backend, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
+
+
+def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
+    """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
+    if own := data.entry.files.get(backend):
+        entry = of_turns(data.name, own)
     else:
-        entry = interpret(plan.dataset, registry.look_up(plan.dataset_dir, plan.dataset)[1])
-    return entry, data_files(plan.dataset_dir, entry)
+        entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
+    return entry, data_files(data.folder, entry)
 
 
 def count(plan: Plan, entry: Entry, files: list[Path], tokenizer: Any) -> Lengths:
     """Return the lengths of at most 2,000 samples, spread over the data where it is in JSON lines."""
-    talks = list(_bounded(_conversations(entry, files)))
+    talks = list(looked_at(entry, files))
     cutoff, backend = plan.spec.cutoff_length, plan.spec.backend
     cut = lost = longest = 0
     for turns in _turns(plan.family.cell(backend).prompt, talks, tokenizer):
@@ -56,12 +62,17 @@ def count(plan: Plan, entry: Entry, files: list[Path], tokenizer: Any) -> Length
     return Lengths(len(talks), cut, lost, longest)
 
 
+def looked_at(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
+    """Return those samples, of no more text than can be encoded in a second; what cannot be read is passed over."""
+    return _bounded(_conversations(entry, files))
+
+
 def _conversations(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
     for file in files:
         share = MOST_SAMPLES // len(files) or 1
         for row in _lines(file, share) if file.suffix == ".jsonl" else islice(foreign.rows(file), share):
             with suppress(BadValueError):  # `usable` has judged the data already
-                yield foreign.conversation(entry, row)
+                yield foreign.conversation(entry, row, tools=True)
 
 
 def _lines(file: Path, most: int) -> Iterator[Row]:

@@ -368,6 +368,7 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         family=plan.family.name,
         model=str(plan.model),
         system=plan.entry.system,
+        several_systems=plan.entry.several_systems,
         samples=plan.entry.samples,
         steps=plan.steps,
         versions={"ftbridge": __version__, "python": sys.version.split()[0]}

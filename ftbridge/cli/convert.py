@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.adapters.convert import Conversion, TableRead
+    from ftbridge.adapters.conversion import Conversion, TableRead
     from ftbridge.adapters.inspect import Profile
 
 # How much is shown of a sample, and of the columns that are left out.
@@ -99,16 +99,17 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     help="What to do about rows that cannot be used; skipped ones go to NAME.rejected.jsonl.",
 )
 @click.option("--max-rejected", default="", metavar="N|P%", help="Skip so many rows at most.")
-@click.option("--replace", is_flag=True, help="Take the place of a dataset that another source has made.")
+@click.option("--replace", is_flag=True, help="Take the place of a dataset, and of parts of it, that are there.")
 @click.option(
     "--dataset-dir",
     type=click.Path(file_okay=False),
     metavar="FOLDER",
     help="Folder of datasets (default: data, in the project's folder).",
 )
-@click.option("--explain", is_flag=True, help="Say why the rows are read as they are.")
+@click.option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
+@click.option("--explain", is_flag=True, help="The same, and say why the rows are read as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
-def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: Any) -> None:
+def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: bool, **options: Any) -> None:
     """Turn SOURCE into training data for XTuner and LLaMA-Factory, and register it for both.
 
     SOURCE is a workbook, CSV, JSON, JSON lines, Parquet or Arrow file, packed or not, a folder or glob of them, `-`
@@ -125,7 +126,7 @@ def command(sources: tuple[str, ...], explain: bool, as_json: bool, **options: A
     for name in ("instruction", "input", "output", "system"):
         options[name] = _text(options[name])
     with rows_shown() as progress:
-        done = convert(*sources, progress=progress, **options)
+        done = convert(*sources, progress=progress, dry_run=dry_run or explain, **options)
     if as_json:
         print_json(done)
     else:
@@ -207,6 +208,7 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
         yield from _sample(number, sample)
     counts = done.counts
     yield ""
+    yield from _whole(done)
     rows = [("part", "samples", *done.parts[0].files)]
     rows += [(part.name, f"{part.samples:,}", *map(str, map(short, part.files.values()))) for part in done.parts]
     yield aligned(rows)
@@ -219,8 +221,32 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
         yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
         yield f"rejected rows: {short(done.rejected_file)}"
+    yield _end(done)
+
+
+def _whole(done: "Conversion") -> Iterator[str]:
+    """Yield what is to be known of all samples together."""
+    from ftbridge.adapters.values import shown
+
+    system = repr(shown(done.system, WIDTH)) if done.system else "none"
+    if done.several_systems:
+        yield f"note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
+    elif done.system and not any(table.system for table in done.tables):
+        yield f"system prompt of all samples: {system}"
+    for note in done.notes:
+        yield f"note: {note}"
+
+
+def _end(done: "Conversion") -> str:
+    """Return what has become of the registered datasets."""
+    if not done.changed:
+        return "nothing has changed: all of this was there already"
+    would = "would have " if done.dry_run else ""
+    anew = [f"{would}replaced {each.name} ({each.before:,} to {each.after:,})" for each in done.replaced if each.after]
+    gone = [f"{would}removed {each.name} ({each.before:,})" for each in done.replaced if not each.after]
+    lines = [", ".join([*anew, *gone])] if done.replaced else []
     registry = short(done.dataset_dir / "dataset_info.json")
-    yield f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
+    return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
 
 
 def place(table: "TableRead | Profile") -> str:

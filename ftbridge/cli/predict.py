@@ -8,6 +8,7 @@ from ftbridge.cli.chat import bits_option, dtype_option
 from ftbridge.cli.export import checkpoint_option
 
 if TYPE_CHECKING:
+    from ftbridge.evaluation.leakage import Leakage
     from ftbridge.evaluation.metrics import Metrics
 
 
@@ -40,12 +41,12 @@ def command(source: str | None, as_json: bool, **options: Any) -> None:
         print_json(found)
         return
     if found.metrics:
-        result(_table(found.metrics))
+        result(_table(found.metrics, found.leakage))
     for file in filter(None, (found.file, found.result_jsonl)):
         result(file)
 
 
-def _table(found: "Metrics") -> str:
+def _table(found: "Metrics", leakage: "Leakage | None") -> str:
     from ftbridge.core.console import aligned
 
     rows = [
@@ -60,4 +61,7 @@ def _table(found: "Metrics") -> str:
             *((f"{how} answers", str(number)) for how, number in labels.parsed.items()),
             ("labels", f"{len(labels.labels)}, from {labels.origin}"),
         ]
+    if leakage:
+        known = "cannot be told" if leakage.trained is None else f"{leakage.trained:,} of {leakage.questions:,}"
+        rows.append(("questions trained on", known))
     return aligned(rows)

@@ -86,7 +86,8 @@ class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     `files` maps a target to its file's name, relative to the dataset folder, `sources` maps a source's name to
     the sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
-    column it was read from, and `options` holds what else decided the content.
+    column it was read from, and `options` holds what else decided the content. `system` is the system prompt that
+    all samples share, or, where they have `several_systems`, the one of those that brought none.
     """
 
     version: str
@@ -97,6 +98,7 @@ class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     preset: str = ""
     system: str = ""
+    several_systems: bool = False
 
 
 class Launch(msgspec.Struct, frozen=True):

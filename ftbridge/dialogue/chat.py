@@ -10,6 +10,7 @@ from typing import TypedDict, Unpack
 import msgspec
 from msgspec.structs import replace
 
+from ftbridge.core.console import printable, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
@@ -24,6 +25,7 @@ from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
 
+SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
 _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
 # Stands in the prompt where thinking is off; the family's template in families.yaml says why.
@@ -141,6 +143,9 @@ def talks(
     if compare and not adapter and not loading.offload_folder:
         _check_room(cards, loading, model, Path(card.base))
     python = interpreter_for(found.project, card.backend, model, trust_remote_code=card.trust_remote_code)
+    if system is None and card.several_systems:
+        which = f"`{printable(card.system[:SHOWN])}`" if card.system else "none"
+        say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))

@@ -14,13 +14,18 @@ EXACT_RULE = "the answer is the reference, blanks at the ends aside"
 LABEL_RULE = (
     "an answer is read as a label where it is that label (exact), or is so but for case, width, blanks and punctuation "
     "at the ends (normalized), or where that label, and no other, stands in it as a word (contained; one within a "
-    "longer label does not count); any other answer is unparseable, and wrong. Macro averages are over the labels that "
-    "occur in references or answers"
+    "longer label does not count); any other answer is unparseable, and wrong. Signs stay: -1, 1.5, 50% and non-toxic "
+    "hold no 1, 50 or toxic, and A-, C++ and .NET no A, C or NET. Macro averages are over the labels that occur in "
+    "references or answers"
 )
 # What classes look like where nothing names them: a line each, and each the answer to two samples or more.
 LONGEST_LABEL, MOST_LABELS, SAMPLES_PER_LABEL = 80, 100, 2
 # Beside these letters, unlike beside Chinese ones, a word goes on: Latin, Greek, Cyrillic, and digits.
 _LETTER = "[0-9a-z\u00df-\u024f\u0370-\u052f]"
+_HYPHEN = "\\-\u2010\u2011\u2212"
+# What makes another number of the one behind it: signs, comparisons, currencies; and of a word or number before it.
+_SIGN = f"[{_HYPHEN}\u2012\u2013\u8d1f\u8ca0+\u00b1~\u2248\u2260<\u2264\u2265$\u00a2\u00a3\u00a5\u20ac]"
+_MARK = "[+#%\u2030\u00b0\u00b2\u00b3\u00b9\u2070-\u209c]"
 
 _NONE = "\n"  # no reference is a blank line
 
@@ -82,10 +87,19 @@ class Parser:
 
 
 def normal(text: str) -> str:
-    """Return `text` without what may differ in a label: case, width, repeated blanks, punctuation at the ends."""
+    """Return `text` without what may differ in a label: case, width, repeated blanks, punctuation at the ends.
+
+    What makes another word or number stays: `-1`, `.net`, `a-`, `c#`, `50%`.
+    """
     folded = _folded(text)
     letters = [at for at, letter in enumerate(folded) if not (letter == " " or unicodedata.category(letter)[0] == "P")]
-    return folded[letters[0] : letters[-1] + 1] if letters else folded
+    if not letters:
+        return folded
+    first, end = letters[0], letters[-1] + 1
+    number = re.match(f"{_SIGN}*[0-9]", folded[first:])
+    before = re.search(f"(?:{_SIGN}|(?<![.])[.])*$" if number else "(?<![.])[.]$", folded[:first])
+    after = re.match(f" ?[%\u2030]|(?:{_MARK}|[{_HYPHEN}])*", folded[end:])
+    return f"{before[0] if before else ''}{folded[first:end]}{after[0] if after else ''}"
 
 
 def measure(rows: Sequence[tuple[str, str, str]], labels: Sequence[str], origin: str) -> Metrics:
@@ -166,11 +180,27 @@ def _grouped(key: Callable[[str], str], labels: Iterable[str]) -> dict[str, set[
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    narrow = unicodedata.normalize("NFC", "".join(map(_narrow, unicodedata.normalize("NFC", text))))
+    return " ".join(narrow.casefold().split())
+
+
+def _narrow(letter: str) -> str:
+    """Return a letter in its usual width; a raised or lowered digit, or a fraction, is none of the digits."""
+    other = unicodedata.decomposition(letter).startswith(("<super>", "<sub>", "<fraction>"))
+    return letter if other else unicodedata.normalize("NFKC", letter)
 
 
 def _as_word(label: str) -> str:
-    """Return the pattern of a label that stands by itself."""
-    before = f"(?<!{_LETTER})" if re.match(_LETTER, label) else ""
-    after = f"(?!{_LETTER})" if re.search(f"{_LETTER}$", label) else ""
+    """Return the pattern of a label that stands by itself, with nothing beside it that makes it another one."""
+    before = after = ""
+    if re.match(f"{_LETTER}|{_SIGN}", label):
+        before = f"(?<!{_LETTER})"
+    if re.match(_LETTER, label):  # in `non-toxic`, `don't`, `n/a`, `.net`
+        before += f"(?<!{_LETTER}[{_HYPHEN}'\u2019&_/+])(?<!^[.])(?<![^\\w.][.])"
+    if re.match(f"{_SIGN}*[0-9]", label):  # in `-1`, `0.1`, `2,1`, `>1`, but not in `<b>1`
+        before += f"(?<!{_SIGN})(?<![0-9][.,:])(?<!^>)(?<!\\s>)"
+    if re.search(f"(?:{_LETTER}|{_MARK}|[{_HYPHEN}])$", label):  # in `a+`, `c++`, `50%`, `a-`, `n/a`
+        after = f"(?!{_LETTER})(?!{_MARK})(?![{_HYPHEN}](?!{_LETTER}))(?![&_/]{_LETTER})"
+    if re.search("[0-9]$", label):  # in `1.5`, `1,000`, `1-2`, `50 %`
+        after += f"(?![.,:][0-9])(?![{_HYPHEN}])(?! ?[%\u2030])"
     return f"{before}{re.escape(label)}{after}"

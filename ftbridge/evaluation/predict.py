@@ -10,14 +10,11 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters import foreign
 from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import sha256, write_atomic, write_json
-from ftbridge.core.records import Conversation
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.dialogue.generation import Generator, Sampling
@@ -35,41 +32,31 @@ from ftbridge.evaluation.answers import (
     read,
     settings_in,
 )
+from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
-from ftbridge.launchers import machine
+from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
+from ftbridge.launchers import machine, runs
 from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.templates import families
 from ftbridge.weights.sources import Source, target_of
 
-TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
 
 
 class Predictions(msgspec.Struct, frozen=True, kw_only=True):
-    """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time."""
+    """What `predict` wrote: `file` is predictions.jsonl, `asked` the samples that were answered this time.
+
+    `leakage` comes with the metrics, where a run is known that was trained.
+    """
 
     file: str
     dataset: str
     samples: int
     asked: int
     metrics: Metrics | None = None
+    leakage: Leakage | None = None
     result_jsonl: str | None = None
-
-
-class Question(msgspec.Struct, frozen=True):
-    """A sample without its last answer, which is the `reference`."""
-
-    id: int
-    system: str
-    turns: tuple[tuple[str, str | None], ...]
-    reference: str
-
-    @classmethod
-    def of(cls, number: int, sample: Conversation) -> "Question":
-        """Return the last question of a sample, with what was said before as it stands there."""
-        *earlier, last = ((str(turn.user), str(turn.output)) for turn in sample.turns)
-        return cls(number, str(sample.system), (*earlier, (last[0], None)), last[1])
 
 
 def predict(  # noqa: PLR0913 - the options of the command, all by name
@@ -101,18 +88,19 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         return _measured(Path(source))
     found, cards = source_of(source, checkpoint), machine.computing(device)
     data = _dataset(found, dataset, dataset_dir)
-    samples = _questions(data)
+    samples = questions_of(data)
     questions = samples[:limit]
     labels, labels_from = _labels(data)
     if metrics:
         require(labels, (question.reference for question in questions))
     folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
     card, model, adapter = model_of(found)
+    leaked = _leaks(found, card.run, questions, data) if metrics else None
     loading = Loading(bits=bits, dtype=dtype)
     placement = place(cards, model, adapter, loading)
     settings = Settings(
         dataset=data.name,
-        data=sha256(_file(data)),
+        data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
         prompt=card.prompt,
         stop=families.get(card.family).stop,
@@ -123,6 +111,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         labels=labels,
         labels_from=labels_from,
     )
+    if leaked and (warning := leaked.among([question.id for question in questions]).sentence):
+        say(f"warning: {warning}")
     with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
@@ -131,7 +121,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
             with Generator(python, card, model, adapter, cards, loading) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)
         rows = finish(folder)
-        report = _write_metrics(folder, rows, settings) if metrics else None
+        report, leakage = _write_metrics(folder, rows, settings, leaked) if metrics else (None, None)
         if result_jsonl:
             _write_result(folder / RESULT, samples, rows)
     return Predictions(
@@ -140,6 +130,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         samples=len(rows),
         asked=len(waiting),
         metrics=report,
+        leakage=leakage,
         result_jsonl=str(folder / RESULT) if result_jsonl else None,
     )
 
@@ -162,16 +153,6 @@ def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[st
     elif name not in known and f"{name}-test" in known:
         name = f"{name}-test"
     return usable(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
-
-
-def _file(data: Dataset) -> Path:
-    return data.folder / data.entry.files[TARGET]
-
-
-def _questions(data: Dataset) -> list[Question]:
-    entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
-    samples = (foreign.conversation(entry, row) for row in foreign.rows(_file(data)))
-    return [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
 
 
 def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
@@ -230,11 +211,23 @@ def _answer(
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
 
 
-def _write_metrics(folder: Path, rows: Sequence[Prediction], settings: Settings | None) -> Metrics:
+def _leaks(source: Source, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
+    """Return which questions were trained on; None where no run is known to have made the model."""
+    try:
+        run = source.run or (runs.by_id(source.project, trained_by) if trained_by else None)
+    except InputError as error:
+        return Leaks(dataset="", reason=str(error))
+    return leaks(source.project, run, questions, data) if run else None
+
+
+def _write_metrics(
+    folder: Path, rows: Sequence[Prediction], settings: Settings | None, leaked: Leaks | None
+) -> tuple[Metrics, Leakage | None]:
     labels, origin = (settings.labels, settings.labels_from) if settings else ((), "")
     found = measure([(row.answer, row.reference, row.finish_reason) for row in rows], labels, origin)
-    write_json(folder / METRICS, found)
-    return found
+    leakage = leaked.among([row.id for row in rows]) if leaked else None
+    write_json(folder / METRICS, msgspec.to_builtins(found) | ({"leakage": leakage} if leakage else {}))
+    return found, leakage
 
 
 def _measured(file: Path) -> Predictions:
@@ -242,13 +235,34 @@ def _measured(file: Path) -> Predictions:
     if not (rows := read(file)):
         raise InputError(f"`{file}` holds no answers")
     settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
+    leaked = _leaks_of(file, settings) if settings else None
+    metrics, leakage = _write_metrics(file.parent, rows, settings, leaked)
+    if leakage and leakage.sentence:
+        say(f"warning: {leakage.sentence}")
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",
         samples=len(rows),
         asked=0,
-        metrics=_write_metrics(file.parent, rows, settings),
+        metrics=metrics,
+        leakage=leakage,
     )
+
+
+def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
+    """Return which questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
+    parents = file.resolve().parents
+    folder = parents[2] if len(parents) > 2 else None  # noqa: PLR2004 - RUN/predictions/NAME/
+    if not folder or not (folder / "run.json").is_file():
+        return None
+    source = source_of(folder)
+    try:
+        data = _dataset(source, settings.dataset, None)
+    except InputError as error:
+        return Leaks(dataset="", reason=str(error))
+    if sha256(file_of(data)) != settings.data:
+        return Leaks(dataset="", reason=f"`{data.name}` has changed since it was asked")
+    return _leaks(source, "", questions_of(data), data)
 
 
 def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> None:

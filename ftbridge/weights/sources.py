@@ -25,7 +25,8 @@ CARD = "ftbridge.json"
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
 
-    `checkpoint` is what it was made from, relative to the run's folder. `family` and `template` are empty where the
+    `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
+    training differ in their system prompts. `family` and `template` are empty where the
     model is of no family that ftbridge knows; only what asks it needs them.
     """
 
@@ -38,6 +39,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     checkpoint: str = ""
     trust_remote_code: bool = False
+    several_systems: bool = False
 
     @property
     def prompt(self) -> Prompt:
@@ -174,6 +176,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
         backend=backend,
         template=msgspec.to_builtins(family.cell(backend).prompt) if family else {},
         system=source.run.system if source.run else "",
+        several_systems=source.run.several_systems if source.run else False,
         thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
         checkpoint=_name(source),

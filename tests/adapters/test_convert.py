@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import ftbridge
 from ftbridge.adapters import write
 from ftbridge.adapters.convert import convert
+from ftbridge.adapters.earlier import Replaced
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
@@ -160,9 +161,9 @@ def test_a_split_is_seeded_and_loses_nothing(lines):
     assert [(train.name, train.samples), (test.name, test.samples)] == [("faq-train", 7), ("faq-test", 3)]
     assert (answers(train), answers(test)) == (["a1", "a2", "a4", "a5", "a6", "a8", "a9"], ["a0", "a3", "a7"])
     assert [answers(part, "xtuner") for part in (train, test)] == [answers(train), answers(test)]
-    convert(source, split="7:3", shuffle=False)
+    convert(source, split="7:3", shuffle=False, replace=True)
     assert answers(train) == [f"a{at}" for at in range(7)]
-    parts = convert(source, split="8:1:1").parts
+    parts = convert(source, split="8:1:1", replace=True).parts
     assert [(part.name, part.samples) for part in parts] == [("faq-train", 8), ("faq-validation", 1), ("faq-test", 1)]
 
 
@@ -172,7 +173,7 @@ def test_a_question_is_in_one_part_unless_the_order_is_kept(lines):
     assert [part.samples for part in done.parts] == [12, 8]
     assert not {answer[1:] for answer in answers(done.parts[0])} & {answer[1:] for answer in answers(done.parts[1])}
     assert done.counts.shared == 0
-    assert convert(source, split="3:2", shuffle=False).counts.shared == 8
+    assert convert(source, split="3:2", shuffle=False, replace=True).counts.shared == 8
 
 
 def test_subsets_are_nested_registered_and_hold_the_classes_in_proportion(lines):
@@ -342,8 +343,13 @@ def test_files_that_are_no_longer_ours_are_written_again(workbook, damage):
 
 def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
     source = workbook(Q=FAQ)
-    convert(source, split="2:1")
-    assert convert(source).changed
+    convert(source, split="2:1", sample="1,2")
+    done = convert(source, replace=True)
+    assert done.changed
+    assert done.replaced == (
+        *(Replaced("faq-train", 2, 3), Replaced("faq-test", 1, 0)),
+        *(Replaced("faq-train-1", 1, 0), Replaced("faq-train-2", 2, 0)),
+    )
     assert list(read(Path("data"))) == ["faq-train"]
     assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
         "dataset_info.json",

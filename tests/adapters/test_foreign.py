@@ -79,7 +79,8 @@ RESULT = {"role": "tool", "content": "rain"}
     ("entry", "values", "column"),
     [
         (OPENAI, {"messages": [USER, CALL, RESULT, RESULT, BOT]}, "messages"),
-        (OPENAI, {"messages": [USER, BOT], "tools": "[]"}, "tools"),
+        (OPENAI, {"messages": [USER, BOT], "tools": '[{"name": "look"}]'}, "tools"),
+        (OPENAI, {"messages": [USER, BOT], "tools": [{"name": "look"}]}, "tools"),
         (SHAREGPT, {"conversations": [ASK, {"from": "function_call", "value": "{}"}]}, "conversations"),
         (SHAREGPT, {"conversations": [{"from": "observation", "value": "rain"}, REPLY]}, "conversations"),
     ],
@@ -88,6 +89,21 @@ def test_what_xtuner_cannot_hold_is_special(entry, values, column):
     with pytest.raises(UnfitError, match="XTuner has no place for") as error:
         read(entry, **values)
     assert (error.value.column, error.value.special) == (column, True)
+
+
+@pytest.mark.parametrize("tools", ["[]", " [ ] ", "{}", "", None, [], {}])
+def test_no_tools_are_none_however_they_are_written(tools):
+    assert read(OPENAI, messages=[USER, BOT], tools=tools) == ("", [("why?", "because")])
+
+
+def test_with_tools_calls_and_results_are_turns_and_the_tools_are_part_of_the_system_prompt():
+    row = Row(Where("a.json", 1), {"messages": [USER, CALL, RESULT, RESULT, BOT], "tools": [{"name": "look"}]})
+    found = conversation(OPENAI, row, tools=True)
+    assert found.system == '[{"name":"look"}]'
+    assert [(turn.user, turn.output) for turn in found.turns] == [
+        ("why?", '[{"function":{"name":"look"}}]'),
+        ("rain", "because"),
+    ]
 
 
 def test_results_of_tools_at_the_end_are_not_counted():

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli.convert import command
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 
 from ..keyboard import terminal  # noqa: TID252
 
@@ -56,6 +56,68 @@ def test_the_reading_is_explained_on_demand(run):
     why = [line for line in run("--max-rejected", "50%", "--explain").stdout.splitlines() if " why " in line]
     assert "`问题`: text, such as `q`; its header fits instruction" in why[0]
     assert "read as question and answer columns" in why[-1]
+
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["--explain"], ["--dry-run", "--explain", "--json"]], ids=str)
+def test_what_would_be_written_is_told_and_nothing_is(run, tmp_path, options):
+    found = run("--on-error", "skip", *options)
+    assert found.exit_code == 0, found.output
+    if "--json" in options:
+        done = json.loads(found.stdout)
+        assert (done["dry_run"], done["counts"]["written"], bool(done["tables"][0]["why"])) == (True, 1, True)
+    else:
+        assert found.stdout.splitlines()[-2:] == [
+            "2 rows read = 1 written + 1 rejected + 0 duplicates + 0 left out",
+            "nothing was written",
+        ]
+    assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--dry-run",), ("--explain",)])
+def test_wrong_rows_are_refused_however_the_result_is_shown(run, tmp_path, more):
+    assert isinstance(run(*more).exception, InputError)
+    assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
+
+
+def test_json_changes_only_what_is_printed(run, tmp_path):
+    run("--on-error", "skip", "--name", "one")
+    run("--on-error", "skip", "--name", "two", "--json")
+    texts = {name: (tmp_path / "data" / f"{name}-train.alpaca.jsonl").read_bytes() for name in ("one", "two")}
+    assert texts["one"] == texts["two"]
+    assert json.loads((tmp_path / ".ftbridge" / "state.json").read_text())["dataset"] == "two-train"
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_part_that_would_go_is_asked_about_and_the_answers_work(run, tmp_path, more):
+    rows = "".join(json.dumps({"问题": str(at), "答案": "a"}) + "\n" for at in range(10))
+    (tmp_path / "faq.jsonl").write_text(rows)
+    run("--split", "7:3")
+    question = run(*more).exception
+    assert isinstance(question, QuestionError)
+    dry = run("--dry-run", *question.answers["replace it"]).stdout.splitlines()
+    assert dry[-2:] == [
+        "would have replaced faq-train (7 to 10), would have removed faq-test (3)",
+        "nothing was written",
+    ]
+    other, replaced = (run(*more, *options) for options in reversed(question.answers.values()))
+    assert (other.exit_code, replaced.exit_code) == (0, 0)
+    if not more:
+        assert "replaced" not in other.stdout
+        assert "\nreplaced faq-train (7 to 10), removed faq-test (3)\n" in replaced.stdout
+    assert {*json.loads((tmp_path / "data" / "dataset_info.json").read_text())} == {"faq-train", "faq-2-train"}
+
+
+def test_the_system_prompt_and_what_is_odd_in_samples_are_printed(run, tmp_path):
+    rows = [{"q": "<image>?", "a": "<think>hm</think>so", "system": "be kind"} for _ in range(3)]
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = run().stdout
+    assert "\nsystem prompt of all samples: 'be kind'\n" in text
+    assert "\nnote: 3 answers hold `<think>` (the first: faq.jsonl line 1)" in text
+    assert "\nnote: 3 samples hold `<image>` (the first: faq.jsonl line 1)" in text
+    rows[2]["system"] = ""
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = run("--replace").stdout
+    assert "\nnote: the rows have different system prompts; `chat` asks with none unless `--system`" in text
 
 
 def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path):
@@ -153,6 +215,7 @@ def test_help_names_every_option():
         "--limit",
         "--to",
         "--max-rejected",
+        "--dry-run",
         "--explain",
         "--json",
     ):

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
+from ftbridge.evaluation.leakage import Leaks
 from ftbridge.evaluation.metrics import measure
 from ftbridge.evaluation.predict import Predictions
 
@@ -19,7 +20,9 @@ def asked(monkeypatch):
         notes.update(source=source, dataset=dataset, metrics=metrics, **options)
         found = measure([("a", "a", "stop"), ("b", "a", "length"), ("?", "b", "stop")], ("a", "b"), "the label map")
         file = "out/predictions.jsonl"
-        return Predictions(file=file, dataset="d-test", samples=3, asked=3, metrics=found if metrics else None)
+        leakage = Leaks(dataset="d", ids=frozenset([2, 9])).among([1, 2, 3])
+        shown = {"metrics": found, "leakage": leakage} if metrics else {}
+        return Predictions(file=file, dataset="d-test", samples=3, asked=3, **shown)
 
     monkeypatch.setattr("ftbridge.evaluation.predict.predict", predict)
     return notes
@@ -51,11 +54,13 @@ def test_metrics_are_a_table(asked):
     assert shown["macro precision"] == "0.5000"
     assert (shown["unparseable answers"], shown["ended by length"]) == ("1", "1")
     assert shown["labels"] == "2, from the label map"
+    assert shown["questions trained on"] == "1 of 3"
 
 
 def test_json_holds_the_same(asked):
     found = json.loads(CliRunner().invoke(cli, ["predict", "--metrics", "--json"]).stdout)
     assert found["metrics"]["labels"]["accuracy"] == pytest.approx(1 / 3)
+    assert (found["leakage"]["trained"], found["leakage"]["questions"]) == (1, 3)
     assert found["file"] == "out/predictions.jsonl"
 
 

@@ -244,6 +244,30 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
         pass
 
 
+@pytest.mark.parametrize(
+    ("system", "several", "option", "said"),
+    [
+        ("", True, None, "the training rows have different system prompts; asking with none, choose with `--system`\n"),
+        ("Be kind.", True, None, "different system prompts; asking with `Be kind.`, choose with `--system`\n"),
+        ("", True, "", ""),
+        ("", True, "Be rude.", ""),
+        ("Be kind.", False, None, ""),
+    ],
+)
+def test_it_is_said_where_the_training_had_several_system_prompts(
+    model, tmp_path, monkeypatch, capsys, system, several, option, said
+):
+    known = card_of(resolve(model), template="qwen3")
+    msgspec.structs.replace(known, system=system, several_systems=several).save(model)
+    monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
+    with talks(model, system=option, device="cpu") as (talk,):
+        assert talk.system == (system if option is None else option)
+    found = capsys.readouterr().err
+    assert found.endswith(said) if said else found == ""
+
+
 def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert chat._THOUGHT.sub("", "\n<think>\nwell\n</think>\n\nyes <think>no</think>") == "yes <think>no</think>"
     assert chat._THOUGHT.sub("", "<think>cut") == ""

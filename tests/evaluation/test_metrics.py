@@ -32,11 +32,73 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         (["A", "a"], "a.", ("", "unparseable")),
         (["+", "-"], " + ", ("+", "exact")),
         (["C++", "C"], "c++", ("C++", "normalized")),
-        (["C#", "C"], "c#.", ("C#", "contained")),
+        (["C#", "C"], "c#.", ("C#", "normalized")),
+        (["C++", "C"], "I take C++, of course", ("C++", "contained")),
+        (["-1", "0", "1"], "-1.", ("-1", "normalized")),
+        (["-1", "0", "1"], "It is -1, so", ("-1", "contained")),
+        (["-1", "0"], "1", ("", "unparseable")),
+        (["A", "A-", "A+"], "a-", ("A-", "normalized")),
+        (["A", "A-", "A+"], "Grade: A-, well done", ("A-", "contained")),
+        (["A", "B"], "N/A", ("", "unparseable")),
+        (["A", "B"], "I'd say B", ("B", "contained")),
+        (["toxic", "fine"], "non-toxic", ("", "unparseable")),
+        (["toxic", "fine"], "a toxic-sounding word", ("toxic", "contained")),
+        (["NET", ".NET"], ".net", (".NET", "normalized")),
+        (["NET", ".NET"], "...net", ("NET", "normalized")),
+        (["12", "2"], "1\N{SUPERSCRIPT TWO}", ("", "unparseable")),
+        (["1", "5"], "\N{FULLWIDTH DIGIT ONE}\u3002", ("1", "normalized")),
+        (["1", "5"], "<answer>1</answer>", ("1", "contained")),
+        (["1", "5"], "- 1", ("1", "normalized")),
+        (["1", "5"], "5\u5206", ("5", "contained")),
+        (["1", "5"], "\u7b54\u6848\u2014\u20141", ("1", "contained")),
+        (
+            ["\u30ac"],
+            "\N{HALFWIDTH KATAKANA LETTER KA}\N{HALFWIDTH KATAKANA VOICED SOUND MARK}",
+            ("\u30ac", "normalized"),
+        ),
     ],
 )
 def test_how_an_answer_is_read(labels, answer, expected):
     assert Parser(labels).read(answer) == expected
+
+
+MINUS, DASH, SQUARED, DEGREE = "\N{MINUS SIGN}", "\N{EN DASH}", "\N{SUPERSCRIPT TWO}", "\N{DEGREE SIGN}"
+OTHERS = {
+    "1": [
+        "-1",
+        f"{MINUS}1",
+        f"{DASH}1",
+        "\u8d1f1",
+        "+1",
+        "$1",
+        "<1",
+        "~1",
+        "1%",
+        "1 %",
+        "1+",
+        f"1{DEGREE}",
+        f"1{SQUARED}",
+    ],
+    "5": [".5", "0.5", "5.1", "5,000", "5:1", "1/5", "1-5", "-5.5"],
+    "35": ["3.5", "35%", "-35", "35.0"],
+    "-1": ["1", "10-1", "--1", "-1.5", "-1%", "-10"],
+    "50%": ["50", "5", "-50%", "0.50%"],
+    "A": ["A-", "A+", f"A{MINUS}", "A#", "A+B", "A/B", "A_B", "Q&A", "B-A", ".A"],
+    "A-": ["A", "A+", "A--", "A-b"],
+    "C": ["C++", "C#", "c++"],
+    "C++": ["C", "C#", "c+"],
+    "NET": [".NET", "non-net"],
+    ".NET": ["NET"],
+}
+
+
+@pytest.mark.parametrize("around", ["{}", "{}.", "({})", "So: {}, yes", "**{}**", "\N{LEFT DOUBLE QUOTATION MARK}{}!"])
+@pytest.mark.parametrize(("label", "other"), [(label, other) for label, others in OTHERS.items() for other in others])
+def test_signs_make_another_label(label, other, around):
+    assert Parser([label]).read(around.format(other)) == ("", "unparseable")
+    parser = Parser([label, other])
+    assert parser.read(around.format(other))[0] == other
+    assert parser.read(around.format(label))[0] == label
 
 
 @given(st.lists(st.text().map(str.strip).filter(bool), min_size=1, unique=True), st.text(), st.data())

@@ -12,14 +12,16 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment import HELPERS, interpreter
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import card_of, resolve
+from ftbridge.weights.sources import card_of, load_card, resolve
 
+from ..launchers import made_up  # noqa: TID252
 from .parrot import NEWS, SYSTEM, Parrot, predict, rows
 
 
@@ -80,6 +82,35 @@ def test_metrics_of_answers_that_are_there(model):
     assert len(Parrot.asked) == len(NEWS)
     with pytest.raises(InputError, match=r"no.jsonl. does not hold answers"):
         ftbridge.predict("no.jsonl")
+
+
+def of_a_run(model, name="one"):
+    """Make a run that was trained on `parts-train`, and say that the model is made of it."""
+    Path("runs", name).mkdir(parents=True)
+    entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
+    run = made_up.run(Project.find(), name, dataset="parts-train")
+    digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
+    msgspec.structs.replace(run, datasets=digests).save()
+    msgspec.structs.replace(load_card(model), run=name).save(model)
+
+
+def test_questions_that_were_trained_on_are_said(model, capsys):
+    assert predict(model, metrics=True, out="unknown").leakage is None
+    of_a_run(model)
+    assert "warning" not in capsys.readouterr().err
+    found = predict(model, metrics=True, out="runs/one/predictions/all-train")
+    assert (found.leakage.questions, found.leakage.trained, found.leakage.dataset) == (6, 3, "parts-train")
+    assert "warning: 3 of 6 questions were trained on" in capsys.readouterr().err
+    written = Path("runs/one/predictions/all-train/metrics.json")
+    assert json.loads(written.read_text())["leakage"] == msgspec.to_builtins(found.leakage)
+    written.unlink()
+    again = ftbridge.predict(found.file)
+    assert (again.leakage, again.metrics) == (found.leakage, found.metrics)
+    assert ftbridge.predict(model, "parts", out="out", metrics=True).leakage.trained == 0
+    assert predict(model, out="plain").leakage is None
+    msgspec.structs.replace(load_card(model), run="gone").save(model)
+    assert predict(model, metrics=True, out="other").leakage.trained is None
+    assert "cannot be told: there is no run or folder `gone`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from ftbridge.adapters.datasets import Dataset
+from ftbridge.adapters.datasets import Dataset, usable
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.machine import GIB, Gpu, Machine
 from ftbridge.launchers.preflight import import_checks, preflight, refuse
+from ftbridge.templates import families
 
 from .models import write_model
 from .test_cards import environment
@@ -110,6 +111,55 @@ def test_data_that_is_gone_or_empty_fails(well):
 def test_data_that_holds_no_sample_fails(well):
     (well.dataset_dir / "faq.jsonl").write_text('{"conversation": []}\n')
     assert poor(well)["cutoff length"].found == "no sample of the data can be read"
+
+
+TOOLS = '[{"name": "look", "description": "' + "w " * 50 + '"}]'
+CALLED = [
+    {"from": "human", "value": "w"},
+    {"from": "function_call", "value": '{"name": "look", "arguments": {}}'},
+    {"from": "observation", "value": "w"},
+    {"from": "gpt", "value": "w"},
+]
+
+
+@pytest.mark.parametrize("tools", [TOOLS, json.loads(TOOLS), "[]", None])
+def test_samples_with_tools_are_samples_for_llamafactory(well, tools):
+    columns = {"messages": "conversations", "tools": "tools"}
+    info = {"faq": {"file_name": "faq.json", "formatting": "sharegpt", "columns": columns}}
+    (well.dataset_dir / "dataset_info.json").write_text(json.dumps(info))
+    records = [{"conversations": CALLED if tools else CALLED[::3], "tools": tools}] * 3
+    (well.dataset_dir / "faq.json").write_text(json.dumps(records))
+    own = usable(well.dataset_dir, "faq", "llamafactory", well.dataset_dir / "cache").entry
+    planned = msgspec.structs.replace(with_spec(well, backend="llamafactory"), entry=own, dataset="faq")
+    found = checks(planned)["cutoff length"]
+    assert found.status == "ok"
+    assert found.found.startswith("of 3 samples looked at")
+    assert (int(found.found.split("about ")[1].split()[0]) > 50) is bool(tools and tools != "[]")
+
+
+@pytest.mark.parametrize(
+    ("backend", "family", "expected"),
+    [
+        ("xtuner", "qwen3", "Qwen 3 is trained with thinking off, and XTuner trains on them behind"),
+        ("llamafactory", "qwen3", "Qwen 3 is trained with thinking off, and LLaMA-Factory drops those"),
+        ("xtuner", "qwen2.5", "Qwen 2.5 has no thinking, so they are trained on as text"),
+    ],
+)
+def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend, family, expected):
+    turns = [{"system": "", "input": "<image>", "output": "<think>hm</think>w"}, turn(1, 1)]
+    lines = [json.dumps({"conversation": turns if number < 3 else turns[1:]}) for number in range(10)]
+    (well.dataset_dir / "faq.jsonl").write_text("\n".join(lines))
+    own = msgspec.structs.replace(well.entry, files={backend: "faq.jsonl"})
+    changed = {
+        "family": families.get(family),
+        "entry": own,
+        "validation": Dataset("faq-validation", well.dataset_dir, own),
+    }
+    planned = msgspec.structs.replace(with_spec(well, backend=backend), **changed)
+    found = [check for name, check in checks(planned).items() if name in {"thoughts", "image marks"}]
+    assert [(check.name, check.status) for check in found] == [("thoughts", "warning"), ("image marks", "warning")]
+    assert found[0].found.startswith(f"of 10 samples looked at, 3 answers hold `<think>`: {expected}")
+    assert found[1].found.startswith("of 10 samples looked at, 3 hold `<image>`: ")
 
 
 def test_answers_that_would_be_cut_are_counted(well):

@@ -1,0 +1,119 @@
+"""What is worth saying of samples that are good: looked for while they are made, and said once for a dataset.
+
+Thoughts in answers, placeholders of images, rows with two system prompts; and which system prompts there are. Most
+samples have nothing of it, and one search for `<` in the bytes of many tells so.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ftbridge.adapters.values import blank, plain
+from ftbridge.core.records import Conversation, Row, Text, Where, as_json
+
+# An answer may begin inside its thoughts, where a chat template opens them.
+MARKS = re.compile(rb"</?think>|<\|?(img|image|video|audio)(?:_pad|[_ ]?[0-9]{1,3})?\|?>")
+THOUGHT, TWO_SYSTEMS = "thought", "two systems"
+# So many samples are looked at together: few enough to be in the processor's cache still.
+TOGETHER = 64
+_KINDS = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """How many samples, or answers, it is true of, where the first stands, and the mark that was found there."""
+
+    count: int
+    where: Where
+    mark: str = ""
+
+
+class Remarks(msgspec.Struct):
+    """What was seen of samples: remarks by kind, and their system prompts, of which two are enough to differ."""
+
+    found: dict[str, Remark] = {}
+    systems: set[str] = set()
+
+    def look(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
+        """Look at samples, which stand in `written` from `start` on."""
+        last: Text | None = None
+        for sample in samples if len(self.systems) < 2 else ():  # noqa: PLR2004 - two are enough to differ
+            system = sample.system
+            if system is not last and system != last:
+                last = system
+                self.systems.add(plain(last))
+        if written.find(b"<", start) >= 0 and MARKS.search(written, start):
+            for sample in samples:
+                for kind, (count, mark) in marks_in(sample).items():
+                    self.note(kind, Remark(count, sample.source, mark))
+
+    def compare(self, row: Row, column: str | None, sample: Conversation) -> None:
+        """Note a row whose `column` has another system prompt than its conversation, whose own wins."""
+        value = plain(row.values.get(column)) if column else None
+        if not blank(value) and str(value).strip() != plain(sample.system).strip():
+            self.note(TWO_SYSTEMS, Remark(1, row.where))
+
+    def note(self, kind: str, more: Remark) -> None:
+        """Count in what is further on."""
+        first = self.found.get(kind)
+        self.found[kind] = Remark(first.count + more.count, first.where, first.mark) if first else more
+
+    def add(self, others: "Remarks") -> None:
+        """Count in the remarks on samples further on."""
+        if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
+            self.systems |= others.systems
+        for kind, remark in others.found.items():
+            self.note(kind, remark)
+
+
+def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:
+    """Return how many answers of a sample hold thoughts, and 1 for each other kind of mark in it; with the first."""
+    found: dict[str, tuple[int, str]] = {}
+    for turn in sample.turns:
+        if THOUGHT in (kinds := _kinds([turn.output])):
+            count, mark = found.get(THOUGHT, (0, kinds[THOUGHT]))
+            found[THOUGHT] = count + 1, mark
+    texts = [sample.system, *(text for turn in sample.turns for text in (turn.instruction, turn.input, turn.output))]
+    return found | {kind: (1, mark) for kind, mark in _kinds(texts).items() if kind != THOUGHT}
+
+
+def _kinds(texts: Iterable[Text]) -> dict[str, str]:
+    """Return the kinds of marks in texts, with the first mark of each."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for match in MARKS.finditer(as_json(text)):
+            found.setdefault(_KINDS[match[1] or b""], match[0].decode())
+    return found
+
+
+def system_beside(columns: Mapping[str, str]) -> str | None:
+    """Return the column of the system prompt where whole conversations may bring another."""
+    return columns.get("system") if "messages" in columns else None
+
+
+def said(remarks: Mapping[str, Remark], column: str = "") -> list[str]:
+    """Return the remarks as sentences; `column` is that of the system prompts that were not taken."""
+    lines = []
+    for kind, remark in remarks.items():
+        first = f"(the first: {remark.where})"
+        if kind == THOUGHT:
+            lines.append(
+                f"{_counted(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on the "
+                "same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
+                "template puts an empty block before them; `ftbridge preview` shows it"
+            )
+        elif kind == TWO_SYSTEMS:
+            lines.append(
+                f"in {remark.count:,} {'row' if remark.count == 1 else 'rows'} the column `{column}` differs from the "
+                f"conversation's own system prompt {first}, which was taken"
+            )
+        else:
+            lines.append(
+                f"{_counted(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no {kind} "
+                "goes with it"
+            )
+    return lines
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what} holds" if count == 1 else f"{count:,} {what}s hold"

@@ -1,0 +1,117 @@
+"""How many of the questions that are asked were trained on, which makes figures better than the model is.
+
+The training file of the run is read anew, and only where its sha256 is the one in run.json; of what is compared, 64-bit
+hashes of the questions that are asked are all that is kept.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.adapters import foreign
+from ftbridge.adapters.datasets import Dataset
+from ftbridge.adapters.job import digest
+from ftbridge.adapters.make import normalized
+from ftbridge.adapters.values import BadValueError
+from ftbridge.core.console import some
+from ftbridge.core.errors import InputError
+from ftbridge.core.project import Project
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.evaluation.questions import Question
+from ftbridge.launchers.runs import Run
+
+TURNS = "xtuner"  # the target whose files hold whole conversations, whatever entry is registered
+RULE = (
+    "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
+    "that the user says up to there, with the system prompt where the training has several"
+)
+
+
+class Leakage(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of `questions` were `trained` on in `dataset`: None where that cannot be told, for the `reason`."""
+
+    questions: int
+    trained: int | None
+    dataset: str
+    reason: str = ""
+    rule: str = RULE
+
+    @property
+    def sentence(self) -> str:
+        """Return it in words; "" where no question was trained on."""
+        if self.trained is None:
+            return f"whether questions were trained on cannot be told: {self.reason}"
+        if not self.trained:
+            return ""
+        return (
+            f"{self.trained:,} of {self.questions:,} questions were trained on (they stand in `{self.dataset}`): the "
+            "figures are better than the model is"
+        )
+
+
+class Leaks(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of the questions that were trained on in `dataset`, None where that cannot be told."""
+
+    dataset: str
+    ids: frozenset[int] | None = None
+    reason: str = ""
+
+    def among(self, ids: Collection[int]) -> Leakage:
+        """Return what this means for the questions of these numbers."""
+        trained = None if self.ids is None else len(self.ids.intersection(ids))
+        return Leakage(questions=len(ids), trained=trained, dataset=self.dataset, reason=self.reason)
+
+
+def leaks(project: Project, run: Run, questions: Sequence[Question], data: Dataset) -> Leaks:
+    """Return which of the `questions` of `data` the run was trained on."""
+    wanted: dict[bytes, list[int]] = {}
+    for question in questions:
+        users = [user for user, _ in question.turns]
+        wanted.setdefault(_key(run, question.system, users), []).append(question.id)
+    found: set[int] = set()
+    try:
+        for key in _trained(project, run):
+            found.update(wanted.pop(key, ()))
+    except InputError as error:
+        return Leaks(dataset=run.spec.dataset, reason=f"{error}{_same_source(run, data)}")
+    return Leaks(dataset=run.spec.dataset, ids=frozenset(found))
+
+
+def _trained(project: Project, run: Run) -> Iterator[bytes]:
+    """Yield the key of each question that the run was trained on; raises InputError where its file is not as it was."""
+    folder = (project.folder / run.spec.dataset_dir).resolve()
+    name, raw = registry.look_up(folder, run.spec.dataset)
+    ways = [interpret(name, raw)]
+    if registry.is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(TURNS)):
+        ways.append(of_turns(name, own))
+    for entry in ways:
+        file = folder / entry.file_name
+        if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
+            for each in data_files(folder, entry):
+                yield from _keys(run, entry, each)
+            return
+    raise InputError(f"the file of `{name}` in `{folder}` is gone, or has changed since the training")
+
+
+def _keys(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
+    for row in foreign.rows(file):
+        with suppress(BadValueError):  # the training has judged the data already
+            sample = foreign.conversation(entry, row, tools=True)
+            users = [str(turn.user) for turn in sample.turns]
+            for count in range(1, len(users) + 1):
+                yield _key(run, str(sample.system), users[:count])
+
+
+def _key(run: Run, system: str, users: Iterable[str]) -> bytes:
+    texts = [*([system] if run.several_systems else []), *users]
+    return hashlib.blake2b("\0".join(map(normalized, texts)).encode(), digest_size=8).digest()
+
+
+def _same_source(run: Run, data: Dataset) -> str:
+    """Return what the sources tell where the training file does not."""
+    shared = [name for name, digest in data.entry.sources.items() if digest in run.datasets.values()]
+    return f"; both come from {some([f'`{name}`' for name in shared], 3)}" if shared else ""

@@ -1,0 +1,39 @@
+"""What is asked of a dataset: the last question of each sample."""
+
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.adapters import foreign
+from ftbridge.adapters.datasets import Dataset
+from ftbridge.core.records import Conversation
+from ftbridge.dataset_info.entries import Entry
+
+TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A sample without its last answer, which is the `reference`."""
+
+    id: int
+    system: str
+    turns: tuple[tuple[str, str | None], ...]
+    reference: str
+
+    @classmethod
+    def of(cls, number: int, sample: Conversation) -> "Question":
+        """Return the last question of a sample, with what was said before as it stands there."""
+        *earlier, last = ((str(turn.user), str(turn.output)) for turn in sample.turns)
+        return cls(number, str(sample.system), (*earlier, (last[0], None)), last[1])
+
+
+def file_of(data: Dataset) -> Path:
+    """Return the file that the questions of a dataset are read from."""
+    return data.folder / data.entry.files[TARGET]
+
+
+def questions_of(data: Dataset) -> list[Question]:
+    """Return the questions of a dataset, numbered from 1."""
+    entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
+    samples = (foreign.conversation(entry, row) for row in foreign.rows(file_of(data)))
+    return [Question.of(number, sample) for number, sample in enumerate(samples, 1)]

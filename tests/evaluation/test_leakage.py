@@ -1,0 +1,144 @@
+"""How many of the questions that are asked were trained on."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.adapters.datasets import usable
+from ftbridge.core.project import Project
+from ftbridge.core.spec import TrainSpec
+from ftbridge.evaluation.leakage import leaks
+from ftbridge.evaluation.questions import TARGET, questions_of
+from ftbridge.launchers.runs import Run
+
+from ..launchers import made_up  # noqa: TID252
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def convert(rows, name, **options):
+    Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ftbridge.convert(f"{name}.jsonl", **options)
+
+
+def faq(*questions, **more):
+    return [{"question": question, "answer": "a", **more} for question in questions]
+
+
+def trained(dataset, backend="xtuner", name="one") -> Run:
+    """Return a run of ours as a training on `dataset` leaves it."""
+    folder = Path("data").resolve()
+    found = usable(folder, dataset, backend, Path("cache").resolve())
+    written = found.entry.options.get("sha256", {})
+    digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
+    Path("runs", name).mkdir(parents=True)
+    run = made_up.run(Project.find(), name)
+    spec = msgspec.structs.replace(run.spec, dataset=dataset, backend=backend)
+    assert isinstance(spec, TrainSpec)
+    several = found.entry.several_systems
+    return msgspec.structs.replace(run, spec=spec, datasets=digests, several_systems=several).save()
+
+
+def leaked(run, dataset):
+    data = usable(Path("data").resolve(), dataset, TARGET, Path("cache").resolve())
+    questions = questions_of(data)
+    return leaks(Project.find(), run, questions, data).among([question.id for question in questions])
+
+
+@pytest.mark.parametrize(
+    ("backend", "to"),
+    [
+        ("xtuner", "xtuner,alpaca"),
+        ("xtuner", "xtuner"),
+        ("llamafactory", "xtuner,alpaca"),
+        ("llamafactory", "sharegpt"),
+        ("xtuner", "alpaca"),
+    ],
+)
+def test_questions_that_were_trained_on_are_counted(backend, to):
+    convert(faq("why?", "how?", "when?", "\N{FULLWIDTH LATIN CAPITAL LETTER W}here  to?"), "x", to=to.split(","))
+    convert(faq("who?", "HOW?", "where to?", "how??"), "y")
+    found = leaked(trained("x", backend), "y")
+    assert (found.questions, found.trained, found.dataset) == (4, 2, "x")
+    assert found.sentence.startswith("2 of 4 questions were trained on (they stand in `x`)")
+
+
+def test_a_split_of_ours_shares_none_and_the_training_part_itself_all():
+    convert(faq(*(f"q{at}" for at in range(20))), "x", split="7:3")
+    run = trained("x")
+    assert (leaked(run, "x-test").trained, leaked(run, "x-test").sentence) == (0, "")
+    assert leaked(run, "x-train").trained == 14
+
+
+def test_every_question_of_a_conversation_was_trained_on_and_what_was_said_before_counts():
+    def talk(*users):
+        said = [[{"role": "user", "content": user}, {"role": "assistant", "content": "a"}] for user in users]
+        return {"messages": [message for pair in said for message in pair]}
+
+    convert([talk("a", "b", "c")], "x")
+    convert([talk("a"), talk("a", "b"), talk("b"), talk("a", "b", "c"), talk("b", "c")], "y")
+    assert leaked(trained("x"), "y").trained == 3
+
+
+def test_the_system_prompt_counts_where_the_training_has_several():
+    convert(faq("sum it up", system="text one") + faq("sum it up", system="text two"), "x")
+    convert(faq("sum it up", system="text two") + faq("sum it up", system="text three"), "y")
+    assert leaked(trained("x"), "y").trained == 1
+    convert(faq("why?", system="be kind"), "z")
+    convert(faq("why?"), "w")
+    assert leaked(trained("z", name="two"), "w").trained == 1
+
+
+def test_a_dataset_that_ftbridge_did_not_make():
+    convert(faq("why?", "who?"), "y")
+    Path("data/own.json").write_text(json.dumps([{"q": "why?", "a": "so"}]))
+    info = json.loads(Path("data/dataset_info.json").read_text())
+    info["own"] = {"file_name": "own.json", "columns": {"prompt": "q", "response": "a"}}
+    Path("data/dataset_info.json").write_text(json.dumps(info))
+    assert [leaked(trained("own", each, each), "y").trained for each in ("xtuner", "llamafactory")] == [1, 1]
+
+
+@pytest.mark.parametrize("how", ["changed", "gone", "removed"])
+def test_without_the_training_file_as_it_was_it_cannot_be_told(how):
+    convert(faq("why?", "how?"), "x")
+    convert(faq("why?"), "y")
+    run = trained("x")
+    if how == "changed":
+        convert(faq("who?"), "x", replace=True)
+    elif how == "gone":
+        for file in Path("data").glob("x-*"):
+            file.unlink()
+    else:
+        ftbridge.convert("y.jsonl", name="other")
+        info = json.loads(Path("data/dataset_info.json").read_text())
+        del info["x-train"]
+        Path("data/dataset_info.json").write_text(json.dumps(info))
+    found = leaked(run, "y")
+    assert found.trained is None
+    assert "cannot be told: " in found.sentence
+    assert ("no dataset `x`" if how == "removed" else "gone, or has changed since the training") in found.sentence
+
+
+def test_another_split_of_the_same_source_is_named():
+    rows = faq(*(f"q{at}" for at in range(20)))
+    convert(rows, "x")
+    run = trained("x")
+    ftbridge.convert("x.jsonl", split="7:3")
+    found = leaked(run, "x-test")
+    assert found.trained is None
+    assert found.sentence.endswith("; both come from `x.jsonl`")
+
+
+def test_one_target_that_is_as_it_was_is_enough():
+    convert(faq("why?"), "x")
+    convert(faq("why?"), "y")
+    run = trained("x", "llamafactory")
+    Path("data/x-train.alpaca.jsonl").write_text("{}\n")
+    assert leaked(run, "y").trained == 1

@@ -1,0 +1,21 @@
+"""What is asked of a dataset."""
+
+import json
+from pathlib import Path
+
+import ftbridge
+from ftbridge.adapters.datasets import usable
+from ftbridge.evaluation.questions import TARGET, file_of, questions_of
+
+
+def test_the_last_turn_is_the_question_and_its_answer_the_reference(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, "abcd", strict=True)]
+    rows = [{"messages": [{"role": "system", "content": "s"}, *said[:count]]} for count in (4, 2)]
+    Path("talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ftbridge.convert("talk.jsonl")
+    data = usable(tmp_path / "data", "talk", TARGET, tmp_path / "cache")
+    assert file_of(data) == tmp_path / "data" / "talk-train.xtuner.jsonl"
+    first, second = questions_of(data)
+    assert (first.id, first.system, first.turns, first.reference) == (1, "s", (("a", "b"), ("c", None)), "d")
+    assert (second.id, second.turns, second.reference) == (2, (("a", None),), "b")
