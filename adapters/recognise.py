@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.choices import choices_of, question_with
-from ftbridge.adapters.columns import HEADERS, find_column, header, letter, listing, recognise, refused
+from ftbridge.adapters.columns import HEADERS, find_column, header, letter, listing, quoted, recognise, refused
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
 from ftbridge.adapters.messages import KEYS, MessageMapping, style_of
 from ftbridge.adapters.prompts import Prompt, prompt
@@ -83,7 +83,7 @@ class Shape(msgspec.Struct, frozen=True):
     @property
     def option(self) -> str:
         """Return the options that choose this reading."""
-        return " ".join(f"--map {shlex.quote(f'{field}={column}')}" for field, column in self.columns.items())
+        return " ".join(f"--map {shlex.quote(f'{field}={quoted(column)}')}" for field, column in self.columns.items())
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -104,6 +104,8 @@ def read_as(table: Table, wish: Wish, preset: Preset | None) -> Choice:
 
     Raises UsageError for what `wish` names and is not there, InputError where the table does not say enough.
     """
+    if table.asks:
+        raise table.asks
     seen = {column: _seen(table, column) for column in table.columns}
     columns, prompts = _asked(table, wish, preset)
     if columns:

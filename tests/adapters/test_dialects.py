@@ -38,8 +38,12 @@ def test_a_dialect_is_found_by_trying(text, dialect):
 def test_a_null_as_mysql_writes_it_is_empty():
     lines = ["\\N,b\n", '"x \\"\\N\\"",\\N\r\n', "a\\,b,\\N\n"]
     assert [*Dialect(escape="\\").records(lines)] == [["", "b"], ['x "N"', ""], ["a,b", ""]]
-    assert [*Dialect("", escape="\\").records(["a,\\n", "\\N\n"])] == [["a,n"], []]
-    assert [*Dialect().records([r"\N,b"])] == [[r"\N", "b"]]
+    assert [*Dialect("", escape="\\").records(["a,\\n", "\\N\n"])] == [["a,n"], [""]]
+    assert [*Dialect().records(["\\N,b\n", r"\N x,\N"])] == [["", "b"], [r"\N x", ""]]
+    quoted = ['"\\N","x,\\N,y"\n', '"x,\n', "\\N,\n", 'y",\\N\n']
+    assert [*Dialect().records(quoted)] == [[r"\N", r"x,\N,y"], ["x,\n\\N,\ny", ""]]
+    assert [*Dialect("\t", "").records(["\\N\t\\N\n"])] == [["", ""]]
+    assert [*Dialect(spaced=True).records([r'a, \N, "\N"'])] == [["a", "", r"\N"]]
 
 
 def test_a_tie_goes_to_what_the_name_says():
