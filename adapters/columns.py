@@ -99,10 +99,11 @@ def find_column(table: Table, wanted: str) -> str:
     A number is always an index; a header that is a number stands in quotes, `"2"`. Raises QuestionError where a place
     is meant and the table may have no headers.
     """
-    named = wanted[1:-1] if re.fullmatch('"[0-9]+"', wanted) else wanted
     is_index = re.fullmatch("[0-9]+", wanted) is not None
-    if named in table.columns and not is_index:
-        return named
+    if not is_index and wanted in table.columns:
+        return wanted
+    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in table.columns:
+        return wanted[1:-1]
     index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
     if is_index and len(wanted) <= len(str(len(table.columns))):
         index = int(wanted)

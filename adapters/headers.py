@@ -39,7 +39,8 @@ SHOWN = 5
 def repeats(cells: Cells, columns: Cells) -> bool:
     """Tell whether a row says the headers again, in the same words or in others for the same fields."""
     pairs = [(cell, column) for cell, column in zip(cells, columns, strict=False) if cell]
-    if len(pairs) > 1 and all(header(cell) == header(column) for cell, column in pairs):
+    plain = [(header(cell), header(column)) for cell, column in pairs]
+    if len(set(plain)) > 1 and all(cell == column for cell, column in plain):
         return True
     fields = {column: field for field, names in recognise(columns).items() for column in names}
     said = [(cell, fields[column]) for cell, column in pairs if column in fields]
@@ -57,8 +58,8 @@ def is_rule(cells: Cells) -> bool:
 def no_sample(cells: Cells, columns: Cells) -> str:
     """Return why a row among the rows is no sample; "" for one that may be."""
     if is_rule(cells):
-        return "is a line of dashes, not a sample"
-    return "says the headers again, as a second table does, and is no sample" if repeats(cells, columns) else ""
+        return "is a line of dashes and no sample"
+    return "says the headers again and is no sample" if repeats(cells, columns) else ""
 
 
 def suspects(columns: Cells) -> tuple[int, frozenset[str]]:
@@ -104,8 +105,6 @@ def _column(rows: Sequence[Cells], column: int) -> list[str]:
 
 def _votes(cell: str, values: list[str]) -> Iterator[int]:
     """Yield what a cell, against the values below it, says about its row."""
-    if len(cell) > 1 and recognise([cell]):
-        yield SURE
     if values:
         yield from _kinds(cell, values)
         yield from _lengths(_width(cell), median(map(_width, values)))
@@ -207,20 +206,24 @@ class Sheet(msgspec.Struct, frozen=True):
         """Return what is to be known about the headers in row `at`, which the user may have `asked` for."""
         start = first_row(self.rows, at, columns)
         passed = [number for number in range(at + 1, start) if any(self.rows[number])]
-        notes = [f"{self._place(number)} {no_sample(self.rows[number], columns).split(',')[0]}" for number in passed]
+        notes = [
+            f"{self._place(number)} is passed over: it {no_sample(self.rows[number], columns)}" for number in passed
+        ]
         if (other := another_table(self.rows, start)) is not None:
-            cells = self._named(other)
             notes.append(
-                f"{self._place(other)} looks like the headers of another table ({cells}), which is read as this one"
+                f"{self._place(other)} looks like the headers of another table ({self._named(other)}), "
+                "which is read as this one"
             )
         if asked:
             return Headers(start, tuple(notes))
         asks = unsure = None
-        known = fits(self.rows[at])
-        if known and (top := rival(self.rows, at)) is not None:
+        cells = self.rows[at]
+        below = [row for row in self.rows[start:] if row != cells]
+        known = [cell for cell in cells if len(cell) > 1 and recognise([cell])]
+        if fits(cells) and (top := rival(self.rows, at)) is not None:
             asks = self._which_row(top, at)
-        elif certainty(self.rows[at], self.rows[start:]) >= (DATA if known else self.doubt):
-            unsure = None if known else self._whether(at)
+        elif not fits(known) and certainty(cells, below) >= (DATA if known else self.doubt):
+            unsure = None if fits(cells) else self._whether(at)
             notes.append(f"{self._taken(at)} ({self._named(at)}); if it is data, add `--header-row none`")
         return Headers(start, tuple(notes), asks, unsure)
 

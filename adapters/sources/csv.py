@@ -17,7 +17,7 @@ import msgspec
 from ftbridge.adapters.columns import fits, unique_headers
 from ftbridge.adapters.dialects import ALIKE, HEADERS_WITHIN, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.encodings import Text, as_utf8, find_encoding
-from ftbridge.adapters.headers import HEADERS_TO, UNSURE, Headers, Sheet, no_sample, suspects
+from ftbridge.adapters.headers import HEADERS_TO, UNSURE, Headers, Sheet, is_rule, no_sample, suspects
 from ftbridge.adapters.sources import jsonl
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
@@ -102,7 +102,7 @@ def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
 
 def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[int | None, tuple[str, ...]]:
     """Return which of the records holds the headers, None for none, and the columns."""
-    filled = [number for number, cells in enumerate(records) if any(cells)]
+    filled = [number for number, cells in enumerate(records) if any(cells) and not is_rule(cells)]
     if asked and asked - 1 not in filled:
         raise InputError(f"`{path}` has no headers in record {asked}; give another `--header-row`")
     if not filled:
@@ -266,7 +266,7 @@ class _Records(msgspec.Struct, frozen=True):
         if not any(cells):
             return Row(where, {})
         error = ""
-        if len(cells) != width or cells[key] in suspect:
+        if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
             error = no_sample([cell.strip() for cell in cells], columns if self.headed else ())
         if not error and (len(cells) < width or any(cells[width:])):
             error = f"has {len(cells)} cells, not {width} as the headers say, in {line}"
