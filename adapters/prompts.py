@@ -27,6 +27,9 @@ PARTS = {
     *("Getattr", "Getitem", "Slice", "Concat", "Add", "Sub", "Neg", "Compare", "Operand", "And", "Or", "Not"),
     *("CondExpr", "Filter", "Test", "Keyword", "Call"),
 }
+# The parts and filters that say something else where there is nothing.
+DECIDING = {"If", "For", "CondExpr", "Or", "Test", "Compare"}
+DEFAULTS = {"d", "default"}
 METHODS = {
     *("strip", "lstrip", "rstrip", "split", "lower", "upper", "title", "startswith", "endswith"),
     *("get", "items", "keys", "values"),
@@ -108,9 +111,8 @@ def _decides(tree: "nodes.Template") -> bool:
     """Tell whether a template says something else where there is nothing: a condition, a loop, a default, an `or`."""
     from jinja2 import nodes
 
-    if tree.find((nodes.If, nodes.For, nodes.CondExpr, nodes.Or, nodes.Test, nodes.Compare)):
-        return True
-    return any(each.name in {"d", "default"} for each in tree.find_all(nodes.Filter))
+    parts = {type(node).__name__ for node in tree.find_all(nodes.Node)}
+    return bool(parts & DECIDING) or any(each.name in DEFAULTS for each in tree.find_all(nodes.Filter))
 
 
 def _is_template(template: str) -> bool:
@@ -155,7 +157,7 @@ def _unsafe(tree: "nodes.Template") -> Iterator[str]:
                 yield "a function"
         elif isinstance(node, nodes.For) and node.find(nodes.For):
             yield "a loop in a loop"
-        elif isinstance(node, nodes.Filter) and node.name not in {"d", "default"}:
+        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS:
             arguments = [*node.args, *(pair.value for pair in node.kwargs)]
             if node.dyn_args or node.dyn_kwargs or not all(isinstance(each, nodes.Const) for each in arguments):
                 yield f"the filter `{node.name}` with something other than a constant"

@@ -130,21 +130,22 @@ def _written_by_python(text: str) -> Any:
     NumPy leaves out the commas between values. Names, calls and operators are none of the notation.
     """
     written, depth, at, count, ended = [], 0, 0, 0, False
-    text = text.strip()
-    while at < len(text):
-        part = _parts.match(text, at)
+    notation = text.strip()
+    while at < len(notation):
+        part = _parts.match(notation, at)
         count += 1
         if not part or count > PARTS:
             return text
         kind, at = part.lastgroup, part.end()
         depth += (kind == "open") - (kind == "close")
-        if depth > DEEPEST or (depth < 1 and at < len(text)):
+        if depth > DEEPEST or (depth < 1 and at < len(notation)):
             return text
         if ended and kind in {"open", "value"}:
-            if not text[part.start(kind) - 1].isspace():
+            if not notation[part.start(part.lastindex or 0) - 1].isspace():
                 return text
             written.append(",")
-        written.append({"(": "[", ")": "]"}.get(part[kind], part[kind]))
+        token = part[0].strip()
+        written.append({"(": "[", ")": "]"}.get(token, token))
         ended = kind in {"close", "value"}
     try:
         return ast.literal_eval("".join(written))

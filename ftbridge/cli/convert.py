@@ -71,7 +71,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     multiple=True,
     metavar="FIELD=COLUMN",
     help="Read messages, system, instruction, input, output or history from COLUMN: a header, a letter, or an "
-    "index from 1.  Repeatable; without it, headers are recognised.",
+    'index from 1 (`"2"` is a header).  Repeatable; without it, headers are recognised.',
 )
 @click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
 @click.option(

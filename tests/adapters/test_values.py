@@ -193,6 +193,7 @@ def test_what_python_writes_for_a_list_is_read_again(value):
         "['a'" + ", 1" * 100_000 + "]",
         "[" + "1" * 5000 + ", 'a']",
         "[{'a': 1} ... {'a': 2}]",
+        " [a] ",
     ],
     ids=lambda text: text[:20],
 )
