@@ -15,15 +15,31 @@ SHOWN = 30
 
 
 def find_column(table: Table, wanted: str) -> str:
-    """Return the column that `wanted` means: a header, a letter, or an index from 1; raises UsageError."""
-    if wanted in table.columns:
+    """Return the column that `wanted` means: a header, a letter, or an index from 1; raises UsageError.
+
+    A number is always an index; a header that is a number stands in quotes, `"2"`. Raises QuestionError where a place
+    is meant and the table may have no headers.
+    """
+    is_index = re.fullmatch("[0-9]+", wanted) is not None
+    if not is_index and wanted in table.columns:
         return wanted
+    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in table.columns:
+        return wanted[1:-1]
     index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
-    if re.fullmatch("[0-9]{1,5}", wanted):
+    if is_index and len(wanted) <= len(str(len(table.columns))):
         index = int(wanted)
     if 1 <= index <= len(table.columns):
+        if table.unsure:
+            raise table.unsure
         return table.columns[index - 1]
-    raise UsageError(f"there is no column `{wanted}`{'' if index else near(wanted, table.columns)}\n{listing(table)}")
+    hint = f"; the header `{wanted}` goes in quotes: `{quoted(wanted)}`" if wanted in table.columns else ""
+    hint = hint or ("" if index or is_index else near(wanted, table.columns))
+    raise UsageError(f"there is no column `{wanted}`{hint}\n{listing(table)}")
+
+
+def quoted(column: str) -> str:
+    """Return what names a column in an option: its header, in quotes where that is a number."""
+    return f'"{column}"' if re.fullmatch("[0-9]+", column) else column
 
 
 def near(wanted: str, choices: Iterable[str]) -> str:

@@ -49,6 +49,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     fill_merged: bool = False,
     as_shown: bool = False,
     encoding: str = "",
+    delimiter: str = "",
+    quote: str = "",
     map: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
     system: str | None = None,
     instruction: str | None = None,
@@ -98,6 +100,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             fill_merged=fill_merged,
             as_shown=as_shown,
             encoding=encoding,
+            delimiter=delimiter,
+            quote=quote,
         ),
         wish=Wish(
             map={field: str(column) for field, column in (map or {}).items()},

@@ -110,15 +110,21 @@ def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -
 def open_path(path: Path, reading: Reading) -> list[Table]:
     """Open a file or folder with the source that reads it; raises InputError where there is none."""
     try:
-        return source_of(path).open_tables(path, reading)
+        source = source_of(path, delimited=bool(reading.delimiter))
+        if not path.is_dir() and source is not plugins.load("sources", "csv"):
+            reading.refuse_delimiter(path)
+        return source.open_tables(path, reading)
     except InputError as error:
         if path.name != "standard input":
             raise
         raise InputError(str(error).replace(f"`{path}`", "standard input")) from error
 
 
-def source_of(path: Path) -> Source:
-    """Return the source that reads `path`; raises InputError where none does, or the file cannot be read."""
+def source_of(path: Path, *, delimited: bool = False) -> Source:
+    """Return the source that reads `path`; raises InputError where none does, or the file cannot be read.
+
+    What none knows is read as delimited text where it is said to be `delimited`.
+    """
     _refuse_special(path)
     head = first_bytes(path)
     if not head and not path.is_dir():
@@ -134,6 +140,8 @@ def source_of(path: Path) -> Source:
     tar = "a tar archive" if head[TAR_AT:].startswith(b"ustar") else ""
     if archive := tar or next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), ""):
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
+    if delimited and not path.is_dir():
+        return cast("Source", plugins.load("sources", "csv"))
     kind = "folder" if path.is_dir() else "file"
     raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
 

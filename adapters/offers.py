@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.choices import reference
+from ftbridge.adapters.columns import quoted
 from ftbridge.adapters.headers import TEXTS as HEADED
 from ftbridge.adapters.headers import header
 from ftbridge.adapters.values import blank, plain
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
-from ftbridge.core.plugins import Table
 
 # More are no help in choosing; so many are tried for them.
 MOST, TRIED = 6, 60
@@ -57,15 +57,13 @@ def of_columns(columns: Mapping[str, str]) -> Offer:
     return {field: of_column(column) for field, column in columns.items()}
 
 
-def question(
-    table: Table, reason: str, offers: Iterable[Offer], works: Callable[[Offer], bool], none: str = ""
-) -> FtbridgeError:
+def question(reason: str, offers: Iterable[Offer], works: Callable[[Offer], bool], none: str = "") -> FtbridgeError:
     """Return the question which of `offers` is meant, where some work, else the error for `reason` and `none`."""
     found: dict[str, list[str]] = {}
     for offer in islice(offers, TRIED):
         said = meaning(offer)
         if said not in found and works(offer):
-            found[said] = options(table, offer)
+            found[said] = options(offer)
         if len(found) == MOST:
             break
     return QuestionError(reason, found) if found else InputError(reason + none)
@@ -76,13 +74,12 @@ def meaning(offer: Offer) -> str:
     return ", ".join(f"{FIELDS[field]} from {offer[field].said}" for field in FIELDS if field in offer)
 
 
-def options(table: Table, offer: Offer) -> list[str]:
-    """Return the options that choose an offer; a header that looks like a number is given by its own."""
+def options(offer: Offer) -> list[str]:
+    """Return the options that choose an offer."""
     words = []
     for field in sorted(offer, key=[*FIELDS].index):
         source = offer[field]
-        column = str(table.columns.index(source.column) + 1) if source.column.isdecimal() else source.column
-        words += [f"--{field}", source.template] if source.template else ["--map", f"{field}={column}"]
+        words += [f"--{field}", source.template] if source.template else ["--map", f"{field}={quoted(source.column)}"]
     return words
 
 

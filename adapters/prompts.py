@@ -27,6 +27,9 @@ PARTS = {
     *("Getattr", "Getitem", "Slice", "Concat", "Add", "Sub", "Neg", "Compare", "Operand", "And", "Or", "Not"),
     *("CondExpr", "Filter", "Test", "Keyword", "Call"),
 }
+# The parts and filters that say something else where there is nothing.
+DECIDING = {"If", "For", "CondExpr", "Or", "Test", "Compare"}
+DEFAULTS = {"d", "default"}
 METHODS = {
     *("strip", "lstrip", "rstrip", "split", "lower", "upper", "title", "startswith", "endswith"),
     *("get", "items", "keys", "values"),
@@ -39,11 +42,15 @@ FILTERS = {
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A template, and the columns it uses, by the names it uses; `row` are those it reaches as `row['a name']`."""
+    """A template, and the columns it uses, by the names it uses; `row` are those it reaches as `row['a name']`.
+
+    `decides` says that it says itself what stands for what is empty.
+    """
 
     template: str
     names: dict[str, str] = {}
     row: tuple[str, ...] = ()
+    decides: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -51,13 +58,16 @@ class Prompt(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys([*self.names.values(), *self.row]))
 
     def render(self, values: dict[str, Any]) -> str:
-        """Return the text for a row's values, "" where all columns it uses are empty; raises BadValueError."""
+        """Return the text for a row's values; raises BadValueError.
+
+        It is "" where all columns that it uses are empty, and it does not decide itself what to say then.
+        """
         if not _is_template(self.template):
             return self.template
         from jinja2 import TemplateError
 
         used = {column: _usable(column, values.get(column)) for column in self.columns}
-        if used and all(map(blank, used.values())):
+        if used and not self.decides and all(map(blank, used.values())):
             return ""
         names = {name: used[column] for name, column in self.names.items()}
         try:
@@ -94,7 +104,15 @@ def prompt(template: str, field: str, table: Table) -> Prompt:
     for name in sorted((undeclared - names.keys() - {"row"}) | (set(row) - set(table.columns))):
         hint = near(name, [*names, *table.columns])
         raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{listing(table)}")
-    return Prompt(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row)
+    return Prompt(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _decides(tree))
+
+
+def _decides(tree: "nodes.Template") -> bool:
+    """Tell whether a template says something else where there is nothing: a condition, a loop, a default, an `or`."""
+    from jinja2 import nodes
+
+    parts = {type(node).__name__ for node in tree.find_all(nodes.Node)}
+    return bool(parts & DECIDING) or any(each.name in DEFAULTS for each in tree.find_all(nodes.Filter))
 
 
 def _is_template(template: str) -> bool:
@@ -139,7 +157,7 @@ def _unsafe(tree: "nodes.Template") -> Iterator[str]:
                 yield "a function"
         elif isinstance(node, nodes.For) and node.find(nodes.For):
             yield "a loop in a loop"
-        elif isinstance(node, nodes.Filter) and node.name not in {"d", "default"}:
+        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS:
             arguments = [*node.args, *(pair.value for pair in node.kwargs)]
             if node.dyn_args or node.dyn_kwargs or not all(isinstance(each, nodes.Const) for each in arguments):
                 yield f"the filter `{node.name}` with something other than a constant"
@@ -179,4 +197,12 @@ def _environment() -> "Environment":
 
 @cache
 def _compiled(template: str) -> "Template":
-    return _environment().from_string(template)
+    from jinja2 import nodes
+
+    environment = _environment()
+    tree = environment.parse(template)
+    for loop in tree.find_all(nodes.For):  # over a value that is not there as over an empty list
+        missing = nodes.Test(loop.iter, "none", [], [], None, None, lineno=loop.lineno)
+        loop.iter = nodes.CondExpr(missing, nodes.Tuple([], "load"), loop.iter, lineno=loop.lineno)
+    tree.set_environment(environment)
+    return environment.from_string(tree)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import find_column, letter
+from ftbridge.adapters.columns import find_column, letter, quoted
 from ftbridge.adapters.headers import FLAG, HEADERS, header, recognise, refused
 from ftbridge.adapters.mapping import ColumnMapping, Mapping
 from ftbridge.adapters.messages import MessageMapping
@@ -74,6 +74,8 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
     (InputError where there is nobody to `ask`), UsageError for what `wish` names and is not there, InputError for what
     cannot be read.
     """
+    if table.asks:
+        raise table.asks
     refuse_roles(wish.role)
     seen = {column: seen_in(table, column, wish.role, wish.tags) for column in table.columns}
     works = partial(_works, table, wish) if ask else None
@@ -99,7 +101,7 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
 
 def _works(table: Table, wish: Wish, offer: Offer) -> bool:
     """Tell whether a reading makes a sample of one of the first rows."""
-    columns = {field: source.column for field, source in offer.items() if source.column}
+    columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
     templates = {field: source.template for field, source in offer.items() if source.template}
     wish = msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates)
     try:

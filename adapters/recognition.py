@@ -62,7 +62,7 @@ def missing_fields(
     found = offers.alternatives({field: [*map(of_column, columns[field])] for field in fields})
     if works is None:
         return InputError(reason)
-    return offers.question(table, reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
+    return offers.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
 
 
 class _Recognition:
@@ -109,7 +109,7 @@ class _Recognition:
     def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
         if self.works is None:
             raise InputError(reason)
-        raise offers.question(self.table, reason, found, self.works, none)
+        raise offers.question(reason, found, self.works, none)
 
     def _take_out_choices(self) -> None:
         """Take columns of choices out of the fields; ask where answers only name one of these."""

@@ -3,6 +3,7 @@
 `69.0` is `"69"`, `1e-05` is `"0.00001"`, `None` is `""`, a JSON `true` is `"true"`; a list is no text.
 """
 
+import ast
 import re
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,15 @@ from ftbridge.core.records import Text
 EXACT = 2**53
 # Numbers of more digits than this before or after the point keep their exponent.
 DIGITS = 21
+# Python's own notation is read up to so many brackets, one in another, and parts.
+DEEPEST, PARTS = 50, 100_000
+_parts = re.compile(
+    r"""\s*(?:(?P<open>[\[({])|(?P<close>[\])}])|(?P<mark>[,:])|(?P<value>
+    '(?:[^'\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+'
+    |"(?:[^"\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+"
+    |-?\d++(?:\.\d*+)?(?:e[-+]?\d{1,3})?+|True|False|None))\s*""",
+    re.VERBOSE,
+)
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
 EMPTY = msgspec.Raw(b'""')
@@ -103,14 +113,46 @@ def plain(value: Any) -> Any:
 
 
 def listed(value: Any) -> Any:
-    """Return the list that `value` is, or that it holds as JSON text, as in a cell; anything else as it is."""
+    """Return the list that `value` is, or that it holds as text, as in a cell; anything else as it is.
+
+    The text may be JSON, or what Python or NumPy writes for a list, as in a CSV file that pandas made.
+    """
     value = plain(value)
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return value
+        return _written_by_python(value)
+
+
+def _written_by_python(text: str) -> Any:
+    """Return the list that `text` is in Python's notation, tuples as lists, the text itself where it is none.
+
+    NumPy leaves out the commas between values. Names, calls and operators are none of the notation.
+    """
+    written, depth, at, count, ended = [], 0, 0, 0, False
+    notation = text.strip()
+    while at < len(notation):
+        part = _parts.match(notation, at)
+        count += 1
+        if not part or count > PARTS:
+            return text
+        kind, at = part.lastgroup, part.end()
+        depth += (kind == "open") - (kind == "close")
+        if depth > DEEPEST or (depth < 1 and at < len(notation)):
+            return text
+        if ended and kind in {"open", "value"}:
+            if not notation[part.start(part.lastindex or 0) - 1].isspace():
+                return text
+            written.append(",")
+        token = part[0].strip()
+        written.append({"(": "[", ")": "]"}.get(token, token))
+        ended = kind in {"close", "value"}
+    try:
+        return ast.literal_eval("".join(written))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def blank(value: Any) -> bool:

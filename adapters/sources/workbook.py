@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import letter, marked_headers
+from ftbridge.adapters.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
 from ftbridge.adapters.headers import fits
 from ftbridge.adapters.values import BadCell
 from ftbridge.adapters.workbook_file import NAMED, OLE, SUFFIXES, ZIP, Errors, Kind, error_cells, kind_of
@@ -84,12 +85,17 @@ class _Book(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What the first rows of a sheet tell; its rows begin at `start`, counted from 1."""
+    """What the first rows of a sheet tell; its rows begin at `start`, counted from 1.
+
+    `named` says that the columns have their names from a row, and `found` what is to be known about that one.
+    """
 
     page: Page
     columns: tuple[str, ...]
     start: int
     notes: tuple[str, ...] = ()
+    named: bool = True
+    found: Headers = Headers(0)
 
 
 class _Sheet(msgspec.Struct, frozen=True):
@@ -146,7 +152,7 @@ def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, It
 def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
     """Return what the first rows of a sheet tell, and all of its rows."""
     peeked = list(islice(cells, FIRST + (book.reading.header_row or SEARCHED)))
-    return _head(page, peeked, book.reading), chain(peeked, cells)
+    return _head(book, page, peeked), chain(peeked, cells)
 
 
 def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
@@ -167,6 +173,8 @@ def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = Fal
         sheet=page.name,
         lettered=True,
         notes=head.notes,
+        asks=head.found.asks,
+        unsure=head.found.unsure,
     )
 
 
@@ -184,35 +192,44 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
     raise InputError(f"`{path}` has {why}; choose with `--sheet`: {', '.join(f'`{title}`' for title in visible)}")
 
 
-def _head(page: Page, rows: list[Cells], reading: Reading) -> _Head:
+def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
     """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
+    reading = book.reading
     if reading.header_row == 0:
         width = max((len(row) for row in rows), default=0)
-        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes)
-    at = _header_at(rows) if reading.header_row is None else reading.header_row - page.start
-    columns = marked_headers([_name(cell) for cell in rows[at]] if 0 <= at < len(rows) else [])
-    start = page.start + at + 1
+        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
+    names = [[*map(_name, row)] for row in rows]
+    at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
+    columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
+    if not columns:
+        return _Head(page, (), page.start)
     notes = page.notes
-    if reading.header_row is None and any(map(_name, chain.from_iterable(rows[:at]))):
-        notes += (f"the headers of the sheet `{page.name}` are in row {start - 1}; `--header-row` chooses another",)
-    if max(map(len, rows[at + 1 :]), default=0) > len(columns) and columns:
+    if reading.header_row is None and any(map(any, names[:at])):
+        notes += (
+            f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
+        )
+    sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
+    found = sheet.headers(at, columns, asked=reading.header_row is not None)
+    notes += found.notes
+    start = page.start + found.start
+    if max(map(len, rows[at + 1 :]), default=0) > len(columns):
         notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
         area = f"{letter(left)}{top}:{letter(right)}{bottom}"
         notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
-    return _Head(page, columns, start, notes)
+    return _Head(page, columns, start, notes, found=found)
 
 
-def _header_at(rows: list[Cells]) -> int:
+def _header_at(rows: list[list[str]]) -> int:
     """Return which of `rows` holds the headers.
 
     Among the first twenty, it is the first with a recognised question and answer; else, in a table of several
     columns, the first that is only text, all different, and fills more than half of the usual width, as titles and
     notes do not; else the first that is not empty.
     """
-    names = [[name for name in map(_name, row) if name] for row in rows]
-    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row]
+    names = [[*filter(None, row)] for row in rows]
+    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row and not is_rule(row)]
     widths = Counter(len(row) for row in names if row)
     usual = max(widths, key=lambda width: (widths[width], width), default=0)
     if known := [at for at, row in filled if fits(row)]:
@@ -259,6 +276,7 @@ def _marked(start: int, rows: Iterator[Cells], errors: Errors) -> Iterator[Cells
 def _rows(book: _Book, head: _Head, cells: Iterator[Cells]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows."""
     file, title, columns = book.path.name, head.page.name, head.columns
+    key, suspect = suspects(columns if head.named else ())
     last = head.start - 1
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
         values: dict[str, Any] = {
@@ -269,5 +287,8 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells]) -> Iterator[Row]:
         if any(type(value) is not str or value.strip() for value in values.values()):
             for empty in range(last + 1, number):
                 yield Row(Where(file, empty, title), {})
-            last = number
-            yield Row(Where(file, number, title), values)
+            last, error = number, ""
+            cell = row[key] if key < len(row) else ""
+            if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
+                error = no_sample([*map(_name, row)], columns if head.named else ())
+            yield Row(Where(file, number, title), values, error)

@@ -34,6 +34,18 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
         click.option("--as-shown", is_flag=True, help="Take cells as Excel shows them (`25%`), not as stored; slower."),
         click.option("--encoding", default="", help="Encoding of text files (default: found)."),
+        click.option(
+            "--delimiter",
+            default="",
+            metavar="CHARACTER",
+            help="What stands between cells of a text: `;`, or tab, comma, semicolon, pipe, space (default: found).",
+        ),
+        click.option(
+            "--quote",
+            default="",
+            metavar="CHARACTER|none",
+            help="What stands around cells of a text; `none` takes quotes as they stand (default: found).",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -59,7 +71,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     multiple=True,
     metavar="FIELD=COLUMN",
     help="Read messages, system, instruction, input, output or history from COLUMN: a header, a letter, or an "
-    "index from 1.  Repeatable; without it, headers are recognised.",
+    'index from 1 (`"2"` is a header).  Repeatable; without it, headers are recognised.',
 )
 @click.option(
     "--role",

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ftbridge.adapters.columns import find_column, letter, listing, unique_headers
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.columns import find_column, letter, listing, quoted, unique_headers
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import Table
 
 
@@ -18,13 +18,34 @@ def table(*columns, lettered=True):
 
 @pytest.mark.parametrize(
     ("wanted", "column"),
-    [("B", "two"), ("b", "two"), ("2", "two"), ("C", "C"), ("A", "C "), ("4", "1"), ("1", "1")],
+    [("B", "two"), ("b", "two"), ("2", "two"), ("C", "C"), ("A", "C "), ("4", "1"), ("1", "C "), ('"1"', "1")],
 )
 def test_a_column_is_a_header_a_letter_or_a_number(wanted, column):
     assert find_column(table("C ", "two", "C", "1"), wanted) == column
 
 
-@pytest.mark.parametrize("wanted", ["E", "0", "5", "tow", "", "ZZZ", "99999"])
+def test_a_number_is_never_a_header_unless_it_is_quoted():
+    years = table("2023", "2024", '"7"', lettered=False)
+    assert [find_column(years, wanted) for wanted in ("1", '"2024"', '"7"', quoted("2023"), quoted('"7"'))] == [
+        "2023",
+        "2024",
+        '"7"',
+        "2023",
+        '"7"',
+    ]
+    with pytest.raises(UsageError, match='no column `2024`; the header `2024` goes in quotes: `"2024"`'):
+        find_column(years, "2024")
+
+
+@pytest.mark.parametrize("wanted", ["A", "1"])
+def test_a_place_is_asked_about_where_there_may_be_no_headers(wanted):
+    unsure = replace(table("one", "two"), unsure=QuestionError("is it?", {"it is data": ["--header-row", "none"]}))
+    assert find_column(unsure, "one") == "one"
+    with pytest.raises(QuestionError, match="is it"):
+        find_column(unsure, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["E", "0", "5", "tow", "", "ZZZ", "99999", "9" * 5000])
 def test_a_column_that_is_not_there_is_named_with_those_that_are(wanted):
     with pytest.raises(UsageError, match=r"(?s)there is no column.*A `one`, B `two`"):
         find_column(table("one", "two"), wanted)

@@ -248,3 +248,17 @@ test_any_text_is_read_or_refused_in_a_sentence = settings(max_examples=200)(ARBI
 test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
     settings(max_examples=10_000)(ARBITRARY(read_or_refused))
 )
+
+
+def test_cells_are_told_apart_only_in_delimited_text(files):
+    (files / "log").write_text("q^a^b\n1^2^3\n")
+    with pytest.raises(InputError, match="no source reads the file `log`"):
+        open_path(Path("log"), READING)
+    (table,) = open_path(Path("log"), Reading(delimiter="^"))
+    assert table.columns == ("q", "a", "b")
+    (files / "faq.jsonl").write_text('{"q": 1}\n')
+    for asked in ({"delimiter": ","}, {"quote": "none"}):
+        with pytest.raises(
+            InputError, match=r"`faq.jsonl` is no delimited text; leave `--delimiter` and `--quote` out"
+        ):
+            open_path(Path("faq.jsonl"), Reading(**asked))

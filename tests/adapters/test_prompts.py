@@ -57,6 +57,25 @@ def test_a_template_knows_its_columns_and_can_be_sent_to_another_process():
     assert prompt("constant", "input", TABLE).columns == ()
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{% for each in category %}{{ each }}{% else %}none{% endfor %}", "none"),
+        ("{% if text %}{{ text }}{% else %}none{% endif %}", "none"),
+        ("{{ text if text else 'none' }}", "none"),
+        ("{{ text or 'none' }}", "none"),
+        ("{{ text | default('none', true) }}", "none"),
+        ("{{ 'none' if category is none else category | join }}", "none"),
+        ("{{ 'none' if category == [] else 'some' }}", "some"),
+        ("{% for each in category %}{{ each }}{% endfor %}", ""),
+    ],
+)
+def test_a_template_that_decides_what_to_say_of_nothing_says_it(template, expected):
+    assert rendered(template, text="", category=None) == expected
+    assert rendered(template) == expected
+    assert "{" not in rendered(template, text="", category=[])
+
+
 def test_a_row_without_any_of_its_columns_gives_no_text():
     assert rendered("Classify the document:\n{{ text }}", text=" ") == ""
     assert rendered("{{ text }} of {{ n }}", n=3) == " of 3"

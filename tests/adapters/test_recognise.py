@@ -240,7 +240,7 @@ def test_what_no_answer_makes_right_is_refused(record, message):
             {"id": 3, "question": "q", "url": "http://x", "what we said": "a", "1": "b"},
             {
                 "question from `question`, answer from `what we said`": ["instruction=question", "output=what we said"],
-                "question from `question`, answer from `1`": ["instruction=question", "output=5"],
+                "question from `question`, answer from `1`": ["instruction=question", 'output="1"'],
             },
         ),
         (

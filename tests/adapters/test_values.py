@@ -135,7 +135,73 @@ def test_a_list_may_stand_as_json_in_text(value):
     assert listed(value) == [["a", 1]]
 
 
-@pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "['a']", "text", '{"a": 1}', 7, None])
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (
+            "[{'role': 'user', 'content': \"it's\"}, {'n': None, 't': True}]",
+            [{"role": "user", "content": "it's"}, {"n": None, "t": True}],
+        ),
+        ("[{'a': -1.5e-05}\n {'a': 1.}]", [{"a": -1.5e-05}, {"a": 1.0}]),
+        ("['a' 'b'\n \"c'\"]", ["a", "b", "c'"]),
+        ("[('q', 'a'), ('r',)]", [["q", "a"], ["r"]]),
+        (r"['\'\\\n\x00\u4f60\U0001f600']", ["'\\\n\0你\U0001f600"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_may_stand_in_text_as_python_and_numpy_write_it(written, value):
+    assert listed(written) == value
+
+
+DATA = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.lists(DATA, max_size=4))
+def test_what_python_writes_for_a_list_is_read_again(value):
+    assert listed(repr(value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[__import__('os').getcwd()]",
+        "[a]",
+        "[1] + [2]",
+        "[1-2]",
+        "[1](2)",
+        "['a'] ['b']",
+        "['a'%1]",
+        "[b'a']",
+        "[f'{1}']",
+        "[0x10]",
+        "[{[1]: 2}]",
+        r"['\N{DASH}']",
+        r"['\d']",
+        "['a\nb']",
+        "['a",
+        "[1, 2",
+        "[1]]",
+        "[" + "(" * 60 + ")" * 60 + "]",
+        "['a'" + ", 1" * 100_000 + "]",
+        "[" + "1" * 5000 + ", 'a']",
+        "[{'a': 1} ... {'a': 2}]",
+        " [a] ",
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_could_be_more_than_a_list_stays_text(text):
+    assert listed(text) == text
+
+
+@pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "[a]", "text", '{"a": 1}', 7, None])
 def test_what_is_no_list_stays_as_it_is(value):
     assert listed(value) == value
 

@@ -184,6 +184,36 @@ def test_a_map_that_says_nothing_is_refused(run, maps, message):
     assert message in str(found.exception)
 
 
+def test_a_text_is_read_as_the_options_say(run, tmp_path):
+    (tmp_path / "faq.jsonl").rename(tmp_path / "faq.txt")
+    (tmp_path / "faq.txt").write_text("a^b\n'x'^'y'\n")
+
+    def answers(*options):
+        found = CliRunner().invoke(command, ["faq.txt", "--delimiter", "^", "--json", "--replace", *options])
+        return found.exception or [
+            each["turns"][0]["output"] for each in json.loads(found.stdout)["tables"][0]["first"]
+        ]
+
+    assert answers("--quote", "none", "--map", "instruction=a", "--map", "output=b") == ["'y'"]
+    assert answers("--quote", "'", "--map", "instruction=a", "--map", "output=b") == ["y"]
+    assert isinstance(answers("--map", "instruction=a", "--map", "output=b", "--quote", "^"), UsageError)
+
+
+def test_a_table_that_may_have_no_headers_is_asked_about_with_options_that_work(run, tmp_path):
+    (tmp_path / "faq.jsonl").write_text("你好,我很好\n再见,好的\n", "utf-8")
+    (tmp_path / "faq.jsonl").rename(tmp_path / "faq.csv")
+    options = ["faq.csv", "--map", "instruction=1", "--map", "output=2", "--json", "--replace"]
+    error = CliRunner().invoke(command, options).exception
+    assert isinstance(error, QuestionError)
+    written = []
+    for answer in error.answers.values():
+        found = CliRunner().invoke(command, [*options, *answer])
+        written.append(json.loads(found.stdout)["counts"]["written"])
+    assert written == [2, 1]
+    headers = ["faq.csv", "--map", "instruction=你好", "--map", "output=我很好", "--json", "--replace"]
+    assert json.loads(CliRunner().invoke(command, headers).stdout)["counts"]["written"] == 1
+
+
 def test_help_names_every_option():
     text = CliRunner().invoke(command, ["--help"]).output
     for option in (
@@ -201,6 +231,8 @@ def test_help_names_every_option():
         "--fill-merged",
         "--as-shown",
         "--encoding",
+        "--delimiter",
+        "--quote",
         "--preset",
         "--set",
         "--instruction",

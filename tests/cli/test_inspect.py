@@ -20,6 +20,14 @@ def test_what_a_source_holds_is_a_table_or_json(tmp_path, monkeypatch):
     assert profile["columns"][1]["longest"] == 3
 
 
+def test_headers_that_are_not_clear_are_asked_for_after_all_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.csv").write_text("Word;Grade\napple;B\ntext;A\nreview;A\n")
+    found = CliRunner().invoke(command, ["words.csv", "--delimiter", "semicolon"])
+    assert found.exit_code == 0, found.output
+    assert "would not be read: `words.csv` may have its headers in record 1 or in record 3" in found.stdout
+
+
 def test_a_source_that_is_not_clear_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text('{"x": 1, "y": 2, "z": 3}\n')

@@ -25,7 +25,8 @@ def test_an_error_has_its_exit_code_and_its_parent(name):
 
 
 def test_every_error_is_in_the_table():
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    assert {kind.__name__ for kind in kinds} == {"FtbridgeError", *CODES}
-    assert len({kind.exit_code for kind in kinds}) == len(kinds)
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FtbridgeError)]
+    assert {kind.__name__ for kind in kinds} == {"FtbridgeError", "QuestionError", *CODES}
+    assert len({kind.exit_code for kind in kinds}) == len(kinds) - 1  # a question is one of usage
     assert FtbridgeError.exit_code == 70
+    assert issubclass(errors.QuestionError, errors.UsageError)

@@ -87,3 +87,24 @@ def test_a_plugin_is_imported_when_it_is_used(installed, tmp_path, monkeypatch):
     assert "a_csv_source" not in sys.modules
     assert plugins.load("sources", "csv").detect(None, b"")
     del sys.modules["a_csv_source"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"delimiter": "::"}, r"`--delimiter` takes one character, or `tab`, .*; got '::'"),
+        ({"delimiter": "\n"}, r"takes one character, .*; got '\\n'"),
+        ({"quote": "both"}, r"`--quote` takes one character, such as `\"`, or `none`; got 'both'"),
+        ({"quote": " "}, "takes one character, such as"),
+        ({"quote": ";", "delimiter": "semicolon"}, "are both `;`"),
+    ],
+)
+def test_what_can_stand_neither_between_nor_around_cells_is_refused(asked, message):
+    with pytest.raises(UsageError, match=message):
+        plugins.Reading(**asked)
+
+
+def test_delimiters_and_quotes_have_names():
+    names = ["tab", "\\t", "\t", "comma", "semicolon", "pipe", "space", "^", ""]
+    assert [plugins.Reading(delimiter=name).separator for name in names] == [*"\t\t\t,;| ^", ""]
+    assert [plugins.Reading(quote=quote).quoting for quote in ("none", "'", "")] == ["", "'", None]

@@ -113,13 +113,98 @@ def test_ragged_records_are_named_with_what_they_hold():
     ]
 
 
-def test_a_quote_that_is_not_closed_is_named_with_the_lines_it_takes():
+def test_a_quote_that_is_not_closed_costs_its_line():
     _, rows = table('a,b\n1,"x" y\n' + '"1",2\n' * 9 + '3,"x\n4,5\n')
+    advice = "(`--quote none` takes quotes as they stand)"
     assert [(row.where.row, row.error) for row in rows if row.error] == [
-        (2, "holds a quote that is not closed, or not doubled, in line 2"),
-        (12, "holds a quote that is not closed, or not doubled, in lines 12 to 13"),
+        (2, f"holds a quote that is not closed, or not doubled, in line 2 {advice}"),
+        (12, f"holds a quote that is not closed, or not doubled, in line 12 {advice}"),
     ]
-    assert len(rows) == 11
+    assert len(rows) == 12
+    assert rows[-1].values == {"a": "4", "b": "5"}
+
+
+FAR = "".join(f'"question, {at}",answer {at}\n' for at in range(9000))  # more than is looked at for the dialect
+
+
+@pytest.mark.parametrize(
+    ("odd", "bad", "more"),
+    [
+        ('"lone,answer\n', 1, 0),
+        ('"lone,answer\n' + "x,y\n" * 9000, 1, 9000),
+        ('lone,"answer\nx,y\nx,"answer" y\n', 2, 1),
+        ('"lone,answer\nx,y\nends",answer\n', 0, 3),
+        ('"lone,answer\n' + "x,y\n" * 40_000 + 'ends",answer\n', 0, 40_002),
+        ('"real,\nlines\n,and",answer\n', 0, 1),
+        ('"real\n' + "line\n" * 100_000 + '",answer\n', 0, 1),
+        ('lone,"answer\r\nx,y\r\n', 1, 1),
+        ('x,\\N\n"lone,answer\n', 1, 1),
+    ],
+)
+def test_a_lone_quote_far_down_costs_no_more_than_its_line(odd, bad, more):
+    _, rows = table("q,a\n" + FAR + odd + FAR)
+    assert [sum(bool(row.error) for row in rows), len(rows)] == [bad, 18_000 + bad + more]
+    assert [row.where.row for row in rows] == [*range(2, len(rows) + 2)]
+    assert rows[-1].values == {"q": "question, 8999", "a": "answer 8999"}
+
+
+def test_the_lines_of_a_lone_quote_are_rows_with_their_quotes():
+    _, rows = table("q,a\n" + FAR + '"lone,\\N\nx,y\nends",answer\n')
+    assert [[*row.values.values()] for row in rows[-3:]] == [['"lone', ""], ["x", "y"], ['ends"', "answer"]]
+
+
+@given(
+    st.integers(2, 3),
+    st.lists(
+        st.tuples(st.text("ab \"'", max_size=8), st.text("ab \"'", min_size=1, max_size=8)), min_size=1, max_size=9
+    ),
+)
+def test_a_text_of_no_csv_writer_keeps_its_lines(width, records):
+    # A cell that is in quotes as a whole may be one of a CSV writer's.
+    records = [[question + "x"] * (width - 1) + [answer + "y"] for question, answer in records]
+    headers = ["q", "r", "a"][-width:]
+    text = "".join("\t".join(record) + "\n" for record in [headers, *records])
+    rows = values(text, delimiter="tab", quote="none")
+    assert [[*row.values()] for row in rows] == records
+    found = [row for row in table(text, delimiter="tab")[1] if not row.error]
+    assert len(found) + sum('"' in "".join(record) for record in records) >= len(records)
+    for row in found:
+        assert "\n" not in "".join(row.values.values())
+
+
+@pytest.mark.parametrize(
+    ("content", "reading", "row"),
+    [
+        ("a^b\n1^2,3\n", {"delimiter": "^"}, {"a": "1", "b": "2,3"}),
+        ("a b\n1 2\n", {"delimiter": "space"}, {"a": "1", "b": "2"}),
+        ("a\tb\n1\t2\n", {"delimiter": r"\t"}, {"a": "1", "b": "2"}),
+        ("a,b;c\n1,2;3\n", {"delimiter": "semicolon"}, {"a,b": "1,2", "c": "3"}),
+        ("sep=;\na,b\n1,2\n", {"delimiter": ","}, {"a": "1", "b": "2"}),
+        ('a,b\n"1",2\n', {"quote": "none"}, {"a": '"1"', "b": "2"}),
+        ("a,b\n^1,5^,2\n", {"quote": "^"}, {"a": "1,5", "b": "2"}),
+    ],
+)
+def test_delimiter_and_quote_that_are_asked_for_are_taken(content, reading, row):
+    assert values(content, **reading) == [row]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a\tb\nx\t\\N\n",
+        "a,b\nx,\\N\n",
+        'a,b\n"x",\\N\n',
+        'a,b\n"x \\"y\\"",\\N\n',
+        "a;b\r\nx;\\N\r\n",
+        'a, b\n"x", \\N\n"v", "w"\n',
+    ],
+)
+def test_what_mysql_writes_for_no_value_is_empty(content):
+    assert values(content)[0]["b"] == ""
+
+
+def test_what_only_looks_like_no_value_is_kept():
+    assert values('a,b\n"\\N",x \\N\n"y\n\\N\n",\\N\n') == [{"a": r"\N", "b": r"x \N"}, {"a": "y\n\\N\n", "b": ""}]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +237,84 @@ def test_what_cannot_be_read_is_one_sentence(content, reading, message):
         table(content, **reading)
 
 
-@pytest.mark.parametrize("content", ['a,b\n1,"', "a,b\n1,", 'a,b\n1,"x\n'], ids=["quoted", "bare", "lines"])
-def test_a_cell_without_end_is_refused_within_bounds(content, monkeypatch):
+@pytest.mark.parametrize("content", ['a,b\n1,"', "a,b\n1,"], ids=["quoted", "bare"])
+def test_a_line_without_end_is_refused_within_bounds(content, monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
-    with pytest.raises(InputError, match=r"no table: around record [12] it goes on"):
-        table(content + "long cell, \n" * (1 << 17) if "x" in content else content + "x" * (2 << 20))
+    with pytest.raises(InputError, match=r"no table: the line that begins with `1,.* goes on for more than 1 million"):
+        table(content + "x" * (2 << 20))
+
+
+def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
+    monkeypatch.setattr(source, "LONGEST", 1 << 20)
+    rows = table("a,b\n" + FAR.replace("question", "q") + '1,"x\n' + "more, of it, \n" * (1 << 17))[1][9000:]
+    assert [row.error[:37] for row in rows[:2]] == [
+        "holds a quote that is not closed, or ",
+        "has 3 cells, not 2 as the headers say",
+    ]
+    assert len(rows) == 1 + (1 << 17)
+
+
+@pytest.mark.parametrize(
+    ("content", "start", "notes"),
+    [
+        (
+            "问题,答案\nQuestion,Answer\nq1,a1\n",
+            3,
+            ("record 2 is passed over: it says the headers again and is no sample",),
+        ),
+        ("id,问题,答案\nNo.,Question,Answer\n1,q1,a1\n", 3, ("record 2 is passed over: it says the headers again",)),
+        ("question,answer\n---,---\nq1,a1\n", 3, ("record 2 is passed over: it is a line of dashes and no sample",)),
+        ("question|answer\n--------+-------\nq1|a1\n", 3, ("delimiter `|`", "record 2 is passed over: it is a line")),
+        ("问题,答案\nq,a\n", 2, ()),
+        ("question,answer\nquestion,yes\n", 2, ()),
+    ],
+)
+def test_a_second_row_of_headers_is_no_sample(content, start, notes):
+    found, rows = table(content)
+    assert [row.where.row for row in rows][:1] == [start]
+    assert len(found.notes) == len(notes)
+    assert all(map(str.startswith, found.notes, notes))
+
+
+def test_headers_of_another_table_are_errors_of_their_row():
+    content = (
+        "id,question,answer\n1,q1,a1\n\nid,question,answer\n2,q2,a2\nno,Question,Answer\n--,---,---\n3,question,yes\n"
+    )
+    assert [(row.where.row, row.error) for row in table(content)[1] if row.error] == [
+        (4, "says the headers again and is no sample"),
+        (6, "says the headers again and is no sample"),
+        (7, "is a line of dashes and no sample"),
+    ]
+
+
+def test_headers_that_may_be_data_are_asked_about_where_columns_are_meant_by_place():
+    for content in ("你好,我很好\n再见,好的\n", "1,2\n3,4\n", "好,1\n坏,0\n也好,1\n"):
+        found, _ = table(content)
+        assert [*found.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
+        assert "if it is data, add `--header-row none`" in found.notes[-1]
+        for row in (0, 1):
+            found, rows = table(content, header_row=row)
+            assert (found.unsure, found.notes, len(rows)) == (None, (), content.count("\n") - row)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "词,数\n好,1\n坏,0\n",
+        "问题,回应者\n你好,我很好\n",
+        "q_text,q_label\nx,y\n",
+        "词,意\n好," + "很长的解释" * 9 + "\n",
+    ],
+)
+def test_headers_that_are_some_are_not_doubted(content):
+    found, _ = table(content)
+    assert (found.unsure, found.asks, found.notes) == (None, None, ())
+
+
+def test_headers_recognised_in_what_may_be_data_are_asked_about():
+    found, _ = table("Word,Grade,Meaning\napple,B,a fruit\nreview,A,look again\ntext,A,words\n")
+    assert [*found.asks.answers.values()] == [["--header-row", "1"], ["--header-row", "3"]]
+    assert table("Word,Grade,Meaning\nreview,A,look again\n", header_row=1)[0].asks is None
 
 
 @pytest.mark.parametrize(

@@ -203,12 +203,10 @@ TITLE = [["FAQ 2024"], [], ["by", "us"]]
     ("rows", "row"),
     [
         ([*TITLE, *FAQ], 4),
-        ([["Question", "Answer of ours"], ["a", "b"], *FAQ], 3),
         ([*TITLE, ["x", "y", "z", "w"], [1, 2, 3, 4], [1, 2, 3, 4]], 4),
         ([["x", None, "z"], ["a", "b", "c"], ["d", "e", "f"]], 1),
         ([["x", "y"], ["a", "b"], ["a", "b"]], 1),
         ([["x"], ["a"], ["b"]], 1),
-        ([[1, 2], [3, 4]], 1),
     ],
 )
 def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
@@ -220,6 +218,54 @@ def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
     )
     assert len(found) == len(rows) - row
     assert [f"in row {row};" in note for note in table.notes] == [True] * (row > 1)
+
+
+def test_headers_that_are_like_the_rows_below_are_doubted(workbook):
+    table, _ = read(workbook(Q=[[1, 2], [3, 4]]))
+    assert [*table.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
+    assert table.notes == ("row 1 is taken for the headers (`1`, `2`); if it is data, add `--header-row none`",)
+    assert read(workbook(Q=[["x", "y"], ["a", "b"]]))[0].unsure is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "numbers"),
+    [
+        ([["Question", "Answer of ours"], ["a", "b"], *FAQ], ["1", "3"]),
+        ([["Word", "Grade", "Meaning"], ["review", "A", "look"], ["text", "A", "words"]], ["1", "2"]),
+        ([["FAQ"], [], ["Word", "Grade"], ["big", "A"], ["review", "B"], ["text", "A"]], ["3", "6"]),
+    ],
+)
+def test_headers_among_rows_like_them_are_asked_about(workbook, rows, numbers):
+    path = workbook(Q=rows)
+    asks = read(path)[0].asks
+    assert [*asks.answers.values()] == [["--header-row", number] for number in numbers]
+    for number in numbers:
+        assert read(path, header_row=int(number))[0].asks is None
+
+
+def test_what_says_the_headers_again_is_no_sample(workbook):
+    rows = [
+        ["No.", "问题", "答案"],
+        ["No.", "Question", "Answer"],
+        [1, "q1", "a1"],
+        ["No.", "问题", "答案"],
+        [2, "---", "---"],
+    ]
+    table, found = read(workbook(Q=[*rows, ["--", "----", "--"]]))
+    assert table.notes == ("row 2 is passed over: it says the headers again and is no sample",)
+    assert [(row.where.row, row.error) for row in found] == [
+        (3, ""),
+        (4, "says the headers again and is no sample"),
+        (5, ""),
+        (6, "is a line of dashes and no sample"),
+    ]
+
+
+def test_another_table_below_is_told(workbook):
+    rows = [["问题", "答案"], ["q1", "a1"], [], ["部门", "人数"], ["销售", 5]]
+    table, found = read(workbook(Q=rows))
+    assert len(found) == 4
+    assert table.notes == ("row 4 looks like the headers of another table (`部门`, `人数`), which is read as this one",)
 
 
 def test_the_header_row_can_be_chosen(workbook):
