@@ -235,7 +235,8 @@ def _constant(template: Prompt | None) -> bool:
 
 def _conversations(free: list[str], found: dict[str, list[str]], seen: dict[str, Seen]) -> Iterator[Shape]:
     """Yield a reading for each column of whole conversations, or of messages that another column answers."""
-    system = {"system": found["system"][0]} if "system" in found else {}
+    systems = found.get("system") or [column for column in free if header(column) in HEADERS["system"]]
+    system = {"system": systems[0]} if systems else {}
     answers = [column for column in free if header(column) in HEADERS["output"] and not seen[column].open]
     answers = [column for column in answers if seen[column].readable or seen[column].maybe]
     alone = not {"instruction", "output"} <= found.keys()
