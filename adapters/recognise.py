@@ -119,7 +119,7 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "") -> 
     """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
 
     `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide,
-    Raises UsageError for what `wish` names and is not there, InputError where the table does not say enough.
+    UsageError for what `wish` names and is not there, InputError where the table does not say enough.
     """
     refuse_roles(wish.role)
     seen = {column: _seen(table, column, wish) for column in table.columns}
