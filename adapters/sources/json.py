@@ -22,6 +22,7 @@ from ftbridge.adapters.sources.jsonl import (
     PEEK,
     TOKEN,
     begins_lines,
+    begins_lists,
     conversation,
     json_value,
     peek,
@@ -62,7 +63,7 @@ Element = bytes | msgspec.Raw
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether the text begins as a JSON array, or as one object that is not the first of JSON lines."""
     start = as_utf8(head).lstrip()[:1]
-    return start in {b"[", b"{"} and not begins_lines(path)
+    return (start == b"{" and not begins_lines(path)) or (start == b"[" and not begins_lists(path))
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:

@@ -24,7 +24,7 @@ from ftbridge.adapters.conversations import message_keys, whole_conversation
 from ftbridge.adapters.encodings import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import LONGEST, is_packed, unpacked_name
+from ftbridge.core.files import LONGEST, is_packed, unpacked, unpacked_name
 from ftbridge.core.plugins import FIRST, Piece, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 
@@ -53,7 +53,7 @@ def detect(path: Path, head: bytes) -> bool:
     """Tell whether the content begins as a JSON object or a line of messages, or is called JSON and no array."""
     start = as_utf8(head).lstrip()
     if start[:1] == b"[":
-        return bool(MESSAGES.match(start)) and begins_lines(path)
+        return bool(MESSAGES.match(start)) and begins_lists(path)
     return start[:1] == b"{" or unpacked_name(path).suffix.lower() in SUFFIXES
 
 
@@ -80,14 +80,21 @@ def begins_lines(path: Path) -> bool:
         if b"\n" in data or len(data) > LONGEST:
             break
     line, newline, after = data.partition(b"\n")
-    following = after.strip(BLANK) or next(blocks, b"").strip(BLANK)
-    if line[:1] == b"[":
-        return bool(newline) and following[:1] == b"[" and _whole(line)
     try:
         refuse_broken(line)
     except ValueError:
         return bool(newline or line.rstrip(BLANK)[-1:] == b",") and not _goes_on(line)
-    return bool(following)
+    return bool(after.strip(BLANK) or next(blocks, b"").strip(BLANK))
+
+
+def begins_lists(path: Path) -> bool:
+    """Tell whether the first line is a list of messages by itself, and another list follows on a line of its own."""
+    with unpacked(path) as file:
+        data = file.read(BLOCK)
+    # Brackets of UTF-16 and UTF-32 have NULs beside them.
+    data = (as_utf8(data) if b"\0" in data[:CACHED] else data.removeprefix(BOM)).lstrip(BLANK)
+    line, _, after = data.partition(b"\n")
+    return bool(MESSAGES.match(line)) and after.lstrip(BLANK)[:1] == b"[" and _whole(line)
 
 
 def _whole(text: bytes) -> bool:

@@ -190,8 +190,9 @@ def test_a_line_that_is_a_list_of_messages_is_a_row(folder, ascii_only):
     ],
 )
 def test_lines_of_lists_are_told_from_an_array(folder, content, taken):
-    (folder / "a.json").write_text(content)
-    assert jsonl.detect(folder / "a.json", content.encode()) is taken
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (folder / "a.json").write_text(content, encoding)
+        assert jsonl.detect(folder / "a.json", content.encode(encoding)) is taken
 
 
 @pytest.mark.parametrize("name", ["faq.json", "faq.jsonl"])
