@@ -32,6 +32,8 @@ BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
 CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
 TOLD = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
 SAMPLE = 128 << 10
+# A record of more lines is none: a text that can be trained on has no more characters.
+MOST_LINES = 1_000_000
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -182,7 +184,7 @@ class _Pending:
     def wait(self) -> bool:
         """Wait for more lines, as a record takes all of them; tells whether that may be, and it is not too long."""
         text = "".join(self.lines)
-        if self.last or len(text) > LONGEST:
+        if self.last or len(text) > LONGEST or len(self._lines) > MOST_LINES:
             return False
         self._text, self._lines = text, []
         self.more, self._enough = True, 2 * len(text)
