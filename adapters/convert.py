@@ -314,7 +314,7 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
 
 def _notes(job: Job) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
-    notes = dict.fromkeys(note for table in job.tables for note in table.notes)
+    notes = dict.fromkeys(note for table in job.tables for note in (*table.notes, *table.late))
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 
@@ -359,7 +359,7 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
 
 def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
-    notes = table.notes
+    notes = (*table.notes, *table.late)
     if table.part and (name := f"{job.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
