@@ -79,7 +79,7 @@ def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
         for (row, value), (column, code) in itertools.product(enumerate(VALUES), enumerate(FORMATS)):
             sheet.write(row, column, value, xlwt.easyxf(num_format_str=code))
         sheet.write(30, 2, "文字 \r\n\u3000😀")
-        sheet.write(31, 0, 12345678901234567)
+        sheet.write(31, 0, 12345678901234568)
         for column, code in enumerate((0, 7, 15, 23, 29, 36, 42)):
             sheet.row(33).set_cell_error(column, code)
         sheet.write_merge(35, 36, 1, 2, "m")
@@ -96,7 +96,7 @@ def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
     assert every(path, "xlrd", ("Q", "S0", "S1", "S2"), fill_merged=True) == fast
     visible, start, merged, hidden, rows = fast[0]
     assert visible == Sheets({"Q": True, "S0": True, "S1": False, "S2": False})
-    assert (start, merged, hidden, rows[31]) == (1, (36, 2, 37, 3), 2, [[12345678901234567]])
+    assert (start, merged, hidden, rows[31]) == (1, (36, 2, 37, 3), 2, [[12345678901234568]])
     assert rows[33] == [["#NULL!"], ["#DIV/0!"], ["#VALUE!"], ["#REF!"], ["#NAME?"], ["#NUM!"], ["#N/A"]]
     assert rows[35:] == [["", "m", "m"], ["", "m", "m", "n"]]
     assert fast[3][1:] == (4, (), 0, [["", "", "", ["#N/A"]]])
