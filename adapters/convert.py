@@ -24,6 +24,7 @@ from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, diges
 from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
+from ftbridge.adapters.rejected import make_workbook, write_workbook
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import plain, shown
 from ftbridge.adapters.write import SampleFile
@@ -71,7 +72,8 @@ class TableRead(msgspec.Struct, frozen=True, kw_only=True):
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     """What a conversion made; `changed` is False where all of it was there already.
 
-    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`.
+    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`, and so does
+    `rejected_workbook` with `xlsx`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     counts: Counts
     rejected_file: Path | None
+    rejected_workbook: Path | None
     changed: bool
 
 
@@ -113,6 +116,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     array: bool = False,
     on_error: OnError = "stop",
     max_rejected: str | int = "",
+    xlsx: bool = False,
     replace: bool = False,
     dataset_dir: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
@@ -123,8 +127,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     `instruction`, `input` and `output` are Jinja templates over the columns, `label_map` maps answers to text,
     `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
     `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
-    `on_error` is "skip" or `max_rejected` allows it. Raises UsageError for options that do not fit, InputError for a
-    source that cannot be used or a name that is taken.
+    `on_error` is "skip" or `max_rejected` allows it; `xlsx` writes such rows as a workbook too. Raises UsageError for
+    options that do not fit, InputError for a source that cannot be used or a name that is taken.
     """
     project = Project.find()
     if not sources or not to:
@@ -163,7 +167,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([str(source) for source in sources])
-    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace)
+    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace, xlsx=xlsx)
     done = _earlier(job) or _convert(job, progress)
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
@@ -195,6 +199,9 @@ def _earlier(job: Job) -> Conversion | None:
         if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
             return None
     counts = msgspec.convert(next(iter(entries.values())).options.get("counts", {}), Counts)
+    lacks = job.xlsx and counts.rejected and not job.rejected_workbook.is_file()
+    if lacks and not make_workbook(job.rejected_file, job.rejected_workbook):
+        return None
     return _conversion(job, entries, counts, changed=False)
 
 
@@ -245,6 +252,8 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
                 done.result()
             sources.result()
+        if job.xlsx and rejects.rows:
+            write_workbook(opened[job.rejected_file], scratch(job.rejected_workbook))
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         entries = {name: _entry(job, name, [*files], each, counts) for name, each in files.items()}
@@ -253,7 +262,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             for path, file in opened.items():
                 settle(file, path)
             gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
-            for path in (gone | {job.rejected_file}) - opened.keys():
+            for path in (gone | {job.rejected_file, job.rejected_workbook}) - opened.keys():
                 path.unlink(missing_ok=True)
     return _conversion(job, entries, counts, changed=True)
 
@@ -353,6 +362,7 @@ def _conversion(job: Job, entries: Mapping[str, DatasetEntry], counts: Counts, *
         ),
         counts=counts,
         rejected_file=job.rejected_file if counts.rejected else None,
+        rejected_workbook=job.rejected_workbook if counts.rejected and job.rejected_workbook.is_file() else None,
         changed=changed,
     )
 

@@ -94,6 +94,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     presets: tuple[str, ...]
     origins: tuple[Origin, ...]
     array: bool
+    xlsx: bool = False
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -146,6 +147,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return where rejected rows go."""
         return self.dataset_dir / f"{self.name}.rejected.jsonl"
 
+    @property
+    def rejected_workbook(self) -> Path:
+        """Return where they go as a workbook, where that is asked for with `xlsx`."""
+        return self.rejected_file.with_suffix(".xlsx")
+
 
 def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     """Return `name`, or one made of the source's; raises UsageError where `name` will not do or one is needed."""
@@ -159,7 +165,9 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     return name
 
 
-def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool) -> Job:
+def prepare(
+    origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool, xlsx: bool = False
+) -> Job:
     """Open the sources and settle all that `options` leave open.
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
@@ -177,6 +185,7 @@ def prepare(origins: Sequence[Origin], name: str, folder: Path, options: Options
         dataset_dir=folder,
         options=options,
         replace=replace,
+        xlsx=xlsx,
         tables=tables,
         choices=choices,
         array=options.array or any(map(_dated, tables, choices)),

@@ -93,6 +93,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     help="What to do about rows that cannot be used; skipped ones go to NAME.rejected.jsonl.",
 )
 @click.option("--max-rejected", default="", metavar="N|P%", help="Skip so many rows at most.")
+@click.option("--xlsx", is_flag=True, help="Write the rejected rows as NAME.rejected.xlsx as well.")
 @click.option("--replace", is_flag=True, help="Take the place of a dataset that another source has made.")
 @click.option(
     "--dataset-dir",
@@ -209,7 +210,8 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     if counts.shared:
         yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
-        yield f"rejected rows: {short(done.rejected_file)}"
+        files = filter(None, (done.rejected_file, done.rejected_workbook))
+        yield f"rejected rows: {', '.join(str(short(file)) for file in files)}"
     registry = short(done.dataset_dir / "dataset_info.json")
     yield f"registered in {registry}" if done.changed else "nothing has changed: all of this was there already"
 
