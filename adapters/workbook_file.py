@@ -41,11 +41,13 @@ MOST_PACKED = 100
 HARMLESS = 64 * MIB
 # Excel's own limit for a cell is 32,767 characters.
 LONGEST_TEXT = 32 * MIB
-# A formula that no value follows, in the end tag of its text, or of a shared one in its own tag; a hidden row that is
-# not empty. Each begins with what is quickly searched for.
+# A formula that no value follows: the end of its text, or of the tag of one that shares the text of another before it.
 NO_VALUE = rb"\s*(?:</(?:\w+:)?c\s*>|<(?:\w+:)?v\s*(?:/>|>\s*</))"
-FORMULA = re.compile(rb"f>" + NO_VALUE)
-SHARED = re.compile(rb"""\ssi\s*=\s*["']\d+["'][^<>]*/>""" + NO_VALUE)
+UNCALCULATED = [
+    re.compile(rb"f>" + NO_VALUE),
+    re.compile(rb"""\ssi\s*=\s*["']\d+["'][^<>]*/>""" + NO_VALUE),
+]
+# A hidden row that is not empty.
 HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
 # No tag of a row or formula is longer.
 LONGEST_TAG = 512
@@ -183,7 +185,7 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
     Raises InputError for a text longer than any cell's.
     """
     bad, hidden, length = False, 0, 0
-    before = b""
+    before, formula, calculated = b"", b"</f>", False
     with package.open(member) as file:
         while chunk := file.read(MIB):
             length = 0 if b"<" in chunk else length + len(chunk)
@@ -192,24 +194,18 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
                     f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it"
                 )
             data = before + chunk
-            bad = bad or _may_be_bad(data)
+            # Longer bytes are found sooner, and a single one soonest.
+            formula = b":f>" if b":worksheet" in data[:LONGEST_TAG] else formula
+            calculated = calculated or formula in data
+            bad = bad or b'"e"' in data or (b"'" in data and b"'e'" in data)
+            bad = bad or (calculated and any(pattern.search(data) for pattern in UNCALCULATED))
             counted = 0
-            if b"hidden" in data:
+            if b" hidden" in data:
                 for match in HIDDEN.finditer(data):
                     counted = match.end()
                     hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
             before = data[max(counted, len(data) - LONGEST_TAG) :]
     return bad, hidden
-
-
-def _may_be_bad(data: bytes) -> bool:
-    """Tell whether an error, or a formula without a value, may be in a piece of a part."""
-    return (
-        b'"e"' in data
-        or b"'e'" in data
-        or (b"f>" in data and FORMULA.search(data) is not None)
-        or (b" si=" in data and SHARED.search(data) is not None)
-    )
 
 
 class _Parser:
