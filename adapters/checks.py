@@ -67,8 +67,8 @@ class Rejects:
             where = {"file": row.where.file, "sheet": row.where.sheet, "row": row.where.row}
             values = {str(column): plain(value) for column, value in row.values.items()}
             record = {**where, **first, "more": more, "values": values}
-            # ASCII, so that half a surrogate pair can be written as well.
-            self._file.write(json.dumps(record, default=shown).encode() + b"\n")
+            line = json.dumps(record, default=shown, ensure_ascii=False)
+            self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
 
 
 def parse_max_rejected(text: str) -> Callable[[int], int]:

@@ -48,10 +48,10 @@ class TableRead(msgspec.Struct, frozen=True, kw_only=True):
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     """What a conversion made; `changed` is False where all of it was there already.
 
-    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`. `system` is the system
-    prompt that goes with the training part: what all its samples share, or, with `several_systems`, the one for those
-    that bring none. `notes` are on the whole dataset; `replaced` are parts and subsets that were there before. With
-    `dry_run` nothing of it was written.
+    `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`, and so does
+    `rejected_workbook` with `xlsx`. `system` is the system prompt that goes with the training part: what all its
+    samples share, or, with `several_systems`, the one for those that bring none. `notes` are on the whole dataset;
+    `replaced` are parts and subsets that were there before. With `dry_run` nothing of it was written.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     counts: Counts
     rejected_file: Path | None
+    rejected_workbook: Path | None
     changed: bool
     system: str = ""
     several_systems: bool = False
@@ -74,6 +75,7 @@ def conversion(
     """Return what the `entries` of a dataset, which are registered or would be, tell of its conversion."""
     first = next(iter(entries.values()))
     counts = msgspec.convert(first.options.get("counts", {}), Counts)
+    rejected = counts.rejected and not job.dry_run
     return Conversion(
         name=job.name,
         dataset_dir=job.dataset_dir,
@@ -83,7 +85,8 @@ def conversion(
             for name, entry in entries.items()
         ),
         counts=counts,
-        rejected_file=job.rejected_file if counts.rejected and not job.dry_run else None,
+        rejected_file=job.rejected_file if rejected else None,
+        rejected_workbook=job.rejected_workbook if rejected and job.rejected_workbook.is_file() else None,
         changed=changed,
         system=first.system,
         several_systems=first.several_systems,
@@ -95,7 +98,7 @@ def conversion(
 
 def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
-    notes = table.notes
+    notes = (*table.notes, *table.late)
     if table.part and (name := f"{job.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))

@@ -24,6 +24,7 @@ from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, prepa
 from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
+from ftbridge.adapters.rejected import make_workbook, write_workbook
 from ftbridge.adapters.remarks import Remarks, said
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import LONGEST
@@ -73,6 +74,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     array: bool = False,
     on_error: OnError = "stop",
     max_rejected: str | int = "",
+    xlsx: bool = False,
     replace: bool = False,
     dry_run: bool = False,
     dataset_dir: str | Path | None = None,
@@ -85,9 +87,10 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     user, assistant or system, `label_map` maps answers to text,
     `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
     `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
-    `on_error` is "skip" or `max_rejected` allows it, and nothing at all with `dry_run`, which reads and checks all the
-    same. Raises UsageError for options that do not fit, InputError for a source that cannot be used or a name that is
-    taken, and QuestionError where, without `replace`, a part of the dataset would be lost.
+    `on_error` is "skip" or `max_rejected` allows it (`xlsx` writes such rows as a workbook too), and nothing at all
+    with `dry_run`, which reads and checks all the same. Raises UsageError for options that do not fit, InputError for
+    a source that cannot be used or a name that is taken, and QuestionError where, without `replace`, a part of the
+    dataset would be lost.
     """
     project = Project.find()
     if not sources or not to:
@@ -129,7 +132,9 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([str(source) for source in sources])
-    job = prepare(found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run)
+    job = prepare(
+        found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
+    )
     done = _convert(job, progress)
     if dry_run:
         return done
@@ -152,7 +157,7 @@ def _checked(options: Options) -> Options:
 
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     before = earlier.of_dataset(job)
-    if earlier.is_whole(job, before):
+    if earlier.is_whole(job, before) and _has_workbook(job, before):
         return conversion(job, before, changed=False)
     if not job.replace and not read(job.dataset_dir).keys().isdisjoint(job.names):
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
@@ -167,6 +172,14 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             with suppress(OSError):
                 job.dataset_dir.rmdir()
         raise
+
+
+def _has_workbook(job: Job, before: Mapping[str, DatasetEntry]) -> bool:
+    """Tell whether the rejected rows are there as a workbook where one is asked for; it is made of their JSON lines."""
+    counts = next(iter(before.values())).options.get("counts", {})
+    if not job.xlsx or job.dry_run or not counts.get("rejected") or job.rejected_workbook.is_file():
+        return True
+    return make_workbook(job.rejected_file, job.rejected_workbook)
 
 
 def _try(job: Job, progress: Callable[[int], None] | None) -> Conversion:
@@ -196,7 +209,8 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             return SampleFile(file, as_array=job.array)
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
-        made = _stream(job, list(staged.values()), Rejects(partial(scratch, job.rejected_file)), progress)
+        rejects = Rejects(partial(scratch, job.rejected_file))
+        made = _stream(job, list(staged.values()), rejects, progress)
         selection, counts = select(job, made)
         files = selected(job, selection, staged, made.marks, new_file)
         with ThreadPoolExecutor(MOST) as pool:
@@ -204,6 +218,8 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
                 done.result()
             sources.result()
+        if job.xlsx and rejects.rows:
+            write_workbook(opened[job.rejected_file], scratch(job.rejected_workbook))
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         samples = {name: next(iter(each.values())).samples for name, each in files.items()}
@@ -214,7 +230,7 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             for path, file in opened.items():
                 settle(file, path)
             gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
-            for path in (gone | {job.rejected_file}) - opened.keys():
+            for path in (gone | {job.rejected_file, job.rejected_workbook}) - opened.keys():
                 path.unlink(missing_ok=True)
     return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples))
 
@@ -277,7 +293,7 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
 
 def _notes(job: Job) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
-    notes = dict.fromkeys(note for table in job.tables for note in table.notes)
+    notes = dict.fromkeys(note for table in job.tables for note in (*table.notes, *table.late))
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 

@@ -88,7 +88,7 @@ def inspect(
                 rows=rows,
                 broken=broken,
                 columns=columns,
-                notes=table.notes,
+                notes=(*table.notes, *table.late),
                 preset=preset.name if preset else "",
                 choice=choice,
                 unclear=unclear,

@@ -98,6 +98,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     array: bool
     beside: tuple[Beside | None, ...] = ()
     dry_run: bool = False
+    xlsx: bool = False
 
     @cached_property
     def sources(self) -> dict[str, str]:
@@ -150,6 +151,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Return where rejected rows go."""
         return self.dataset_dir / f"{self.name}.rejected.jsonl"
 
+    @property
+    def rejected_workbook(self) -> Path:
+        """Return where they go as a workbook, where that is asked for with `xlsx`."""
+        return self.rejected_file.with_suffix(".xlsx")
+
 
 def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     """Return `name`, or one made of the source's; raises UsageError where `name` will not do or one is needed."""
@@ -164,7 +170,14 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
 
 
 def prepare(
-    origins: Sequence[Origin], name: str, folder: Path, options: Options, *, replace: bool, dry_run: bool = False
+    origins: Sequence[Origin],
+    name: str,
+    folder: Path,
+    options: Options,
+    *,
+    replace: bool,
+    dry_run: bool = False,
+    xlsx: bool = False,
 ) -> Job:
     """Open the sources and settle all that `options` leave open.
 
@@ -190,6 +203,7 @@ def prepare(
         dataset_dir=folder,
         options=options,
         replace=replace,
+        xlsx=xlsx,
         tables=tables,
         choices=choices,
         array=options.array or any(map(_dated, tables, choices)),

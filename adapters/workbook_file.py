@@ -1,4 +1,4 @@
-"""What a workbook's file tells before it is read: its kind, whether it is a bomb, and its error cells.
+"""What a workbook's file tells before it is read: its kind, whether it is a bomb, its error cells and hidden rows.
 
 Excel's newer formats are zip archives of XML, whose sheets hold cells such as `<c r="B7" t="e"><v>#N/A</v></c>`.
 """
@@ -11,17 +11,19 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from ftbridge.adapters.columns import letter_index
+from ftbridge.adapters.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import GZIP, ZSTD
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
-# Row, column (both from 1) and text of the error cells of a sheet, in its order.
-Errors = Iterator[tuple[int, int, str]]
+# Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is
+# none, where it is not an error.
+Errors = Iterator[tuple[int, int, list[str]]]
 # The suffixes of each kind.
 NAMED: dict[Kind, set[str]] = {
     "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
@@ -31,7 +33,6 @@ NAMED: dict[Kind, set[str]] = {
 }
 SUFFIXES = set().union(*NAMED.values())
 ZIP = b"PK\3\4"
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 MIB = 1 << 20
 # A million equal rows pack 17 times smaller; the worst that the packing allows is 1032 times.
@@ -40,6 +41,18 @@ MOST_PACKED = 100
 HARMLESS = 64 * MIB
 # Excel's own limit for a cell is 32,767 characters.
 LONGEST_TEXT = 32 * MIB
+# A formula that no value follows: the end of its text, or of the tag of one that shares the text of another before it.
+NO_VALUE = rb"\s*(?:</(?:\w+:)?c\s*>|<(?:\w+:)?v\s*(?:/>|>\s*</))"
+UNCALCULATED = [
+    re.compile(rb"f>" + NO_VALUE),
+    re.compile(rb"""\ssi\s*=\s*["']\d+["'][^<>]*/>""" + NO_VALUE),
+]
+# A hidden row that is not empty.
+HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
+# No tag of a row or formula is longer.
+LONGEST_TAG = 512
+UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
+SHOWN = 100
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
 LONGEST_NAME = 32
@@ -53,12 +66,10 @@ def kind_of(path: Path) -> Kind:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
-            if head.startswith(OLE):
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    encrypted = content.find(ENCRYPTED) >= 0
-                if encrypted:
-                    raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
-                return "xls"
+            if head.startswith(OLE) and _encrypted(file):
+                raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+        if head.startswith((OLE, *BARE)):
+            return "xls"
         if head.startswith(ZIP):
             with zipfile.ZipFile(path) as package:
                 return _packed_kind(path, package)
@@ -75,6 +86,11 @@ def kind_of(path: Path) -> Kind:
             f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx"
         )
     raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
+
+
+def _encrypted(file: IO[bytes]) -> bool:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(ENCRYPTED) >= 0
 
 
 def _packed_kind(path: Path, package: zipfile.ZipFile) -> Kind:
@@ -100,20 +116,33 @@ def _parts(package: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return {info.filename.lower().replace("\\", "/"): info for info in package.infolist()}
 
 
-def error_cells(path: Path, sheets: Iterable[str]) -> dict[str, Errors]:
-    """Return the error cells of those .xlsx sheets that may have some.
+class Found(NamedTuple):
+    """What the search of a sheet has found: its cells without a value, None where it has none, and its hidden rows."""
 
-    The sheets are searched at once, and parsed when their cells are wanted. Raises InputError where a text is beyond
-    all measure.
+    errors: Errors | None
+    hidden: int
+
+
+def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
+    """Return what is found in those of the `sheets` of an .xlsx or .ods that can be searched.
+
+    The sheets are searched at once, and their errors parsed when they are wanted. Raises InputError where a text is
+    beyond all measure.
     """
     try:
         with zipfile.ZipFile(path) as package:
+            if kind == "ods":
+                return {name: Found(None, hidden) for name, hidden in _hidden_in_ods(package).items()}
             members, texts = _members(package)
             for text in texts:
-                _may_hold_errors(path, package, text)
-            wanted = [(sheet, members[sheet]) for sheet in sheets if sheet in members]
-            return {sheet: _parsed(path, part) for sheet, part in wanted if _may_hold_errors(path, package, part)}
-    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error):
+                _search(path, package, text)
+            found = {}
+            for sheet in sheets:
+                if part := members.get(sheet):
+                    bad, hidden = _search(path, package, part)
+                    found[sheet] = Found(_parsed(path, part) if bad else None, hidden)
+            return found
+    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, expat.ExpatError):
         return {}  # damaged: whoever reads the rows says so
 
 
@@ -150,9 +179,13 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     return members, [named[name] for name in texts if name in named]
 
 
-def _may_hold_errors(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
-    """Tell whether `t="e"` may be in a part; raises InputError for a text longer than any cell's."""
-    found, before, length = False, b"", 0
+def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
+    """Tell whether a part may hold cells without a value, and how many rows are hidden in it.
+
+    Raises InputError for a text longer than any cell's.
+    """
+    bad, hidden, length = False, 0, 0
+    before, formula, calculated = b"", b"</f>", False
     with package.open(member) as file:
         while chunk := file.read(MIB):
             length = 0 if b"<" in chunk else length + len(chunk)
@@ -160,49 +193,103 @@ def _may_hold_errors(path: Path, package: zipfile.ZipFile, member: zipfile.ZipIn
                 raise InputError(
                     f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it"
                 )
-            seam = before + chunk[:2]
-            found = found or any(mark in chunk or mark in seam for mark in (b'"e"', b"'e'"))
-            before = chunk[-2:]
-    return found
+            data = before + chunk
+            # Longer bytes are found sooner, and a single one soonest.
+            formula = b":f>" if b":worksheet" in data[:LONGEST_TAG] else formula
+            calculated = calculated or formula in data
+            bad = bad or b'"e"' in data or (b"'" in data and b"'e'" in data)
+            bad = bad or (calculated and any(pattern.search(data) for pattern in UNCALCULATED))
+            counted = 0
+            if b" hidden" in data:
+                for match in HIDDEN.finditer(data):
+                    counted = match.end()
+                    hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
+            before = data[max(counted, len(data) - LONGEST_TAG) :]
+    return bad, hidden
+
+
+class _Parser:
+    """Collects the cells of a sheet that hold no value, as its XML comes in."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, int, list[str]]] = []
+        self._row = self._column = 0
+        self._type = self._inside = ""
+        # What the elements `f` and `v` of a cell hold; there is no formula without an `f`.
+        self._held: dict[str, str] = {}
+        parser = expat.ParserCreate()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._text
+        self.parse = parser.Parse
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "row":
+            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
+        elif name == "c":
+            reference = attributes.get("r", "")
+            self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            self._type, self._held = attributes.get("t", "n"), {}
+        self._inside = name if name in {"f", "v"} else ""
+        if self._inside:
+            self._held[name] = ""
+
+    def _text(self, data: str) -> None:
+        if self._inside and len(self._held[self._inside]) < SHOWN:
+            self._held[self._inside] += data
+
+    def _end(self, name: str) -> None:
+        self._inside = ""
+        if name.rpartition(":")[2] != "c":
+            return
+        value, formula = self._held.get("v", "").strip(), self._held.get("f")
+        if self._type == "e" and (value or formula is None):
+            self.found.append((self._row, self._column, [value]))
+        elif formula is not None and not value and self._type != "str":  # a formula's text may be empty
+            self.found.append((self._row, self._column, [f"={formula[:SHOWN]}", UNSTORED]))
 
 
 def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
-    found: list[tuple[int, int, str]] = []
-    cell = value = ""
-    row = column = 0
-    inside = False
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal row, column, cell, value, inside
-        name = name.rpartition(":")[2]
-        if name == "row":
-            row, column = int(attributes.get("r", row + 1)), 0
-        elif name == "c":
-            reference = attributes.get("r", "")
-            column = letter_index(reference.rstrip("0123456789")) if reference else column + 1
-            cell, value = attributes.get("t", ""), ""
-        inside = name == "v" and cell == "e"
-
-    def text(data: str) -> None:
-        nonlocal value
-        value += data if inside else ""
-
-    def end(name: str) -> None:
-        nonlocal inside
-        inside = False
-        if cell == "e" and name.rpartition(":")[2] == "c":
-            found.append((row, column, value.strip()))
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
+    parser = _Parser()
     try:
         with zipfile.ZipFile(path) as package, package.open(member) as file:
             while chunk := file.read(MIB):
-                parser.Parse(chunk)
-                yield from found
-                found.clear()
+                parser.parse(chunk)
+                yield from parser.found
+                parser.found.clear()
     except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
         raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
+
+
+def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
+    """Return how many rows that are not empty are hidden, by the names of their sheets."""
+    with package.open(ODS_CONTENT) as file:
+        before, hides = b"", False
+        while not hides and (chunk := file.read(MIB)):
+            hides = any(mark in before + chunk for mark in (b'"collapse"', b'"filter"'))
+            before = chunk[-LONGEST_NAME:]
+    found: dict[str, int] = {}
+    sheet = ""
+    times = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal sheet, times
+        if name == "table:table":
+            sheet = attributes.get("table:name", "")
+        elif name == "table:table-row":
+            repeated = attributes.get("table:number-rows-repeated", "1")
+            hidden = attributes.get("table:visibility") in {"collapse", "filter"}
+            times = int(repeated) if hidden and repeated.isdecimal() else 0
+        elif times and (name == "text:p" or "office:value" in attributes):
+            found[sheet], times = found.get(sheet, 0) + times, 0
+
+    if hides:
+        parser = expat.ParserCreate()
+        parser.StartElementHandler = start
+        with package.open(ODS_CONTENT) as file:
+            while chunk := file.read(MIB):
+                parser.Parse(chunk)
+    return found
 
 
 def with_characters(file: IO[bytes]) -> IO[bytes]:

@@ -26,6 +26,8 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.strict import closest, parse
 
 FILE = "dataset_info.json"
+# The ends of the names of a dataset's files of rejected rows.
+REJECTED = (".rejected.jsonl", ".rejected.xlsx")
 _part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
 _blank = re.compile(r"[ \t\r\n]*")
 
@@ -89,7 +91,7 @@ def written(dataset_dir: Path) -> set[str]:
     with suppress(InputError):
         known = read(dataset_dir)
     made = {name: raw for name, raw in known.items() if _made_here(raw)}
-    own = {FILE, *(f"{base}.rejected.jsonl" for base in _bases(made))}
+    own = {FILE, *(f"{base}{end}" for base in _bases(made) for end in REJECTED)}
     return own.union(*map(_files, made.values())) if made else set()
 
 
@@ -144,7 +146,7 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
         write_atomic(file, removed(text, chosen))
         left = known.keys() - chosen
         candidates = {each for name in chosen for each in _files(known[name]) if _made_here(known[name])}
-        candidates |= {f"{base}.rejected.jsonl" for base in _bases(chosen) - _bases(left)}
+        candidates |= {f"{base}{end}" for base in _bases(chosen) - _bases(left) for end in REJECTED}
         candidates -= {each for name in left for each in _files(known[name])}
         # A name with a folder in it is none that we wrote.
         files = sorted(dataset_dir / each for each in candidates if Path(each).name == each)

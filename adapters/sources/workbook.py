@@ -6,7 +6,7 @@ write it. Cells to the right of the last header are no part of the table.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import msgspec
 
 from ftbridge.adapters.columns import letter, marked_headers
 from ftbridge.adapters.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.headers import fits
+from ftbridge.adapters.headers import fits, header
 from ftbridge.adapters.values import BadCell
-from ftbridge.adapters.workbook_file import NAMED, OLE, SUFFIXES, ZIP, Errors, Kind, error_cells, kind_of
+from ftbridge.adapters.workbook_engines import LAST_ROW, Cell, Cells
+from ftbridge.adapters.workbook_file import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
 from ftbridge.adapters.workbook_reader import (
     Batch,
-    Cell,
-    Cells,
+    DamagedError,
     Engine,
     Message,
     Order,
@@ -30,7 +30,8 @@ from ftbridge.adapters.workbook_reader import (
     Sheets,
     messages,
 )
-from ftbridge.core.errors import InputError
+from ftbridge.adapters.xls_records import BARE, OLE
+from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row, Where
 from ftbridge.core.strict import closest
@@ -38,6 +39,9 @@ from ftbridge.dataset_info.presets import preset_of
 
 # Headers are searched in so many rows.
 SEARCHED = 20
+# What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
+# without the cells between, and where the fast one finds damage.
+SECOND: dict[Kind, Engine] = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -45,14 +49,15 @@ def detect(path: Path, head: bytes) -> bool:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
     table = utf_16 or (start != b"" and b"\0" not in head and not start.startswith(b"<"))
-    return head.startswith((ZIP, OLE)) or (path.suffix.lower() in SUFFIXES and not table)
+    return head.startswith((ZIP, OLE, *BARE)) or (path.suffix.lower() in SUFFIXES and not table)
 
 
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the sheets asked for: those named, or all visible ones.
 
-    Else the only visible one, a preset's, or the first with recognised headers. Raises InputError where that is not
-    clear, where the file cannot be read, and where its format does not tell what is asked for.
+    Else the only visible one, a preset's, or all with recognised headers, which are the same. Raises QuestionError
+    where that is not clear, InputError where the file cannot be read, and where its format does not tell what is asked
+    for.
     """
     kind = kind_of(path)
     if reading.as_shown and kind != "xlsx":
@@ -61,11 +66,15 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         raise InputError(f"`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx")
     try:
         return _open(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
-    except OutOfMemoryError:
-        if kind != "xlsx" or reading.as_shown:
+    except (DamagedError, OutOfMemoryError) as error:
+        if kind not in SECOND or reading.as_shown:
             raise
-        # With a value far away, such as in XFD1048576: the slower reader does without the cells between.
-        return _open(_Book(path, kind, reading, "openpyxl"))
+        try:
+            return _open(_Book(path, kind, reading, SECOND[kind]))
+        except DamagedError:
+            if isinstance(error, DamagedError):
+                raise error from None
+            raise
 
 
 class _Book(msgspec.Struct, frozen=True):
@@ -77,11 +86,11 @@ class _Book(msgspec.Struct, frozen=True):
     engine: Engine
 
     def messages(self, *sheets: str) -> Iterator[Message]:
-        named = self.path.suffix.lower() in NAMED[self.kind]
-        return messages(Order(str(self.path), named, self.engine, sheets, self.reading.fill_merged))
+        named, reading = self.path.suffix.lower() in NAMED[self.kind], self.reading
+        return messages(Order(str(self.path), named, self.engine, sheets, reading.fill_merged, reading.encoding))
 
-    def errors(self, *sheets: str) -> dict[str, Errors]:
-        return error_cells(self.path, sheets) if self.kind == "xlsx" else {}
+    def searched(self, *sheets: str) -> dict[str, Found]:
+        return searched(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -103,10 +112,11 @@ class _Sheet(msgspec.Struct, frozen=True):
 
     book: _Book
     head: _Head
+    late: list[str]
 
     def rows(self) -> Iterator[Row]:
         title = self.head.page.name
-        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1])
+        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1], self.late)
 
 
 def _open(book: _Book) -> list[Table]:
@@ -122,11 +132,24 @@ def _open(book: _Book) -> list[Table]:
     heads = _heads(book, stream)
     if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
         return [_table(book, head, cells) for head, cells in heads if head.columns or named]
-    title = _choose(path, visible, {head.page.name: head.columns for head, _ in heads if head.columns})
-    (table,) = _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
-    others = ", ".join(f"`{head.page.name}`" for head, _ in heads if head.columns and head.page.name != title)
-    note = f"other sheets are left out: {others}; take them with `--all-sheets`, or by name with `--sheet`"
-    return [msgspec.structs.replace(table, notes=(note, *table.notes)) if others else table]
+    filled = {head.page.name: head.columns for head, _ in heads if head.columns}
+    titles = _choose(path, visible, filled)
+    tables = [
+        table
+        for title in titles
+        for table in _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+    ]
+    notes = []
+    if len(titles) > 1:
+        notes.append(f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them")
+    if others := filled.keys() - {*titles}:
+        left = _quoted(title for title in filled if title in others)
+        notes.append(f"other sheets are left out: {left}; take them with `--all-sheets`, or by name with `--sheet`")
+    return [msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]]
+
+
+def _quoted(titles: Iterable[str]) -> str:
+    return ", ".join(f"`{title}`" for title in titles)
 
 
 def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:
@@ -137,16 +160,16 @@ def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator
             pages.append((message, []))
         elif isinstance(message, Batch):
             pages[-1][1].extend(message.rows)
-    errors = book.errors(*(page.name for page, _ in pages))
-    return [_peek(book, *_with_errors(page, iter(cells), errors.get(page.name))) for page, cells in pages]
+    found = book.searched(*(page.name for page, _ in pages))
+    return [_peek(book, *_with_found(page, iter(cells), found.get(page.name), cut=page.more)) for page, cells in pages]
 
 
 def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
     """Return the one sheet that `stream` brings."""
-    errors = book.errors(title).get(title)  # searched while the other process reads
+    found = book.searched(title).get(title)  # while the other process reads
     page = next(message for message in stream if isinstance(message, Page))
     cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
-    return _with_errors(page, cells, errors)
+    return _with_found(page, cells, found)
 
 
 def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
@@ -163,33 +186,43 @@ def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = Fal
         raise InputError(f"{empty} of `{book.path}` is empty")
     if len(set(head.columns)) < len(head.columns):
         raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
-    rows = _rows(book, head, cells)
+    late: list[str] = []
+    rows = _rows(book, head, cells, late)
     first = tuple(islice(rows, FIRST))
     return Table(
         file=book.path.name,
         columns=head.columns,
-        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head)],
+        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head, late)],
         first=first,
         sheet=page.name,
         lettered=True,
         notes=head.notes,
         asks=head.found.asks,
         unsure=head.found.unsure,
+        late=late,
     )
 
 
-def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> str:
-    """Return the sheet that is meant among several; `columns` are those of the visible ones with rows."""
+def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the sheets that are meant among several; `columns` are those of the visible ones with rows."""
     if preset := preset_of(sheet for sheet in visible if visible[sheet]):
-        return preset.sheet
+        return [preset.sheet]
     known = [title for title in columns if fits(columns[title])]
+    if len({tuple(map(header, columns[title])) for title in known}) > 1:
+        together = ["--all-sheets"] if known == [*columns] else [word for title in known for word in ("--sheet", title)]
+        raise QuestionError(
+            f"`{path}` has several sheets that may be meant, and their headers differ; choose",
+            {"all of them": together, **{f"the sheet `{title}`": ["--sheet", title] for title in known}},
+        )
     if known or len(columns) == 1:
-        return (known or [*columns])[0]
+        return known or [*columns]
     shown = any(visible.values())
     if not visible or (shown and not columns):
         raise InputError(f"`{path}` holds no sheet with rows")
     why = "several sheets, and the headers of none are recognised" if shown else "only hidden sheets"
-    raise InputError(f"`{path}` has {why}; choose with `--sheet`: {', '.join(f'`{title}`' for title in visible)}")
+    raise QuestionError(
+        f"`{path}` has {why}; choose", {f"the sheet `{title}`": ["--sheet", title] for title in columns or visible}
+    )
 
 
 def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
@@ -204,6 +237,9 @@ def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
     if not columns:
         return _Head(page, (), page.start)
     notes = page.notes
+    if page.hidden:
+        rows_are = "row is" if page.hidden == 1 else "rows are"
+        notes += (f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well",)
     if reading.header_row is None and any(map(any, names[:at])):
         notes += (
             f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
@@ -248,39 +284,67 @@ def _is_text(name: str) -> bool:
 def _name(cell: Cell) -> str:
     """Return a cell as a header; an error is none."""
     if isinstance(cell, list):
-        return ""
+        return "" if isinstance(cell[0], str) else _name(cell[-1])
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
-def _with_errors(page: Page, cells: Iterator[Cells], errors: Errors | None) -> tuple[Page, Iterator[Cells]]:
-    """Return the sheet with its error cells, which the fast reader gives as empty ones."""
-    first = next(errors or iter(()), None)
-    if errors is None or first is None:
+def _with_found(
+    page: Page, cells: Iterator[Cells], found: Found | None, *, cut: bool = False
+) -> tuple[Page, Iterator[Cells]]:
+    """Return the sheet with what was found in it: errors, which readers give as empty cells, and hidden rows.
+
+    Where rows are `cut` off behind `cells`, errors below them are.
+    """
+    if not found:
+        return page, cells
+    page = msgspec.structs.replace(page, hidden=page.hidden + found.hidden)
+    first = next(found.errors or iter(()), None)
+    if found.errors is None or first is None:
         return page, cells
     start = min(page.start, first[0])
     rows = chain(([] for _ in range(start, page.start)), cells)
-    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], errors))
+    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], found.errors), cut=cut)
 
 
-def _marked(start: int, rows: Iterator[Cells], errors: Errors) -> Iterator[Cells]:
+def _marked(start: int, rows: Iterator[Cells], errors: Errors, *, cut: bool) -> Iterator[Cells]:
     error = next(errors, None)
-    for number, row in enumerate(rows, start):
+
+    def below() -> Iterator[Cells]:
+        while error and error[0] <= LAST_ROW and not cut:
+            yield []
+
+    for number, row in enumerate(chain(rows, below()), start):
         while error and error[0] <= number:
             if error[0] == number:
                 row.extend([""] * (error[1] - len(row)))
-                row[error[1] - 1] = [error[2]]
+                row[error[1] - 1] = [*error[2]]
             error = next(errors, None)
         yield row
 
 
-def _rows(book: _Book, head: _Head, cells: Iterator[Cells]) -> Iterator[Row]:
-    """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows."""
+def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
+    """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
+
+    Columns with numbers that are not what was typed are noted in `late`.
+    """
     file, title, columns = book.path.name, head.page.name, head.columns
     key, suspect = suspects(columns if head.named else ())
     last = head.start - 1
+    long: set[str] = set()
+
+    def special(cell: list[Any], column: str, row: int) -> Any:
+        if isinstance(cell[0], str):
+            return BadCell(*cell)
+        if column not in long:
+            long.add(column)
+            at = Where(file, row, title).cell(letter(columns.index(column) + 1))
+            note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
+            late.extend([note] if note not in late else [])
+        return cell[-1]
+
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
         values: dict[str, Any] = {
-            column: BadCell(cell[0]) if type(cell) is list else cell
+            column: special(cell, column, number) if type(cell) is list else cell
             for column, cell in zip(columns, row, strict=False)
             if cell != ""
         }

@@ -111,6 +111,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
     help="What to do about rows that cannot be used; skipped ones go to NAME.rejected.jsonl.",
 )
 @click.option("--max-rejected", default="", metavar="N|P%", help="Skip so many rows at most.")
+@click.option("--xlsx", is_flag=True, help="Write the rejected rows as NAME.rejected.xlsx as well.")
 @click.option("--replace", is_flag=True, help="Take the place of a dataset, and of parts of it, that are there.")
 @click.option(
     "--dataset-dir",
@@ -232,7 +233,8 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     if counts.shared:
         yield f"warning: {counts.shared:,} samples of other parts have a question of the training part"
     if done.rejected_file:
-        yield f"rejected rows: {short(done.rejected_file)}"
+        files = filter(None, (done.rejected_file, done.rejected_workbook))
+        yield f"rejected rows: {', '.join(str(short(file)) for file in files)}"
     yield _end(done)
 
 

@@ -94,10 +94,11 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     `file` is its name in messages; `first` are its first rows, up to `FIRST` of them, which the pieces bring again.
     The pieces are read once, in order; `cut` says that they are values that other processes can read.
     `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
-    source says so; `notes` are told to the user, such as a guessed encoding; `streamed` that the rows come over
-    a network as they are read; `revision` identifies the content where it is no file, such as a hub's commit.
-    `asks` is what the user must decide before the rows are read, such as which row holds the headers; `unsure` whether
-    there are headers at all, to be decided where columns are meant by their places.
+    source says so; `notes` are told to the user, such as a guessed encoding, and so are those in `late`, which come
+    in as the rows are read; `streamed` says that the rows come over a network as they are read; `revision` identifies
+    the content where it is no file, such as a hub's commit. `asks` is what the user must decide before the rows are
+    read, such as which row holds the headers; `unsure` whether there are headers at all, to be decided where columns
+    are meant by their places.
     """
 
     file: str
@@ -109,6 +110,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     lettered: bool = False
     part: str = ""
     notes: tuple[str, ...] = ()
+    late: list[str] = []
     streamed: bool = False
     revision: str = ""
     asks: QuestionError | None = None

@@ -43,6 +43,8 @@ def test_rejected_rows_are_kept_whatever_they_hold():
         problems = [Problem(where, "a", "B", "output", "is empty"), Problem(where, "q", "A", "instruction", "is bad")]
         rejects.add(Row(where, values), problems, keep=True)
     assert len(openings) == 1
+    assert b'"\\ud800\\u0000"' in file.getvalue()
+    assert '"问": [null]'.encode() in file.getvalue()
     first, _ = (json.loads(line) for line in file.getvalue().splitlines())
     assert (first["file"], first["sheet"], first["row"]) == ("f.xlsx", "Q", 1)
     assert (first["column"], first["reason"]) == ("a", "output is empty")

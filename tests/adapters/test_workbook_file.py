@@ -7,7 +7,8 @@ import zipfile
 import pytest
 
 from ftbridge.adapters import workbook_file
-from ftbridge.adapters.workbook_file import OLE, error_cells, kind_of, with_characters
+from ftbridge.adapters.workbook_file import UNSTORED, kind_of, searched, with_characters
+from ftbridge.adapters.xls_records import OLE
 from ftbridge.core.errors import InputError
 
 
@@ -63,16 +64,19 @@ def test_other_archives_and_lost_files_are_one_sentence(folder):
 
 @pytest.fixture
 def sheet(workbook):
-    """Return a function that puts rows of XML into the sheet Q and returns its error cells."""
+    """Return a function that puts rows of XML into the sheet Q, and returns its errors and how many rows are hidden."""
 
-    def write(rows):
+    def write(rows, change=lambda content: content):
         path = workbook(Q=[["x"]])
         with zipfile.ZipFile(path) as old:
             members = {name: old.read(name) for name in old.namelist()}
         with zipfile.ZipFile(path, "w") as new:
             for name, content in members.items():
-                new.writestr(name, re.sub(b"(<sheetData>).*(</sheetData>)", rb"\1%s\2" % rows, content))
-        return list(error_cells(path, ["Q"]).get("Q", []))
+                is_sheet = name == "xl/worksheets/sheet1.xml"
+                content = re.sub(b"(<sheetData>).*(</sheetData>)", rb"\1%s\2" % rows, content)  # noqa: PLW2901
+                new.writestr(name, change(content) if is_sheet else content)
+        errors, hidden = searched(path, "xlsx", ["Q"])["Q"]
+        return list(errors or ()), hidden
 
     return write
 
@@ -81,16 +85,67 @@ def sheet(workbook):
     ("rows", "found"),
     [
         (b'<row r="3"><c r="A3"><v>1</v></c></row>', []),
-        (b'<row r="3"><c r="A3" t="e"><f>NA()</f><v>#N/A</v></c><c r="AB3" t="s"><v>0</v></c></row>', [(3, 1, "#N/A")]),
-        (b"<row r='7'><c t = 'e' r='AB7'><v>#REF!</v></c></row>", [(7, 28, "#REF!")]),
-        (b'<row><c/><c t="e"><v>#NUM!</v></c></row>', [(1, 2, "#NUM!")]),
+        (
+            b'<row r="3"><c r="A3" t="e"><f>NA()</f><v>#N/A</v></c><c r="AB3" t="s"><v>0</v></c></row>',
+            [(3, 1, ["#N/A"])],
+        ),
+        (b"<row r='7'><c t = 'e' r='AB7'><v>#REF!</v></c></row>", [(7, 28, ["#REF!"])]),
+        (b'<row><c/><c t="e"><v>#NUM!</v></c></row>', [(1, 2, ["#NUM!"])]),
         (b'<row r="2"><c r="A2" t="inlineStr"><is><t>t="e"</t></is></c></row>', []),
+        (b'<row r="2"><c r="A2"><f>A1&amp;"!"</f><v></v></c></row>', [(2, 1, ['=A1&"!"', UNSTORED])]),
+        (b'<row r="2"><c r="B2"><f>1</f><v /></c></row>', [(2, 2, ["=1", UNSTORED])]),
+        (b'<row r="2"><c r="B2" t="b"><f>1</f></c></row>', [(2, 2, ["=1", UNSTORED])]),
+        (
+            (
+                b'<row r="2"><c r="B2"><f t="shared" ref="B2:B3" si="0">1</f><v>1</v></c></row>'
+                b'<row r="3"><c r="B3"><f t="shared" si="0"/><v></v></c></row>'
+            ),
+            [(3, 2, ["=", UNSTORED])],
+        ),
+        (b'<row r="2"><c r="B2" t="e"><f>NA()</f><v/></c></row>', [(2, 2, ["=NA()", UNSTORED])]),
+        (b'<row r="2"><c r="B2" t="str"><f>""</f><v></v></c></row>', []),
+        (b'<row r="2"><c r="B2"><f>1</f><v>1</v></c><c r="C2"><f t="shared" si="0"/><v>0</v></c></row>', []),
     ],
 )
-def test_error_cells_are_found_however_they_are_written(sheet, monkeypatch, rows, found):
+def test_cells_without_a_value_are_found_however_they_are_written(sheet, monkeypatch, rows, found):
     for chunk in (7, 1 << 20):
         monkeypatch.setattr(workbook_file, "MIB", chunk)
-        assert sheet(rows) == found
+        assert sheet(rows) == (found, 0)
+
+
+def test_cells_without_a_value_are_found_in_any_name_space(sheet):
+    rows = b'<row r="2" hidden="1"><c r="A2"><f>B2</f><v></v></c></row>'
+    assert sheet(rows, lambda content: re.sub(rb"<(/?)(?=\w)", rb"<\1x:", content)) == ([(2, 1, ["=B2", UNSTORED])], 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "hidden"),
+    [
+        (b'<row r="2" hidden="1"><c r="A2"><v>1</v></c></row>' * 3, 3),
+        (b"<row r='2' spans='1:4' hidden = 'true' ht='15'><c r='A2'><v>1</v></c></row>", 1),
+        (b'<row hidden="1"><c><v>1</v></c></row><row><c><v>1</v></c></row>', 1),
+        (b'<row r="2" hidden="0"><c r="A2"><v>1</v></c></row><row r="3" hidden="1"/><row r="4" hidden="1" ></row>', 0),
+        (b'<row r="2"><c r="A2" t="inlineStr"><is><t>arrow hidden="1"></t></is></c></row>', 0),
+    ],
+)
+def test_hidden_rows_that_hold_something_are_counted(sheet, monkeypatch, rows, hidden):
+    for chunk in (7, 1 << 20):
+        monkeypatch.setattr(workbook_file, "MIB", chunk)
+        assert sheet(rows) == ([], hidden)
+
+
+@pytest.mark.parametrize("chunk", [7, 1 << 20])
+def test_hidden_rows_of_an_ods_are_counted(folder, monkeypatch, chunk):
+    row = '<table:table-row table:visibility="%s"%s>%s</table:table-row>'
+    text, number = "<table:table-cell><text:p>a</text:p></table:table-cell>", '<table:table-cell office:value="1"/>'
+    rows = [row % ("filter", "", text), row % ("collapse", ' table:number-rows-repeated="3"', number + text)]
+    rows += [row % ("visible", "", text), row % ("filter", "", "<table:table-cell/>")]
+    tables = "".join(f'<table:table table:name="{name}">{"".join(rows)}</table:table>' for name in ("Q", "表"))
+    with zipfile.ZipFile(folder / "faq.ods", "w") as package:
+        package.writestr("content.xml", f"<office:body>{tables}</office:body>")
+    monkeypatch.setattr(workbook_file, "MIB", chunk)
+    found = searched(folder / "faq.ods", "ods", ["Q", "表"])
+    assert {name: each.hidden for name, each in found.items()} == {"Q": 4, "表": 4}
 
 
 def test_damage_in_error_cells_is_one_sentence(sheet):
@@ -102,7 +157,7 @@ def test_damage_in_error_cells_is_one_sentence(sheet):
 def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
     monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'
-    assert sheet(row % (b"x" * (2 << 20))) == []
+    assert sheet(row % (b"x" * (2 << 20))) == ([], 0)
     with pytest.raises(InputError, match="text of more than 3 MiB in one cell"):
         sheet(row % (b"x" * (6 << 20)))
 

@@ -1,6 +1,5 @@
 """The reading process; what it reads is tested with the source."""
 
-import datetime as dt
 import os
 
 import openpyxl
@@ -13,35 +12,10 @@ from ftbridge.adapters.workbook_reader import (
     OutOfMemoryError,
     Page,
     Sheets,
-    as_cell,
     filled,
     messages,
-    unescaped,
 )
 from ftbridge.core.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("value", "cell"),
-    [
-        (None, ""),
-        (True, "TRUE"),
-        (0.25, 0.25),
-        (dt.date.fromisoformat("2019-01-02"), "2019-01-02"),
-        (dt.datetime.fromisoformat("2019-01-02T00:00"), "2019-01-02"),
-        (dt.datetime.fromisoformat("2019-01-02T03:04:05"), "2019-01-02 03:04:05"),
-        (dt.time(3, 4, 5), "03:04:05"),
-        (dt.timedelta(days=10, hours=15, minutes=10, seconds=10.25), "PT255H10M10.25S"),
-        (-dt.timedelta(seconds=90), "-PT0H1M30S"),
-    ],
-)
-def test_cells_are_numbers_and_text_as_iso_writes_it(value, cell):
-    assert as_cell(value) == cell
-    assert type(as_cell(value)) is type(cell)
-
-
-def test_escapes_are_resolved_but_halves_of_pairs():
-    assert unescaped("a_x000D_\n_x4E2D__x005F_x000D_ _x12_ _xD83D_") == "a\r\n中_x000D_ _x12_ _xD83D_"
 
 
 def test_merged_cells_get_the_value_of_the_first():

@@ -50,6 +50,9 @@ def test_what_was_chosen_and_written_is_printed(run):
     ]
     again = run("--on-error", "skip", "--system", "be kind")
     assert "nothing has changed" in again.stdout
+    workbook = run("--on-error", "skip", "--system", "be kind", "--xlsx").stdout
+    assert "rejected rows: data/faq.rejected.jsonl, data/faq.rejected.xlsx\n" in workbook
+    assert "nothing has changed" in workbook
 
 
 def test_the_reading_is_explained_on_demand(run):

@@ -289,7 +289,7 @@ def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
     write(tmp_path, '{"theirs": {"file_name": "theirs.json"}}')
     assert registry.written(tmp_path) == set()
     register(tmp_path, {"faq-train": entry("faq-train")})
-    files = {"faq-train.alpaca.jsonl", "faq-train.xtuner.jsonl", "faq.rejected.jsonl"}
+    files = {"faq-train.alpaca.jsonl", "faq-train.xtuner.jsonl", "faq.rejected.jsonl", "faq.rejected.xlsx"}
     assert registry.written(tmp_path) == {FILE, *files}
     write(tmp_path, "{")
     assert registry.written(tmp_path) == set()

@@ -20,8 +20,8 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ftbridge.adapters.sources import workbook as source
 from ftbridge.adapters.values import BadCell
-from ftbridge.adapters.workbook_file import error_cells
-from ftbridge.core.errors import InputError
+from ftbridge.adapters.workbook_file import UNSTORED, searched
+from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.plugins import Reading
 
 FAQ = [["question", "answer"], ["why?", "because"]]
@@ -163,10 +163,80 @@ def test_error_cells_are_told_from_empty_ones(workbook):
 def test_error_cells_of_several_sheets_are_told_and_searched_together(workbook, monkeypatch):
     path = workbook(Q=[["q"], ["#REF!"]], R=[["r"], ["x"]], S=[["s"], ["#N/A"], ["x"]])
     opened = []
-    monkeypatch.setattr(source, "error_cells", lambda *given: opened.append(given) or error_cells(*given))
+    monkeypatch.setattr(source, "searched", lambda *given: opened.append(given) or searched(*given))
     found = [[[*row.values.values()] for row in rows_of(table)] for table in tables(path, all_sheets=True)]
     assert found == [[[BadCell("#REF!")]], [["x"]], [[BadCell("#N/A")], ["x"]]]
-    assert [given[1:] for given in opened] == [(("Q", "R", "S"),)]
+    assert [given[1:] for given in opened] == [("xlsx", ("Q", "R", "S"))]
+
+
+def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
+    rows = [["question", "answer"], ["x", '=A2&"!"'], ["y", "z"], ["=A3", "=B3"], [None, None], ["=A5", None]]
+    formula = {text: BadCell(text, UNSTORED) for text in ('=A2&"!"', "=A3", "=B3", "=A5")}
+    found = [["x", formula['=A2&"!"']], ["y", "z"], [formula["=A3"], formula["=B3"]], [], [formula["=A5"]]]
+    path = workbook(Q=rows, R=[["=A1", "b"], ["x"]])
+    assert values(path, sheets=("Q",)) == found
+    assert values(path, sheets=("Q",), as_shown=True) == found
+    assert [rows_of(table)[-1].where.row for table in tables(path, all_sheets=True)] == [6, 2]
+
+
+def test_formulas_below_the_first_rows_are_where_they_are(workbook):
+    rows = [["question", "answer"], *([f"q {at}", at] for at in range(600)), ["=A2", "=B2"]]
+    for table in tables(workbook(Q=rows, R=rows), all_sheets=True):
+        assert [row.where.row for row in rows_of(table) if BadCell("=A2", UNSTORED) in row.values.values()] == [602]
+
+
+def test_numbers_of_too_many_digits_are_noted_once_for_each_column(workbook):
+    order = 1.234567890123457e17
+    rows = [["问题", "答案", "id"], ["a", 123456789012345, "1234567890123456"], ["b", order, 10**15], ["c", order, 1]]
+    path = workbook(Q=rows, R=rows)
+    for reading in ({"sheets": ("Q",)}, {"sheets": ("R",), "header_row": 1}):
+        table, found = read(path, **reading)
+        assert [row.values["答案"] for row in found] == [123456789012345, order, order]
+        assert table.late == [
+            f"`{column}` holds numbers of 16 and more digits, as in {table.sheet}!{cell}, and Excel keeps 15; "
+            "store them as text"
+            for column, cell in (("答案", "B3"), ("id", "C3"))
+        ]
+    for table in tables(path, all_sheets=True):
+        assert len(rows_of(table)) == 3
+        assert len(table.late) == 2
+    (shown,) = tables(path, sheets=("Q",), as_shown=True)
+    assert [row.values["答案"] for row in rows_of(shown)][1:] == ["1.23457E+17"] * 2
+    assert len(shown.late) == 2
+
+
+def test_a_number_of_many_digits_may_be_a_header(workbook):
+    assert read(workbook(Q=[["x", 10**15], ["a", "b"]]), header_row=1)[0].columns == ("x", str(10**15))
+
+
+def test_hidden_rows_are_read_and_counted_in_a_note(book):
+    def fill(sheet):
+        for row in [*FAQ, ["how?", "so"], ["who?", "we"]]:
+            sheet.append(row)
+        for row in (2, 3, 9):
+            sheet.row_dimensions[row].hidden = True
+
+    path = book(fill)
+    for engine in ({}, {"as_shown": True}):
+        table, rows = read(path, **engine)
+        assert len(rows) == 3
+        assert table.notes == ("2 rows are hidden in the sheet `Q`, as by a filter, and read as well",)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "value"),
+    [
+        (b'<row r="2"', b'<row r="2.0"', "because"),
+        (b'ref="A1:B2"', b'ref="A:B"', "because"),
+        (b't="inlineStr"><is><t>because</t></is>', b't="e"><v>#SPILL!</v>', BadCell("#SPILL!")),
+        (b't="inlineStr"><is><t>because</t></is>', b't="b"><v>2</v>', "TRUE"),
+    ],
+)
+def test_what_the_fast_reader_calls_damaged_the_other_may_read(workbook, right, wrong, value):
+    path = rewritten(workbook(Q=FAQ), SHEET, lambda content: content.replace(right, wrong))
+    with zipfile.ZipFile(path) as package:
+        assert wrong in package.read(SHEET)
+    assert values(path) == [["why?", value]]
 
 
 def test_a_sheet_of_errors_alone_has_rows_without_headers(workbook):
@@ -323,7 +393,7 @@ def hide(path, *titles):
     ("sheets", "hidden", "chosen"),
     [
         ({"Any": [["x", "y"]]}, [], "Any"),
-        ({"Notes": [["x"]], "Q": FAQ, "More": FAQ}, [], "Q"),
+        ({"Notes": [["x"]], "Q": FAQ, "More": [["x", "y"]]}, [], "Q"),
         ({"Q": FAQ, "DrugQA": [["Question", "Answer"]]}, [], "DrugQA"),
         ({"Q": FAQ, "Any": [["x", "y"]]}, ["Q"], "Any"),
         ({"Sheet1": [["x", "y"]], "Sheet2": [], "Sheet3": []}, [], "Sheet1"),
@@ -334,10 +404,37 @@ def test_the_sheet_is_the_one_that_is_meant(workbook, sheets, hidden, chosen):
 
 
 def test_sheets_that_are_not_taken_are_named(workbook):
-    path = hide(workbook(Notes=[["x"]], Q=FAQ, Empty=[], More=FAQ, Hidden=FAQ), "Hidden")
-    assert tables(path)[0].notes[0].startswith("other sheets are left out: `Notes`, `More`; take them with")
+    path = hide(workbook(Notes=[["x"]], Q=FAQ, Empty=[], More=[["x", "y"]], Hidden=FAQ), "Hidden")
+    assert read(path)[0].notes[0].startswith("other sheets are left out: `Notes`, `More`; take them with")
     assert [table.notes for table in tables(path, sheets=("Q",))] == [()]
     assert [table.notes for table in tables(path, all_sheets=True)] == [(), (), ()]
+
+
+def test_sheets_with_the_same_recognised_headers_are_taken_together(workbook):
+    alike = [[" Question", "ANSWER"], ["how?", "so"], ["who?", "we"]]
+    path = hide(workbook(Notes=[["x"]], Pre=FAQ, Post=alike, Empty=[], Hidden=FAQ), "Hidden")
+    found = tables(path)
+    assert [(table.sheet, len(rows_of(table))) for table in found] == [("Pre", 1), ("Post", 2)]
+    together, left_out = found[0].notes
+    assert together.startswith("sheets with the same headers are taken together: `Pre`, `Post`;")
+    assert left_out.startswith("other sheets are left out: `Notes`;")
+    assert found[1].notes == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "together"),
+    [({}, ["--all-sheets"]), ({"Notes": [["x"]]}, ["--sheet", "Q", "--sheet", "R", "--sheet", "S"])],
+)
+def test_sheets_with_other_recognised_headers_are_asked_about(workbook, more, together):
+    path = workbook(Q=FAQ, R=FAQ, S=[["问题", "分类", "答案"], ["a", "b", "c"]], **more)
+    with pytest.raises(QuestionError, match="their headers differ") as error:
+        tables(path)
+    one = {f"the sheet `{sheet}`": ["--sheet", sheet] for sheet in "QRS"}
+    assert error.value.answers == {"all of them": together, **one}
+    for words in error.value.answers.values():
+        sheets = tuple(word for word in words if not word.startswith("--"))
+        asked = {"sheets": sheets} if sheets else {"all_sheets": True}
+        assert [table.sheet for table in tables(path, **asked)] == [*(sheets or "QRS")]
 
 
 def test_several_sheets_are_a_table_each(workbook):
@@ -361,7 +458,11 @@ def test_several_large_sheets_are_read_to_their_ends(workbook):
 @pytest.mark.parametrize(
     ("sheets", "reading", "message"),
     [
-        ({"One": [["x"]], "Two": [["y"]]}, {}, "several sheets.*`One`, `Two`"),
+        (
+            {"One": [["x"]], "Two": [["y"]], "Three": []},
+            {},
+            r"(?s)several sheets.*sheet `One`.*sheet `Two`: --sheet Two$",
+        ),
         ({"One": FAQ}, {"sheets": ("Tow",)}, "no sheet `Tow`; known are: One"),
         ({"One": FAQ}, {"sheets": ("One", "one")}, "did you mean `One`"),
         ({"One": []}, {}, "sheet `One` of .* is empty"),
@@ -370,7 +471,7 @@ def test_several_large_sheets_are_read_to_their_ends(workbook):
     ],
 )
 def test_a_sheet_that_is_not_clear_is_asked_for(workbook, sheets, reading, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, QuestionError), match=message):
         tables(workbook(**sheets), **reading)
 
 
@@ -451,7 +552,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from ftbridge.adapters.sources import workbook
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.plugins import Reading
 try:
     (table,) = workbook.open_tables(Path(sys.argv[1]), Reading())
