@@ -119,6 +119,7 @@ def test_both_readers_of_new_workbooks_give_the_same(workbook):
     assert every(path, "openpyxl", ("Q",)) == every(path, "calamine", ("Q",))
 
 
+@pytest.mark.timeout(120)  # a look at each of the 17 billion cells would take hours
 def test_rows_above_a_cell_far_away_are_not_looked_at(folder):
     book = openpyxl.Workbook()
     book.active.title = "Q"
