@@ -57,14 +57,28 @@ def of_columns(columns: Mapping[str, str]) -> Offer:
     return {field: of_column(column) for field, column in columns.items()}
 
 
-def question(reason: str, offers: Iterable[Offer], works: Callable[[Offer], bool], none: str = "") -> FtbridgeError:
-    """Return the question which of `offers` is meant, where some work, else the error for `reason` and `none`."""
+def question(
+    reason: str,
+    offers: Iterable[Offer],
+    works: Callable[[Offer], bool],
+    none: str = "",
+    places: Sequence[str] = (),
+) -> FtbridgeError:
+    """Return the question which of `offers` is meant, where some work, else the error for `reason` and `none`.
+
+    `places` are the columns of a table whose headers may be data: what is read by headers is offered by place, too.
+    """
     found: dict[str, list[str]] = {}
     for offer in islice(offers, TRIED):
         said = meaning(offer)
         if said not in found and works(offer):
             found[said] = options(offer)
-        if len(found) == MOST:
+            if places and not any(source.template for source in offer.values()):
+                numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
+                by_place = {field: Source(f"column {number}", number) for field, number in numbers.items()}
+                maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
+                found[f"the first row is data, {meaning(by_place)}"] = ["--header-row", "none", *maps]
+        if len(found) >= MOST:
             break
     return QuestionError(reason, found) if found else InputError(reason + none)
 

@@ -109,7 +109,8 @@ class _Recognition:
     def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
         if self.works is None:
             raise InputError(reason)
-        raise offers.question(reason, found, self.works, none)
+        places = self.table.columns if self.table.unsure else ()
+        raise offers.question(reason, found, self.works, none, places)
 
     def _take_out_choices(self) -> None:
         """Take columns of choices out of the fields; ask where answers only name one of these."""

@@ -40,11 +40,14 @@ def _shown(profile: "Profile") -> Iterator[str]:
     yield f"{place(profile)}: {profile.rows:,} rows{broken}"
     yield from (f"  note: {note}" for note in profile.notes)
     rows = [("", "column", "types", "empty", "characters", "example")]
-    for column in profile.columns:
+    columns = [column for column in profile.columns if column.types or not column.name.startswith("[")]
+    for column in columns:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
         lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
     yield aligned(rows)
+    if empty := len(profile.columns) - len(columns):
+        yield f"and {empty:,} columns without a header and values"
     if profile.choice:
         preset = f" (preset {profile.preset})" if profile.preset else ""
         yield f"would be read as {profile.choice.shape}{preset}"

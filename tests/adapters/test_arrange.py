@@ -65,6 +65,7 @@ def test_what_cannot_be_had_is_refused(job):
         select(job(split="1:1"), made([7, 7, 7]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "most"), [(0, 38), (3, 42)])
 def test_memory_stays_low(job, classes, most):
     size, draw = 1_000_000, np.random.default_rng(1)

@@ -143,6 +143,7 @@ def rows_of(texts):
     return st.lists(row, min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @settings(max_examples=12)
 @given(st.data())

@@ -73,6 +73,7 @@ def every(path, engine, sheets, **options):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("since_1904", [False, True])
 def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
     def fill(sheet, book):

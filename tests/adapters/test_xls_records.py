@@ -72,6 +72,7 @@ def old(folder, codepage, change=lambda content: content):
     return folder / "faq.xls"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codepage", [1200, 936, 950, 932, 949, 1252, 367, 437, 10008, 708, 65001, 0])
 def test_text_of_excel_97_is_utf_16_whatever_the_code_page_says(folder, codepage):
     path = old(folder, codepage)
@@ -88,6 +89,7 @@ def test_text_of_excel_97_is_utf_16_where_no_code_page_is_named(folder):
     assert values(path) == [["你好吗", "I am well"], ["café", "ok 😀"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codepage", "encoding", "word"),
     [

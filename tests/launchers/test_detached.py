@@ -31,6 +31,7 @@ def prepared(place, code):
     return msgspec.structs.replace(made, launch=launch).save()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_its_end_is_written(place):
     log = '{"current_steps": 1, "loss": 2.0}'
     code = f"""
@@ -53,6 +54,7 @@ while not os.path.exists('go on'):
     _wait_for(lambda: end in (run.path / "log.txt").read_text())
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
     run = detached.start(prepared(place, code))

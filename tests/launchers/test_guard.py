@@ -53,6 +53,7 @@ def gone(pid):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "number"), [("watcher", signal.SIGKILL), ("guard", signal.SIGTERM), ("pid-2", signal.SIGKILL)]
 )

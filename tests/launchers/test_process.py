@@ -116,6 +116,7 @@ def test_nothing_is_left_after_a_normal_end():
     until(all_gone)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_watching_fails():
     def watch():
         if Path("pids").exists():
@@ -144,6 +145,7 @@ def asked():
     return int(ignored, 16) >> (signal.SIGTERM - 1) & 1
 
 
+@pytest.mark.slow
 # A grace of an hour is never waited for, however slow the machine: who is polite ends at once, a second Ctrl-C kills.
 @pytest.mark.parametrize(
     ("grace", "manner", "signals"),

@@ -149,6 +149,7 @@ time.sleep(300)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manner", ["polite", "stubborn"])
 def test_a_running_run_is_stopped(project, monkeypatch, manner):
     monkeypatch.setattr(runs, "PATIENCE", 0.5)

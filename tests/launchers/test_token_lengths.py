@@ -91,6 +91,7 @@ def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted)
     assert 0.3 < counted(samples, cutoff_length=20).cut / found.samples < 1
 
 
+@pytest.mark.slow
 def test_long_texts_end_the_counting_early(counted):
     assert counted([[turn(1, 600_000)]] * 5).samples == 2
 

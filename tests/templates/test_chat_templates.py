@@ -39,6 +39,7 @@ def test_a_conversation_is_rendered_open_for_an_answer():
     assert render(CHATML, ASKED, {"bos_token": "<s>"}) == "<s><|user|>你好\n<|assistant|>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "template",
     [

@@ -304,6 +304,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, shared):
     folder = shared / "chat_templates"
     known = json.loads((folder / "tokens.json").read_text())

@@ -127,6 +127,7 @@ def test_a_quote_that_is_not_closed_costs_its_line():
 FAR = "".join(f'"question, {at}",answer {at}\n' for at in range(9000))  # more than is looked at for the dialect
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("odd", "bad", "more"),
     [

@@ -105,6 +105,7 @@ def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkey
     assert [len(list(piece.rows())) for piece in table.pieces] == [10] * 100
 
 
+@pytest.mark.slow
 def test_a_file_that_is_made_to_fill_the_memory_is_refused_before_it_is_read(folder):
     texts = ["x" * (96 << 20), *"ab" * 50]
     path = write(folder / "a.parquet", {"q": texts}, compression="zstd")
