@@ -69,18 +69,20 @@ def question(
     `places` are the columns of a table whose headers may be data: what is read by headers is offered by place, too.
     """
     found: dict[str, list[str]] = {}
+    by_place: dict[str, list[str]] = {}
     for offer in islice(offers, TRIED):
         said = meaning(offer)
-        if said not in found and works(offer):
-            found[said] = options(offer)
-            if places and not any(source.template for source in offer.values()):
-                numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-                by_place = {field: Source(f"column {number}", number) for field, number in numbers.items()}
-                maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
-                found[f"the first row is data, {meaning(by_place)}"] = ["--header-row", "none", *maps]
-        if len(found) >= MOST:
+        if said in found or not works(offer):
+            continue
+        found[said] = options(offer)
+        if places and not any(source.template for source in offer.values()):
+            numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
+            said = meaning({field: Source(f"column {number}") for field, number in numbers.items()})
+            maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
+            by_place[f"the first row is data, {said}"] = ["--header-row", "none", *maps]
+        if len(found) == MOST:
             break
-    return QuestionError(reason, found) if found else InputError(reason + none)
+    return QuestionError(reason, found | by_place) if found else InputError(reason + none)
 
 
 def meaning(offer: Offer) -> str:

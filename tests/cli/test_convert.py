@@ -269,7 +269,7 @@ def test_the_command_that_is_shown_works_as_it_is_typed(tmp_path, monkeypatch):
     )
     assert asked.returncode == 2
     commands = re.findall(r"^    (ftbridge convert .*)$", asked.stderr, re.MULTILINE)
-    assert len(commands) == 2
+    assert len(commands) == 4  # both ways, and both ways again without headers
     done = subprocess.run(["sh", "-c", commands[0]], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "-> it is on" in done.stdout
