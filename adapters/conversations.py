@@ -14,7 +14,6 @@ The user and the assistant take turns, the user first and the assistant last; a 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -41,8 +40,6 @@ CONVERSATIONAL = re.compile(
     r"\b(messages?|conversations?|dialog(ue)?s?|chats?|turns?|rounds?|multi ?turn|threads?|history)\b"
     "|对话|会话|多轮|聊天|历史|消息"
 )
-# Turns have the same few keys over and over.
-_header = lru_cache(4096)(header)
 NUMBERED = re.compile(r"(\D{0,20})(\d{1,6})")
 PARTS_OF_TEXT = {None, "text", "input_text", "output_text"}
 OPENED, CLOSED = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -89,7 +86,7 @@ def turn_keys(turn: Any, own: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the keys of question and answer in a turn, None where it is none, or has several."""
     if not isinstance(turn, dict):
         return None
-    plain = {key: _header(key) for key in turn}
+    plain = {key: header(key) for key in turn}
     asked = [key for key in turn if own.get(key) == USER or plain[key] in ASKED or plain[key] in QUESTION]
     answers = [key for key in turn if own.get(key) == ASSISTANT or plain[key] in ANSWERED or plain[key] in ANSWER]
     if len(asked) > 1:  # further text of the question, as in Alpaca
@@ -123,7 +120,7 @@ def _of_turns(turn: dict[str, Any], own: Mapping[str, str]) -> str:
     keys = turn_keys(turn, own)
     if not keys or keys == KEYS[XTUNER]:
         return XTUNER if keys else ""
-    return MOSS if _header(keys[1]) == "moss" else _named(*keys, what="turns")
+    return MOSS if header(keys[1]) == "moss" else _named(*keys, what="turns")
 
 
 def wants_answer(value: Any, own: Mapping[str, str], tags: Mapping[str, str], *, unknown: bool) -> bool:
@@ -157,7 +154,7 @@ def _take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
 
 def conversational(column: str) -> bool:
     """Tell whether a column is called as conversations are."""
-    return bool(CONVERSATIONAL.search(_header(column)))
+    return bool(CONVERSATIONAL.search(header(column)))
 
 
 def surely(column: str, style: str, own: Mapping[str, str] | None = None) -> bool:
@@ -165,13 +162,13 @@ def surely(column: str, style: str, own: Mapping[str, str] | None = None) -> boo
 
     `[{"question": ..., "answer": ...}, ...]` may as well be questions that have nothing to do with each other.
     """
-    if conversational(column) or (style == TEXTS and _header(column) == "data"):
+    if conversational(column) or (style == TEXTS and header(column) == "data"):
         return True
     if style in {XTUNER, PAIRS, TEXTS}:
         return False
     if style.startswith("turns"):
         keys = style.removeprefix("turns of ").split("/")
-        return all(_header(key) in ASKED | ANSWERED or key in (own or {}) for key in keys)
+        return all(header(key) in ASKED | ANSWERED or key in (own or {}) for key in keys)
     return bool(style)
 
 
@@ -285,8 +282,8 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
         moss = self.style == MOSS
         refuse({key: _section(each) for key, each in turn.items()} if moss else turn, trained=True)
         asked, answer = (self.text(_section(turn[key]) if moss else _joined(turn[key])) for key in keys)
-        extra = next((key for key in turn if key not in keys and _header(key) in HEADERS["input"]), "")
-        system = self.text(next((turn[key] for key in turn if _header(key) in HEADERS["system"]), ""))
+        extra = next((key for key in turn if key not in keys and header(key) in HEADERS["input"]), "")
+        system = self.text(next((turn[key] for key in turn if header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
             raise BadValueError("has a system prompt of its own")
         for key, text in zip(keys, (asked, answer), strict=True):
