@@ -5,7 +5,7 @@ where there is a question.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from ftbridge.adapters import offers
@@ -126,8 +126,7 @@ class _Recognition:
         questions = fields.get("instruction", [])[:1] or [each for each in rest if TEXT in self.seen[each].kinds]
         found: list[Offer] = []
         for question in questions if key else ():
-            more = {field: names[0] for field, names in fields.items() if field in {"system", "input"}}
-            alone = of_columns({**more, "instruction": question, "output": key})
+            alone = of_columns({**_firsts(fields), "instruction": question, "output": key})
             decided = fields.get("instruction") and header(key) in HEADERS["output"]
             shown = questions_with(choices, question, key, self.table)
             found += [
@@ -199,7 +198,7 @@ class _Recognition:
                 if self.seen[column].style:
                     readings.append(of_columns({"messages": column}))
                 elif "instruction" in self.found and self.seen[column].readable:
-                    readings.append(of_columns({"instruction": self.found["instruction"][0], "output": column}))
+                    readings.append(of_columns({**_firsts(self.found), "output": column}))
             self._ask(
                 f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
                 "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
@@ -236,12 +235,12 @@ class _Recognition:
             beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
             lost = [each for each in beside if not offers.repeats(each, [column], self.rows)]
             if lost:
-                question = self._sources(lost[0])[0]
-                firsts = offers.firsts(column, self.rows)
+                questions = self._sources(lost[0])[:1]
+                firsts = [*offers.firsts(column, self.rows)]
                 self._ask(
                     f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
                     f"{shape.name}; what is to be learned?",
-                    [{"instruction": question, **first} for first in firsts] + [_offer(shape)],
+                    [*({"instruction": each, **first} for each in questions for first in firsts), _offer(shape)],
                 )
 
     def _ask_for_class(self, shape: Shape) -> None:
@@ -345,6 +344,11 @@ def _name(columns: dict[str, str], prompts: dict[str, Prompt]) -> str:
         return "text and label"
     known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}
     return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
+
+
+def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the first column of each field."""
+    return {field: names[0] for field, names in fields.items()}
 
 
 def _offer(shape: Shape) -> Offer:
