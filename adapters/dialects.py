@@ -36,14 +36,15 @@ DOUBLED = re.compile('"(?:[^"]*"")+[^"]*"')
 class Dialect(msgspec.Struct, frozen=True):
     """`delimiter` is "" for a single column, `quote` "" where quotes mean nothing, `escape` a backslash or "".
 
-    `spaced` says that spaces after a delimiter mean nothing, `asked` that the quote is as the user says.
+    `spaced` says that spaces after a delimiter mean nothing, `meant` that quotes surely mean something, or nothing: the
+    user says so, or other cells show it.
     """
 
     delimiter: str = ","
     quote: str = '"'
     escape: str = ""
     spaced: bool = False
-    asked: bool = False
+    meant: bool = False
 
     def reader(self, lines: Iterable[str]) -> "Reader":
         """Return a reader of the records in `lines`, which raises csv.Error for quotes that do not pair."""
@@ -88,7 +89,7 @@ class Dialect(msgspec.Struct, frozen=True):
         Where a single delimiter decides, which may be prose, the first line must end with one of the `labels`.
         """
         delimiter = self.delimiter
-        if self.asked or not self.quote or not delimiter or width < 2 or len(lines) < 2:  # noqa: PLR2004
+        if self.meant or not self.quote or not delimiter or width < 2 or len(lines) < 2:  # noqa: PLR2004
             return False
         before, *quoted = "".join(lines).split(self.quote)
         if len(quoted) not in {1, 2}:
@@ -129,6 +130,7 @@ class _Parsed:
     ) -> None:
         self._dialect, self._lines, self._width, self._labels, self._cut = dialect, lines, width, labels, cut
         self.swallowed = 0
+        self.alone: list[str] = []  # the lines that are records by themselves
 
     def records(self) -> Iterator[list[str] | None]:
         """Yield the cells of each record, None for one that cannot be read."""
@@ -142,6 +144,7 @@ class _Parsed:
                     if end - done > 1 and self._swallows(done, end):
                         yield from map(self._dialect.bare, lines[done:end])
                     else:
+                        self.alone += lines[done:end] if end - done == 1 else []
                         yield cells
                     done = end
             except csv.Error:
@@ -218,8 +221,8 @@ def _best_quoting(delimiter: str, lines: list[str], quote: str | None = None, *,
     """Return the plain dialect, or another one with fewer bad records; only those of the `quote` asked for."""
     asked = quote is not None
     if quote == "":
-        return _try(Dialect(delimiter, "", asked=True), lines, cut=cut)
-    plain = _try(Dialect(delimiter, quote or '"', asked=asked), lines, cut=cut)
+        return _try(Dialect(delimiter, "", meant=True), lines, cut=cut)
+    plain = _try(Dialect(delimiter, quote or '"', meant=asked), lines, cut=cut)
     if not asked and plain.share("'.*'") > 1 / 2:
         single = _try(Dialect(delimiter, "'"), lines, cut=cut)
         if single.bad <= plain.bad:
@@ -242,10 +245,8 @@ def _best_quoting(delimiter: str, lines: list[str], quote: str | None = None, *,
 def _quoted_for_real(plain: _Trial, bare: _Trial) -> bool:
     """Tell whether quotes mean something although some do not pair: most cells of a column have them, or need them."""
     rows = [record for record in bare.records[1:] if len(record) == bare.width]
-    for column in zip(*rows, strict=True):
-        filled = [cell for cell in column if cell]
-        if sum(bool(QUOTED.fullmatch(cell)) for cell in filled) * 2 > len(filled):
-            return True
+    if any(map(_mostly_quoted, zip(*rows, strict=True))):
+        return True
     parts = plain.dialect.delimiter or "\n", "\n", "\r"
     needed = sum(
         len(each) == plain.width and any(part in cell for cell in each for part in parts) for each in plain.records
@@ -259,14 +260,31 @@ def _try(dialect: Dialect, lines: list[str], *, cut: bool) -> _Trial:
     parsed = _Parsed(dialect, lines, cut=cut)
     read = list(parsed.records())
     width, _ = _width(read)
-    if len(read) < len(lines) and width > 1:
-        labels = {record[-1] for record in read if record and len(record) == width and "\n" not in "".join(record)}
-        parsed = _Parsed(dialect, lines, width=width, labels=labels, cut=cut)
-        read = list(parsed.records())
+    if len(read) < len(lines) and width > 1 and not dialect.meant:
+        whole = [record for record in read if record and len(record) == width and "\n" not in "".join(record)]
+        if _needed(dialect, whole, parsed.alone):
+            dialect = msgspec.structs.replace(dialect, meant=True)
+        else:
+            labels = {record[-1] for record in whole}
+            parsed = _Parsed(dialect, lines, width=width, labels=labels, cut=cut)
+            read = list(parsed.records())
     width, good = _width(read)
     records = [record for record in read if record and any(record)]
     bad = len(records) - good + read.count(None) + parsed.swallowed
     return _Trial(dialect, records, width, bad, good / max(1, good + bad))
+
+
+def _needed(dialect: Dialect, records: list[list[str]], lines: list[str]) -> bool:
+    """Tell whether cells within a line are in quotes that they need, or most of a column's are."""
+    if any(dialect.delimiter in cell for record in records for cell in record):
+        return True
+    bare = [cells for line in lines if len(cells := dialect.bare(line)) == len(records[0])] if records else []
+    return any(_mostly_quoted(column) for column in zip(*bare[1:], strict=True))
+
+
+def _mostly_quoted(column: Sequence[str]) -> bool:
+    filled = [cell for cell in column if cell]
+    return sum(bool(QUOTED.fullmatch(cell)) for cell in filled) * 2 > len(filled)
 
 
 def _width(read: list[list[str] | None]) -> tuple[int, int]:

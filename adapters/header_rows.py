@@ -7,11 +7,12 @@ may be, and the reading depends on it, the user is asked.
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 from statistics import median
 
 import msgspec
 
-from ftbridge.adapters.headers import HEADERS, TIERS, fits, header, recognise
+from ftbridge.adapters.headers import HEADERS, NAMELESS, TIERS, fits, header, recognise
 from ftbridge.adapters.values import shown
 from ftbridge.core.console import some
 from ftbridge.core.errors import QuestionError
@@ -32,6 +33,12 @@ MOST, LABELLED = 0.8, 5
 SENTENCES_FROM, HEADERS_TO = 20, 30
 # Lines of more dashes than this are noticed only directly below the headers.
 WIDEST = HEADERS_TO + 1
+# What stands in a row below the headers that says what kind of values follow, or that they must be there.
+KINDS = {
+    *("string", "str", "text", "int", "int32", "int64", "integer", "float", "float64", "double", "number", "bool"),
+    *("boolean", "object", "category", "date", "datetime", "varchar", "required", "optional", "mandatory"),
+    *("必填", "选填", "可选", "非必填", "文本", "数字", "字符串", "日期"),
+}
 # How many cells a message names.
 SHOWN = 5
 
@@ -82,15 +89,37 @@ def _dashes() -> frozenset[str]:
     return frozenset(f"{end}{dash * count}{end}" for dash in "-=" for end in ("", ":") for count in range(2, WIDEST))
 
 
+def says_kinds(cells: Cells) -> bool:
+    """Tell whether a row says of each column what kind of values follow: `string`, `必填`."""
+    filled = [cell.strip("()* \uff08\uff09").lower() for cell in cells if cell]
+    return len(filled) > 1 and KINDS.issuperset(filled)
+
+
+def divides(cells: Cells, columns: Cells) -> bool:
+    """Tell whether a row divides headers that stand over several columns each: `en, zh, en, zh`."""
+    names = [*columns, *([""] * (len(cells) - len(columns)))]
+    nameless = [not name or bool(NAMELESS.fullmatch(name)) for name in names]
+    starts = [at for at, empty in enumerate(nameless) if not empty]
+    groups = [tuple(cells[one:other]) for one, other in pairwise([*starts, len(cells)])]
+    return len(groups) > 1 and len(groups[0]) > 1 and len({*groups}) == 1 and all(groups[0]) and starts[0] == 0
+
+
 def first_row(rows: Sequence[Cells], at: int, columns: Cells) -> int:
     """Return which row is the first below the headers, those of row `at`, that neither says nor underlines them."""
     start = at + 1
     for number in range(at + 1, len(rows)):
         if any(rows[number]):
-            if not no_sample(rows[number], columns):
+            if not (no_sample(rows[number], columns) or _below(rows[number], columns)):
                 break
             start = number + 1
     return start
+
+
+def _below(cells: Cells, columns: Cells) -> str:
+    """Return why a row directly below the headers is no sample."""
+    if says_kinds(cells):
+        return "says the kinds of the columns"
+    return "divides the headers" if divides(cells, columns) else ""
 
 
 def certainty(cells: Cells, below: Sequence[Cells]) -> int:
@@ -121,6 +150,8 @@ def _kinds(cell: str, values: list[str]) -> Iterator[int]:
         yield DATA
     elif len(values) >= LABELLED and len(set(values)) * 3 <= len(values):  # labels, of which this is none
         yield SURE
+    if cell.endswith(SENTENCE) and 2 * sum(value.endswith(SENTENCE) for value in values) >= len(values):
+        yield DATA
     if NAME.fullmatch(cell) and sum(map(bool, map(NAME.fullmatch, values))) < len(values) / 2:
         yield SURE
 
@@ -148,7 +179,7 @@ def rival(rows: Sequence[Cells], at: int) -> int | None:
         top -= 1
     if at - top == 1 and fits(cell for cell in filled[at] if len(cell) > 1):
         top = at  # in two languages
-    if top == at and certainty(rows[at], rows[at + 1 :]) == DATA:
+    if top == at and certainty(rows[at], [row for row in rows[at + 1 :] if row != rows[at]]) == DATA:
         top = next(number for number, cells in enumerate(filled) if cells)
     return top if top < at else None
 
@@ -207,7 +238,9 @@ class Sheet(msgspec.Struct, frozen=True):
         start = first_row(self.rows, at, columns)
         passed = [number for number in range(at + 1, start) if any(self.rows[number])]
         notes = [
-            f"{self._place(number)} is passed over: it {no_sample(self.rows[number], columns)}" for number in passed
+            f"{self._place(number)} is passed over: it {no_sample(cells, columns) or _below(cells, columns)}"
+            for number in passed
+            if (cells := self.rows[number])
         ]
         if (other := another_table(self.rows, start)) is not None:
             notes.append(

@@ -100,6 +100,8 @@ REASONING = re.compile(
 FLAG = re.compile(
     r"(?:output with )?loss(?: weight| scale| mask)?|train(?:ing|able|ed)?|(?:loss )?mask|weight|is train(?:ed|able)"
 )
+# What a source calls a column without a header.
+NAMELESS = re.compile(r"\[[A-Z]{1,3}\]")
 # No header is longer; a cell of text that is, is not looked at.
 LONGEST = 60
 HAN, OTHERS = "㐀-鿿", "A-Za-z"
@@ -165,7 +167,7 @@ def header(column: str) -> str:
     its end, and the letter that the source gave to one that occurs twice (`Answer [D]`). `问题 Question` is either,
     and `客服回复` is a reply, since whose it is makes no difference.
     """
-    if len(column) > LONGEST:
+    if len(column) > LONGEST or NAMELESS.fullmatch(column):
         return column
     column = re.sub(r" \[[A-Z]+\]$", "", column)
     plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
@@ -183,7 +185,7 @@ def header(column: str) -> str:
 
 
 def _spaced(plain: str) -> str:
-    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*?.。\"'[]【】<>《》「」")
+    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*?.。\"'()[]【】<>《》「」")
     return re.sub(rf"(?<=[{HAN}]) (?=[{HAN}])", "", spaced)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from ftbridge.adapters.columns import letter, marked_headers
 from ftbridge.adapters.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
 from ftbridge.adapters.headers import fits, header
+from ftbridge.adapters.layout import PART_OF
 from ftbridge.adapters.values import BadCell
 from ftbridge.adapters.workbook_engines import LAST_ROW, Cell, Cells
 from ftbridge.adapters.workbook_file import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
@@ -131,7 +132,7 @@ def _open(book: _Book) -> list[Table]:
         return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
     heads = _heads(book, stream)
     if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        return [_table(book, head, cells) for head, cells in heads if head.columns or named]
+        return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
     filled = {head.page.name: head.columns for head, _ in heads if head.columns}
     titles = _choose(path, visible, filled)
     tables = [
@@ -145,7 +146,15 @@ def _open(book: _Book) -> list[Table]:
     if others := filled.keys() - {*titles}:
         left = _quoted(title for title in filled if title in others)
         notes.append(f"other sheets are left out: {left}; take them with `--all-sheets`, or by name with `--sheet`")
-    return [msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]]
+    return _parted([msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]])
+
+
+def _parted(tables: list[Table]) -> list[Table]:
+    """Return the tables as parts of the dataset where all of them are called as splits are."""
+    parts = [PART_OF.get(table.sheet.strip().lower(), "") for table in tables]
+    if not all(parts) or len({*parts}) == 1:
+        return tables
+    return [msgspec.structs.replace(table, part=part) for table, part in zip(tables, parts, strict=True)]
 
 
 def _quoted(titles: Iterable[str]) -> str:

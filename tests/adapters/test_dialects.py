@@ -66,9 +66,9 @@ def test_a_null_as_mysql_writes_it_is_empty():
     [
         ({"delimiter": "^"}, Dialect("^")),
         ({"delimiter": ";"}, Dialect(";")),
-        ({"quote": ""}, Dialect(quote="", asked=True)),
-        ({"quote": "|"}, Dialect(quote="|", asked=True)),
-        ({"delimiter": " ", "quote": '"'}, Dialect(" ", asked=True)),
+        ({"quote": ""}, Dialect(quote="", meant=True)),
+        ({"quote": "|"}, Dialect(quote="|", meant=True)),
+        ({"delimiter": " ", "quote": '"'}, Dialect(" ", meant=True)),
     ],
 )
 def test_what_is_asked_for_is_taken(asked, dialect):

@@ -72,6 +72,7 @@ def test_columns_of_tools_and_images_are_known():
         ("Question (required)", "Answer (optional)"),
         ("\ufeff问题\u200b", "\xa0答案\u200b"),
         ("\u3010问题\u3011", "[Answer]"),
+        ("\uff08问题\uff09", "(answer)"),
         ("customer question", "agent reply"),
         ("患者提问", "医生回答"),
         ("User Query", "expected_output"),
@@ -99,7 +100,18 @@ def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(ques
             "答案 A",
             "answerB",
         ),
-        *("Answer Explanation", "Question/Answer", "相似问", "answer length", "回答时间", "问" * 70),
+        *(
+            "[A]",
+            "[Q]",
+            "[ASK]",
+            "[ANS]",
+            "Answer Explanation",
+            "Question/Answer",
+            "相似问",
+            "answer length",
+            "回答时间",
+            "问" * 70,
+        ),
     ],
 )
 def test_a_header_that_says_something_else_is_not_recognised(name):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftbridge.adapters.headers import recognise
 from ftbridge.adapters.sources import csv as source
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import Reading
@@ -382,3 +383,38 @@ def test_the_seeds_are_read_right(shared):
     found, tweets = table((shared / "raft" / "train.csv").read_bytes())
     assert (found.columns, len(tweets)) == (("Tweet text", "Label", "ID"), 50)
     assert {row.values["Label"] for row in tweets} == {"complaint", "no complaint"}
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        ('question,answer\nhi?,"hello"\nso?,"hello"\ntable?,"x:\na,b\nc,d"\n', ["hello", "hello", "x:\na,b\nc,d"]),
+        ('question,answer\nlist?,"x:\na,b\nc,d"\nso?,"yes, it is"\n', ["x:\na,b\nc,d", "yes, it is"]),
+    ],
+    ids=["most of the column is in quotes", "quotes are needed elsewhere"],
+)
+def test_a_cell_of_several_lines_stays_whole_where_quotes_are_meant(folder, text, answers):
+    (folder / "faq.csv").write_text(text, encoding="utf-8")
+    (table,) = source.open_tables(folder / "faq.csv", Reading())
+    assert [row.values["answer"] for row in table.rows()] == answers
+
+
+def test_an_index_that_pandas_wrote_is_no_answer(folder):
+    (folder / "faq.csv").write_text(",text,label\n0,good,pos\n1,bad,neg\n", encoding="utf-8")
+    (table,) = source.open_tables(folder / "faq.csv", Reading())
+    assert recognise(table.columns) == {"instruction": ["text"], "output": ["label"]}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("string,string,string", "says the kinds of the columns"),
+        ("\u5fc5\u586b,\u5fc5\u586b,\u9009\u586b", "says the kinds of the columns"),
+        ("(required),(required),(optional)", "says the kinds of the columns"),
+    ],
+)
+def test_a_row_that_says_what_follows_is_no_sample(folder, second, said):
+    (folder / "faq.csv").write_text(f"question,answer,tag\n{second}\nwhy?,because,x\n", encoding="utf-8")
+    (table,) = source.open_tables(folder / "faq.csv", Reading())
+    assert [row.values["question"] for row in table.rows()] == ["why?"]
+    assert said in " ".join(table.notes)

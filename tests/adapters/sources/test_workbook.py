@@ -772,3 +772,34 @@ def test_medqa_is_the_tutorials_own(shared):
     assert found == [(turn["input"], turn["output"]) for item in wanted for turn in item["conversation"]]
     assert rows[212].where.cell("D") == "DrugQA!D214"
     assert not table.notes
+
+
+def test_headers_over_several_columns_are_divided_by_the_row_below(workbook):
+    rows = [["Question", "", "Answer", ""], ["en", "zh", "en", "zh"], ["why?", "\u4e3a\u4f55", "so", "\u56e0\u6b64"]]
+    (table,) = tables(workbook(Q=rows))
+    assert [row.values["Question"] for row in rows_of(table)] == ["why?"]
+    assert "row 2 is passed over: it divides the headers" in " ".join(table.notes)
+
+
+def test_sheets_that_are_called_as_splits_are_parts(workbook):
+    found = tables(workbook(Train=FAQ, test=FAQ, 验证集=FAQ))
+    assert [(table.sheet, table.part) for table in found] == [
+        ("Train", "train"),
+        ("test", "test"),
+        ("\u9a8c\u8bc1\u96c6", "validation"),
+    ]
+    assert [table.part for table in tables(workbook(train=FAQ, other=FAQ))] == ["", ""]
+
+
+def test_a_first_row_of_sentences_is_noticed(workbook):
+    rows = [["\u600e\u4e48\u9000\u8d27\uff1f", "\u5728\u8ba2\u5355\u9875\u7533\u8bf7\u3002"]]
+    rows += [["\u591a\u4e45\u53d1\u8d27\uff1f", "48\u5c0f\u65f6\u5185\u3002"]] * 2
+    (table,) = tables(workbook(Q=rows))
+    assert table.unsure
+    assert "`--header-row none`" in " ".join(table.notes)
+
+
+def test_a_title_above_headers_that_come_again_is_a_title(workbook):
+    rows = [["\u7b2c\u4e00\u90e8\u5206"], *FAQ, ["\u7b2c\u4e8c\u90e8\u5206"], *FAQ]
+    (table,) = tables(workbook(Q=rows))
+    assert not table.asks
