@@ -159,7 +159,7 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     before = earlier.of_dataset(job)
     if earlier.is_whole(job, before) and _has_workbook(job, before):
         return conversion(job, before, changed=False)
-    if not job.replace and not read(job.dataset_dir).keys().isdisjoint(job.names):
+    if not job.replace and not job.dry_run and not read(job.dataset_dir).keys().isdisjoint(job.names):
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     earlier.refuse_loss(job, before, job.names)
     if job.dry_run:

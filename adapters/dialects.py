@@ -111,7 +111,7 @@ class Dialect(msgspec.Struct, frozen=True):
         said = []
         if self.delimiter != ",":
             named = NAMES.get(self.delimiter, f"`{self.delimiter}`")
-            said.append(f"delimiter {named}" if self.delimiter else "one column")
+            said.append(f"delimiter {named}" if self.delimiter else "one column (`--delimiter` says what parts cells)")
         if self.quote != '"':
             said.append(f"quotes {self.quote}" if self.quote else "no quotes")
         if self.escape:

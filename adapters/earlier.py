@@ -56,25 +56,30 @@ def is_whole(job: Job, entries: Mapping[str, DatasetEntry]) -> bool:
 
 
 def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
-    """Raise QuestionError where making `names` takes a part away, or puts other rows into one that is held out.
+    """Raise QuestionError where making `names` takes something away, or may put other rows into what is held out.
 
     A model may have been measured on such a part, or will be: its rows do not get into training by the way.
     """
     made = {*names}
+    gone = [name for name in before if name not in made]
     parts = [name for name in (f"{job.name}-{part}" for part in PARTS) if name in before]
-    gone = [name for name in parts if name not in made]
     moved = [name for name in parts if name in made and _moves(job, name, before[name])]
-    if job.replace or not (gone or moved):
+    formats = list(dict.fromkeys(each for entry in before.values() for each in entry.files))
+    lost = [each for each in formats if each not in job.options.to]
+    if job.replace or job.dry_run or not (gone or moved or lost):
         return
     would = [
         f"{what} {', '.join(f'`{name}` ({before[name].samples:,} samples)' for name in which)}"
-        for what, which in (("remove", gone), ("put other rows into", moved))
+        for what, which in (("remove", gone), ("perhaps put other rows into", moved))
         if which
     ]
+    would += [f"remove the files for {' and '.join(lost)}"] if lost else []
+    answers = {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]}
+    if lost and not (gone or moved):
+        answers = {"keep them": ["--to", ",".join([*formats, *job.options.to])], **answers}
+    held = ", and could train on rows that are held out now" if moved or f"{job.name}-{PARTS[-1]}" in gone else ""
     raise QuestionError(
-        f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}, and could train "
-        "on rows that are held out now",
-        {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]},
+        f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}{held}", answers
     )
 
 

@@ -61,7 +61,7 @@ class Findings:
             self._last = row.where
             self._kinds = self._kinds or Kinds("csv" if file.suffix == ".csv" else row.where.unit)
             try:
-                self._kinds.add(row.values)
+                self._kinds.add({} if row.error else row.values)
                 self._take(foreign.conversation(self._entry, row))
             except (BadValueError, RecursionError, UnicodeEncodeError) as error:
                 self._note(row.where, error)

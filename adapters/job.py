@@ -1,6 +1,7 @@
 """One conversion before its first row is read: what was asked for, what was found, and where it will go."""
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -16,12 +17,12 @@ from ftbridge.adapters.checks import parse_max_rejected
 from ftbridge.adapters.kinds import DATE
 from ftbridge.adapters.locate import Origin, open_origin
 from ftbridge.adapters.make import Dedup
-from ftbridge.adapters.recognise import Choice, Wish, read_as
+from ftbridge.adapters.recognise import ALONE, Choice, Wish, for_all, read_as
 from ftbridge.adapters.sources.folder import files_below
 from ftbridge.adapters.split import PARTS, parse_split
 from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.files import sha256
 from ftbridge.core.plugins import Reading, Table
 from ftbridge.core.records import Conversation
@@ -161,12 +162,20 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     """Return `name`, or one made of the source's; raises UsageError where `name` will not do or one is needed."""
     if name is None:
         if len(origins) > 1:
-            raise UsageError(f"{len(origins)} sources make one dataset: give it a name with `--name NAME`")
-        stem = unicodedata.normalize("NFC", origins[0].stem)
-        return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "dataset"
+            shared = _as_name(os.path.commonprefix([origin.stem for origin in origins]))  # noqa: RUF071 - of letters
+            raise QuestionError(
+                f"{len(origins)} sources make one dataset, which needs a name",
+                {f"`{each}`": ["--name", each] for each in dict.fromkeys((shared, _as_name(origins[0].stem)))},
+            )
+        return _as_name(origins[0].stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"`{name}` is no dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas")
     return name
+
+
+def _as_name(stem: str) -> str:
+    """Return a name that a dataset may have."""
+    return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", stem)).strip("-._") or "dataset"
 
 
 def prepare(
@@ -183,7 +192,7 @@ def prepare(
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
     """
-    opened = [(origin, table) for origin in origins for table in open_origin(origin, options.reading, options.settings)]
+    opened = _opened(origins, options)
     if options.split and (own := sorted({table.part for _, table in opened if table.part})):
         raise UsageError(
             f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
@@ -193,10 +202,13 @@ def prepare(
         None if preset or options.wish.decides else beside(origin.path, table)
         for (origin, table), preset in zip(opened, presets, strict=True)
     ]
-    choices = tuple(
-        each.read(table, options.wish) if each else read_as(table, options.wish, preset)
-        for (_, table), preset, each in zip(opened, presets, said, strict=True)
-    )
+    try:
+        choices = tuple(
+            each.read(table, options.wish) if each else read_as(table, options.wish, preset)
+            for (_, table), preset, each in zip(opened, presets, said, strict=True)
+        )
+    except QuestionError as error:
+        raise for_all(error, [table for _, table in opened], options.wish) from error
     tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
     job = Job(
         name=name,
@@ -215,6 +227,19 @@ def prepare(
     if options.sample and PARTS[0] not in job.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")
     return job
+
+
+def _opened(origins: Sequence[Origin], options: Options) -> list[tuple[Origin, Table]]:
+    """Return the tables of all sources; what one of several asks can be answered for none of the others."""
+    found = []
+    for origin in origins:
+        try:
+            found += [(origin, table) for table in open_origin(origin, options.reading, options.settings)]
+        except QuestionError as error:
+            if len(origins) == 1:
+                raise
+            raise InputError(f"{error.reason}; {ALONE}") from error
+    return found
 
 
 def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:

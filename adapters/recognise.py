@@ -3,7 +3,7 @@
 Nothing is guessed: where two readings are as likely, or none is complete, the user is asked for `--map`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from ftbridge.adapters.recognition import STYLES, missing_fields, recognised
 from ftbridge.adapters.roles import refuse_roles
 from ftbridge.adapters.shapes import FIELDS, Seen, Shape, seen_in, whole
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
-from ftbridge.core.errors import FtbridgeError, UsageError
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
 from ftbridge.core.plugins import Table
 from ftbridge.core.strict import closest
 from ftbridge.dataset_info.presets import Preset
@@ -28,6 +28,7 @@ from ftbridge.dataset_info.presets import Preset
 TEMPLATES = ("instruction", "input", "output")
 # A reading that is offered makes a sample of one of so many first rows.
 TRIED = 20
+ALONE = "several sources, sheets or files are read with the same options, and none fits all: convert them one by one"
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,11 +100,36 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
     )
 
 
+def for_all(error: QuestionError, tables: Sequence[Table], wish: Wish) -> FtbridgeError:
+    """Return a table's question with the answers that are right for all of `tables`; an error where none is."""
+    if len(tables) == 1:
+        return error
+    fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
+    return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}; {ALONE}")
+
+
+def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: Wish) -> bool:
+    taken: dict[str, Any] = {"map": dict(wish.map), "role": dict(wish.role)}
+    for option, value in zip(options[::2], options[1::2], strict=False):
+        name = option.removeprefix("--")
+        if name in {"map", "role"}:
+            key, _, taken_for = value.rpartition("=") if name == "role" else value.partition("=")
+            taken[name][key] = taken_for
+        elif name in TEMPLATES:
+            taken[name] = value
+        else:  # of how a source is read, which cannot be tried here
+            return False
+    return all(_reads(table, msgspec.structs.replace(wish, **taken)) for table in tables)
+
+
 def _works(table: Table, wish: Wish, offer: Offer) -> bool:
     """Tell whether a reading makes a sample of one of the first rows."""
     columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
     templates = {field: source.template for field, source in offer.items() if source.template}
-    wish = msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates)
+    return _reads(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
+
+
+def _reads(table: Table, wish: Wish) -> bool:
     try:
         mapping = read_as(table, wish, None, ask=False).mapping
     except FtbridgeError:

@@ -177,6 +177,7 @@ class Xlrd:
     def __init__(self, path: str, records: Records | None, encoding: str) -> None:
         import xlrd
 
+        asked = bool(encoding)
         if records and records.version >= BIFF8:
             encoding = "latin-1"  # of no use there, as all text is UTF-16, but one that Python surely has
         elif records and not encoding:
@@ -191,6 +192,8 @@ class Xlrd:
             ignore_workbook_corruption=True,
         )
         self._hidden = 0
+        told = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
+        self._note = "" if told else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
 
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""
@@ -206,8 +209,8 @@ class Xlrd:
         return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
-        """Return nothing."""
-        return ()
+        """Return as what the text of a file before Excel 97 is read where the file does not say it."""
+        return (self._note,) if self._note else ()
 
     def hidden(self) -> int:
         """Return how many rows of the sheet are hidden."""

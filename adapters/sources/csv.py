@@ -249,9 +249,14 @@ class _Records(msgspec.Struct, frozen=True):
             pending.drop(done)
             if reader.line_num - done < len(pending.lines) or not pending.wait():
                 number += 1
+                line = "".join(pending.lines[:1]).rstrip("\r\n")
                 pending.drop(1)
                 error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
-                yield Row(Where(file, number, "", "record"), {}, f"{error} (`--quote none` takes quotes as they stand)")
+                yield Row(
+                    Where(file, number, "", "record"),
+                    {"": line},
+                    f"{error} (`--quote none` takes quotes as they stand)",
+                )
         pending.number = number
 
     def _looked_at(self, cells: list[str], number: int, pending: _Pending, first: int, end: int) -> Iterator[Row]:

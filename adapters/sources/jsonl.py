@@ -138,7 +138,7 @@ def peek(batches: Iterable[tuple[int, Iterable[Row]]]) -> list[Row]:
 
 def peeked(path: Path, first: list[Row], pieces: Iterable[Piece], **other: Any) -> Table:
     """Return the table, its columns the keys of the `first` rows in order of appearance; `other` is for the Table."""
-    columns = dict.fromkeys(key for row in first for key in row.values)
+    columns = dict.fromkeys(key for row in first if not row.error for key in row.values)
     if not columns:
         broken = next((row for row in first if row.error), None)
         reason = f": {broken.where.cell('')} {broken.error}" if broken else "; it is empty"
@@ -205,7 +205,8 @@ def refuse_broken(text: bytes) -> None:
 
 
 def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
-    """Return the values, or what is wrong."""
+    """Return the values, or what is wrong, and then the text as it stands under ""."""
+    broken = {"": text.strip().decode(errors="backslashreplace")}
     if not exact and MESSAGES.match(text) and not _escaped(text):
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             text.decode()
@@ -213,13 +214,13 @@ def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
     try:
         value = json_value(text) if text.strip() else {}
     except UnicodeDecodeError:
-        return {}, "holds bytes that do not decode"
+        return broken, "holds bytes that do not decode"
     except ValueError as error:
         comma = " (it ends with a comma)" if text.rstrip(BLANK).endswith(b"},") else ""
-        return {}, f"is no JSON object: {error}{comma}"
+        return broken, f"is no JSON object: {error}{comma}"
     if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
-    return (value, "") if isinstance(value, dict) else ({}, f"is `{shown(text.decode().strip())}`, not an object")
+    return (value, "") if isinstance(value, dict) else (broken, f"is `{shown(text.decode().strip())}`, not an object")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -245,7 +245,7 @@ def _whole(done: "Conversion") -> Iterator[str]:
     system = repr(shown(done.system, WIDTH)) if done.system else "none"
     if done.several_systems:
         yield f"note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
-    elif done.system and not any(table.system for table in done.tables):
+    elif done.system and any(table.system != done.system for table in done.tables):
         yield f"system prompt of all samples: {system}"
     for note in done.notes:
         yield f"note: {note}"

@@ -25,7 +25,7 @@ _LETTER = "[0-9a-z\u00df-\u024f\u0370-\u052f]"
 _HYPHEN = "\\-\u2010\u2011\u2212"
 # What makes another number of the one behind it: signs, comparisons, currencies; and of a word or number before it.
 _SIGN = f"[{_HYPHEN}\u2012\u2013\u8d1f\u8ca0+\u00b1~\u2248\u2260<\u2264\u2265$\u00a2\u00a3\u00a5\u20ac]"
-_MARK = "[+#%\u2030\u00b0\u00b2\u00b3\u00b9\u2070-\u209c]"
+_MARK = "[+#\u266f\u266d%\u2030\u00b0\u00b2\u00b3\u00b9\u2070-\u209c]"
 
 _NONE = "\n"  # no reference is a blank line
 
@@ -68,6 +68,7 @@ class Parser:
         self._labels = set(labels)
         self._normal = _grouped(normal, self._labels)
         self._folded = _grouped(_folded, self._labels)
+        self._squeezed = _grouped(lambda label: _squeezed(_folded(label)), self._labels)
         # Of two labels that begin at one place the longer one is found, and what it holds is passed over.
         longest_first = sorted(self._folded, key=len, reverse=True)
         self._contained = re.compile("|".join(map(_as_word, longest_first)))
@@ -78,7 +79,11 @@ class Parser:
             return text, "exact"
         ways: dict[How, set[str]] = {
             "normalized": self._normal.get(normal(text), set()),
-            "contained": {label for found in self._contained.findall(_folded(text)) for label in self._folded[found]},
+            "contained": {
+                label
+                for found in self._contained.findall(_folded(text))
+                for label in self._folded.get(found) or self._squeezed[_squeezed(found)]
+            },
         }
         for how, found in ways.items():
             if len(found) == 1:
@@ -184,9 +189,16 @@ def _folded(text: str) -> str:
     return " ".join(narrow.casefold().split())
 
 
+def _squeezed(label: str) -> str:
+    """Return a label without what stands between two letters of its words: `non-toxic` is `non toxic`."""
+    return re.sub(f"(?<={_LETTER})[ {_HYPHEN}](?={_LETTER})", "", label)
+
+
 def _narrow(letter: str) -> str:
     """Return a letter in its usual width; a raised or lowered digit, or a fraction, is none of the digits."""
     other = unicodedata.decomposition(letter).startswith(("<super>", "<sub>", "<fraction>"))
+    if letter == "\u2212":  # the minus of mathematics
+        return "-"
     return letter if other else unicodedata.normalize("NFKC", letter)
 
 
@@ -203,4 +215,5 @@ def _as_word(label: str) -> str:
         after = f"(?!{_LETTER})(?!{_MARK})(?![{_HYPHEN}](?!{_LETTER}))(?![&_/]{_LETTER})"
     if re.search("[0-9]$", label):  # in `1.5`, `1,000`, `1-2`, `50 %`
         after += f"(?![.,:][0-9])(?![{_HYPHEN}])(?! ?[%\u2030])"
-    return f"{before}{re.escape(label)}{after}"
+    parts = re.split(f"(?<=[a-z])[ {_HYPHEN}](?=[a-z])", label)
+    return f"{before}{f'[ {_HYPHEN}]?'.join(map(re.escape, parts))}{after}"

@@ -62,7 +62,7 @@ def test_values_may_be_given_as_python_has_them(lines):
     done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca", sample=1)
     assert answers(done.parts[0]) == ["yes", "no"]
     assert list(done.parts[0].files) == ["alpaca"]
-    assert convert(source).tables[0].first[0].turns == (Turn("good", "", "1"),)
+    assert convert(source, replace=True).tables[0].first[0].turns == (Turn("good", "", "1"),)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_preset_makes_its_rows(folder):
 def test_targets_are_chosen(lines):
     source = lines({"question": "q", "answer": "a"})
     assert list(convert(source, to=["sharegpt"]).parts[0].files) == ["sharegpt"]
-    assert list(convert(source, to=["xtuner"]).parts[0].files) == ["xtuner"]
+    assert list(convert(source, to=["xtuner"], replace=True).parts[0].files) == ["xtuner"]
     assert [path.name for path in Path("data").glob("faq*")] == ["faq-train.xtuner.jsonl"]
     with pytest.raises(UsageError, match="no target `csv`"):
         convert(source, to=["csv"])
@@ -529,3 +529,17 @@ def test_a_source_that_changes_while_it_is_read_is_refused(lines, monkeypatch):
     with pytest.raises(InputError, match=r"faq\.jsonl has changed while it was read"):
         convert(source, progress=change)
     assert not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("faq.jsonl", '{"question": "q", "answer": "a"}\nnot json \u4e2d\u6587\n', "not json \u4e2d\u6587"),
+        ("faq.csv", 'question,answer\nwhy?,"because, so"\nwho?,"me\n', 'who?,"me'),
+    ],
+)
+def test_the_text_of_a_broken_line_is_kept(folder, name, text, kept):
+    (folder / name).write_text(text, encoding="utf-8")
+    done = convert(folder / name, on_error="skip")
+    (record,) = map(json.loads, done.rejected_file.read_text("utf-8").splitlines())
+    assert record["values"] == {"": kept}

@@ -92,7 +92,7 @@ def test_the_last_record_of_a_beginning_may_be_cut():
 def test_what_is_unusual_is_told():
     assert Dialect().note == ""
     assert Dialect("\t", "").note == "delimiter tab, no quotes"
-    assert Dialect("", "'", "\\").note == "one column, quotes ', escapes \\"
+    assert Dialect("", "'", "\\").note == "one column (`--delimiter` says what parts cells), quotes ', escapes \\"
     assert Dialect(" ").note == "delimiter space"
 
 

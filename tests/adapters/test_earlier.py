@@ -27,22 +27,22 @@ def state():
     ("first", "then", "lost"),
     [
         (SPLIT, {}, "remove `faq-test` \\(6 samples\\)"),
-        ({"split": "8:1:1"}, SPLIT, "remove `faq-validation` .* and put other rows into `faq-test`"),
-        (SPLIT, {"split": "1:1"}, "put other rows into `faq-test` \\(6 samples\\)"),
-        (SPLIT, {**SPLIT, "seed": 7}, "put other rows"),
-        (SPLIT, {**SPLIT, "shuffle": False}, "put other rows"),
-        (SPLIT, {**SPLIT, "stratify": "output"}, "put other rows"),
-        (SPLIT, {**SPLIT, "limit": 10}, "put other rows"),
-        (SPLIT, {**SPLIT, "dedup": "exact"}, "put other rows"),
-        (SPLIT, {**SPLIT, "system": "be kind"}, "put other rows"),
-        (SPLIT, {**SPLIT, "map": {"instruction": "more", "output": "answer"}}, "put other rows"),
+        ({"split": "8:1:1"}, SPLIT, "remove `faq-validation` .* and perhaps put other rows into `faq-test`"),
+        (SPLIT, {"split": "1:1"}, "perhaps put other rows into `faq-test` \\(6 samples\\)"),
+        (SPLIT, {**SPLIT, "seed": 7}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "shuffle": False}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "stratify": "output"}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "limit": 10}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "dedup": "exact"}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "system": "be kind"}, "perhaps put other rows"),
+        (SPLIT, {**SPLIT, "map": {"instruction": "more", "output": "answer"}}, "perhaps put other rows"),
     ],
     ids=str,
 )
 def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost):
     before = convert(source, **first)
     known = state()
-    with pytest.raises(QuestionError, match=lost) as error:
+    with pytest.raises(QuestionError, match=f"(?m){lost}") as error:
         convert(source, **then)
     assert state() == known
     assert error.value.answers == {
@@ -67,7 +67,6 @@ def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost)
         (SPLIT, {**SPLIT, "sample": "3"}, ()),
         (SPLIT, {**SPLIT, "array": True}, ()),
         (SPLIT, {**SPLIT, "on_error": "skip"}, ()),
-        ({**SPLIT, "sample": "3,5"}, {**SPLIT, "sample": "3"}, (Replaced("faq-train-5", 5, 0),)),
         ({}, SPLIT, (Replaced("faq-train", 20, 14),)),
         ({}, {"limit": 5, "system": "S"}, (Replaced("faq-train", 20, 5),)),
     ],
@@ -110,9 +109,25 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(lines, options):
     assert "faq-train" in read(Path("data"))
 
 
-def test_a_dry_run_asks_and_refuses_as_the_conversion_would(source, lines):
+def test_a_dry_run_tells_what_would_be_lost_and_asks_nothing(source):
     convert(source, **SPLIT)
-    with pytest.raises(QuestionError, match="remove"):
-        convert(source, dry_run=True)
-    convert(source, dry_run=True, replace=True)
-    assert "faq-test" in read(Path("data"))
+    known = state()
+    done = convert(source, dry_run=True)
+    assert done.replaced == (Replaced("faq-train", 14, 20), Replaced("faq-test", 6, 0))
+    assert state() == known
+
+
+def test_files_of_a_format_are_taken_away_only_on_demand(source):
+    convert(source)
+    with pytest.raises(QuestionError, match="remove the files for xtuner and alpaca") as error:
+        convert(source, to="sharegpt")
+    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,sharegpt"]
+    assert list(convert(source, to=["xtuner", "alpaca", "sharegpt"]).parts[0].files) == ["xtuner", "alpaca", "sharegpt"]
+    assert list(convert(source, to="sharegpt", replace=True).parts[0].files) == ["sharegpt"]
+
+
+def test_a_subset_is_taken_away_only_on_demand(source):
+    convert(source, **SPLIT, sample="3,5")
+    with pytest.raises(QuestionError, match=r"(?m)remove `faq-train-5` \(5 samples\)$"):
+        convert(source, **SPLIT, sample="3")
+    assert convert(source, **SPLIT, sample="3", replace=True).replaced == (Replaced("faq-train-5", 5, 0),)

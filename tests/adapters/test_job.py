@@ -7,7 +7,7 @@ import pytest
 from ftbridge.adapters.job import Options, dataset_name, digest, prepare
 from ftbridge.adapters.locate import Origin, origins
 from ftbridge.adapters.recognise import Wish
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 
 
 def prepared(*paths, name="faq", **options):
@@ -78,3 +78,37 @@ def test_a_job_names_its_parts(lines):
     assert prepared(path, split="7:3", sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
     assert prepared(path, split="validation=1").names == ["faq-train", "faq-validation"]
     assert whole.sources == {"faq.jsonl": digest(path)}
+
+
+def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folder):
+    faq, other, alike = (folder / name for name in ("faq.csv", "other.csv", "alike.csv"))
+    faq.write_text("question,answer\nwhy?,because\n", encoding="utf-8")
+    other.write_text("they say,we say\nwho?,me\nand who else?,nobody\n", encoding="utf-8")
+    alike.write_text("we say,they say\nthere,where?\nover there,where is it now?\n", encoding="utf-8")
+    with pytest.raises(InputError, match="convert them one by one"):
+        prepared(faq, other)
+    with pytest.raises(QuestionError) as asked:
+        prepared(other, alike)
+    assert [*asked.value.answers.values()] == [
+        ["--map", "instruction=they say", "--map", "output=we say"],
+        ["--map", "instruction=we say", "--map", "output=they say"],
+    ]
+    chosen = Wish(map={"instruction": "they say", "output": "we say"})
+    assert [next(prepared(other, alike, wish=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
+        "me",
+        "there",
+    ]
+
+
+def test_sheets_that_differ_are_not_chosen_for_several_sources(folder, workbook):
+    both = workbook(One=[["question", "answer"], ["q", "a"]], Two=[["prompt", "response"], ["q", "a"]])
+    (folder / "faq.csv").write_text("question,answer\nwhy?,because\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"headers differ.*convert them one by one"):
+        prepared(both, folder / "faq.csv")
+
+
+def test_several_sources_are_asked_for_a_name(folder):
+    found = [Origin(name, folder / name) for name in ("faq-1.csv", "faq-2.csv")]
+    with pytest.raises(QuestionError) as asked:
+        dataset_name(found, None)
+    assert [*asked.value.answers.values()] == [["--name", "faq"], ["--name", "faq-1"]]
