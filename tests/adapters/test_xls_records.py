@@ -117,6 +117,8 @@ def test_a_wrong_code_page_can_be_put_right(folder):
     cells = text((0, 0), b"question") + text((0, 1), b"answer") + text((1, 0), "你好".encode("gbk"))
     path = biff5(cells, 1252, folder / "faq.xls")
     assert values(path) == [["ÄãºÃ"]]
+    (table,) = source.open_tables(path, Reading())
+    assert "text is read as cp1252 (a guess; `--encoding` decides)" in table.notes
     assert values(path, encoding="gb18030") == [["你好"]]
 
 
