@@ -238,7 +238,7 @@ def _opened(origins: Sequence[Origin], options: Options) -> list[tuple[Origin, T
         except QuestionError as error:
             if len(origins) == 1:
                 raise
-            raise InputError(f"{error.reason}; {ALONE}") from error
+            raise InputError(f"{error.reason}\n{ALONE}") from error
     return found
 
 

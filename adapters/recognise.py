@@ -105,7 +105,7 @@ def for_all(error: QuestionError, tables: Sequence[Table], wish: Wish) -> Ftbrid
     if len(tables) == 1:
         return error
     fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
-    return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}; {ALONE}")
+    return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
 
 
 def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: Wish) -> bool:

@@ -103,7 +103,7 @@ def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folde
 def test_sheets_that_differ_are_not_chosen_for_several_sources(folder, workbook):
     both = workbook(One=[["question", "answer"], ["q", "a"]], Two=[["prompt", "response"], ["q", "a"]])
     (folder / "faq.csv").write_text("question,answer\nwhy?,because\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"headers differ.*convert them one by one"):
+    with pytest.raises(InputError, match=r"(?s)headers differ.*convert them one by one"):
         prepared(both, folder / "faq.csv")
 
 
