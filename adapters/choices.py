@@ -33,6 +33,8 @@ KEYS = {
         "答案选项",
     ),
 }
+# Stems of columns that are no choices.
+TEXTS = {"text", "sentence", "title", "query", "question", "premise", "ctx", "context", "句子", "文本", "问题", "标题"}
 SERIES = ("abcdefghij", "123456789", "0123456789", "一二三四五六七八九", "甲乙丙丁戊己庚辛")
 LETTERS = SERIES[0].upper()
 FEWEST = 3  # `q` and `a` by themselves are question and answer
@@ -49,7 +51,8 @@ def choices_of(columns: Sequence[str]) -> list[str]:
     if whole := next((headers[name] for name in headers if name in WHOLE), ""):
         return [whole]
     found: list[str] = []
-    for stem in dict.fromkeys(stem for name in headers for stem in _stems(name)):
+    stems = dict.fromkeys(stem for name in headers for stem in _stems(name))
+    for stem in (each for each in stems if each.replace("\0", "").strip() not in TEXTS):
         answers = headers.keys() & set(HEADERS["output"]) - {"a"}
         for series in SERIES:
             names = [*takewhile(headers.__contains__, (stem.replace("\0", mark) for mark in series))]
@@ -70,13 +73,14 @@ def key_of(columns: Sequence[str]) -> str:
     return next((column for column in columns if header(column) in KEYS), "")
 
 
-def questions_with(choices: Sequence[str], question: str, answer: str, table: Table) -> dict[str, str]:
+def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str, table: Table) -> dict[str, str]:
     """Return templates that show the choices with the question, by how they are counted; {} where no answer is a mark.
 
     There are several where the answers are numbers that may be counted from 0 or from 1.
     """
     rows = [row.values for row in table.first if not all(blank(row.values.get(name)) for name in choices)]
-    marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer)))]
+    named = {header(name) for name in choices} if len(choices) > 1 else set()
+    marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer))) or header(mark) in named]
     if not marks:
         return {}
     several, value = len(choices) > 1, _first(rows, choices[0])
@@ -86,13 +90,15 @@ def questions_with(choices: Sequence[str], question: str, answer: str, table: Ta
     for counted, start in _starts(marks, count, own[-1:]).items():
         if several:
             optional = {name for name in choices if any(blank(row.values.get(name)) for row in table.first)}
-            named = [LETTERS[at] if start is None else str(start + at) for at in range(count)]
-            text = "".join(_choice(mark, name, name in optional) for mark, name in zip(named, choices, strict=True))
+            by_header = all(header(mark) in named for mark in marks)
+            called = [LETTERS[at] if start is None else str(start + at) for at in range(count)]
+            called = [*choices] if by_header else called
+            text = "".join(_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
         else:
             text = _loop(
                 choices[0], value, {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}[start]
             )
-        shown_as[counted] = _field(question) + text
+        shown_as[counted] = " ".join(map(_field, questions)) + text
     return dict(list(shown_as.items())[:1]) if len({*shown_as.values()}) == 1 else shown_as
 
 

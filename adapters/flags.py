@@ -70,8 +70,11 @@ def refuse_differing(answers: Iterable[Mapping[str, Any]]) -> None:
 
 
 def off(value: Any) -> bool:
-    """Tell whether a flag is false or 0, as a value or as text."""
-    return str(plain(value)).strip().lower() in FALSE
+    """Tell whether a column's flag is false or 0, as a value or as text, or in a list of them."""
+    value = plain(value)
+    if isinstance(value, list):
+        return any(map(off, value))
+    return str(value).strip().lower() in {"false", "0", "0.0"}
 
 
 def _kept(key: str, kind: str, value: Any) -> bool:

@@ -12,7 +12,18 @@ HEADERS = {
         *("系统", "系统提示", "系统提示词", "系统消息"),
     ),
     "instruction": (
-        *("instruction", "question", "prompt", "query", "q", "ask", "problem", "user question", "user message"),
+        *(
+            "instruction",
+            "question",
+            "questions",
+            "prompt",
+            "query",
+            "q",
+            "ask",
+            "problem",
+            "user question",
+            "user message",
+        ),
         *("user input", "customer message", "inquiry", "definition", "问题", "提问", "问", "问句", "问法", "指令"),
         *("提示词", "用户问题", "题目", "题干", "试题", "咨询", "问题描述", "问题标题"),
     ),
@@ -40,8 +51,24 @@ HEADERS = {
 # Headers of texts: the question where there is none, and the input where there is one.
 TEXTS = {
     *("text", "sentence", "content", "review", "comment", "tweet", "tweet text", "document", "article", "passage"),
-    *("paragraph", "story", "dialogue", "body", "premise", "文本", "内容", "评论", "句子", "正文", "评价", "文章"),
-    *("新闻", "原文", "段落", "材料", "阅读材料", "背景材料", "文档"),
+    *(
+        "paragraph",
+        "story",
+        "dialogue",
+        "body",
+        "premise",
+        "claim",
+        "aspect",
+        "utterance",
+        "文本",
+        "内容",
+        "评论",
+        "句子",
+        "正文",
+        "评价",
+        "文章",
+    ),
+    *("新闻", "原文", "段落", "材料", "阅读材料", "背景", "背景材料", "参考资料", "资料", "文档"),
 }
 # Headers of a text's own title, which without a question may be a part of it.
 TITLES = {"title", "subject", "标题"}
@@ -54,9 +81,32 @@ PAIRS += [
 ]
 # Headers of what is written about a text, and of the class that it is in.
 TARGETS = {"target", "summary", "highlights", "headline", "摘要", "总结", "译文", "翻译"}
-NAMED_CLASSES = {"label text", "text label", "label name", "标签名", "标签名称", "类别名称"}
+NAMED_CLASSES = {
+    "label text",
+    "text label",
+    "label name",
+    "label desc",
+    "label description",
+    "标签描述",
+    "标签名",
+    "标签名称",
+    "类别名称",
+}
 CLASSES = {
-    *("label", "labels", "class", "category", "sentiment", "intent", "topic", "stance", "emotion", "polarity", "tag"),
+    *(
+        "label",
+        "labels",
+        "class",
+        "category",
+        "sentiment",
+        "intent",
+        "topic",
+        "stance",
+        "emotion",
+        "polarity",
+        "tag",
+        "gold label",
+    ),
     *("标签", "类别", "分类", "情感", "意图", "主题", "立场", "情绪", "极性"),
 }
 # Classes that are the answer to a text even where it is called a question.
@@ -72,9 +122,10 @@ QUALIFIED = {
     ),
     "output": re.compile(
         r"(?:(?:std|standard|reference|ref|correct|right|best|gold|golden|expected|ideal|target|ground truth|assistant|"
-        r"bot|agent|ai|gpt|chatgpt|model|doctor|expert|official|faq|support|approved|final) |"
-        r"faq|qa|ai|gpt|chatgpt|标准|参考|正确|最佳|客服|医生|专家|老师|官方|推荐|人工|模型|机器人|助手|商家|卖家|回答者)?"
-        r"(answers?|response|reply|output|completion|solution|答案|回答|答复|回复|解答|应答)(?: text|内容|文本|正文)?"
+        r"bot|agent|ai|gpt|chatgpt|model|human|doctor|expert|official|faq|support|approved|final) |"
+        r"faq|qa|ai|gpt|chatgpt|标准|参考|正确|最佳|人工|客服|医生|专家|老师|官方|推荐|模型|机器人|助手|商家|卖家|回答者){0,2}"
+        r"(answers?|response|reply|output|completion|solution|答案|回答|答复|回复|解答|应答|答)"
+        r"(?: text|内容|文本|正文)?"
     ),
 }
 # Headers in traditional characters are read as those in simplified ones.
@@ -87,21 +138,36 @@ REFUSED = {
     "tools": ("tools", "functions"),
     "images, sound or video": ("image", "images", "video", "videos", "audio", "audios"),
 }
+_ANSWERS = "(?:answers?|responses?|outputs?|completions?|messages|repl(?:y|ies)|conversations?|text|score|id)"
+_BETTER = (
+    "chosen|rejected|preferred|dispreferred|accepted|accept|reject|better|worse|worst|bad|wrong|incorrect|negative|"
+    "losing|winning"
+)
 PREFERRED = re.compile(
-    r"(?:(?:answers?|responses?|outputs?|completions?|messages|repl(?:y|ies)|score) )?"
-    r"(?:chosen|rejected|preferred|dispreferred)"
-    r"(?: (?:answers?|responses?|outputs?|completions?|messages|repl(?:y|ies)|conversations?|text|score))?"
-    r"|preferences?|winner|loser|偏好|偏好回答|拒绝回答|优选回答|劣选回答"
+    rf"(?:{_ANSWERS} )?(?:chosen|rejected|preferred|dispreferred)(?: {_ANSWERS})*|{_ANSWERS} (?:{_BETTER})|"
+    rf"(?:{_BETTER})(?: {_ANSWERS})+|(?:safer|better) response id|preferences?|winner|loser|"
+    "偏好|(?:偏好|拒绝|优选|劣选|好|差|坏|错误|较好|较差|更好|更差)(?:的)?(?:回答|答案|回复)"
+)
+# Of these, what says that an answer is the better one.
+CHOSEN = re.compile(
+    r".*\b(?:chosen|preferred|accepted|accept|better|winning)\b.*|(?:偏好|优选|好|较好|更好)(?:的)?(?:回答|答案|回复)"
 )
 REASONING = re.compile(
-    r"(?:.* )?(?:reasoning|thinking|thoughts?|cot|rationales?|chain of thoughts?|inner monologue)"
-    r"(?: (?:content|text|process|steps|trace|chain))?|(?:深度)?(?:思维|思考|推理)(?:链|过程|内容|步骤)?|思路"
+    r"(?:.* )?(?:reasoning|think(?:ing)?|thoughts?|cot|rationales?|chain of thoughts?|inner monologue|scratchpad)"
+    r"(?: (?:content|text|process|steps|trace|chain|trajector(?:y|ies)))?|"
+    r"(?:深度)?(?:思维|思考|推理)(?:链|过程|内容|步骤)?|思路"
 )
 FLAG = re.compile(
-    r"(?:output with )?loss(?: weight| scale| mask)?|train(?:ing|able|ed)?|(?:loss )?mask|weight|is train(?:ed|able)"
+    r"(?:output with )?loss(?: weights?| scale| masks?)?|train(?:ing|able|ed)?|(?:loss |train )?masks?|weights?|"
+    r"is train(?:ed|able)"
 )
 # What a source calls a column without a header.
 NAMELESS = re.compile(r"\[[A-Z]{1,3}\]")
+# What in brackets makes another column of it.
+MEANT = re.compile(
+    r"\W*(?:id|ids|no|nr|index|number|count|length|len|type|source|link|url|date|time|score|author|lang|language|"
+    r"编号|序号|来源|链接|日期|时间|类型|长度|字数|分数|得分|作者|数量)\W*"
+)
 # No header is longer; a cell of text that is, is not looked at.
 LONGEST = 60
 HAN, OTHERS = "㐀-鿿", "A-Za-z"
@@ -172,7 +238,9 @@ def header(column: str) -> str:
     column = re.sub(r" \[[A-Z]+\]$", "", column)
     plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
     plain = "".join(char for char in plain if unicodedata.category(char) != "Cf")
-    plain = re.sub(r"(?<=.)(\(.*?\)|\[.*?\]|【.*?】|\{.*?\})\W*$", "", plain)
+    aside = re.search(r"(?<=.)(?:\((.*?)\)|\[(.*?)\]|【(.*?)】|\{(.*?)\})\W*$", plain)
+    if aside and not MEANT.fullmatch(next(filter(None, aside.groups()), "")):
+        plain = plain[: aside.start()]
     plain = re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", plain)
     whole = _spaced(plain)
     if known := _known(whole):

@@ -144,7 +144,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
                 notes.add("", column, f"holds {what}, which cannot be trained on yet")
         for column in self.flags:
             if off(row.values.get(column)):
-                notes.add("", column, "is off, and no answer can be left out of the loss yet")
+                notes.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
 
 
 class Notes:

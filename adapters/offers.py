@@ -13,7 +13,7 @@ from ftbridge.adapters.choices import reference
 from ftbridge.adapters.columns import quoted
 from ftbridge.adapters.headers import TEXTS as HEADED
 from ftbridge.adapters.headers import header
-from ftbridge.adapters.values import blank, plain
+from ftbridge.adapters.values import blank, parsed, plain
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 
 # More are no help in choosing; so many are tried for them.
@@ -109,6 +109,8 @@ def alternatives(found: Mapping[str, Sequence[Source]]) -> Iterator[Offer]:
         each: list[Offer] = [{field: source} for source in sources]
         if field == "instruction" and "input" not in found:
             each += [{field: one, "input": other} for one, other in pairwise(sources)]
+        if field == "output" and "input" not in found:  # a text, what of it is asked, and the answer
+            each += [{"input": one, field: other} for one, other in pairwise(sources) if one.column]
         if field == "input" and len(sources) > 1:
             both = " ".join(f"{{{{ {reference(source.column)} }}}}" for source in sources)
             each.append({field: Source(" and ".join(source.said for source in sources), template=both)})
@@ -127,30 +129,44 @@ def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ")
 
 def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[Source]:
     """Return those of `sources`."""
-    values = [value for row in rows if not blank(value := plain(row.get(column)))]
-    name, said = reference(column), f"`{column}`"
-    value = values[0] if values else None
-    several = any(isinstance(each, list) and len(each) > 1 for each in values)
+    values = [parsed(row.get(column)) for row in rows]
+    written = any(isinstance(plain(row.get(column)), str) for row in rows)
+    name, said = reference(column) + (" | parsed" if written else ""), f"`{column}`"
+    filled = [value for value in values if not blank(value)]
+    value = filled[0] if filled else None
     if isinstance(value, dict):
+        whole = [Source(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
         key = next((key for key in TEXTS if key in value), "")
-        if isinstance(value.get(key), list) and value[key]:
-            name, said, value = f"{name}.{key}", f"`{key}` of {said}", value[key]
-            several = any(isinstance(each, dict) and len(each.get(key) or ()) > 1 for each in values)
-        else:
-            return [Source(f"`{key}` of {said}", template=f"{{{{ {name}.{key} }}}}")] if key else []
+        name = f"({name}).{key}" if written else f"{name}.{key}"
+        values = [each.get(key) if isinstance(each, dict) else None for each in filled]
+        if not any(isinstance(each, list) for each in values):
+            return [Source(f"`{key}` of {said}", template=f"{{{{ {name} }}}}"), *whole] if key else whole
+        said, filled = f"`{key}` of {said}", [each for each in values if isinstance(each, list) and each]
+        value = filled[0] if filled else None
     if not isinstance(value, list) or not value:
         return []
+    none = any(each in ([], None, "") for each in values)
     if isinstance(value[0], list):
         return _spans(name, said, value[0], rows)
     if isinstance(value[0], dict):
         key = next((key for key in TEXTS if key in value[0]), "")
+        whole = [Source(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
         if not key:
-            return []
-        joined, first = f"{name} | map(attribute='{key}')", f"{name}[0].{key}"
+            return whole
+        joined, first = f"{name} | map(attribute='{key}')", f"({name})[0].{key}" if written else f"{name}[0].{key}"
     else:
-        joined, first = name, f"{name}[0]"
-    found = [Source(f"the entries of {said}", template=f"{{{{ {joined} | join('{between}') }}}}")]
-    return [*found, *([Source(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several else [])]
+        whole = []
+        joined, first = name, f"({name})[0]" if written else f"{name}[0]"
+    text = f"({joined} | join('{between}')) or 'none'" if none else f"{joined} | join('{between}')"
+    found = [
+        Source(f"the entries of {said}{', `none` where there is none' if none else ''}", template=f"{{{{ {text} }}}}")
+    ]
+    several = any(isinstance(each, list) and len(each) > 1 for each in filled)
+    return [
+        *found,
+        *([Source(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several and not none else []),
+        *whole,
+    ]
 
 
 def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Source]:

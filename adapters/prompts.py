@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ftbridge.adapters.columns import listing, near
-from ftbridge.adapters.values import EXACT, BadCell, BadValueError, blank, plain, text
+from ftbridge.adapters.values import EXACT, BadCell, BadValueError, blank, parsed, plain, text
 from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Table
 
@@ -30,6 +30,7 @@ PARTS = {
 # The parts and filters that say something else where there is nothing.
 DECIDING = {"If", "For", "CondExpr", "Or", "Test", "Compare"}
 DEFAULTS = {"d", "default"}
+COUNTING = {"count", "length", "sum", "tojson"}
 METHODS = {
     *("strip", "lstrip", "rstrip", "split", "lower", "upper", "title", "startswith", "endswith"),
     *("get", "items", "keys", "values"),
@@ -112,7 +113,7 @@ def _decides(tree: "nodes.Template") -> bool:
     from jinja2 import nodes
 
     parts = {type(node).__name__ for node in tree.find_all(nodes.Node)}
-    return bool(parts & DECIDING) or any(each.name in DEFAULTS for each in tree.find_all(nodes.Filter))
+    return bool(parts & DECIDING) or any(each.name in DEFAULTS | COUNTING for each in tree.find_all(nodes.Filter))
 
 
 def _is_template(template: str) -> bool:
@@ -191,6 +192,7 @@ def _environment() -> "Environment":
     )
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in FILTERS}
+    environment.filters["parsed"] = parsed
     environment.filters["tojson"] = lambda value: msgspec.json.encode(value).decode()
     return environment
 

@@ -240,7 +240,9 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
     if shape.style or not wish.map:
         common["refused"] = refused(rest, decided=bool(wish.map))
     if not wish.map:
-        common["flags"] = tuple(column for column in rest if FLAG.fullmatch(header(column)))
+        common["flags"] = tuple(
+            column for column in rest if FLAG.fullmatch(header(column)) and "(" not in column and "\uff08" not in column
+        )
     if shape.style:
         if wish.label_map:
             raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")

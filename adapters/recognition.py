@@ -11,9 +11,11 @@ from typing import NoReturn
 from ftbridge.adapters import offers
 from ftbridge.adapters.choices import choices_of, key_of, questions_with
 from ftbridge.adapters.columns import listing
-from ftbridge.adapters.conversations import KEYS
+from ftbridge.adapters.conversations import KEYS, PAIRS, conversational
+from ftbridge.adapters.conversations import TEXTS as TURNS
 from ftbridge.adapters.doubts import ask_for_turns, refuse_single_messages
 from ftbridge.adapters.headers import (
+    CHOSEN,
     CLASSES,
     HEADERS,
     INTENTS,
@@ -28,14 +30,15 @@ from ftbridge.adapters.headers import (
 from ftbridge.adapters.offers import Offer, Source, of_column, of_columns
 from ftbridge.adapters.prompts import Prompt
 from ftbridge.adapters.shapes import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
+from ftbridge.adapters.values import blank, plain
 from ftbridge.core.errors import FtbridgeError, InputError
 from ftbridge.core.plugins import Table
 
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
 # Columns that tell rows apart, and are hardly a question or an answer.
 MARKS = re.compile(
-    r"(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
-    r"编号|序号|日期|时间|链接|备注"
+    r"qid\d*|(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
+    r"编号|序号|日期|时间|链接|备注|题型|章节|难度|知识点|解析"
 )
 Works = Callable[[Offer], bool]
 
@@ -89,13 +92,23 @@ class _Recognition:
             self._ask_for_questions(conversations)
         if columns and not conversations and not self.prompts:
             self._ask_for_class(columns[0])
-            if any(asks([column]) for column in self._lists()):
-                self._ask(self._unclear({}), self._whatever_fits(), self._hint())
+            if lists := [
+                column for column, field in self._lists().items() if field in {"instruction", "input", "system"}
+            ]:
+                kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
+                self._ask(
+                    f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
+                    [*self._whatever_fits(), _offer(columns[0])],
+                )
         shapes = [*conversations, *columns]
         if len(shapes) > 1:
             self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
         if not shapes and self.works:
-            maybe = ((column, each.maybe) for column, each in self.seen.items() if each.maybe)
+            maybe = [
+                (column, each.maybe)
+                for column, each in self.seen.items()
+                if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column))
+            ]
             self._ask_for_questions([Shape(style, {"messages": column}, style=style) for column, style in maybe])
             refuse_single_messages(self.table)
             ask_for_turns(self.table)
@@ -123,18 +136,18 @@ class _Recognition:
         if header(key) not in HEADERS["output"]:
             key = key_of([column for column in self.free if column not in choices]) or key
         rest = [column for column in self._others() if column not in {*choices, key}]
-        questions = fields.get("instruction", [])[:1] or [each for each in rest if TEXT in self.seen[each].kinds]
+        known = fields.get("instruction", [])
+        guesses = [[each] for each in rest if TEXT in self.seen[each].kinds and len(self.seen[each].kinds) == 1]
         found: list[Offer] = []
-        for question in questions if key else ():
-            alone = of_columns({**_firsts(fields), "instruction": question, "output": key})
-            decided = fields.get("instruction") and header(key) in HEADERS["output"]
-            shown = questions_with(choices, question, key, self.table)
-            found += [
-                ({} if decided else alone)
-                | {"instruction": Source(f"`{question}` with its choices{counted}", template=template)}
-                for counted, template in shown.items()
-            ]
-            found += [alone | {"instruction": Source(f"`{question}` alone", question)}] if shown else []
+        for questions in ([known] if known else guesses) if key else ():
+            more = {"input": questions[1]} if len(questions) > 1 else {}
+            alone = of_columns({**_firsts(fields), **more, "instruction": questions[0], "output": key})
+            for counted, template in questions_with(choices, questions, key, self.table).items():
+                said = f"{_named(questions)} with {'their' if more else 'its'} choices{counted}"
+                asked = alone | {"instruction": Source(said, template=template)}
+                found.append({field: asked[field] for field in asked if not (more and field == "input")})
+            if found:
+                found.append(alone | {"instruction": Source(f"`{questions[0]}` alone", questions[0])})
         if found:
             self._ask(
                 f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
@@ -193,7 +206,7 @@ class _Recognition:
         """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
         readings = [*map(_offer, shapes)]
         if better := self._preferences():
-            chosen = [column for column in better if header(column).startswith(("chosen", "preferred"))]
+            chosen = [column for column in better if CHOSEN.fullmatch(header(column))]
             for column in chosen:
                 if self.seen[column].style:
                     readings.append(of_columns({"messages": column}))
@@ -222,7 +235,12 @@ class _Recognition:
         names = {header(column): column for column in self.free}
         answers = names.keys() & {*HEADERS["output"]} or any(self.seen[column].style for column in self.free)
         marks = [names[each] for each in ("kto tag", "label") if each in names]
-        return [column for column in marks if answers and self.seen[column].kinds == (BOOLEANS,)]
+        return [column for column in marks if answers and self._truths(column)]
+
+    def _truths(self, column: str) -> bool:
+        """Tell whether a column says true or false in every row, and both of them where that is text."""
+        said = {str(plain(row.get(column))).strip().lower() for row in self.rows if not blank(row.get(column))}
+        return self.seen[column].kinds == (BOOLEANS,) or said == {"true", "false"}
 
     def _written(self, column: str) -> bool:
         return not {BOOLEANS, NUMBERS}.issuperset(self.seen[column].kinds) and bool(self.seen[column].kinds)
@@ -231,7 +249,7 @@ class _Recognition:
         """Ask where a question stands beside a conversation that does not repeat it."""
         for shape in conversations:
             column = shape.columns["messages"]
-            beside = [*self.found.get("instruction", ()), *self._lists()]
+            beside = [*self.found.get("instruction", ()), *(each for each in self._lists() if each != column)]
             beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
             lost = [each for each in beside if not offers.repeats(each, [column], self.rows)]
             if lost:
@@ -268,13 +286,13 @@ class _Recognition:
         by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
         return sorted(free, key=lambda each: by_kind.get(self.seen[each].kinds[0], 1))
 
-    def _lists(self) -> list[str]:
-        """Return the columns whose headers fit a field, and that hold lists or objects."""
-        return [
-            column
-            for column in self.free
-            if recognise([column]) and not self.seen[column].readable and not self.seen[column].style
-        ]
+    def _lists(self) -> dict[str, str]:
+        """Return the columns that hold lists or objects, and the fields that their headers fit."""
+        held = [each for each in self.free if not self.seen[each].readable and not self.seen[each].style]
+        fields = {column: next(iter(recognise([column])), "") for column in held}
+        if asks(self.found.get("instruction", ())):
+            fields |= {column: "input" for column in held if header(column) in TEXTS}
+        return {column: field for column, field in fields.items() if field and field != "history"}
 
     def _sources(self, column: str, between: str = ", ") -> list[Source]:
         if self.seen[column].readable:
@@ -285,8 +303,8 @@ class _Recognition:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
         others = self._others()
-        for column in self._lists():
-            if (field := next(iter(recognise([column])))) not in self.prompts:
+        for column, field in self._lists().items():
+            if field not in self.prompts:
                 fields.setdefault(field, self._sources(column))
         asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
         if not {"instruction", "input"} & asked:
@@ -298,9 +316,11 @@ class _Recognition:
             known = [column for column in others if {"output"} & recognise([column]).keys()]
             every = [*known, *(column for column in others if column not in known)]
             fields["output"] = [source for column in every for source in self._sources(column)]
-        yield from offers.alternatives({field: fields[field] for field in fields if fields[field]})
+            questions = self.found.get("instruction", ())
+            fields["output"] += map(of_column, reversed(questions if len(questions) > 1 else ()))
         if not self.prompts:
             yield from offers.of_objects(self.rows)
+        yield from offers.alternatives({field: fields[field] for field in fields if fields[field]})
 
     def _unclear(self, double: dict[str, list[str]]) -> str:
         table = self.table

@@ -1,13 +1,14 @@
 """One way to read a table, and what was seen of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from ftbridge.adapters.conversations import KEYS, TEXTS, style_of, surely, wants_answer
 from ftbridge.adapters.headers import HEADERS, header
 from ftbridge.adapters.prompts import Prompt
-from ftbridge.adapters.values import blank, plain, shown
+from ftbridge.adapters.values import blank, parsed, plain, shown
 from ftbridge.core.plugins import Table
 
 FIELDS = ("messages", *HEADERS)
@@ -64,6 +65,8 @@ def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[s
     sure = [style if surely(column, style, roles) else "" for style in maybe]
     if TEXTS in sure and {*sure} != {TEXTS}:
         sure = [""] * len(sure)
+    if values and all(map(dumped, values)):  # a list that a program wrote into a cell
+        values = [*map(parsed, values)]
     asking = header(column) in HEADERS["instruction"]
     kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
     return Seen(
@@ -73,6 +76,17 @@ def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[s
         next(filter(None, maybe), ""),
         any(sure) and all(wants_answer(value, roles, tags, unknown=asking) for value in values),
     )
+
+
+def dumped(value: Any) -> bool:
+    """Tell whether a text is a list or an object as Python writes it, and not JSON, which may be the answer itself."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"} or isinstance(parsed(value), str):
+        return False
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return False
 
 
 def whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:

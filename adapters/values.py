@@ -126,6 +126,17 @@ def listed(value: Any) -> Any:
         return _written_by_python(value)
 
 
+def parsed(value: Any) -> Any:
+    """Return the list or the object that `value` is, or that it holds as JSON or as Python writes it; else `value`."""
+    value = plain(value)
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return _written_by_python(value)
+
+
 def _written_by_python(text: str) -> Any:
     """Return the list that `text` is in Python's notation, tuples as lists, the text itself where it is none.
 

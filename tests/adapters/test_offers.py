@@ -50,11 +50,13 @@ def test_a_header_that_is_a_number_is_quoted():
     [
         (["x"], ["{{ c | join(', ') }}"]),
         (["x", "y"], ["{{ c | join(', ') }}", "{{ c[0] }}"]),
-        ([{"value": "x"}], ["{{ c | map(attribute='value') | join(', ') }}"]),
-        ([{"other": "x"}], []),
+        ([{"value": "x"}], ["{{ c | map(attribute='value') | join(', ') }}", "{{ c | tojson }}"]),
+        ([{"other": "x"}], ["{{ c | tojson }}"]),
+        ("['x']", ["{{ c | parsed | join(', ') }}"]),
+        ("{'text': ['x', 'y']}", ["{{ (c | parsed).text | join(', ') }}", "{{ ((c | parsed).text)[0] }}"]),
         ({"text": ["x"], "start": [1]}, ["{{ c.text | join(', ') }}"]),
-        ({"answer": "x"}, ["{{ c.answer }}"]),
-        ({"other": "x"}, []),
+        ({"answer": "x"}, ["{{ c.answer }}", "{{ c | tojson }}"]),
+        ({"other": "x"}, ["{{ c | tojson }}"]),
         ([[1, "x"]], []),
         (None, []),
     ],
@@ -74,3 +76,11 @@ def test_lists_and_objects_become_text(value, templates):
 )
 def test_a_text_that_stands_elsewhere_in_every_row_is_repeated(rows, found):
     assert repeats("q", ["m"], rows) is found
+
+
+def test_what_stands_for_none_is_said_where_a_list_is_empty():
+    (source,) = sources("c", [{"c": ["x", "y"]}, {"c": []}])
+    assert source.template == "{{ (c | join(', ')) or 'none' }}"
+    assert "`none` where there is none" in source.said
+    (source,) = sources("c", [{"c": {"text": []}}, {"c": {"text": ["x"]}}])
+    assert source.template == "{{ (c.text | join(', ')) or 'none' }}"

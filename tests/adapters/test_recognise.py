@@ -162,7 +162,10 @@ def test_a_row_whose_flag_is_off_is_refused(column, value):
     first, second = source.first
     assert choice.mapping.conversation(first)
     (problem,) = choice.mapping.problems(second)
-    assert (problem.column, problem.reason) == (column, "is off, and no answer can be left out of the loss yet")
+    assert (problem.column, problem.reason) == (
+        column,
+        f"has `{column}` off: no answer can be left out of the loss yet",
+    )
     with pytest.raises(BadValueError):
         choice.mapping.conversation(second)
     assert choose(source, map={"instruction": "question", "output": "answer"}).mapping.conversation(second)

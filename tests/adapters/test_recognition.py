@@ -63,7 +63,7 @@ def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
     [
         ({"a thing": "x"}, "no column is recognised"),
         ({"question": "q", "id": 7}, "no column is recognised"),
-        ({"messages": "[{'role': 'user'}]"}, "`messages` holds text, not lists of objects with role/content"),
+        ({"messages": "[{'role': 'user'}]"}, "`messages` holds lists, not lists of objects with role/content"),
         ({"question": "q", "rejected": "a"}, "`rejected` of .*, and no answer is left without it"),
         ({"id": 1, "thought": "x"}, "holds reasoning.*, and no answer is left without it"),
     ],
@@ -95,6 +95,11 @@ def test_what_no_answer_makes_right_is_refused(record, message):
             {
                 "question from `question`, answer from `what we said`": ["instruction=question", "output=what we said"],
                 "question from `question`, answer from `1`": ["instruction=question", 'output="1"'],
+                "question from `question`, input from `what we said`, answer from `1`": [
+                    "instruction=question",
+                    "input=what we said",
+                    'output="1"',
+                ],
             },
         ),
         (
