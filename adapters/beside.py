@@ -22,6 +22,7 @@ from ftbridge.dataset_info.registry import FILE, is_ours, read
 
 # LLaMA-Factory's names of columns, and our fields.
 FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
+PREFERENCES = {"chosen", "rejected", "kto_tag"}
 TAGS = {
     "user_tag": USER,
     "assistant_tag": ASSISTANT,
@@ -60,6 +61,7 @@ def beside(path: Path | None, table: Table) -> Beside | None:
     """Return what a dataset_info.json beside the source at `path` says of its `table`, None where it says nothing.
 
     It stands in the folder of the source, or in the source where that is a folder. None, too, where entries disagree.
+    Raises InputError where it says that the rows are preferences.
     """
     if path is None:
         return None
@@ -87,6 +89,11 @@ def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
 def _said(name: str, raw: dict[str, Any], table: Table) -> Beside | None:
     """Return what an entry says of the table, None where it does not fit."""
     entry = interpret(name, raw)
+    if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
+        raise InputError(
+            f"`{name}` in the {FILE} beside `{table.file}` says that it holds preferences between answers, which "
+            "supervised fine-tuning does not learn from; say with `--map` which columns to take all the same"
+        )
     if entry.problems:
         return None
     columns = {field: column for field, column in entry.columns.items() if column in table.columns}

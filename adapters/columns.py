@@ -25,6 +25,9 @@ def find_column(table: Table, wanted: str) -> str:
         return wanted
     if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in table.columns:
         return wanted[1:-1]
+    alike = [column for column in table.columns if column.strip().casefold() == wanted.strip().casefold()]
+    if len(alike) == 1 and not is_index and len(wanted) > 1:
+        return alike[0]
     index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
     if is_index and len(wanted) <= len(str(len(table.columns))):
         index = int(wanted)

@@ -30,7 +30,7 @@ KEYS = {OPENAI: ("role", "content"), SHAREGPT: ("from", "value"), XTUNER: ("inpu
 PAIRS, TEXTS, MOSS = "pairs of question and answer", "questions and answers in turn", "MOSS conversations"
 # Other keys of a message, the better ones first.
 SPEAKER = ("role", "from", "speaker", "sender", "author", "角色")
-TEXT = ("content", "value", "text", "message", "utterance", "markdown", "parts", "内容")
+TEXT = ("content", "value", "text", "message", "utterance", "markdown", "parts", "body", "msg", "内容")
 # Other keys of a turn; of those in the last two it takes a column that is called a conversation to tell that the
 # turns go on from each other.
 ASKED = {name for name, role in ROLES.items() if role == USER}
@@ -40,6 +40,7 @@ CONVERSATIONAL = re.compile(
     r"\b(messages?|conversations?|dialog(ue)?s?|chats?|turns?|rounds?|multi ?turn|threads?|history)\b"
     "|对话|会话|多轮|聊天|历史|消息"
 )
+OF_ONE = re.compile(r"\b(conversation|conv|session|dialog(ue)?|thread|chat|tree|group|sample|case)\b|会话|对话|编号")
 NUMBERED = re.compile(r"(\D{0,20})(\d{1,6})")
 PARTS_OF_TEXT = {None, "text", "input_text", "output_text"}
 OPENED, CLOSED = re.compile(r"\s*<\|[^|<>]{1,20}\|>: ?"), re.compile(r"<eo[a-z]>\s*\Z")
@@ -56,6 +57,8 @@ def unfolded(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
             value = msgspec.json.decode(value)
+    if isinstance(value, list) and len(value) > 1 and (said := _by_role(value)):
+        return said
     if not isinstance(value, dict) or not value:
         return value
     found = [NUMBERED.fullmatch(key) for key in value]
@@ -66,6 +69,20 @@ def unfolded(value: Any) -> Any:
     if message_keys(value, {}) and len(lengths) == 1 and min(lengths) > 0:
         return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
     return value
+
+
+def _by_role(value: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
+    pair = 2
+    if all(isinstance(each, dict) and len(each) == 1 for each in value):
+        said = [item for each in value for item in each.items()]
+    elif all(isinstance(each, list) and len(each) == pair and isinstance(each[0], str) for each in value):
+        said = [(each[0], each[1]) for each in value]
+    else:
+        return []
+    roles = {role_of(name, {}) for name, _ in said}
+    known = "" not in roles and {USER, ASSISTANT} <= roles
+    return [{"role": name, "content": content} for name, content in said] if known else []
 
 
 def message_keys(message: Any, tags: Mapping[str, str]) -> tuple[str, str] | None:
@@ -180,9 +197,19 @@ def whole_conversation(messages: Sequence[Mapping[str, Any]]) -> bool:
     names = [message[keys[0]] for message in messages]
     if len(names) < len(KEYS[OPENAI]) or not _take_turns(names, {}):
         return False
+    if any(_tells_apart(key, messages) for key in messages[0]):
+        return False
     roles = [role_of(str(name), {}) for name in names]
     said = [role for role in roles if role != SYSTEM]
     return said[0] == "" or (said[0] == USER and ASSISTANT in said)
+
+
+def _tells_apart(key: str, messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a key says that messages are of several conversations, or of a tree of them."""
+    name = header(key)
+    if name in {"parent id", "message tree id"}:
+        return True
+    return bool(OF_ONE.search(name)) and len({shown(message.get(key)) for message in messages}) > 1
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,7 +54,10 @@ LINES = {".jsonl", ".ndjson"}
 # Keys that name splits; `evaluation` and its like may as well be a list within a record.
 SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test"}
 # Keys whose list of objects are rows, whatever stands beside it.
-HOLDERS = {*SPLITS, "data", "dataset", "rows", "records", "items", "examples", "samples", "instances", "results"}
+HOLDERS = {
+    *(*SPLITS, "data", "dataset", "rows", "records", "items", "examples", "samples", "instances", "results"),
+    *("list", "faq", "faqs", "qas", "qa_pairs", "entries", "documents", "contents"),
+}
 _raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 Element = bytes | msgspec.Raw

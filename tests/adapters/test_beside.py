@@ -80,11 +80,10 @@ QA = {"question": "q", "answer": "a", "x": "x", "y": "y"}
         ([FAQ | {"columns": {"prompt": "x", "response": "gone"}}], {}),
         ([FAQ | {"file_name": "b.jsonl"}], {}),
         ([FAQ, FAQ | {"columns": {"prompt": "y", "response": "x"}}], {}),
-        ([{"ranking": True} | FAQ], {}),
         ([{}], {}),
         ([FAQ | {"ftbridge": {"files": {}}}], {}),
     ],
-    ids=["map", "column", "file", "two", "ranking", "bare", "ours"],
+    ids=["map", "column", "file", "two", "bare", "ours"],
 )
 def test_what_does_not_fit_or_is_decided_is_passed_over(told, found, options):
     if "ftbridge" not in found[0]:
@@ -100,3 +99,19 @@ def test_a_damaged_one_is_passed_over_and_a_changed_one_counts(told, folder):
     assert samples()[0][0]["input"] == "why?"
     (folder / "in" / "dataset_info.json").write_text("{")
     assert convert("in/a.jsonl", name="a", replace=True).tables[0].columns["output"] == "answer"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"ranking": True} | FAQ,
+        FAQ | {"columns": {"prompt": "question", "response": "answer", "kto_tag": "x"}},
+        FAQ | {"columns": {"prompt": "question", "chosen": "answer", "rejected": "x"}},
+    ],
+    ids=["ranking", "kto_tag", "chosen"],
+)
+def test_preferences_are_refused_by_name(told, entry):
+    with pytest.raises(InputError, match=r"`e0` in the dataset_info.json beside .* preferences"):
+        told(QA, entries=entries(entry))
+    told(QA, entries=entries(entry), map={"instruction": "question", "output": "answer"})
+    assert samples()[0][0]["output"] == "a"

@@ -18,7 +18,18 @@ def table(*columns, lettered=True):
 
 @pytest.mark.parametrize(
     ("wanted", "column"),
-    [("B", "two"), ("b", "two"), ("2", "two"), ("C", "C"), ("A", "C "), ("4", "1"), ("1", "C "), ('"1"', "1")],
+    [
+        ("B", "two"),
+        ("b", "two"),
+        ("TWO", "two"),
+        (" two ", "two"),
+        ("2", "two"),
+        ("C", "C"),
+        ("A", "C "),
+        ("4", "1"),
+        ("1", "C "),
+        ('"1"', "1"),
+    ],
 )
 def test_a_column_is_a_header_a_letter_or_a_number(wanted, column):
     assert find_column(table("C ", "two", "C", "1"), wanted) == column

@@ -10,6 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftbridge.adapters.recognise import Wish, read_as
 from ftbridge.adapters.sources import jsonl
 from ftbridge.adapters.values import plain, text
 from ftbridge.core.errors import InputError
@@ -219,3 +220,13 @@ def test_the_messages_of_one_conversation_are_one_row(folder, lines):
     assert [values(row) for row in rows_of(path)] == [{"messages": MESSAGES}]
     assert table.notes == ("its 2 messages are one conversation",)
     assert len(rows_of(path, Reading(exact=True))) == 2
+
+
+@pytest.mark.parametrize("key", ["conversation_id", "session", "message_tree_id"])
+def test_messages_of_several_conversations_are_not_one(folder, key):
+    said = [{key: at // 2, "role": ("user", "assistant")[at % 2], "content": f"text {at}"} for at in range(4)]
+    (folder / "talks.jsonl").write_text("".join(json.dumps(each) + "\n" for each in said))
+    (table,) = jsonl.open_tables(folder / "talks.jsonl", Reading())
+    assert len(table.first) == 4
+    with pytest.raises(InputError, match=r"is one message|trees of messages"):
+        read_as(table, Wish(), None)
