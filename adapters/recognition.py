@@ -135,13 +135,16 @@ class _Recognition:
         key = next(iter(fields.get("output", ())), "")
         if header(key) not in HEADERS["output"]:
             key = key_of([column for column in self.free if column not in choices]) or key
+        key = key or next((column for column, field in self._lists().items() if field == "output"), "")
         rest = [column for column in self._others() if column not in {*choices, key}]
         known = fields.get("instruction", [])
         guesses = [[each] for each in rest if TEXT in self.seen[each].kinds and len(self.seen[each].kinds) == 1]
         found: list[Offer] = []
-        for questions in ([known] if known else guesses) if key else ():
+        answers = self._sources(key) if key else []
+        for questions in ([known] if known else guesses) if answers else ():
             more = {"input": questions[1]} if len(questions) > 1 else {}
-            alone = of_columns({**_firsts(fields), **more, "instruction": questions[0], "output": key})
+            alone = of_columns({**_firsts(fields), **more, "instruction": questions[0]})
+            alone["output"] = answers[0]
             for counted, template in questions_with(choices, questions, key, self.table).items():
                 said = f"{_named(questions)} with {'their' if more else 'its'} choices{counted}"
                 asked = alone | {"instruction": Source(said, template=template)}
@@ -303,8 +306,10 @@ class _Recognition:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
         others = self._others()
+        if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
+            fields.pop("input", None)
         for column, field in self._lists().items():
-            if field not in self.prompts:
+            if field not in {"system", *self.prompts}:
                 fields.setdefault(field, self._sources(column))
         asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
         if not {"instruction", "input"} & asked:

@@ -46,6 +46,16 @@ from .test_recognise import GOOD, choose, made_of, table
         ({"Question": "q", "Complex_CoT": "c", "Response": "a"}, "`Complex_CoT` of"),
         ({"问题": "q", "思考过程": "c", "答案": "a"}, "`思考过程` of"),
         ({"text": "t", "label": ["x", "y"]}, "`label` holds lists, not text"),
+        ({"text": "t", "label": "['x']"}, "`label` holds lists, not text"),
+        ({"question": "q", "context": ["c", "d"], "answer": "a"}, "`context` of `faq.jsonl` holds lists, not text"),
+        ({"instruction": "q", "input": {"x": 1}, "output": "a"}, "`input` of `faq.jsonl` holds objects, not text"),
+        ({"question": "q", "answer": "a", "system": ["s"]}, "`system` of `faq.jsonl` holds lists, not text"),
+        ({"question": "q", "answer": ["a", "b"]}, "`answer` holds lists, not text"),
+        ({"question": "q", "query": "SELECT"}, "`question` and `query` both fit instruction"),
+        ({"question": "q", "answer": "a", "wrong_answer": "b"}, "`wrong_answer` of `faq.jsonl` says which"),
+        ({"问题": "q", "正确答案": "a", "错误答案": "b"}, "`错误答案` of `faq.jsonl` says which"),
+        ({"prompt": "q", "response_chosen": "a", "response_rejected": "b"}, "`response_chosen` and `response_rej"),
+        ({"question": "q", "human answer": "a", "model answer": "b"}, "`human answer` and `model answer` both fit"),
         ({"id": 1, "translation": {"en": "cat", "zh": "猫"}}, "no column is recognised"),
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
@@ -176,3 +186,33 @@ def test_headers_that_may_be_data_are_offered_by_their_places():
             *("--header-row", "none", "--map", "instruction=2", "--map", "output=1"),
         ],
     }
+
+
+def test_answers_that_are_true_or_false_in_text_say_which_are_better():
+    records = ({"prompt": "q", "completion": "a", "label": label} for label in ("True", "False"))
+    with pytest.raises(QuestionError, match=r"`label` of .* says which answers are better"):
+        choose(table(*records))
+
+
+@pytest.mark.parametrize(
+    ("record", "template"),
+    [
+        (
+            {"instruction": "choose", "question": "q", "A": "x", "B": "y", "answer": "A"},
+            "{{ instruction }} {{ question }} A. {{ A }} B. {{ B }}",
+        ),
+        (
+            {"question": "q", "option_a": "x", "option_b": "y", "answer": "option_b"},
+            "{{ question }} option_a. {{ option_a }} option_b. {{ option_b }}",
+        ),
+        (
+            {"question": "q", "options": ["x", "y"], "answer": ["A"]},
+            "{{ question }}{% for text in options %} {{ 'ABCDEFGHIJ'[loop.index0] }}. {{ text }}{% endfor %}",
+        ),
+    ],
+)
+def test_the_template_of_an_exam_shows_all_that_is_asked(record, template):
+    with pytest.raises(QuestionError, match="only names one of") as raised:
+        choose(table(record))
+    options = next(iter(raised.value.answers.values()))
+    assert options[options.index("--instruction") + 1] == template
