@@ -281,15 +281,11 @@ def _template_fits(family: Family, template: str, model: Path) -> bool:
 
 def _renders(family: Family, template: str, model: Path) -> bool:
     """Tell whether the model's chat template writes the family's prompt; it may leave the answer's beginning out."""
-    file = model / "tokenizer_config.json"
-    named = _decode(read_text(file, file.name), dict[str, Any], file) if file.is_file() else {}
-    special = {name: named.get(name) or "" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-    tokens = {name: str(token.get("content") if isinstance(token, dict) else token) for name, token in special.items()}
     messages = [{"role": role, "content": f"The {role}'s words."} for role in ("system", "user", "assistant", "user")]
     system, one, answer, other = (message["content"] for message in messages)
     prompt = next(cell.prompt for cell in family.backends.values() if cell)
     wanted = prompt.render(system, [(one, answer), (other, None)])
-    shown = chat_templates.render(template, messages, tokens)
+    shown = chat_templates.render(template, messages, chat_templates.special_tokens(model))
     return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
 
 

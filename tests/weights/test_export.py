@@ -323,6 +323,16 @@ def test_a_base_without_a_chat_template_gets_the_familys(folder):
     assert not (export() / "chat_template.jinja").exists()
 
 
+def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(folder):
+    from_one(run(folder))
+    record = folder / "runs" / "one" / "run.json"
+    record.write_text(record.read_text().replace(json.dumps("说中文"), '""'))
+    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    added = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    (folder / "base" / "chat_template.jinja").write_text(added + own)
+    assert (export() / "chat_template.jinja").read_text() == "{% if messages[0].role != 'system' %}{% endif %}" + own
+
+
 def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
     (folder / "empty").mkdir()
     with pytest.raises(InputError, match="holds neither a checkpoint nor an adapter"):
