@@ -31,6 +31,8 @@ _JSON = (
 )
 _RAW = "tokenizer.model"
 _CODE = "tokenization_*.py"
+# What looks like a token in a prompt.
+_MARK = re.compile(r"<\|[^<>|]+\|>")
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -226,6 +228,20 @@ def detect(model: Path) -> Family:
 def find(model: Path) -> Family | None:
     """Return the family of the model in the folder `model`, or None where it is of none that is known."""
     return _found(model)[0]
+
+
+def lacking(model: Path, family: Family) -> list[str]:
+    """Return the tokens of the family's prompts that the vocabulary in the folder `model` has not; [] without one."""
+    file = model / "config.json"
+    vocabulary = _Vocabulary(model, _decode(read_text(file, "model's config.json"), _Config, file))
+    if not (vocabulary.quoted or vocabulary.raw):
+        return []
+    wanted = list(family.match.tokens)
+    for prompt in (cell.prompt for cell in family.backends.values() if cell):
+        segments = prompt.segments("system", [("question", "answer")])
+        wanted += [segment.token for segment in segments if isinstance(segment, Token)]
+        wanted += _MARK.findall(_text(segments))
+    return [token for token in dict.fromkeys(wanted) if not vocabulary.has(token)]
 
 
 def _found(model: Path) -> tuple[Family | None, "_Config"]:
