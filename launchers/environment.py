@@ -39,6 +39,8 @@ QUIET = {
     "DISABLE_VERSION_CHECK": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # A notebook's own would be inherited, and matplotlib refuses to be imported where it lacks it.
+    "MPLBACKEND": "agg",
     "PYTHONUNBUFFERED": "1",
     "PYTHONUTF8": "1",
     "TOKENIZERS_PARALLELISM": "false",

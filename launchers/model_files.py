@@ -13,6 +13,8 @@ from ftbridge.core.files import read_text, safetensors_header
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.estimate import Shape, text_config
 from ftbridge.launchers.plan import Plan
+from ftbridge.templates import families
+from ftbridge.templates.families import Family
 
 INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the model again"
@@ -100,6 +102,29 @@ def folder_checks(
         checks.append(Check("model family", "warning", found, "docs/models.md names the families that were trained"))
     checks += _newer_config(plan.model, config, transformers)
     return checks
+
+
+def template_checks(plan: Plan) -> list[Check]:
+    """Return a warning where `--template` is not what the model's files say, which the vocabulary may, too."""
+    name, chosen = plan.spec.template, plan.family
+    if not name:
+        return []
+    told, missing = families.find(plan.model), families.lacking(plan.model, chosen)
+    found = []
+    if told and _said(told, plan.spec.backend) != _said(chosen, plan.spec.backend):
+        found.append(f"`--template {name}` is the prompt of {chosen.title}, and by its files the model is {told.title}")
+    if missing:
+        tokens = ", ".join(f"`{token}`" for token in missing)
+        found.append(f"its vocabulary lacks {tokens} (cut into pieces, or new rows that nothing has trained)")
+    if not found:
+        return [Check("template", "ok", f"{chosen.title}, by `--template`")]
+    leave = "leave `--template` out" if told else "name the family that it was made with (docs/models.md)"
+    return [Check("template", "warning", "; ".join(found), f"{leave}, unless you want to teach it another prompt")]
+
+
+def _said(family: Family, backend: str) -> str:
+    cell = family.backends.get(backend)
+    return cell.prompt.render("system", [("question", "answer"), ("more", "answer")]) if cell else ""
 
 
 def _newer_config(model: Path, config: dict[str, Any], transformers: str) -> list[Check]:

@@ -20,7 +20,7 @@ from ftbridge.launchers.lora_targets import target_checks
 from ftbridge.launchers.machine import GIB, free_space
 from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.memory import memory_checks
-from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, template_checks, tokenizer_checks
 from ftbridge.launchers.own_code import known_classes
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of, looked_at
@@ -40,6 +40,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
         config = {}
         checks = [Check("model", "failure", str(problem), "copy or download the model again")]
     checks += tokenizer_checks(plan, tokenizer, error, transformers)
+    checks += template_checks(plan) if config else []
     checks += [*_data(plan, tokenizer), _steps(plan)]
     checks += combination_checks(plan, config, installed)
     if plan.machine.gpus:

@@ -39,6 +39,17 @@ def read(model: Path) -> str:
     return ""
 
 
+def special_tokens(model: Path) -> dict[str, str]:
+    """Return what a chat template may know of the tokenizer in the folder `model`."""
+    file = model / "tokenizer_config.json"
+    try:
+        named = msgspec.json.decode(read_text(file, file.name), type=dict[str, Any]) if file.is_file() else {}
+    except msgspec.MsgspecError as error:
+        raise InputError(f"`{file}` is not what a model has there: {error}") from error
+    special = {name: named.get(name) or "" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    return {name: str(token.get("content") if isinstance(token, dict) else token) for name, token in special.items()}
+
+
 def _chosen(found: Any) -> str:
     """Return the template called `default` of several, or the first; "" for what is none."""
     if not isinstance(found, list):
@@ -51,7 +62,7 @@ def _chosen(found: Any) -> str:
 def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping[str, str]) -> str | None:
     """Return the conversation as the template writes it, open for an answer; None where it does not render it.
 
-    `tokens` are what it may know of the tokenizer: `bos_token`, `eos_token` and the like.
+    `tokens` are what it may know of the tokenizer, see `special_tokens`.
     """
     if len(template) > _LARGEST:
         return None

@@ -31,6 +31,8 @@ _JSON = (
 )
 _RAW = "tokenizer.model"
 _CODE = "tokenization_*.py"
+# What looks like a token in a prompt.
+_MARK = re.compile(r"<\|[^<>|]+\|>")
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,6 +230,20 @@ def find(model: Path) -> Family | None:
     return _found(model)[0]
 
 
+def lacking(model: Path, family: Family) -> list[str]:
+    """Return the tokens of the family's prompts that the vocabulary in the folder `model` has not; [] without one."""
+    file = model / "config.json"
+    vocabulary = _Vocabulary(model, _decode(read_text(file, "model's config.json"), _Config, file))
+    if not (vocabulary.quoted or vocabulary.raw):
+        return []
+    wanted = list(family.match.tokens)
+    for prompt in (cell.prompt for cell in family.backends.values() if cell):
+        segments = prompt.segments("system", [("question", "answer")])
+        wanted += [segment.token for segment in segments if isinstance(segment, Token)]
+        wanted += _MARK.findall(_text(segments))
+    return [token for token in dict.fromkeys(wanted) if not vocabulary.has(token)]
+
+
 def _found(model: Path) -> tuple[Family | None, "_Config"]:
     file = model / "config.json"
     config = _decode(read_text(file, "model's config.json"), _Config, file)
@@ -281,15 +297,11 @@ def _template_fits(family: Family, template: str, model: Path) -> bool:
 
 def _renders(family: Family, template: str, model: Path) -> bool:
     """Tell whether the model's chat template writes the family's prompt; it may leave the answer's beginning out."""
-    file = model / "tokenizer_config.json"
-    named = _decode(read_text(file, file.name), dict[str, Any], file) if file.is_file() else {}
-    special = {name: named.get(name) or "" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-    tokens = {name: str(token.get("content") if isinstance(token, dict) else token) for name, token in special.items()}
     messages = [{"role": role, "content": f"The {role}'s words."} for role in ("system", "user", "assistant", "user")]
     system, one, answer, other = (message["content"] for message in messages)
     prompt = next(cell.prompt for cell in family.backends.values() if cell)
     wanted = prompt.render(system, [(one, answer), (other, None)])
-    shown = chat_templates.render(template, messages, tokens)
+    shown = chat_templates.render(template, messages, chat_templates.special_tokens(model))
     return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
 
 

@@ -1,6 +1,7 @@
 """A model that answers, in a child process of the training environment."""
 
 import os
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -60,6 +61,7 @@ class Generator:
     ) -> None:
         """Start to load `model`, with `adapter` on it where there is one; `cards` are the GPUs that it may use."""
         self.card = card
+        self._loaded = model, adapter
         self.finish = ""
         self._asked = 0
         loading = loading or Loading()
@@ -87,9 +89,9 @@ class Generator:
         )
 
     def __enter__(self) -> Self:
-        """Wait until the model is loaded."""
+        """Wait until the model is loaded; raises InputError where the adapter does not fit it."""
         try:
-            self._read("the model could not be loaded")
+            self._refuse_misfit(self._read("the model could not be loaded"))
         except BaseException:
             self.close()
             raise
@@ -186,6 +188,19 @@ class Generator:
         with suppress(BrokenPipeError):  # a dead child is told by `_read`
             while data:
                 data = data[os.write(cast("IO[bytes]", self._child.stdin).fileno(), data) :]
+
+    def _refuse_misfit(self, record: dict[str, Any]) -> None:
+        if "misfit" not in record:
+            return
+        model, adapter = (shlex.quote(str(path)) for path in self._loaded)
+        remedy = (
+            f"`ftbridge merge {adapter} --model {model} --out DIR` merges it if it is of this base; then ask DIR"
+            if record["whole"]
+            else "copy or export it again, or name the base that it was trained on"
+        )
+        raise InputError(
+            f"the adapter `{self._loaded[1]}` does not fit `{self._loaded[0]}`: {record['misfit']}; {remedy}"
+        )
 
     def _reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""

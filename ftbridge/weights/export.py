@@ -17,7 +17,7 @@ from ftbridge.core.files import safetensors_header, write_atomic, write_json
 from ftbridge.launchers.helpers.lora_targets import has_experts, shortest
 from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
-from ftbridge.weights import safetensors
+from ftbridge.weights import default_system, safetensors
 from ftbridge.weights.adapter import EXPERTS
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.full_model import write_model
@@ -59,6 +59,7 @@ def export(
             write_stops(folder, read_json(folder / "config.json"), card.stop)
         if card.family and not chat_templates.read(folder):
             write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
+        default_system.leave_out(folder, card)
         card.save(folder)
     return target
 

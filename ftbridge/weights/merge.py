@@ -19,6 +19,7 @@ from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.model_files import read_json
+from ftbridge.weights import default_system
 from ftbridge.weights.export import export
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.merged import Merged
@@ -84,6 +85,7 @@ def merge(
                 rounding=_rounding(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, card.stop)
+            default_system.leave_out(folder, card)
         else:  # full fine-tuning: there is nothing to merge
             copy_files(adapter, folder, ("*",), overwrite=True)
         files = list(folder.glob("*.safetensors"))

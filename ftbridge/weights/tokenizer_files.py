@@ -18,7 +18,7 @@ def copy_tokenizer(own: Path, base: Path, folder: Path) -> None:
     """Copy the tokenizer of `own` into `folder`, and what it lacks of the base's; transformers 4.57 can read it, too.
 
     What transformers 5 has saved anew has lost what only 4.57 looks at. So the base's own files are taken where they
-    have the same tokens; a chat template of `own` counts in any case.
+    have the same tokens, or `own` has none of its own; a chat template of `own` counts in any case.
     """
     patterns = CHAT_TEMPLATE if _saved_anew(own, base) else TOKENIZER
     copy_files(own, folder, patterns, overwrite=False)
@@ -45,7 +45,7 @@ def _saved_anew(own: Path, base: Path) -> bool:
     config = own / "tokenizer_config.json"
     if own == base or not config.is_file() or not (base / "tokenizer.json").is_file():
         return False
-    return is_new_tokenizer(read_json(config)) and token_ids(own) == token_ids(base)
+    return is_new_tokenizer(read_json(config)) and token_ids(own) in ({}, token_ids(base))
 
 
 def _token_ids(folder: Path) -> dict[str, int]:

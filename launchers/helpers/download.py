@@ -20,7 +20,7 @@ SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
 
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
-    """Return the folder of a model; without a network, of one that was downloaded before."""
+    """Return the folder of a model; without a network, or set to be offline, of one that was downloaded before."""
     from httpx import TransportError
     from huggingface_hub import HfApi, snapshot_download
     from requests import ConnectionError as NoConnectionError
@@ -31,22 +31,38 @@ def from_hugging_face(name: str, *, weights: bool) -> str:
         wanted = [{"allow_patterns": SMALL}]
     try:
         files = HfApi().list_repo_files(name)
-    except (NoConnectionError, TransportError):  # of the hub's client before 1.0, and since
+    # Of the hub's client before 1.0, and since; under HF_HUB_OFFLINE it asks nothing and raises Python's own.
+    except (NoConnectionError, TransportError, ConnectionError):
         for patterns in wanted:
             with suppress(FileNotFoundError):  # only the small files were needed then, or other weights
-                folder = Path(snapshot_download(name, local_files_only=True, **patterns))
-                if not weights or any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+                folder = snapshot_download(name, local_files_only=True, **patterns)
+                if _holds_model(folder, weights=weights):
                     return str(folder)
         raise
     return str(snapshot_download(name, **wanted[0 if any(file.endswith(".safetensors") for file in files) else -1]))
 
 
 def from_modelscope(name: str, *, weights: bool) -> str:
-    """Return the folder of a model."""
+    """Return the folder of a model; without a network, of one that was downloaded before."""
     from modelscope import snapshot_download
+    from modelscope_hub.errors import CacheError
 
     patterns = {"ignore_patterns": IGNORED} if weights else {"allow_patterns": SMALL}
-    return str(snapshot_download(name, **patterns))
+    try:
+        return str(snapshot_download(name, **patterns))
+    except ConnectionError:
+        with suppress(CacheError):
+            folder = snapshot_download(name, local_files_only=True)
+            if _holds_model(folder, weights=weights):
+                return str(folder)
+        raise
+
+
+def _holds_model(folder: str, *, weights: bool) -> bool:
+    """Tell whether a cached folder has what was asked for: a failed download leaves an empty one."""
+    here = Path(folder)
+    patterns = WEIGHTS if weights else ["config.json"]
+    return any(path for pattern in patterns for path in here.glob(pattern))
 
 
 def main() -> None:

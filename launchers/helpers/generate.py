@@ -5,10 +5,11 @@ Runs inside the training environment: `python generate.py SPEC` with SPEC as JSO
 layers in 4 bits) and `offload_folder` (or null).
 Then one JSON object a line on stdin: `number`, `segments` (texts and {"token": name}), `adapter` (false: answer as the
 base does), `stop` (what ends an answer, tokens or texts), `max_new_tokens`, `temperature` (0: greedy), `top_k` (0:
-all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, and for each request lines {"text": piece}
-and a last one, {"end": WHY}, {"error": sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with
-the request's `number`. WHY is "stop", "length" (of max_new_tokens), "full" (the model takes no more) or "interrupted":
-a line {"interrupt": number} ends that answer.
+all), `top_p`, `repetition_penalty`, `seed`; on stdout {"ready": true} once, or {"misfit": words, "whole": bool} where
+the adapter does not fit the model, and for each request lines {"text": piece} and a last one, {"end": WHY}, {"error":
+sentence}, or {"tokens": n, "limit": n} for a prompt that is too long, all with the request's `number`. WHY is "stop",
+"length" (of max_new_tokens), "full" (the model takes no more) or "interrupted": a line {"interrupt": number} ends that
+answer.
 
 A request with `prompts`, a list of segments each, and `batch_size` (null: by their length) in place of `segments` and
 `adapter` is answered many at a time, the longest prompts first: a line {"index", "text", "finish"} for each prompt once
@@ -28,6 +29,7 @@ from typing import Any
 
 import torch
 import transformers
+from adapter_fit import MisfitError, put_on
 from safetensors import safe_open
 from token_ids import needed_token_id, token_id
 from transformers import (
@@ -122,12 +124,7 @@ def load(spec: dict[str, Any]) -> tuple[Any, Any]:
     options = {"dtype": spec["dtype"], "device_map": where, **_quantization(spec)}
     model = model_class(spec, remote).from_pretrained(spec["model"], **options, **place, **remote)
     if spec["adapter"]:
-        from mends import let_llama4_see_nothing, take_targets_of
-        from peft import PeftModel
-
-        let_llama4_see_nothing()
-        take_targets_of(Path(spec["adapter"]))
-        model = PeftModel.from_pretrained(model, spec["adapter"], **place)
+        model = put_on(model, spec["adapter"], **place)
     if not IS_4:
         model.generation_config = GenerationConfig()
     return tokenizer, model.eval()
@@ -331,7 +328,11 @@ def main() -> None:
                 requests.put(request)
         requests.put(None)
 
-    tokenizer, model = load(json.loads(sys.argv[1]))
+    try:
+        tokenizer, model = load(json.loads(sys.argv[1]))
+    except MisfitError as error:
+        write({"misfit": str(error), "whole": error.whole})
+        return
     write({"ready": True})
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():

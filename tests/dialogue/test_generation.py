@@ -170,6 +170,21 @@ def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch
         list(generator.ask([("?", None)], "", ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED"], Sampling()))
 
 
+@pytest.mark.parametrize(
+    ("whole", "remedy"),
+    [("True", r"`ftbridge merge 'an adapter' --model \S+ --out DIR`"), ("False", "export it again")],
+)
+def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, whole, remedy):
+    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}}}'
+    (tmp_path / "generate.py").write_text(f"import json; print(json.dumps({said}))")
+    generator = Generator(Path(sys.executable), CARD, tmp_path, Path("an adapter"), ())
+    with pytest.raises(
+        InputError, match=rf"^the adapter `an adapter` does not fit \S+: it lacks 2 tensors; .*{remedy}"
+    ):
+        generator.__enter__()
+
+
 def test_a_quantised_model_that_is_too_big_for_the_card_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "HELPERS", tmp_path)
     said = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit ..."

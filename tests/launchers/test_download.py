@@ -24,8 +24,26 @@ def test_a_bare_name_is_hugging_faces(hub, training_python, tmp_path, monkeypatc
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
     assert (folder / "model.safetensors").read_bytes() == b"weights"
     assert local_model("hf://owner/tiny", lambda: training_python, tmp_path) == folder
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "1")
+            assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder
+            with pytest.raises(InputError, match="could not get `owner/other`"):
+                local_model("owner/other", lambda: training_python, tmp_path)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens: the network is gone
     assert local_model("owner/tiny", lambda: training_python, tmp_path) == folder
+
+
+@pytest.mark.framework
+def test_modelscopes_cache_serves_without_a_network(training_python, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "127.0.0.1:9")  # nobody listens
+    folder = tmp_path / "cache" / "models" / "owner--tiny" / "snapshots" / "master"
+    folder.mkdir(parents=True)  # as a download leaves it that has failed at once
+    with pytest.raises(InputError, match="could not get `owner/tiny` from ModelScope"):
+        local_model("ms://owner/tiny", lambda: training_python, tmp_path)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    assert local_model("ms://owner/tiny", lambda: training_python, tmp_path) == folder
 
 
 @pytest.mark.framework

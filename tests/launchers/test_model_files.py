@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, tokenizer_checks
+from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, template_checks, tokenizer_checks
 from ftbridge.templates import families
 
 from .models import CONFIG, TENSORS, write_model, write_tensors
@@ -175,3 +175,45 @@ def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec
 )
 def test_layers_that_predict_further_tokens_are_not_loaded(name, config, is_held):
     assert (name in as_held({name: (8, 4)}, plan(), config, "5.24.0")) is is_held
+
+
+def template(base, family, vocabulary=("<|im_start|>", "<|im_end|>", "<tool_call>"), **spec):
+    """Return the check of `--template FAMILY` for a Qwen 2.5 of this vocabulary."""
+    (base / "tokenizer.json").write_text(json.dumps({"added_tokens": vocabulary}))
+    (check,) = template_checks(planned(base, family, template=family, **spec))
+    return check
+
+
+def test_without_template_there_is_nothing_to_compare(base):
+    assert template_checks(planned(base)) == []
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_a_template_against_the_models_own_files_is_warned_of(base, backend):
+    found = template(base, "llama3", backend=backend)
+    assert found.status == "warning"
+    assert found.found.startswith(
+        "`--template llama3` is the prompt of Llama 3, and by its files the model is Qwen 2.5; "
+    )
+    for token in ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"):
+        assert f"`{token}`" in found.found
+    assert "leave `--template` out" in found.remedy
+    assert template(base, "qwen3", backend=backend).found.endswith("by its files the model is Qwen 2.5")
+
+
+@pytest.mark.parametrize("family", ["qwen2.5", "qwen2", "chatml"])
+def test_a_template_of_the_same_prompt_is_well(base, family):
+    assert template(base, family).status == "ok"
+
+
+def test_a_template_for_a_model_of_no_known_family_needs_its_tokens(base):
+    (base / "config.json").write_text(json.dumps({**CONFIG, "model_type": "own"}))
+    found = template(base, "llama3", ["<|begin_of_text|>", "<|eot_id|>"]).found
+    assert found.startswith("its vocabulary lacks `<|start_header_id|>`, `<|end_header_id|>` (cut into pieces, or ")
+    assert "docs/models.md" in template(base, "llama3", []).remedy
+    every = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    assert template(base, "llama3", every).status == "ok"
+    (base / "tokenizer.json").unlink()
+    (base / "tokenizer_config.json").unlink()
+    (check,) = template_checks(planned(base, "llama3", template="llama3"))
+    assert check.status == "ok"  # nothing can be told

@@ -7,6 +7,8 @@ import pytest
 from ftbridge.core.errors import UsageError
 from ftbridge.launchers.pictures import draw, picture_file
 
+from ..conftest import NOTEBOOK  # noqa: TID252
+
 CURVES = {"curves": {"training of one": [(1, 4.0), (2, math.nan), (3, 2.0)], "validation of one": [(2, 3.0)]}}
 LENGTHS = {"starts": [0, 50], "width": 50, "counts": {"XTuner": [3, 9]}, "cutoff_length": 60}
 
@@ -22,7 +24,8 @@ def test_a_picture_takes_no_other_files_place(tmp_path):
 
 @pytest.mark.framework
 @pytest.mark.parametrize(("kind", "what"), [("curves", CURVES), ("lengths", LENGTHS)])
-def test_a_picture_is_drawn_and_drawn_again(tmp_path, training_python, kind, what):
+def test_a_picture_is_drawn_and_drawn_again_in_a_notebook_too(tmp_path, training_python, monkeypatch, kind, what):
+    monkeypatch.setenv("MPLBACKEND", NOTEBOOK)
     for _ in range(2):
         path = picture_file(tmp_path / "picture.PNG")
         draw(path, training_python, kind, what)

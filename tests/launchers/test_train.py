@@ -21,7 +21,7 @@ from ftbridge.launchers import runs
 from ftbridge.launchers.environment import tested_set as pinned
 from ftbridge.launchers.train import describe, prepare
 
-from ..conftest import SECRET, SMALL  # noqa: TID252
+from ..conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252
 
 BACKENDS = ["xtuner", "llamafactory"]
 
@@ -51,6 +51,18 @@ def test_training_leaves_an_honest_run(trained, backend):
     for name in ("medqa-train.xtuner.jsonl", "medqa-train.alpaca.jsonl"):
         assert run.datasets[name] == hashlib.sha256((data / name).read_bytes()).hexdigest()
     assert "medqa.xlsx" in run.datasets
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
+def test_a_constant_rate_takes_as_few_steps_as_there_are_and_a_notebooks_variables_do_no_harm(
+    trained, monkeypatch, backend
+):
+    monkeypatch.setenv("MPLBACKEND", NOTEBOOK)
+    run = trained(backend=backend, scheduler="constant", max_steps=2)
+    metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
+    assert (run.status, metrics[-1]["step"]) == ("succeeded", 2)
+    assert metrics[-1]["learning_rate"] == pytest.approx(SMALL["learning_rate"])
 
 
 @pytest.mark.framework

@@ -99,7 +99,7 @@ def test_every_family_gives_valid_code(family):
         ({"learning_rate": 2e-05}, "optim_wrapper", "lr=2e-05"),
         ({"gradient_accumulation_steps": 4}, "param_scheduler", "end=5)"),
         ({"scheduler": "linear"}, "param_scheduler", "LinearLR, start_factor=1.0, end_factor=0.0"),
-        ({"scheduler": "constant"}, "param_scheduler", "ConstantLR"),
+        ({"scheduler": "constant"}, "param_scheduler", "end=17)]"),  # the warm-up alone
         ({"epochs": 0.5}, "train_cfg", "max_iters=20"),
         ({"save_steps": 2, "gradient_accumulation_steps": 8}, "default_hooks", "interval=16, max_keep_ckpts=2"),
         ({"machine": Machine("cpu", 2, "bfloat16")}, "env_cfg", "backend='gloo'"),

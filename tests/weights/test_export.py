@@ -235,6 +235,8 @@ def test_another_checkpoint_than_the_last_is_never_taken_for_it(folder):
 def test_full_training_gives_a_model_in_the_bases_dtype(folder, base, kind, dtype):
     (folder / "base" / "config.json").write_text(json.dumps({**json.loads(BASE), "use_cache": True, **base}))
     (folder / "base" / "modeling_odd.py").write_text("")
+    (folder / "base" / "generation_config.json").write_text('{"eos_token_id": 5}')  # as a base that is no chat model
+    (folder / "base" / "tokenizer.json").write_text('{"added_tokens": [{"id": 7, "content": "<|im_end|>"}]}')
     tied = weights(FULL, kind) | {"llm.lm_head.weight": tensor((2, 3), kind=kind)}
     data = b"".join(floats(number)[0 if kind == "FloatStorage" else 2 :] for number in range(9))
     save(run(folder) / "iter_9.pth", {"state_dict": tied}, _0=data)
@@ -246,6 +248,7 @@ def test_full_training_gives_a_model_in_the_bases_dtype(folder, base, kind, dtyp
     config = json.loads((target / "config.json").read_text())
     names = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
     assert (config.get("torch_dtype") or config["dtype"]) == names[dtype]
+    assert json.loads((target / "generation_config.json").read_text()) == {"eos_token_id": [7, 5]}
     own = {"config.json", "generation_config.json", "model.safetensors", "modeling_odd.py"}
     assert {path.name for path in target.iterdir()} == TOKENIZER | own
 
@@ -318,6 +321,16 @@ def test_a_base_without_a_chat_template_gets_the_familys(folder):
     (folder / "base" / "chat_template.jinja").unlink()
     (folder / "base" / "tokenizer_config.json").write_text('{"chat_template": "the base\'s own"}')
     assert not (export() / "chat_template.jinja").exists()
+
+
+def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(folder):
+    from_one(run(folder))
+    record = folder / "runs" / "one" / "run.json"
+    record.write_text(record.read_text().replace(json.dumps("说中文"), '""'))
+    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    added = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    (folder / "base" / "chat_template.jinja").write_text(added + own)
+    assert (export() / "chat_template.jinja").read_text() == "{% if messages[0].role != 'system' %}{% endif %}" + own
 
 
 def test_a_folder_without_a_checkpoint_is_one_sentence(folder):

@@ -42,6 +42,13 @@ def test_the_bases_files_count_where_the_tokens_are_the_same(folders):
     assert (new / "merges.txt").exists()
 
 
+def test_settings_without_tokens_are_no_tokenizer(folders):
+    own, base, new = folders
+    (own / "tokenizer.json").unlink()
+    copy_tokenizer(own, base, new)
+    assert held(new) == (TOKENIZER, {"legacy": True})
+
+
 def test_a_tokenizer_with_other_tokens_counts_and_4_57_can_read_it(folders):
     own, base, new = folders
     more = {**TOKENIZER, "added_tokens": [*TOKENIZER["added_tokens"], {"id": 3, "content": "<new>"}]}

@@ -4,7 +4,7 @@ import torch
 from datasets import load_dataset
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import CheckpointHook, DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
-from mmengine.optim import AmpOptimWrapper, ConstantLR, CosineAnnealingLR, LinearLR, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, CosineAnnealingLR, LinearLR, OptimWrapper
 from peft import LoraConfig
 from torch.optim import AdamW
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -75,7 +75,7 @@ optim_wrapper = dict(
 # LinearLR is at its full rate in its last iteration, end - 1; with end=1 it would stay at the start factor for ever.
 param_scheduler = [
     dict(type=LinearLR, start_factor=1e-5, by_epoch=False, begin=0, end=17),
-    dict(type=ConstantLR, factor=1.0, by_epoch=False, begin=17),
+    # After the warm-up the rate stays as it is.
 ]
 train_cfg = dict(type=TrainLoop, max_iters=726)
 
