@@ -329,13 +329,16 @@ class _Recognition:
 
     def _unclear(self, double: dict[str, list[str]]) -> str:
         table = self.table
-        reason = "no column is recognised as question and answer"
+        wanted = ["question"] * (not {"instruction", "input"} & self.found.keys()) + ["answer"] * (
+            "output" not in self.found
+        )
+        reason = f"no column is recognised as {' and '.join(wanted) or 'question and answer'}"
         for column, each in self.seen.items():
-            wanted = "text" if recognise([column]) and not each.readable else ""
+            due = "text" if recognise([column]) and not each.readable else ""
             if header(column) in {"messages", "conversations", "conversation"} and not each.style:
-                wanted = f"lists of objects with {STYLES}"
-            if wanted:
-                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {wanted}"
+                due = f"lists of objects with {STYLES}"
+            if due:
+                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {due}"
         if double:
             field, names = next(iter(double.items()))
             reason = f"{_named(names)} both fit {field}"
