@@ -113,21 +113,16 @@ def plain(value: Any) -> Any:
 
 
 def listed(value: Any) -> Any:
-    """Return the list that `value` is, or that it holds as text, as in a cell; anything else as it is.
-
-    The text may be JSON, or what Python or NumPy writes for a list, as in a CSV file that pandas made.
-    """
+    """Return the list that `value` is, or that it holds as text (see `parsed`); anything else as it is."""
     value = plain(value)
-    if not isinstance(value, str) or not value.lstrip().startswith("["):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return _written_by_python(value)
+    return parsed(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
 
 
 def parsed(value: Any) -> Any:
-    """Return the list or the object that `value` is, or that it holds as JSON or as Python writes it; else `value`."""
+    """Return the list or the object that `value` is, or that it holds as text; anything else as it is.
+
+    The text may be JSON, or what Python or NumPy writes, as in a CSV file that pandas made.
+    """
     value = plain(value)
     if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"}:
         return value

@@ -108,10 +108,11 @@ def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
         found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
-    if tokenizer:
-        found.append(_cutoff(plan.spec.cutoff_length, count(plan, entry, files, tokenizer)))
     if name == "dataset":
-        found += mark_checks(looked_at(entry, files), plan.family, plan.spec.backend)
+        samples = [*looked_at(entry, files)]
+        if tokenizer:
+            found.append(_cutoff(plan.spec.cutoff_length, count(plan, samples, tokenizer)))
+        found += mark_checks(samples, plan.family, plan.spec.backend)
     return found
 
 

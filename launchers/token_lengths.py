@@ -3,7 +3,7 @@
 `ftbridge preview --stats` counts exactly, with the frameworks' own code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -49,9 +49,8 @@ def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
     return entry, data_files(data.folder, entry)
 
 
-def count(plan: Plan, entry: Entry, files: list[Path], tokenizer: Any) -> Lengths:
-    """Return the lengths of at most 2,000 samples, spread over the data where it is in JSON lines."""
-    talks = list(looked_at(entry, files))
+def count(plan: Plan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:
+    """Return the lengths of samples, of which `looked_at` gives enough."""
     cutoff, backend = plan.spec.cutoff_length, plan.spec.backend
     cut = lost = longest = 0
     for turns in _turns(plan.family.cell(backend).prompt, talks, tokenizer):
@@ -63,7 +62,10 @@ def count(plan: Plan, entry: Entry, files: list[Path], tokenizer: Any) -> Length
 
 
 def looked_at(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
-    """Return those samples, of no more text than can be encoded in a second; what cannot be read is passed over."""
+    """Yield at most 2,000 samples, spread over the data where it is in JSON lines; what cannot be read is passed over.
+
+    They hold no more text than can be encoded in a second.
+    """
     return _bounded(_conversations(entry, files))
 
 
@@ -99,7 +101,7 @@ def _bounded(talks: Iterator[Conversation]) -> Iterator[Conversation]:
         text += len(str(talk.system)) + sum(len(str(turn.user)) + len(str(turn.output)) for turn in talk.turns)
 
 
-def _turns(prompt: Prompt, talks: list[Conversation], tokenizer: Any) -> list[Turns]:
+def _turns(prompt: Prompt, talks: Sequence[Conversation], tokenizer: Any) -> list[Turns]:
     """Return the tokens of each turn: the texts by themselves, and what the prompt puts around them."""
 
     def around(segments: list[Segment]) -> int:

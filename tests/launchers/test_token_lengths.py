@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import DatasetEntry
-from ftbridge.launchers.token_lengths import Lengths, count, files_of
+from ftbridge.launchers.token_lengths import Lengths, count, files_of, looked_at
 from ftbridge.templates import families
 
 from .models import write_tokenizer
@@ -35,7 +35,7 @@ def counted(tmp_path, words):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
         planned = made(tmp_path, len(samples), {"xtuner": file.name, "llamafactory": file.name}, backend, **spec)
-        return count(planned, *files_of(planned), words)
+        return count(planned, [*looked_at(*files_of(planned))], words)
 
     return count_them
 
@@ -103,7 +103,7 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
     planned = made(tmp_path, 2, {}, "llamafactory")
     entry, files = files_of(planned)
     assert [file.name for file in files] == ["faq.json"]
-    assert count(planned, entry, files, words).samples == 1  # an answer that is no text is left out
+    assert count(planned, [*looked_at(entry, files)], words).samples == 1  # an answer that is no text is left out
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
