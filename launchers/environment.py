@@ -22,6 +22,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
+from ftbridge.core.user import data_folder
 from ftbridge.launchers import machine
 
 Environment = Literal["transformers5", "transformers4"]
@@ -77,8 +78,7 @@ class Inspection(msgspec.Struct, frozen=True):
 
 def default_folder(environment: Environment = NEWEST) -> Path:
     """Return where `ftbridge setup` puts a training environment: one for all projects of a user."""
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "ftbridge" / SETS[environment]
+    return data_folder() / SETS[environment]
 
 
 @cache

@@ -90,6 +90,21 @@ def run_ftbridge(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
     return run
 
 
+@pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Path]:
+    """Return a function that makes a file, or a link, somebody else's, and returns it."""
+
+    def give(path: Path) -> Path:
+        nobody = 65534
+        if os.geteuid():  # who cannot give a file away becomes somebody else
+            monkeypatch.setattr(os, "geteuid", lambda: nobody)
+        else:
+            os.chown(path, nobody, -1, follow_symlinks=False)
+        return path
+
+    return give
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory, training_python: Path) -> Path:
     """Return a project with the sample converted 7:3 and a tiny base model; its path has what paths may have."""

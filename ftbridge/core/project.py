@@ -10,6 +10,7 @@ from ftbridge.core.files import locked, read_text, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest, load_yaml, parse
+from ftbridge.core.user import SAFE_FOLDERS, stranger
 
 SETTINGS = "ftbridge.yaml"
 
@@ -46,13 +47,20 @@ class Project(msgspec.Struct, frozen=True):
     def find(cls, start: Path | None = None, config: Path | None = None) -> "Project":
         """Return the project around `start` (default: the current folder), with `config` as its settings.
 
-        Raises InputError where the settings cannot be read, or name an unknown key or backend.
+        Raises InputError where the settings cannot be read, name an unknown key or backend, or are somebody else's:
+        `config` is taken whoever owns it.
         """
         start = (start or Path.cwd()).resolve()
         folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
-        file = config or folder / SETTINGS
-        if not config and not file.is_file():
+        found = folder / SETTINGS
+        file = config or found
+        if not config and not found.is_file():
             return cls(folder, Settings())
+        if found.is_file() and (owner := stranger(found)):
+            if not config:
+                raise InputError(_refusal(found, owner, start))
+            if not (config.exists() and found.samefile(config)):
+                folder = start
         values = load_yaml(read_text(file, "settings file"), f"`{file}`")
         backends = values.pop("backends", None) or {}
         for key in values:
@@ -96,3 +104,11 @@ class Project(msgspec.Struct, frozen=True):
             head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file
+
+
+def _refusal(file: Path, owner: str, start: Path) -> str:
+    other = "work in another folder" if file.parent == start else f"put an {SETTINGS} of your own into `{start}`"
+    return (
+        f"`{file}` belongs to `{owner}`, not to you, and its `backends` decide which programs run. If you trust who "
+        f"writes it, set the environment variable {SAFE_FOLDERS}={file.parent}; else {other}"
+    )

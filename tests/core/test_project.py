@@ -1,9 +1,12 @@
 """The project's folder, its settings, and what the last conversion left behind."""
 
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ftbridge.cli import cli
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import BackendSettings, Project, Settings, State
 
@@ -94,3 +97,57 @@ def test_settings_are_written_once_and_never_edited(folder):
     assert project.write_settings({"backend": "llamafactory"}) is None
     assert (folder / "ftbridge.yaml").read_bytes() == before
     assert Project.find().settings.train == {"backend": "xtuner", "model": "基座: 'a'"}
+
+
+@pytest.fixture
+def theirs(folder, give_away):
+    """Return the settings of somebody else in the parent folder, which name what runs."""
+    return give_away(settings(folder, "backends: {xtuner: {python: ./evil.sh}}"))
+
+
+@pytest.mark.parametrize("how", ["file", "link"])
+def test_settings_of_somebody_else_are_refused_with_what_to_do(folder, give_away, how):
+    inner = folder / "inner"
+    inner.mkdir()
+    if how == "file":
+        give_away(settings(folder, "epochs: 1"))
+    else:
+        (folder / "ftbridge.yaml").symlink_to(settings(folder, "epochs: 1", "own.yaml"))
+        give_away(folder / "ftbridge.yaml")
+    told = (
+        rf"`{folder}/ftbridge.yaml` belongs to `.+`, not to you, and its `backends` decide which programs run.*"
+        rf"FTBRIDGE_SAFE_FOLDERS={folder}; else put an ftbridge.yaml of your own into `{inner}`"
+    )
+    with pytest.raises(InputError, match=told):
+        Project.find(inner)
+    with pytest.raises(InputError, match="else work in another folder"):
+        Project.find()
+
+
+def test_settings_of_ones_own_are_found_before_those_of_somebody_else(folder, theirs):
+    inner = folder / "inner"
+    if os.geteuid():
+        pytest.skip("only root makes files of two owners")
+    settings(inner, "epochs: 2")
+    assert Project.find(inner).settings.train == {"epochs": 2}
+
+
+def test_a_folder_that_is_called_safe_has_its_settings(folder, theirs, monkeypatch):
+    monkeypatch.setenv("FTBRIDGE_SAFE_FOLDERS", str(folder))
+    assert Project.find().settings.backends["xtuner"].python == "./evil.sh"
+
+
+def test_settings_that_the_user_names_are_taken_whoevers_they_are(folder, theirs, give_away):
+    assert Project.find(config=theirs) == Project.find(config=Path("ftbridge.yaml"))
+    assert Project.find(config=theirs).folder == folder
+    inner = folder / "inner"
+    mine = give_away(settings(inner, "epochs: 3", "mine.yaml"))
+    # Relative paths of the named file do not begin in the folder of somebody else.
+    assert Project.find(inner, config=mine) == Project(inner, Settings(train={"epochs": 3}))
+
+
+@pytest.mark.parametrize("command", ["doctor", "datasets list", "runs list", "chat base --prompt hi", "convert x.csv"])
+def test_every_command_refuses_them(folder, theirs, command):
+    done = CliRunner().invoke(cli, command.split())
+    assert isinstance(done.exception, InputError)
+    assert "belongs to" in str(done.exception)
