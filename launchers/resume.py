@@ -2,7 +2,7 @@
 
 Both frameworks' checkpoints hold pickles, which run what they hold when they are loaded. So the sha256 of each
 checkpoint is noted in run.json as soon as it is whole, while the run is watched, and only a noted one is loaded
-unless the user trusts it.
+unless the user trusts it. What is noted counts where this machine has signed it.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError, typed
 from ftbridge.core.files import locked, sha256
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
@@ -25,6 +25,7 @@ from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
 from ftbridge.launchers.environment import NEWEST, SETS, Environment, interpreter, versions
 from ftbridge.launchers.plan import Plan, zero_stage
+from ftbridge.launchers.runs import UNSIGNED
 
 PICKLED = {".pt", ".pth", ".bin"}
 Signature = list[tuple[str, int, int]]
@@ -40,8 +41,9 @@ class Source(msgspec.Struct, frozen=True):
 def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> Source:
     """Return what `--resume WANTED` means: `auto`, a run's id or folder, or a checkpoint's path.
 
-    `given` are the options of the command line, which must say what the run's own say. Raises UsageError where
-    they do not, or where the run cannot go on, and InputError where the checkpoint cannot be used.
+    `given` are the options of the command line, which must say what the run's own say; where this machine has not
+    signed those, what decides which code runs must be given again. Raises UsageError where they do not, or where the
+    run cannot go on, and InputError where the checkpoint cannot be used.
     """
     path = Path(wanted).expanduser()
     if wanted == "auto":
@@ -54,6 +56,7 @@ def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool)
         source = _of_run(runs.by_id(project, wanted), trusted=trusted)
     if source.run:
         _same_options(source.run, given)
+        _said_again(source.run, given)
     return source
 
 
@@ -113,11 +116,15 @@ def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, s
 
 
 def claim(before: runs.Run, now: runs.Run) -> runs.Run:
-    """Save `now` with one more attempt than `before`, unless another process has taken the run meanwhile."""
+    """Save `now` with one more attempt than `before`, unless another process has taken the run meanwhile.
+
+    It is signed from now on, without what somebody else may have put on record.
+    """
     with locked(before.path / "run.json"):
         _may_go_on(runs.load(before.path))
         attempts = (*before.attempts, *now.attempts)
-        return msgspec.structs.replace(now, attempts=attempts, checkpoints=before.checkpoints).save()
+        checkpoints = before.checkpoints if before.signature else {}
+        return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
 
 
 def environment(plan: Plan) -> dict[str, str]:
@@ -189,7 +196,7 @@ def _of_run(run: runs.Run, *, trusted: bool) -> Source:
             f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
             "start it again with `ftbridge train`"
         )
-    noted = [path for path in found if _name(run, path) in run.checkpoints]
+    noted = [path for path in found if run.signature and _name(run, path) in run.checkpoints]
     chosen = found[-1] if trusted or not noted else noted[-1]
     if chosen != found[-1]:
         say(f"warning: `{found[-1]}` is not on record in run.json: going on from `{chosen.name}` before it")
@@ -214,8 +221,10 @@ def _at(path: Path, *, trusted: bool) -> Source:
 
 def _trusted(path: Path, run: runs.Run, *, trusted: bool) -> Source:
     noted = run.checkpoints.get(_name(run, path))
-    if not trusted and (noted is None or noted != digest(path)):
-        why = "is not on record in run.json" if noted is None else "has changed since run.json noted its sha256"
+    if not trusted and (not run.signature or noted is None or noted != digest(path)):
+        why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
+        if run.signature:
+            why = "is not on record in run.json" if noted is None else "has changed since run.json noted its sha256"
         raise InputError(
             f"`{path}` {why}, and loading a checkpoint runs what its pickles hold. "
             "If you know that nobody else wrote it, add `--trust-checkpoint`"
@@ -243,6 +252,24 @@ def _same_options(run: runs.Run, given: dict[str, Any]) -> None:
                 f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{before[key]}`): "
                 "a resumed run keeps its options; leave it out, or train from the start"
             )
+
+
+def _said_again(run: runs.Run, given: dict[str, Any]) -> None:
+    """Raise UsageError for what could run code, or send data, and is said by another's record alone."""
+    spec = run.spec
+    own_file = spec.deepspeed.endswith(".json")
+    options: dict[str, list[str]] = {
+        "trust_remote_code": ["--trust-remote-code"] if spec.trust_remote_code else [],
+        "set": [word for key, value in spec.set.items() for word in ("--set", f"{key}={value}")],
+        "deepspeed": ["--deepspeed", spec.deepspeed] if own_file else [],
+        "track": ["--track", ",".join(spec.track)] if spec.track else [],
+    }
+    missing = [word for key, words in options.items() if key not in given for word in words]
+    if missing and not run.signature:
+        raise UsageError(
+            f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
+            f"If they are what you want, add `{typed(missing)}`"
+        )
 
 
 def _resumable(run: runs.Run, backend: Backend) -> list[Path]:

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from ftbridge.core import signing
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import write_json
@@ -18,6 +19,8 @@ from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 
+# What is said of a record without this machine's signature.
+UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
@@ -38,7 +41,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     steps, `environment` is the training environment that it runs in, `datasets` maps a data file, and the source it was
     made from, to its sha256, `pid` is the process that watches over the run, `pid_started` when that began, in the
     kernel's ticks (0: not known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
-    launchers/resume.py).
+    launchers/resume.py). `signature` is this machine's, of all but itself and the folder: "" where the record has none
+    yet, and None in one that was read without: it stays unsigned, whatever is written to it.
     """
 
     id: str
@@ -59,6 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     pid_started: int = 0
     checkpoints: dict[str, str] = {}
+    signature: str | None = ""
 
     @property
     def path(self) -> Path:
@@ -76,9 +81,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me)).save()
 
     def save(self) -> "Run":
-        """Write run.json; returns the run."""
-        write_json(self.path / "run.json", self)
-        return self
+        """Write run.json, signed unless it came without a signature; returns the run."""
+        signature = None if self.signature is None else signing.sign(_signed_part(msgspec.json.encode(self)))
+        run = msgspec.structs.replace(self, signature=signature)
+        write_json(self.path / "run.json", run)
+        return run
 
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
@@ -107,16 +114,18 @@ def new_folder(project: Project, name: str) -> Path:
 def load(folder: Path) -> Run:
     """Return the run in `folder`, which may have been moved; one whose watcher is dead has failed.
 
-    Raises InputError where run.json is not whole.
+    Its signature is None where it does not hold. Raises InputError where run.json is not whole.
     """
     file = folder / "run.json"
     try:
-        run = msgspec.json.decode(file.read_bytes(), type=Run)
+        content = file.read_bytes()
+        run = msgspec.json.decode(content, type=Run)
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"cannot read `{file}`: {error}") from error
     if run.status == "running" and not _alive(run):
         run = msgspec.structs.replace(run, status="failed")
-    return msgspec.structs.replace(run, folder=str(folder))
+    signature = run.signature if run.signature and _holds(content, run.signature) else None
+    return msgspec.structs.replace(run, folder=str(folder), signature=signature)
 
 
 def all_runs(project: Project) -> list[Run]:
@@ -183,6 +192,20 @@ def follow(run: Run, *, wait: bool) -> Iterator[bytes]:
                 time.sleep(0.3)
     except OSError as error:
         raise InputError(f"cannot read the log of `{run.id}`: {error}") from error
+
+
+def _signed_part(content: bytes) -> bytes:
+    """Return what is signed of a record: each key, known to this ftbridge or not, but where it lies."""
+    record = msgspec.json.decode(content, type=dict[str, Any])
+    rest = {key: value for key, value in record.items() if key not in {"signature", "folder"}}
+    return msgspec.json.encode(rest, order="sorted")
+
+
+def _holds(content: bytes, signature: str) -> bool:
+    try:
+        return signing.holds(_signed_part(content), signature)
+    except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
+        return False
 
 
 def _alive(run: Run) -> bool:

@@ -1,5 +1,6 @@
 """Resumed trainings: the same losses as unbroken ones, and only from checkpoints that are whole and ours."""
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -220,6 +221,86 @@ def test_a_checkpoint_from_elsewhere_needs_trust(place, tmp_path):
     with pytest.raises(UsageError, match=r"in no run of ftbridge.*`--trust-checkpoint`"):
         resume.find(place, str(file), {}, trusted=False)
     assert resume.find(place, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
+
+
+def forged(run, **values):
+    """Write other values into a run's record, as somebody does who has no key; return it as it is read."""
+    file = run.path / "run.json"
+    file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | values))
+    return runs.load(run.path)
+
+
+NO_SIGNATURE = r"belongs to run `one`, whose record is not signed by this machine .* `--trust-checkpoint`"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("status", ["failed", "succeeded"])
+def test_a_forged_checkpoint_with_its_forged_record_needs_trust(place, backend, status):
+    run = watched(place, 3, backend=backend, status=status)
+    evil = saved(run, 6)
+    digests = {**run.checkpoints, f"output/{evil.name}": resume.digest(evil)}
+    forged(run, status="interrupted", checkpoints=digests)
+    for wanted in ("auto", "one", str(run.path), str(evil), str(evil.with_name(evil.name.replace("6", "3")))):
+        with pytest.raises(InputError, match=NO_SIGNATURE):
+            resume.find(place, wanted, {}, trusted=False)
+    assert resume.find(place, "auto", {}, trusted=True).checkpoint == evil
+
+
+def test_a_run_of_another_machine_or_an_older_ftbridge_needs_trust(place, tmp_path, monkeypatch):
+    run = watched(place, 3)
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path / "another"))
+        with pytest.raises(InputError, match=NO_SIGNATURE):
+            resume.find(place, "one", {}, trusted=False)
+    assert resume.find(place, "one", {}, trusted=False)
+    older = msgspec.json.decode((run.path / "run.json").read_bytes())
+    del older["signature"]
+    (run.path / "run.json").write_bytes(msgspec.json.encode(older))
+    with pytest.raises(InputError, match=NO_SIGNATURE):
+        resume.find(place, "one", {}, trusted=False)
+
+
+def test_a_run_that_was_moved_is_still_ours(place, tmp_path):
+    watched(place, 3).path.rename(tmp_path / "moved")
+    assert resume.find(place, str(tmp_path / "moved"), {}, trusted=False).checkpoint.name == "iter_3.pth"
+
+
+def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place):
+    run = watched(place, 3, 6)
+    foreign = forged(run, steps=10)
+    found = resume.find(place, "one", {}, trusted=True)
+    assert (found.run, found.checkpoint.name) == (foreign, "iter_6.pth")
+    now = resume.claim(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
+    assert (bool(now.signature), now.checkpoints) == (True, {})
+    ledger = resume.Ledger(now, load_backend(XTUNER))
+    assert ledger.look(ended=True).checkpoints == {}
+    with pytest.raises(InputError, match="is not on record"):
+        resume.find(place, "one", {}, trusted=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"trust_remote_code": True}, "--trust-remote-code"),
+        ({"set": {"a": "1", "b": "x y"}}, "--set a=1 --set 'b=x y'"),
+        ({"deepspeed": "theirs.json"}, "--deepspeed theirs.json"),
+        ({"track": ("wandb", "swanlab")}, "--track wandb,swanlab"),
+    ],
+)
+def test_what_can_run_code_is_said_again_for_a_strangers_run(place, options, words):
+    run = watched(place, 3)
+    spec = {**msgspec.to_builtins(run.spec), **options}
+    signed = msgspec.structs.replace(run, spec=msgspec.convert(spec, TrainSpec)).save()
+    assert resume.find(place, "one", {}, trusted=False)
+    forged(signed, model="/theirs")
+    with pytest.raises(UsageError, match=rf"options decide which code runs.* add `{re.escape(words)}`"):
+        resume.find(place, "one", {}, trusted=True)
+    assert resume.find(place, "one", options, trusted=True)
+
+
+def test_a_strangers_run_without_such_options_needs_no_more_than_trust(place):
+    forged(watched(place, 3), model="/theirs")
+    assert resume.find(place, "one", {}, trusted=True)
 
 
 @pytest.fixture

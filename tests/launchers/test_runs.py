@@ -8,6 +8,7 @@ from datetime import UTC
 import msgspec
 import pytest
 
+from ftbridge.core import signing
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers import runs
@@ -177,3 +178,71 @@ def test_a_log_is_followed_until_the_run_ends(project):
     log.unlink()
     with pytest.raises(InputError, match="cannot read the log of `one`"):
         list(runs.follow(run, wait=False))
+
+
+def changed(run, **values):
+    """Write other values into a run's record, as somebody does who has no key, and return it as it is read."""
+    file = run.path / "run.json"
+    file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | values))
+    return runs.load(run.path)
+
+
+def test_a_record_is_signed_but_for_its_place(project, tmp_path):
+    run = record(project, "one", "failed")
+    assert len(run.signature) == 64
+    assert changed(run).signature == run.signature  # written otherwise, it says the same
+    run.path.rename(tmp_path / "moved")
+    assert runs.load(tmp_path / "moved").signature == run.signature
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": "interrupted"},
+        {"checkpoints": {"output/iter_9.pth": "ab" * 32}},
+        {"model": "/other"},
+        {"pid": 1},
+        {"signature": ""},
+        {"signature": None},
+        {"signature": "ab" * 32},
+        {"signature": "ü"},
+        {"of_a_later_ftbridge": 1},
+        {"of_a_later_ftbridge": 10**30},
+    ],
+)
+def test_a_record_that_somebody_else_changed_is_not_signed(project, values):
+    assert changed(record(project, "one", "failed"), **values).signature is None
+
+
+def test_a_record_of_another_machine_is_not_signed(project, tmp_path, monkeypatch):
+    run = record(project, "one", "failed")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "other"))
+    assert runs.load(run.path).signature is None
+    assert record(project, "two").signature
+
+
+def test_a_record_of_a_later_ftbridge_keeps_its_signature(project):
+    run = record(project, "one", "failed")
+    content = msgspec.json.decode((run.path / "run.json").read_bytes()) | {"more": {"b": 1, "a": 2}}
+    signature = signing.sign(runs._signed_part(msgspec.json.encode(content)))
+    assert changed(run, more={"a": 2, "b": 1}, signature=signature).signature == signature
+
+
+def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
+    foreign = changed(record(project, "one", "running"), pid=dead())
+    assert (foreign.status, foreign.signature) == ("failed", None)
+    assert foreign.end("interrupted", 130).signature is None
+    assert foreign.watched().signature is None
+    assert runs.load(foreign.path).signature is None
+
+
+def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
+    signing._warn.cache_clear()
+    (tmp_path / "full").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "full"))
+    run = record(project, "one", "running").watched().end("succeeded", 0)
+    assert run.signature == ""
+    assert runs.load(run.path).signature is None
+    assert capsys.readouterr().err.count("warning: ") == 1
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert run.save().signature  # it is ours all the same
