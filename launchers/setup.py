@@ -97,7 +97,8 @@ def _point_at(python: Path, environment: Environment) -> None:
 def _uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
-    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()})
+    # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
+    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()}, cwd="/")
     if done.returncode:
         raise SetupError(
             f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
@@ -107,7 +108,9 @@ def _uv(*arguments: str) -> None:
 
 def _pip_index() -> dict[str, str]:
     """Tell uv, which does not read pip's configuration, the index that pip uses here."""
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)
+    # -P: no pip of the current folder is run.
+    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():  # environment variables come first and win
         key, _, value = line.partition("=")

@@ -335,7 +335,7 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()
     # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
     torchrun = (
-        *("-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
+        *(str(HELPERS / "distributed.py"), f"--nproc-per-node={processes}"),
         # Else the processes look for each other by this machine's own name, which need not resolve.
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )

@@ -19,7 +19,7 @@ from ftbridge.launchers.machine import Gpu
 
 BEGUN, GONE = 150, 30  # seconds: until a training steps, until it has left
 SLACK = 64 * 1024**2  # bytes by which what is used on an idle card moves
-HELPERS = ("train.py", "generate.py", "guard.py", "torch.distributed.run")
+HELPERS = ("train.py", "generate.py", "guard.py", "distributed.py")
 Child = subprocess.Popen[bytes]
 
 

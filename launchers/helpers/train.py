@@ -1,6 +1,6 @@
 """Run one process of a training: XTuner's or LLaMA-Factory's own entry, with its real exit status.
 
-Runs inside the training environment, alone or under `python -m torch.distributed.run`:
+Runs inside the training environment, alone or under torchrun (distributed.py):
 `python train.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`, `dtype`,
 `deepspeed` (whether it is used), `trust_remote_code`, and for XTuner `bos`, the tokens that a conversation begins with,
 and `eos`, the one that ends an answer, or "" where the prompt's own text does.
