@@ -5,14 +5,17 @@ transformers has itself runs in the newest environment.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment import interpreter, versions
 from ftbridge.launchers.model_files import read_json
+from ftbridge.launchers.runs import UNSIGNED, Run
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 
@@ -44,6 +47,47 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
         "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
         f"(`backends: {{{backend}: {{python: PATH}}}}`)"
     )
+
+
+def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
+    """Tell whether code that comes with `models` may run: where the user has `said` so, or did when `run` was trained.
+
+    The latter counts where this machine signed the record, and only for the code that the trained model has: a merged
+    model beside it may be anybody's. Where it does not count, this is said.
+    """
+    if said or not run or not run.spec.trust_remote_code:
+        return said
+    if not run.signature:
+        reason = f"its record {UNSIGNED}"
+    elif other := next((str(file) for model in models for file in _other_code(model, Path(run.model))), ""):
+        reason = f"`{other}` is not what `{run.model}` has"
+    else:
+        return True
+    say(
+        f"note: code that comes with the model is not run. `{run.id}` was trained with `--trust-remote-code`, but "
+        f"{reason}; if you trust who made the model, give the option again"
+    )
+    return False
+
+
+def _other_code(model: Path, base: Path) -> Iterable[Path]:
+    """Yield the files of `model` that bring code which `base` does not have, or name a repository that it does not."""
+    for file in model.rglob("*.py"):
+        own = base / file.relative_to(model)
+        if not own.is_file() or file.read_bytes() != own.read_bytes():
+            yield file
+    known = {name for file in base.glob("*config.json") for name in _code_elsewhere(file)}
+    for file in model.glob("*config.json"):
+        if not known.issuperset(_code_elsewhere(file)):
+            yield file
+
+
+def _code_elsewhere(file: Path) -> list[str]:
+    """Return what a config names as `owner/name--module.Class`, which is fetched from a hub."""
+    named = read_json(file).get("auto_map")
+    listed = named.values() if isinstance(named, dict) else [named]
+    flat = (each for value in listed for each in (value if isinstance(value, list) else [value]))
+    return [name for name in flat if isinstance(name, str) and "--" in name]
 
 
 def needs_transformers4(config: dict[str, Any]) -> bool:

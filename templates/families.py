@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from string import Formatter
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -63,6 +64,10 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if bool(self.eos) is self.suffix_as_eos:
             raise ValueError("EOS is given exactly where SUFFIX_AS_EOS is false")
+        _check_fields(self.system, "system")
+        _check_fields(self.instruction, "input", "round")
+        _check_fields(self.answer, "output")
+        _check_fields((self.suffix, self.sep, self.eos, *self.bos))
 
     def template_dict(self) -> dict[str, Any]:
         """Return the entry that XTuner's PROMPT_TEMPLATE would have for this prompt."""
@@ -321,6 +326,20 @@ def _bytes(path: Path) -> bytes:
 
 def _prompts(family: Family) -> dict[str, Prompt | None]:
     return {backend: cell.prompt if cell else None for backend, cell in family.backends.items()}
+
+
+def _check_fields(piece: Piece, *known: str) -> None:
+    """Raise ValueError for a field that is none of these by itself: a prompt may come with a folder.
+
+    `{input.__class__}` or `{input:>9999999999}` would be obeyed, and what NUL sets off would be Jinja's.
+    """
+    for text in (piece,) if isinstance(piece, str) else piece:
+        if isinstance(text, str):
+            for _, field, form, conversion in Formatter().parse(text):
+                if field is not None and (field not in known or form or conversion):
+                    raise ValueError(f"`{text}` has a field that no prompt has")
+            if "\0" in text:
+                raise ValueError("a prompt holds no NUL")
 
 
 def _fill(piece: Piece, **values: object) -> tuple[Segment, ...]:

@@ -51,7 +51,8 @@ def _weighted(
     "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[K]",
     help="Compare greedy answers of base with adapter and merged model to K questions of the run's data (4).",
 )  # fmt: skip
-def command(source: str | None, verify: int | None, **how: object) -> None:
+@click.option("--trust-remote-code", is_flag=True, help="With --verify: run Python code that comes with the model.")
+def command(source: str | None, verify: int | None, trust_remote_code: bool, **how: object) -> None:
     """Merge the adapter of a run (default: the last) or of a folder into its base model."""
     from ftbridge.core.console import result
     from ftbridge.weights.merge import merge
@@ -59,5 +60,5 @@ def command(source: str | None, verify: int | None, **how: object) -> None:
     if verify:
         from ftbridge.dialogue.verify import same_answers
 
-        how["check"] = same_answers(verify, str(how["device"]))
+        how["check"] = same_answers(verify, str(how["device"]), trust_remote_code=trust_remote_code)
     result(str(merge(source, **how)))  # type: ignore[arg-type]  # click has made them what they are to be

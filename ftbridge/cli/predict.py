@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @bits_option
 @dtype_option
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 @click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: RUN/predictions/NAME).")
 @click.option("--replace", is_flag=True, help="Forget earlier answers there, and ask all samples anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print paths, counts and metrics as JSON.")

@@ -20,7 +20,7 @@ from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.models import local_model
-from ftbridge.launchers.own_code import interpreter_for
+from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
@@ -99,7 +99,7 @@ class Options(TypedDict, total=False):
     """How a model is found and loaded.
 
     `checkpoint` chooses one of a run's; `model` names the base, `template` the family, where the files do not say them
-    or instead of what they say;
+    or instead of what they say; `trust_remote_code` runs code that comes with the model;
     `thinking` lets a model think that can, and was trained without; `device` is auto, cuda or cpu; `bits`,
     `offload_folder` and `dtype` are those of Loading.
     """
@@ -134,15 +134,19 @@ def talks(
     two, FrameworkError where a model cannot be loaded.
     """
     cards = machine.computing(options.get("device", "auto"))
-    loading = Loading(
-        bits=options.get("bits"), offload_folder=options.get("offload_folder"), dtype=options.get("dtype", "auto")
-    )
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _adjusted(card, options)
+    asked = [model, Path(card.base)] if compare else [model]
+    loading = Loading(
+        bits=options.get("bits"),
+        offload_folder=options.get("offload_folder"),
+        dtype=options.get("dtype", "auto"),
+        trust_remote_code=trusted(found.run, asked, said=options.get("trust_remote_code", False)),
+    )
     if compare and not adapter and not loading.offload_folder:
         _check_room(cards, loading, model, Path(card.base))
-    python = interpreter_for(found.project, card.backend, model, trust_remote_code=card.trust_remote_code)
+    python = interpreter_for(found.project, card.backend, model, trust_remote_code=loading.trust_remote_code)
     if system is None and card.several_systems:
         which = f"`{printable(card.system[:SHOWN])}`" if card.system else "none"
         say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
@@ -239,8 +243,6 @@ def model_of(
 
 def _adjusted(card: Card, options: Options) -> Card:
     """Return the card with what the user wants otherwise than in training."""
-    if options.get("trust_remote_code"):
-        card = replace(card, trust_remote_code=True)
     if not options.get("thinking"):
         return card
     if card.thinking == "none":

@@ -76,7 +76,7 @@ class Generator:
             "compute_dtype": self.placement.compute_dtype,
             "bits": loading.bits,
             "offload_folder": loading.offload_folder,
-            "trust_remote_code": card.trust_remote_code,
+            "trust_remote_code": loading.trust_remote_code,
         }
         self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._child = subprocess.Popen(
@@ -216,6 +216,11 @@ class Generator:
             raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
         self._messages.seek(0)
         tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
+        if _OWN_CODE in tail:
+            raise InputError(
+                f"`{self._loaded[0]}` comes with Python code of its own. If you trust who made it, run the command "
+                "again with `--trust-remote-code`"
+            )
         if _SPILLED in tail:
             raise SetupError(_TOO_BIG)
         if _UNSEEN in tail:
@@ -229,6 +234,8 @@ class Generator:
 
 # bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
 _SPILLED = "Some modules are dispatched on the CPU or the disk"
+# transformers, of what it would not run.
+_OWN_CODE = "pass the argument `trust_remote_code=True`"
 _UNSEEN = "No CUDA GPUs are available"
 _TOO_BIG = (
     "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "

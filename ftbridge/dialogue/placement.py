@@ -30,11 +30,13 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
     `bits` 4 or 8 quantises it with bitsandbytes, `offload_folder` takes what fits into neither GPU nor main memory,
     `dtype` is float32, bfloat16, float16, or auto for the model's own; on GPUs without bfloat16 that is float16.
+    `trust_remote_code` runs Python code that comes with it.
     """
 
     bits: int | None = None
     offload_folder: str | None = None
     dtype: str = "auto"
+    trust_remote_code: bool = False
 
 
 class Placement(msgspec.Struct, frozen=True):

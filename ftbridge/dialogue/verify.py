@@ -10,7 +10,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers import machine, runs
-from ftbridge.launchers.own_code import interpreter_for
+from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.launchers.samples import questions
 from ftbridge.templates import families
 from ftbridge.weights.sources import Card
@@ -19,13 +19,16 @@ LENGTH = 64  # tokens of an answer
 SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the same
 
 
-def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path], None]:
+def same_answers(
+    count: int, device: str = "auto", *, trust_remote_code: bool = False
+) -> Callable[[Card, Path, Path], None]:
     """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
 
     Both compute in float32. Rounding to the base's dtype may tip a word over, after which an answer goes its own way:
     those that differ are shown, and count as far as they are the same. The check raises FrameworkError where that is
     less than half of their length on the mean, as where a merge went wrong and the first words differ already;
-    UsageError where the adapter is of no run, whose data has the questions.
+    UsageError where the adapter is of no run, whose data has the questions. `trust_remote_code` runs code that comes
+    with the base.
     """
 
     def check(card: Card, adapter: Path, merged: Path) -> None:
@@ -36,9 +39,10 @@ def same_answers(count: int, device: str = "auto") -> Callable[[Card, Path, Path
         run = runs.load(adapter.parent) if own.is_file() else runs.by_id(project, card.run)
         asked = questions(project, run, count)
         base = Path(card.base)
-        python = interpreter_for(project, card.backend, base, trust_remote_code=card.trust_remote_code)
+        trust = trusted(run, (base, merged), said=trust_remote_code)
+        python = interpreter_for(project, card.backend, base, trust_remote_code=trust)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        cards, loading = machine.computing(device), Loading(dtype="float32")
+        cards, loading = machine.computing(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
         after = _answers(Generator(python, card, merged, None, cards, loading), asked)
         same = sum(map(str.__eq__, before, after))

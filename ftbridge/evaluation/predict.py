@@ -36,7 +36,7 @@ from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
 from ftbridge.launchers import machine, runs
-from ftbridge.launchers.own_code import interpreter_for
+from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.templates import families
 from ftbridge.weights.sources import Source, target_of
 
@@ -74,6 +74,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     bits: int | None = None,
     dtype: str = "auto",
     device: str = "auto",
+    trust_remote_code: bool = False,
     replace: bool = False,
 ) -> Predictions:
     """Answer `dataset` (default: the test part of what a run was trained on) with the model of a run or a folder.
@@ -81,8 +82,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     Goes on where an earlier call was stopped, and asks nothing that is answered already. A `source` that ends with
     .jsonl is a predictions.jsonl to be measured as it stands. `checkpoint` chooses one of the run's.
     The folder is `out`, by default predictions/DATASET in the run's; `limit` takes the first samples alone;
-    `batch_size` None lets their length decide. Raises InputError where other settings were used there before, unless
-    `replace` says to ask anew.
+    `batch_size` None lets their length decide; `trust_remote_code` runs code that comes with the model. Raises
+    InputError where other settings were used there before, unless `replace` says to ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
@@ -96,7 +97,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
     card, model, adapter = model_of(found)
     leaked = _leaks(found, card.run, questions, data) if metrics else None
-    loading = Loading(bits=bits, dtype=dtype)
+    trust = trusted(found.run, (model,), said=trust_remote_code)
+    loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
     placement = place(cards, model, adapter, loading)
     settings = Settings(
         dataset=data.name,
@@ -116,7 +118,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
-            python = interpreter_for(found.project, card.backend, model, trust_remote_code=card.trust_remote_code)
+            python = interpreter_for(found.project, card.backend, model, trust_remote_code=trust)
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, cards, loading) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)

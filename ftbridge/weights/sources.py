@@ -25,6 +25,7 @@ CARD = "ftbridge.json"
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
 
+    Whether code that comes with the model may run is never said here: a folder may be anybody's.
     `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
     training differ in their system prompts. `family` and `template` are empty where the
     model is of no family that ftbridge knows; only what asks it needs them.
@@ -38,7 +39,6 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     thinking: str
     run: str = ""
     checkpoint: str = ""
-    trust_remote_code: bool = False
     several_systems: bool = False
 
     @property
@@ -140,14 +140,20 @@ def made(source: Source, card: Card, name: str) -> Path | None:
 
 
 def load_card(folder: Path) -> Card | None:
-    """Return what `folder` says of itself, or None where no ftbridge.json is there."""
+    """Return what `folder` says of itself, or None where no ftbridge.json is there.
+
+    Raises InputError where it is damaged, or holds a prompt as ftbridge writes none.
+    """
     file = folder / CARD
     if not file.is_file():
         return None
     try:
-        return msgspec.json.decode(read_text(file, "card"), type=Card)
+        card = msgspec.json.decode(read_text(file, "card"), type=Card)
+        if card.family:
+            _ = card.prompt
     except msgspec.DecodeError as error:
         raise InputError(f"`{file}` is damaged: {error}") from error
+    return card
 
 
 def card_in(source: Source, folder: Path) -> Card | None:
@@ -180,7 +186,6 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
         thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
         checkpoint=_name(source),
-        trust_remote_code=source.run.spec.trust_remote_code if source.run else False,
     )
 
 

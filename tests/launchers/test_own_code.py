@@ -1,19 +1,24 @@
 """Which environment a model runs in, by its config.json."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.launchers import runs
 from ftbridge.launchers.environment import default_folder
-from ftbridge.launchers.own_code import interpreter_for, known_classes
+from ftbridge.launchers.own_code import interpreter_for, known_classes, trusted
+from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252
+from . import made_up
 from .made_environments import make_environment
 
 # InternLM 2.5's, InternLM 3's and GLM-4's configs as published, as far as this depends on them.
@@ -90,6 +95,101 @@ def test_a_python_of_the_users_serves_where_it_has_the_right_transformers(tmp_pa
 def test_a_class_that_no_environment_knows_is_one_sentence(tmp_path, first, second):
     with pytest.raises(InputError, match=r"model_type `qwen9`, which transformers 5\.24\.0 does not know, .*no code"):
         chosen(tmp_path, {"model_type": "qwen9"})
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Return a signed run whose model brings code that the user trusted, and a merged model with the same."""
+    for name in ("model", "merged"):
+        (tmp_path / name / "parts").mkdir(parents=True)
+        (tmp_path / name / "modeling.py").write_text("ours = 1")
+        (tmp_path / name / "parts" / "more.py").write_text("ours = 2")
+        config = {**INTERNLM2, "auto_map": {**AUTO_MAP, "AutoTokenizer": ["me/base--tokens.Slow", None]}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    run = made_up.run(Project(tmp_path, Settings()), "one", trust_remote_code=True)
+    return msgspec.structs.replace(run, model=str(tmp_path / "model")).save()
+
+
+def test_code_runs_where_the_user_says_so_or_has_for_a_run_of_ours(own, tmp_path, capsys):
+    models = [tmp_path / "merged", tmp_path / "model"]
+    assert trusted(own, models, said=False)
+    assert trusted(None, models, said=True)
+    assert not trusted(None, models, said=False)
+    untrusted = msgspec.structs.replace(own.spec, trust_remote_code=False)
+    assert not trusted(msgspec.structs.replace(own, spec=untrusted), models, said=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_an_unsigned_record_says_of_code_does_not_count(own, tmp_path, capsys):
+    file = own.path / "run.json"
+    file.write_text(file.read_text().replace('"pid"', '"and": 1, "pid"'))
+    foreign = runs.load(own.path)
+    assert not trusted(foreign, [tmp_path / "model"], said=False)
+    said = capsys.readouterr().err
+    assert "its record is not signed by this machine" in said
+    assert "`--trust-remote-code`" in said
+    assert trusted(foreign, [tmp_path / "model"], said=True)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["modeling.py", "parts/more.py", "new.py", "config.json", "tokenizer_config.json"])
+def test_code_that_the_trained_model_has_not_is_not_trusted_with_it(own, tmp_path, capsys, name):
+    other = {"AutoTokenizer": ["theirs/base--tokens.Slow", None], "AutoConfig": "theirs/base--any.Config"}
+    content = json.dumps({"auto_map": other}) if name.endswith("json") else "theirs = 1"
+    (tmp_path / "merged" / name).write_text(content)
+    assert not trusted(own, [tmp_path / "model", tmp_path / "merged"], said=False)
+    assert f"`{tmp_path / 'merged' / name}` is not what `{own.model}` has" in capsys.readouterr().err
+    assert trusted(own, [tmp_path / "model"], said=False)
+
+
+def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):
+    (tmp_path / "model").rename(tmp_path / "gone")
+    assert not trusted(own, [tmp_path / "merged"], said=False)
+
+
+# Where it is imported, a file beside it says so.
+EVIL = """
+from pathlib import Path
+from transformers import Qwen2Config, Qwen2ForCausalLM
+Path(r"MARKER").touch()
+class Config(Qwen2Config):
+    model_type = "evil"
+class Model(Qwen2ForCausalLM):
+    config_class = Config
+"""
+
+
+@pytest.fixture
+def evil(in_project, tmp_path):
+    """Return a model folder with code of its own that asks by its card to be trusted, and what its code makes."""
+    folder, marker = tmp_path / "evil", tmp_path / "ran"
+    shutil.copytree(in_project / "base", folder)
+    (folder / "ev.py").write_text(EVIL.replace("MARKER", str(marker)))
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "ev.Config", "AutoModelForCausalLM": "ev.Model"}
+    config["transformers_version"] = "5.24.0"
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "evil"}))
+    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    card = {"base": str(folder), "family": "qwen2.5", "backend": "xtuner", "template": prompt, "system": ""}
+    card |= {"thinking": "none", "trust_remote_code": True}
+    (folder / "ftbridge.json").write_text(json.dumps(card))
+    return folder, marker
+
+
+@pytest.mark.framework
+def test_a_folder_that_asks_for_its_code_to_be_run_is_refused_until_the_user_asks(evil, in_project):
+    folder, marker = evil
+    asked = {"limit": 1, "max_new_tokens": 2, "out": folder.with_name("out")}
+    with pytest.raises(InputError, match=r"comes with Python code of its own.* `--trust-remote-code`"):
+        ftbridge.chat(folder, "hi")
+    with pytest.raises(InputError, match=r"`--trust-remote-code`"):
+        ftbridge.predict(folder, "medqa-test", **asked)
+    assert not marker.exists()
+    ftbridge.chat(folder, "hi", sampling=Sampling(max_new_tokens=2), trust_remote_code=True)
+    assert marker.exists()
+    marker.unlink()
+    ftbridge.predict(folder, "medqa-test", trust_remote_code=True, **asked)
+    assert marker.exists()
 
 
 @pytest.mark.framework

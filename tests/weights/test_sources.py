@@ -52,7 +52,8 @@ def run(name, status="succeeded", backend="xtuner", family="qwen2"):
 
 
 def card(base="base", **values):
-    facts = {"family": "qwen2", "backend": "llamafactory", "template": {}, "system": "s", "thinking": "none"}
+    template = msgspec.json.decode(msgspec.json.encode(families.get("qwen2").cell("llamafactory").prompt))
+    facts = {"family": "qwen2", "backend": "llamafactory", "template": template, "system": "s", "thinking": "none"}
     return Card(base=str(Path(base).absolute()), **facts | values)
 
 
@@ -83,7 +84,7 @@ def test_the_card_of_a_run_says_how_it_was_trained(folder):
     prompt = families.get("qwen2").cell("llamafactory").prompt
     assert found.prompt == prompt
     assert (found.base, found.family, found.backend) == (str(folder / "base"), "qwen2", "llamafactory")
-    assert (found.system, found.run, found.trust_remote_code) == ("说中文", "1", True)
+    assert (found.system, found.run) == ("说中文", "1")
     assert card_of(resolve("1"), "other").base == str(folder / "other")
 
 
@@ -102,6 +103,38 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
     assert card_of(resolve("mine")) == card()
     assert card_of(resolve("mine"), "other") == msgspec.structs.replace(card(), base=str(folder / "other"))
     assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
+
+
+def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
+    card(template=msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt)).save(folder)
+    older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
+    (folder / CARD).write_text(json.dumps(older))
+    known = load_card(folder)
+    assert known.prompt == families.get("qwen2").cell("xtuner").prompt
+    assert "trust" not in msgspec.json.encode(known).decode()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"INSTRUCTION": "{input.__class__}"},
+        {"INSTRUCTION": "{input[0]}"},
+        {"INSTRUCTION": "{input:>9999999999}"},
+        {"INSTRUCTION": ["{input!r}"]},
+        {"INSTRUCTION": "{0}"},
+        {"INSTRUCTION": "{input"},
+        {"SYSTEM": "{input}"},
+        {"ANSWER": "{output}{input}"},
+        {"SUFFIX": "{system}"},
+        {"BOS": ["{}"]},
+        {"SEP": "\0cycler.__init__\0"},
+    ],
+)
+def test_a_prompt_that_would_be_obeyed_is_a_damaged_card(folder, changed):
+    template = msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt) | changed
+    card(template=template).save(folder)
+    with pytest.raises(InputError, match=r"ftbridge.json` is damaged"):
+        load_card(folder)
 
 
 def test_a_damaged_card_is_one_sentence(folder):
