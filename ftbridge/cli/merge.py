@@ -55,8 +55,11 @@ def _weighted(
 def command(source: str | None, verify: int | None, trust_remote_code: bool, **how: object) -> None:
     """Merge the adapter of a run (default: the last) or of a folder into its base model."""
     from ftbridge.core.console import result
+    from ftbridge.core.errors import UsageError
     from ftbridge.weights.merge import merge
 
+    if trust_remote_code and not verify:
+        raise UsageError("`--trust-remote-code` is for `--verify`; a merge runs no code of the model, so leave it out")
     if verify:
         from ftbridge.dialogue.verify import same_answers
 

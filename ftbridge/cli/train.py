@@ -92,7 +92,7 @@ def _options(command: Any) -> Any:
 @click.option("--no-check", is_flag=True, help="Leave the pre-flight out.")
 @click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
 @click.option("--resume", metavar="auto|RUN|CHECKPOINT", help="Go on with a run that stopped, or from a checkpoint.")
-@click.option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that is not on record in run.json.")
+@click.option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
 def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, detach: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say

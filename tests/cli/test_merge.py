@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
+from ftbridge.core.errors import UsageError
 
 DEFAULTS = {
     "model": None,
@@ -41,12 +42,26 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "count"), [(["--verify"], 4), (["--verify", "2"], 2), (["--verify", "7", "run"], 7)]
+    ("arguments", "asked"),
+    [
+        (["--verify"], (4, False)),
+        (["--verify", "2", "--trust-remote-code"], (2, True)),
+        (["--verify", "7", "run"], (7, False)),
+    ],
 )
-def test_verify_brings_a_check(monkeypatch, arguments, count):
-    monkeypatch.setattr("ftbridge.dialogue.verify.same_answers", lambda *asked: asked)
+def test_verify_brings_a_check(monkeypatch, arguments, asked):
+    def same_answers(count, device, *, trust_remote_code):
+        return count, device, trust_remote_code
+
+    monkeypatch.setattr("ftbridge.dialogue.verify.same_answers", same_answers)
     monkeypatch.setattr("ftbridge.weights.merge.merge", lambda _, **how: how["check"])
-    assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto')\n"
+    count, trust = asked
+    assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto', {trust})\n"
+
+
+def test_trust_without_a_check_is_wrong_usage():
+    done = CliRunner().invoke(cli, ["merge", "--trust-remote-code"])
+    assert isinstance(done.exception, UsageError)
 
 
 @pytest.mark.parametrize(

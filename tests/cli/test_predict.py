@@ -31,6 +31,7 @@ def asked(monkeypatch):
 def test_the_file_is_named(asked):
     done = CliRunner().invoke(cli, ["predict"])
     assert (done.exit_code, done.stdout) == (0, "out/predictions.jsonl\n")
+    assert asked["trust_remote_code"] is False
     assert asked["source"] is asked["dataset"] is asked["batch_size"] is asked["bits"] is None
     assert (asked["max_new_tokens"], asked["device"], asked["dtype"], asked["replace"]) == (512, "auto", "auto", False)
 
@@ -38,11 +39,11 @@ def test_the_file_is_named(asked):
 def test_options_go_through(asked):
     options = ["--dataset", "d", "--max-new-tokens", "9", "--batch-size", "4", "--limit", "7", "--bits", "4"]
     options += ["--device", "cpu", "--out", "o", "--dataset-dir", "data", "--replace", "--result-jsonl"]
-    options += ["--checkpoint", "best", "--dtype", "float32"]
+    options += ["--checkpoint", "best", "--dtype", "float32", "--trust-remote-code"]
     assert CliRunner().invoke(cli, ["predict", "run", *options]).exit_code == 0
     wanted = {"dataset": "d", "max_new_tokens": 9, "batch_size": 4, "limit": 7, "bits": 4, "device": "cpu"}
     wanted |= {"out": "o", "dataset_dir": "data", "replace": True, "result_jsonl": True, "metrics": False}
-    wanted |= {"checkpoint": "best", "dtype": "float32"}
+    wanted |= {"checkpoint": "best", "dtype": "float32", "trust_remote_code": True}
     assert asked == {"source": "run", **wanted}
 
 

@@ -1,5 +1,6 @@
 """`ftbridge setup`: what it installs, renews and repairs, and what it says where that cannot be."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -93,6 +94,15 @@ def test_pips_index_is_handed_to_uv(monkeypatch):
 def test_a_uv_that_fails_is_an_error():
     with pytest.raises(SetupError, match="uv no-such-command failed"):
         _uv("no-such-command")
+
+
+def test_what_lies_in_the_current_folder_decides_nothing(folder):
+    (folder / "uv.toml").write_text("no toml [")  # uv would end with it, as it would take an index from it
+    _uv("pip", "list", "--quiet", "--python", sys.executable)
+    for name in ("pip", "runpy"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    _pip_index()
+    assert not (folder / "ran").exists()
 
 
 def test_an_environment_of_an_older_ftbridge_is_renewed(uv, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, Usa
 from ftbridge.core.project import Project
 from ftbridge.core.spec import defaults
 from ftbridge.launchers import runs
+from ftbridge.launchers.environment import HELPERS
 from ftbridge.launchers.environment import tested_set as pinned
 from ftbridge.launchers.train import describe, prepare
 
@@ -297,3 +298,12 @@ def _rank(folder, rank):
         if f"\0RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
             return process
     raise LookupError(rank)
+
+
+@pytest.mark.framework
+def test_torchrun_takes_no_torch_of_the_folder_that_it_runs_in(training_python, tmp_path):
+    (tmp_path / "torch.py").write_text("print('theirs')")
+    launcher = HELPERS / "distributed.py"
+    done = subprocess.run([training_python, launcher, "--help"], cwd=tmp_path, capture_output=True, check=True)
+    assert b"--nproc-per-node" in done.stdout
+    assert b"theirs" not in done.stdout
