@@ -1,14 +1,18 @@
 """A process of our own that watches over a run after the terminal has gone.
 
-Run as `python -m ftbridge.launchers.detached FOLDER`, in a session of its own, its messages going to the run's log;
-it says on its stdout that the framework is going.
+Run as `python -m ftbridge.launchers.detached FOLDER`, in a session of its own, its messages going to the run's log. It
+gets the record on its stdin, for somebody else may write run.json meanwhile, and says on its stdout that the framework
+is going.
 """
 
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import suppress
+from typing import IO, cast
+
+import msgspec
 
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
@@ -27,7 +31,7 @@ def start(run: runs.Run) -> runs.Run:
         watcher = subprocess.Popen(
             # -P: no module of the current folder is imported.
             [sys.executable, "-P", "-m", "ftbridge.launchers.detached", str(run.path)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=writing,
             stderr=output,
             start_new_session=True,
@@ -35,6 +39,8 @@ def start(run: runs.Run) -> runs.Run:
     os.close(writing)
     going = b""
     try:
+        with suppress(BrokenPipeError), cast("IO[bytes]", watcher.stdin) as record:
+            record.write(msgspec.json.encode(run))
         with os.fdopen(reading, "rb") as answer:
             going = answer.readline()
     finally:
@@ -48,8 +54,8 @@ def start(run: runs.Run) -> runs.Run:
     return runs.load(run.path)
 
 
-def main(folder: str) -> int:
-    """Watch over the run in `folder`; returns the exit status."""
+def main() -> int:
+    """Watch over the run on stdin; returns the exit status."""
     from ftbridge.launchers.train import watch
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -62,7 +68,8 @@ def main(folder: str) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     try:
-        watch(runs.load(Path(folder)), lambda _record: None, started)
+        run = msgspec.json.decode(sys.stdin.buffer.read(), type=runs.Run)
+        watch(run, lambda _record: None, started)
     except FtbridgeError as error:
         say(f"ftbridge: {error}")
         return error.exit_code
@@ -70,4 +77,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main())

@@ -6,6 +6,7 @@ unless the user trusts it. What is noted counts where this machine has signed it
 """
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -297,7 +298,8 @@ def _shards(path: Path) -> list[Path]:
 
 def _processes(argv: Sequence[str]) -> int:
     """Return how many processes a launch starts on this machine."""
-    return next((int(word.partition("=")[2]) for word in argv if word.startswith("--nproc-per-node=")), 1)
+    named = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
+    return next((int(found[1]) for found in named if found), 1)
 
 
 def _json(file: Path) -> Any:

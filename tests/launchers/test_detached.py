@@ -55,6 +55,20 @@ while not os.path.exists('go on'):
 
 
 @pytest.mark.slow
+def test_what_somebody_else_writes_into_the_record_is_not_started(place):
+    run = prepared(place, "import time; open('ours', 'w'); time.sleep(300)")
+    theirs = msgspec.json.decode((run.path / "run.json").read_bytes())
+    theirs["launch"]["argv"] = [sys.executable, "-c", "open('theirs', 'w'); import time; time.sleep(300)"]
+    (run.path / "run.json").write_bytes(msgspec.json.encode(theirs))
+    started = detached.start(run)
+    _wait_for((run.path / "ours").exists)
+    assert started.signature
+    assert started.launch.argv == run.launch.argv
+    runs.stop(started)
+    assert not (run.path / "theirs").exists()
+
+
+@pytest.mark.slow
 def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
     run = detached.start(prepared(place, code))

@@ -208,6 +208,12 @@ def test_options_given_again_must_be_the_runs(place):
         resume.find(place, "one", {"epochs": -1}, trusted=False)
 
 
+@pytest.mark.parametrize("processes", ["many", "-1", "9" * 5000, ""])
+def test_a_record_with_no_number_of_processes_is_read_as_of_one(place, processes):
+    run = watched(place, 3, processes=processes)
+    assert resume.find(place, run.id, {}, trusted=False).checkpoint.name == "iter_3.pth"
+
+
 def test_what_is_not_there_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
         resume.find(place, "none", {}, trusted=False)
