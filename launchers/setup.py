@@ -30,10 +30,13 @@ SPACE, SPACE_BESIDE = 9, 4  # GiB
 def setup(venv: str | os.PathLike[str] | None = None, environment: Environment = NEWEST) -> Path:
     """Make, renew or repair a training environment in `venv` (default: one for all projects); returns its Python.
 
-    Raises SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end.
+    Raises SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end,
+    InputError where the settings that `venv` is noted in are somebody else's.
     """
     folder = Path(venv).expanduser().resolve() if venv else default_folder(environment)
     python = folder / "bin" / "python"
+    # Before the download: settings that are refused are refused at once.
+    project = Project.find() if folder != default_folder(environment) else None
     with locked(folder):
         if not _runs(python):
             say(f"making a virtual environment in {folder}")
@@ -47,8 +50,8 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
         for module, error in broken_imports(python, names("backends")).items():
             raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
     say(f"the training environment is ready: {python}")
-    if folder != default_folder(environment):
-        _point_at(python, environment)
+    if project:
+        _point_at(project, python, environment)
     return python
 
 
@@ -83,10 +86,9 @@ def _install(python: Path, wrong: dict[str, str], environment: Environment) -> N
         _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
 
 
-def _point_at(python: Path, environment: Environment) -> None:
+def _point_at(project: Project, python: Path, environment: Environment) -> None:
     key = "python" if environment == NEWEST else "python_transformers4"
     backends = {name: {key: str(python)} for name in names("backends")}
-    project = Project.find()
     if written := project.write_settings({"backends": backends}):
         say(f"wrote {written}, so that `train` in this folder uses it")
     elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):

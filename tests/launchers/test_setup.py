@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ftbridge.core.errors import SetupError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
 from ftbridge.launchers import setup as module
 from ftbridge.launchers.environment import Inspection, Package, default_folder
@@ -77,6 +77,15 @@ def test_settings_that_are_there_are_not_edited(uv, capsys, folder):
     setup("own")
     assert (folder / "ftbridge.yaml").read_text() == "model: base\n"
     assert "put this into" in capsys.readouterr().err
+
+
+def test_settings_of_somebody_else_are_refused_before_anything_is_made(uv, folder, give_away):
+    (folder / "ftbridge.yaml").write_text("model: base\n")
+    give_away(folder / "ftbridge.yaml")
+    (folder / "own").mkdir()
+    with pytest.raises(InputError, match="belongs to"):
+        setup("own")
+    assert uv == []
 
 
 def test_pips_index_is_handed_to_uv(monkeypatch):
