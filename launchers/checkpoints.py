@@ -1,9 +1,12 @@
 """Which checkpoint of a run is the last, which the best, and which is of a certain step."""
 
 import re
+import zipfile
 from pathlib import Path
 
+from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
+from ftbridge.core.files import safetensors_header
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.launchers.runs import Run
 
@@ -38,6 +41,46 @@ def named(run: Run, wanted: str) -> Path:
     if not chosen:
         raise InputError(f"the run `{run.id}` ({run.status}) has no readable checkpoint `{wanted}`{why}")
     return chosen
+
+
+def say_passed_over(run: Run, chosen: Path, *, best: bool = False) -> None:
+    """Name what the run has saved after `chosen` and what cannot be read, with the reason.
+
+    For the `best`, all that was saved counts: any of it may have been better.
+    """
+    module = load_backend(run.spec.backend)
+    readable = {path.name for path in [*module.checkpoints(run.path), *module.checkpoints(run.path, best=True)]}
+    names = {path.name for path in chosen.parent.iterdir()}
+    names |= set() if best else {Path(name).name for name in run.checkpoints}  # `prune` has taken older ones away
+    least = -1 if best else _number(chosen.name, chosen.name)
+    numbers = sorted((_number(name, chosen.name), name) for name in names - readable)
+    found = [chosen.parent / name for number, name in numbers if number > least]
+    if not best and chosen.parent.name not in readable and any(chosen.parent.glob("*.safetensors")):
+        found.append(chosen.parent)  # what LLaMA-Factory ends with
+    for path in found:
+        say(f"warning: `{path.name}` of run `{run.id}` cannot be read ({_why(path)}): taking `{chosen.name}`")
+
+
+def _number(name: str, like: str) -> int:
+    """Return the number in a checkpoint's name that is otherwise `like` another's; -1 where it is not."""
+    stem, number, end = re.split(r"(\d+)", like, maxsplit=1) if re.search(r"\d", like) else (like, "", "")
+    found = re.fullmatch(f"{re.escape(stem)}(\\d+){re.escape(end)}", name) if number else None
+    return int(found[1]) if found else -1
+
+
+def _why(path: Path) -> str:
+    """Return why a checkpoint cannot be read."""
+    if not path.exists():
+        return "it is gone"
+    if path.is_file():
+        return "it is no whole zip file, as torch writes them"
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    for file in files:
+        if file.suffix == ".safetensors" and safetensors_header(file) is None:
+            return f"`{file.name}` is not whole"
+        if file.suffix == ".pt" and not zipfile.is_zipfile(file):
+            return f"`{file.name}` is no whole zip file, as torch writes them"
+    return "it holds no weights"
 
 
 def _step(run: Run, path: Path) -> str | None:
