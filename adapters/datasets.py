@@ -107,7 +107,7 @@ def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = 
     if samples is not None:
         said += f": it holds {samples} samples, and {own.samples} were converted"
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
-    return f"{said}; what was edited there is not in {' and '.join(others)}" if others else said
+    return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
 
 
 def written(own: DatasetEntry) -> dict[str, str]:

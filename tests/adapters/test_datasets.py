@@ -197,7 +197,7 @@ def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, 
     assert found.entry.samples == samples
     assert found.edited == (
         f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
-        f"what was edited there is not in `{untouched}`"
+        f"an edit there does not reach `{untouched}`"
     )
     assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
 
