@@ -31,8 +31,8 @@ REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it
 class Dataset(msgspec.Struct, frozen=True):
     """A dataset that a backend can train on: its full name, its folder, and its entry.
 
-    Of one from `as_it_stands`, `sha256` maps what the backend reads to the sha256 of its content, and `edited` says
-    what somebody has changed since ftbridge wrote it, "" for nothing.
+    Of one from `as_it_stands`, `sha256` maps what the backend reads, the entry by which it does so as well, to the
+    sha256 of its content, and `edited` says what somebody has changed since ftbridge wrote it, "" for nothing.
     """
 
     name: str
@@ -74,15 +74,16 @@ def as_it_stands(data: Dataset, backend: str) -> Dataset:
 
     Raises InputError where an edited record would be lost.
     """
-    own = data.entry
+    own, read = data.entry, dict[str, str]()
     if file := own.files.get(backend):
         entry, changed = of_turns(data.name, file), False
     else:
         raw = registry.look_up(data.folder, data.name)[1]
         entry, changed = interpret(data.name, raw), bool(own.files) and registry.is_edited(raw, own)
         _refuse_unreadable(data.folder, entry, "")
+        read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
     found = digest(data.folder / entry.file_name)
-    data = msgspec.structs.replace(data, sha256={entry.file_name: found})
+    data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
     edited = found != written(own).get(entry.file_name)
     if not own.files or not (edited or changed):
         return data

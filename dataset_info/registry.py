@@ -9,6 +9,7 @@ The columns are those of the target that wrote the file. LLaMA-Factory reads dat
 encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is ours alone.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -247,12 +248,22 @@ def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
     """Tell whether somebody has changed how the entry `raw` of ours is read: its file, columns, or anything else."""
     if not own.files.keys() <= set(plugins.names("targets")):
         return False  # the package that wrote it is not here
-    return {key: value for key, value in raw.items() if key != "ftbridge"} != _read_as(own)
+    return _theirs(raw) != _read_as(own)
+
+
+def digest(raw: Any) -> str:
+    """Return the sha256 of how an entry is read: of all but what is ours alone."""
+    return hashlib.sha256(json.dumps(_theirs(raw), sort_keys=True).encode()).hexdigest()
 
 
 def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
     return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
+
+
+def _theirs(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what LLaMA-Factory looks at in an entry."""
+    return {key: value for key, value in raw.items() if key != "ftbridge"}
 
 
 def _raw(entry: DatasetEntry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 from ftbridge.core.console import say
@@ -9,6 +10,8 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.launchers.runs import Run
+
+PICKLED = {".pt", ".pth", ".bin"}
 
 
 def last(run: Run) -> Path | None:
@@ -43,19 +46,21 @@ def named(run: Run, wanted: str) -> Path:
     return chosen
 
 
-def say_passed_over(run: Run, chosen: Path, *, best: bool = False) -> None:
-    """Name what the run has saved after `chosen` and what cannot be read, with the reason.
+def say_passed_over(run: Run, chosen: Path, whole: Collection[Path] = (), *, best: bool = False) -> None:
+    """Name what the run has saved after `chosen` and what cannot be used, with the reason.
 
-    For the `best`, all that was saved counts: any of it may have been better.
+    `whole` is what can be used where that is not all that can be read. For the `best`, all that was saved counts: any
+    of it may have been better.
     """
     module = load_backend(run.spec.backend)
-    readable = {path.name for path in [*module.checkpoints(run.path), *module.checkpoints(run.path, best=True)]}
+    known = whole or [*module.checkpoints(run.path), *module.checkpoints(run.path, best=True)]
+    readable = {path.name for path in known}
     names = {path.name for path in chosen.parent.iterdir()}
     names |= set() if best else {Path(name).name for name in run.checkpoints}  # `prune` has taken older ones away
     least = -1 if best else _number(chosen.name, chosen.name)
     numbers = sorted((_number(name, chosen.name), name) for name in names - readable)
     found = [chosen.parent / name for number, name in numbers if number > least]
-    if not best and chosen.parent.name not in readable and any(chosen.parent.glob("*.safetensors")):
+    if not best and any(safetensors_header(file) is None for file in chosen.parent.glob("*.safetensors")):
         found.append(chosen.parent)  # what LLaMA-Factory ends with
     for path in found:
         say(f"warning: `{path.name}` of run `{run.id}` cannot be read ({_why(path)}): taking `{chosen.name}`")
@@ -74,13 +79,12 @@ def _why(path: Path) -> str:
         return "it is gone"
     if path.is_file():
         return "it is no whole zip file, as torch writes them"
-    files = sorted(file for file in path.iterdir() if file.is_file())
-    for file in files:
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
         if file.suffix == ".safetensors" and safetensors_header(file) is None:
             return f"`{file.name}` is not whole"
-        if file.suffix == ".pt" and not zipfile.is_zipfile(file):
+        if file.suffix in PICKLED and not zipfile.is_zipfile(file):
             return f"`{file.name}` is no whole zip file, as torch writes them"
-    return "it holds no weights"
+    return "files of it are missing"
 
 
 def _step(run: Run, path: Path) -> str | None:

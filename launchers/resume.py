@@ -23,12 +23,11 @@ from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
-from ftbridge.launchers.checkpoints import say_passed_over
+from ftbridge.launchers.checkpoints import PICKLED, say_passed_over
 from ftbridge.launchers.environment import NEWEST, SETS, Environment, interpreter, versions
 from ftbridge.launchers.fingerprint import changes
 from ftbridge.launchers.plan import Plan, zero_stage
 
-PICKLED = {".pt", ".pth", ".bin"}
 Signature = list[tuple[str, int, int]]
 
 
@@ -207,7 +206,7 @@ def _of_run(run: runs.Run, *, trusted: bool) -> Source:
             "start it again with `ftbridge train`"
         )
     noted = [path for path in found if _name(run, path) in run.checkpoints]
-    say_passed_over(run, found[-1])
+    say_passed_over(run, found[-1], found)
     chosen = found[-1] if trusted or not noted else noted[-1]
     if chosen != found[-1]:
         say(f"warning: `{found[-1]}` is not on record in run.json: going on from `{chosen.name}` before it")

@@ -170,7 +170,7 @@ def faq(lines, folder):
 def test_what_is_read_is_what_is_hashed(faq, folder):
     for backend in BACKENDS:
         file = folder / "data" / FILES[backend]
-        assert faq(backend).sha256 == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        assert faq(backend).sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
         assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
 
 
@@ -193,7 +193,7 @@ def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, 
     file.write_text("\n".join(edit(file.read_text().splitlines())) + "\n")
     found = faq(backend)
     other, untouched = next((name, file) for name, file in FILES.items() if name != backend)
-    assert found.sha256 == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert found.sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert found.entry.samples == samples
     assert found.edited == (
         f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
@@ -238,8 +238,11 @@ def entry_with(folder, **keys):
 
 
 def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
+    before = faq("llamafactory").sha256
     entry_with(folder, num_samples=2)
     assert faq("llamafactory").entry.samples == 2
+    changed = {name for name, sha256 in faq("llamafactory").sha256.items() if before[name] != sha256}
+    assert changed == {"dataset_info.json: faq-train"}
     assert faq("llamafactory").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
     assert faq("xtuner").edited == ""  # which does not look at it
     entry_with(folder, num_samples=2, columns={"prompt": "output", "response": "nowhere"})
@@ -251,7 +254,7 @@ def test_an_entry_that_names_another_file_is_told(faq, folder):
     (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
     entry_with(folder, file_name="mine.jsonl")
     found = faq("llamafactory")
-    assert (found.entry.samples, list(found.sha256)) == (1, ["mine.jsonl"])
+    assert (found.entry.samples, next(iter(found.sha256))) == (1, "mine.jsonl")
     assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 samples, and 3 were converted" in found.edited
 
 

@@ -110,7 +110,7 @@ def test_what_cannot_be_read_after_the_last_that_can_is_named(tmp_path, capsys):
     (run.path / "output" / "iter_12.pth").mkdir()
     assert told(run, capsys) == (
         f"warning: `iter_10.pth` of run `one` cannot be read ({NO_ZIP}): taking `iter_8.pth`\n"
-        "warning: `iter_12.pth` of run `one` cannot be read (it holds no weights): taking `iter_8.pth`\n"
+        "warning: `iter_12.pth` of run `one` cannot be read (files of it are missing): taking `iter_8.pth`\n"
     )
     (run.path / "output" / "iter_12.pth" / "mp_rank_00_model_states.pt").write_bytes(b"cut")
     assert "(`mp_rank_00_model_states.pt` is no whole zip file" in told(run, capsys)

@@ -304,11 +304,20 @@ def test_another_base_is_refused(recorded, file, told):
         resume.check(source, plan, [], source.run.datasets)
 
 
-def test_a_checkpoint_that_was_cut_off_is_named(place, capsys):
-    run = watched(place, 3)
-    (run.path / "output" / "iter_6.pth").write_bytes(b"PK")
-    assert resume.find(place, "auto", {}, trusted=False).checkpoint.name == "iter_3.pth"
-    assert "warning: `iter_6.pth` of run `one` cannot be read" in capsys.readouterr().err
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
+    run = watched(place, 3, backend=backend)
+    newer = saved(run, 6)
+    cut = newer if newer.is_file() else newer / "optimizer.pt"  # whose weights can be read
+    cut.write_bytes(b"PK")
+    assert "3" in resume.find(place, "auto", {}, trusted=False).checkpoint.name
+    told = (
+        f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is no "
+    )
+    assert told in capsys.readouterr().err
+    (newer / "optimizer.pt" if newer.is_dir() else newer).unlink()
+    resume.find(place, "auto", {}, trusted=False)
+    assert ("(files of it are missing)" in capsys.readouterr().err) is newer.is_dir()
 
 
 def test_only_a_resumed_xtuner_unpickles_in_full(plan):

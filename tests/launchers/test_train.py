@@ -51,7 +51,8 @@ def test_training_leaves_an_honest_run(trained, backend):
     assert run.versions["transformers"] == pinned("transformers5")["transformers"]
     name = f"medqa-train.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
     data = run.path.parents[1] / "data" / name
-    assert set(run.datasets) == {name, "medqa.xlsx"}
+    entry = {"dataset_info.json: medqa-train"} if backend == "llamafactory" else set()
+    assert set(run.datasets) == {name, "medqa.xlsx"} | entry
     assert run.datasets[name] == hashlib.sha256(data.read_bytes()).hexdigest()
     assert run.base == fingerprint(Path(run.model))
 
