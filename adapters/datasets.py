@@ -80,11 +80,12 @@ def as_it_stands(data: Dataset, backend: str) -> Dataset:
     else:
         raw = registry.look_up(data.folder, data.name)[1]
         entry, changed = interpret(data.name, raw), bool(own.files) and registry.is_edited(raw, own)
-        _refuse_unreadable(data.folder, entry, "")
+        if changed:
+            _refuse_unreadable(data.folder, entry, "")
         read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
     found = digest(data.folder / entry.file_name)
     data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
-    edited = found != written(own).get(entry.file_name)
+    edited = written(own).get(entry.file_name) not in {"", found}
     if not own.files or not (edited or changed):
         return data
     findings = _fit(data.folder, entry)
@@ -112,9 +113,10 @@ def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = 
 
 
 def written(own: DatasetEntry) -> dict[str, str]:
-    """Return the sha256 that the files of an entry of ours had when they were written."""
-    digests = own.options.get("sha256", {})
-    return {file: digests.get(target, "") for target, file in own.files.items()}
+    """Return the sha256 that the files of an entry of ours had when they were written, "" where it is not known."""
+    digests = own.options.get("sha256")
+    known = digests if isinstance(digests, dict) else {}
+    return {file: str(known.get(target, "")) for target, file in own.files.items()}
 
 
 def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:

@@ -63,7 +63,7 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
     own = registry.entry_of(dataset_dir, entry.name, raw)
     notes += [REREAD] if registry.is_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in written(own).items() if (dataset_dir / file).is_file()}
-    changed: dict[str, int | None] = {file: None for file in here if digest(dataset_dir / file) != here[file]}
+    changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     both: list[str] = [ALONE]
     special: list[str] = []
     if entry.formatting != "xtuner":
