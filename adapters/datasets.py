@@ -22,17 +22,24 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import atomic_file
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret
+from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
 
 ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """A dataset that a backend can train on: its full name, its folder, and its entry."""
+    """A dataset that a backend can train on: its full name, its folder, and its entry.
+
+    Of one from `as_it_stands`, `sha256` maps what the backend reads, the entry by which it does so as well, to the
+    sha256 of its content, and `edited` says what somebody has changed since ftbridge wrote it, "" for nothing.
+    """
 
     name: str
     folder: Path
     entry: DatasetEntry
+    sha256: dict[str, str] = {}
+    edited: str = ""
 
 
 def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
@@ -47,7 +54,74 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     if registry.is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
         return own
     entry = interpret(full, raw)
-    place = f"the dataset `{full}` in `{dataset_dir / registry.FILE}`"
+    _refuse_unreadable(dataset_dir, entry, target)
+    if target:
+        return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
+    return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
+
+
+def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
+    """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
+    if own := data.entry.files.get(backend):
+        entry = of_turns(data.name, own)
+    else:
+        entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
+    return entry, data_files(data.folder, entry)
+
+
+def as_it_stands(data: Dataset, backend: str) -> Dataset:
+    """Return what `usable` gave with the sha256 of what `backend` reads now; samples are counted anew where edited.
+
+    Raises InputError where an edited record would be lost.
+    """
+    own, read = data.entry, dict[str, str]()
+    if file := own.files.get(backend):
+        entry, changed = of_turns(data.name, file), False
+    else:
+        raw = registry.look_up(data.folder, data.name)[1]
+        entry, changed = interpret(data.name, raw), bool(own.files) and registry.is_edited(raw, own)
+        if changed:
+            _refuse_unreadable(data.folder, entry, "")
+        read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
+    found = digest(data.folder / entry.file_name)
+    data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
+    edited = written(own).get(entry.file_name) not in {"", found}
+    if not own.files or not (edited or changed):
+        return data
+    findings = _fit(data.folder, entry)
+    samples = entry.samples or findings.records
+    several = own.several_systems and findings.several_systems
+    own = msgspec.structs.replace(
+        own,
+        samples=samples,
+        system=own.system if several else findings.system,
+        several_systems=findings.several_systems,
+    )
+    said = [REREAD] if changed else []
+    said += [edit(data.folder, data.entry, entry.file_name, samples)] if edited else []
+    return msgspec.structs.replace(data, entry=own, edited="; ".join(said))
+
+
+def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
+    """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
+    known = file in own.files.values()
+    said = f"`{file}` {'has been changed since ftbridge wrote it' if known else 'is no file that ftbridge wrote'}"
+    if samples is not None:
+        said += f": it holds {samples} samples, and {own.samples} were converted"
+    others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
+    return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
+
+
+def written(own: DatasetEntry) -> dict[str, str]:
+    """Return the sha256 that the files of an entry of ours had when they were written, "" where it is not known."""
+    digests = own.options.get("sha256")
+    known = digests if isinstance(digests, dict) else {}
+    return {file: str(known.get(target, "")) for target, file in own.files.items()}
+
+
+def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
+    """Raise InputError where an entry cannot be read as it is, whatever its records hold."""
+    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if entry.remote:
         how = "convert that first, as in `ftbridge convert hf://owner/name`"
         raise InputError(f"{place} is not here, but at `{entry.remote}`; {how}")
@@ -60,9 +134,6 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
         data_files(dataset_dir, entry)
     except InputError as error:
         raise InputError(f"{place} cannot be trained on: {error}") from error
-    if target:
-        return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
-    return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
 
 
 def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
@@ -115,7 +186,9 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     key = hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
     name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name)}-{key}"
     known = registry.ours(cache, [name]).get(name)
-    if known and all((cache / file).is_file() for file in known.files.values()):
+    if known and all(
+        (cache / file).is_file() and digest(cache / file) == sha256 for file, sha256 in written(known).items()
+    ):
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
     findings = _fit(dataset_dir, entry, special=True)

@@ -1,13 +1,13 @@
 """Whether LLaMA-Factory and XTuner would load the registered datasets and keep all of them, and why not."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from ftbridge.adapters.checks import Tally
-from ftbridge.adapters.datasets import ALONE
+from ftbridge.adapters.datasets import ALONE, REREAD, edit, written
 from ftbridge.adapters.examine import examine
 from ftbridge.adapters.job import digest
 from ftbridge.core.errors import InputError
@@ -61,18 +61,18 @@ def _verdict(dataset_dir: Path, name: str, raw: Any) -> Verdict:
 
 def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Answer, Answer]:
     own = registry.entry_of(dataset_dir, entry.name, raw)
-    written = own.options.get("sha256", {})
-    paths = {target: dataset_dir / file for target, file in own.files.items()}
-    changed = {target for target, path in paths.items() if path.is_file() and digest(path) != written.get(target)}
-    notes += [f"`{own.files[target]}` has been changed since ftbridge wrote it" for target in sorted(changed)]
+    notes += [REREAD] if registry.is_edited(raw, own) else []
+    here = {file: sha256 for file, sha256 in written(own).items() if (dataset_dir / file).is_file()}
+    changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     both: list[str] = [ALONE]
     special: list[str] = []
     if entry.formatting != "xtuner":
-        both, special = _problems(dataset_dir, entry, notes, trusted=not changed)
+        both, special = _problems(dataset_dir, entry, notes, here.keys() - changed, changed)
     llamafactory, xtuner = _answers(both, special)
     if "xtuner" in own.files:
         turns = of_turns(entry.name, own.files["xtuner"])
-        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], trusted=not changed))
+        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], here.keys() - changed, changed))
+    notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
     return llamafactory, xtuner
 
 
@@ -83,15 +83,24 @@ def _answers(both: list[str], special: list[str]) -> tuple[Answer, Answer]:
 
 
 def _problems(
-    dataset_dir: Path, entry: Entry, notes: list[str], *, trusted: bool = False
+    dataset_dir: Path,
+    entry: Entry,
+    notes: list[str],
+    trusted: Collection[str] = (),
+    changed: dict[str, int | None] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return what is wrong for both frameworks, and what for XTuner alone; adds to `notes`."""
+    """Return what is wrong for both frameworks, and what for XTuner alone; adds to `notes`.
+
+    A file that is `trusted` is not read whole; how many records one of those `changed` holds is put there.
+    """
     if entry.problems:
         return list(entry.problems), []
     try:
-        findings = examine(dataset_dir, entry, trusted=trusted)
+        findings = examine(dataset_dir, entry, trusted=entry.file_name in trusted)
     except InputError as error:
         return [str(error)], []
+    if changed and entry.file_name in changed:
+        changed[entry.file_name] = findings.records
     both, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")

@@ -9,6 +9,7 @@ The columns are those of the target that wrote the file. LLaMA-Factory reads dat
 encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is ours alone.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -243,21 +244,39 @@ def _made_here(raw: Any) -> bool:
     return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
 
 
+def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
+    """Tell whether somebody has changed how the entry `raw` of ours is read: its file, columns, or anything else."""
+    if not own.files.keys() <= set(plugins.names("targets")):
+        return False  # the package that wrote it is not here
+    return _theirs(raw) != _read_as(own)
+
+
+def digest(raw: Any) -> str:
+    """Return the sha256 of how an entry is read: of all but what is ours alone."""
+    return hashlib.sha256(json.dumps(_theirs(raw), sort_keys=True).encode()).hexdigest()
+
+
 def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
     return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
 
 
+def _theirs(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return what LLaMA-Factory looks at in an entry."""
+    return {key: value for key, value in raw.items() if key != "ftbridge"}
+
+
 def _raw(entry: DatasetEntry) -> dict[str, Any]:
+    return {**_read_as(entry), "ftbridge": msgspec.to_builtins(entry)}
+
+
+def _read_as(entry: DatasetEntry) -> dict[str, Any]:
+    """Return what LLaMA-Factory is told of an entry."""
     keys = {name: plugins.target(name).entry for name in sorted(entry.files)}
     readable = [name for name in keys if keys[name] is not None]  # alpaca before sharegpt
     # A format that LLaMA-Factory does not know, it refuses by its name: "Dataset converter xtuner not found".
     chosen = readable[0] if readable else min(keys)
-    return {
-        "file_name": entry.files[chosen],
-        **(keys[chosen] or {"formatting": chosen}),
-        "ftbridge": msgspec.to_builtins(entry),
-    }
+    return {"file_name": entry.files[chosen], **(keys[chosen] or {"formatting": chosen})}
 
 
 def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from ftbridge.core.files import read_text
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.environment import NEWEST, Environment
+from ftbridge.launchers.fingerprint import Fingerprint
 from ftbridge.launchers.machine import Machine
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
@@ -26,7 +27,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
-    `environment` is the training environment that it runs in.
+    `environment` is the training environment that it runs in. `sha256` and `edited` are the dataset's, as Dataset has
+    them, and `base` is the fingerprint of the model.
     """
 
     spec: TrainSpec
@@ -41,6 +43,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     validation: Dataset | None = None
     resume: Path | None = None
     environment: Environment = NEWEST
+    sha256: dict[str, str] = {}
+    edited: str = ""
+    base: Fingerprint | None = None
 
     @property
     def distributed(self) -> bool:

@@ -105,8 +105,12 @@ def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     if not plan.entry.samples:
         return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
     found = [Check(name, "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+    if plan.edited:
+        remedy = "the training takes it as it is, and run.json says so; convert the source again to undo the edit"
+        found.append(Check(name, "warning", f"`{plan.dataset}`: {plan.edited}", remedy))
     if other := plan.validation:
         validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
+        validation |= {"edited": other.edited}
         found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
     if name == "dataset":
         samples = [*looked_at(entry, files)]

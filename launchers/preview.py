@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.datasets import Dataset, usable
+from ftbridge.adapters.datasets import Dataset, read_by, usable
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import backend as load_backend
@@ -23,7 +23,7 @@ from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.own_code import interpreter_for
 from ftbridge.launchers.pictures import draw, picture_file
-from ftbridge.launchers.token_lengths import looked_at, read_by
+from ftbridge.launchers.token_lengths import looked_at
 from ftbridge.launchers.train import choose
 from ftbridge.templates import families
 from ftbridge.templates.families import Family

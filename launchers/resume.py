@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
 from ftbridge.core.files import locked, sha256
 from ftbridge.core.plugins import Backend
@@ -24,11 +24,12 @@ from ftbridge.core.project import Project
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import parse
 from ftbridge.launchers import runs
+from ftbridge.launchers.checkpoints import PICKLED, say_passed_over
 from ftbridge.launchers.environment import NEWEST, SETS, Environment, interpreter, versions
+from ftbridge.launchers.fingerprint import changes
 from ftbridge.launchers.plan import Plan, zero_stage
 from ftbridge.launchers.runs import UNSIGNED
 
-PICKLED = {".pt", ".pth", ".bin"}
 Signature = list[tuple[str, int, int]]
 
 
@@ -87,7 +88,7 @@ def interpreter_of(run: runs.Run, project: Project) -> Path:
 def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, str]) -> None:
     """Raise where `plan`, started by `argv` on `datasets`, cannot go on from the checkpoint.
 
-    UsageError where the machine differs in its processes or in DeepSpeed, InputError where the data has changed.
+    UsageError where the machine differs in its processes or in DeepSpeed, InputError where data or model has changed.
     """
     path, run = source.checkpoint, source.run
     shards = _shards(path)
@@ -109,10 +110,25 @@ def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, s
             f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {plan.zero_stage} now: "
             "put the file back as it was, or train from the start"
         )
-    if datasets != run.datasets or plan.steps != run.steps:
+    _refuse_other_data(run, plan, datasets)
+    if run.base and any(found := changes(plan.model, run.base)):
+        what = found.weights or some([f"`{name}`" for name in found.files], 3)
         raise InputError(
-            f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on: it was converted again. "
-            "Convert the same files with the same options, or train from the start"
+            f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
+            "from the start"
+        )
+
+
+def _refuse_other_data(run: runs.Run, plan: Plan, datasets: dict[str, str]) -> None:
+    # A run of before there were fingerprints has noted the other backend's files, and none of the validation set.
+    shared = datasets.keys() & run.datasets.keys()
+    names = datasets.keys() | run.datasets.keys() if run.base else shared
+    changed = sorted(name for name in names if datasets.get(name) != run.datasets.get(name))
+    if changed or not shared or plan.steps != run.steps:
+        named = f" ({some([f'`{name}`' for name in changed], 3)})" if changed else ""
+        raise InputError(
+            f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
+            "converted again. Convert the same files with the same options, or train from the start"
         )
 
 
@@ -198,6 +214,7 @@ def _of_run(run: runs.Run, *, trusted: bool) -> Source:
             "start it again with `ftbridge train`"
         )
     noted = [path for path in found if run.signature and _name(run, path) in run.checkpoints]
+    say_passed_over(run, found[-1], found)
     chosen = found[-1] if trusted or not noted else noted[-1]
     if chosen != found[-1]:
         say(f"warning: `{found[-1]}` is not on record in run.json: going on from `{chosen.name}` before it")

@@ -18,6 +18,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
+from ftbridge.launchers.fingerprint import Fingerprint
 
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
@@ -38,11 +39,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is the local folder, `system` the system prompt that all samples share, or, where they have
     `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
-    steps, `environment` is the training environment that it runs in, `datasets` maps a data file, and the source it was
-    made from, to its sha256, `pid` is the process that watches over the run, `pid_started` when that began, in the
-    kernel's ticks (0: not known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
-    launchers/resume.py). `signature` is this machine's, of all but itself and the folder: "" where the record has none
-    yet, and None in one that was read without: it stays unsigned, whatever is written to it.
+    steps, `environment` is the training environment that it runs in, `datasets` maps a data file as it was read, and
+    the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
+    one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks (0: not
+    known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see launchers/resume.py).
+    `signature` is this machine's, of all but itself and the folder: "" where the record has none yet, and None in one
+    that was read without: it stays unsigned, whatever is written to it.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     environment: str = ""
     datasets: dict[str, str]
+    base: Fingerprint | None = None
     attempts: tuple[Attempt, ...]
     pid: int
     pid_started: int = 0

@@ -9,6 +9,8 @@ import msgspec
 from ftbridge.launchers.metrics import curve, points
 from ftbridge.launchers.runs import Run, now
 
+_SHA256 = "sha256 of "
+
 
 class Summary(msgspec.Struct, frozen=True):
     """A run in a line; `step` of `steps` is done, losses are None where none was logged, `seconds` is its working time.
@@ -57,6 +59,9 @@ def compare(runs: list[Run]) -> dict[str, list[Any]]:
     columns = [_facts(run) for run in runs]
     names = {name: None for column in columns for name in column}
     rows = {name: [column.get(name) for column in columns] for name in names}
+    for name in [name for name in rows if name.startswith(_SHA256)]:
+        if len(runs) - rows[name].count(None) < 2:  # noqa: PLR2004 - each backend reads a file of its own
+            del rows[name]
     return {name: values for name, values in rows.items() if any(value != values[0] for value in values)}
 
 
@@ -74,7 +79,8 @@ def _facts(run: Run) -> dict[str, Any]:
     return {
         **spec,
         **{f"version of {name}": version for name, version in run.versions.items()},
-        **{f"sha256 of {name}": digest[:12] for name, digest in run.datasets.items()},
+        **{f"{_SHA256}{name}": digest[:12] for name, digest in run.datasets.items()},
+        "weights of the model": run.base.short if run.base else None,
         "samples": run.samples,
         "steps": run.steps,
         **{name: line[name] for name in went},

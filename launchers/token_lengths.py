@@ -13,12 +13,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters import foreign
-from ftbridge.adapters.datasets import Dataset
+from ftbridge.adapters.datasets import Dataset, read_by
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.files import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
-from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates.families import Prompt, Segment
 
@@ -38,15 +37,6 @@ class Lengths(msgspec.Struct, frozen=True):
 def files_of(plan: Plan) -> tuple[Entry, list[Path]]:
     """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
     return read_by(plan.spec.backend, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
-
-
-def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
-    """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
-    if own := data.entry.files.get(backend):
-        entry = of_turns(data.name, own)
-    else:
-        entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
-    return entry, data_files(data.folder, entry)
 
 
 def count(plan: Plan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.datasets import Dataset, usable
+from ftbridge.adapters.datasets import Dataset, as_it_stands, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
@@ -29,6 +29,7 @@ from ftbridge.launchers.checks import Check
 from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, interpreter
 from ftbridge.launchers.environment import versions as installed_versions
 from ftbridge.launchers.failures import told
+from ftbridge.launchers.fingerprint import fingerprint
 from ftbridge.launchers.metrics import Metrics, Record
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.own_code import interpreter_for
@@ -98,6 +99,9 @@ def prepare(
         validation=_validation(project, spec, dataset.name),
         resume=source.checkpoint if source else None,
         environment=environment_of(installed_versions(python)),
+        sha256=dataset.sha256,
+        edited=dataset.edited,
+        base=fingerprint(model),
     )
     launch = _launch(plan, backend, python)
     if source:
@@ -294,7 +298,7 @@ def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
 
 def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    return usable(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets")
+    return as_it_stands(usable(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets"), spec.backend)
 
 
 def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
@@ -375,14 +379,16 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         | {name: installed[name] for name in wanted if name in installed},
         environment=plan.environment,
         datasets=_datasets(plan),
+        base=plan.base,
         attempts=(runs.Attempt(runs.now()),),
         pid=os.getpid(),
     )
 
 
 def _datasets(plan: Plan) -> dict[str, str]:
-    written = plan.entry.options.get("sha256", {})
-    return {**plan.entry.sources, **{plan.entry.files[target]: digest for target, digest in written.items()}}
+    """Return the sha256 of what is trained and validated on, as it is read, and of its sources as they were known."""
+    validation = {**plan.validation.entry.sources, **plan.validation.sha256} if plan.validation else {}
+    return {**plan.entry.sources, **validation, **plan.sha256}
 
 
 def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:

@@ -66,6 +66,8 @@ def show_command(name: str | None, as_json: bool) -> None:
     if as_json:
         print_json(full)
         return
+    if run.base:
+        full["base"] = run.base.files | {name: f"{size} bytes" for name, size in run.base.weights.items()}
     for key, value in full.items():
         if not isinstance(value, dict | list):
             result(f"{key}: {'' if value is None else value}")

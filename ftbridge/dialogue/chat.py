@@ -22,6 +22,7 @@ from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.templates import families
+from ftbridge.weights.base import say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
 
@@ -231,7 +232,10 @@ def model_of(
             raise
         found = whole  # nothing but the merged model was kept
     card = askable(card, Path(card.base))
-    if (found / "adapter_config.json").is_file():
+    is_adapter = (found / "adapter_config.json").is_file()
+    if is_adapter or compare:
+        say_changes(card)
+    if is_adapter:
         return card, Path(card.base), found
     if compare and found.samefile(card.base):
         raise InputError(

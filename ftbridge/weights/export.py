@@ -19,6 +19,7 @@ from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import default_system, safetensors
 from ftbridge.weights.adapter import EXPERTS
+from ftbridge.weights.base import say_changes
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
@@ -43,15 +44,20 @@ def export(
     """
     found = resolve(source, checkpoint)
     card = card_of(found, model)
-    target = target_of(found, out, "adapter")
-    path = checkpoint_of(found)
+    say_changes(card)
+    return write(found, card, target_of(found, out, "adapter"))
+
+
+def write(source: Source, card: Card, target: Path) -> Path:
+    """Write the adapter, or the model, of a source to `target`, as `export` does; returns `target`."""
+    path = checkpoint_of(source)
     weights = read(path)
     if not weights.tensors:
         raise InputError(f"`{path}` holds no weights of a model")
     with fresh_folder(target) as folder:
         own = path if path.is_dir() else folder
         if (own / "adapter_config.json").is_file() or is_adapter(weights.tensors):
-            _write_adapter(folder, weights, own / "adapter_config.json", found, card)
+            _write_adapter(folder, weights, own / "adapter_config.json", source, card)
         else:
             write_model(folder, weights.tensors, own, Path(card.base))
         copy_tokenizer(own, Path(card.base), folder)

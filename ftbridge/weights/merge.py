@@ -20,12 +20,13 @@ from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import default_system
-from ftbridge.weights.export import export
+from ftbridge.weights.base import say_changes
+from ftbridge.weights.export import write
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.merged import Merged
 from ftbridge.weights.model_folder import write_files
 from ftbridge.weights.safetensors import SHARD
-from ftbridge.weights.sources import Card, Source, card_of, made, resolve, target_of
+from ftbridge.weights.sources import Card, Source, card_of, load_card, made, resolve, target_of
 from ftbridge.weights.streaming import stream
 from ftbridge.weights.tokenizer_files import copy_files
 
@@ -60,7 +61,8 @@ def merge(
     """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
 
     Exports first where that is not done. `model` names another base, `out` the folder (default: `merged` in the
-    run's). Raises InputError where there is nothing whole to merge, SetupError where the disk is too small.
+    run's). Raises InputError where there is nothing whole to merge, or where the base has other weights than in the
+    training and `model` does not name it, SetupError where the disk is too small.
     """
     if how.get("check") and (how.get("onto") or how.get("adapters")):
         raise UsageError(
@@ -69,11 +71,16 @@ def merge(
     cards = machine.freest(machine.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
-    adapter = adapter_of(found, model)
     target = target_of(found, out, "merged")
+    say_changes(card, refuse=not model and _is_adapter(found))
+    more = [(Path(path).expanduser(), weight) for path, weight in how.get("adapters", ())]
+    for path, _ in more:
+        if other := load_card(path):  # it may be another base's
+            say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
+    adapter = adapter_of(found, model)
     with fresh_folder(target) as folder:
         if (adapter / "adapter_config.json").is_file():
-            wanted = [(adapter, 1.0), *((Path(path).expanduser(), weight) for path, weight in how.get("adapters", ()))]
+            wanted = [(adapter, 1.0), *more]
             say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, card.backend),
@@ -100,11 +107,16 @@ def merge(
 def adapter_of(source: Source, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
-        ready = made(source, card_of(source, model), "adapter")
-        return ready or export(source.folder, model=model, checkpoint=source.checkpoint)
+        card = card_of(source, model)
+        return made(source, card, "adapter") or write(source, card, target_of(source, None, "adapter"))
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
+
+
+def _is_adapter(source: Source) -> bool:
+    """Tell whether a base is needed; what full fine-tuning leaves is a model by itself."""
+    return source.run.spec.method != "full" if source.run else (source.folder / "adapter_config.json").is_file()
 
 
 def merge_weights(

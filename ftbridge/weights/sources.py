@@ -13,6 +13,7 @@ from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
+from ftbridge.launchers.fingerprint import Fingerprint
 from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
@@ -28,7 +29,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     Whether code that comes with the model may run is never said here: a folder may be anybody's.
     `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
     training differ in their system prompts. `family` and `template` are empty where the
-    model is of no family that ftbridge knows; only what asks it needs them.
+    model is of no family that ftbridge knows; only what asks it needs them. `trained_on` is the fingerprint that the
+    base had when the training began, None where it was not recorded.
     """
 
     base: str
@@ -40,6 +42,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     run: str = ""
     checkpoint: str = ""
     several_systems: bool = False
+    trained_on: Fingerprint | None = None
 
     @property
     def prompt(self) -> Prompt:
@@ -77,12 +80,18 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     """
     found = _resolve(source)
     if checkpoint is None:
+        if found.run and not found.checkpoint and (newest := checkpoints.last(found.run)):
+            checkpoints.say_passed_over(found.run, newest)
         return found
     if not found.run:
         raise UsageError(
             f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
         )
-    return msgspec.structs.replace(found, checkpoint=checkpoints.named(found.run, os.fspath(checkpoint)))
+    wanted = os.fspath(checkpoint)
+    chosen = checkpoints.named(found.run, wanted)
+    if wanted in {"last", "best"}:
+        checkpoints.say_passed_over(found.run, chosen, best=wanted == "best")
+    return msgspec.structs.replace(found, checkpoint=chosen)
 
 
 def _resolve(source: str | os.PathLike[str] | None) -> Source:
@@ -186,6 +195,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
         thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
         checkpoint=_name(source),
+        trained_on=source.run.base if source.run else known.trained_on if known else None,
     )
 
 

@@ -1,11 +1,12 @@
 """Which file a backend trains on."""
 
+import hashlib
 import json
 
 import pytest
 
 from ftbridge.adapters.convert import convert
-from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.datasets import as_it_stands, usable
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.registry import FILE, read
 
@@ -149,3 +150,135 @@ def test_any_name_makes_a_file(data, folder):
     text = (place / FILE).read_text()
     (place / FILE).write_text(text.replace('"theirs":', '"../问 \\n.":'))
     assert written(usable(place, "../问 \n.", "xtuner", folder / "cache"))
+
+
+BACKENDS = ["xtuner", "llamafactory"]
+FILES = {"xtuner": "faq-train.xtuner.jsonl", "llamafactory": "faq-train.alpaca.jsonl"}
+
+
+@pytest.fixture
+def faq(lines, folder):
+    """Return a function that gives the dataset `faq` of three samples as it stands for a backend."""
+    convert(lines(GOOD, GOOD | {"instruction": "how?"}, GOOD | {"instruction": "when?"}), name="faq")
+
+    def stands(backend):
+        return as_it_stands(usable(folder / "data", "faq", backend, folder / "cache"), backend)
+
+    return stands
+
+
+def test_what_is_read_is_what_is_hashed(faq, folder):
+    for backend in BACKENDS:
+        file = folder / "data" / FILES[backend]
+        assert faq(backend).sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
+
+
+def changed(lines):
+    return [lines[0].replace("so", "not so"), *lines[1:]]
+
+
+def deleted(lines):
+    return lines[1:]
+
+
+def added(lines):
+    return [*lines, lines[0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("edit", "samples"), [(changed, 3), (deleted, 2), (added, 4)])
+def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, folder, backend, edit, samples):
+    file = folder / "data" / FILES[backend]
+    file.write_text("\n".join(edit(file.read_text().splitlines())) + "\n")
+    found = faq(backend)
+    other, untouched = next((name, file) for name, file in FILES.items() if name != backend)
+    assert found.sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert found.entry.samples == samples
+    assert found.edited == (
+        f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
+        f"an edit there does not reach `{untouched}`"
+    )
+    assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{nonsense\n", "1 of 4 records of the dataset `faq-train`"),
+        ('{"question": "why?"}\n', "1 of 4 records of the dataset `faq-train`"),
+        (None, "its file is empty"),
+        ("\n\n", "holds no JSON object; it is empty"),
+    ],
+)
+def test_an_edit_that_loses_samples_is_refused(faq, folder, backend, content, message):
+    file = folder / "data" / FILES[backend]
+    whole = content and content.startswith("{")
+    file.write_text((file.read_text() if whole else "") + (content or ""))
+    with pytest.raises(InputError, match=message):
+        faq(backend)
+
+
+def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, folder):
+    convert(lines(GOOD | {"system": "be kind"}, GOOD | {"system": "be kind", "instruction": "how?"}), name="faq")
+    file = folder / "data" / FILES["xtuner"]
+    file.write_text(file.read_text().replace("be kind", "be brief"))
+    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    assert (found.system, found.several_systems) == ("be brief", False)
+    file.write_text(file.read_text().replace("be brief", "be quick", 1))
+    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    assert found.several_systems
+
+
+def entry_with(folder, **keys):
+    known = read(folder / "data")
+    known["faq-train"] |= keys
+    (folder / "data" / FILE).write_text(json.dumps(known))
+
+
+def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
+    before = faq("llamafactory").sha256
+    entry_with(folder, num_samples=2)
+    assert faq("llamafactory").entry.samples == 2
+    changed = {name for name, sha256 in faq("llamafactory").sha256.items() if before[name] != sha256}
+    assert changed == {"dataset_info.json: faq-train"}
+    assert faq("llamafactory").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
+    assert faq("xtuner").edited == ""  # which does not look at it
+    entry_with(folder, num_samples=2, columns={"prompt": "output", "response": "nowhere"})
+    with pytest.raises(InputError, match="the column `nowhere` is to be read"):
+        faq("llamafactory")
+
+
+def test_an_entry_that_names_another_file_is_told(faq, folder):
+    (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
+    entry_with(folder, file_name="mine.jsonl")
+    found = faq("llamafactory")
+    assert (found.entry.samples, next(iter(found.sha256))) == (1, "mine.jsonl")
+    assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 samples, and 3 were converted" in found.edited
+
+
+@pytest.mark.parametrize("options", [{}, {"sha256": 5}, {"sha256": {"xtuner": "", "alpaca": ""}}])
+def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
+    own = read(folder / "data")["faq-train"]["ftbridge"]
+    entry_with(folder, ftbridge=own | {"options": options})
+    for backend in BACKENDS:
+        assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
+    found = as_it_stands(usable(data(GOOD), "theirs", backend, folder / "cache"), backend)
+    (name, sha256) = next(iter(found.sha256.items()))
+    assert hashlib.sha256((found.folder / name).read_bytes()).hexdigest() == sha256
+    assert found.edited == ""
+
+
+def test_what_was_converted_for_xtuner_is_converted_again_where_it_was_edited(data, folder):
+    place = data(GOOD)
+    found = usable(place, "theirs", "xtuner", folder / "cache")
+    file = folder / "cache" / found.entry.files["xtuner"]
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"so", b"no"))
+    assert usable(place, "theirs", "xtuner", folder / "cache") == found
+    assert file.read_bytes() == before

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ftbridge.adapters.convert import convert
 from ftbridge.adapters.datasets import usable
 from ftbridge.adapters.targets import sharegpt
 from ftbridge.adapters.verdicts import check
@@ -211,6 +212,28 @@ def test_an_old_entry_of_ours_is_read_as_it_stands_and_a_broken_one_is_told(fold
     (verdict,) = check(folder)
     assert (verdict.llamafactory.loads, verdict.xtuner.loads) == (loads, loads)
     assert told in " ".join((*verdict.notes, *verdict.llamafactory.reasons))
+
+
+def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):
+    convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
+    place = folder / "data"
+    (verdict,) = check(place)
+    assert verdict.notes == ()
+    turns, alpaca = place / "faq-train.xtuner.jsonl", place / "faq-train.alpaca.jsonl"
+    turns.write_text(turns.read_text().splitlines()[0] + "\n")
+    alpaca.write_text(alpaca.read_text() + '{"instruction": "a"}\n')
+    known = json.loads((place / FILE).read_text())
+    known["faq-train"]["num_samples"] = 9
+    (place / FILE).write_text(json.dumps(known))
+    (verdict,) = check(place)
+    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == ("no", "yes")
+    entry, first, second = verdict.notes
+    assert entry == "its entry in dataset_info.json has been changed since ftbridge wrote it"
+    for note, file, other, count in ((first, alpaca, turns, 3), (second, turns, alpaca, 1)):
+        assert note == (
+            f"`{file.name}` has been changed since ftbridge wrote it: it holds {count} samples, and 2 were converted; "
+            f"an edit there does not reach `{other.name}`"
+        )
 
 
 @pytest.mark.framework

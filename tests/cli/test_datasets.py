@@ -96,7 +96,10 @@ def test_check_sees_what_was_done_to_our_files(project):
     file.write_text(
         file.read_text() + '{"instruction": "new", "input": "", "output": "so", "system": "", "history": []}\n'
     )
-    assert "note: `faq-train.alpaca.jsonl` has been changed since" in datasets("check", "faq")
+    assert (
+        "note: `faq-train.alpaca.jsonl` has been changed since ftbridge wrote it: it holds 4 samples, and 3 were "
+        "converted; an edit there does not reach `faq-train.xtuner.jsonl`\n"
+    ) in datasets("check", "faq")
     file.write_text(
         file.read_text() + '{"instruction": "new", "input": "", "output": 5, "system": "", "history": []}\n'
     )

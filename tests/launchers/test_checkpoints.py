@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import ftbridge
@@ -86,6 +87,59 @@ def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, want
 def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path, backend, wanted, message):
     with pytest.raises(InputError, match=message):
         checkpoints.named(saved(tmp_path, backend), wanted)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def told(run, capsys, wanted="last"):
+    checkpoints.say_passed_over(run, checkpoints.named(run, wanted), best=wanted == "best")
+    return capsys.readouterr().err
+
+
+NO_ZIP = "it is no whole zip file, as torch writes them"
+
+
+def test_what_cannot_be_read_after_the_last_that_can_is_named(tmp_path, capsys):
+    run = saved(tmp_path, "xtuner")
+    assert told(run, capsys) == ""
+    cut(run.path / "output" / "iter_4.pth")  # an older one
+    assert told(run, capsys) == ""
+    cut(run.path / "output" / "iter_10.pth")
+    (run.path / "output" / "iter_12.pth").mkdir()
+    assert told(run, capsys) == (
+        f"warning: `iter_10.pth` of run `one` cannot be read ({NO_ZIP}): taking `iter_8.pth`\n"
+        "warning: `iter_12.pth` of run `one` cannot be read (files of it are missing): taking `iter_8.pth`\n"
+    )
+    (run.path / "output" / "iter_12.pth" / "mp_rank_00_model_states.pt").write_bytes(b"cut")
+    assert "(`mp_rank_00_model_states.pt` is no whole zip file" in told(run, capsys)
+
+
+def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):
+    noted = {f"output/{name}": "" for name in ("iter_2.pth", "iter_4.pth", "iter_8.pth", "iter_10.pth")}
+    run = msgspec.structs.replace(saved(tmp_path, "xtuner"), checkpoints=noted)  # 2 was one too many
+    assert told(run, capsys) == ""
+    (run.path / "output" / "iter_10.pth").unlink()
+    assert told(run, capsys) == "warning: `iter_10.pth` of run `one` cannot be read (it is gone): taking `iter_8.pth`\n"
+
+
+@pytest.mark.parametrize("place", ["output", "output/checkpoint-10"])
+def test_llamafactorys_last_is_what_it_ended_with(tmp_path, capsys, place):
+    run = saved(tmp_path, "llamafactory")
+    cut(run.path / place / "adapter_model.safetensors")
+    why = "cannot be read (`adapter_model.safetensors` is not whole): taking `checkpoint-10`"
+    assert told(run, capsys) == (f"warning: `output` of run `one` {why}\n" if place == "output" else "")
+
+
+def test_what_may_have_been_the_best_is_named(tmp_path, capsys):
+    run = saved(tmp_path, "llamafactory")
+    lines = [{"current_steps": step, "eval_loss": loss} for step, loss in ((4, 2.0), (10, 1.0), (6, 0.5))]
+    (run.path / "output" / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert checkpoints.best(run).name == "checkpoint-10"  # that of step 6 was not kept
+    assert told(run, capsys, "best") == ""
+    cut(run.path / "output" / "checkpoint-10" / "adapter_model.safetensors")
+    assert "`checkpoint-10` of run `one` cannot be read" in told(run, capsys, "best")
 
 
 def saved(folder, backend):

@@ -108,6 +108,16 @@ def test_data_that_is_gone_or_empty_fails(well):
     assert "its file is missing" in poor(well)["dataset"].found
 
 
+def test_data_that_was_edited_is_a_warning_and_so_is_edited_validation(well):
+    told = "`faq.jsonl` has been changed since ftbridge wrote it: it holds 99 samples, and 100 were converted"
+    found = poor(msgspec.structs.replace(well, edited=told))
+    assert (list(found), found["dataset"].status) == (["dataset"], "warning")
+    assert found["dataset"].found == f"`{well.dataset}`: {told}"
+    other = Dataset("v", well.dataset_dir, well.entry, edited=told)
+    found = poor(msgspec.structs.replace(well, validation=other))
+    assert (list(found), found["validation dataset"].found) == (["validation dataset"], f"`v`: {told}")
+
+
 def test_data_that_holds_no_sample_fails(well):
     (well.dataset_dir / "faq.jsonl").write_text('{"conversation": []}\n')
     assert poor(well)["cutoff length"].found == "no sample of the data can be read"

@@ -17,6 +17,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers import resume, runs
 from ftbridge.launchers.environment import SETS, default_folder
+from ftbridge.launchers.fingerprint import fingerprint
 from ftbridge.launchers.machine import Machine
 from ftbridge.launchers.plan import Plan
 from ftbridge.templates import families
@@ -346,6 +347,64 @@ def test_what_starts_must_be_as_what_stopped(place, plan):
     next(folder.iterdir()).write_bytes(b"PK")
     with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
         resume.check(resume.Source(folder, None), plan, two, run.datasets)
+
+
+@pytest.fixture
+def recorded(place, plan):
+    """Return a plan, and a source whose run has recorded its data and its base as the plan has them."""
+    model = place.folder / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights")
+    (model / "tokenizer.json").write_text("{}")
+    now = msgspec.structs.replace(plan, model=model, machine=Machine("cpu", 1, "bfloat16"), deepspeed=None)
+    run = msgspec.structs.replace(stopped(place), base=fingerprint(model), steps=now.steps)
+    return now, resume.Source(packed(run.path / "output" / "iter_6.pth"), run)
+
+
+@pytest.mark.parametrize("change", [{"faq.jsonl": "edited"}, {"faq-validation.jsonl": "new"}])
+def test_other_data_is_refused_by_its_file(recorded, change):
+    plan, source = recorded
+    resume.check(source, plan, [], source.run.datasets)
+    with pytest.raises(InputError, match=rf"`faq` is not what run `one` trained on \(`{next(iter(change))}`\)"):
+        resume.check(source, plan, [], source.run.datasets | change)
+
+
+def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
+    plan, source = recorded
+    noted = {"faq.xtuner.jsonl": "a", "faq.alpaca.jsonl": "b", "faq.xlsx": "c"}  # both backends' files, as it was then
+    older = resume.Source(source.checkpoint, msgspec.structs.replace(source.run, base=None, datasets=noted))
+    now = {"faq.xtuner.jsonl": "a", "faq.xlsx": "c", "faq-validation.xtuner.jsonl": "d"}
+    resume.check(older, plan, [], now)
+    with pytest.raises(InputError, match=r"\(`faq\.xtuner\.jsonl`\)"):
+        resume.check(older, plan, [], now | {"faq.xtuner.jsonl": "edited"})
+
+
+@pytest.mark.parametrize(
+    ("file", "told"), [("model.safetensors", "its 1 tensors differ, such as"), ("tokenizer.json", "`tokenizer.json`")]
+)
+def test_another_base_is_refused(recorded, file, told):
+    plan, source = recorded
+    (plan.model / "README.md").write_text("metadata")
+    resume.check(source, plan, [], source.run.datasets)
+    (plan.model / file).write_bytes(b"wei ghts"[-7:])
+    with pytest.raises(InputError, match=rf"model` is not what run `one` trained \(.*{told}"):
+        resume.check(source, plan, [], source.run.datasets)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
+    run = watched(place, 3, backend=backend)
+    newer = saved(run, 6)
+    cut = newer if newer.is_file() else newer / "optimizer.pt"  # whose weights can be read
+    cut.write_bytes(b"PK")
+    assert "3" in resume.find(place, "auto", {}, trusted=False).checkpoint.name
+    told = (
+        f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is no "
+    )
+    assert told in capsys.readouterr().err
+    (newer / "optimizer.pt" if newer.is_dir() else newer).unlink()
+    resume.find(place, "auto", {}, trusted=False)
+    assert ("(files of it are missing)" in capsys.readouterr().err) is newer.is_dir()
 
 
 def test_only_a_resumed_xtuner_unpickles_in_full(plan):

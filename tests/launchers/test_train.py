@@ -20,7 +20,9 @@ from ftbridge.core.spec import defaults
 from ftbridge.launchers import runs
 from ftbridge.launchers.environment import HELPERS
 from ftbridge.launchers.environment import tested_set as pinned
-from ftbridge.launchers.train import describe, prepare
+from ftbridge.launchers.fingerprint import fingerprint
+from ftbridge.launchers.train import _datasets as recorded
+from ftbridge.launchers.train import describe, preflight, prepare
 
 from ..conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252
 
@@ -48,10 +50,37 @@ def test_training_leaves_an_honest_run(trained, backend):
     assert max(record["learning_rate"] for record in metrics) > 0.9 * SMALL["learning_rate"]  # warm-up ends
     assert run.environment == "transformers5"
     assert run.versions["transformers"] == pinned("transformers5")["transformers"]
-    data = run.path.parents[1] / "data"
-    for name in ("medqa-train.xtuner.jsonl", "medqa-train.alpaca.jsonl"):
-        assert run.datasets[name] == hashlib.sha256((data / name).read_bytes()).hexdigest()
-    assert "medqa.xlsx" in run.datasets
+    name = f"medqa-train.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
+    data = run.path.parents[1] / "data" / name
+    entry = {"dataset_info.json: medqa-train"} if backend == "llamafactory" else set()
+    assert set(run.datasets) == {name, "medqa.xlsx"} | entry
+    assert run.datasets[name] == hashlib.sha256(data.read_bytes()).hexdigest()
+    assert run.base == fingerprint(Path(run.model))
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path, backend, capsys):
+    shutil.copytree(in_project / "data", tmp_path / "data")
+    options = {**SMALL, "dataset": "medqa", "dataset_dir": str(tmp_path / "data"), "backend": backend}
+    options |= {"validation_dataset": "medqa-test"}
+    as_converted = prepare(**options).plan
+    for part in ("train", "test"):
+        file = tmp_path / "data" / f"medqa-{part}.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
+        lines = file.read_text("utf-8").splitlines()[:-1]
+        file.write_text("\n".join(lines) + "\n", "utf-8")
+    ready = prepare(**options)
+    assert (as_converted.entry.samples, as_converted.steps) == (21, 6)
+    assert (ready.plan.entry.samples, ready.plan.steps) == (20, 5)
+    found = {check.name: check for check in preflight(ready) if check.status == "warning"}
+    for name, count in (("dataset", "20 samples, and 21"), ("validation dataset", f"{len(lines)} samples")):
+        assert f"has been changed since ftbridge wrote it: it holds {count}" in found[name].found
+    assert recorded(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    train = file.with_name(file.name.replace("test", "train"))
+    assert recorded(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
+    train.write_text(train.read_text("utf-8") + "{broken\n", "utf-8")
+    with pytest.raises(InputError, match="1 of 21 records of the dataset `medqa-train`"):
+        prepare(**options)
 
 
 @pytest.mark.framework

@@ -270,3 +270,19 @@ def test_four_bits_are_made_in_the_dtype_of_the_training(trained, in_project, tm
     monkeypatch.setattr("ftbridge.weights.merge.merge_weights", merge_weights)
     with pytest.raises(InputError, match="enough"):
         ftbridge.merge(tmp_path / "run", out=tmp_path / "merged", onto="nf4")
+
+
+def test_a_base_that_changed_since_the_training_is_refused(trained, in_project, tmp_path):
+    """The frameworks leave the base as it was, so that its fingerprint holds; another base's does not."""
+    run = trained(backend="xtuner")
+    base = shutil.copytree(in_project / "base", tmp_path / "base")
+    shutil.copytree(run.path, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text()) | {"model": str(base)}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    assert ftbridge.merge(tmp_path / "run").is_dir()
+    with (base / "model.safetensors").open("r+b") as file:
+        place = tensors.of_model(base)["model.norm.weight"]
+        file.seek(place.offset)
+        file.write(bytes([1]) * place.size)
+    with pytest.raises(InputError, match=r"1 of its \d+ tensors differ, such as `model\.norm\.weight`"):
+        ftbridge.merge(tmp_path / "run")
