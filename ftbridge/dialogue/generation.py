@@ -264,10 +264,10 @@ def refuse_half_characters(what: str, *texts: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            half = ascii(text[error.start])[1:-1]
+            half, before = ascii(text[error.start])[1:-1], text[: error.start][-20:]
+            place = f"`{half}` after `{before}`" if before else f"`{half}`"
             raise InputError(
-                f"{what} holds half a character (`{half}` after `{text[: error.start][-20:]}`), which no model takes; "
-                "write it anew, in UTF-8"
+                f"{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8"
             ) from error
 
 

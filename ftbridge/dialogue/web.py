@@ -199,7 +199,7 @@ def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[Talk]) -> None:
                     stopped.add(record["stop"])
                 else:
                     questions.put(_question(record, len(talks)))
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             say(f"error: the page sent what cannot be read ({error})")
         finally:
             questions.put(None)

@@ -1,5 +1,6 @@
 """`ftbridge chat --web`: the page in a real browser, and what ends it."""
 
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from ftbridge.core.errors import FrameworkError, SetupError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
-from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.generation import Sampling, refuse_half_characters
 from ftbridge.dialogue.web import serve
 
 # A model with two layers learns this conversation by heart in a minute.
@@ -302,6 +303,90 @@ def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
         web._page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
+
+
+# Stands for web_page.py: asks what it is told to, notes what it is answered, and ends when all is.
+ASKING = """
+import json, pathlib, sys
+here = pathlib.Path(sys.argv[0])
+sys.stdin.readline()
+print('{"ready": true}', flush=True)
+for line in here.with_name("questions").read_text().splitlines():
+    print(line, flush=True)
+ended = 0
+with here.with_name("answers").open("w") as file:
+    while ended < int(here.with_name("number").read_text()):
+        line = sys.stdin.readline()
+        ended += "end" in json.loads(line)
+        file.write(line)
+"""
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Return a function that lets a page send lines, and returns what they are answered, by number."""
+
+    def ask(talks, *lines, number):
+        monkeypatch.setattr(web, "HELPERS", tmp_path)
+        (tmp_path / "web_page.py").write_text(ASKING)
+        (tmp_path / "questions").write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / "number").write_text(str(number))
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            pytest.raises(FrameworkError, match="the page ended"),
+            web._page(Path(sys.executable), listener, {}, talks) as page,
+        ):
+            web._answer_all(page, talks)
+        answers = {}
+        file = tmp_path / "answers"
+        for line in file.read_bytes().splitlines() if file.exists() else ():
+            record = msgspec.json.decode(line)
+            answers.setdefault(record.pop("id"), []).append(record)
+        return answers
+
+    return ask
+
+
+class Echo:
+    """Stands for a Talk: says what it is asked."""
+
+    title, system, turns, sampling = "after", "", (), Sampling()
+
+    def say(self, question):
+        refuse_half_characters("the conversation", question)
+        yield question
+
+
+def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_answer(asked):
+    good = {"question": "hello", "history": [["a", [None]]], "system": "", "sampling": {"seed": 1}}
+    bad = [
+        ({"system": None}, "Expected `str`, got `null` - at `$.system`"),
+        ({"question": 5}, "at `$.question`"),
+        ({"question": "\ud83d"}, "the conversation holds half a character"),
+        ({"history": [["a"]]}, "at `$.history"),
+        ({"history": [["a", [None, None]]]}, "its history must have 1 answers to each"),
+        ({"history": None}, "at `$.history`"),
+        ({"sampling": {"temperature": float("nan")}}, "`temperature` must be a number"),
+        ({"sampling": {"temperature": float("inf")}}, "`temperature` must be a number"),
+        ({"sampling": {"seed": 10**30}}, "`seed` must be a whole number"),
+        ({"sampling": {"top_k": "x"}}, "at `$.sampling"),
+        ({"sampling": []}, "at `$.sampling`"),
+    ]
+    lines = [json.dumps({"id": at, **good, **other}) for at, (other, _) in enumerate(bad)]
+    answers = asked([Echo()], *lines, json.dumps({"id": 99, **good}), number=len(bad) + 1)
+    for at, (_, reason) in enumerate(bad):
+        *_, said, end = answers[at]
+        assert reason in said["error"]
+        assert end == {"end": True}
+    assert answers[99] == [{"column": 0, "text": ""}, {"column": 0, "text": "hello"}, {"end": True}]
+
+
+@pytest.mark.parametrize(
+    "line", ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000], ids=range(7)
+)
+def test_what_cannot_be_read_ends_the_page_with_a_sentence(asked, capsys, line):
+    assert asked([Echo()], line, number=1) == {}
+    assert "the page sent what cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.matrix
