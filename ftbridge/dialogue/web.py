@@ -33,6 +33,8 @@ PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
 # Nothing to and from the network; httpx, which Gradio has, must not ask a proxy for this machine.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
+# After each answer Gradio would make a table of all that were ever asked.
+UNCOUNTED = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -160,7 +162,7 @@ def _page(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **machine.environment(())},  # it computes nothing
+            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **machine.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

@@ -241,6 +241,7 @@ def test_a_page_for_others_answers_to_addresses_and_to_names_that_were_given(tra
             time.sleep(0.1)
             said = (tmp_path / "stderr").read_text()
         (password,) = re.findall(r"^password: (\S{16}) \(with any user name\)$", said, re.MULTILINE)
+        assert "of `0.0.0.0` and has the password can talk to the model; nothing is encrypted" in said
         known = basic(password)
         for host in ("192.0.2.1:80", "[2001:db8::1]", "localhost:1", "gpu1.example.org", "0.0.0.0"):  # noqa: S104
             assert own.fetch("/", headers={"Host": host, **known})[0] == 200, host
