@@ -48,7 +48,7 @@ class Terminal:
             assert self._read(), "nothing more was shown"
 
     def type(self, text):
-        os.write(self.terminal, text.encode())
+        os.write(self.terminal, text.encode(errors="surrogateescape"))
 
     def end(self):
         """Read until the program ends; return its exit code."""

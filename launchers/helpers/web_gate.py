@@ -118,7 +118,7 @@ class Passwords:
 
 
 class Reply:
-    """Sends an answer on: with the policy, and without those of servers that failed, whose body has a traceback."""
+    """Sends an answer on, with the policy; not one of a failure (500), whose body has a traceback."""
 
     def __init__(self, send: Callable[[Any], Awaitable[None]]) -> None:
         """Send with `send`; `patience` is how many seconds a reader may take for a message."""
@@ -127,7 +127,7 @@ class Reply:
 
     async def __call__(self, message: Any) -> None:
         """Send a message."""
-        if message["type"] == "http.response.start" and message["status"] < 500:  # noqa: PLR2004
+        if message["type"] == "http.response.start" and message["status"] != 500:  # noqa: PLR2004
             self.begun = True
             MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
         if self.begun:
