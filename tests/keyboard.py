@@ -28,7 +28,7 @@ class Terminal:
             alive = self._read() and time.monotonic() < end
             assert alive, f"no {text!r} in {self._raw.decode(errors='replace')!r}"
         shown, _, self._raw = self._raw.partition(text.encode())
-        return shown.decode() + text
+        return shown.decode(errors="replace") + text
 
     def press(self, key, text):
         """Press `key` until `text` is shown: readline misses a Ctrl-C that comes just before it begins to wait."""
@@ -48,7 +48,7 @@ class Terminal:
             assert self._read(), "nothing more was shown"
 
     def type(self, text):
-        os.write(self.terminal, text.encode())
+        os.write(self.terminal, text.encode(errors="surrogateescape"))
 
     def end(self):
         """Read until the program ends; return its exit code."""

@@ -1,5 +1,6 @@
 """`ftbridge chat`."""
 
+import os
 import sys
 from typing import Any
 
@@ -34,7 +35,7 @@ dtype_option = click.option(
 @click.option("--bot-name", metavar="NAME", default="", help="Stands before answers, and in moss_sft.")
 @click.option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Ends an answer; repeat for several.")
 @click.option("--no-streamer", is_flag=True, help="Print an answer when it is whole.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, show_default=True)
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
@@ -57,6 +58,8 @@ dtype_option = click.option(
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
 @click.option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The page's address; another one lets others in.")
+@click.option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="A name of the page; may be repeated.")
+@click.option("--password", metavar="TEXT", help="Of the page; or FTBRIDGE_PASSWORD. With `--host`, one is made up.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The page's port (default: 7860, or the next free one).")
 def command(
     source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, web: bool, **options: Any
@@ -71,11 +74,14 @@ def command(
 
     if web and prompt is not None:
         raise UsageError("`--web` makes a page to ask in, and `--prompt` asks without one; use one of them")
+    if not web and (options["allow_hosts"] or options["password"] is not None):
+        raise UsageError("`--allow-host` and `--password` are for the page; add `--web`, or leave them out")
     if not web and (prompt == "-" or (prompt is None and not sys.stdin.isatty())):
         prompt = _piped()
     system = _system(options.pop("system"), options.pop("system_template"), bot_name)
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
-    page = {name: options.pop(name) for name in ("host", "port")}
+    page = {name: options.pop(name) for name in ("host", "port", "allow_hosts", "password")}
+    page["password"] = _password(page["password"])
     conversations = talks(source, compare=compare, system=system, sampling=sampling, **options)
     if web:
         serve(conversations, **page)
@@ -87,6 +93,12 @@ def command(
             terminal.converse(found, name=bot_name, stream=not no_streamer)
         else:
             terminal.show(found, lambda talk: talk.say(prompt), name=bot_name, stream=not no_streamer)
+
+
+def _password(given: str | None) -> str | None:
+    """Return the page's password; no process that is started gets to see it."""
+    set_there = os.environ.pop("FTBRIDGE_PASSWORD", None)
+    return set_there if given is None else given
 
 
 def _system(text: str | None, template: str | None, bot_name: str) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: the run's).")
 @click.option("--metrics", is_flag=True, help="Exact match; with labels accuracy, precision, recall and F1.")
 @click.option("--result-jsonl", is_flag=True, help="Write result.jsonl, too: messages and answers, a line each.")
-@click.option("--max-new-tokens", type=click.IntRange(1), default=512, show_default=True)
+@click.option("--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1), help="Samples at a time (default: by their length).")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N samples alone.")
 @bits_option

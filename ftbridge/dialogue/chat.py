@@ -14,7 +14,7 @@ from ftbridge.core.console import printable, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
-from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
@@ -83,7 +83,7 @@ class Talk:
         """
         if not self.turns:
             raise InputError("there is no question yet to ask again")
-        self.sampling = replace(self.sampling, seed=self.sampling.seed + 1)
+        self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % SEEDS)
         question, _ = self.turns.pop()
         return self.say(question)
 
@@ -134,6 +134,7 @@ def talks(
     Raises InputError where there is no such model, or nothing to compare, SetupError where memory is too small for
     two, FrameworkError where a model cannot be loaded.
     """
+    refuse_half_characters("the system prompt", system or "")
     cards = machine.computing(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))

@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Self, cast
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET
@@ -27,11 +27,25 @@ from ftbridge.weights.sources import Card
 Finish = Literal["stop", "length", "full", "too_long"]
 
 
+# What the settings may be. Smaller temperatures and penalties let numbers overflow, after which a GPU serves nobody.
+SEEDS = 1 << 32
+LIMITS: dict[str, tuple[float, float]] = {
+    "max_new_tokens": (1, (1 << 31) - 1),
+    "temperature": (0.0, 100.0),
+    "top_k": (0, (1 << 31) - 1),
+    "top_p": (0.0001, 1.0),
+    "repetition_penalty": (0.01, 100.0),
+    "seed": (0, SEEDS - 1),
+}
+COLDEST = 0.0001
+
+
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How an answer is chosen: at most `max_new_tokens`; `temperature` 0 takes the likeliest token each time.
 
     Above 0, `top_k` (0: all) and `top_p` say among which tokens is drawn; their defaults are those of `xtuner
     chat`. An answer ends before one of the `stop_words`, which may be any text, as well as where the family's do.
+    Raises UsageError for a value outside of LIMITS.
     """
 
     max_new_tokens: int = 512
@@ -41,6 +55,18 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.0
     seed: int = 0
     stop_words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in LIMITS.items():
+            value = getattr(self, name)
+            whole = isinstance(least, int)
+            number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= most:  # NaN is in no range
+                kind = "a whole number" if whole else "a number"
+                raise UsageError(f"`{name}` must be {kind} from {least} to {most}")
+        if 0 < self.temperature < COLDEST:
+            raise UsageError(f"`temperature` must be 0, or a number from {COLDEST} on")
+        refuse_half_characters("a stop word", *self.stop_words)
 
 
 class Generator:
@@ -116,9 +142,11 @@ class Generator:
 
         Without `adapter` the base answers. Afterwards `finish` says why the answer ended: "stop", "length" (of
         max_new_tokens), "full" (the model takes no more) or "interrupted". Closing the iterator ends the answer.
-        Raises InputError where the conversation is too long for the model or its prompt does not fit, SetupError where
-        memory runs out; the next may be asked after either.
+        Raises InputError where the conversation is too long for the model, its prompt does not fit or its text is none,
+        SetupError where memory runs out; the next may be asked after either.
         """
+        refuse_half_characters("the conversation", *(text or "" for turn in turns for text in turn))
+        refuse_half_characters("the system prompt", system)
         self._asked += 1
         request = msgspec.to_builtins(sampling) | {
             "number": self._asked,
@@ -152,8 +180,11 @@ class Generator:
 
         The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
         `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
-        decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much.
+        decide; a batch that a GPU has no memory for is halved. Raises SetupError where one prompt is too much,
+        InputError where one is no text.
         """
+        for number, segments in enumerate(prompts, 1):
+            refuse_half_characters(f"prompt {number}", *(text for text in segments if isinstance(text, str)))
         self._asked += 1
         request = msgspec.to_builtins(Sampling(max_new_tokens=sampling.max_new_tokens)) | {
             "number": self._asked,
@@ -230,6 +261,19 @@ class Generator:
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
         raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+
+
+def refuse_half_characters(what: str, *texts: str) -> None:
+    """Raise InputError for a text that is no Unicode: half an emoji (a surrogate alone), or bytes that are no UTF-8."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half, before = ascii(text[error.start])[1:-1], text[: error.start][-20:]
+            place = f"`{half}` after `{before}`" if before else f"`{half}`"
+            raise InputError(
+                f"{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8"
+            ) from error
 
 
 # bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.

@@ -1,37 +1,47 @@
 """`ftbridge chat --web`: a helper of the training environment serves the page; port, model and answers are here."""
 
 import errno
+import ipaddress
+import json
 import os
+import re
+import secrets
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import msgspec
 from msgspec.structs import asdict
 
 from ftbridge.core.console import result, say
-from ftbridge.core.errors import FrameworkError, FtbridgeError, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
-from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.generation import LIMITS, Sampling
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, interpreter, tested_set, versions
 
 PORTS = range(7860, 7960)  # those of Gradio
-OWN = ("127.0.0.1", "localhost")
+OWN = "localhost"
 # Nothing to and from the network; httpx, which Gradio has, must not ask a proxy for this machine.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
+# After each answer Gradio would make a table of all that were ever asked.
+UNCOUNTED = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What the page asks: `history` has the earlier questions, each with an answer or None for every column."""
+    """What the page asks: `history` has the earlier questions, each with an answer or None for every column.
+
+    `sampling` is of numbers, which Sampling's own limits hold.
+    """
 
     id: int
     question: str
@@ -40,23 +50,51 @@ class Question(msgspec.Struct, frozen=True):
     sampling: dict[str, int | float]
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """What is no question, and why."""
+
+    id: int
+    reason: str
+
+
 def serve(
-    conversations: AbstractContextManager[Sequence[Talk]], *, host: str = "127.0.0.1", port: int | None = None
+    conversations: AbstractContextManager[Sequence[Talk]],
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allow_hosts: Sequence[str] = (),
+    password: str | None = None,
 ) -> None:
     """Serve a page for `conversations`, which `chat.talks` gives, until Ctrl-C; its address goes to stdout.
 
-    Each conversation is a column. `port` None is 7860, or the next that is free. Raises UsageError where it cannot
-    be listened on, SetupError where Gradio is missing, FrameworkError where the page ends by itself.
+    Each conversation is a column. `port` None is 7860, or the next that is free. The page asks for `password`, and on
+    an address that others can reach makes one up where it is None; there, it answers to its IP addresses, `host` and
+    the names in `allow_hosts`. Raises UsageError where it cannot be listened on, SetupError where Gradio is missing,
+    FrameworkError where the page or the model ends by itself.
     """
+    allowed = [OWN, *map(_name, allow_hosts)]
+    if password is not None and not (password and password.isprintable()):
+        raise UsageError("a password has letters, digits and signs; give `--password` another, or leave it out")
     python = _python(Project.find())
     with _listen(host, port) as listener:
-        port = listener.getsockname()[1]
-        if host not in OWN:
-            say(f"warning: whoever reaches port {port} of `{host}` can talk to the model; there is no password")
+        with suppress(UsageError):  # an IPv6 address is no name
+            allowed.append(_name(host))
+        address, port = listener.getsockname()[:2]
+        is_open = not ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        made = is_open and password is None
+        password = secrets.token_urlsafe(12) if made else password
+        if is_open:
+            say(
+                f"warning: whoever reaches port {port} of `{host}` and has the password can talk to the model; nothing "
+                "is encrypted"
+            )
         say("loading the model ...")
-        with conversations as talks, _page(python, listener, host, talks) as page:
-            shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - any address is this machine
+        door = {"names": allowed, "open": is_open, "password": password}
+        with conversations as talks, _page(python, listener, door, talks) as page:
+            shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - any address is this machine
             result(f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}")
+            if made:
+                say(f"password: {password} (with any user name)")
             say("Ctrl-C ends it.")
             _answer_all(page, talks)
 
@@ -77,17 +115,28 @@ def _python(project: Project) -> Path:
     )
 
 
+def _name(given: str) -> str:
+    """Return a host's name as browsers send it."""
+    try:
+        name = given.encode("idna").decode().lower()
+    except UnicodeError:
+        name = ""
+    if not re.fullmatch(r"[a-z0-9._-]+", name):
+        raise UsageError(f"`--allow-host` takes a name such as `gpu1.example.org`, without a port; `{given}` is none")
+    return name
+
+
 def _listen(host: str, port: int | None) -> socket.socket:
     taken = f"no port from {PORTS[0]} to {PORTS[-1]} is free on `{host}`; name another with `--port`"
     for number in [port] if port else PORTS:
         try:
             family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((host, number), family=family)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
+        except (OSError, ValueError) as error:  # ValueError: of what is not even a name
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+                why = getattr(error, "strerror", "no name of a machine")
                 raise UsageError(
-                    f"the page cannot be on `{host}` with port {number} ({error.strerror}); name others with `--host` "
-                    "and `--port`"
+                    f"the page cannot be on `{host}` with port {number} ({why}); name others with `--host` and `--port`"
                 ) from error
             if port:
                 taken = f"port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
@@ -95,27 +144,32 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 @contextmanager
-def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk]) -> Iterator[subprocess.Popen[bytes]]:
+def _page(
+    python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[Talk]
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start the page; once it answers, yield it. Raises FrameworkError where it ends, with its last messages."""
     spec = {
+        **door,
         "socket": listener.fileno(),
-        "hosts": OWN if host in OWN else ["*"],
         "columns": [talk.title for talk in talks],
         "system": talks[-1].system,
         "sampling": msgspec.to_builtins(talks[-1].sampling),
+        "bounds": LIMITS,
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
         page = subprocess.Popen(
-            [str(python), str(HELPERS / "web_page.py"), msgspec.json.encode(spec).decode()],
+            [str(python), str(HELPERS / "web_page.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **machine.environment(())},  # it computes nothing
+            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **machine.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )
         with page:
             try:
+                with suppress(BrokenPipeError):  # it has ended, as is told below
+                    _write(page, spec)  # no argument, which everybody on the machine can see: it has the password
                 if cast("IO[bytes]", page.stdout).readline():
                     try:
                         yield page
@@ -128,34 +182,60 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
         raise FrameworkError(f"the page ended; its last messages:\n{tail}")
 
 
+def _write(page: subprocess.Popen[bytes], record: dict[str, Any]) -> None:
+    data = msgspec.json.encode(record) + b"\n"
+    while data:  # a signal may cut it
+        data = data[os.write(cast("IO[bytes]", page.stdin).fileno(), data) :]
+
+
 def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[Talk]) -> None:
-    """Answer one question after another, until the page ends."""
-    questions = SimpleQueue[Question | None]()
+    """Answer one question after another, until the page ends; raises FrameworkError where the model dies."""
+    questions = SimpleQueue[Question | Refused | None]()
     stopped = set[int]()
 
     def read() -> None:
-        for line in cast("IO[bytes]", page.stdout):
-            record = msgspec.json.decode(line)
-            if "stop" in record:
-                stopped.add(record["stop"])
-            else:
-                questions.put(msgspec.convert(record, Question))
-        questions.put(None)
+        try:
+            for line in cast("IO[bytes]", page.stdout):
+                record = json.loads(line)  # takes what no struct takes, so that it can be answered
+                if "stop" in record:
+                    stopped.add(record["stop"])
+                else:
+                    questions.put(_question(record, len(talks)))
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            say(f"error: the page sent what cannot be read ({error})")
+        finally:
+            questions.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    sampling, pipe = talks[-1].sampling, cast("IO[bytes]", page.stdin).fileno()
+    sampling = talks[-1].sampling
     with suppress(BrokenPipeError):
         while question := questions.get():
             for record in _answer(talks, question, sampling, stopped):
-                os.write(pipe, msgspec.json.encode({"id": question.id, **record}) + b"\n")
+                _write(page, {"id": question.id, **record})
+            stopped.discard(question.id)
+
+
+def _question(record: dict[str, Any], columns: int) -> Question | Refused:
+    """Return what the page asks, or why it is no question."""
+    try:
+        question = msgspec.convert(record, Question)
+    except msgspec.ValidationError as error:
+        return Refused(int(record["id"]), f"this is no question: {error}")
+    if any(len(answers) != columns for _, answers in question.history):
+        return Refused(question.id, f"this is no question: its history must have {columns} answers to each")
+    return question
 
 
 def _answer(
-    talks: Sequence[Talk], question: Question, sampling: Sampling, stopped: set[int]
+    talks: Sequence[Talk], question: Question | Refused, sampling: Sampling, stopped: set[int]
 ) -> Iterator[dict[str, int | str]]:
     """Yield the answers of all columns as the page wants them; one that is stopped ends with what is there."""
     try:
+        if isinstance(question, Refused):
+            raise InputError(question.reason)
         for column, talk in enumerate(talks):
+            if question.id in stopped:
+                break
             talk.turns = [(asked, answers[column] or "") for asked, answers in question.history]
             talk.system = question.system
             talk.sampling = msgspec.convert({**asdict(sampling), **question.sampling}, Sampling)
@@ -164,9 +244,17 @@ def _answer(
                 yield {"column": column, "text": piece}
                 if question.id in stopped:
                     talk.interrupt()
-            if question.id in stopped:
-                break
-    except FtbridgeError as error:
+    except FrameworkError as error:  # the model is gone, and the page goes with it, once it has said so
+        yield {"error": _plain(error)}
+        yield {"end": True}
+        time.sleep(1)
+        raise
+    except (FtbridgeError, msgspec.ValidationError) as error:
         say(f"error: {error}")
-        yield {"error": str(error)}
+        yield {"error": _plain(error)}
     yield {"end": True}
+
+
+def _plain(error: Exception) -> str:
+    """Return what an error says, which may name a file in bytes that are no UTF-8."""
+    return str(error).encode("utf-8", "replace").decode()

@@ -8,6 +8,7 @@ from ftbridge.adapters import foreign
 from ftbridge.adapters.datasets import Dataset
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info.entries import Entry
+from ftbridge.dialogue.generation import refuse_half_characters
 
 TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
 
@@ -33,7 +34,13 @@ def file_of(data: Dataset) -> Path:
 
 
 def questions_of(data: Dataset) -> list[Question]:
-    """Return the questions of a dataset, numbered from 1."""
+    """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
     entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
     samples = (foreign.conversation(entry, row) for row in foreign.rows(file_of(data)))
-    return [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
+    questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
+    for question in questions:
+        texts = (text or "" for turn in question.turns for text in turn)
+        refuse_half_characters(
+            f"sample {question.id} of `{file_of(data)}`", question.system, question.reference, *texts
+        )
+    return questions

@@ -310,23 +310,26 @@ def finished(tokenizer: Any, ids: list[int], stops: list[int], words: list[str])
 
 def main() -> None:
     """Answer requests until stdin ends; libraries that print do so on stderr."""
-    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # A tokenizer of Python may decode half a character, which no reader of JSON takes.
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(2, 1)
     requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     interrupted: set[int] = set()
 
     def write(record: dict[str, Any]) -> None:
-        stream.write(json.dumps(record) + "\n")
+        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
         stream.flush()
 
     def listen() -> None:
-        for line in sys.stdin:
-            request = json.loads(line)
-            if "interrupt" in request:
-                interrupted.add(request["interrupt"])
-            else:
-                requests.put(request)
-        requests.put(None)
+        try:
+            for line in sys.stdin.buffer:
+                request = json.loads(line)
+                if "interrupt" in request:
+                    interrupted.add(request["interrupt"])
+                else:
+                    requests.put(request)
+        finally:  # nobody would hear any more
+            requests.put(None)
 
     try:
         tokenizer, model = load(json.loads(sys.argv[1]))
@@ -341,7 +344,7 @@ def main() -> None:
         try:
             respond = answer_all if "prompts" in request else answer
             respond(tokenizer, model, request, numbered, partial(interrupted.__contains__, number))
-        except (ValueError, RuntimeError, MemoryError) as error:  # torch's "out of memory" is a RuntimeError
+        except Exception as error:  # noqa: BLE001 - whatever one request does, the next is answered
             numbered({"error": " ".join(str(error).split()) or type(error).__name__})
 
 

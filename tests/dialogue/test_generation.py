@@ -89,6 +89,56 @@ def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_p
 
 
 @pytest.mark.framework
+def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_longer_be_asked(
+    in_project, training_python
+):
+    card = card_of(resolve("base"), template="qwen2.5")
+    with Generator(training_python, card, in_project / "base", None, ()) as generator:
+        for turns, system in (
+            ([("\ud83d", None)], ""),
+            ([("?", "\udcff"), ("?", None)], ""),
+            ([("?", None)], "\ud83d"),
+        ):
+            with pytest.raises(InputError, match="holds half a character"):
+                list(generator.ask(turns, system, (), Sampling()))
+        with pytest.raises(InputError, match="prompt 2 holds half a character"):
+            list(generator.batch([["?"], ["\ud83d"]], (), Sampling()))
+        request = {"number": -1, "segments": [None], "adapter": True, "stop": [], "max_new_tokens": 10**30}
+        generator._write(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
+        assert "error" in generator._read()
+        assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
+        generator._child.stdin.write(b"no JSON\n")
+        generator._child.stdin.flush()
+        with pytest.raises(FrameworkError, match=r"(?s)the model died.*JSONDecodeError"):
+            list(generator.ask([("?", None)], "", (), Sampling()))
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"temperature": float("nan")}, "`temperature` must be a number from 0.0 to 100.0"),
+        ({"temperature": float("inf")}, "`temperature` must be a number"),
+        ({"temperature": None}, "`temperature` must be a number"),
+        ({"temperature": "0"}, "`temperature` must be a number"),
+        ({"temperature": 1e-9}, "`temperature` must be 0, or a number from 0.0001 on"),
+        ({"repetition_penalty": 1e-9}, "`repetition_penalty` must be a number from 0.01 to 100.0"),
+        ({"top_p": 0}, "`top_p` must be a number from 0.0001 to 1.0"),
+        ({"top_k": 1.5}, "`top_k` must be a whole number from 0 to 2147483647"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be a whole number from 1 to 2147483647"),
+        ({"max_new_tokens": True}, "`max_new_tokens` must be a whole number"),
+        ({"seed": -1}, "`seed` must be a whole number from 0 to 4294967295"),
+        ({"seed": 10**400}, "`seed` must be a whole number"),
+        ({"stop_words": ("a", "\ud83d")}, "a stop word holds half a character"),
+    ],
+)
+def test_settings_that_no_model_stands_are_refused_however_they_come(setting, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Sampling(**setting)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(setting, Sampling)
+
+
+@pytest.mark.framework
 def test_torch_says_so_where_memory_runs_out(training_python):
     done = subprocess.run(
         [training_python, "-c", "import torch; torch.empty(10**15)"], capture_output=True, text=True, check=False

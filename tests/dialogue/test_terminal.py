@@ -49,8 +49,9 @@ def test_chinese_is_edited_letter_by_letter(language):
         ("one\n\ntwo\n", "one\n\ntwo"),
         ('"""\none\n  two"""\n', "one\n  two"),
         ('"""one"""\n', "one"),
+        ('"""x\udcffy"""\n', "x\ufffdy"),
     ],
-    ids=["a marked paste", "a paste", "a block", "a block on one line"],
+    ids=["a marked paste", "a paste", "a block", "a block on one line", "a byte that is no UTF-8"],
 )
 def test_several_lines_are_one_question(typed, question):
     with keyboard.terminal("-c", READ) as person:

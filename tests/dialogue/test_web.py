@@ -1,14 +1,12 @@
 """`ftbridge chat --web`: the page in a real browser, and what ends it."""
 
+import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager, nullcontext
-from http.client import HTTPConnection
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +14,11 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
+from ftbridge.core.errors import FrameworkError, SetupError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.demo import SETTINGS, base_model
 from ftbridge.dialogue import web
-from ftbridge.dialogue.generation import Sampling
+from ftbridge.dialogue.generation import Sampling, refuse_half_characters
 from ftbridge.dialogue.web import serve
 
 # A model with two layers learns this conversation by heart in a minute.
@@ -35,42 +33,6 @@ PATIENCE = 120_000  # milliseconds that a slow machine gets to show what is expe
 PARROT = Path(__file__).with_name("parrot.py")
 
 
-@contextmanager
-def page(*arguments, cwd):
-    """Start a page; yield its process and its address once it answers."""
-    with subprocess.Popen([sys.executable, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = process.stdout.readline().strip()
-            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-            yield process, address
-        finally:
-            process.kill()
-
-
-def answers(address):
-    """Return whether something listens there."""
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0
-
-
-@pytest.fixture(scope="module")
-def parrot(training_python, tmp_path_factory):
-    """Return the address of a page with two parrots; Ctrl-C ends it in the end."""
-    with page(PARROT, "before", "after", cwd=tmp_path_factory.mktemp("page")) as (process, address):
-        yield address
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 0
-        assert not answers(address)
-
-
-def fetch(address, path="/", headers=None):
-    """Return the status and the body of a page."""
-    with closing(HTTPConnection(address.removeprefix("http://"))) as connection:
-        connection.request("GET", path, headers=headers or {})
-        response = connection.getresponse()
-        return response.status, response.read()
-
-
 def children(process):
     """Return the folders in /proc of the process's children."""
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -80,12 +42,13 @@ def children(process):
 class Tab:
     """A tab with the page, as a person sees it."""
 
-    def __init__(self, browser, address, locale="en-US"):
+    def __init__(self, browser, address, locale="en-US", credentials=None):
         from playwright.sync_api import expect
 
         self.address, self.expect = address, expect
         expect.set_options(timeout=PATIENCE)  # 5 s else
-        self.page = browser.new_page(locale=locale, viewport={"width": 1000, "height": 700})
+        size = {"width": 1000, "height": 700}
+        self.page = browser.new_page(locale=locale, viewport=size, http_credentials=credentials)
         self.requests, self.trouble = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
@@ -118,7 +81,7 @@ class Tab:
 @pytest.fixture
 def tab(browser, parrot):
     """Return a tab with the parrots' page in English; what it asks for stays on this machine."""
-    opened = Tab(browser, parrot)
+    opened = Tab(browser, parrot.address)
     yield opened
     opened.close()
 
@@ -129,7 +92,7 @@ def tab(browser, parrot):
     [("en-US", ["Before fine-tuning", "After fine-tuning"], "Send"), ("zh-CN", ["微调前", "微调后"], "发送")],
 )
 def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, titles, send):
-    tab = Tab(browser, parrot, locale)
+    tab = Tab(browser, parrot.address, locale)
     for title in titles:
         tab.expect(tab.page.get_by_text(title)).to_be_visible()
     tab.ask("阿司匹林有什么用？")
@@ -150,6 +113,57 @@ def test_what_a_model_says_is_text(tab):
     assert tab.bot(1).locator("img, b, code").count() == 0
 
 
+# What would run, or become markup, wherever a page takes text for HTML, Markdown, LaTeX or a template.
+HOSTILE = (
+    "<img src=x onerror=alert(1)><script>alert(2)</script><svg onload=alert(3)></svg>"
+    "<iframe srcdoc='<script>alert(4)</script>'></iframe></textarea></script><script>alert(5)</script>"
+    "<a href='javascript:alert(6)'>a</a> [m](javascript:alert(7)) ![i](x) **b** `c` $$x^2$$ \\(y\\) "
+    "&lt;u&gt; &amp;#60; {{7*7}} ${alert(8)} <!-- - <style>*{display:none}</style>"
+)
+
+
+@pytest.mark.framework
+def test_neither_question_nor_answer_system_prompt_nor_title_becomes_markup(browser, training_python, page, tmp_path):
+    with page(PARROT, HOSTILE, "after", "--system", HOSTILE, cwd=tmp_path) as started:
+        tab = Tab(browser, started.address)
+        tab.ask(HOSTILE)
+        for column, title in enumerate([HOSTILE, "after"]):
+            said = f"{title}, turn 1, {HOSTILE} seed 0: {HOSTILE}"
+            tab.expect(tab.bot(column)).to_have_text(said, use_inner_text=True)
+            tab.expect(tab.columns.nth(column).get_by_test_id("user")).to_have_text(HOSTILE, use_inner_text=True)
+        tab.expect(tab.page.get_by_text(HOSTILE, exact=True).first).to_be_visible()
+        tab.press("Settings")
+        tab.expect(tab.page.get_by_label("System prompt")).to_have_value(HOSTILE)
+        made = "img[src='x'], iframe[srcdoc], svg[onload], a[href^='javascript'], .katex, [role=log] :is(b, code)"
+        assert [found.evaluate("found => found.outerHTML") for found in tab.page.locator(made).all()] == []
+        tab.close()  # where no dialog was opened and no error met
+
+
+@pytest.mark.framework
+def test_half_an_emoji_is_answered_with_a_sentence_and_the_page_goes_on(tab):
+    tab.question.fill("hello")
+    tab.question.evaluate(
+        "field => { field.value = 'x\\ud83d'; field.dispatchEvent(new Event('input', {bubbles: true})) }"
+    )
+    tab.press("Send")
+    tab.expect(tab.page.get_by_role("alert")).to_contain_text(r"Question holds half a character ('\ud83d'); delete it")
+    assert [trouble for trouble in tab.trouble if "400" not in trouble] == []
+    tab.trouble.clear()
+    tab.question.fill("hello")
+    tab.press("Send")
+    tab.expect(tab.bot(1)).to_have_text("after, turn 1, You are a parrot. seed 0: hello")
+
+
+@pytest.mark.framework
+def test_the_page_asks_a_browser_for_its_password(browser, training_python, page, tmp_path):
+    with page(PARROT, "after", "--password", "回声 and:more", cwd=tmp_path) as started:
+        tab = Tab(browser, started.address, credentials={"username": "any", "password": "回声 and:more"})
+        tab.ask("hello")
+        tab.expect(tab.bot(0)).to_have_text("after, turn 1, You are a parrot. seed 0: hello")
+        tab.trouble = [trouble for trouble in tab.trouble if "401" not in trouble]  # how it asks
+        tab.close()
+
+
 @pytest.mark.framework
 def test_settings_reach_the_model_and_retry_takes_the_next_seed(tab):
     tab.page.get_by_role("button", name="Settings").click()
@@ -161,7 +175,10 @@ def test_settings_reach_the_model_and_retry_takes_the_next_seed(tab):
     tab.expect(tab.bot(1)).to_have_text("after, turn 1, 你是鹦鹉。 seed 8: one")
     tab.page.get_by_label("Top-p").fill("2")
     tab.ask("two")
-    tab.expect(tab.page.get_by_role("alert")).to_contain_text("greater than maximum value 1")
+    tab.expect(tab.page.get_by_role("alert")).to_contain_text("Top-p must be a number from 0.0001 to 1.0")
+    tab.expect(tab.question).to_have_value("two")
+    assert [trouble for trouble in tab.trouble if "400" not in trouble] == []
+    tab.trouble.clear()
 
 
 @pytest.mark.framework
@@ -191,7 +208,7 @@ def test_an_error_is_shown_as_text_and_the_question_comes_back(tab):
 
 @pytest.mark.framework
 def test_two_tabs_do_not_mix(browser, parrot, tab):
-    other = Tab(browser, parrot)
+    other = Tab(browser, parrot.address)
     tab.ask("never ends")
     other.ask("hello")
     tab.expect(tab.bot(0)).to_contain_text("and on and on")
@@ -218,19 +235,19 @@ def test_two_tabs_do_not_mix(browser, parrot, tab):
     ],
 )
 def test_only_the_page_itself_is_served(parrot, path, headers, status):
-    found, body = fetch(parrot, path, headers)
+    found, body = parrot.fetch(path, headers=headers)
     assert found == status
     assert b"https://" not in body
 
 
 @pytest.mark.framework
-def test_a_killed_ftbridge_leaves_no_page(training_python, tmp_path):
-    with page(PARROT, "after", cwd=tmp_path) as (process, address):
-        assert rb"\"conversation\"" in fetch(address)[1]
-        process.kill()
-        process.wait()
+def test_a_killed_ftbridge_leaves_no_page(training_python, page, tmp_path):
+    with page(PARROT, "after", cwd=tmp_path) as started:
+        assert rb"\"conversation\"" in started.fetch()[1]
+        started.process.kill()
+        started.process.wait()
         deadline = time.monotonic() + 120
-        while answers(address):
+        while started.answers:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
@@ -270,7 +287,7 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
-        web._page(Path(sys.executable), listener, "127.0.0.1", [talk]),
+        web._page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
@@ -283,25 +300,97 @@ def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"\[\]"),
-        web._page(Path(sys.executable), listener, "127.0.0.1", [talk]),
+        web._page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
 
-def test_others_are_let_in_with_a_warning(monkeypatch, capsys):
-    @contextmanager
-    def nothing():
-        raise InputError("no model")
-        yield
+# Stands for web_page.py: asks what it is told to, notes what it is answered, and ends when all is.
+ASKING = """
+import json, pathlib, sys
+here = pathlib.Path(sys.argv[0])
+sys.stdin.readline()
+print('{"ready": true}', flush=True)
+for line in here.with_name("questions").read_text().splitlines():
+    print(line, flush=True)
+ended = 0
+with here.with_name("answers").open("w") as file:
+    while ended < int(here.with_name("number").read_text()):
+        line = sys.stdin.readline()
+        ended += "end" in json.loads(line)
+        file.write(line)
+"""
 
-    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
-    with pytest.raises(InputError):
-        serve(nothing(), host="0.0.0.0")  # noqa: S104 - on purpose
-    assert "of `0.0.0.0` can talk to the model; there is no password" in capsys.readouterr().err
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Return a function that lets a page send lines, and returns what they are answered, by number."""
+
+    def ask(talks, *lines, number):
+        monkeypatch.setattr(web, "HELPERS", tmp_path)
+        (tmp_path / "web_page.py").write_text(ASKING)
+        (tmp_path / "questions").write_text("".join(f"{line}\n" for line in lines))
+        (tmp_path / "number").write_text(str(number))
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            pytest.raises(FrameworkError, match="the page ended"),
+            web._page(Path(sys.executable), listener, {}, talks) as page,
+        ):
+            web._answer_all(page, talks)
+        answers = {}
+        file = tmp_path / "answers"
+        for line in file.read_bytes().splitlines() if file.exists() else ():
+            record = msgspec.json.decode(line)
+            answers.setdefault(record.pop("id"), []).append(record)
+        return answers
+
+    return ask
+
+
+class Echo:
+    """Stands for a Talk: says what it is asked."""
+
+    title, system, turns, sampling = "after", "", (), Sampling()
+
+    def say(self, question):
+        refuse_half_characters("the conversation", question)
+        yield question
+
+
+def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_answer(asked):
+    good = {"question": "hello", "history": [["a", [None]]], "system": "", "sampling": {"seed": 1}}
+    bad = [
+        ({"system": None}, "Expected `str`, got `null` - at `$.system`"),
+        ({"question": 5}, "at `$.question`"),
+        ({"question": "\ud83d"}, "the conversation holds half a character"),
+        ({"history": [["a"]]}, "at `$.history"),
+        ({"history": [["a", [None, None]]]}, "its history must have 1 answers to each"),
+        ({"history": None}, "at `$.history`"),
+        ({"sampling": {"temperature": float("nan")}}, "`temperature` must be a number"),
+        ({"sampling": {"temperature": float("inf")}}, "`temperature` must be a number"),
+        ({"sampling": {"seed": 10**30}}, "`seed` must be a whole number"),
+        ({"sampling": {"top_k": "x"}}, "at `$.sampling"),
+        ({"sampling": []}, "at `$.sampling`"),
+    ]
+    lines = [json.dumps({"id": at, **good, **other}) for at, (other, _) in enumerate(bad)]
+    answers = asked([Echo()], *lines, json.dumps({"id": 99, **good}), number=len(bad) + 1)
+    for at, (_, reason) in enumerate(bad):
+        *_, said, end = answers[at]
+        assert reason in said["error"]
+        assert end == {"end": True}
+    assert answers[99] == [{"column": 0, "text": ""}, {"column": 0, "text": "hello"}, {"end": True}]
+
+
+@pytest.mark.parametrize(
+    "line", ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000], ids=range(7)
+)
+def test_what_cannot_be_read_ends_the_page_with_a_sentence(asked, capsys, line):
+    assert asked([Echo()], line, number=1) == {}
+    assert "the page sent what cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.matrix
-def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_python, tmp_path, monkeypatch):
+def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_python, page, tmp_path, monkeypatch):
     """It also makes the picture in docs: `FTBRIDGE_SCREENSHOT=docs/chat.png`; Chinese needs a font of it."""
     monkeypatch.chdir(tmp_path)
     said = [{"role": role, "content": text} for row in TAUGHT.items() for role, text in zip(ROLES, row, strict=True)]
@@ -310,8 +399,8 @@ def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_pyth
     base_model(tmp_path / "base", training_python, [turn["content"] for turn in said], **TINY)
     run = ftbridge.train(dataset="drugs", backend="xtuner", **{**SETTINGS, "micro_batch_size": 1, "epochs": 40})
     options = ["--web", "--compare", "--device", "cpu", "--max-new-tokens", "24"]
-    with page("-m", "ftbridge", "chat", run.id, *options, cwd=tmp_path) as (process, address):
-        tab = Tab(browser, address)
+    with page("-m", "ftbridge", "chat", run.id, *options, cwd=tmp_path) as started:
+        tab = Tab(browser, started.address)
         for number, (question, answer) in enumerate(TAUGHT.items()):
             tab.ask(question)
             tab.expect(tab.bot(1).nth(number)).to_have_text(answer)
@@ -323,8 +412,8 @@ def test_a_model_answers_as_it_was_taught_beside_its_base(browser, training_pyth
         )
         assert len(picture) < 150_000
         tab.close()
-        started = children(process)
-        assert len(started) == 2
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=120) == 0
-        assert not [folder for folder in started if folder.exists()]
+        processes = children(started.process)
+        assert len(processes) == 2
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(timeout=120) == 0
+        assert not [folder for folder in processes if folder.exists()]

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import ftbridge
 from ftbridge.adapters.datasets import usable
+from ftbridge.core.errors import InputError
 from ftbridge.evaluation.questions import TARGET, file_of, questions_of
 
 
@@ -19,3 +22,16 @@ def test_the_last_turn_is_the_question_and_its_answer_the_reference(tmp_path, mo
     first, second = questions_of(data)
     assert (first.id, first.system, first.turns, first.reference) == (1, "s", (("a", "b"), ("c", None)), "d")
     assert (second.id, second.turns, second.reference) == (2, (("a", None),), "b")
+
+
+@pytest.mark.parametrize("half", ["system", "input", "output"])
+def test_half_a_character_is_told_with_its_sample(tmp_path, monkeypatch, half):
+    monkeypatch.chdir(tmp_path)
+    Path("qa.jsonl").write_text('{"question": "a", "answer": "b"}\n')
+    ftbridge.convert("qa.jsonl")
+    data = usable(tmp_path / "data", "qa", TARGET, tmp_path / "cache")
+    texts = {"system": "", "input": "a", "output": "b"}
+    rows = [{"conversation": [texts]}, {"conversation": [texts | {half: "x\ud83d"}]}]
+    file_of(data).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"sample 2 of `\S+` holds half a character \(`\\ud83d` after `x`\)"):
+        questions_of(data)

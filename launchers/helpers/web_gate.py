@@ -1,0 +1,280 @@
+"""What stands before the chat page: who may ask, which paths there are, and what a request may hold.
+
+Whatever does not fit is answered here, with a sentence as {"detail"}, which Gradio's page shows.
+"""
+
+import asyncio
+import base64
+import hmac
+import ipaddress
+import json
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from web_bridge import UNREAD, Bridge
+
+MOST_BYTES = 2 << 20  # of a request
+MOST_LETTERS = 100_000  # of a text
+WRONG, SHUT = 10, 60  # so many wrong passwords shut an address out for so many seconds
+ADDRESSES = 10_000  # that are kept in mind for that
+API = "/gradio_api"
+JOIN, CANCEL, RESET, DATA = (f"{API}/{path}" for path in ("queue/join", "cancel", "reset", "queue/data"))
+# All that the page needs of Gradio's routes; the others read files, take uploads, and reach other machines.
+READ = re.compile(
+    r"/|/(config|theme\.css|manifest\.json|favicon\.ico|(assets|static)(/(?!\.)[A-Za-z0-9_.-]{1,200}){1,8})"
+    rf"|{API}/(queue/data|heartbeat/[A-Za-z0-9_-]{{1,64}}|startup-events)/?"
+)
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a session or an event
+# What Gradio gets to see of a request's headers: it believes those of a proxy.
+HEADERS = (b"host", b"accept", b"accept-encoding", b"accept-language", b"user-agent", b"if-none-match")
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; frame-ancestors 'none'; form-action 'none'; base-uri 'self'"
+)
+
+
+class RefusalError(Exception):
+    """A request that is answered with a `status` and a sentence."""
+
+    def __init__(self, status: int, sentence: str, **headers: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Field:
+    """An input of the page: a text, or a number with bounds."""
+
+    def __init__(self, label: str, bounds: tuple[float, float] | None = None) -> None:
+        """Name it `label`; one with `bounds` is a number."""
+        self.label, self.bounds = label, bounds
+
+    def check(self, value: Any) -> None:
+        """Raise RefusalError where the field cannot hold this."""
+        if not self.bounds:
+            self.check_text(value)
+        elif value is not None:  # an emptied field: as it was at the start
+            least, most = self.bounds
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not least <= value <= most:  # NaN is in no range
+                raise RefusalError(400, f"{self.label} must be a number from {least} to {most}")
+
+    def check_text(self, value: Any) -> None:
+        """Raise RefusalError for what is no text, or none that can be written."""
+        if not isinstance(value, str):
+            raise RefusalError(400, f"{self.label} must be a text")
+        if len(value) > MOST_LETTERS:
+            raise RefusalError(
+                400, f"{self.label} has {len(value)} characters, and the page takes {MOST_LETTERS}; shorten it"
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = ascii(value[error.start])
+            raise RefusalError(400, f"{self.label} holds half a character ({half}); delete it") from error
+
+
+class Passwords:
+    """Tells who knows the password; whoever guesses is shut out for a while, by address."""
+
+    def __init__(self, password: str) -> None:
+        """Ask for `password`, with any user name."""
+        self.password = password.encode()
+        self.wrong: dict[str, list[float]] = {}
+
+    async def check(self, address: str, given: str | None) -> None:
+        """Raise RefusalError where the header Authorization `given` is not right."""
+        asking = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
+        if given is None:
+            raise RefusalError(401, "the page asks for its password, with any user name", **asking)
+        address = _network(address)
+        now = time.monotonic()
+        if len(self.wrong) > ADDRESSES:
+            self.wrong = {name: times for name, times in self.wrong.items() if now - times[-1] < SHUT}
+        recent = [when for when in self.wrong.get(address, ()) if now - when < SHUT]
+        if len(recent) >= WRONG:
+            raise RefusalError(429, "too many wrong passwords; wait a minute", retry_after=str(SHUT))
+        if not self.is_right(given):
+            self.wrong[address] = [*recent, now]
+            await asyncio.sleep(1)
+            raise RefusalError(401, "this is not the page's password", **asking)
+
+    def is_right(self, given: str) -> bool:
+        """Tell whether the header has the password."""
+        kind, _, coded = given.partition(" ")
+        try:
+            _, _, password = base64.b64decode(coded.strip(), validate=True).partition(b":")
+        except ValueError:
+            return False
+        return kind.lower() == "basic" and hmac.compare_digest(password, self.password)
+
+
+class Reply:
+    """Sends an answer on, with the policy; not one of a failure (500), whose body has a traceback."""
+
+    def __init__(self, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Send with `send`; `patience` is how many seconds a reader may take for a message."""
+        self.send, self.begun = send, False
+        self.patience: float | None = None
+
+    async def __call__(self, message: Any) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start" and message["status"] != 500:  # noqa: PLR2004
+            self.begun = True
+            MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+        if self.begun:
+            async with asyncio.timeout(self.patience):
+                await self.send(message)
+
+
+class Gate:
+    """Lets through what the page needs, from the page itself, and tells the browser to load from here alone."""
+
+    def __init__(self, app: Any, bridge: Bridge, inputs: dict[int, list[Field | None]], spec: dict[str, Any]) -> None:
+        """Stand before `app`; `inputs` has the fields of each of the page's functions, None for what it keeps itself.
+
+        `spec` has `names` (the hosts that it answers to), `open` (whether to any IP address, not only this machine's)
+        and `password` (or null).
+        """
+        self.app, self.bridge, self.inputs = app, bridge, inputs
+        self.names, self.open = spec["names"], spec["open"]
+        self.passwords = Passwords(spec["password"]) if spec["password"] else None
+
+    async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        answer = Reply(send)
+        try:
+            inner, body = await self.admit(scope, receive)
+            session = inner.get("session")
+            answer.patience = UNREAD if session else None
+            with self.bridge.reading(session) if session else nullcontext():
+                await self.app(inner, body, answer)
+        except RefusalError as refusal:
+            response = JSONResponse({"detail": str(refusal)}, refusal.status, refusal.headers)
+            await response(scope, receive, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the page goes on
+            sys.stderr.write(f"{type(error).__name__} at {ascii(scope['path'])[:200]}\n")
+        if not answer.begun:
+            await JSONResponse({"detail": "the page cannot answer this"}, 400)(scope, receive, answer)
+
+    async def admit(self, scope: Any, receive: Any) -> tuple[Any, Any]:
+        """Return the request as Gradio gets to see it; raises RefusalError for one that is not the page's."""
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if scope["type"] != "http" or len(hosts) != 1 or not self.is_ours(hosts[0]):
+            raise RefusalError(400, "the page has another address; `--allow-host NAME` lets it have this name as well")
+        if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
+            raise RefusalError(404, "not here")
+        if self.passwords:
+            client = scope.get("client") or ("", 0)
+            await self.passwords.check(client[0], headers.get("authorization"))
+        path = scope["path"]
+        inner = {**scope, "query_string": b"", "headers": [pair for pair in scope["headers"] if pair[0] in HEADERS]}
+        if path in (JOIN, CANCEL, RESET):
+            if scope["method"] != "POST":
+                raise RefusalError(405, "this takes POST alone", allow="POST")
+            content = json.dumps(self.checked(path, await read(headers, receive))).encode()
+            inner["headers"] += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+            return inner, _once(content, receive)
+        if not READ.fullmatch(path):
+            raise RefusalError(404, "not here")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise RefusalError(405, "this takes GET alone", allow="GET, HEAD")
+        if path.startswith(DATA):
+            session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+            inner["session"] = name("session_hash", session[0] if len(session) == 1 else None)
+            inner["query_string"] = f"session_hash={inner['session']}".encode()
+        return inner, receive
+
+    def is_ours(self, host: str) -> bool:
+        """Tell whether the page answers to this Host header: a name could be made to lead here from any page."""
+        found = HOST.fullmatch(host.lower())
+        if not found:
+            return False
+        if found[1] in self.names:
+            return True
+        try:
+            address = ipaddress.ip_address(found[1].strip("[]"))
+        except ValueError:
+            return False
+        return self.open or address.is_loopback
+
+    def checked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what Gradio needs of a body; raises RefusalError for one that the page does not send."""
+        if path == RESET:
+            return {"event_id": name("event_id", body.get("event_id"))}
+        number = body.get("fn_index")
+        if isinstance(number, bool) or not isinstance(number, int) or number not in self.inputs:
+            raise RefusalError(400, "`fn_index` is none of the page's")
+        found = {"session_hash": name("session_hash", body.get("session_hash")), "fn_index": number}
+        if path == CANCEL:
+            return found | {"event_id": name("event_id", body.get("event_id"))}
+        fields, data = self.inputs[number], body.get("data")
+        if not isinstance(data, list) or len(data) != len(fields):
+            raise RefusalError(400, f"`data` must be a list of {len(fields)} values")
+        for field, value in zip(fields, data, strict=True):
+            if field:
+                field.check(value)
+            elif value is not None:
+                raise RefusalError(400, "the history is kept here, and none can be sent")
+        return found | {"data": data}
+
+
+def name(key: str, value: Any) -> str:
+    """Return the name of a session or an event; raises RefusalError for what is none."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise RefusalError(400, f"`{key}` must be a short name of letters and digits")
+    return value
+
+
+async def read(headers: Headers, receive: Any) -> dict[str, Any]:
+    """Return the JSON object of a request; raises RefusalError where it is none, too long, or does not come."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusalError(415, "this takes JSON alone (Content-Type: application/json)")
+    content, more = b"", True
+    try:
+        async with asyncio.timeout(UNREAD):
+            while more:
+                message = await receive()
+                content += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(content) > MOST_BYTES:
+                    raise RefusalError(413, f"the request has more than {MOST_BYTES >> 20} MB; shorten it")
+        body = json.loads(content.decode())
+    except TimeoutError as error:
+        raise RefusalError(408, "the request did not come to its end") from error
+    except (ValueError, RecursionError) as error:
+        raise RefusalError(400, "the request is no JSON in UTF-8") from error
+    if not isinstance(body, dict):
+        raise RefusalError(400, "the request must be a JSON object")
+    return body
+
+
+def _once(content: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
+    """Return a `receive` that gives `content`, then what the first one gives."""
+    messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def again() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+def _network(address: str) -> str:
+    """Return whom an address belongs to: with IPv6, one has a whole network of them."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address  # noqa: PLR2004
