@@ -8,17 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import ftbridge
 from ftbridge.core.project import Project
-from ftbridge.templates import families
-from ftbridge.weights.sources import Card
 
 from ..keyboard import terminal  # noqa: TID252
 from ..launchers import made_up  # noqa: TID252
-from ..launchers.made_environments import make_environment  # noqa: TID252
+from ..launchers.made_environments import make_model  # noqa: TID252
 
 ROOT = Path(__file__).parents[2]
 # Writes a clipboard, colours as nothing of ours does, begins a sequence in one byte, goes back, turns the direction.
@@ -152,20 +149,7 @@ def make_project(folder):
         made_up.run(project, f"failed{HOSTILE}", "failed", **options)
         log = f"\x1b[32mok\x1b[0m\r 50%\r100%\x1b[A\n{HOSTILE}".encode() + b"\xff\x9b31m\n"
         (run.path / "log.txt").write_bytes(log)
-        python = make_environment(folder / "environment")
-        python.write_text(f"#!{sys.executable}\n{FAKE.format(hostile=HOSTILE)}", encoding="utf-8")
-        backends = {name: {"python": str(python)} for name in ("xtuner", "llamafactory")}
-        Path("ftbridge.yaml").write_text(json.dumps({"backends": backends}), encoding="utf-8")
-        model = folder / f"model{HOSTILE}"
-        model.mkdir()
-        for name in ("config.json", "tokenizer.json"):
-            (model / name).write_text("{}")
-        (model / "model.safetensors").write_bytes(b"weights")
-        prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
-        Card(
-            base="", family="qwen2.5", backend="xtuner", template=prompt, system=HOSTILE, thinking="none",
-            several_systems=True,
-        ).save(model)  # fmt: skip
+        make_model(folder / f"model{HOSTILE}", FAKE.format(hostile=HOSTILE), system=HOSTILE, several_systems=True)
 
 
 def write(name, *rows):
@@ -209,6 +193,7 @@ def test_no_byte_is_obeyed(outputs, name):
     text, code = found[name]
     assert code == COMMANDS[name][1], text
     assert r"\x1b" in text or r"\u001b" in text
+    assert "\u202e" not in text or name in {"chat", "datasets show", "preview"}
     if where == "terminal":
         text = text.replace("\r\n", "\n")
         # What rich writes for its bars and colours; the colour in HOSTILE is none of them.
