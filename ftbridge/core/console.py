@@ -5,10 +5,12 @@ Who writes past this module is caught by `guard`.
 """
 
 import io
+import os
 import re
 import sys
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Matches one of those, or a control character other than tab and newline.
 OBEYED = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]"
-_obeyed = re.compile(OBEYED)
 # Colours and movements of the cursor, and one whose end is still to come.
 _sequence = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
 _begun_sequence = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
@@ -47,7 +48,7 @@ def print_json(value: Any, *, indent: int = 2) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=indent or None)
-    result(_obeyed.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    result(re.sub(OBEYED, lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def piece(text: str) -> None:
@@ -69,7 +70,7 @@ def show_log(pieces: Iterable[bytes]) -> None:
 
 def escaped(text: str, keep: str = "") -> str:
     """Return `text` with what a terminal would obey, but newline, tab and the characters in `keep`, as escapes."""
-    return _obeyed.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
+    return _but(keep).sub(lambda match: _escape(match[0]), text)
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -125,8 +126,10 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
 def guard() -> None:
     """Escape, too, what others write to stdout and stderr from now on: click, libraries, Python's own tracebacks."""
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)  # None where it was closed before the start
-        if stream and not isinstance(stream, _Guarded):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before the start, as by `>&-`: nobody listens
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it stays open to the end
+        if not isinstance(stream, _Guarded):
             setattr(sys, name, _Guarded(stream))
 
 
@@ -179,6 +182,12 @@ def _write(stream: TextIO, text: str, *, end: str = "\n", keep: str = "") -> Non
 def _put(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+@cache
+def _but(keep: str) -> re.Pattern[str]:
+    """Return what matches all that is obeyed but the characters in `keep`."""
+    return re.compile(f"{OBEYED}(?<![{re.escape(keep)}])" if keep else OBEYED)
 
 
 def _escape(letter: str) -> str:

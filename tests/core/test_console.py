@@ -170,11 +170,12 @@ def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     assert escaped(said, "\r") == said
 
 
-def test_a_stream_that_is_closed_is_left_alone(monkeypatch):
+def test_a_stream_that_was_closed_takes_all(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     console.guard()
-    assert sys.stdout is None
+    result("nobody listens")
+    sys.stdout.stream.close()
     click.echo(HOSTILE, err=True, color=True)
     assert sys.stderr.stream.getvalue() == f"{SHOWN}\n"
 
