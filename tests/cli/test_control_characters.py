@@ -187,6 +187,7 @@ def outputs(request, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_byte_is_obeyed(outputs, name):
     where, found = outputs
