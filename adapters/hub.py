@@ -19,6 +19,7 @@ from ftbridge.adapters import layout
 from ftbridge.adapters.class_labels import Labels
 from ftbridge.adapters.hub_clients import Address, Hub, Listing, client, told
 from ftbridge.adapters.sources.folder import files_below, left_out, open_files, what_is_there
+from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row
@@ -178,11 +179,11 @@ def _too_large(hub: Hub, address: Address, repository: Repository, names: list[s
     scratch = Path(tempfile.gettempdir())
     if max(sizes) > _free(scratch):
         raise SetupError(
-            f"`{address}` has {_gigabytes(missing)}, one file {_gigabytes(max(sizes))}: neither `{hub.cache}` "
-            f"({_gigabytes(free)} free) nor `{scratch}` ({_gigabytes(_free(scratch))}) has room; set HF_HOME, "
+            f"`{address}` has {natural_size(missing)}, one file {natural_size(max(sizes))}: neither `{hub.cache}` "
+            f"({natural_size(free)} free) nor `{scratch}` ({natural_size(_free(scratch))}) has room; set HF_HOME, "
             "MODELSCOPE_CACHE or TMPDIR to a folder on a larger disk"
         )
-    return f"{_gigabytes(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
+    return f"{natural_size(missing)} do not fit below `{hub.cache}`: files are fetched one after another, and not kept"
 
 
 def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list[str]], reading: Reading) -> Table:
@@ -215,7 +216,3 @@ def _free(path: Path) -> int:
     """Return the free bytes of the disk that `path`, which may not be there yet, is on."""
     there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(there).free
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.convert import convert
-from ftbridge.core.console import result, say
+from ftbridge.core.console import result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import backend as load_backend
@@ -188,15 +188,13 @@ def _ask_all(conversation: Talk, questions: list[str]) -> list[str]:
 
 
 def _show(answers: Answers, seconds: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     titles = {name: f"after, {load_backend(name).title}" for name in answers.given if name != "before"}
     table = Table("question", "before", *titles.values(), "expected", show_lines=True)
     for row in zip(answers.questions, *answers.given.values(), answers.expected, strict=True):
         table.add_row(*(_short(cell) for cell in row))
-    console = Console(width=None if os.isatty(1) else 160, markup=False)
-    console.print(table)
+    rich_console(width=None if os.isatty(1) else 160).print(table)
     for name in answers.given:
         result(f"{titles.get(name, name)}: {answers.share(name):.0%} of {len(answers.questions)} word for word")
     say(f"done in {seconds:.0f} s")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ftbridge.core.console import say
+from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.launchers.environment import ask
 
@@ -32,7 +32,8 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     downloader = python()
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
-        return Path(ask(downloader, "download", {"hub": hub, "name": name, "weights": weights}))
+        spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
+        return Path(ask(downloader, "download", spec))
     except SetupError as error:
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(

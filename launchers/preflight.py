@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.launchers.cards import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.checks import Check, shown
@@ -17,7 +17,7 @@ from ftbridge.launchers.combinations import combination_checks
 from ftbridge.launchers.environment import broken_imports, versions
 from ftbridge.launchers.estimate import Shape, checkpoint_size
 from ftbridge.launchers.lora_targets import target_checks
-from ftbridge.launchers.machine import GIB, free_space
+from ftbridge.launchers.machine import free_space
 from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.memory import memory_checks
 from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, template_checks, tokenizer_checks
@@ -145,8 +145,8 @@ def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
     (free, at), each = free_space(runs), checkpoint_size(plan, tensors)
     wanted = each * (plan.spec.save_limit + 1)
     found = (
-        f"about {wanted / GIB:.1f} GiB for {plan.spec.save_limit + 1} checkpoints of {each / GIB:.2f} GiB; "
-        f"{free / GIB:.1f} GiB are free in {at}"
+        f"about {natural_size(wanted, binary=True)} for {plan.spec.save_limit + 1} checkpoints of "
+        f"{natural_size(each, binary=True)}; {natural_size(free, binary=True)} are free in {at}"
     )
     if wanted <= free:
         return Check("disk space", "ok", found)

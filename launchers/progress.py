@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ftbridge.core.console import say
+from ftbridge.core.console import rich_console, say
 from ftbridge.launchers.summaries import clock
 
 Update = Callable[[dict[str, float]], None]
@@ -46,7 +46,6 @@ class _Lines:
 
 @contextmanager
 def _bar(steps: int) -> Iterator[Update]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -56,7 +55,7 @@ def _bar(steps: int) -> Iterator[Update]:
         TextColumn("{task.fields[loss]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=rich_console(stderr=True)) as progress:
         task = progress.add_task("training", total=steps, loss="loading the model")
 
         def update(record: dict[str, float]) -> None:
@@ -64,6 +63,6 @@ def _bar(steps: int) -> Iterator[Update]:
                 progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
             else:
                 text = f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}"
-                progress.console.print(text, highlight=False)
+                progress.console.print(text)
 
         yield update

@@ -6,7 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from ftbridge.core.console import say
+from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files import locked
 from ftbridge.core.plugins import names
@@ -62,8 +62,8 @@ def _check_space(folder: Path, wrong: dict[str, str]) -> None:
     needed, (free, at) = SPACE_BESIDE if beside else SPACE, machine.free_space(folder)
     if free < needed * GIB:
         raise SetupError(
-            f"the environment takes about {needed} GiB, and {free / GIB:.1f} GiB are free in {at}; make room, or put "
-            "it onto another disk with `--venv DIR`"
+            f"the environment takes about {needed} GiB, and {natural_size(free, binary=True)} are free in {at}; make "
+            "room, or put it onto another disk with `--venv DIR`"
         )
 
 

@@ -20,6 +20,7 @@ class Terminal:
     def __init__(self, process, terminal):
         self.process, self.terminal = process, terminal
         self._raw = b""  # shown since the last `wait`
+        self.shown = b""  # from the beginning on
 
     def wait(self, text):
         """Read until `text` is shown; return all that was shown up to its end."""
@@ -65,6 +66,7 @@ class Terminal:
         except OSError:  # Linux's way to say that the program has closed its end
             data = b""
         self._raw += data
+        self.shown += data
         return bool(data)
 
 

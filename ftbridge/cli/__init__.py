@@ -59,8 +59,9 @@ class Commands(click.Group):
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
         from ftbridge import __version__
+        from ftbridge.core.console import result
 
-        click.echo(f"ftbridge {__version__}")
+        result(f"ftbridge {__version__}")
         ctx.exit()
 
 
@@ -79,6 +80,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
+    from ftbridge.core.console import guard
+
+    guard()
     code = _run(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -104,5 +108,7 @@ def _run(arguments: list[str]) -> object:
 
 
 def _interrupted() -> int:
-    click.echo("\nstopped", err=True)
+    from ftbridge.core.console import say
+
+    say("\nstopped")
     return 130

@@ -152,11 +152,12 @@ def rows_shown() -> Iterator[Callable[[int], None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from ftbridge.core.console import rich_console
+
     columns = SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.fields[rate]}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=rich_console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, rate="")
 
         def update(rows: int) -> None:

@@ -69,7 +69,7 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
         said = [("system", sample.system)] if sample.system else []
         said += [pair for turn in sample.turns for pair in (("user", turn.user), ("assistant", turn.output))]
         for role, text in said:
-            result(f"{role}: {text!s}")
+            result(f"{role}: {text!s}", data=True)
 
 
 @command.command("check")

@@ -7,9 +7,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def command(as_json: bool) -> None:
     """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
-    import msgspec
-
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import SetupError
     from ftbridge.launchers.checks import shown
     from ftbridge.launchers.doctor import checks
@@ -20,6 +18,6 @@ def command(as_json: bool) -> None:
         if not as_json:
             result(shown([check]))
     if as_json:
-        result(msgspec.json.encode(done).decode())
+        print_json(done, indent=0)
     if any(check.status == "failure" for check in done):
         raise SetupError("this machine cannot train yet; the remedies stand above")

@@ -37,7 +37,7 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     For each framework, by its own code: the text with what is trained on in colour (or in brackets), and every
     token with its id and its label, "-" where it is not trained on.
     """
-    from ftbridge.core.console import print_json, result, say
+    from ftbridge.core.console import print_json, say
     from ftbridge.launchers.preview import preview
 
     count = samples if samples is not None else 0 if stats else 3
@@ -45,27 +45,26 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     if as_json:
         print_json(found, indent=0)
     else:
-        result(_rendered(found), coloured=True)
+        _print(found)
     for warning in found.warnings:
         say(f"warning: {warning}")
 
 
-def _rendered(found: "Preview") -> str:
-    """Return the preview as text, with colours where the terminal shows them."""
-    from rich.console import Console
+def _print(found: "Preview") -> None:
+    """Print the preview, with colours where the terminal shows them."""
+    from ftbridge.core.console import escaped, rich_console
 
-    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}")
-        views = list(found.views.values())
-        for number in range(len(views[0].samples)):
-            console.print(f"\nsample {number + 1} of {found.samples}")
-            _show(console, {view.title: view.samples[number] for view in views})
-            if found.differences and found.differences[number]:
-                console.print(f"\n{found.differences[number]}")
-        if found.stats:
-            _show_stats(console, found)
-    return capture.get().rstrip("\n")
+    console = rich_console(width=None if sys.stdout.isatty() else 160)
+    about = f"{found.dataset} for {found.model} ({found.family}), cutoff length {found.cutoff_length}"
+    console.print(escaped(about))
+    views = list(found.views.values())
+    for number in range(len(views[0].samples)):
+        console.print(f"\nsample {number + 1} of {found.samples}")
+        _show(console, {view.title: view.samples[number] for view in views})
+        if found.differences and found.differences[number]:
+            console.print(f"\n{found.differences[number]}")
+    if found.stats:
+        _show_stats(console, found)
 
 
 def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
@@ -87,7 +86,7 @@ def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
 def _text(console: "Console", encoded: "Encoded") -> "Text":
     from rich.text import Text
 
-    from ftbridge.core.console import printable
+    from ftbridge.core.console import DIRECTIONS, escaped
 
     coloured = console.color_system is not None and not console.no_color
     before, after = "", ""
@@ -95,7 +94,7 @@ def _text(console: "Console", encoded: "Encoded") -> "Text":
         before, after = ("⟦", "⟧") if _can_show("⟦⟧") else ("[[", "]]")
     text = Text()
     for stretch in encoded.text:
-        shown = printable(stretch.text, keep="\n\t")
+        shown = escaped(stretch.text, DIRECTIONS)
         text.append(f"{before}{shown}{after}" if stretch.trained else shown, TRAINED if stretch.trained else None)
     return text
 
@@ -123,6 +122,7 @@ def _tokens(titles: dict[str, "Encoded"]) -> "Table":
 def _show_stats(console: "Console", found: "Preview") -> None:
     from rich.table import Table
 
+    from ftbridge.core.console import escaped
     from ftbridge.launchers.lengths import histogram
 
     columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
@@ -139,7 +139,7 @@ def _show_stats(console: "Console", found: "Preview") -> None:
         bars.add_row(f"{each.start}-{each.stop - 1}" if len(each) > 1 else str(each.start), *cells)
     longest = max(each.longest for each in found.stats.values())
     console.print("", table, "", bars, "", sep="\n")
-    console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {found.png}")
+    console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {escaped(str(found.png))}")
 
 
 def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:

@@ -82,13 +82,10 @@ def show_command(name: str | None, as_json: bool) -> None:
 @click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
-    import sys
-
+    from ftbridge.core.console import show_log
     from ftbridge.launchers.runs import follow
 
-    for piece in follow(_chosen([name] if name else [])[0], wait=wait):
-        sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+    show_log(follow(_chosen([name] if name else [])[0], wait=wait))
 
 
 @command.command("plot")

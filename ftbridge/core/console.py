@@ -1,15 +1,30 @@
-"""Words to the person at the keyboard: progress and messages go to stderr, results to stdout.
+r"""Words to the person at the keyboard: progress and messages go to stderr, results to stdout.
 
-Whatever a file brings in, a terminal shows it and does not obey it.
+Whatever a file, a model or a framework brings in is shown and not obeyed, on a terminal as in a pipe: ESC is `\x1b`.
+Who writes past this module is caught by `guard`.
 """
 
+import io
+import os
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any, TextIO
+from codecs import getincrementaldecoder
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-# Control characters other than tab and newline, and those that turn the direction of text.
-_obeyed = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+# What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
+DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Matches one of those, or a control character other than tab and newline.
+OBEYED = rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]"
+# Colours and movements of the cursor, and one whose end is still to come.
+_sequence = re.compile(r"\x1b\[[0-?]{0,64}[ -/]{0,9}[@-~]")
+_begun_sequence = re.compile(r"\x1b(\[[0-?]{0,64}[ -/]{0,9})?\Z")
+_cursor_up = re.compile(r"(\x1b\[A)+")
 
 
 def say(message: str = "") -> None:
@@ -17,9 +32,9 @@ def say(message: str = "") -> None:
     _write(sys.stderr, message)
 
 
-def result(text: str, *, coloured: bool = False) -> None:
-    """Print a result to stdout; one that is `coloured` holds colours of ours, and nothing else that is obeyed."""
-    _write(sys.stdout, text, coloured=coloured)
+def result(text: str, *, data: bool = False) -> None:
+    """Print a result to stdout; one that is `data` may turn the direction of text, as in Arabic and Hebrew."""
+    _write(sys.stdout, text, keep=DIRECTIONS if data else "")
 
 
 def print_json(value: Any, *, indent: int = 2) -> None:
@@ -33,20 +48,34 @@ def print_json(value: Any, *, indent: int = 2) -> None:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=indent or None)
-    result(text)
+    result(re.sub(OBEYED, lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def piece(text: str) -> None:
-    """Print a part of a result to stdout at once, without a line's end; a terminal gets what `printable` leaves."""
-    _write(sys.stdout, printable(text, keep="\n\t") if sys.stdout.isatty() else text, end="")
+    """Print a part of an answer to stdout at once, without a line's end; a file gets returns and form feeds as text."""
+    _write(sys.stdout, text, end="", keep=DIRECTIONS + ("" if sys.stdout.isatty() else "\r\f"))
+
+
+def show_log(pieces: Iterable[bytes]) -> None:
+    """Print a log to stdout as its pieces come, without its colours; progress bars still go back to a line's start."""
+    decode = getincrementaldecoder("utf-8")("backslashreplace").decode
+    held = ""
+    for each in pieces:
+        text = held + decode(each)
+        begun = _begun_sequence.search(text)
+        held = begun[0] if begun else ""
+        _write(sys.stdout, _sequence.sub("", text.removesuffix(held)), end="", keep="\r")
+    _write(sys.stdout, held + decode(b"", final=True), end="", keep="\r")
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Return `text` with what a terminal would obey, but newline, tab and the characters in `keep`, as escapes."""
+    return _but(keep).sub(lambda match: _escape(match[0]), text)
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Return `text` with what a terminal would obey, not show, as escapes."""
-    return "".join(
-        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    """Return `text` with all that cannot be seen in a line as escapes, line breaks and odd blanks too."""
+    return "".join(letter if letter.isprintable() or letter in keep else _escape(letter) for letter in text)
 
 
 def some(names: Sequence[str], most: int) -> str:
@@ -55,11 +84,20 @@ def some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def natural_size(size: float, *, binary: bool = False) -> str:
+    """Return a size in the unit that fits it: 12.3 GB, 45.0 MB, 900 bytes; `binary` counts in GiB, as memory is."""
+    step, units = (1024, ("GiB", "MiB", "KiB")) if binary else (1000, ("GB", "MB", "kB"))
+    for power, unit in zip((3, 2, 1), units, strict=True):
+        if size >= step**power:
+            return f"{size / step**power:.1f} {unit}"
+    return f"{size:.0f} bytes"
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Return rows of as many cells each as a table whose columns are aligned, wide characters counted as two."""
     from rich.cells import cell_len
 
-    rows = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
+    rows = [[escaped(" ".join(cell.splitlines())) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
@@ -68,9 +106,89 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _write(stream: TextIO, text: str, end: str = "\n", *, coloured: bool = False) -> None:
-    if stream.isatty() and not coloured:
-        text = _obeyed.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-    encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
+def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console":
+    """Return a console of rich for tables and bars: it colours and moves, and what it is given to print does not."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Shown(Console):
+        def render(self, renderable: "RenderableType", options: "ConsoleOptions | None" = None) -> "Iterable[Segment]":
+            for text, style, control in super().render(renderable, options):
+                # While a bar is shown, rich makes styles of the sequences in what others print; a link is one.
+                plain = style.update_link(None) if style and style.link else style
+                yield Segment(text if control else escaped(text, DIRECTIONS), plain, control)
+
+    stream = sys.stderr if stderr else sys.stdout
+    file = cast("TextIO", _Stream(_unguarded(stream)))
+    return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+
+def guard() -> None:
+    """Escape, too, what others write to stdout and stderr from now on: click, libraries, Python's own tracebacks."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before the start, as by `>&-`: nobody listens
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it stays open to the end
+        if not isinstance(stream, _Guarded):
+            setattr(sys, name, _Guarded(stream))
+
+
+class _Stream(io.TextIOBase):
+    """A stream that takes any text, whatever its encoding, and has no `buffer` to write past it."""
+
+    encoding = errors = ""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.encoding, self.errors = stream.encoding or "utf-8", "backslashreplace"
+
+    def write(self, text: str) -> int:
+        _put(self.stream, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Guarded(_Stream):
+    """A stream that escapes; tqdm may move between its bars, which it does in writes of their own."""
+
+    def write(self, text: str) -> int:
+        if not _cursor_up.fullmatch(text):
+            begin, end = text.startswith("\r") * "\r", text[1:].endswith("\r") * "\r"
+            text = begin + escaped(text.removeprefix(begin).removesuffix(end)) + end
+        return super().write(text)
+
+
+def _unguarded(stream: TextIO) -> TextIO:
+    return stream.stream if isinstance(stream, _Guarded) else stream
+
+
+def _write(stream: TextIO, text: str, *, end: str = "\n", keep: str = "") -> None:
+    stream = _unguarded(stream)
+    _put(stream, escaped(text, keep) + end)
     stream.flush()
+
+
+def _put(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+@cache
+def _but(keep: str) -> re.Pattern[str]:
+    """Return what matches all that is obeyed but the characters in `keep`."""
+    return re.compile(f"{OBEYED}(?<![{re.escape(keep)}])" if keep else OBEYED)
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.console import printable, say
+from ftbridge.core.console import natural_size, printable, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.project import Project
@@ -262,7 +262,7 @@ def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     free = free_memory(cards) if cards else machine.main_memory()
     if free and needed > free:
         raise SetupError(
-            f"the models before and after need {needed / 2**30:.1f} GiB together, and {free / 2**30:.1f} GiB are free; "
-            "take `--bits 4` or `--offload-folder DIR`, or ask one after the other: "
-            + " and ".join(f"`ftbridge chat {model}`" for model in models)
+            f"the models before and after need {natural_size(needed, binary=True)} together, and "
+            f"{natural_size(free, binary=True)} are free; take `--bits 4` or `--offload-folder DIR`, or ask one after "
+            "the other: " + " and ".join(f"`ftbridge chat {model}`" for model in models)
         )

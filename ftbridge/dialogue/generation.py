@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -175,7 +175,7 @@ class Generator:
         stop: Sequence[str],
         sampling: Sampling,
         batch_size: int | None = None,
-    ) -> Iterator[tuple[int, str, Finish]]:
+    ) -> abc.Generator[tuple[int, str, Finish], None, None]:
         """Yield index, answer, and how it ended, for each prompt (segments as `Prompt.segments` makes them).
 
         The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
@@ -202,7 +202,12 @@ class Generator:
         _refuse_error(record, "take `--bits 4`, a smaller `--batch-size` or a smaller `--max-new-tokens`")
 
     def interrupt(self) -> None:
-        """End the answer that is being written, from a signal handler or another thread; `finish` then says so."""
+        """End the answer that is being written, from a signal handler or another thread; `finish` then says so.
+
+        Once the model has ended there is none: an answer whose iterator is dropped late comes here too.
+        """
+        if cast("IO[bytes]", self._child.stdin).closed:
+            return
         self._write({"interrupt": self._asked})
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from ftbridge.core.console import natural_size
 from ftbridge.core.files import safetensors_header
 from ftbridge.launchers.helpers.lora_targets import EXPERTS
-from ftbridge.launchers.machine import GIB, Gpu, freest
+from ftbridge.launchers.machine import Gpu, freest
 from ftbridge.launchers.model_files import read_json
 
 ROOM = 1.2  # times the weights: an answer needs some beside them
@@ -139,6 +140,6 @@ def _note(shown: Sequence[Gpu], size: int) -> str:
         return ""
     where = "the GPU" if len(shown) == 1 else f"the {len(shown)} GPUs"
     return (
-        f"the model takes about {needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free on {where}: what does not "
-        "fit there goes into main memory, and answers come slowly; `--bits 4` helps"
+        f"the model takes about {natural_size(needed, binary=True)}, and {natural_size(free, binary=True)} are free on "
+        f"{where}: what does not fit there goes into main memory, and answers come slowly; `--bits 4` helps"
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import piece, printable, result, say
+from ftbridge.core.console import DIRECTIONS, escaped, piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import Talk, save
 
@@ -75,9 +75,7 @@ def show(talks: Sequence[Talk], begin: Begin, *, name: str = "", stream: bool = 
 
     Two stand side by side in a terminal that is wide enough, else one below the other.
     """
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
+    console = rich_console()
     if len(talks) > 1 and console.is_terminal and console.width >= NARROW and console.encoding.startswith("utf"):
         _side_by_side(console, talks, begin, stream)
     else:
@@ -183,7 +181,7 @@ def _side_by_side(console: "Console", talks: Sequence[Talk], begin: Begin, strea
     with Live(_Screen(table), console=console, transient=True, auto_refresh=False) as live:
         for talk, answer in zip(talks, answers, strict=True):
             for text in begin(talk):
-                answer.append(printable(text, keep="\n"))
+                answer.append(escaped(text, DIRECTIONS))
                 if stream:
                     live.refresh()
     console.print(table)

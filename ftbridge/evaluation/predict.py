@@ -5,13 +5,14 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ftbridge.adapters.datasets import Dataset, usable
-from ftbridge.core.console import say
+from ftbridge.core.console import rich_console, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import sha256, write_atomic, write_json
 from ftbridge.dataset_info import registry
@@ -187,24 +188,32 @@ def _answer(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
-    from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     prompt = generator.card.prompt
     prompts = [prompt.segments(question.system, question.turns) for question in questions]
     sampling = Sampling(max_new_tokens=settings.max_new_tokens)
-    answers = generator.batch(prompts, settings.stop, sampling, batch_size)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     done = 0
     try:
-        with (folder / UNFINISHED).open("ab", buffering=0) as file:
-            for at, answer, ended in track(
-                answers, "answering", total=len(questions), console=Console(stderr=True), show_speed=False
-            ):
+        with (
+            (folder / UNFINISHED).open("ab", buffering=0) as file,
+            closing(generator.batch(prompts, settings.stop, sampling, batch_size)) as answers,
+            Progress(*columns, console=rich_console(stderr=True)) as bar,
+        ):
+            shown = bar.add_task("answering", total=len(questions))
+            for at, answer, ended in answers:
                 question = questions[at]
                 text = prompt.render(question.system, question.turns)
                 row = Prediction(question.id, text, answer, question.reference, ended)
                 file.write(msgspec.json.encode(row) + b"\n")
                 done += 1
+                bar.advance(shown)
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"stopped; {done} answers of this time are kept in {folder}, and the same command goes on from there"

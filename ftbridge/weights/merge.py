@@ -136,13 +136,13 @@ def merge_weights(
     or where nothing changes, SetupError where the GPU fails.
     """
     merged = Merged(base, adapters)
+    if not merged.changes:
+        raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
     copies, computed = merged.lay_out(folder, shard_size)
     plan = folder.with_name("plan.json")
     device = "cuda" if cards else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
     unchanged = stream(python, plan, copies, merged.total, cards)
-    if not computed:
-        raise InputError("the adapter is empty: there is nothing to merge")
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import safetensors, tensors
@@ -75,8 +76,8 @@ class Merged:
         """
         if self.total > (free := shutil.disk_usage(folder).free):
             raise SetupError(
-                f"the merged model takes {self.total / 1e9:.1f} GB, and `{folder.parent.parent}` has "
-                f"{free / 1e9:.1f} GB free; make room, or choose another disk with `--out`"
+                f"the merged model takes {natural_size(self.total)}, and `{folder.parent.parent}` has "
+                f"{natural_size(free)} free; make room, or choose another disk with `--out`"
             )
         copies: list[Copy] = []
         computed: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple, Self, cast
 
 import msgspec
 
-from ftbridge.core.console import say
+from ftbridge.core.console import natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET
@@ -126,11 +126,10 @@ class _Helper:
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yield what is to be called with the bytes that are done: a bar on a terminal, a line every five seconds else."""
     if sys.stderr.isatty():
-        from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
         columns = ("merging", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with Progress(*columns, console=rich_console(stderr=True)) as progress:
             task = progress.add_task("merging", total=total)
             yield lambda done: progress.update(task, completed=done)
         return
@@ -139,7 +138,7 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
     def show(done: int) -> None:
         nonlocal shown
         if time.monotonic() - shown > 5:  # noqa: PLR2004
-            say(f"merged {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+            say(f"merged {natural_size(done)} of {natural_size(total)}")
             shown = time.monotonic()
 
     yield show

@@ -1,12 +1,14 @@
 """Download a model from Hugging Face or ModelScope and print its folder as the last line.
 
-Runs inside the training environment: `python download.py '{"hub": "hf", "name": "owner/name", "weights": true}'`.
+Runs inside the training environment: `python download.py SPEC` with SPEC as JSON: `hub` ("hf" or "ms"), `name`,
+`weights` (whether they are wanted), and `obeyed`, a pattern of the characters that stderr shows as escapes.
 The hubs' own clients do the work, with their progress bars, caches, tokens and endpoints (HF_ENDPOINT,
 MODELSCOPE_DOMAIN).
 """
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,28 @@ IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
 # What tokenizers and configs are kept in.
 SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
+
+
+class Shown:
+    """A stream on which nothing that a hub says is obeyed: `obeyed` matches what becomes an escape.
+
+    tqdm goes back to the line's start, and up between its bars, in writes of their own.
+    """
+
+    def __init__(self, stream: Any, obeyed: str) -> None:
+        """Stand before `stream`."""
+        self._stream, self._obeyed = stream, re.compile(obeyed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write the text as it is shown."""
+        if not re.fullmatch(r"(\x1b\[A)+", text):
+            begin = "\r" if text.startswith("\r") else ""
+            shown = text.removeprefix(begin).rstrip("\r")
+            text = begin + self._obeyed.sub(lambda match: match[0].encode("unicode_escape").decode(), shown)
+        self._stream.write(text)
 
 
 def from_hugging_face(name: str, *, weights: bool) -> str:
@@ -68,6 +92,7 @@ def _holds_model(folder: str, *, weights: bool) -> bool:
 def main() -> None:
     """Download what the spec names; what goes wrong is a sentence, not a traceback."""
     spec = json.loads(sys.argv[1])
+    sys.stderr = Shown(sys.stderr, spec["obeyed"])
     try:
         download = from_hugging_face if spec["hub"] == "hf" else from_modelscope
         folder = download(spec["name"], weights=spec["weights"])

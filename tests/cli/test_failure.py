@@ -1,17 +1,22 @@
 """Failures: one message and an honest exit code, or a report to paste."""
 
 import errno
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import pytest
 
+import ftbridge
 from ftbridge import __version__, cli
 from ftbridge.cli.failure import report
 from ftbridge.core.console import result
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, QuestionError, SetupError, UsageError
 
 from ..keyboard import terminal  # noqa: TID252
+from ..launchers.made_environments import make_model  # noqa: TID252
 
 ASK = """
 import click
@@ -100,6 +105,53 @@ def test_a_full_disk_is_a_sentence(monkeypatch, capfd):
             result("an answer")
         assert report(found.value) == 4
     assert capfd.readouterr().err.startswith("error: the disk is full")
+
+
+# Stands for a model that answers at length.
+TALKATIVE = """
+import json, sys
+def write(**record):
+    print(json.dumps(record), flush=True)
+write(ready=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    for index in range(len(request.get("prompts", ()))):
+        write(number=request["number"], index=index, text="x" * 200_000, finish="stop")
+    for _ in range(9 * ("segments" in request)):
+        write(number=request["number"], text="x" * 9000)
+    write(number=request.get("number"), end="stop")
+"""
+LIMITED = """
+import resource
+from ftbridge import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+cli.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["chat", "model", "--prompt", "hi"], "the disk is full"),
+        (["chat", "model", "--prompt", "hi", "--no-streamer"], "the disk is full"),
+        (["predict", "model", "--dataset", "faq", "--out", "out"], "cannot write `out/unfinished.jsonl`"),
+    ],
+    ids=["chat", "chat, whole", "predict"],
+)
+def test_a_full_disk_is_a_sentence_alone_while_a_model_answers(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_model(tmp_path / "model", TALKATIVE)
+    rows = [{"instruction": f"question {number}", "output": "yes"} for number in range(3)]
+    Path("faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ftbridge.convert("faq.jsonl")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", LIMITED, *arguments, "--device", "cpu"],
+            stdout=full, stderr=-1, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert said in done.stderr.splitlines()[-1], done.stderr
 
 
 @pytest.fixture

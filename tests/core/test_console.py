@@ -3,9 +3,34 @@
 import io
 import json
 import sys
+import unicodedata
 from pathlib import Path
 
-from ftbridge.core.console import aligned, print_json, result, say, some
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.core import console
+from ftbridge.core.console import (
+    DIRECTIONS,
+    aligned,
+    escaped,
+    natural_size,
+    piece,
+    print_json,
+    result,
+    rich_console,
+    say,
+    show_log,
+    some,
+)
+
+# What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
+HOSTILE = "\x1b]52;c;aGk=\x07\x1b[31m\x9b1m\x7f\b\r\u202ex\u2066"
+SHOWN = r"\x1b]52;c;aGk=\x07\x1b[31m\x9b1m\x7f\x08\r\u202ex\u2066"
+# Letters that are obeyed are rare in what hypothesis draws by itself.
+texts = st.text(st.one_of(st.characters(), st.sampled_from(HOSTILE + "\n\t")))
 
 
 def test_messages_go_to_stderr_and_results_to_stdout(capsys):
@@ -22,13 +47,137 @@ def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
     assert raw.getvalue() == b"\\u836f \\udcff ok\n"
 
 
-def test_a_terminal_shows_what_it_would_obey_and_files_get_it_as_it_is(monkeypatch, capsys):
-    text = "药\u3000\x1b[31m\r\x9b\u202e\n\t"
-    result(text)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    result(text)
-    result(text, coloured=True)
-    assert capsys.readouterr().out == f"{text}\n药\u3000\\x1b[31m\\r\\x9b\\u202e\n\t\n{text}\n"
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_would_be_obeyed_is_shown_on_a_terminal_and_in_a_pipe(terminal, monkeypatch, capsys):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    say(f"药\u3000{HOSTILE}\n\t")
+    result(f"药\u3000{HOSTILE}\n\t")
+    result(HOSTILE, data=True)
+    shown, data = f"药\u3000{SHOWN}\n\t\n", SHOWN.replace(r"\u202e", "\u202e").replace(r"\u2066", "\u2066")
+    assert capsys.readouterr() == (f"{shown}{data}\n", shown)
+
+
+def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
+    text = "one\r\ntwo\fthree \u202eabc\u202c"
+    for terminal in (False, True):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)  # noqa: B023 - looked at within the loop
+        for letter in f"{text}\x1b[2J\x85":
+            piece(letter)
+    assert capsys.readouterr().out == (
+        f"{text}\\x1b[2J\\x85" + f"{text}\\x1b[2J\\x85".replace("\r", "\\r").replace("\f", "\\x0c")
+    )
+
+
+@given(texts, texts)
+def test_nothing_that_is_obeyed_is_left_and_all_else_is(one, two):
+    letters = [
+        letter.encode("unicode_escape").decode()
+        if letter in DIRECTIONS or (unicodedata.category(letter) == "Cc" and letter not in "\n\t")
+        else letter
+        for letter in one
+    ]
+    assert escaped(one) == "".join(letters)
+    assert escaped(escaped(one)) == escaped(one)
+    assert escaped(one + two) == escaped(one) + escaped(two)
+
+
+@given(st.lists(texts), st.data())
+def test_a_log_is_the_same_in_whatever_pieces_it_comes(lines, data):
+    written = "\n".join(lines).encode("utf-8", "surrogatepass")
+    ends = sorted(data.draw(st.lists(st.integers(0, len(written)))))
+    pieces = [written[begin:end] for begin, end in zip([0, *ends], [*ends, len(written)], strict=True)]
+    outputs = []
+    for each in (pieces, [written]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", io.StringIO())
+            show_log(each)
+            outputs.append(sys.stdout.getvalue())
+    assert outputs[0] == outputs[1]
+    assert escaped(outputs[0], "\r") == outputs[0]
+
+
+def test_a_log_loses_its_colours_and_keeps_its_bars(capsys):
+    show_log(
+        [
+            b"\x1b[1;3",
+            b"2mok\x1b[0m \xe8\x8d",
+            b"\xaf\r 50%\r100%\x1b[A\n",
+            b"\x1b]52;c;aGk=\x07 \x9b\xc2\x9b1m",
+            b"\x1b",
+        ]
+    )
+    assert capsys.readouterr().out == "ok 药\r 50%\r100%\n\\x1b]52;c;aGk=\\x07 \\x9b\\x9b1m\\x1b"
+
+
+def test_a_table_of_rich_keeps_its_colours_and_shows_what_it_is_given(monkeypatch, capsys):
+    from rich.table import Table
+    from rich.text import Text
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    table = Table("h\x1b[31m", box=None, pad_edge=False)
+    table.add_row(Text("a\x1b]52;c;aGk=\x07\x9b", style="green"))
+    table.add_row(":smile: [b] and more, as wide as that")
+    rich_console(width=60).print(table)
+    said = capsys.readouterr().out
+    assert "\x1b[32ma\\x1b]52;c;aGk=" in said
+    for ours in ("\x1b[32m", "\x1b[1m", "\x1b[0m"):
+        said = said.replace(ours, "")
+    assert escaped(said) == said
+    assert "h\\x1b[31m" in said
+    assert ":smile: [b]" in said
+
+
+def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):
+    from rich.progress import Progress
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with Progress(console=rich_console(stderr=True)):
+        sys.stderr.write("\x1b]8;;http://x/\x1b]52;c;aGk=\x07\x1b\\\\here\x1b]8;;\x1b\\\\\n")
+        say(HOSTILE)
+    said = capsys.readouterr().err
+    assert "here" in said
+    assert SHOWN in said
+    assert "\x1b]" not in said
+
+
+def test_what_others_print_is_shown_too(capsys):
+    console.guard()
+    console.guard()  # once more changes nothing
+    click.echo(HOSTILE, color=True)  # or click takes colours out where there is no terminal
+    print(HOSTILE, file=sys.stderr)  # noqa: T201
+    sys.excepthook(ValueError, ValueError(HOSTILE), None)
+    say(HOSTILE)
+    assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\nValueError: {SHOWN}\n{SHOWN}\n")
+    assert not hasattr(sys.stdout, "buffer")
+
+
+def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
+    from tqdm import tqdm
+
+    console.guard()
+
+    with tqdm(total=2, desc="a\x1b]52;c;aGk=\x07\r", ascii=True, mininterval=0) as outer:
+        with tqdm(total=1, desc="b", ascii=True) as inner:
+            inner.update()
+        outer.update()
+    said = capsys.readouterr().err
+    assert "\ra\\x1b]52;c;aGk=\\x07\\r:   0%" in said
+    assert "\x1b[A" in said
+    said = said.replace("\x1b[A", "")
+    assert escaped(said, "\r") == said
+
+
+def test_a_stream_that_was_closed_takes_all(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    console.guard()
+    result("nobody listens")
+    sys.stdout.stream.close()
+    click.echo(HOSTILE, err=True, color=True)
+    assert sys.stderr.stream.getvalue() == f"{SHOWN}\n"
 
 
 def test_json_is_json_whatever_the_terminal_can_show(monkeypatch):
@@ -36,6 +185,17 @@ def test_json_is_json_whatever_the_terminal_can_show(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     print_json({"药": ["é💊\udcff", Path("a")]})
     assert json.loads(raw.getvalue()) == {"药": ["é💊\udcff", "a"]}
+
+
+@given(texts)
+def test_json_holds_nothing_that_is_obeyed_and_is_read_as_it_was(text):
+    text = text.encode("utf-8", "replace").decode()  # half a pair becomes ?
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", io.StringIO())
+        print_json({text: [text]})
+        said = sys.stdout.getvalue()
+    assert escaped(said) == said
+    assert json.loads(said) == {text: [text]}
 
 
 def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
@@ -48,7 +208,18 @@ def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
 def test_columns_are_aligned_whatever_the_script():
     assert aligned([("name", "count"), ("问答", "3"), ("faq", "12")]) == "name  count\n问答  3\nfaq   12"
     assert aligned([("two\nlines", "x"), ("y", "z")]) == "two lines  x\ny          z"
+    assert aligned([("\x1b[31m", "x"), ("y", "z")]) == "\\x1b[31m  x\ny         z"
 
 
 def test_of_many_names_the_first_are_given():
     assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
+
+
+def test_a_size_has_the_unit_that_fits_it():
+    sizes = [0, 60, 999, 1000, 1_234_567, 5e9, 2e12]
+    assert list(map(natural_size, sizes)) == [
+        "0 bytes", "60 bytes", "999 bytes", "1.0 kB", "1.2 MB", "5.0 GB", "2000.0 GB",
+    ]  # fmt: skip
+    assert [natural_size(size, binary=True) for size in (1023, 1024, 3 << 19, 5 << 29)] == [
+        "1023 bytes", "1.0 KiB", "1.5 MiB", "2.5 GiB",
+    ]  # fmt: skip

@@ -223,7 +223,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
         (folder / "model.safetensors").write_bytes(bytes(1000))
     monkeypatch.setattr(machine, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
-    with pytest.raises(SetupError, match=r"need 0\.0 GiB together.*--bits 4"), talks(model, compare=True, **options):
+    with pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"), talks(model, compare=True, **options):
         pass
 
 

@@ -118,7 +118,7 @@ def test_a_model_too_big_for_all_cards_is_told_before_it_is_loaded(model):
 
     assert note(6, 5).endswith("free on the 2 GPUs: what does not fit there goes into main memory, and answers come "
                                "slowly; `--bits 4` helps")  # fmt: skip
-    assert "0.0 GiB are free on the GPU: what" in note(SMALL)
+    assert "takes about 12.0 MiB, and 11.0 MiB are free on the GPU: what" in note(SMALL)
     assert note(6, 6) == note(100) == note(None, 5) == note(1, bits=4) == note() == ""
 
 

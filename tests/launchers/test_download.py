@@ -1,5 +1,8 @@
 """Models from a hub: the real client against a server on this machine that speaks Hugging Face's protocol."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from ftbridge.core.errors import InputError
@@ -68,3 +71,26 @@ def test_a_name_that_is_not_there_is_one_sentence(hub, training_python, tmp_path
     with pytest.raises(InputError, match="could not get `owner/none` from Hugging Face"):
         local_model("owner/none", lambda: training_python, tmp_path)
     assert "Traceback" not in capfd.readouterr().err
+
+
+# Stands for a client that prints, shows bars and fails with what a hub's server or its files' names hold.
+CLIENT = """
+import sys
+def snapshot_download(*_, **__):
+    for text in ("\\r50% \\x1b]52;c;aGk=\\x07\\r", "\\n", "\\x1b[A", "\\r   \\r", "\\x9b1m\\u202e\\n"):
+        sys.stderr.write(text)
+    raise RuntimeError("\\x1b[2J")
+"""
+
+
+def test_what_a_hub_says_is_shown_and_its_bars_move(tmp_path, monkeypatch, capfd):
+    (tmp_path / "modelscope.py").write_text(CLIENT, encoding="utf-8")
+    (tmp_path / "modelscope_hub").mkdir()
+    (tmp_path / "modelscope_hub" / "errors.py").write_text("class CacheError(Exception): pass")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(InputError, match="could not get"):
+        local_model("ms://owner/tiny", lambda: Path(sys.executable), tmp_path)
+    shown = r"50% \x1b]52;c;aGk=\x07"
+    assert capfd.readouterr().err.partition("...\n")[2] == (
+        f"\r{shown}\n\x1b[A\r   \\x9b1m\\u202e\nRuntimeError: \\x1b[2J\n"
+    )

@@ -16,9 +16,11 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import safetensors_header
 from ftbridge.launchers import machine
 from ftbridge.launchers.machine import Gpu
-from ftbridge.weights import tensors
+from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.merge import merge_weights
 from ftbridge.weights.sources import load_card
+
+from . import torch_files
 
 pytestmark = pytest.mark.framework
 BACKENDS = ["xtuner", "llamafactory"]
@@ -145,8 +147,6 @@ def rewritten(adapter, out, change):
     """Copy an adapter; `change` gets the numbers of each tensor (float32), and gives others."""
     import numpy as np
 
-    from ftbridge.weights import safetensors
-
     shutil.copytree(adapter, out)
     places = tensors.of_adapter(adapter)
     made = [
@@ -162,6 +162,23 @@ def test_a_training_that_diverged_is_not_merged(cases, training_python, tmp_path
     (tmp_path / "new").mkdir()
     with pytest.raises(InputError, match=r"`model\.layers\.0\..*` is not finite.*the training has diverged"):
         merge_weights(training_python, cases("rslora") / "base", [(broken, 1.0)], tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "adapter_model.safetensors"])
+def test_an_adapter_of_no_tensors_is_refused_before_anything_is_computed(tmp_path, name):
+    base, adapter, new = (tmp_path / name for name in ("base", "adapter", "new"))
+    for folder in (base, adapter, new):
+        folder.mkdir()
+    (base / "config.json").write_text("{}")
+    safetensors.write(base / "model.safetensors", [("norm.weight", "F32", (2,), [bytes(8)])])
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    if name.endswith(".bin"):
+        torch_files.save(adapter / name, {})
+    else:
+        safetensors.write(adapter / name, [])
+    with pytest.raises(InputError, match="the adapter is empty: it holds no tensors to merge"):
+        merge_weights(tmp_path / "no python", base, [(adapter, 1.0)], new)
+    assert not list(new.iterdir())
 
 
 def test_a_merge_that_changes_nothing_is_an_error_and_a_little_is_a_note(cases, training_python, tmp_path, capsys):
