@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+from ftbridge.core import children
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files import locked
@@ -69,10 +70,8 @@ def _download(wrong: dict[str, str]) -> str:
 
 
 def _runs(python: Path) -> bool:
-    try:
-        return not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
-    except OSError:
-        return False
+    argv = [str(python), "-c", ""]
+    return not children.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
 
 def _install(python: Path, wrong: dict[str, str], environment: Environment) -> None:
@@ -97,7 +96,7 @@ def _point_at(python: Path, environment: Environment) -> None:
 def _uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
-    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()})
+    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index()})
     if done.returncode:
         raise SetupError(
             f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
@@ -107,7 +106,8 @@ def _uv(*arguments: str) -> None:
 
 def _pip_index() -> dict[str, str]:
     """Tell uv, which does not read pip's configuration, the index that pip uses here."""
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)
+    argv = [sys.executable, "-m", "pip", "config", "list"]
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():  # environment variables come first and win
         key, _, value = line.partition("=")

@@ -15,6 +15,7 @@ from typing import IO, cast
 import msgspec
 from msgspec.structs import asdict
 
+from ftbridge.core.children import guarded
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, SetupError, UsageError
 from ftbridge.core.plugins import names
@@ -106,7 +107,7 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
         page = subprocess.Popen(
-            [str(python), str(HELPERS / "web_page.py"), msgspec.json.encode(spec).decode()],
+            guarded([str(python), str(HELPERS / "web_page.py"), msgspec.json.encode(spec).decode()]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
@@ -122,7 +123,7 @@ def _page(python: Path, listener: socket.socket, host: str, talks: Sequence[Talk
                     except KeyboardInterrupt:  # how a page is ended
                         return
             finally:
-                page.kill()
+                page.terminate()
         messages.seek(0)
         tail = "\n".join(f"  {text.rstrip()}" for text in messages.readlines()[-15:])
         raise FrameworkError(f"the page ended; its last messages:\n{tail}")
