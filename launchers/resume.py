@@ -6,6 +6,7 @@ unless the user trusts it.
 """
 
 import hashlib
+import re
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -173,7 +174,7 @@ def digest(checkpoint: Path) -> str:
 
 def _newest(project: Project, *, trusted: bool) -> Source:
     for run in reversed(runs.all_runs(project)):
-        if run.status in {"failed", "interrupted"} and _resumable(run, load_backend(run.spec.backend)):
+        if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
             return _of_run(run, trusted=trusted)
     raise InputError(
         f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
@@ -224,6 +225,8 @@ def _trusted(path: Path, run: runs.Run, *, trusted: bool) -> Source:
 
 
 def _may_go_on(run: runs.Run) -> None:
+    if run.status == "unknown":
+        raise UsageError(runs.unseen(run))
     if run.status == "running":
         raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
     if run.status == "succeeded":
@@ -270,7 +273,8 @@ def _shards(path: Path) -> list[Path]:
 
 def _processes(argv: Sequence[str]) -> int:
     """Return how many processes a launch starts on this machine."""
-    return next((int(word.partition("=")[2]) for word in argv if word.startswith("--nproc-per-node=")), 1)
+    given = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
+    return next((int(found[1]) for found in given if found), 1)
 
 
 def _json(file: Path) -> Any:
