@@ -17,7 +17,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files import locked, sha256
+from ftbridge.core.files import locked, read_record, sha256
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
@@ -263,7 +263,8 @@ def _whole(path: Path, processes: int) -> bool:
     else:  # transformers writes trainer_state.json last
         state = len(_shards(path)) == processes or (path / "optimizer.pt").is_file()
         saved = state and len([*path.glob("rng_state*.pth")]) == processes and bool(_json(path / "trainer_state.json"))
-    return saved and all(zipfile.is_zipfile(file) for file in path.rglob("*") if file.suffix in PICKLED)
+    pickled = [file for file in path.rglob("*") if file.suffix in PICKLED]
+    return saved and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
 
 
 def _shards(path: Path) -> list[Path]:
@@ -279,8 +280,8 @@ def _processes(argv: Sequence[str]) -> int:
 
 def _json(file: Path) -> Any:
     """Return what `file` holds, None where it is not there or not whole."""
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(file.read_bytes())
+    with suppress(InputError, ValueError, RecursionError):
+        return msgspec.json.decode(read_record(file))
     return None
 
 
