@@ -4,7 +4,6 @@ A worker makes the samples of one piece, waits until all pieces before it have t
 writes its own at the offset that is left to it: nothing but counts comes back to the parent.
 """
 
-import ctypes
 import hashlib
 import multiprocessing as mp
 import os
@@ -28,6 +27,7 @@ from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.adapters.write import SampleFile, write_at
 from ftbridge.core import plugins
 from ftbridge.core.errors import SetupError
+from ftbridge.core.guard import end_with_parent
 from ftbridge.core.plugins import Piece, Rows, Table
 from ftbridge.core.records import Conversation, Row, as_json, moved
 
@@ -195,10 +195,7 @@ _worker: tuple[Maker, _Turns, list[int]]
 def _start_worker(maker: Maker, turns: _Turns, handles: list[int], parent: int) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
     _worker = maker, turns, handles
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:  # which was killed before that line
-        os._exit(1)
+    end_with_parent(parent)
 
 
 def _work(number: int, table: int, piece: Piece) -> Batch:

@@ -18,6 +18,7 @@ import msgspec
 
 from ftbridge.adapters.workbook_engines import Book, Cell, Cells, Ranges, opened
 from ftbridge.core.errors import InputError
+from ftbridge.core.guard import keep
 
 Engine = Literal["calamine", "openpyxl", "xlrd", "shown"]
 BATCH = 250
@@ -87,7 +88,7 @@ def messages(order: Order) -> Iterator[Message]:
 
     Raises OutOfMemoryError, DamagedError, and InputError for what no other reader can mend.
     """
-    command = [sys.executable, "-P", "-m", __name__, json.dumps(msgspec.to_builtins(order))]
+    command = [sys.executable, "-P", "-m", __name__, str(os.getpid()), json.dumps(msgspec.to_builtins(order))]
     decoder = msgspec.msgpack.Decoder(Message)
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -106,7 +107,7 @@ def messages(order: Order) -> Iterator[Message]:
                 raise _failure(order, errors.read().decode(errors="replace"))
         finally:
             pipe.close()
-            process.kill()
+            process.terminate()  # its guard, which ends with all that it keeps
             process.wait()
 
 
@@ -128,8 +129,12 @@ def _failure(order: Order, output: str) -> InputError:
 
 
 def main() -> None:
-    """Carry out the order that is the first argument; what goes wrong ends the process, and its last words say why."""
-    order = msgspec.convert(json.loads(sys.argv[1]), Order)
+    """Carry out the order that is the second argument; what goes wrong ends the process, and its last words say why.
+
+    The first is the process that reads what is sent; this one ends with it.
+    """
+    keep(int(sys.argv[1]))
+    order = msgspec.convert(json.loads(sys.argv[2]), Order)
     _limit_memory(Path(order.path))
     with Path(order.path).open("rb") as file:
         book = opened(

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from ftbridge.core import children
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
@@ -95,8 +96,9 @@ def toolkit_check(cuda: str) -> Check:
     if not program.is_file():
         return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
     try:
-        said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True, timeout=20).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
+        argv = [str(program), "--version"]
+        said = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
+    except subprocess.TimeoutExpired as error:
         said = str(error)
     release = re.search(r"release (\d+)\.(\d+)", said)
     if not release:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ftbridge.core import children
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.plugins import backend as load_backend
@@ -174,8 +175,8 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
     """
     argv = [str(python), str(HELPERS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
     environment = {**os.environ, **QUIET} | ({} if sees_gpus else machine.environment(()))
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=stderr, check=False, env=environment, text=True)
-    lines = done.stdout.strip().splitlines()
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
+    lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
         raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())

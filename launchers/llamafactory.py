@@ -8,7 +8,7 @@ import msgspec
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.plugins import Lines
-from ftbridge.launchers.metrics import json_lines
+from ftbridge.launchers.metrics import json_lines, numbers
 from ftbridge.launchers.plan import Plan, offloads
 from ftbridge.launchers.tracking import folder, project_name, swanlab_mode
 from ftbridge.templates.render import render_yaml
@@ -79,9 +79,9 @@ def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, f
     """
     del accumulation  # it counts optimiser steps itself
     for line in lines(run / "output" / "trainer_log.jsonl"):
-        if "loss" in line:
+        if numbers(line, "current_steps", "loss"):
             yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
-        elif "eval_loss" in line:
+        elif numbers(line, "current_steps", "eval_loss"):
             yield {"step": line["current_steps"], "validation_loss": line["eval_loss"]}
 
 
@@ -91,7 +91,8 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     The best is told by the validation losses: trainer_state.json leaves the one after the last step out.
     """
     output = run / "output"
-    saved = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    numbered = [(path.name.partition("-")[2], path) for path in output.glob("checkpoint-*")]
+    saved = [path for _, path in sorted((int(number), path) for number, path in numbered if number.isdecimal())]
     if best:
         losses = {
             record["step"]: record["validation_loss"] for record in progress(run, json_lines, 1) if "loss" not in record

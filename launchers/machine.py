@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ftbridge.core import children
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.spec import TrainSpec
@@ -278,9 +279,8 @@ def _ask(*arguments: str) -> str:
 
 def _run(*argv: str) -> str:
     try:
-        done = subprocess.run(
+        done = children.run(
             argv,
-            check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -289,8 +289,6 @@ def _run(*argv: str) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"nvidia-smi has not answered in {PATIENCE} s"
-    except OSError as error:
-        return f"nvidia-smi cannot be started: {error}"
     silent = done.returncode and not done.stdout.strip()
     return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
 

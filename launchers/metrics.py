@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import SetupError
+from ftbridge.core.files import LONGEST, opened_record
 from ftbridge.core.plugins import Backend
 from ftbridge.launchers.runs import Run, now
 
 Record = dict[str, float]
 FILE = "metrics.jsonl"
+MOST_STEPS = 1 << 53  # whole numbers above are not told apart
 
 
 class Metrics:
@@ -52,15 +54,15 @@ class Metrics:
     def _lines(self, file: Path) -> Iterator[dict[str, Any]]:
         """Yield the whole lines that `file` has got since the last call; a new attempt may have emptied it."""
         try:
-            with file.open("rb") as opened:
+            with opened_record(file) as opened:
                 begun = self._read.get(file, 0)
                 opened.seek(begun if begun <= file.stat().st_size else 0)
                 text, end, cut = opened.read().rpartition(b"\n")
                 self._read[file] = opened.tell() - len(cut)
-        except FileNotFoundError:
+        except OSError:
             self._read.pop(file, None)
             return
-        yield from _objects(text + end)
+        yield from _objects((text + end).splitlines())
 
 
 def curve(run: Run) -> list[Record]:
@@ -70,7 +72,9 @@ def curve(run: Run) -> list[Record]:
     """
     found: list[Record] = []
     for line in json_lines(run.path / FILE):
-        record = {key: math.nan if value is None else float(value) for key, value in line.items()}
+        record = {key: math.nan if line[key] is None else float(line[key]) for key in line if _measured(line[key])}
+        if not abs(record.get("step", math.nan)) < MOST_STEPS:
+            continue
         attempt = record.get("attempt", 1)
         while found and found[-1].get("attempt", 1) != attempt and found[-1]["step"] >= record["step"]:
             found.pop()
@@ -83,18 +87,27 @@ def points(records: list[Record], name: str) -> list[tuple[float, float]]:
     return [(record["step"], record[name]) for record in records if name in record]
 
 
+def numbers(line: dict[str, Any], *names: str) -> bool:
+    """Tell whether `line` has a number for each of `names`."""
+    return all(name in line and line[name] is not None and _measured(line[name]) for name in names)
+
+
 def json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in the lines of `file`; nothing where it is not there."""
-    with suppress(FileNotFoundError):
-        yield from _objects(file.read_bytes())
+    """Yield the JSON objects in the lines of `file`; nothing where it cannot be read."""
+    with suppress(OSError), opened_record(file) as opened:
+        yield from _objects(iter(lambda: opened.readline(LONGEST), b""))
 
 
-def _objects(content: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of `content`, a line each; frameworks write NaN, which only Python's own reader takes."""
-    for line in content.splitlines():
+def _measured(value: Any) -> bool:
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_STEPS)
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of `lines`, one each; frameworks write NaN, which only Python's own reader takes."""
+    for line in lines:
         try:
             value = json.loads(line)
-        except ValueError:  # a line that a full disk, or a kill, has cut
+        except (ValueError, RecursionError):  # a line that a full disk, or a kill, has cut
             continue
         if isinstance(value, dict):
             yield value

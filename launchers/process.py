@@ -3,16 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ftbridge.core.children import guarded
 from ftbridge.core.records import Launch
 
 GRACE = 10  # seconds between asking a group to end and killing it
-GUARD = Path(__file__).with_name("guard.py")
 
 
 def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
@@ -23,7 +22,7 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
     """
     with log.open("ab") as output, _terminate_as_interrupt():
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(GRACE), *launch.argv],
+            guarded(launch.argv, GRACE),
             cwd=launch.cwd,
             env={**os.environ, **launch.env},
             stdin=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ class Leftover(msgspec.Struct, frozen=True):
 
 
 def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
-    """Return what may go of `found`, which are in order: runs that did not succeed, never one that runs.
+    """Return what may go of `found`, which are in order: runs that did not succeed, never one that runs, or may.
 
     With `keep`, of at least 1, also those that succeeded but the newest so many; with `checkpoints`, also the
     checkpoints of succeeded runs but the last and the one with the lowest validation loss.
@@ -45,7 +45,7 @@ def remove(gone: list[Leftover]) -> int:
     for each in gone:
         path = Path(each.path)
         folder = path if (path / "run.json").exists() else path.parents[1]
-        if load(folder).status == "running":
+        if load(folder).status in {"running", "unknown"}:
             continue
         try:
             if path.is_dir():

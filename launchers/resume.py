@@ -17,7 +17,7 @@ import msgspec
 
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
-from ftbridge.core.files import locked, sha256
+from ftbridge.core.files import locked, read_record, sha256
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
@@ -197,7 +197,7 @@ def digest(checkpoint: Path) -> str:
 
 def _newest(project: Project, *, trusted: bool) -> Source:
     for run in reversed(runs.all_runs(project)):
-        if run.status in {"failed", "interrupted"} and _resumable(run, load_backend(run.spec.backend)):
+        if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
             return _of_run(run, trusted=trusted)
     raise InputError(
         f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
@@ -251,6 +251,8 @@ def _trusted(path: Path, run: runs.Run, *, trusted: bool) -> Source:
 
 
 def _may_go_on(run: runs.Run) -> None:
+    if run.status == "unknown":
+        raise UsageError(runs.unseen(run))
     if run.status == "running":
         raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
     if run.status == "succeeded":
@@ -305,7 +307,8 @@ def _whole(path: Path, processes: int) -> bool:
     else:  # transformers writes trainer_state.json last
         state = len(_shards(path)) == processes or (path / "optimizer.pt").is_file()
         saved = state and len([*path.glob("rng_state*.pth")]) == processes and bool(_json(path / "trainer_state.json"))
-    return saved and all(zipfile.is_zipfile(file) for file in path.rglob("*") if file.suffix in PICKLED)
+    pickled = [file for file in path.rglob("*") if file.suffix in PICKLED]
+    return saved and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
 
 
 def _shards(path: Path) -> list[Path]:
@@ -315,14 +318,14 @@ def _shards(path: Path) -> list[Path]:
 
 def _processes(argv: Sequence[str]) -> int:
     """Return how many processes a launch starts on this machine."""
-    named = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
-    return next((int(found[1]) for found in named if found), 1)
+    given = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
+    return next((int(found[1]) for found in given if found), 1)
 
 
 def _json(file: Path) -> Any:
     """Return what `file` holds, None where it is not there or not whole."""
-    with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode(file.read_bytes())
+    with suppress(InputError, ValueError, RecursionError):
+        return msgspec.json.decode(read_record(file))
     return None
 
 

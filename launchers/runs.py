@@ -2,18 +2,23 @@
 
 import os
 import signal
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ftbridge.core import signing
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import write_json
+from ftbridge.core.files import opened_record, read_record, write_json
+from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
@@ -23,15 +28,30 @@ from ftbridge.launchers.fingerprint import Fingerprint
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
-Status = Literal["running", "succeeded", "failed", "interrupted"]
+LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
+Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
+Time = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """One start of a run's processes: times in UTC, and the exit code once it ended."""
 
-    started: datetime
-    ended: datetime | None = None
-    exit_code: int | None = None
+    started: Time
+    ended: Time | None = None
+    exit_code: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 32)] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
+            raise ValueError("a time is not of this age")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where numbers of processes mean something: the machine's name and id, its start, and the container."""
+
+    name: str = ""
+    boot: str = ""
+    container: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +61,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
     steps, `environment` is the training environment that it runs in, `datasets` maps a data file as it was read, and
     the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
-    one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks (0: not
-    known), and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see launchers/resume.py).
-    `signature` is this machine's, of all but itself and the folder: "" where the record has none yet, and None in one
-    that was read without: it stays unsigned, whatever is written to it.
+    one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks,
+    `machine` where it runs, and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
+    launchers/resume.py). `signature` is this machine's, of all but itself and the folder: "" where the record has none
+    yet, and None in one that was read without: it stays unsigned, whatever is written to it. The status `unknown` is
+    never written: it is that of a run which is said to run, and whose process cannot be seen from here.
     """
 
     id: str
@@ -56,15 +77,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     system: str
     several_systems: bool = False
-    samples: int
-    steps: int
+    samples: Count
+    steps: Count
     versions: dict[str, str]
     environment: str = ""
     datasets: dict[str, str]
     base: Fingerprint | None = None
-    attempts: tuple[Attempt, ...]
+    attempts: Annotated[tuple[Attempt, ...], Meta(min_length=1)]
     pid: int
     pid_started: int = 0
+    machine: Machine = Machine()
     checkpoints: dict[str, str] = {}
     signature: str | None = ""
 
@@ -81,7 +103,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def watched(self) -> "Run":
         """Return the run, saved, as running with this process watching over it."""
         me = os.getpid()
-        return msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me)).save()
+        began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
+        return began.save()
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""
@@ -120,15 +143,15 @@ def load(folder: Path) -> Run:
     Its signature is None where it does not hold. Raises InputError where run.json is not whole.
     """
     file = folder / "run.json"
+    content = read_record(file)
     try:
-        content = file.read_bytes()
         run = msgspec.json.decode(content, type=Run)
-    except (OSError, msgspec.DecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of the values, or of bytes that are no UTF-8
         raise InputError(f"cannot read `{file}`: {error}") from error
-    if run.status == "running" and not _alive(run):
-        run = msgspec.structs.replace(run, status="failed")
+    if (backend := run.spec.backend) not in (known := names("backends")):
+        raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _holds(content, run.signature) else None
-    return msgspec.structs.replace(run, folder=str(folder), signature=signature)
+    return msgspec.structs.replace(run, folder=str(folder), status=_status(run), signature=signature)
 
 
 def all_runs(project: Project) -> list[Run]:
@@ -163,17 +186,21 @@ def by_id(project: Project, name: str) -> Run:
 def stop(run: Run) -> Run:
     """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
 
-    Raises UsageError where it is not running, SetupError where it is another user's.
+    No other process than the one that began the run is ever sent a signal. Raises UsageError where it is not running or
+    that process cannot be seen from here, SetupError where it is another user's.
     """
+    if run.status == "unknown":
+        raise UsageError(unseen(run))
     if run.status != "running":
         raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
     try:
-        os.kill(run.pid, signal.SIGTERM)
-        end = time.monotonic() + PATIENCE
-        while load(run.path).status == "running":
-            if time.monotonic() > end:
-                os.kill(run.pid, signal.SIGKILL)  # whose guard then ends what the framework has started
-            time.sleep(0.1)
+        with _watcher(run) as send:
+            send(signal.SIGTERM)
+            end = time.monotonic() + PATIENCE
+            while load(run.path).status == "running":
+                if time.monotonic() > end:
+                    send(signal.SIGKILL)  # whose guard then ends what the framework has started
+                time.sleep(0.1)
     except ProcessLookupError:
         pass
     except PermissionError as error:
@@ -182,10 +209,30 @@ def stop(run: Run) -> Run:
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
 
 
+def give_up(run: Run) -> Run:
+    """Return a run of which nobody can tell whether it runs, saved, as failed; nothing is stopped.
+
+    Raises UsageError where that can be told.
+    """
+    if run.status != "unknown":
+        raise UsageError(f"`{run.id}` has the status {run.status}, which is sure; leave `--mark-failed` out")
+    return run.end("failed", 1)
+
+
+def unseen(run: Run) -> str:
+    """Return what there is to do about a run of the status `unknown`."""
+    where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
+    return (
+        f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
+        f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
+        f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
+    )
+
+
 def follow(run: Run, *, wait: bool) -> Iterator[bytes]:
-    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends."""
+    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends, or is not seen from here."""
     try:
-        with (run.path / "log.txt").open("rb") as file:
+        with opened_record(run.path / "log.txt") as file:
             while True:
                 ended = not wait or load(run.path).status != "running"  # looked at before the last piece is read
                 while piece := file.read(1 << 16):
@@ -211,15 +258,57 @@ def _holds(content: bytes, signature: str) -> bool:
         return False
 
 
-def _alive(run: Run) -> bool:
-    """Tell whether the process that watches is there, and no other one that got its number later."""
+@cache
+def here() -> Machine:
+    """Return where this process runs."""
+    name, boot, container = socket.gethostname(), "", ""
+    with suppress(OSError):
+        name = f"{name} {Path('/etc/machine-id').read_text(encoding='utf-8').strip()}".strip()
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    with suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())
+    return Machine(name, boot, container)
+
+
+def _status(run: Run) -> Status:
+    """Return how a run is doing, as far as it can be told from here."""
+    if run.status != "running":
+        return run.status
+    me = here()
+    if run.machine != me:
+        # The same machine was started anew meanwhile: nothing of before lives.
+        same = run.machine.name == me.name and " " in me.name
+        restarted = same and me.boot and run.machine.boot not in {"", me.boot}
+        return "failed" if restarted else "unknown"
+    if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
+        return "unknown"
+    return "running" if _started(run.pid) == run.pid_started else "failed"
+
+
+@contextmanager
+def _watcher(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
+    """Yield what sends a signal to the process that watches over `run`, and to no other that has got its number since.
+
+    Raises ProcessLookupError where it is gone.
+    """
+    held = None
     try:
-        os.kill(run.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return not run.pid_started or _started(run.pid) == run.pid_started
+        with suppress(AttributeError, NotImplementedError):
+            held = os.pidfd_open(run.pid)
+
+        def send(number: signal.Signals) -> None:
+            if _status(run) != "running":
+                raise ProcessLookupError
+            if held is None:
+                os.kill(run.pid, number)
+            else:
+                signal.pidfd_send_signal(held, number)
+
+        yield send
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _started(pid: int) -> int:

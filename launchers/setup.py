@@ -6,6 +6,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+from ftbridge.core import children
 from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files import locked
@@ -72,10 +73,8 @@ def _download(wrong: dict[str, str]) -> str:
 
 
 def _runs(python: Path) -> bool:
-    try:
-        return not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
-    except OSError:
-        return False
+    argv = [str(python), "-c", ""]
+    return not children.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
 
 
 def _install(python: Path, wrong: dict[str, str], environment: Environment) -> None:
@@ -100,7 +99,7 @@ def _uv(*arguments: str) -> None:
     from uv import find_uv_bin
 
     # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
-    done = subprocess.run([find_uv_bin(), *arguments], check=False, env={**os.environ, **_pip_index()}, cwd="/")
+    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index()}, cwd="/")
     if done.returncode:
         raise SetupError(
             f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
@@ -111,8 +110,8 @@ def _uv(*arguments: str) -> None:
 def _pip_index() -> dict[str, str]:
     """Tell uv, which does not read pip's configuration, the index that pip uses here."""
     # -P: no pip of the current folder is run.
-    command = [sys.executable, "-P", "-m", "pip", "config", "list"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    argv = [sys.executable, "-P", "-m", "pip", "config", "list"]
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     settings: dict[str, str] = {}
     for line in done.stdout.splitlines():  # environment variables come first and win
         key, _, value = line.partition("=")

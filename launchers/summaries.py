@@ -1,6 +1,7 @@
 """Runs in a line each, and side by side."""
 
 import math
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +51,8 @@ def summary(run: Run) -> Summary:
         validation_loss=validations[-1] if validations else None,
         lowest_validation_loss=_lowest(validations),
         started=run.attempts[0].started,
-        seconds=sum(((each.ended or _end(run)) - each.started).total_seconds() for each in run.attempts),
+        # A clock that was set back leaves an end before its beginning.
+        seconds=sum(max(0.0, ((each.ended or _end(run)) - each.started).total_seconds()) for each in run.attempts),
     )
 
 
@@ -95,5 +97,6 @@ def _end(run: Run) -> datetime:
     """Return until when a run without a written end has worked: now, or when its log was last written."""
     if run.status == "running":
         return now()
-    log = run.path / "log.txt"
-    return datetime.fromtimestamp(log.stat().st_mtime, now().tzinfo) if log.exists() else run.attempts[-1].started
+    with suppress(OSError, ValueError):  # not there, or of a time beyond all calendars
+        return datetime.fromtimestamp((run.path / "log.txt").stat().st_mtime, now().tzinfo)
+    return run.attempts[-1].started

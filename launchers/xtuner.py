@@ -12,6 +12,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.plugins import Lines
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
+from ftbridge.launchers.metrics import numbers
 from ftbridge.launchers.plan import AUTO_BUCKET, Plan
 from ftbridge.launchers.tracking import folder
 from ftbridge.templates.render import render_python
@@ -86,9 +87,9 @@ def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, f
     """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, or validation loss."""
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
         for line in lines(file):
-            if "loss" in line:
+            if numbers(line, "iter", "loss", "lr"):
                 yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
-            elif "val_loss" in line:
+            elif numbers(line, "step", "val_loss"):
                 yield {"step": line["step"] / accumulation, "validation_loss": line["val_loss"]}
 
 
@@ -98,8 +99,9 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     mmengine keeps the best one apart.
     """
     names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
-    found = sorted((run / "output").glob(names), key=lambda path: int(path.stem.rpartition("_")[2]))
-    return [path for path in found if _readable(path)]
+    numbered = [(path.stem.rpartition("_")[2], path) for path in (run / "output").glob(names)]
+    found = sorted((int(number), path) for number, path in numbered if number.isdecimal())
+    return [path for _, path in found if _readable(path)]
 
 
 def _readable(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.core import children
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
 
@@ -69,7 +70,7 @@ def render(template: str, messages: Sequence[Mapping[str, str]], tokens: Mapping
     request = msgspec.json.encode({"template": template, "messages": messages, "tokens": tokens})
     argv = [sys.executable, "-I", str(Path(__file__).with_name("render_chat_template.py"))]
     try:
-        done = subprocess.run(argv, input=request, capture_output=True, check=True, timeout=_PATIENCE)
+        done = children.run(argv, given=request, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_PATIENCE)
         return msgspec.json.decode(done.stdout, type=str)
-    except (subprocess.SubprocessError, msgspec.MsgspecError):
+    except (subprocess.TimeoutExpired, msgspec.MsgspecError):  # of one that failed nothing is on stdout
         return None

@@ -5,11 +5,11 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, QuestionError, SetupError, typed
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, typed
 
 
 def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
@@ -38,6 +38,8 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
         for meaning, options in error.answers.items():
             say(f"  {meaning}:\n    {typed(['ftbridge', *_with(arguments, options)])}")
         return error.exit_code
+    if isinstance(error, OSError) and error.errno == ENAMETOOLONG:
+        error = InputError(f"`{str(error.filename)[:80]}...` is longer than a path can be; give a shorter one")
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")
         return error.exit_code

@@ -139,12 +139,13 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @command.command("stop")
 @click.argument("name", metavar="RUN")
-def stop_command(name: str) -> None:
+@click.option("--mark-failed", is_flag=True, help="Say that a run whose status is unknown has ended; stops nothing.")
+def stop_command(name: str, mark_failed: bool) -> None:
     """End a running RUN; what it has saved stays."""
     from ftbridge.core.console import result
-    from ftbridge.launchers.runs import stop
+    from ftbridge.launchers.runs import give_up, stop
 
-    run = stop(_chosen([name])[0])
+    run = (give_up if mark_failed else stop)(_chosen([name])[0])
     result(f"{run.id} {run.status}")
 
 
@@ -153,7 +154,7 @@ def stop_command(name: str) -> None:
 @click.option("--checkpoints", is_flag=True, help="Remove, too, old checkpoints of succeeded runs.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
-    """Remove the runs that failed or were interrupted, after showing them; never one that runs."""
+    """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
     from ftbridge.core.console import aligned, result, say
     from ftbridge.core.project import Project
     from ftbridge.launchers.prune import leftovers, remove

@@ -1,9 +1,11 @@
 """Files that are never half-written, and never written by two at once."""
 
+import errno
 import glob
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -114,6 +116,31 @@ def read_text(path: Path, what: str) -> str:
 
 
 @contextmanager
+def opened_record(path: Path, most: int | None = None) -> Iterator[IO[bytes]]:
+    """Yield a file to read from, which is never waited for; raises OSError where it is none, or has over `most` bytes.
+
+    What stands in a folder may be anything: a pipe that nobody writes to, a device, a file without an end.
+    """
+    # A pipe would wait for a writer here.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        if most is not None and about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+        yield file
+
+
+def read_record(path: Path, most: int = LONGEST) -> bytes:
+    """Return the content of a small file; raises InputError where none can be read, or it has over `most` bytes."""
+    try:
+        with opened_record(path, most) as file:
+            return file.read(most)
+    except OSError as error:
+        raise InputError(f"cannot read `{path}`: {error.strerror or error}") from error
+
+
+@contextmanager
 def unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Yield the content of `path` as a binary file, unpacked where it is gzip or zstd by its first bytes.
 
@@ -208,7 +235,7 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
     import msgspec
 
     try:
-        with path.open("rb") as file:
+        with opened_record(path) as file:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
             if length > size:

@@ -14,6 +14,7 @@ from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
+from ftbridge.core.children import guarded
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.dialogue.placement import Loading, place
@@ -106,7 +107,7 @@ class Generator:
         }
         self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._child = subprocess.Popen(
-            [str(python), str(HELPERS / "generate.py"), msgspec.json.encode(spec).decode()],
+            guarded([str(python), str(HELPERS / "generate.py"), msgspec.json.encode(spec).decode()]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
@@ -212,7 +213,7 @@ class Generator:
 
     def close(self) -> None:
         """End the child; what it may still be computing is dropped."""
-        self._child.kill()
+        self._child.terminate()
         self._child.wait()
         for stream in (self._child.stdin, self._child.stdout, self._messages):
             if stream:

@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 import msgspec
 from msgspec.structs import asdict
 
+from ftbridge.core.children import guarded
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import names
@@ -158,7 +159,7 @@ def _page(
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
         page = subprocess.Popen(
-            [str(python), str(HELPERS / "web_page.py")],
+            guarded([str(python), str(HELPERS / "web_page.py")]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
@@ -176,7 +177,7 @@ def _page(
                     except KeyboardInterrupt:  # how a page is ended
                         return
             finally:
-                page.kill()
+                page.terminate()
         messages.seek(0)
         tail = "\n".join(f"  {text.rstrip()}" for text in messages.readlines()[-15:])
         raise FrameworkError(f"the page ended; its last messages:\n{tail}")

@@ -12,6 +12,7 @@ from typing import IO, NamedTuple, Self, cast
 
 import msgspec
 
+from ftbridge.core.children import guarded
 from ftbridge.core.console import natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers import machine
@@ -98,7 +99,7 @@ class _Helper:
         self.log = plan.with_name("messages.txt")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [str(python), str(HELPERS / "merge_adapter.py"), str(plan)],
+                guarded([str(python), str(HELPERS / "merge_adapter.py"), str(plan)]),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -109,7 +110,7 @@ class _Helper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        self.process.terminate()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             cast("IO[bytes]", pipe).close()

@@ -1,11 +1,16 @@
 """`ftbridge runs`."""
 
 import json
+import shutil
+import zipfile
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ftbridge.cli import cli
+from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 
@@ -26,7 +31,11 @@ def project(tmp_path, monkeypatch):
 
 
 def invoke(*arguments, **options):
-    return CliRunner().invoke(cli, ["runs", *arguments], **options)
+    return ftbridge("runs", *arguments, **options)
+
+
+def ftbridge(*arguments, **options):
+    return CliRunner().invoke(cli, arguments, **options)
 
 
 def runs(*arguments, **options):
@@ -116,3 +125,86 @@ def test_prune_shows_and_asks(project):
     assert runs("prune") == "there is nothing to remove\n"
     assert runs("prune", "--keep", "1", "--yes").startswith("removed ")
     assert runs("list").count("\n") == 2
+
+
+def test_a_run_of_elsewhere_is_only_marked_by_name(project):
+    run = made_up.run(project, "dddd", "running")
+    file = run.path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
+    assert runs("list").splitlines()[-1].split()[:2] == ["dddd", "unknown"]
+    assert "status: unknown" in runs("show", "dddd")
+    assert "dddd" not in invoke("prune", input="n\n").stderr
+    with pytest.raises(UsageError, match=r"was started on `else`.*--mark-failed"):
+        raise invoke("stop", "dddd").exception
+    assert runs("stop", "dddd", "--mark-failed") == "dddd failed\n"
+    with pytest.raises(UsageError, match="which is sure"):
+        raise invoke("stop", "a", "--mark-failed").exception
+
+
+SPECIAL = [-1, 0, 1, 2**31, 99999999999, 10**400, 1e308, -0.5, "", "\0", "/" * 300, "x" * 5000, "0001-01-01T00:00:00Z"]
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.datetimes().map(str)
+    | st.sampled_from(SPECIAL),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("step"), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def places(value, before=()):
+    """Yield where each value stands in what JSON holds."""
+    yield before
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*before, key))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.data())
+def test_whatever_a_record_holds_there_is_no_traceback(project, data):
+    shutil.rmtree(project.runs)
+    made_up.run(project, "good", metrics=made_up.losses(2, 1))
+    # No process has begun so late: whatever number is drawn, nothing is sent a signal.
+    changed = made_up.run(project, "odd", data.draw(st.sampled_from(["running", "succeeded", "failed"])), pid=2**22 + 1)
+    (changed.path / "output").mkdir()
+    with zipfile.ZipFile(changed.path / "output" / "iter_3.pth", "w"):
+        pass
+    (project.folder / "base").mkdir(exist_ok=True)
+    (project.folder / "base" / "config.json").write_text('{"model_type": "qwen2"}')
+    file = changed.path / "run.json"
+    record = json.loads(file.read_text()) | {"pid_started": 10**15, "model": "base"}
+    place = data.draw(st.sampled_from([*places(record)]))
+    if place and data.draw(st.booleans()):
+        made_up.write(changed, data.draw(ANYTHING), data.draw(ANYTHING))
+    holder = [record]
+    for key in (0, *place)[:-1]:
+        holder = holder[key]
+    holder[(0, *place)[-1]] = data.draw(ANYTHING)
+    content = json.dumps(record) if place else json.dumps(holder[0])
+    file.write_text(content)
+    for command in (
+        "runs list",
+        "runs list --json",
+        "runs show odd",
+        "runs show odd --json",
+        "runs logs -f odd",
+        "runs plot odd",
+        "runs compare odd good",
+        "export odd",
+        "merge odd",
+        "chat odd --prompt hi",
+        "train --resume odd --dry-run",
+        "train --resume auto --dry-run",
+        "runs stop odd",
+        "runs stop odd --mark-failed",
+        "runs prune --keep 1 --checkpoints --yes",
+    ):
+        done = ftbridge(*command.split())
+        error = done.exception
+        assert error is None or isinstance(error, SystemExit) or report(error) != 70, (command, content, error)
+        assert not command.startswith("runs list") or done.exit_code == 0, (content, error)
+    assert (project.runs / "good").exists()

@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
-from ftbridge.launchers.runs import Attempt, Run
+from ftbridge.launchers.runs import Attempt, Run, _started, here
 
 BEGIN = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -33,6 +33,8 @@ def run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, arg
         datasets={"faq.jsonl": "ab" * 32},
         attempts=(Attempt(begun, ended, 0 if status == "succeeded" else 1),),
         pid=pid or os.getpid(),
+        pid_started=_started(pid or os.getpid()) or 1,
+        machine=here(),
     ).save()
     write(made, *metrics)
     return made

@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers import prune
-from ftbridge.launchers.runs import all_runs
+from ftbridge.launchers.runs import Machine, all_runs
 
 from . import made_up
 
@@ -25,11 +25,12 @@ def names(gone):
 def test_runs_that_did_not_succeed_go_and_no_others(project):
     for name, status in (("a", "failed"), ("bb", "succeeded"), ("ccc", "interrupted"), ("dddd", "running")):
         made_up.run(project, name, status)
+    msgspec.structs.replace(made_up.run(project, "eeeee", "running"), machine=Machine()).save()  # unknown from here
     gone = prune.leftovers(all_runs(project))
     assert [(each.run, each.why) for each in gone] == [("a", "failed"), ("ccc", "interrupted")]
     assert gone[0].size == sum(file.stat().st_size for file in (project.runs / "a").iterdir())
     assert prune.remove(gone) == sum(each.size for each in gone)
-    assert [run.id for run in all_runs(project)] == ["bb", "dddd"]
+    assert [run.id for run in all_runs(project)] == ["bb", "dddd", "eeeee"]
 
 
 def test_so_many_good_ones_stay(project):

@@ -192,6 +192,14 @@ def test_a_run_that_goes_on_or_is_done_is_refused(place, status, message):
         resume.find(place, "auto", {}, trusted=True)
 
 
+def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
+    run = watched(place, 3, status="running")
+    msgspec.structs.replace(run, machine=runs.Machine("else 1234", "a", "b")).save()
+    for wanted in ("one", "auto"):
+        with pytest.raises(UsageError, match=r"on `else`.*`ftbridge runs stop one --mark-failed`"):
+            resume.find(place, wanted, {}, trusted=False)
+
+
 def test_two_do_not_resume_the_same_run(place):
     run = watched(place, 3)
     again = msgspec.structs.replace(run, status="running")

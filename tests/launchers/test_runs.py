@@ -1,9 +1,14 @@
 """Runs: a folder each, a record that tells the truth, and the last one found."""
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -246,3 +251,126 @@ def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, mon
     assert capsys.readouterr().err.count("warning: ") == 1
     monkeypatch.delenv("XDG_DATA_HOME")
     assert run.save().signature  # it is ours all the same
+
+
+def sleeper():
+    """Return a process that does nothing until it is sent a signal."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+
+
+REBOOTED = runs.Machine(f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}", "an earlier start", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "running"),
+        ({"pid_started": 1}, "failed"),
+        # Nothing says which process was meant.
+        ({"pid_started": 0}, "unknown"),
+        ({"pid_started": -1}, "unknown"),
+        *(({"pid": pid}, "unknown") for pid in (-1, 0, 1, -(2**31), 99999999999, 10**30)),
+        # Elsewhere: not named, another machine, another container on this one.
+        ({"machine": runs.Machine()}, "unknown"),
+        ({"machine": runs.Machine("else 1234", "a", "pid:[1]")}, "unknown"),
+        ({"machine": msgspec.structs.replace(runs.here(), container="pid:[1]")}, "unknown"),
+        ({"machine": REBOOTED}, "failed"),
+        ({"machine": msgspec.structs.replace(REBOOTED, name=socket.gethostname())}, "unknown"),
+        ({"machine": msgspec.structs.replace(REBOOTED, boot="")}, "unknown"),
+    ],
+)
+def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, changes, status):
+    with sleeper() as other:
+        run = msgspec.structs.replace(record(project, "one", "running", other.pid), **changes).save()
+        found = runs.load(run.path)
+        assert found.status == status
+        if status != "running":
+            with pytest.raises(UsageError, match="cannot be told from here" if status == "unknown" else "has failed"):
+                runs.stop(found)
+            assert other.poll() is None
+            other.kill()
+            return
+        assert runs.stop(found).status == "interrupted"
+        assert other.wait(timeout=60) == -signal.SIGTERM
+
+
+def test_a_process_that_ended_between_is_not_mixed_up_with_another(project):
+    with sleeper() as other:
+        run = record(project, "one", "running", other.pid)
+        ended = msgspec.structs.replace(run, pid_started=run.pid_started + 1)  # what was loaded is of before
+        assert runs.stop(ended).status == "running"
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_run_of_elsewhere_is_given_up_when_its_user_says_so(project):
+    run = msgspec.structs.replace(record(project, "one", "running"), machine=runs.Machine("else 1234", "a", "b")).save()
+    with pytest.raises(UsageError, match=r"on `else`.*--mark-failed"):
+        runs.stop(runs.load(run.path))
+    given_up = runs.give_up(runs.load(run.path))
+    assert (given_up.status, given_up.died) == ("failed", False)
+    assert runs.load(run.path) == given_up
+    with pytest.raises(UsageError, match="has the status failed"):
+        runs.give_up(given_up)
+    assert b"".join(runs.follow(run_with_log(run), wait=True)) == b"a"
+
+
+def run_with_log(run):
+    """Return `run`, saved again as it was, with a log."""
+    (run.path / "log.txt").write_bytes(b"a")
+    return run.save()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempts": []},
+        {"attempts": [{"started": "0001-01-01T00:00:00Z"}]},
+        {"attempts": [{"started": "9999-12-31T23:59:59Z"}]},
+        {"attempts": [{"started": "2026-01-02T00:00:00"}]},
+        {"attempts": [{"started": "2026-01-02T00:00:00Z", "exit_code": 10**30}]},
+        {"attempts": None},
+        {"steps": -1},
+        {"samples": 10**30},
+        {"pid": 1.5},
+        {"pid": "7"},
+        {"machine": []},
+        {"spec": {"backend": "none", "model": "base", "dataset": "faq"}},
+        {"status": "unheard of"},
+        {"launch": None},
+    ],
+)
+def test_a_record_with_a_wrong_value_is_left_out(project, changes, capsys):
+    record(project, "good")
+    file = record(project, "bad").path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert "bad/run.json`" in capsys.readouterr().err
+
+
+def deep(file):
+    file.write_text('{"id": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def endless(file):
+    with file.open("wb") as opened:
+        opened.truncate(2 << 30)
+
+
+@pytest.mark.parametrize("make", [deep, endless, os.mkfifo, Path.mkdir, lambda file: file.symlink_to("/dev/zero")])
+def test_what_is_no_record_is_left_out_and_not_waited_for(project, make, capsys):
+    record(project, "good")
+    file = record(project, "bad").path / "run.json"
+    file.unlink()
+    make(file)
+    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert "bad/run.json`" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        runs.by_id(project, "bad")
+
+
+def test_a_log_that_is_a_pipe_is_not_waited_for(project):
+    run = record(project, "one")
+    os.mkfifo(run.path / "log.txt")
+    with pytest.raises(InputError, match=r"cannot read the log of `one`: .*no file"):
+        list(runs.follow(run, wait=True))

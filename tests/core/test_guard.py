@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.launchers import guard
+from ftbridge.core import guard
 
 # A command, as torchrun, with a worker in a session of its own and that one's child; none can be asked to end.
 COMMAND = """
