@@ -41,7 +41,7 @@ def of_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:
     try:
         known = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"))
         return of_features(known["info"]["features"])
-    except (msgspec.DecodeError, LookupError, TypeError):
+    except (msgspec.DecodeError, AttributeError, LookupError, RecursionError, TypeError, UnicodeError):
         return {}
 
 

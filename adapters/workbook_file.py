@@ -6,6 +6,7 @@ Excel's newer formats are zip archives of XML, whose sheets hold cells such as `
 import mmap
 import posixpath
 import re
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -56,6 +57,11 @@ SHOWN = 100
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
 LONGEST_NAME = 32
+# What the packing and the XML of a damaged file raise; an encoding that Python does not know is a LookupError.
+DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, expat.ExpatError, ET.ParseError),
+)
 CHARACTERS = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 
 
@@ -71,12 +77,9 @@ def kind_of(path: Path) -> Kind:
         if head.startswith((OLE, *BARE)):
             return "xls"
         if head.startswith(ZIP):
-            with zipfile.ZipFile(path) as package:
-                return _packed_kind(path, package)
+            return _packed_kind(path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
     if not head:
         raise InputError(f"`{path}` is empty; save or download it again")
     if head.startswith((GZIP, ZSTD)):
@@ -93,27 +96,32 @@ def _encrypted(file: IO[bytes]) -> bool:
         return content.find(ENCRYPTED) >= 0
 
 
-def _packed_kind(path: Path, package: zipfile.ZipFile) -> Kind:
-    for info in package.infolist():
+def _packed_kind(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as package:
+            parts = package.infolist()
+    except DAMAGE as error:
+        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
+    for info in parts:
         if info.file_size > max(HARMLESS, MOST_PACKED * info.compress_size):
             raise InputError(
                 f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
                 f"(`{info.filename}`), as no workbook does; it was made to do harm"
             )
-    names = _parts(package)
+    names = _by_name(parts)
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
         return "ods"
     if "_rels/.rels" in names:
         return "xlsx"
-    held = ", ".join(f"`{name}`" for name in package.namelist()[:3]) or "nothing"
+    held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
     raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
 
 
-def _parts(package: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """Return the parts by name as they are referred to, whatever their case and slashes."""
-    return {info.filename.lower().replace("\\", "/"): info for info in package.infolist()}
+    return {info.filename.lower().replace("\\", "/"): info for info in parts}
 
 
 class Found(NamedTuple):
@@ -142,13 +150,15 @@ def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
                     bad, hidden = _search(path, package, part)
                     found[sheet] = Found(_parsed(path, part) if bad else None, hidden)
             return found
-    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, expat.ExpatError):
+    except InputError:
+        raise
+    except DAMAGE:
         return {}  # damaged: whoever reads the rows says so
 
 
 def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
     """Return the parts that hold the sheets, by name, and those of the texts that sheets share."""
-    named = _parts(package)
+    named = _by_name(package.infolist())
 
     def part(name: str) -> bytes:
         with package.open(named[name.lower()]) as file:
@@ -257,7 +267,7 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
                 parser.parse(chunk)
                 yield from parser.found
                 parser.found.clear()
-    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
+    except DAMAGE as error:
         raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
 
 

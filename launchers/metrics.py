@@ -94,7 +94,7 @@ def _objects(content: bytes) -> Iterator[dict[str, Any]]:
     for line in content.splitlines():
         try:
             value = json.loads(line)
-        except ValueError:  # a line that a full disk, or a kill, has cut
+        except (RecursionError, ValueError):  # a line that a full disk, or a kill, has cut
             continue
         if isinstance(value, dict):
             yield value

@@ -11,8 +11,8 @@ from typing import Any
 
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.environment import interpreter, versions
-from ftbridge.launchers.model_files import read_json
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 

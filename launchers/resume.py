@@ -275,7 +275,7 @@ def _processes(argv: Sequence[str]) -> int:
 
 def _json(file: Path) -> Any:
     """Return what `file` holds, None where it is not there or not whole."""
-    with suppress(OSError, msgspec.DecodeError):
+    with suppress(OSError, msgspec.DecodeError, RecursionError, UnicodeError):
         return msgspec.json.decode(file.read_bytes())
     return None
 

@@ -9,7 +9,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import locked, read_text, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import closest, load_yaml, parse
+from ftbridge.core.strict import closest, load_json, load_yaml, parse
 
 SETTINGS = "ftbridge.yaml"
 
@@ -72,12 +72,10 @@ class Project(msgspec.Struct, frozen=True):
     def state(self) -> State:
         """Return what the last conversion was; empty where there was none."""
         file = self.folder / ".ftbridge" / "state.json"
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=State)
-        except FileNotFoundError:
+        if not file.is_file():
             return State()
-        except msgspec.DecodeError as error:
-            raise InputError(f"`{file}` is damaged ({error}); delete it and convert again") from error
+        refusal = f"`{file}` is damaged; delete it and convert again"
+        return load_json(read_text(file, "last conversion's state"), State, refusal)
 
     def remember(self, state: State) -> None:
         """Keep `state` as what the last conversion was."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.adapter import Change, changes
 from ftbridge.weights.model_folder import refuse_quantised

@@ -11,9 +11,9 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
+from ftbridge.core.strict import load_json, read_json
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
-from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
 from ftbridge.templates import families
@@ -144,10 +144,7 @@ def load_card(folder: Path) -> Card | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    try:
-        return msgspec.json.decode(read_text(file, "card"), type=Card)
-    except msgspec.DecodeError as error:
-        raise InputError(f"`{file}` is damaged: {error}") from error
+    return load_json(read_text(file, "card"), Card, f"`{file}` is damaged")
 
 
 def card_in(source: Source, folder: Path) -> Card | None:
