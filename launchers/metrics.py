@@ -70,7 +70,12 @@ def curve(run: Run) -> list[Record]:
     """
     found: list[Record] = []
     for line in json_lines(run.path / FILE):
-        record = {key: math.nan if value is None else float(value) for key, value in line.items()}
+        try:
+            record = {key: math.nan if value is None else float(value) for key, value in line.items()}
+        except (OverflowError, TypeError, ValueError):  # nothing that ftbridge wrote
+            continue
+        if not math.isfinite(record.get("step", math.nan)):
+            continue
         attempt = record.get("attempt", 1)
         while found and found[-1].get("attempt", 1) != attempt and found[-1]["step"] >= record["step"]:
             found.pop()

@@ -9,7 +9,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import locked, read_text, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import closest, load_json, load_yaml, parse
+from ftbridge.core.strict import PathText, closest, load_json, load_yaml, parse
 
 SETTINGS = "ftbridge.yaml"
 
@@ -32,7 +32,7 @@ class State(msgspec.Struct, frozen=True):
     """What the last conversion was, so that `train` needs no `--dataset`; lives in .ftbridge/state.json."""
 
     dataset: str = ""
-    dataset_dir: str = ""
+    dataset_dir: PathText = ""
     preset: str = ""
 
 

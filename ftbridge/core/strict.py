@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from ftbridge.core.files import read_text
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
+# A path in a file: no system takes one with NUL, and Python raises a bare ValueError for it.
+PathText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 # Merges (`<<`) of merges could make a small file fill the memory: no mapping gets more keys and values by them.
 MOST_MERGED = 10_000
 SHOWN = 200  # letters of what a parser says, which may quote the whole file
@@ -92,5 +94,12 @@ def _yaml_loader() -> Any:
                 raise ValueError("a number of more than 64 bits")
             return value
 
+        def construct_yaml_str(self, node: Any) -> str:
+            value: str = super().construct_yaml_str(node)
+            if "\0" in value:  # no path may hold it
+                raise ValueError("a text with the character NUL")
+            return value
+
     Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    Loader.add_constructor("tag:yaml.org,2002:str", Loader.construct_yaml_str)
     return Loader

@@ -11,7 +11,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
-from ftbridge.core.strict import load_json, read_json
+from ftbridge.core.strict import PathText, load_json, read_json
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.models import local_model
@@ -30,7 +30,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     model is of no family that ftbridge knows; only what asks it needs them.
     """
 
-    base: str
+    base: PathText
     family: str
     backend: str
     template: dict[str, Any]
