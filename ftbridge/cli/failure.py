@@ -5,11 +5,11 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, QuestionError, SetupError, typed
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, typed
 
 
 def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
@@ -52,8 +52,20 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, OSError) and error.errno in {EACCES, EDQUOT, EPERM, EROFS} and error.filename:
         say(f"error: `{error.filename}`: {error.strerror}; work in a folder that you may read and write")
         return SetupError.exit_code
+    if why := _no_path(error):  # paths also stand in files, where anything may be written
+        say(f"error: {why}; look into the files that this command reads")
+        return InputError.exit_code
     say("".join(traceback.format_exception(error)).rstrip())
     say()
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
     say(f"  ftbridge {__version__}, Python {platform.python_version()}, {platform.platform()}")
     return 70
+
+
+def _no_path(error: Exception) -> str:
+    """Return why what should be a path cannot be one, "" for any other error."""
+    if isinstance(error, OSError) and error.errno in {ELOOP, ENAMETOOLONG}:
+        return f"`{str(error.filename)[:80]}` is no path: {error.strerror}"
+    if isinstance(error, ValueError) and str(error).startswith("embedded null "):
+        return "a path holds the character NUL, which no system takes"
+    return ""

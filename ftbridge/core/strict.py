@@ -18,6 +18,7 @@ T = TypeVar("T")
 PathText = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$")]
 # Merges (`<<`) of merges could make a small file fill the memory: no mapping gets more keys and values by them.
 MOST_MERGED = 10_000
+DEEPEST = 100  # lists and mappings within each other, in YAML
 SHOWN = 200  # letters of what a parser says, which may quote the whole file
 
 
@@ -67,8 +68,9 @@ def load_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         values = yaml.load(text, _yaml_loader())  # noqa: S506 - a safe one
     except faults as error:
-        reason = str(error) if isinstance(error, yaml.YAMLError) else f"{_reason(error)}; text belongs in quotes"
-        raise InputError(f"{where} is not valid YAML: {reason}") from error
+        reason = str(error) if isinstance(error, yaml.YAMLError) else _reason(error)
+        more = "" if isinstance(error, (yaml.YAMLError, RecursionError)) else "; in quotes it is text"
+        raise InputError(f"{where} is not valid YAML: {reason}{more}") from error
     if not isinstance(values, dict):
         if values is None:
             return {}
@@ -82,6 +84,18 @@ def _yaml_loader() -> Any:
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        depth = 0
+
+        def descend_resolver(self, node: Any, index: Any) -> None:
+            super().descend_resolver(node, index)
+            self.depth += 1
+            if self.depth > DEEPEST:  # libyaml's own descent would crash the process
+                raise RecursionError
+
+        def ascend_resolver(self) -> None:
+            super().ascend_resolver()
+            self.depth -= 1
+
         def flatten_mapping(self, node: Any) -> None:
             before = len(node.value)
             super().flatten_mapping(node)

@@ -21,11 +21,12 @@ CLOCK = 90
 STEP, LOOK = 0.005, 0.1  # seconds, until the command is asked for its end, and its processes for their memory
 # What commands import when they need it.
 MODULES = [
-    *(f"ftbridge.cli.{name}" for name in ("convert", "inspect", "datasets", "preview", "train", "runs", "export", "merge")),
-    *("ftbridge.cli.chat", "ftbridge.cli.failure", "ftbridge.adapters.convert", "ftbridge.adapters.inspect"),
-    *("ftbridge.adapters.verdicts", "ftbridge.adapters.examine", "ftbridge.dataset_info.listing", "ftbridge.dialogue.chat"),
-    *("ftbridge.launchers.train", "ftbridge.launchers.preflight", "ftbridge.launchers.preview", "ftbridge.weights.export"),
-    *("ftbridge.weights.merge", "charset_normalizer", "jinja2", "numpy", "openpyxl", "rich.progress", "tokenizers", "yaml"),
+    *(f"ftbridge.cli.{name}" for name in ("chat", "convert", "datasets", "export", "failure", "inspect", "merge")),
+    *(f"ftbridge.cli.{name}" for name in ("preview", "runs", "train")),
+    *(f"ftbridge.adapters.{name}" for name in ("convert", "examine", "inspect", "verdicts")),
+    *(f"ftbridge.launchers.{name}" for name in ("preflight", "preview", "train")),
+    *("ftbridge.dataset_info.listing", "ftbridge.dialogue.chat", "ftbridge.weights.export", "ftbridge.weights.merge"),
+    *("charset_normalizer", "jinja2", "numpy", "openpyxl", "rich.progress", "tokenizers", "yaml"),
 ]
 
 

@@ -10,33 +10,40 @@ import zstandard
 
 # What readers have stumbled over, in any format.
 TOKENS = [
-    *(b"", b"\0", b"\xff", b"\xfe\xff", b"\xed\xa0\x80", b"\x1b]52;c;eA==\x07", b"\r", b"\n", b'"', b"'", b"<", b"&", b"{{"),
-    *(b"-1", b"0", b"1e999", b"NaN", b"Infinity", b"9" * 5000, b"99999999999999999999", b"2026-99-99", b"null", b"true"),
-    *(b"../../outside/written", b"/dev/null", b"\\ud800", b"\\u0000", b"A" * 5000, b"[" * 3000, b"{" * 3000),
+    *(b"", b"\0", b"\xff", b"\xfe\xff", b"\xed\xa0\x80", b"\x1b]52;c;eA==\x07", b"\r", b"\n", b'"', b"'", b"<", b"&"),
+    *(b"-1", b"0", b"1e999", b"NaN", b"Infinity", b"9" * 5000, b"99999999999999999999", b"2026-99-99", b"null"),
+    *(b"true", b"../../outside/written", b"\\ud800", b"\\u0000", b"A" * 5000, b"[" * 3000, b"{" * 3000, b"{{"),
     *(b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\x7f\xff\xff\xff\xff\xff\xff\xff", b"\xff" * 8),
 ]
+XML = [
+    *(f'encoding="{name}"'.encode() for name in ("UTF-99", "utf-7", "idna", "gbk", "utf-16")),
+    *(f'r="{name}"'.encode() for name in ("XFD1048576", "A99999999999", "A-5", "%%", "Z" * 200 + "1")),
+    *(b't="e"', b't="s"', b"<v>", b"</v>", b"<f></f>", b"<c/>", b"<row/>", b"</sheetData>", b'hidden="1"', b"&b;"),
+    *(b'<!DOCTYPE a [<!ENTITY b "c">]>', b'table:number-rows-repeated="1048576"'),
+    b'table:number-columns-repeated="16384"',
+]
+YAML = [
+    *(b": &a [*a]", b"<<: *a", b"? [a]", b"!!int ''", b"!!timestamp x", b"!!bool x", b"!!float x", b"!!binary x"),
+    *(b"!!python/object:os.system x", b"---", b"- ", b"\t", b": |", b"0x" + b"f" * 5000, b"1:59:59", b"!!set {a}"),
+    *(b"\n- " + b"- " * 5000, b"\n? " + b"? " * 5000),
+]
+PICKLE = [b"cos\nsystem\n", b"\x93", b"R", b"b", b"o", b"(", b"t", b"2" * 50, b"r\xff\xff\xff\xff", b"\x8e", b"."]
 OF_FORMAT = {
-    "xml": [
-        *(b'encoding="UTF-99"', b'encoding="utf-7"', b'encoding="idna"', b'encoding="gbk"', b'encoding="utf-16"'),
-        *(b'r="XFD1048576"', b'r="A99999999999"', b'r="A-5"', b'r="%%"', b'r="' + b"Z" * 200 + b'1"', b't="e"', b't="s"'),
-        *(b"<v>", b"</v>", b"<f></f>", b"<c/>", b"<row/>", b"</sheetData>", b'<!DOCTYPE a [<!ENTITY b "c">]>', b"&b;"),
-        *(b'hidden="1"', b'table:number-rows-repeated="1048576"', b'table:number-columns-repeated="16384"'),
-    ],
-    "yaml": [
-        *(b": &a [*a]", b"<<: *a", b"? [a]", b"!!int ''", b"!!timestamp x", b"!!bool x", b"!!float x", b"!!binary x"),
-        *(b"!!python/object:os.system x", b"---", b"- ", b"\t", b": |", b"0x" + b"f" * 5000, b"1:59:59", b"!!set {a}"),
-    ],
+    "xml": XML,
+    "yaml": YAML,
+    "markdown": YAML,
     "json": [b",", b":", b"]", b"}", b"[[", b'{"a":', b'"\\', b"//"],
     "csv": [b",", b";", b"\t", b'""', b'"\n', b"=1+1", b"#N/A"],
-    "pickle": [b"cos\nsystem\n", b"\x93", b"R", b"b", b"o", b"(", b"t", b"2" * 50, b"r\xff\xff\xff\xff", b"\x8e", b"."],
-}  # fmt: skip
-OF_FORMAT["markdown"] = OF_FORMAT["yaml"]
+    "pickle": PICKLE,
+}
+# Other names for a part of an archive.
+NAMES = ["../../outside/written", "A" * 5000, "xl\\workbook.xml", ""]
 DEEP = "[" * 2000 + "]" * 2000
 # Values of every kind, in place of one of another kind.
 VALUES = [
     *("null", "true", "-1", "0", "1", "1.5", "1e300", "1e999", "NaN", "99999999999999999999", "9" * 400, "9" * 5000),
-    *('""', '"x"', '"\\u0000"', '"\\ud800"', f'"{"A" * 5000}"', '"../../outside/written"', '"2026-99-99"', "2026-99-99"),
-    *("[]", "{}", "[null]", '["x"]', "[[]]", '{"x": 1}', '{"": null}', "[-1, 0]", "[1e308, 1e308]", DEEP),
+    *('""', '"x"', '"\\u0000"', '"\\ud800"', f'"{"A" * 5000}"', '"../../outside/written"', '"2026-99-99"'),
+    *("[]", "{}", "[null]", '["x"]', "[[]]", '{"x": 1}', '{"": null}', "[-1, 0]", "[1e308, 1e308]", DEEP, "2026-99-99"),
 ]
 MARK = "\0value\0"
 
@@ -81,7 +88,7 @@ def _zip(random, content, other):
     if how == 0:
         del parts[name]
     elif how == 1:
-        parts[random.choice(["../../outside/written", "/dev/null", name.upper(), name + "\0", "A" * 5000])] = parts.pop(name)
+        parts[random.choice([*NAMES, name.upper(), name + "\0"])] = parts.pop(name)
     elif how == 2:
         parts[name] = random.choice(others)
     elif how == 3:
@@ -123,7 +130,7 @@ def _json(random, content, _other):
             elif how == 2 and isinstance(holder, dict):
                 holder[random.choice(["", "x", "\0", "A" * 5000, key + " ", "auto_map", "__metadata__"])] = holder[key]
             elif how == 3 and isinstance(holder, dict):
-                value = f'{json.dumps(holder[key])}, {json.dumps(key)}: {value}'
+                value = f"{json.dumps(holder[key])}, {json.dumps(key)}: {value}"
             if how:
                 holder[key] = MARK + value
     text = json.dumps(tree, ensure_ascii=random.random() < 0.5, indent=random.choice((None, 2)))

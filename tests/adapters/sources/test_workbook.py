@@ -1,5 +1,6 @@
 """Workbooks; openpyxl's full reading is the reference."""
 
+import contextlib
 import datetime as dt
 import itertools
 import json
@@ -80,6 +81,30 @@ def rewritten(path, member, change, compression=zipfile.ZIP_DEFLATED):
         for name, content in members.items():
             new.writestr(name, content)
     return path
+
+
+ENCODINGS = ["UTF-99", "utf-7", "utf-16", "utf-32", "gbk", "idna", "hex", "undefined", "x" * 3000]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "member",
+    ["[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/styles.xml", SHEET],
+)
+@pytest.mark.parametrize("reading", [{}, {"as_shown": True}, {"fill_merged": True}])
+def test_an_encoding_that_is_none_is_one_sentence(folder, book, member, encoding, reading):
+    def fill(sheet):
+        sheet.append(FAQ[0])
+        sheet.append(["why?", "#N/A"])
+        sheet["B2"].data_type = "e"
+
+    def declared(content):
+        content = re.sub(rb"<\?xml[^>]*\?>", b"", content)
+        return f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + content
+
+    path = rewritten(book(fill), member, declared)
+    with contextlib.suppress(InputError):  # a reader that passes over the encoding reads it
+        assert values(path, **reading) in ([["why?", BadCell("#N/A")]], [])
 
 
 def expected(cell):
