@@ -33,6 +33,8 @@ def _with(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
+    if why := _no_path(error):  # paths stand in files, too, where anything may be written
+        error = InputError(f"{why}; look into the files that this command reads")
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
@@ -52,9 +54,6 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, OSError) and error.errno in {EACCES, EDQUOT, EPERM, EROFS} and error.filename:
         say(f"error: `{error.filename}`: {error.strerror}; work in a folder that you may read and write")
         return SetupError.exit_code
-    if why := _no_path(error):  # paths also stand in files, where anything may be written
-        say(f"error: {why}; look into the files that this command reads")
-        return InputError.exit_code
     say("".join(traceback.format_exception(error)).rstrip())
     say()
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
