@@ -36,7 +36,7 @@ def parse(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
             raise InputError(f"{where} has an unknown key `{key}`{closest(key, kind.__struct_fields__)}")
     try:
         return msgspec.convert(values, kind, strict=False)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         raise InputError(f"{where}: {_reason(error)}") from error
 
 
@@ -56,7 +56,9 @@ def read_json(file: Path, what: str = "file") -> dict[str, Any]:
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return "it is not in UTF-8" if isinstance(error, UnicodeError) else str(error)[:SHOWN]
+    if isinstance(error, UnicodeEncodeError):  # which Python's own reader of JSON lets through
+        return "it holds half a surrogate pair"
+    return "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:SHOWN]
 
 
 def load_yaml(text: str, where: str) -> dict[str, Any]:

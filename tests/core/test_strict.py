@@ -31,6 +31,7 @@ def test_values_become_a_record():
     [
         ({"name": "tea", "guest": 2}, "the table has an unknown key `guest`; did you mean `guests`?"),
         ({"guests": 2}, "the table: Object missing required field `name`"),
+        ({"name": "\ud800"}, "the table: it holds half a surrogate pair"),
         ({"name": "tea", "guests": "two"}, r"the table: Expected `int`, got `str` - at `\$.guests`"),
     ],
 )
