@@ -54,6 +54,7 @@ HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<
 LONGEST_TAG = 512
 UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
 SHOWN = 100
+LAST_COLUMN = 1 << 14
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
 LONGEST_NAME = 32
@@ -167,8 +168,7 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     def related(name: str) -> dict[str, tuple[str, str]]:
         """Return type and name of the parts that belong to a part, by their id."""
         folder, name = posixpath.split(name)
-        # expat itself bounds what entities can grow to.
-        tree = ET.fromstring(part(posixpath.join(folder, "_rels", f"{name}.rels")))  # noqa: S314
+        tree = _tree(part(posixpath.join(folder, "_rels", f"{name}.rels")))
         return {
             each.get("Id", ""): (
                 each.get("Type", "").rpartition("/")[2],
@@ -180,13 +180,29 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     book = dict(related("").values())["officeDocument"]
     parts = related(book)
     members = {}
-    for each in ET.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
+    for each in _tree(part(book)).iterfind(".//{*}sheet"):
         key = next((value for name, value in each.items() if name.endswith("}id")), "")
         _, target = parts.get(key, ("", ""))
         if target.lower() in named:
             members[each.get("name", "")] = named[target.lower()]
     texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
     return members, [named[name] for name in texts if name in named]
+
+
+def _tree(text: bytes) -> ET.Element:
+    # expat itself bounds what entities can grow to.
+    return ET.fromstring(text, ET.XMLParser(encoding=_encoding(text)))  # noqa: S314
+
+
+def _encoding(text: bytes) -> str | None:
+    """Return "utf-8" where a part declares an encoding that it cannot be read by; the fast reader takes it so."""
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if text.startswith(b"<?xml"):
+        try:
+            expat.ParserCreate().Parse(text[: text.find(b"?>") + 2])
+        except (LookupError, ValueError, expat.ExpatError):
+            return "utf-8"
+    return None
 
 
 def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
@@ -221,13 +237,13 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
 class _Parser:
     """Collects the cells of a sheet that hold no value, as its XML comes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str | None) -> None:
         self.found: list[tuple[int, int, list[str]]] = []
         self._row = self._column = 0
         self._type = self._inside = ""
         # What the elements `f` and `v` of a cell hold; there is no formula without an `f`.
         self._held: dict[str, str] = {}
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate(encoding)
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._text
         self.parse = parser.Parse
@@ -239,6 +255,8 @@ class _Parser:
         elif name == "c":
             reference = attributes.get("r", "")
             self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            if not 0 < self._column <= LAST_COLUMN:
+                raise ValueError(f"a cell `{reference[:20]}`")
             self._type, self._held = attributes.get("t", "n"), {}
         self._inside = name if name in {"f", "v"} else ""
         if self._inside:
@@ -260,10 +278,11 @@ class _Parser:
 
 
 def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
-    parser = _Parser()
+    parser = None
     try:
         with zipfile.ZipFile(path) as package, package.open(member) as file:
             while chunk := file.read(MIB):
+                parser = parser or _Parser(_encoding(chunk))
                 parser.parse(chunk)
                 yield from parser.found
                 parser.found.clear()
@@ -294,10 +313,12 @@ def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
             found[sheet], times = found.get(sheet, 0) + times, 0
 
     if hides:
-        parser = expat.ParserCreate()
-        parser.StartElementHandler = start
+        parser = None
         with package.open(ODS_CONTENT) as file:
             while chunk := file.read(MIB):
+                if not parser:
+                    parser = expat.ParserCreate(_encoding(chunk))
+                    parser.StartElementHandler = start
                 parser.Parse(chunk)
     return found
 
