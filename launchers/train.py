@@ -382,7 +382,8 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
 
 def _datasets(plan: Plan) -> dict[str, str]:
     written = plan.entry.options.get("sha256", {})
-    return {**plan.entry.sources, **{plan.entry.files[target]: digest for target, digest in written.items()}}
+    files = plan.entry.files
+    return {**plan.entry.sources, **{files[target]: digest for target, digest in written.items() if target in files}}
 
 
 def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:

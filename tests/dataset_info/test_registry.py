@@ -139,7 +139,6 @@ def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
     [
         {"counts": {"left_out": []}},
         {"sha256": []},
-        {"sha256": {"unknown": "ab"}},
         {"notes": 5},
         {"asked": {"wish": {"label_map": [1]}}},
         {"dataset": {}},

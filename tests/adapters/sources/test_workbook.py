@@ -99,7 +99,7 @@ def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
 @pytest.mark.parametrize("place", ["%%2", "ZZZZ2", "Z" * 200 + "2", "-2"])
 def test_an_error_in_a_column_that_is_none_is_one_sentence(book, place):
     path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
-    with pytest.raises(InputError, match=r"damaged workbook \(a cell `.*2`\)"):
+    with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
         list(searched(path, "xlsx", ["Q"])["Q"].errors)
 
 
