@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly models gpu check lock clean
+.PHONY: demo test quick matrix nightly fuzz models gpu check lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -48,8 +48,13 @@ matrix: .venv/developer
 nightly: .venv/developer
 	$(BIN)/ftbridge setup
 	$(BIN)/ftbridge setup --environment transformers4
-	$(BIN)/pytest -m "matrix or nightly"
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/pytest -m "matrix or nightly"
 	$(BIN)/python tests/models/measure.py
+
+# Changed files of every kind that is read, for an hour or SECONDS=...; what fails is kept under build/fuzz.
+SECONDS ?= 3600
+fuzz: .venv/developer
+	FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/fuzz -k as_long_as_there_is_time
 
 # The table of docs/models.md, measured: CLASSES="qwen3 glm4_moe" measures these alone, and OPTIONS=--go-on what is
 # not in build/models/results.json yet.

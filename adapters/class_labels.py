@@ -6,6 +6,7 @@ They stand in dataset_info.json and in the metadata of parquet and arrow files, 
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,7 +20,9 @@ Labels = dict[str, tuple[str, ...]]
 def of_features(features: Any) -> Labels:
     """Return the names in `features` as dataset_info.json and file metadata hold them."""
     items = features.items() if isinstance(features, Mapping) else ()
-    return {column: names for column, feature in items if (names := _names(feature))}
+    with suppress(RecursionError):  # nested as no feature is
+        return {column: names for column, feature in items if (names := _names(feature))}
+    return {}
 
 
 def of_card(features: Iterable[Mapping[str, Any]]) -> Labels:
@@ -28,10 +31,11 @@ def of_card(features: Iterable[Mapping[str, Any]]) -> Labels:
     for feature in features:
         for key in ("dtype", "sequence", "list"):
             label = feature.get(key)
-            names = label.get("class_label", {}).get("names") if isinstance(label, dict) else None
+            label = label.get("class_label") if isinstance(label, dict) else None
+            names = label.get("names") if isinstance(label, dict) else None
             if isinstance(names, dict):
                 names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
-            if names:
+            if names and isinstance(names, list):
                 found[str(feature.get("name"))] = tuple(map(str, names))
     return found
 
@@ -41,7 +45,7 @@ def of_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:
     try:
         known = msgspec.json.decode((metadata or {}).get(b"huggingface", b"{}"))
         return of_features(known["info"]["features"])
-    except (msgspec.DecodeError, LookupError, TypeError):
+    except (msgspec.DecodeError, AttributeError, LookupError, RecursionError, TypeError, UnicodeError):
         return {}
 
 
@@ -66,7 +70,7 @@ def _named(label: Any, names: tuple[str, ...]) -> Any:
         return label
     try:
         number = int(label)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return label
     if not -1 <= number < len(names):
         raise LookupError(label)
@@ -79,5 +83,6 @@ def _names(feature: Any) -> tuple[str, ...]:
     if not isinstance(feature, dict):
         return ()
     if feature.get("_type") == "ClassLabel":
-        return tuple(map(str, feature.get("names") or ()))
+        names = feature.get("names")
+        return tuple(map(str, names)) if isinstance(names, list) else ()
     return _names(feature.get("feature"))

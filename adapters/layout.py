@@ -17,6 +17,7 @@ from ftbridge.adapters.class_labels import Labels, of_card
 from ftbridge.adapters.workbook_file import SUFFIXES as WORKBOOKS
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import unpacked_name
+from ftbridge.core.strict import load_yaml
 
 SUFFIXES = {".arrow", ".feather", ".ipc", ".parquet", *WORKBOOKS}
 TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tab", ".tsv"}
@@ -77,16 +78,14 @@ class Card(msgspec.Struct):
 
 def card(folder: Path) -> tuple[Card, tuple[str, ...]]:
     """Return the front matter of the README.md in `folder`, and a note for the user where it is broken."""
-    import yaml
-
     file = folder / "README.md"
     if not file.is_file():
         return Card(), ()
     with file.open(encoding="utf-8-sig", errors="replace") as text:
         found = re.match(r"---\s*\n(.*?)\n---", text.read(1 << 20), re.DOTALL)
     try:
-        return msgspec.convert((found and yaml.safe_load(found[1])) or {}, Card, strict=False), ()
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        return msgspec.convert(load_yaml(found[1], "it") if found else {}, Card, strict=False), ()
+    except (InputError, msgspec.ValidationError, RecursionError) as error:
         return Card(), (
             f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",
         )

@@ -6,6 +6,7 @@ Excel's newer formats are zip archives of XML, whose sheets hold cells such as `
 import mmap
 import posixpath
 import re
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -53,9 +54,15 @@ HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<
 LONGEST_TAG = 512
 UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
 SHOWN = 100
+LAST_COLUMN = 1 << 14
 ODS_CONTENT = "content.xml"
 ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
 LONGEST_NAME = 32
+# What the packing and the XML of a damaged file raise; an encoding that Python does not know is a LookupError.
+DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, expat.ExpatError, ET.ParseError),
+)
 CHARACTERS = {b"tab": b"&#9;", b"line-break": b"&#10;"}
 
 
@@ -71,12 +78,9 @@ def kind_of(path: Path) -> Kind:
         if head.startswith((OLE, *BARE)):
             return "xls"
         if head.startswith(ZIP):
-            with zipfile.ZipFile(path) as package:
-                return _packed_kind(path, package)
+            return _packed_kind(path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
     if not head:
         raise InputError(f"`{path}` is empty; save or download it again")
     if head.startswith((GZIP, ZSTD)):
@@ -93,27 +97,32 @@ def _encrypted(file: IO[bytes]) -> bool:
         return content.find(ENCRYPTED) >= 0
 
 
-def _packed_kind(path: Path, package: zipfile.ZipFile) -> Kind:
-    for info in package.infolist():
+def _packed_kind(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as package:
+            parts = package.infolist()
+    except DAMAGE as error:
+        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
+    for info in parts:
         if info.file_size > max(HARMLESS, MOST_PACKED * info.compress_size):
             raise InputError(
                 f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
                 f"(`{info.filename}`), as no workbook does; it was made to do harm"
             )
-    names = _parts(package)
+    names = _by_name(parts)
     if "xl/workbook.bin" in names:
         return "xlsb"
     if "content.xml" in names:
         return "ods"
     if "_rels/.rels" in names:
         return "xlsx"
-    held = ", ".join(f"`{name}`" for name in package.namelist()[:3]) or "nothing"
+    held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
     raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
 
 
-def _parts(package: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """Return the parts by name as they are referred to, whatever their case and slashes."""
-    return {info.filename.lower().replace("\\", "/"): info for info in package.infolist()}
+    return {info.filename.lower().replace("\\", "/"): info for info in parts}
 
 
 class Found(NamedTuple):
@@ -142,13 +151,15 @@ def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
                     bad, hidden = _search(path, package, part)
                     found[sheet] = Found(_parsed(path, part) if bad else None, hidden)
             return found
-    except (OSError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, expat.ExpatError):
+    except InputError:
+        raise
+    except DAMAGE:
         return {}  # damaged: whoever reads the rows says so
 
 
 def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
     """Return the parts that hold the sheets, by name, and those of the texts that sheets share."""
-    named = _parts(package)
+    named = _by_name(package.infolist())
 
     def part(name: str) -> bytes:
         with package.open(named[name.lower()]) as file:
@@ -157,8 +168,7 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     def related(name: str) -> dict[str, tuple[str, str]]:
         """Return type and name of the parts that belong to a part, by their id."""
         folder, name = posixpath.split(name)
-        # expat itself bounds what entities can grow to.
-        tree = ET.fromstring(part(posixpath.join(folder, "_rels", f"{name}.rels")))  # noqa: S314
+        tree = _tree(part(posixpath.join(folder, "_rels", f"{name}.rels")))
         return {
             each.get("Id", ""): (
                 each.get("Type", "").rpartition("/")[2],
@@ -170,13 +180,29 @@ def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
     book = dict(related("").values())["officeDocument"]
     parts = related(book)
     members = {}
-    for each in ET.fromstring(part(book)).iterfind(".//{*}sheet"):  # noqa: S314
+    for each in _tree(part(book)).iterfind(".//{*}sheet"):
         key = next((value for name, value in each.items() if name.endswith("}id")), "")
         _, target = parts.get(key, ("", ""))
         if target.lower() in named:
             members[each.get("name", "")] = named[target.lower()]
     texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
     return members, [named[name] for name in texts if name in named]
+
+
+def _tree(text: bytes) -> ET.Element:
+    # expat itself bounds what entities can grow to.
+    return ET.fromstring(text, ET.XMLParser(encoding=_encoding(text)))  # noqa: S314
+
+
+def _encoding(text: bytes) -> str | None:
+    """Return "utf-8" where a part declares an encoding that it cannot be read by; the fast reader takes it so."""
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if text.startswith(b"<?xml"):
+        try:
+            expat.ParserCreate().Parse(text[: text.find(b"?>") + 2])
+        except (LookupError, ValueError, expat.ExpatError):
+            return "utf-8"
+    return None
 
 
 def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
@@ -211,13 +237,13 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
 class _Parser:
     """Collects the cells of a sheet that hold no value, as its XML comes in."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str | None) -> None:
         self.found: list[tuple[int, int, list[str]]] = []
         self._row = self._column = 0
         self._type = self._inside = ""
         # What the elements `f` and `v` of a cell hold; there is no formula without an `f`.
         self._held: dict[str, str] = {}
-        parser = expat.ParserCreate()
+        parser = expat.ParserCreate(encoding)
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
         parser.CharacterDataHandler = self._text
         self.parse = parser.Parse
@@ -229,6 +255,8 @@ class _Parser:
         elif name == "c":
             reference = attributes.get("r", "")
             self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            if not 0 < self._column <= LAST_COLUMN:
+                raise ValueError(f"a cell `{reference[:20]}`")
             self._type, self._held = attributes.get("t", "n"), {}
         self._inside = name if name in {"f", "v"} else ""
         if self._inside:
@@ -250,14 +278,15 @@ class _Parser:
 
 
 def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
-    parser = _Parser()
+    parser = None
     try:
         with zipfile.ZipFile(path) as package, package.open(member) as file:
             while chunk := file.read(MIB):
+                parser = parser or _Parser(_encoding(chunk))
                 parser.parse(chunk)
                 yield from parser.found
                 parser.found.clear()
-    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error, expat.ExpatError) as error:
+    except DAMAGE as error:
         raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
 
 
@@ -284,10 +313,12 @@ def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
             found[sheet], times = found.get(sheet, 0) + times, 0
 
     if hides:
-        parser = expat.ParserCreate()
-        parser.StartElementHandler = start
+        parser = None
         with package.open(ODS_CONTENT) as file:
             while chunk := file.read(MIB):
+                if not parser:
+                    parser = expat.ParserCreate(_encoding(chunk))
+                    parser.StartElementHandler = start
                 parser.Parse(chunk)
     return found
 

@@ -41,6 +41,24 @@ class Span(NamedTuple):
     end: int
 
 
+class _Wish(msgspec.Struct, frozen=True):
+    label_map: dict[str, str] | None = None
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    wish: _Wish = _Wish()
+
+
+class _Options(msgspec.Struct):
+    """Those of an entry's options that are looked at, which somebody may have changed to anything."""
+
+    dataset: str = ""
+    asked: _Asked = _Asked()
+    counts: dict[str, int] = {}
+    sha256: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
 class Removed(msgspec.Struct, frozen=True):
     """What was taken out: names of entries, and files that were deleted."""
 
@@ -258,7 +276,11 @@ def digest(raw: Any) -> str:
 
 def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
-    return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
+    where = f"the entry `{name}` in `{dataset_dir / FILE}`"
+    entry = parse(DatasetEntry, raw["ftbridge"], where)
+    looked_at = {key: entry.options[key] for key in _Options.__struct_fields__ if key in entry.options}
+    parse(_Options, looked_at, f"{where}, `options`")
+    return entry
 
 
 def _theirs(raw: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,14 @@ def text(curves: Mapping[str, Points], width: int = 72, height: int = 18) -> str
         mark = _MARKS[number % len(_MARKS)]
         legend.append(f"{'':<9} {mark} {name}")
         for x, y in points:
-            column = round((x - left) / ((right - left) or 1) * (width - 1))
-            grid[round((high - y) / ((high - low) or 1) * (height - 1))][column] = mark
+            column = round(_share(x, left, right) * (width - 1))
+            grid[round(_share(y, high, low) * (height - 1))][column] = mark
     labels = [f"{high:9.4g}", *[" " * 9] * (height - 2), f"{low:9.4g}"]
     rows = [f"{label} |{''.join(row)}".rstrip() for label, row in zip(labels, grid, strict=True)]
     steps = f"{'':<11}{left:<{width // 2}g}{right:>{width - width // 2}g}  step"
     return "\n".join([*rows, f"{'':<10}+{'-' * width}", steps, *legend])
+
+
+def _share(value: float, first: float, last: float) -> float:
+    """Return where `value` is between two ends; halves, for the whole may be beyond all numbers."""
+    return (value / 2 - first / 2) / ((last / 2 - first / 2) or 1)

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import read_text, safetensors_header
+from ftbridge.core.files import safetensors_header
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.checks import Check
 from ftbridge.launchers.estimate import Shape, text_config
 from ftbridge.launchers.plan import Plan
@@ -24,14 +25,6 @@ _LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d{1,9})\.")
 
 class _Index(msgspec.Struct):
     weight_map: dict[str, str]
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raises InputError where there is none."""
-    try:
-        return msgspec.json.decode(read_text(file, "file"), type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise InputError(f"`{file}` holds no JSON object: {error}") from error
 
 
 def shapes(model: Path) -> dict[str, Shape]:

@@ -13,8 +13,8 @@ from typing import Any
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.environment import interpreter, versions
-from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.runs import UNSIGNED, Run
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)

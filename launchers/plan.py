@@ -11,6 +11,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
+from ftbridge.core.strict import load_json
 from ftbridge.launchers.environment import NEWEST, Environment
 from ftbridge.launchers.fingerprint import Fingerprint
 from ftbridge.launchers.machine import Machine
@@ -152,10 +153,7 @@ def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] 
         return None
     if name.endswith(".json"):
         path = folder / Path(name).expanduser()
-        try:
-            config = msgspec.json.decode(read_text(path, "DeepSpeed config"), type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise InputError(f"`{path}` is no DeepSpeed config: {error}") from error
+        config = load_json(read_text(path, "DeepSpeed config"), dict[str, Any], f"`{path}` is no DeepSpeed config")
     else:
         config = deepspeed_config(name)
     _check_deepspeed(name, config)

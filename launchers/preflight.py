@@ -11,6 +11,7 @@ import msgspec
 
 from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.cards import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.checks import Check, shown
 from ftbridge.launchers.combinations import combination_checks
@@ -20,7 +21,7 @@ from ftbridge.launchers.lora_targets import target_checks
 from ftbridge.launchers.machine import free_space
 from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.memory import memory_checks
-from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, template_checks, tokenizer_checks
+from ftbridge.launchers.model_files import as_held, folder_checks, shapes, template_checks, tokenizer_checks
 from ftbridge.launchers.own_code import known_classes
 from ftbridge.launchers.plan import Plan
 from ftbridge.launchers.token_lengths import Lengths, count, files_of, looked_at

@@ -22,7 +22,7 @@ from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import closest
+from ftbridge.core.strict import closest, load_json
 from ftbridge.launchers.fingerprint import Fingerprint
 
 # What is said of a record without this machine's signature.
@@ -144,10 +144,7 @@ def load(folder: Path) -> Run:
     """
     file = folder / "run.json"
     content = read_record(file)
-    try:
-        run = msgspec.json.decode(content, type=Run)
-    except (ValueError, RecursionError) as error:  # of the values, or of bytes that are no UTF-8
-        raise InputError(f"cannot read `{file}`: {error}") from error
+    run = load_json(content, Run, f"cannot read `{file}`")
     if (backend := run.spec.backend) not in (known := names("backends")):
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _holds(content, run.signature) else None

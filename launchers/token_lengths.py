@@ -78,7 +78,7 @@ def _lines(file: Path, most: int) -> Iterator[Row]:
                 content.seek(size * at // most)
                 content.readline(LONGEST)  # the rest of a line
             line = content.readline(LONGEST)
-            with suppress(msgspec.DecodeError):  # blank, or the end
+            with suppress(msgspec.DecodeError, RecursionError, UnicodeError):  # blank, or the end
                 yield Row(Where(file.name, at + 1), msgspec.json.decode(line, type=dict[str, Any]))
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.core import children
-from ftbridge.core.errors import InputError
 from ftbridge.core.files import read_text
+from ftbridge.core.strict import load_json
 
 _LARGEST = 1 << 18  # letters
+_REFUSAL = "`{}` is not what a model has there"
 _PATIENCE = 20  # seconds, by the clock, for what may take four of the processor's
 
 
@@ -30,23 +31,16 @@ def read(model: Path) -> str:
         return read_text(own, "chat template")
     for name in ("chat_template.json", "tokenizer_config.json"):
         file = model / name
-        if file.is_file():
-            try:
-                found = msgspec.json.decode(read_text(file, name), type=_ChatTemplate).chat_template
-            except msgspec.MsgspecError as error:
-                raise InputError(f"`{file}` is not what a model has there: {error}") from error
-            if found:
-                return _chosen(found)
+        kept = load_json(read_text(file, name), _ChatTemplate, _REFUSAL.format(file)) if file.is_file() else None
+        if kept and kept.chat_template:
+            return _chosen(kept.chat_template)
     return ""
 
 
 def special_tokens(model: Path) -> dict[str, str]:
     """Return what a chat template may know of the tokenizer in the folder `model`."""
     file = model / "tokenizer_config.json"
-    try:
-        named = msgspec.json.decode(read_text(file, file.name), type=dict[str, Any]) if file.is_file() else {}
-    except msgspec.MsgspecError as error:
-        raise InputError(f"`{file}` is not what a model has there: {error}") from error
+    named = load_json(read_text(file, file.name), dict[str, Any], _REFUSAL.format(file)) if file.is_file() else {}
     special = {name: named.get(name) or "" for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
     return {name: str(token.get("content") if isinstance(token, dict) else token) for name, token in special.items()}
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text
-from ftbridge.core.strict import closest, load_yaml, parse
+from ftbridge.core.strict import closest, load_json, load_yaml, parse
 from ftbridge.templates import chat_templates
 
 # Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.
@@ -235,10 +235,14 @@ def find(model: Path) -> Family | None:
     return _found(model)[0]
 
 
+def _config(file: Path) -> _Config:
+    return load_json(read_text(file, "model's config.json"), _Config, f"`{file}` is not what a model has there")
+
+
 def lacking(model: Path, family: Family) -> list[str]:
     """Return the tokens of the family's prompts that the vocabulary in the folder `model` has not; [] without one."""
     file = model / "config.json"
-    vocabulary = _Vocabulary(model, _decode(read_text(file, "model's config.json"), _Config, file))
+    vocabulary = _Vocabulary(model, _config(file))
     if not (vocabulary.quoted or vocabulary.raw):
         return []
     wanted = list(family.match.tokens)
@@ -251,7 +255,7 @@ def lacking(model: Path, family: Family) -> list[str]:
 
 def _found(model: Path) -> tuple[Family | None, "_Config"]:
     file = model / "config.json"
-    config = _decode(read_text(file, "model's config.json"), _Config, file)
+    config = _config(file)
     vocabulary, template = _Vocabulary(model, config), chat_templates.read(model)
     # A download in the Hugging Face cache lies in models--OWNER--NAME/snapshots/HASH.
     folder = model.resolve()
@@ -308,13 +312,6 @@ def _renders(family: Family, template: str, model: Path) -> bool:
     wanted = prompt.render(system, [(one, answer), (other, None)])
     shown = chat_templates.render(template, messages, chat_templates.special_tokens(model))
     return bool(shown) and shown in {wanted, wanted.removesuffix("<|im_start|>assistant\n")}
-
-
-def _decode(text: str, kind: type[Record], file: Path) -> Record:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"`{file}` is not what a model has there: {error}") from error
 
 
 def _bytes(path: Path) -> bytes:

@@ -21,9 +21,10 @@ from ftbridge.adapters.columns import marked
 from ftbridge.adapters.layout import parts
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
-from ftbridge.core.files import LONGEST, is_packed
+from ftbridge.core.files import LONGEST, is_packed, read_text
 from ftbridge.core.plugins import Reading, Table, first_rows
 from ftbridge.core.records import Row, Where
+from ftbridge.core.strict import load_json
 
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 STEP = 1000
@@ -386,7 +387,5 @@ def _plain(column: Any) -> Any:
 
 
 def _json(file: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"the saved dataset `{file.parent}` is damaged: `{file.name}`: {error}") from error
+    refusal = f"the saved dataset `{file.parent}` is damaged: `{file.name}`"
+    return load_json(read_text(file, "file of a saved dataset"), kind, refusal)

@@ -12,9 +12,10 @@ from gpu_parts.looking import Looking
 from gpu_parts.memory import Watch
 
 from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.estimate import Memory, estimate
 from ftbridge.launchers.metrics import curve, json_lines, points
-from ftbridge.launchers.model_files import read_json, shapes
+from ftbridge.launchers.model_files import shapes
 from ftbridge.launchers.runs import Run
 from ftbridge.launchers.train import Prepared, prepare, start
 

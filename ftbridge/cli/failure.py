@@ -5,7 +5,7 @@ import platform
 import sys
 import traceback
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, ENAMETOOLONG, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
@@ -33,13 +33,13 @@ def _with(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
 
 def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     """Tell the user of `error`, met with these `arguments` of the command line, and return the exit code."""
+    if why := _no_path(error):  # paths stand in files, too, where anything may be written
+        error = InputError(f"{why}; look into the files that this command reads")
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
             say(f"  {meaning}:\n    {typed(['ftbridge', *_with(arguments, options)])}")
         return error.exit_code
-    if isinstance(error, OSError) and error.errno == ENAMETOOLONG:
-        error = InputError(f"`{str(error.filename)[:80]}...` is longer than a path can be; give a shorter one")
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")
         return error.exit_code
@@ -59,3 +59,12 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     say("This is a fault in ftbridge, not in what you typed. Please report it with the text above and:")
     say(f"  ftbridge {__version__}, Python {platform.python_version()}, {platform.platform()}")
     return 70
+
+
+def _no_path(error: Exception) -> str:
+    """Return why what should be a path cannot be one, "" for any other error."""
+    if isinstance(error, OSError) and error.errno in {ELOOP, ENAMETOOLONG}:
+        return f"`{str(error.filename)[:80]}` is no path: {error.strerror}"
+    if isinstance(error, ValueError) and str(error).startswith("embedded null "):
+        return "a path holds the character NUL, which no system takes"
+    return ""

@@ -4,6 +4,7 @@ import errno
 import glob
 import hashlib
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,12 @@ GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
 LONGEST = 16 << 20
+# The largest text that is read whole: the largest tokenizers have half as much.
+LARGEST_TEXT = 64 << 20
+# What safetensors itself takes for a header, at most.
+LARGEST_HEADER = 100_000_000
+LARGEST_NUMBER = 1 << 48
+MOST_DIMENSIONS = 64
 
 
 @contextmanager
@@ -106,7 +113,11 @@ def locked(path: Path) -> Iterator[None]:
 def read_text(path: Path, what: str) -> str:
     """Return the UTF-8 text of `path`; raises InputError, naming `what` it should be, where it cannot."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_TEXT + 1)
+        if len(content) > LARGEST_TEXT:
+            raise InputError(f"the {what} `{path}` is larger than {LARGEST_TEXT >> 20} MiB; is it another file?")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as error:
         raise InputError(f"there is no {what} at `{path}`") from error
     except UnicodeDecodeError as error:
@@ -238,16 +249,26 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
         with opened_record(path) as file:
             length = int.from_bytes(file.read(8), "little")
             size = path.stat().st_size
-            if length > size:
+            if length > min(size, LARGEST_HEADER):
                 return None
             header = msgspec.json.decode(file.read(length), type=dict[str, Any])
-        header.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-        if not all(isinstance(size, int) for tensor in header.values() for size in tensor["shape"]):
-            return None
-    except (OSError, msgspec.DecodeError, LookupError, TypeError):
+    except (OSError, RecursionError, ValueError):  # a path with NUL, no JSON, not UTF-8
         return None
+    header.pop("__metadata__", None)
+    if not all(map(_is_tensor, header.values())):
+        return None
+    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     return header if size == 8 + length + end else None
+
+
+def _is_tensor(value: Any) -> bool:
+    """Tell whether a safetensors header may say this of a tensor, in which a byte holds eight items at most."""
+    match value:
+        case {"dtype": str(), "shape": [*shape], "data_offsets": [begin, end]}:
+            numbers = [*shape, begin, end]
+            whole = all(type(number) is int and 0 <= number <= LARGEST_NUMBER for number in numbers)
+            return whole and len(shape) <= MOST_DIMENSIONS and math.prod(shape) <= 8 * (end - begin)
+    return False
 
 
 def flock(file: IO[bytes]) -> bool:

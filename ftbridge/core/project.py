@@ -9,7 +9,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files import locked, read_text, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import closest, load_yaml, parse
+from ftbridge.core.strict import PathText, closest, load_json, load_yaml, parse
 from ftbridge.core.user import SAFE_FOLDERS, stranger
 
 SETTINGS = "ftbridge.yaml"
@@ -33,7 +33,7 @@ class State(msgspec.Struct, frozen=True):
     """What the last conversion was, so that `train` needs no `--dataset`; lives in .ftbridge/state.json."""
 
     dataset: str = ""
-    dataset_dir: str = ""
+    dataset_dir: PathText = ""
     preset: str = ""
 
 
@@ -80,12 +80,10 @@ class Project(msgspec.Struct, frozen=True):
     def state(self) -> State:
         """Return what the last conversion was; empty where there was none."""
         file = self.folder / ".ftbridge" / "state.json"
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=State)
-        except FileNotFoundError:
+        if not file.is_file():
             return State()
-        except msgspec.DecodeError as error:
-            raise InputError(f"`{file}` is damaged ({error}); delete it and convert again") from error
+        refusal = f"`{file}` is damaged; delete it and convert again"
+        return load_json(read_text(file, "last conversion's state"), State, refusal)
 
     def remember(self, state: State) -> None:
         """Keep `state` as what the last conversion was."""

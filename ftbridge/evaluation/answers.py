@@ -13,7 +13,8 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import locked, write_atomic, write_json
+from ftbridge.core.files import locked, read_text, write_atomic, write_json
+from ftbridge.core.strict import load_json
 from ftbridge.dialogue.generation import Finish
 from ftbridge.templates.families import Prompt
 
@@ -92,10 +93,8 @@ def _refuse_changed(folder: Path, settings: Settings) -> None:
 
 def settings_in(folder: Path) -> Settings:
     """Return what the answers in `folder` were made with; raises InputError where predict.json is damaged."""
-    try:
-        return msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"`{folder / SETTINGS}` is damaged: {error}; ask anew with `--replace`") from error
+    refusal = f"`{folder / SETTINGS}` is damaged; ask anew with `--replace`"
+    return load_json(read_text(folder / SETTINGS, "settings"), Settings, refusal)
 
 
 def _mend(file: Path) -> None:
@@ -114,7 +113,7 @@ def read(file: Path) -> list[Prediction]:
     """Return the answers in a file; raises InputError where it holds anything else."""
     try:
         return [msgspec.json.decode(line, type=Prediction) for line in file.read_bytes().splitlines()]
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import read_text
+from ftbridge.core.strict import load_json
 from ftbridge.weights.experts import shares
 from ftbridge.weights.names import in_files
 from ftbridge.weights.tensors import Place, of_adapter
@@ -214,10 +216,7 @@ class _Adapter:
 
 def _config(folder: Path) -> _Config:
     file = folder / "adapter_config.json"
-    try:
-        config = msgspec.json.decode(file.read_bytes(), type=_Config)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"cannot read `{file}`: {error}") from error
+    config = load_json(read_text(file, "adapter's config"), _Config, f"cannot read `{file}`")
     if config.peft_type != "LORA":
         raise InputError(f"`{folder}` is an adapter of the kind `{config.peft_type}`; only LORA can be merged")
     fields = ("alora_invocation_tokens", "arrow_config", "layer_replication")

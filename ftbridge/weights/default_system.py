@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftbridge.core.console import say
 from ftbridge.core.files import write_atomic, write_json
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import Prompt
 from ftbridge.weights.sources import Card

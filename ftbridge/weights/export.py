@@ -14,8 +14,8 @@ from typing import Any
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import safetensors_header, write_atomic, write_json
+from ftbridge.core.strict import read_json
 from ftbridge.launchers.helpers.lora_targets import has_experts, shortest
-from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import default_system, safetensors
 from ftbridge.weights.adapter import EXPERTS

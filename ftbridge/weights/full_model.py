@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.files import write_json
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.experts import split
 from ftbridge.weights.names import beside_text, in_files

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import INDEX, read_json
+from ftbridge.core.strict import read_json
+from ftbridge.launchers.model_files import INDEX
 from ftbridge.weights import safetensors
 from ftbridge.weights.checkpoint import Checkpoint, Stored, is_shape
 from ftbridge.weights.parts import SIZES, Part, Tensor, stretch

@@ -15,10 +15,10 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import safetensors_header, write_atomic
+from ftbridge.core.strict import read_json
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.machine import Gpu
-from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import default_system
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.export import write

@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.weights import safetensors, tensors
 from ftbridge.weights.adapter import Change, changes
 from ftbridge.weights.model_folder import refuse_quantised

@@ -7,7 +7,7 @@ from typing import Any
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import write_json
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.weights.older_readers import config_for_both
 from ftbridge.weights.tokenizer_files import copy_files, copy_tokenizer, token_ids
 

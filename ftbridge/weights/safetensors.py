@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Tensor]:
     for name, place in header.items():
         start, end = place.data_offsets
         tensor = Tensor(place.dtype, place.shape, (Part(path, base + start, end - start),))
-        if place.dtype not in SIZES or min(start, *place.shape, 0) < 0 or tensor.size != end - start:
+        if place.dtype not in SIZES or tensor.size != end - start:
             raise InputError(f"`{path}` is damaged, or `{name}` of a dtype that is not known: {place.dtype}")
         found[name] = tensor
     return found

@@ -11,10 +11,10 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import read_text, write_json
 from ftbridge.core.project import Project
+from ftbridge.core.strict import PathText, load_json, read_json
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.fingerprint import Fingerprint
-from ftbridge.launchers.model_files import read_json
 from ftbridge.launchers.models import local_model
 from ftbridge.launchers.runs import Run
 from ftbridge.templates import families
@@ -33,7 +33,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     base had when the training began, None where it was not recorded.
     """
 
-    base: str
+    base: PathText
     family: str
     backend: str
     template: dict[str, Any]
@@ -156,12 +156,12 @@ def load_card(folder: Path) -> Card | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    try:
-        card = msgspec.json.decode(read_text(file, "card"), type=Card)
-        if card.family:
+    card = load_json(read_text(file, "card"), Card, f"`{file}` is damaged")
+    if card.family:
+        try:
             _ = card.prompt
-    except msgspec.DecodeError as error:
-        raise InputError(f"`{file}` is damaged: {error}") from error
+        except msgspec.ValidationError as error:
+            raise InputError(f"`{file}` is damaged: {error}") from error
     return card
 
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import read_json
+from ftbridge.core.strict import read_json
 from ftbridge.weights.older_readers import is_new_tokenizer, make_tokenizer_for_both
 
 CHAT_TEMPLATE = ("chat_template*",)

@@ -25,7 +25,28 @@ def test_names_stand_in_features(feature):
     assert of_metadata(metadata) == {"label": ("neg", "pos")}
 
 
-@pytest.mark.parametrize("metadata", [None, {}, {b"huggingface": b"{"}, {b"huggingface": b'{"info": null}'}])
+@pytest.mark.parametrize("names", [5, "ab", None, [], {}])
+def test_names_that_are_none_are_left_aside(names):
+    assert of_features({"label": {"names": names, "_type": "ClassLabel"}}) == {}
+    assert of_card([{"name": "label", "dtype": {"class_label": {"names": names}}}]) == {}
+    assert of_card([{"name": "label", "dtype": {"class_label": names}}]) == {}
+
+
+def test_features_without_end_have_no_names():
+    feature = LABEL
+    for _ in range(5000):
+        feature = {"feature": feature}
+    assert of_features({"label": feature}) == {}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        *({b"huggingface": text} for text in (b"{", b'{"info": null}', b"\xff", b'{"a": "\xff"}', b"[" * 5000, b"5")),
+    ],
+)
 def test_other_metadata_has_no_names(metadata):
     assert of_metadata(metadata) == {}
 
@@ -52,6 +73,7 @@ def test_names_of_a_card_are_in_the_order_of_their_numbers():
         (-1, None),
         (None, None),
         ("unknown", "unknown"),
+        (float("inf"), float("inf")),
     ],
 )
 def test_a_number_becomes_a_name(label, named):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,21 @@ def end(monkeypatch, capsys):
 )
 def test_what_a_user_can_mend_is_one_message(end, error, code):
     assert end(error("what `药` is, and what to do")) == (code, "error: what `药` is, and what to do\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("a\0b", "the character NUL"), ("a" * 5000, "`a{80}` is no path: File name")]
+)
+def test_what_no_path_can_be_is_one_message(end, path, why):
+    with pytest.raises((OSError, ValueError)) as caught:
+        Path(path).stat()
+    code, said = end(caught.value)
+    assert code == 3
+    assert re.fullmatch(f"error: .*{why}.*; look into the files that this command reads\n", said)
+
+
+def test_another_value_that_is_wrong_is_a_fault(end):
+    assert end(ValueError("x"))[0] == end(OSError(errno.EIO, "x", "y"))[0] == 70
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])

@@ -128,6 +128,13 @@ def test_reading_names_what_the_file_should_be(tmp_path):
         read_text(tmp_path, "settings file")
 
 
+def test_a_text_beyond_all_measure_is_not_read(tmp_path):
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 34)
+    with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):
+        read_text(tmp_path / "huge", "card")
+
+
 HEADER = {"__metadata__": {"format": "pt"}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
 
 
@@ -150,6 +157,19 @@ def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
         b'{"a": 1}',
         b'{"a": {"dtype": "U8"}}',
         b'{"a": {"dtype": "U8", "shape": null, "data_offsets": [0, 0]}}',
+        b'{"a\xff": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0], "\xff": 1}}',
+        b'{"a": {"dtype": ["U8"], "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0.0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, true]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": {"0": 0, "1": 0}}}',
+        b'{"a": {"dtype": "U8", "shape": [-1], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0, 99999999999999999999], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0' + b", 0" * 64 + b'], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": ' + b"[" * 5000 + b"]" * 5000 + b', "data_offsets": [0, 0]}}',
+        b'{"a": 9' + b"9" * 5000 + b"}",
     ],
 )
 def test_a_wrong_header_gives_none(tmp_path, header):

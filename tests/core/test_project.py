@@ -86,7 +86,7 @@ def test_the_last_conversion_is_remembered(folder):
 def test_a_damaged_memory_says_what_to_do(folder):
     (folder / ".ftbridge").mkdir()
     (folder / ".ftbridge" / "state.json").write_text("{")
-    with pytest.raises(InputError, match=r"state.json` is damaged .*; delete it and convert again"):
+    with pytest.raises(InputError, match=r"state.json` is damaged; delete it and convert again"):
         Project.find().state()
 
 

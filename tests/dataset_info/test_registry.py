@@ -134,6 +134,25 @@ def test_a_file_that_is_not_utf8_is_one_sentence(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"counts": {"left_out": []}},
+        {"sha256": []},
+        {"notes": 5},
+        {"asked": {"wish": {"label_map": [1]}}},
+        {"dataset": {}},
+    ],
+)
+def test_options_that_somebody_has_changed_are_named(tmp_path, options):
+    register(tmp_path, {"faq-train": entry("faq-train")})
+    known = json.loads((tmp_path / FILE).read_text())
+    known["faq-train"]["ftbridge"]["options"] = options
+    (tmp_path / FILE).write_text(json.dumps(known))
+    with pytest.raises(InputError, match=r"the entry `faq-train` in .*dataset_info.json`, `options`"):
+        ours(tmp_path)
+
+
 def test_an_entry_with_an_unknown_key_is_named(tmp_path):
     write(tmp_path, '{"faq": {"ftbridge": {"version": "9", "smaples": 1}}}')
     with pytest.raises(InputError, match="unknown key `smaples`; did you mean `samples`"):

@@ -21,7 +21,9 @@ def test_a_chart_has_the_points_the_ranges_and_a_legend():
     ]
 
 
-@pytest.mark.parametrize("points", [[(1, 2.0)], [(1, 2.0), (1, 2.0)], [(1, 1e300), (2, -1e300)]])
+@pytest.mark.parametrize(
+    "points", [[(1, 2.0)], [(1, 2.0), (1, 2.0)], [(1, 1e308), (2, -1e308)], [(-1e308, 1), (1e308, 1)]]
+)
 def test_any_range_can_be_drawn(points):
     assert "*" in chart.text({"one": points}).splitlines()[0]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ftbridge.core.strict import read_json
 from ftbridge.demo import base_model
 from ftbridge.launchers import xtuner
 from ftbridge.launchers.environment import HELPERS, QUIET, versions
 from ftbridge.launchers.estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.machine import Machine
-from ftbridge.launchers.model_files import as_held, read_json, shapes
+from ftbridge.launchers.model_files import as_held, shapes
 from ftbridge.launchers.train import prepare
 from ftbridge.templates.render import deepspeed_config
 

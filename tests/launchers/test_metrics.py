@@ -48,6 +48,16 @@ def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
     assert record["time"] > 0
 
 
+def test_lines_that_are_no_records_are_passed_over(project):
+    run = made_up.run(project, "one")
+    good = '{"step": 1, "loss": null}\n'
+    odd = ['{"step": ""}', '{"loss": 1}', '{"step": 1, "loss": []}', '{"step": NaN}', '{"step": 1e999}', "[" * 5000]
+    (run.path / "metrics.jsonl").write_text("\n".join([*odd, '{"step": 1, "loss": ' + "9" * 400 + "}", good]))
+    (record,) = curve(run)
+    assert record["step"] == 1
+    assert math.isnan(record["loss"])
+
+
 @given(st.lists(st.integers(0, 60), max_size=6))
 def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
     run = made_up.run(Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory")

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.model_files import as_held, folder_checks, read_json, shapes, template_checks, tokenizer_checks
+from ftbridge.core.strict import read_json
+from ftbridge.launchers.model_files import as_held, folder_checks, shapes, template_checks, tokenizer_checks
 from ftbridge.templates import families
 
 from .models import CONFIG, TENSORS, write_model, write_tensors

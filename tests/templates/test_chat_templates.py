@@ -29,8 +29,9 @@ def test_a_template_is_found_where_models_keep_it(tmp_path):
     assert read(tmp_path) == "four"
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "tokenizer_config.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, '{"bos_token": NaN}'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    (tmp_path / "tokenizer_config.json").write_text(content)
     with pytest.raises(InputError, match=r"tokenizer_config\.json` is not what a model has there"):
         read(tmp_path)
 

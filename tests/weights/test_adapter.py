@@ -114,6 +114,14 @@ def test_what_cannot_be_merged_is_refused_by_name(adapter, config, message):
         changes(base(), [(adapter(**config), 1)])
 
 
+def test_a_config_that_is_not_utf8_is_refused(adapter):
+    folder = adapter()
+    config = folder / "adapter_config.json"
+    config.write_bytes(config.read_bytes().replace(b"LORA", b"LO\xffRA"))
+    with pytest.raises(InputError, match=r"adapter_config.json` is not in UTF-8"):
+        changes(base(), [(folder, 1)])
+
+
 def test_odd_tensors_and_dtypes_are_refused(adapter):
     with pytest.raises(InputError, match=r"`base_model\.model\.x\.hada_w1_a` is nothing that LoRA has"):
         changes(base(), [(adapter({"x.hada_w1_a": (1,)}), 1)])

@@ -82,6 +82,37 @@ def rewritten(path, member, change, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
+@pytest.mark.parametrize("encoding", ["UTF-99", "utf-7", "utf-16", "idna"])
+@pytest.mark.parametrize("member", ["_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET])
+def test_a_part_of_an_encoding_that_is_none_is_read_as_utf_8(book, member, encoding):
+    path = rewritten(book(with_error), member, lambda content: declaring(encoding, content))
+    assert values(path) == [["为什么?", BadCell("#N/A")]]
+
+
+@pytest.mark.parametrize("member", ["[Content_Types].xml", "xl/styles.xml", SHEET])
+def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
+    path = rewritten(book(with_error), member, lambda content: declaring("UTF-99", content))
+    with pytest.raises(InputError, match="--as-shown"):
+        values(path, as_shown=True)
+
+
+@pytest.mark.parametrize("place", ["%%2", "ZZZZ2", "Z" * 200 + "2", "-2"])
+def test_an_error_in_a_column_that_is_none_is_one_sentence(book, place):
+    path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
+    with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
+        list(searched(path, "xlsx", ["Q"])["Q"].errors)
+
+
+def with_error(sheet):
+    sheet.append(FAQ[0])
+    sheet.append(["为什么?", "#N/A"])
+    sheet["B2"].data_type = "e"
+
+
+def declaring(encoding, content):
+    return f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + re.sub(rb"<\?xml[^>]*\?>", b"", content)
+
+
 def expected(cell):
     """Return what stands for a cell of openpyxl's."""
     if cell.data_type == "e":
