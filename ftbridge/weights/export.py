@@ -19,7 +19,7 @@ from ftbridge.launchers.model_files import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.weights import default_system, safetensors
 from ftbridge.weights.adapter import EXPERTS
-from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.folders import fresh_folder, refuse_overlap
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
 from ftbridge.weights.model_folder import write_stops
@@ -44,13 +44,15 @@ def export(
     found = resolve(source, checkpoint)
     card = card_of(found, model)
     target = target_of(found, out, "adapter")
+    refuse_overlap(target, found, Path(card.base))
     path = checkpoint_of(found)
     weights = read(path)
     if not weights.tensors:
         raise InputError(f"`{path}` holds no weights of a model")
-    with fresh_folder(target) as folder:
+    whole = not (path / "adapter_config.json").is_file() and not is_adapter(weights.tensors)
+    with fresh_folder(target, "model" if whole else "adapter") as folder:
         own = path if path.is_dir() else folder
-        if (own / "adapter_config.json").is_file() or is_adapter(weights.tensors):
+        if not whole:
             _write_adapter(folder, weights, own / "adapter_config.json", found, card)
         else:
             write_model(folder, weights.tensors, own, Path(card.base))

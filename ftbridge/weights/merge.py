@@ -21,7 +21,7 @@ from ftbridge.launchers.machine import Gpu
 from ftbridge.launchers.model_files import read_json
 from ftbridge.weights import default_system
 from ftbridge.weights.export import export
-from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.folders import fresh_folder, refuse_foreign, refuse_overlap
 from ftbridge.weights.merged import Merged
 from ftbridge.weights.model_folder import write_files
 from ftbridge.weights.safetensors import SHARD
@@ -69,11 +69,15 @@ def merge(
     cards = machine.freest(machine.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
-    adapter = adapter_of(found, model)
     target = target_of(found, out, "merged")
-    with fresh_folder(target) as folder:
+    more = [(Path(path).expanduser(), weight) for path, weight in how.get("adapters", ())]
+    own = [target_of(found, None, "adapter")] if found.run else []
+    refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _ in more)])
+    refuse_foreign(target, "merged")
+    adapter = adapter_of(found, model)
+    with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
-            wanted = [(adapter, 1.0), *((Path(path).expanduser(), weight) for path, weight in how.get("adapters", ()))]
+            wanted = [(adapter, 1.0), *more]
             say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")
             config = merge_weights(
                 interpreter(found.project, card.backend),
