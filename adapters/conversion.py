@@ -1,7 +1,7 @@
 """What a conversion made, and how it read its tables, for whoever asked for it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -51,7 +51,8 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     `rejected_file` holds the rows that were left out with `on_error="skip"` or `max_rejected`, and so does
     `rejected_workbook` with `xlsx`. `system` is the system prompt that goes with the training part: what all its
     samples share, or, with `several_systems`, the one for those that bring none. `notes` are on the whole dataset;
-    `replaced` are parts and subsets that were there before. With `dry_run` nothing of it was written.
+    `replaced` are parts and subsets that were there before, `edited` files of theirs that somebody had changed. With
+    `dry_run` nothing of it was written.
     """
 
     name: str
@@ -66,16 +67,24 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     several_systems: bool = False
     notes: tuple[str, ...] = ()
     replaced: tuple[Replaced, ...] = ()
+    edited: tuple[Path, ...] = ()
     dry_run: bool = False
 
 
 def conversion(
-    job: Job, entries: Mapping[str, DatasetEntry], *, changed: bool, replaced: tuple[Replaced, ...] = ()
+    job: Job,
+    entries: Mapping[str, DatasetEntry],
+    *,
+    changed: bool,
+    replaced: tuple[Replaced, ...] = (),
+    edited: Sequence[Path] = (),
 ) -> Conversion:
     """Return what the `entries` of a dataset, which are registered or would be, tell of its conversion."""
     first = next(iter(entries.values()))
     counts = msgspec.convert(first.options.get("counts", {}), Counts)
     rejected = counts.rejected and not job.dry_run
+    workbook = job.rejected_workbook
+    has_workbook = workbook.name in first.options.get("rejected", {workbook.name: ""}) and workbook.is_file()
     return Conversion(
         name=job.name,
         dataset_dir=job.dataset_dir,
@@ -86,12 +95,13 @@ def conversion(
         ),
         counts=counts,
         rejected_file=job.rejected_file if rejected else None,
-        rejected_workbook=job.rejected_workbook if rejected and job.rejected_workbook.is_file() else None,
+        rejected_workbook=workbook if rejected and has_workbook else None,
         changed=changed,
         system=first.system,
         several_systems=first.several_systems,
         notes=tuple(first.options.get("notes", ())),
         replaced=replaced,
+        edited=tuple(edited),
         dry_run=job.dry_run,
     )
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from os import devnull
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import msgspec
 
@@ -24,18 +24,18 @@ from ftbridge.adapters.job import TO, Job, OnError, Options, dataset_name, prepa
 from ftbridge.adapters.locate import origins
 from ftbridge.adapters.make import MOST, Dedup, Maker, batches
 from ftbridge.adapters.recognise import Wish
-from ftbridge.adapters.rejected import make_workbook, write_workbook
+from ftbridge.adapters.rejected import write_workbook
 from ftbridge.adapters.remarks import Remarks, said
 from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import LONGEST
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import scratch_file, settle
+from ftbridge.core.files import scratch_file, sha256
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import read, refuse_taken, registering
+from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
 
 # A field of more different values holds no classes, and they would be kept in memory.
 CLASSES = 10_000
@@ -157,16 +157,19 @@ def _checked(options: Options) -> Options:
 
 def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
     before = earlier.of_dataset(job)
-    if earlier.is_whole(job, before) and _has_workbook(job, before):
-        return conversion(job, before, changed=False)
+    if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
+        return conversion(job, whole, changed=False)
     if not job.replace and not job.dry_run and not read(job.dataset_dir).keys().isdisjoint(job.names):
         refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     earlier.refuse_loss(job, before, job.names)
+    edited = earlier.refuse_edited(job, before)
+    files = [_file(name, target) for name in job.names for target in job.options.to]
+    refuse_foreign(job.dataset_dir, {**before, **dict.fromkeys(job.names)}, files)
     if job.dry_run:
-        return _try(job, progress)
+        return _try(job, edited, progress)
     new_folder = not job.dataset_dir.exists()
     try:
-        return _write(job, progress)
+        return _write(job, edited, progress)
     except BaseException:
         if new_folder:  # nothing was written, so nothing is left
             with suppress(OSError):
@@ -174,42 +177,53 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         raise
 
 
-def _has_workbook(job: Job, before: Mapping[str, DatasetEntry]) -> bool:
-    """Tell whether the rejected rows are there as a workbook where one is asked for; it is made of their JSON lines."""
-    counts = next(iter(before.values())).options.get("counts", {})
-    if not job.xlsx or job.dry_run or not counts.get("rejected") or job.rejected_workbook.is_file():
-        return True
-    return make_workbook(job.rejected_file, job.rejected_workbook)
+def _with_workbook(job: Job, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
+    """Return the entries with a workbook of rejected rows where one is asked for; {} where its rows are not there."""
+    options, (rows, name) = next(iter(before.values())).options, (job.rejected_file.name, job.rejected_workbook.name)
+    if not job.xlsx or job.dry_run or not options.get("counts", {}).get("rejected"):
+        return before
+    known = options.get("rejected", {rows: "", name: ""})
+    if name in known and job.rejected_workbook.is_file():
+        return before
+    if not job.rejected_file.is_file():
+        return {}
+    with job.rejected_file.open("rb") as lines, scratch_file(job.rejected_workbook) as file:
+        write_workbook(lines, file)
+        own = {"rejected": {**known, name: _sha256(file)}}
+        entries = {
+            key: msgspec.structs.replace(entry, options={**entry.options, **own}) for key, entry in before.items()
+        }
+        register(job.dataset_dir, entries, files={name: file})
+    return entries
 
 
-def _try(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+def _try(job: Job, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
     """Do all but write."""
     with Path(devnull).open("r+b") as nowhere:
         staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
         made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), progress)
     selection, counts = select(job, made)
     samples = {name: made.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-    entries = {name: _entry(job, made, counts, samples, name, {}) for name in samples}
+    entries = {name: _entry(job, made, counts, samples, name, {}, {}) for name in samples}
     before = earlier.of_dataset(job)
     earlier.refuse_loss(job, before, entries)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples))
+    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
 
 
-def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+def _write(job: Job, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
     stamps = job.stamps()
     with ExitStack() as stack:
-        opened: dict[Path, Any] = {}
+        opened: dict[str, IO[bytes]] = {}
 
-        def scratch(path: Path) -> Any:
-            opened[path] = stack.enter_context(scratch_file(path))
-            return opened[path]
+        def scratch(name: str) -> IO[bytes]:
+            opened[name] = stack.enter_context(scratch_file(job.dataset_dir / name))
+            return opened[name]
 
         def new_file(name: str, target: str) -> SampleFile:
-            file = scratch(job.dataset_dir / _file(name, target))
-            return SampleFile(file, as_array=job.array)
+            return SampleFile(scratch(_file(name, target)), as_array=job.array)
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
-        rejects = Rejects(partial(scratch, job.rejected_file))
+        rejects = Rejects(partial(scratch, job.rejected_file.name))
         made = _stream(job, list(staged.values()), rejects, progress)
         selection, counts = select(job, made)
         files = selected(job, selection, staged, made.marks, new_file)
@@ -218,21 +232,27 @@ def _write(job: Job, progress: Callable[[int], None] | None) -> Conversion:
             for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
                 done.result()
             sources.result()
+        for whole in staged.values():
+            if whole.file not in opened.values():  # it was copied into parts
+                Path(whole.file.name).unlink()
         if job.xlsx and rejects.rows:
-            write_workbook(opened[job.rejected_file], scratch(job.rejected_workbook))
+            write_workbook(opened[job.rejected_file.name], scratch(job.rejected_workbook.name))
         if job.stamps() != stamps:
             raise InputError(f"{', '.join(job.sources)} has changed while it was read; convert it again")
         samples = {name: next(iter(each.values())).samples for name, each in files.items()}
-        entries = {name: _entry(job, made, counts, samples, name, each) for name, each in files.items()}
-        before = earlier.of_dataset(job)
-        earlier.refuse_loss(job, before, entries)
-        with registering(job.dataset_dir, entries, drop=before.keys() - entries.keys(), replace=job.replace):
-            for path, file in opened.items():
-                settle(file, path)
-            gone = {job.dataset_dir / file for entry in before.values() for file in entry.files.values()}
-            for path in (gone | {job.rejected_file, job.rejected_workbook}) - opened.keys():
-                path.unlink(missing_ok=True)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples))
+        names = (job.rejected_file.name, job.rejected_workbook.name)
+        rejected = {name: _sha256(opened[name]) for name in names if name in opened}
+        entries = {name: _entry(job, made, counts, samples, name, each, rejected) for name, each in files.items()}
+        with changing(job.dataset_dir) as registry:
+            before = earlier.of_dataset(job)
+            earlier.refuse_loss(job, before, entries)
+            registry.put(entries, drop=before.keys() - entries.keys(), replace=job.replace, files=opened)
+    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
+
+
+def _sha256(file: IO[bytes]) -> str:
+    file.flush()
+    return sha256(Path(file.name))
 
 
 def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
@@ -302,9 +322,18 @@ def _file(name: str, target: str) -> str:
 
 
 def _entry(
-    job: Job, made: Made, counts: Counts, samples: Mapping[str, int], name: str, files: Mapping[str, SampleFile]
+    job: Job,
+    made: Made,
+    counts: Counts,
+    samples: Mapping[str, int],
+    name: str,
+    files: Mapping[str, SampleFile],
+    rejected: Mapping[str, str],
 ) -> DatasetEntry:
-    """Return what is registered of one of the parts and subsets, which have so many `samples`."""
+    """Return what is registered of one of the parts and subsets, which have so many `samples`.
+
+    `rejected` are the files of rejected rows, with their sha256.
+    """
     own = {part: remarks for part, remarks in made.remarks.items() if name == f"{job.name}-{part}"}
     systems = next(iter(own.values()), made.remarks.get(PARTS[0], Remarks())).systems
     every = Remarks()
@@ -323,6 +352,7 @@ def _entry(
             **earlier.beside(job),
             "counts": msgspec.to_builtins(counts),
             "sha256": {target: file.sha256 for target, file in files.items()},
+            "rejected": dict(rejected),
             "sheets": [table.sheet for table in job.tables if table.sheet],
             "notes": said(every.found, job.choices[0].columns.get("system", "")),
         },

@@ -19,7 +19,7 @@ from ftbridge.adapters.write import ARRAY, LINES
 from ftbridge.core import plugins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import atomic_file
+from ftbridge.core.files import scratch_file
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
@@ -184,7 +184,7 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     content = digest(dataset_dir / entry.file_name)
     decides = (content, entry.formatting, entry.columns, entry.tags, target, __version__)
     key = hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
-    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name)}-{key}"
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name).lstrip('.-')}-{key}"
     known = registry.ours(cache, [name]).get(name)
     if known and all(
         (cache / file).is_file() and digest(cache / file) == sha256 for file, sha256 in written(known).items()
@@ -196,17 +196,18 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     sample = plugins.target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
     head, between, tail = ARRAY if findings.dates else LINES
-    with atomic_file(cache / file) as out:
+    with scratch_file(cache / file) as out:
         before = head
         for each in data_files(dataset_dir, entry):
             for row in foreign.rows(each):
                 out.write(before + msgspec.json.encode(sample(foreign.conversation(entry, row))))
                 before = between
         out.write(tail)
-    made = msgspec.structs.replace(
-        _facts(dataset_dir, entry, findings),
-        files={target: file},
-        options={"sha256": {target: digest(cache / file)}},
-    )
-    registry.register(cache, {name: made}, replace=True)
+        out.flush()
+        made = msgspec.structs.replace(
+            _facts(dataset_dir, entry, findings),
+            files={target: file},
+            options={"sha256": {target: digest(Path(out.name))}},
+        )
+        registry.register(cache, {name: made}, replace=True, files={file: out})
     return made

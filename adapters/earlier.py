@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -81,6 +82,29 @@ def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[st
     raise QuestionError(
         f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}{held}", answers
     )
+
+
+def refuse_edited(job: Job, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
+    """Return the files of the dataset that somebody has changed since; raises QuestionError where there are some.
+
+    With `replace` they are given up, and are only returned.
+    """
+    known = {
+        file: made
+        for entry in before.values()
+        for file, made in (
+            *((file, entry.options.get("sha256", {}).get(target)) for target, file in entry.files.items()),
+            *entry.options.get("rejected", {}).items(),
+        )
+    }
+    paths = {job.dataset_dir / file: made for file, made in known.items() if made}
+    edited = tuple(path for path, made in paths.items() if path.is_file() and digest(path) != made)
+    if edited and not (job.replace or job.dry_run):
+        raise QuestionError(
+            f"{', '.join(f'`{path}`' for path in edited)} was changed since it was converted, which would be lost",
+            {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]},
+        )
+    return edited
 
 
 def replaced(job: Job, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:

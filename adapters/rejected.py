@@ -8,10 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from typing import IO, Any
-
-from ftbridge.core.files import atomic_file
 
 # Excel's limits, and how many digits of a number it keeps.
 CHARACTERS, ROWS, COLUMNS = 32_767, 1 << 20, 1 << 14
@@ -37,15 +34,6 @@ def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
             page.append(_cells(page, row))
     book.save(file)
     book.close()
-
-
-def make_workbook(lines: Path, path: Path) -> bool:
-    """Write the workbook at `path` from a file of rejected rows; tell whether that was there."""
-    if not lines.is_file():
-        return False
-    with lines.open("rb") as rows, atomic_file(path) as file:
-        write_workbook(rows, file)
-    return True
 
 
 def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:

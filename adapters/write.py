@@ -3,6 +3,7 @@
 import os
 from array import array
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -50,13 +51,16 @@ class SampleFile:
         self.lengths.extend(lengths)
 
     def finish(self) -> None:
-        """Bring in the copies, write the end of the file, and find its sha256."""
+        """Bring in the copies, write the end of the file, and find its sha256 while the disk gets it."""
         for source, numbers in self.copies:
             self._copy(source, numbers)
         end = self.size - len(self.between)
         write_at(self.file.fileno(), self.tail, end)
         os.ftruncate(self.file.fileno(), end + len(self.tail))
-        self.sha256 = sha256(Path(self.file.name))
+        with ThreadPoolExecutor(1) as pool:
+            synced = pool.submit(os.fsync, self.file.fileno())
+            self.sha256 = sha256(Path(self.file.name))
+            synced.result()
 
     def _copy(self, source: "SampleFile", numbers: "Numbers") -> None:
         import numpy as np

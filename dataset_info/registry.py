@@ -11,34 +11,28 @@ encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is 
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError
-from ftbridge.core.files import locked, write_atomic
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import locked
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.strict import closest, parse
+from ftbridge.dataset_info import journal
+from ftbridge.dataset_info.json_text import keys
 
-FILE = "dataset_info.json"
+FILE = journal.REGISTRY
 # The ends of the names of a dataset's files of rejected rows.
 REJECTED = (".rejected.jsonl", ".rejected.xlsx")
 _part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
-_blank = re.compile(r"[ \t\r\n]*")
-
-
-class Span(NamedTuple):
-    """Where an entry stands in the text: from the quote of its key to the end of its value."""
-
-    key: int
-    value: int
-    end: int
 
 
 class _Wish(msgspec.Struct, frozen=True):
@@ -56,6 +50,7 @@ class _Options(msgspec.Struct):
     asked: _Asked = _Asked()
     counts: dict[str, int] = {}
     sha256: dict[str, str] = {}
+    rejected: dict[str, str] = {}
     notes: tuple[str, ...] = ()
 
 
@@ -93,8 +88,17 @@ def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
 
 
 def read(dataset_dir: Path) -> dict[str, Any]:
-    """Return all entries as they stand, {} where there is no file; raises InputError where it is damaged."""
-    return _parsed(dataset_dir / FILE, _text(dataset_dir / FILE))
+    """Return all entries as they stand, {} where there is no file; raises InputError where it is damaged.
+
+    What a killed conversion has begun is finished or undone first, where the folder can be written.
+    """
+    file = dataset_dir / FILE
+    text = _text(file)
+    if journal.is_left(dataset_dir, text):
+        with suppress(OSError, SetupError), locked(file.resolve()):
+            journal.recover(dataset_dir, file.resolve())
+        text = _text(file)
+    return _parsed(file, text)
 
 
 def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, DatasetEntry]:
@@ -110,8 +114,7 @@ def written(dataset_dir: Path) -> set[str]:
     with suppress(InputError):
         known = read(dataset_dir)
     made = {name: raw for name, raw in known.items() if _made_here(raw)}
-    own = {FILE, *(f"{base}{end}" for base in _bases(made) for end in REJECTED)}
-    return own.union(*map(_files, made.values())) if made else set()
+    return {FILE, *_files(made)} if made else set()
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
@@ -119,34 +122,69 @@ def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> No
     _refuse_taken(dataset_dir, read(dataset_dir), sources)
 
 
-def register(dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, replace: bool = False) -> None:
-    """Put `entries` in, in one step; raises InputError for a name that another source has taken."""
-    with registering(dataset_dir, entries, replace=replace):
-        pass
+def refuse_foreign(dataset_dir: Path, names: Iterable[str], files: Iterable[str]) -> None:
+    """Raise InputError where a file of such a name is there, and none of the datasets `names` has it."""
+    _refuse_foreign(dataset_dir, read(dataset_dir), names, files)
+
+
+def register(
+    dataset_dir: Path,
+    entries: Mapping[str, DatasetEntry],
+    *,
+    replace: bool = False,
+    files: Mapping[str, IO[bytes]] | None = None,
+) -> None:
+    """Put `entries` in, and scratch `files` in their places by their names, all in one step.
+
+    Raises InputError for a name that another source has taken, and for a file that is there and not of `entries`.
+    """
+    with changing(dataset_dir) as registry:
+        registry.put(entries, replace=replace, files=files or {})
+
+
+class Registry:
+    """The registry of a folder while its lock is held: `known` are its entries, in its `text`."""
+
+    def __init__(self, dataset_dir: Path) -> None:
+        self._folder = dataset_dir
+        self._file = (dataset_dir / FILE).resolve()  # a link stays one
+        self.text = _text(self._file)
+        self.known = _parsed(self._file, self.text)
+
+    def put(
+        self,
+        entries: Mapping[str, DatasetEntry],
+        *,
+        drop: Iterable[str] = (),
+        replace: bool = False,
+        files: Mapping[str, IO[bytes]],
+    ) -> None:
+        """Put `entries` and `files` in, as `register` does, and take out the entries to `drop`, at the end of it all.
+
+        The files that either have had, and that have no place any more, are deleted.
+        """
+        drop = [name for name in drop if name in self.known]
+        if not replace:
+            _refuse_taken(self._folder, self.known, {name: entry.sources for name, entry in entries.items()})
+        before, left = _refuse_foreign(self._folder, self.known, (*entries, *drop), files)
+        raw = {name: _raw(entry) for name, entry in entries.items()}
+        removes = _own_files(before) - files.keys() - _files({**left, **raw})
+        journal.put(self._folder, self._file, self.text, entries=raw, drop=drop, files=files, removes=sorted(removes))
 
 
 @contextmanager
-def registering(
-    dataset_dir: Path, entries: Mapping[str, DatasetEntry], *, drop: Iterable[str] = (), replace: bool = False
-) -> Iterator[None]:
-    """Hold the registry's lock while the block moves files into place, then put `entries` in.
+def changing(dataset_dir: Path) -> Iterator[Registry]:
+    """Hold the registry's lock for the block, which sees it as it is, and may change it.
 
-    Entries of the same names, and those to `drop`, are taken out first: nothing that a failed block leaves
-    behind looks like a finished dataset. Raises InputError for a name that another source has taken.
+    What a killed conversion has begun is finished or undone first.
     """
-    file = (dataset_dir / FILE).resolve()  # a link stays one
+    file = (dataset_dir / FILE).resolve()
     with locked(file):
-        text = _text(file)
-        known = _parsed(file, text)
-        drop = [name for name in drop if name in known]
-        if not replace:
-            _refuse_taken(dataset_dir, known, {name: entry.sources for name, entry in entries.items()})
-        kept = removed(text, [name for name in (*entries, *drop) if name in known])
-        if kept != text:
-            write_atomic(file, kept)
-        yield
-        added = {name: _raw(entry) for name, entry in entries.items()}
-        write_atomic(file, spliced(removed(text, drop), added))
+        try:
+            journal.recover(dataset_dir, file)
+        except OSError as error:
+            raise SetupError(f"cannot write `{file}`: {error.strerror or error}") from error
+        yield Registry(dataset_dir)
 
 
 def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
@@ -158,78 +196,16 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
     file = (dataset_dir / FILE).resolve()
     if not file.exists():
         raise InputError(f"there is no dataset to remove: `{file}` is not there")
-    with locked(file):
-        text = _text(file)
-        known = _parsed(file, text)
+    with changing(dataset_dir) as registry:
+        known = registry.known
         chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
-        write_atomic(file, removed(text, chosen))
-        left = known.keys() - chosen
-        candidates = {each for name in chosen for each in _files(known[name]) if _made_here(known[name])}
-        candidates |= {f"{base}{end}" for base in _bases(chosen) - _bases(left) for end in REJECTED}
-        candidates -= {each for name in left for each in _files(known[name])}
-        # A name with a folder in it is none that we wrote.
-        files = sorted(dataset_dir / each for each in candidates if Path(each).name == each)
-        files = [each for each in files if each.is_file()]
-        for each in files:
-            each.unlink()
+        left = {name: raw for name, raw in known.items() if name not in chosen}
+        candidates = _own_files({name: known[name] for name in chosen}) - _files(left)
+        files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
+        journal.put(
+            dataset_dir, file, registry.text, entries={}, drop=chosen, files={}, removes=[file.name for file in files]
+        )
     return Removed(tuple(chosen), tuple(files))
-
-
-def spliced(text: str, entries: Mapping[str, Any]) -> str:
-    """Return the JSON object `text` with `entries` put in, or in place of those of the same name."""
-    for name, value in entries.items():
-        spans = _spans(text)
-        start = text.index("{") + 1
-        before = text[start : next(iter(spans.values())).key] if spans else "\n  "
-        dumped = json.dumps(value)
-        if "\n" in before:  # laid out as the others are
-            dumped = json.dumps(value, indent=before.rpartition("\n")[2]).replace("\n", before)
-        if name in spans:
-            text = text[: spans[name].value] + dumped + text[spans[name].end :]
-        elif spans:
-            end = max(span.end for span in spans.values())
-            text = f"{text[:end]},{before or ' '}{json.dumps(name)}: {dumped}{text[end:]}"
-        else:
-            text = f"{text[:start]}{before}{json.dumps(name)}: {dumped}\n{text[start:].lstrip()}"
-    return text
-
-
-def removed(text: str, names: Iterable[str]) -> str:
-    """Return the JSON object `text` without `names`, every other byte as it was."""
-    for name in names:
-        spans = _spans(text)
-        order = list(spans)
-        at = order.index(name)
-        if at + 1 < len(order):
-            text = text[: spans[name].key] + text[spans[order[at + 1]].key :]
-        else:
-            start = spans[order[at - 1]].end if at else spans[name].key
-            text = text[:start] + text[spans[name].end :]
-    return text
-
-
-def _spans(text: str) -> dict[str, Span]:
-    """Return where each entry stands, in order; `text` is known to be one JSON object."""
-    return dict(_keys(text))
-
-
-def _keys(text: str) -> list[tuple[str, Span]]:
-    decoder = json.JSONDecoder()
-    spans = []
-    at = _skip(text, text.index("{") + 1)
-    while text[at] != "}":
-        key, colon = decoder.raw_decode(text, at)
-        value = _skip(text, _skip(text, colon) + 1)
-        end = decoder.raw_decode(text, value)[1]
-        spans.append((key, Span(at, value, end)))
-        at = _skip(text, end)
-        at = _skip(text, at + 1) if text[at] == "," else at
-    return spans
-
-
-def _skip(text: str, at: int) -> int:
-    match = _blank.match(text, at)
-    return match.end() if match else at
 
 
 def _text(file: Path) -> str:
@@ -248,7 +224,7 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
         raise InputError(f"`{file}` is not valid JSON ({error}); mend it or move it away") from error
     if not isinstance(known, dict):
         raise InputError(f"`{file}` holds no JSON object of datasets; mend it or move it away")
-    if twice := [name for name, count in Counter(name for name, _ in _keys(text)).items() if count > 1]:
+    if twice := [name for name, count in Counter(name for name, _ in keys(text)).items() if count > 1]:
         raise InputError(f"`{file}` names the dataset `{twice[0]}` twice; leave one of them out")
     return known
 
@@ -317,13 +293,29 @@ def _bases(names: Iterable[str]) -> set[str]:
     return {match[1] for match in map(_part.fullmatch, names) if match}
 
 
-def _files(raw: Any) -> set[str]:
-    """Return all files that an entry names."""
+def _files(known: Mapping[str, Any]) -> set[str]:
+    """Return all files that entries name."""
+    return {each for name, raw in known.items() for each in _named(name, raw)}
+
+
+def _own_files(known: Mapping[str, Any]) -> set[str]:
+    """Return the files that ftbridge wrote for entries: a name with a folder in it is none of them."""
+    return set(filter(journal.is_own, _files({name: raw for name, raw in known.items() if _made_here(raw)})))
+
+
+def _named(name: str, raw: Any) -> set[str]:
+    """Return the files that an entry names, those of rejected rows as well."""
     if not isinstance(raw, dict):
         return set()
     own = raw["ftbridge"] if _made_here(raw) else {}
+    options = own.get("options")
+    counts, rejected = (options.get("counts"), options.get("rejected")) if isinstance(options, dict) else (None, None)
     named = [raw.get("file_name"), own.get("xtuner"), own.get("alpaca")]
     named += own["files"].values() if isinstance(own.get("files"), dict) else ()
+    if isinstance(rejected, dict):
+        named += rejected
+    elif own and not (isinstance(counts, dict) and counts.get("rejected") == 0):  # by an older version
+        named += [f"{base}{end}" for base in _bases([name]) for end in REJECTED]
     return {each for each in named if isinstance(each, str)}
 
 
@@ -345,3 +337,23 @@ def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str
                 f"({', '.join(old)}, or an earlier version of it); choose another `--name`, or put this in "
                 f"its place with `--replace`"
             )
+
+
+def _refuse_foreign(
+    dataset_dir: Path, known: dict[str, Any], names: Iterable[str], files: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the entries `names`, as far as there are such, and all others."""
+    before = {name: known[name] for name in names if name in known}
+    left = {name: raw for name, raw in known.items() if name not in before}
+    own, others = _files(before), _files(left)
+    for file in files:
+        path = dataset_dir / file
+        if file in others:
+            owner = next(name for name, raw in left.items() if file in _named(name, raw))
+            raise InputError(f"`{path}` belongs to the dataset `{owner}`; choose another `--name`")
+        if os.path.lexists(path) and (file not in own or path.is_dir()):
+            raise InputError(
+                f"`{path}` is there, and no dataset that this would replace has it in `{dataset_dir / FILE}`; move it "
+                "away, or choose another `--name`"
+            )
+    return before, left

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ftbridge.core import children
 from ftbridge.core.console import natural_size, say
-from ftbridge.core.errors import SetupError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files import locked
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
@@ -26,13 +26,17 @@ from ftbridge.launchers.machine import GIB
 
 # What an environment takes, measured on Linux with Python 3.11, and one beside another: uv links what both have.
 SPACE, SPACE_BESIDE = 9, 4  # GiB
+# What stands at the top of a virtual environment, by venv, uv, virtualenv, and packages.
+PARTS = {
+    "pyvenv.cfg", "bin", "lib", "lib64", "include", "share", "etc", "man", "CACHEDIR.TAG", ".gitignore", ".lock",
+}  # fmt: skip
 
 
 def setup(venv: str | os.PathLike[str] | None = None, environment: Environment = NEWEST) -> Path:
     """Make, renew or repair a training environment in `venv` (default: one for all projects); returns its Python.
 
-    Raises SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end,
-    InputError where the settings that `venv` is noted in are somebody else's.
+    Raises InputError where `venv` is a folder of something else, or the settings that it is noted in are somebody
+    else's, SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end.
     """
     folder = Path(venv).expanduser().resolve() if venv else default_folder(environment)
     python = folder / "bin" / "python"
@@ -40,6 +44,7 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
     project = Project.find() if folder != default_folder(environment) else None
     with locked(folder):
         if not _runs(python):
+            _refuse_foreign(folder, needs_mark=folder != default_folder(environment))
             say(f"making a virtual environment in {folder}")
             _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
         wrong = inspect(python, []).wrong(environment)
@@ -54,6 +59,20 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
     if project:
         _point_at(project, python, environment)
     return python
+
+
+def _refuse_foreign(folder: Path, *, needs_mark: bool) -> None:
+    """Raise InputError where a folder that would be emptied holds anything but a virtual environment."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in names if name not in PARTS]
+    if needs_mark and names and "pyvenv.cfg" not in names:
+        strange = names
+    if strange or (folder.exists() and not folder.is_dir()):
+        what = f"holds `{strange[0]}`, which is" if strange else "is"
+        raise InputError(
+            f"`{folder}` {what} no part of a virtual environment, and would be emptied for one; give a new folder with "
+            "`--venv DIR`"
+        )
 
 
 def _check_space(folder: Path, wrong: dict[str, str]) -> None:

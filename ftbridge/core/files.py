@@ -51,10 +51,7 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            with suppress(OSError), left.open("rb") as file:
-                if flock(file):
-                    left.unlink()
+        remove_left(path)
         with temporary.open("x+b") as file:
             flock(file)
             yield file
@@ -63,6 +60,14 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_left(path: Path) -> None:
+    """Remove the scratch files that a killed process has left behind for `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError), left.open("rb") as file:
+            if flock(file):
+                left.unlink()
 
 
 def settle(file: IO[bytes], path: Path) -> None:

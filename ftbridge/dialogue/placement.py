@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.core.console import natural_size
+from ftbridge.core.errors import InputError
 from ftbridge.core.files import safetensors_header
 from ftbridge.core.strict import read_json
 from ftbridge.launchers.helpers.lora_targets import EXPERTS
@@ -73,6 +74,8 @@ def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Load
     Where it fits into the freest GPU it gets that alone, else all, the freest first, and main memory takes the rest.
     Of MIG slices a process can use one. Where the free memory is not told it gets all, for torch will know it.
     """
+    if loading.offload_folder:
+        _refuse_foreign(Path(loading.offload_folder))
     config = read_json(model / "config.json") if (model / "config.json").is_file() else {}
     is_quantised, is_auto = bool(config.get("quantization_config")), loading.dtype == "auto"
     dtype = _stored(model, config) if is_auto else loading.dtype
@@ -88,6 +91,23 @@ def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Load
         size=size,
         note="" if is_quantised or loading.bits else _note(shown, size),
     )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise InputError where the weights would be written among other things, whose names they may have."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
+    for path in there:
+        # transformers writes NAME.weight.safetensors, and accelerate NAME.weight.dat and an index.
+        offloaded = path.suffix == ".dat" or (path.suffix == ".safetensors" and "." in path.stem)
+        if (
+            path == folder
+            or not path.is_file()
+            or not (offloaded or (path.name == "index.json" and any(folder.glob("*.dat"))))
+        ):
+            raise InputError(
+                f"`{path}` is no weight that was put there by `--offload-folder`, and could be overwritten; give a new "
+                "or an empty folder"
+            )
 
 
 def free_memory(cards: Sequence[Gpu]) -> int:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from ftbridge.templates.families import Prompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
+OWN = (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT)
 _SHORT = {"max_new_tokens", "bits", "dtype", "device"}  # settings whose values are shown
 
 
@@ -65,18 +67,40 @@ def hold(folder: Path, settings: Settings, *, replace: bool) -> Iterator[dict[in
     except OSError as error:
         raise SetupError(f"cannot write `{folder}`: {error.strerror or error}") from error
     with locked(folder / FINISHED):
-        if (folder / FINISHED).exists() and not (folder / SETTINGS).exists():
-            raise InputError(
-                f"`{folder / FINISHED}` was not written by ftbridge; choose another place with `--out DIR`"
-            )
+        _refuse_foreign(folder)
         if replace:
-            for name in (SETTINGS, FINISHED, UNFINISHED, METRICS, RESULT):
+            for name in OWN:
                 (folder / name).unlink(missing_ok=True)
         if (folder / SETTINGS).exists():
             _refuse_changed(folder, settings)
         write_json(folder / SETTINGS, settings)
         _mend(folder / UNFINISHED)
         yield _answers(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise InputError where a file of ours would take the place of something else."""
+    there = [path for path in (folder / name for name in OWN) if os.path.lexists(path)]
+    ours = [path for path in there if path.is_file()] if _has(folder / SETTINGS, "dataset", "data", "model") else []
+    if wrong := [path for path in there if path not in ours]:
+        raise InputError(
+            f"`{wrong[0]}` was not written by ftbridge, or `{SETTINGS}` beside it is damaged; move it away, or choose "
+            "another place with `--out DIR`"
+        )
+
+
+def refuse_foreign_metrics(folder: Path) -> None:
+    """Raise InputError where a metrics.json is there that is none of ours."""
+    if os.path.lexists(folder / METRICS) and not _has(folder / METRICS, "samples", "exact_match", "finish"):
+        raise InputError(f"`{folder / METRICS}` was not written by ftbridge; move it away")
+
+
+def _has(file: Path, *keys: str) -> bool:
+    """Tell whether a JSON file is of ours, be it of another version, by some of its keys."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).keys() >= {*keys}
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def _refuse_changed(folder: Path, settings: Settings) -> None:

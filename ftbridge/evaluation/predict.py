@@ -31,6 +31,7 @@ from ftbridge.evaluation.answers import (
     finish,
     hold,
     read,
+    refuse_foreign_metrics,
     settings_in,
 )
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
@@ -245,6 +246,7 @@ def _measured(file: Path) -> Predictions:
     """Measure a predictions.jsonl as it stands."""
     if not (rows := read(file)):
         raise InputError(f"`{file}` holds no answers")
+    refuse_foreign_metrics(file.parent)
     settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
     leaked = _leaks_of(file, settings) if settings else None
     metrics, leakage = _write_metrics(file.parent, rows, settings, leaked)

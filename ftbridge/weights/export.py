@@ -20,7 +20,7 @@ from ftbridge.templates import chat_templates
 from ftbridge.weights import default_system, safetensors
 from ftbridge.weights.adapter import EXPERTS
 from ftbridge.weights.base import say_changes
-from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.folders import fresh_folder, refuse_overlap
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.gather import Weights, is_adapter, read
 from ftbridge.weights.model_folder import write_stops
@@ -50,13 +50,15 @@ def export(
 
 def write(source: Source, card: Card, target: Path) -> Path:
     """Write the adapter, or the model, of a source to `target`, as `export` does; returns `target`."""
+    refuse_overlap(target, source, Path(card.base))
     path = checkpoint_of(source)
     weights = read(path)
     if not weights.tensors:
         raise InputError(f"`{path}` holds no weights of a model")
-    with fresh_folder(target) as folder:
+    whole = not (path / "adapter_config.json").is_file() and not is_adapter(weights.tensors)
+    with fresh_folder(target, "model" if whole else "adapter") as folder:
         own = path if path.is_dir() else folder
-        if (own / "adapter_config.json").is_file() or is_adapter(weights.tensors):
+        if not whole:
             _write_adapter(folder, weights, own / "adapter_config.json", source, card)
         else:
             write_model(folder, weights.tensors, own, Path(card.base))

@@ -1,48 +1,153 @@
-"""Folders that are there whole, or not at all."""
+"""Folders that are there whole, or not at all, and that never take the place of anything but our own.
+
+What ftbridge writes says so in its ftbridge.json, by `kind` and `files` (see launchers/written.py).
+"""
 
 import glob
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, Literal
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import flock
-from ftbridge.weights import sources
+from ftbridge.core.files import flock, write_json
+from ftbridge.core.strict import read_json
+from ftbridge.launchers import runs, written
+from ftbridge.weights.sources import CARD, Source
+
+Kind = Literal["adapter", "model", "merged"]
+# What older versions wrote, whose ftbridge.json has no list; and what they took from the base as it was.
+OLDER = (
+    CARD, "config.json", "generation_config.json", "adapter_config.json", "adapter_model.safetensors",
+    "model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json", "chat_template.*",
+    "tokenizer.*", "tokenizer_config.json", "tokenization_*.py", "vocab.*", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "spiece.model",
+)  # fmt: skip
+FROM_BASE = {".json", ".py", ".jinja"}
 
 
 @contextmanager
-def fresh_folder(target: Path) -> Iterator[Path]:
+def fresh_folder(target: Path, kind: Kind) -> Iterator[Path]:
     """Yield a folder that takes the place of `target` when the block ends well, and vanishes when not.
 
-    What stands at `target` is replaced where ftbridge wrote it, or where it is empty; else InputError. What a
-    killed process has left behind for `target` is removed.
+    What stands at `target` is replaced where all of it was written by ftbridge, as the same kind of result, or where
+    it is empty; else InputError. What a killed process has left behind for `target` is removed, or put back.
     """
-    if target.exists() and not (target / sources.CARD).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"`{target}` is there and was not written by ftbridge; choose another with `--out`")
+    target = target.resolve()  # a link stays one
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _clean(target)
+        refuse_foreign(target, kind)
         with (
             tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".part") as place,
             Path(place, "lock").open("wb") as lock,
         ):
             flock(lock)
-            folder = Path(place) / "new"
-            folder.mkdir()
-            yield folder
-            if target.exists():
-                target.rename(Path(place) / "old")
-            folder.rename(target)
+            folder, old = Path(place) / "new", Path(place) / "old"
+            try:
+                folder.mkdir()
+                yield folder
+                _record(folder, kind)
+                if target.exists():
+                    target.rename(old)
+                refuse_foreign(old, kind, target)  # something may have come meanwhile
+                folder.rename(target)
+            finally:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+                for each in (folder, old):  # before the lock goes
+                    shutil.rmtree(each, ignore_errors=True)
     except OSError as error:
         raise SetupError(f"cannot write `{target}`: {error.strerror or error}") from error
     except shutil.Error as error:
         raise SetupError(f"cannot write `{target}`: {error}") from error
 
 
+def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None:
+    """Raise InputError where `folder`, which is or was at `target`, holds what ftbridge did not write as this kind."""
+    target = target or folder
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    card = folder / CARD
+    if not folder.is_dir() or not card.is_file() or card.is_symlink():
+        raise InputError(f"`{target}` is there and was not written by ftbridge; choose another folder with `--out`")
+    record = read_json(card)
+    before = record.get("kind") or ("adapter" if (folder / "adapter_config.json").is_file() else None)
+    if before != kind and (before or kind == "adapter"):
+        what = {"adapter": "an adapter", "merged": "a merged model"}.get(str(before), "a model")
+        raise InputError(f"`{target}` holds {what}, which this would replace; choose another folder with `--out`")
+    if names := list(_foreign(folder, record)):
+        said = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else "")
+        raise InputError(
+            f"`{target}` would be replaced, and holds what ftbridge did not write: {said}; move that away, or choose "
+            "another folder with `--out`"
+        )
+
+
+def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Path] = ()) -> None:
+    """Raise InputError where `target` is, holds or lies in what is read: the source, its base, `others`.
+
+    So it does where the base of another run of the project would go.
+    """
+    target = target.resolve()
+    read = {"the source": source.folder}
+    if source.run:
+        read = {"the run itself": source.folder, "the run's output": source.folder / "output"}
+    read |= {"the base model": base} | {f"the adapter `{path}`": path for path in others}
+    for what, path in read.items():
+        _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
+    for run in runs.all_runs(source.project) if target.exists() else ():
+        if run.model:
+            _refuse_overlap(target, Path(run.model).resolve(), f"the base model of the run `{run.id}`", both=False)
+
+
+def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
+    """Raise InputError where `path` is `target` or lies in it, or, with `both`, the other way round."""
+    if (below := _inside(path, target)) or (both and _inside(target, path)):
+        place = "there" if below and _inside(target, path) else "in it" if below else "around it"
+        raise InputError(f"`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)  # by links and mounts of the same, too
+    except OSError:
+        return False
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    return any(each == outer or _same(each, outer) for each in (inner, *inner.parents))
+
+
+def _foreign(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield what in a folder is not as its record says."""
+    if "files" in record:
+        yield from written.foreign(folder, record["files"], CARD)
+        return
+    base = Path(str(record.get("base") or "/dev/null"))
+    for path in sorted(folder.iterdir()):
+        from_base = path.suffix in FROM_BASE and (base / path.name).is_file()
+        known = from_base or any(fnmatchcase(path.name, pattern) for pattern in OLDER)
+        if not (known and written.is_plain(path)):
+            yield written.shown(path)
+
+
+def _record(folder: Path, kind: Kind) -> None:
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    files = {name: file for name, file in written.files_in(folder).items() if name != CARD}
+    write_json(folder / CARD, {**card, "kind": kind, "files": files})
+
+
 def _clean(target: Path) -> None:
     for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with suppress(OSError):
+            left.rmdir()  # killed when nothing was left but that
         with suppress(OSError), (left / "lock").open("rb") as lock:
             if flock(lock):
+                if (left / "old").exists() and not os.path.lexists(target):  # killed between the two renames
+                    (left / "old").rename(target)
                 shutil.rmtree(left)

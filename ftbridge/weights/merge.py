@@ -22,7 +22,7 @@ from ftbridge.launchers.machine import Gpu
 from ftbridge.weights import default_system
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.export import write
-from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.folders import fresh_folder, refuse_foreign, refuse_overlap
 from ftbridge.weights.merged import Merged
 from ftbridge.weights.model_folder import write_files
 from ftbridge.weights.safetensors import SHARD
@@ -72,13 +72,16 @@ def merge(
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")
-    say_changes(card, refuse=not model and _is_adapter(found))
     more = [(Path(path).expanduser(), weight) for path, weight in how.get("adapters", ())]
+    own = [target_of(found, None, "adapter")] if found.run else []
+    refuse_overlap(target, found, Path(card.base), [*own, *(path for path, _ in more)])
+    refuse_foreign(target, "merged")
+    say_changes(card, refuse=not model and _is_adapter(found))
     for path, _ in more:
         if other := load_card(path):  # it may be another base's
             say_changes(msgspec.structs.replace(other, base=card.base), refuse=not model)
     adapter = adapter_of(found, model)
-    with fresh_folder(target) as folder:
+    with fresh_folder(target, "merged") as folder:
         if (adapter / "adapter_config.json").is_file():
             wanted = [(adapter, 1.0), *more]
             say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")

@@ -331,12 +331,11 @@ def test_a_folder_is_converted_again_without_what_ftbridge_wrote_into_it(lines):
         convert("data", name="other")
 
 
-@pytest.mark.parametrize("damage", ["gone", "edited"])
-def test_files_that_are_no_longer_ours_are_written_again(workbook, damage):
+def test_a_file_that_is_gone_is_written_again(workbook):
     source = workbook(Q=FAQ)
     file = convert(source).parts[0].files["xtuner"]
     content = file.read_bytes()
-    file.unlink() if damage == "gone" else file.write_bytes(content + b"{}\n")
+    file.unlink()
     assert convert(source).changed
     assert file.read_bytes() == content
 
@@ -420,21 +419,26 @@ def test_headers_alone_hold_no_rows(workbook):
         convert(workbook(Q=FAQ[:1]))
 
 
-def test_a_crash_before_the_registry_leaves_no_dataset(workbook, monkeypatch):
+@pytest.mark.parametrize("name", ["spliced", "_place"])
+def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, name):
     source = workbook(Q=FAQ)
     convert(source)
+    whole = {path.name: path.read_bytes() for path in Path("data").iterdir()}
 
     def crash(*args, **options):
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ftbridge.dataset_info.registry.spliced", crash)
+    monkeypatch.setattr(f"ftbridge.dataset_info.journal.{name}", crash)
+    folder = Path.cwd()
     with pytest.raises(KeyboardInterrupt):
-        convert(source, split="2:1")
-    assert read(Path("data")) == {}
-    monkeypatch.undo()
-    os.chdir(source.parent)
-    assert convert(source, split="2:1").changed
-    assert not list(Path("data").glob("*.part"))
+        convert(source, split="2:1", replace=True)
+    os.chdir(folder)
+    if name == "spliced":  # nothing was decided yet
+        assert {path.name: path.read_bytes() for path in Path("data").iterdir()} == whole
+    assert convert(source, split="2:1", replace=True).changed == (name == "spliced")
+    assert list(read(Path("data"))) == ["faq-train", "faq-test"]
+    assert not list(Path("data").glob(".*.part")) + list(Path("data").glob(".*.staged.*"))
 
 
 def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):

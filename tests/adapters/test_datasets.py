@@ -89,6 +89,16 @@ def test_what_is_not_ours_is_converted_once_and_stays_as_it_is(data, folder, cap
     assert written(usable(place, "theirs", "xtuner", folder / "cache"))
 
 
+def test_a_file_that_nobody_registered_is_not_written_over(data, folder):
+    place, cache = data(GOOD), folder / "cache"
+    file = usable(place, "theirs", "xtuner", cache).entry.files["xtuner"]
+    (cache / "dataset_info.json").unlink()
+    (cache / file).write_text("mine")
+    with pytest.raises(InputError, match=f"{file}` is there, and no dataset .* move it away"):
+        usable(place, "theirs", "xtuner", cache)
+    assert (cache / file).read_text() == "mine"
+
+
 def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
     first = usable(data(GOOD), "theirs", "xtuner", folder / "cache")
     other = usable(data(GOOD | {"output": "and"}), "theirs", "xtuner", folder / "cache")

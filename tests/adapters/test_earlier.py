@@ -7,8 +7,8 @@ import pytest
 
 from ftbridge.adapters.convert import convert
 from ftbridge.adapters.earlier import Replaced
-from ftbridge.core.errors import QuestionError
-from ftbridge.dataset_info.registry import read
+from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.dataset_info.registry import read, remove
 
 SPLIT = {"split": "7:3"}
 
@@ -131,3 +131,96 @@ def test_a_subset_is_taken_away_only_on_demand(source):
     with pytest.raises(QuestionError, match=r"(?m)remove `faq-train-5` \(5 samples\)$"):
         convert(source, **SPLIT, sample="3")
     assert convert(source, **SPLIT, sample="3", replace=True).replaced == (Replaced("faq-train-5", 5, 0),)
+
+
+def test_a_file_that_somebody_has_edited_is_given_up_only_on_demand(source):
+    first = convert(source, **SPLIT).parts[1].files["alpaca"]
+    first.write_text("mended\n")
+    known = state()
+    for options in (SPLIT, {**SPLIT, "to": ["xtuner", "alpaca", "sharegpt"]}):
+        with pytest.raises(QuestionError, match=r"(?s)faq-test\.alpaca\.jsonl` was changed since.*--replace") as error:
+            convert(source, **options)
+        assert error.value.answers["keep it, and make another dataset"] == ["--name", "faq-2"]
+        assert state() == known
+    assert convert(source, **SPLIT, dry_run=True).edited == (first,)
+    assert state() == known
+    assert convert(source, **SPLIT, replace=True).edited == (first,)
+    assert convert(source, **SPLIT).edited == ()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("name", ["faq-train.alpaca.jsonl", "faq-test.xtuner.jsonl"])
+def test_a_file_that_nobody_registered_is_left_alone(source, name, replace):
+    Path("data").mkdir()
+    Path("data", name).write_text("mine")
+    known = state()
+    for dry_run in (False, True):
+        with pytest.raises(InputError, match=f"`.*{name}` is there, and no dataset.*move it away.*`--name`"):
+            convert(source, **SPLIT, replace=replace, dry_run=dry_run)
+    assert state() == known
+    convert(source, **SPLIT, name="other")
+    Path("data", name).unlink()
+    Path("data", name).symlink_to("nowhere")
+    with pytest.raises(InputError, match="is there, and no dataset"):
+        convert(source, **SPLIT, replace=replace)
+
+
+def test_what_stands_in_the_way_of_a_registered_file_is_left_alone(source):
+    file = convert(source).parts[0].files["alpaca"]
+    file.unlink()
+    (file / "mine").mkdir(parents=True)
+    with pytest.raises(InputError, match="is there, and no dataset"):
+        convert(source, limit=3, replace=True)
+    assert (file / "mine").is_dir()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_of_another_dataset_is_left_alone(source, replace):
+    Path("data").mkdir()
+    Path("data", "dataset_info.json").write_text('{"theirs": {"file_name": "faq-train.alpaca.jsonl"}}')
+    known = state()
+    with pytest.raises(InputError, match=r"faq-train\.alpaca\.jsonl` belongs to the dataset `theirs`.*--name"):
+        convert(source, replace=replace)
+    assert state() == known
+
+
+def test_an_entry_of_somebody_else_gives_its_own_file_up_on_demand(source):
+    Path("data").mkdir()
+    Path("data", "faq-train.alpaca.jsonl").write_text("[]")
+    Path("data", "dataset_info.json").write_text('{"faq-train": {"file_name": "faq-train.alpaca.jsonl"}}')
+    with pytest.raises(InputError, match="--replace"):
+        convert(source)
+    convert(source, replace=True)
+    assert Path("data", "faq-train.alpaca.jsonl").read_text() != "[]"
+
+
+@pytest.mark.parametrize("name", ["faq.rejected.jsonl", "faq.rejected.xlsx"])
+def test_rejected_rows_of_somebody_else_are_left_alone(lines, name):
+    good, bad = ({"question": "q", "answer": "a"}, {"question": "q", "answer": ""})
+    convert(lines(good))
+    mine = Path("data", name)
+    mine.write_text("mine")
+    convert(lines(good), limit=1)  # writes no such file, and removes none
+    assert convert(lines(good), limit=1, xlsx=True).rejected_workbook is None
+    with pytest.raises(InputError, match=f"{name}` is there, and no dataset"):
+        convert(lines(good, bad), on_error="skip", xlsx=True, replace=True)
+    remove(Path("data"), ["faq"])
+    assert {path.name for path in Path("data").iterdir() if path.suffix != ".lock"} == {"dataset_info.json", name}
+    assert mine.read_text() == "mine"
+
+
+def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
+    source = lines({"question": "q", "answer": "a"}, {"question": "q", "answer": ""})
+    convert(source, on_error="skip")
+    mine = Path("data", "faq.rejected.xlsx")
+    mine.write_text("mine")
+    assert convert(source, on_error="skip").rejected_workbook is None
+    with pytest.raises(InputError, match=r"faq\.rejected\.xlsx` is there, and no dataset"):
+        convert(source, on_error="skip", xlsx=True)
+    convert(source, on_error="skip", limit=2, replace=True)
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    workbook = convert(source, on_error="skip", limit=2, xlsx=True).rejected_workbook
+    workbook.write_text("mended by hand")
+    with pytest.raises(QuestionError, match=r"faq\.rejected\.xlsx` was changed since"):
+        convert(source, on_error="skip")

@@ -7,22 +7,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.registry import FILE, find, look_up, ours, read, refuse_taken, register, registering, remove
-
-VALUE = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
-    max_leaves=5,
-)
-OBJECT = st.dictionaries(st.text(), VALUE, max_size=5)
-# Indent, newline, and whether anything is escaped: as people and programs write it.
-LAYOUT = st.tuples(st.sampled_from([None, 0, 1, 2, 4, "\t"]), st.sampled_from(["\n", "\r\n"]), st.booleans())
+from ftbridge.dataset_info.registry import FILE, changing, find, look_up, ours, read, refuse_taken, register, remove
 
 
 def entry(name, source="1234", **values):
@@ -35,11 +24,6 @@ def entry(name, source="1234", **values):
         options={},
         **values,
     )
-
-
-def laid_out(value, layout):
-    indent, newline, ascii_only = layout
-    return json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", newline) + newline
 
 
 def write(folder, text):
@@ -159,28 +143,6 @@ def test_an_entry_with_an_unknown_key_is_named(tmp_path):
         find(tmp_path, "faq")
 
 
-@given(OBJECT, LAYOUT, st.text(), VALUE)
-def test_what_is_put_in_is_there_and_the_rest_stays(known, layout, name, value):
-    text = laid_out(known, layout)
-    new = registry.spliced(text, {name: value})
-    assert json.loads(new) == known | {name: value}
-    if name in known:
-        before = text.index(json.dumps(name, ensure_ascii=layout[2])) if len(known) == 1 else 0
-        assert new[:before] == text[:before]
-    elif known:
-        assert registry.removed(new, [name]) == text
-        assert list(json.loads(new)) == [*known, name]
-    else:
-        assert json.loads(registry.removed(new, [name])) == {}
-
-
-@given(OBJECT.filter(bool), LAYOUT, st.data())
-def test_what_is_taken_out_is_gone_and_the_rest_stays(known, layout, data):
-    names = data.draw(st.lists(st.sampled_from(list(known)), unique=True))
-    left = registry.removed(laid_out(known, layout), names)
-    assert json.loads(left) == {name: value for name, value in known.items() if name not in names}
-
-
 def test_bytes_of_other_entries_stay(tmp_path):
     text = '{ "a":{"file_name" :"\u4e2d.json", "x": 1.50},\r\n\t"b": {"columns":{ }}  }\r\n\r\n'
     write(tmp_path, text)
@@ -220,21 +182,22 @@ def test_an_entry_of_somebody_else_needs_replace(tmp_path):
     assert find(tmp_path, "faq")[1] == entry("faq")
 
 
-def test_a_block_that_fails_leaves_no_entry(tmp_path):
+def test_a_change_that_is_refused_changes_nothing(tmp_path):
     register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test"), "other": entry("other")})
-    with (
-        pytest.raises(ZeroDivisionError),
-        registering(tmp_path, {"faq": entry("faq", "5678")}, drop=["faq-test", "gone"], replace=True),
-    ):
-        raise ZeroDivisionError
-    assert list(read(tmp_path)) == ["other"]
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(InputError, match="another source"), changing(tmp_path) as known:
+        known.put({"faq": entry("faq", "5678")}, drop=["faq-test", "gone"], files={})
+    assert (tmp_path / FILE).read_bytes() == before
 
 
-def test_dropped_entries_are_gone(tmp_path):
+def test_dropped_entries_are_gone_with_their_files(tmp_path):
     register(tmp_path, {"faq": entry("faq"), "faq-test": entry("faq-test")})
-    with registering(tmp_path, {"faq": entry("faq")}, drop=["faq-test"]):
-        pass
+    for name in ("faq", "faq-test"):
+        (tmp_path / f"{name}.xtuner.jsonl").touch()
+    with changing(tmp_path) as known:
+        known.put({"faq": entry("faq")}, drop=["faq-test"], files={})
     assert list(read(tmp_path)) == ["faq"]
+    assert files_in(tmp_path) == {"faq.xtuner.jsonl"}
 
 
 WRITER = """

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ftbridge.core.errors import InputError
 from ftbridge.dialogue.placement import Loading, Placement, free_memory, place
 from ftbridge.launchers.machine import Gpu
 from ftbridge.weights import safetensors
@@ -133,3 +134,25 @@ def test_what_a_loaded_model_leaves():
 def test_free_memory_is_known_where_all_cards_tell():
     assert free_memory([gpu("a", 3), gpu("b", 4)]) == 7 * 2**20
     assert free_memory([gpu("a", 3), gpu("b")]) == 0
+
+
+@pytest.mark.parametrize("name", ["index.json", "model.safetensors", "thesis.txt", "deep/x.dat"])
+def test_weights_are_not_offloaded_among_other_things(model, tmp_path, name):
+    loading = Loading(offload_folder=str(tmp_path / "offloaded"))
+    place([], model, None, loading)  # it is made when it is needed
+    file = tmp_path / "offloaded" / name
+    file.parent.mkdir(parents=True)
+    place([], model, None, loading) if file.parent.name == "offloaded" else None
+    file.touch()
+    with pytest.raises(InputError, match=r"offloaded/.*` is no weight that was put there by `--offload-folder`"):
+        place([], model, None, loading)
+    for folder in (model, file):
+        with pytest.raises(InputError, match="a new or an empty folder"):
+            place([], model, None, Loading(offload_folder=str(folder)))
+
+
+def test_what_was_offloaded_before_is_written_over(model, tmp_path):
+    for name in ("index.json", "lm_head.weight.dat", "lm_head.weight.safetensors"):
+        (tmp_path / "offloaded").mkdir(exist_ok=True)
+        (tmp_path / "offloaded" / name).touch()
+    place([], model, None, Loading(offload_folder=str(tmp_path / "offloaded")))

@@ -1,12 +1,13 @@
 """The folder of a prediction: gone on with, never mixed, never taken from others."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun
-from ftbridge.evaluation.answers import FINISHED, UNFINISHED
+from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
 from ftbridge.launchers import machine
 from ftbridge.launchers.machine import Gpu
 
@@ -72,13 +73,32 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
     assert predict(model, device="cpu").asked == 4
 
 
-def test_another_ones_file_is_left_alone(model):
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("content", ["mine", '{"learning_rate": 1}'])
+def test_another_ones_file_is_left_alone(model, name, content):
     Path("out").mkdir()
-    Path("out", FINISHED).write_text("mine")
+    Path("out", name).write_text(content)
     for replace in (False, True):
-        with pytest.raises(InputError, match="was not written by ftbridge"):
+        with pytest.raises(InputError, match=f"out/{name}` was not written by ftbridge.*`--out DIR`"):
             predict(model, replace=replace)
-    assert Path("out", FINISHED).read_text() == "mine"
+    assert {path.name: path.read_text() for path in Path("out").iterdir() if path.suffix != ".lock"} == {name: content}
+
+
+def test_a_folder_in_the_place_of_a_file_is_left_alone(model):
+    predict(model)
+    Path("out", METRICS).mkdir()
+    with pytest.raises(InputError, match=r"out/metrics\.json` was not written by ftbridge"):
+        predict(model, replace=True)
+
+
+def test_what_another_version_has_set_can_be_asked_anew(model):
+    predict(model)
+    settings = json.loads(Path("out", "predict.json").read_text())
+    del settings["labels_from"]
+    Path("out", "predict.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="ask anew with `--replace`"):
+        predict(model)
+    assert predict(model, replace=True).asked == 6
 
 
 def test_damage_is_told(model):

@@ -84,6 +84,19 @@ def test_metrics_of_answers_that_are_there(model):
         ftbridge.predict("no.jsonl")
 
 
+def test_metrics_of_somebody_else_are_left_alone(model, tmp_path):
+    predict(model)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "answers.jsonl").write_bytes(Path("out/predictions.jsonl").read_bytes())
+    for _ in range(2):
+        ftbridge.predict(own / "answers.jsonl")
+    (own / "metrics.json").write_text('{"accuracy": 1}')
+    with pytest.raises(InputError, match=r"metrics\.json` was not written by ftbridge; move it away"):
+        ftbridge.predict(own / "answers.jsonl")
+    assert (own / "metrics.json").read_text() == '{"accuracy": 1}'
+
+
 def of_a_run(model, name="one"):
     """Make a run that was trained on `parts-train`, and say that the model is made of it."""
     Path("runs", name).mkdir(parents=True)

@@ -9,6 +9,7 @@ import pytest
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers import prune
 from ftbridge.launchers.runs import Machine, all_runs
+from ftbridge.launchers.written import files_in
 
 from . import made_up
 
@@ -75,3 +76,31 @@ def test_a_run_that_was_resumed_meanwhile_stays(project):
     msgspec.structs.replace(run, status="running").save()
     assert prune.remove(gone) == 0
     assert run.path.is_dir()
+
+
+def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
+    for name in ("a", "bb", "ccc", "dddd", "eeeee"):
+        run = made_up.run(project, name, "failed", argv=("python",))
+        for own in ("log.txt", ".run.json.lock"):
+            (run.path / own).touch()
+        for own in ("output", "tracking", "predictions", "adapter-iter_8"):
+            (run.path / own).mkdir()
+        files = msgspec.to_builtins(files_in(run.path / "adapter-iter_8"))
+        (run.path / "adapter-iter_8" / "ftbridge.json").write_text(json.dumps({"files": files}))
+    (project.runs / "a" / "my_notes.txt").write_text("mine")
+    (project.runs / "bb" / "mywork").mkdir()
+    (project.runs / "ccc" / "adapter-iter_8" / "thesis.txt").write_text("mine")
+    gone = prune.leftovers(all_runs(project))
+    assert names(gone) == ["dddd", "eeeee"]
+    said = capsys.readouterr().err
+    for name, strange in (("a", "my_notes.txt"), ("bb", "mywork/"), ("ccc", "adapter-iter_8/thesis.txt")):
+        assert f"/{name}` stays: it holds `{strange}`, which ftbridge did not write" in said
+    prune.remove(gone)
+    assert [run.id for run in all_runs(project)] == ["a", "bb", "ccc"]
+
+
+def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
+    for name, base in (("a", "/base"), ("bb", "/base"), ("ccc", project.runs / "a" / "merged")):
+        msgspec.structs.replace(made_up.run(project, name), model=str(base)).save()
+    assert names(prune.leftovers(all_runs(project), 1)) == ["bb"]
+    assert "/a` stays: it holds the base model of the run `ccc`" in capsys.readouterr().err

@@ -71,6 +71,43 @@ def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monk
     assert {each.python for each in Project.find().settings.backends.values()} == {str(python)}
 
 
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["thesis.txt"], "thesis.txt"),
+        (["bin/", "lib/"], "bin"),
+        (["pyvenv.cfg", "bin/", "src/"], "src"),
+        ([".git/"], ".git"),
+    ],
+)
+def test_a_folder_of_something_else_is_not_emptied(uv, monkeypatch, folder, names, named):
+    monkeypatch.setattr(module, "_runs", lambda _: False)
+    for name in names:
+        (folder / "own" / name).mkdir(parents=True) if name.endswith("/") else write(folder / "own" / name)
+    with pytest.raises(InputError, match=f"own` holds `{named}`, which is no part of a virtual env.* `--venv DIR`"):
+        setup("own")
+    assert uv == []
+    write(folder / "file")
+    with pytest.raises(InputError, match="file` is no part of a virtual environment"):
+        setup("file")
+    assert uv == []
+
+
+def write(file):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+
+
+def test_an_environment_that_is_broken_is_made_anew(uv, monkeypatch, folder):
+    monkeypatch.setattr(module, "_runs", lambda _: False)
+    for name in ("own/pyvenv.cfg", "own/bin/python", "own/.gitignore", "own/lib64/x"):
+        write(folder / name)
+    setup("own")
+    write(default_folder() / "CACHEDIR.TAG")  # it was killed before it had made more
+    setup()
+    assert [each[0] for each in uv if each != "checked"] == ["venv", "venv"]
+
+
 def test_settings_that_are_there_are_not_edited(uv, capsys, folder):
     (folder / "ftbridge.yaml").write_text("model: base\n")
     (folder / "own").mkdir()

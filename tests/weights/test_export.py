@@ -24,6 +24,7 @@ from ftbridge.launchers import checkpoints
 from ftbridge.templates import families
 from ftbridge.weights import safetensors
 from ftbridge.weights.export import export
+from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.gather import read
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.sources import load_card, resolve
@@ -453,3 +454,71 @@ def test_full_training_gives_the_model_that_was_trained(trained, in_project, tra
 def test_peft_loads_the_adapter(trained, in_project, training_python, backend):
     adapter = ftbridge.export(trained(backend=backend).id)
     judged(training_python, ("loads", in_project / "base", adapter))
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("base", "base model is there"),
+        ("base/new", "base model is around it"),
+        ("base/../base", "base model is there"),
+        ("link", "base model is there"),
+        ("runs/one", "run itself is there"),
+        ("runs", "run itself is in it"),
+        (".", "run itself is in it"),
+        ("runs/one/output", "run's output is there"),
+        ("runs/one/output/iter_9.pth", "run's output is around it"),
+        ("runs/one/merged", "holds a merged model"),
+        ("runs/two", "base model of the run `two` is there"),
+    ],
+)
+def test_what_is_needed_is_not_exported_onto(folder, out, said):
+    from_one(run(folder))
+    Path("link").symlink_to("base")
+    with fresh_folder(Path("runs/one/merged"), "merged"):
+        pass
+    with fresh_folder(Path("runs/two"), "adapter"):
+        pass
+    record = json.loads(Path("runs/one/run.json").read_text())
+    Path("runs/other").mkdir()
+    Path("runs/other/run.json").write_text(json.dumps(record | {"id": "two", "model": str(folder / "runs" / "two")}))
+    before = everything(folder)
+    for command in [export] if "merged" in said else [export, ftbridge.merge]:
+        with pytest.raises(InputError, match=f"{said}.*--out"):
+            command("one", out=out)
+    assert everything(folder) == before
+
+
+def test_an_adapter_is_not_merged_onto_what_it_is_made_of(folder):
+    from_one(run(folder))
+    adapter = export(out="there")
+    Path("more").mkdir()
+    before = everything(folder)
+    for out, said in {
+        "there": "source is there",
+        "there/merged": "source is around it",
+        "more": "adapter `more` is",
+    }.items():
+        with pytest.raises(InputError, match=f"cannot be written to: the {said}.*--out"):
+            ftbridge.merge(adapter, out=out, adapters=[("more", 1.0)])
+    with pytest.raises(InputError, match="cannot be written to: the base model is there"):
+        ftbridge.merge(adapter, model="base", out="base")
+    with pytest.raises(InputError, match=r"adapter `.*/adapter` is there"):
+        ftbridge.merge("one", out="runs/one/adapter")
+    assert everything(folder) == before
+
+
+def test_an_export_that_is_due_leaves_what_is_not_ours(folder):
+    output = run(folder)
+    from_one(output)
+    notes = export() / "my_notes.txt"
+    notes.write_text("mine")
+    xtuner(output / "iter_16.pth", LORA, "lora_alpha=4")
+    with pytest.raises(InputError, match=r"did not write: `my_notes\.txt`; move that away"):
+        adapter_of(resolve("one"))
+    notes.rename(folder / "my_notes.txt")
+    check_adapter(adapter_of(resolve("one")), 4)

@@ -198,7 +198,7 @@ from pathlib import Path
 from ftbridge.weights.folders import fresh_folder
 from ftbridge.weights.merge import merge_weights
 python, base, adapter, target = map(Path, sys.argv[1:])
-with fresh_folder(target) as new:
+with fresh_folder(target, "merged") as new:
     merge_weights(python, base, [(adapter, 1.0)], new)
     (new / "ftbridge.json").write_text("{}")
 """

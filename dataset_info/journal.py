@@ -1,0 +1,177 @@
+"""The journal beside dataset_info.json: files and their entries take their places together, or not at all.
+
+New files first get names of their own. Then one rename of dataset_info.json, whose entries name those, decides: before
+it the old datasets are whole and registered, after it the new ones, for LLaMA-Factory as well. At last the files get
+their right names, and so do the entries. `.dataset_info.json.journal`, which is there meanwhile, says how:
+
+    {"entries": {"faq-train": {...}}, "drop": ["faq-test"], "removes": ["faq-test.alpaca.jsonl"],
+     "moves": {".faq-train.alpaca.jsonl.1a2b3c4d.staged.jsonl": "faq-train.alpaca.jsonl"}}
+
+Whoever finds the journal of a killed process finishes its work, or undoes it where nothing was decided yet.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import atomic_file, remove_left, settle, write_atomic
+from ftbridge.dataset_info.json_text import removed, spliced
+
+REGISTRY = "dataset_info.json"
+FILE = f".{REGISTRY}.journal"
+# How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
+STAGED = ".staged.jsonl"
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be: `entries` are put in, those in `drop` go; `moves` maps staged files to their names.
+
+    `removes` are the files of the datasets that were there, as far as none takes their places.
+    """
+
+    entries: dict[str, Any]
+    drop: list[str]
+    moves: dict[str, str]
+    removes: list[str]
+
+    def staged(self) -> dict[str, Any]:
+        """Return the entries as they are while their files have staged names."""
+        names = {name: staged for staged, name in self.moves.items()}
+        return {key: _renamed(raw, names) for key, raw in self.entries.items()}
+
+
+def is_left(dataset_dir: Path, text: str) -> bool:
+    """Tell whether a conversion is at work, or was killed at it, by the `text` of dataset_info.json as well."""
+    return STAGED in text or os.path.lexists(dataset_dir / FILE)
+
+
+def is_own(name: str) -> bool:
+    """Tell whether a file of a dataset may have this name; others are never written or deleted."""
+    return Path(name).name == name and not name.startswith(".") and name != REGISTRY
+
+
+def put(
+    dataset_dir: Path,
+    registry: Path,
+    text: str,
+    *,
+    entries: Mapping[str, Any],
+    drop: list[str],
+    files: Mapping[str, IO[bytes]],
+    removes: list[str],
+) -> None:
+    """Put scratch files in their places by their names, and `entries` into the registry, whose lock is held.
+
+    `text` is what stands in the registry. Raises OSError or SetupError where the disk is full, with all as it was.
+    """
+    if not (files or removes):
+        write_atomic(registry, spliced(removed(text, drop), entries))
+        return
+    moves = {f".{name}.{os.urandom(4).hex()}{STAGED}": name for name in files}
+    journal = Journal(entries=dict(entries), drop=drop, moves=moves, removes=removes)
+    try:
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        write_atomic(dataset_dir / FILE, msgspec.json.encode(journal))
+        for staged, name in moves.items():
+            settle(files[name], dataset_dir / staged)
+        _sync(dataset_dir)
+        text = spliced(removed(text, drop), journal.staged())
+        write_atomic(registry, text)
+        _finish(dataset_dir, registry, text, journal)
+    except BaseException:
+        with suppress(Exception):
+            recover(dataset_dir, registry)
+        raise
+
+
+def recover(dataset_dir: Path, registry: Path) -> None:
+    """Finish or undo what a killed process has begun; the registry's lock is held.
+
+    Raises InputError for a journal that is none of ours, OSError or SetupError where the folder cannot be written.
+    """
+    file = dataset_dir / FILE
+    try:
+        journal = msgspec.json.decode(file.read_bytes(), type=Journal)
+        _check(journal)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"`{file}` was not written by ftbridge, or is damaged ({error}); delete it") from error
+    _finish(dataset_dir, registry, registry.read_bytes().decode() if registry.exists() else "{}\n", journal)
+
+
+def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> None:
+    known = json.loads(text)
+    if not isinstance(known, dict):
+        return
+    staged = journal.staged()
+    decided = {name: raw for name, raw in journal.entries.items() if known.get(name) == staged[name]}
+    if decided:
+        for each, name in journal.moves.items():
+            _place(dataset_dir / each, dataset_dir / name)
+        _sync(dataset_dir)
+        write_atomic(registry, spliced(text, decided))
+    gone = [*journal.moves]
+    if decided or (
+        not known.keys() & journal.drop and all(known.get(key) == raw for key, raw in journal.entries.items())
+    ):
+        gone += journal.removes
+    for name in gone:
+        (dataset_dir / name).unlink(missing_ok=True)
+    for name in journal.moves.values():
+        remove_left(dataset_dir / name)
+    (dataset_dir / FILE).unlink()
+
+
+def _place(staged: Path, path: Path) -> None:
+    """Let a staged file stand at `path` as well, in one step."""
+    if not staged.exists() or (path.exists() and path.samefile(staged)):  # renaming that would do nothing
+        return
+    second = staged.with_suffix(".part")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(staged)
+    except OSError:  # as on FAT
+        with staged.open("rb") as file, atomic_file(path) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    else:
+        second.replace(path)
+
+
+def _renamed(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    files = {target: names.get(name, name) for target, name in raw["ftbridge"]["files"].items()}
+    file_name = names.get(raw["file_name"], raw["file_name"])
+    return {**raw, "file_name": file_name, "ftbridge": {**raw["ftbridge"], "files": files}}
+
+
+def _check(journal: Journal) -> None:
+    """Raise ValueError where a journal, which may have come along with the folder, reaches for what is not ours."""
+    for staged, name in journal.moves.items():
+        if not (staged.startswith(f".{name}.") and staged.endswith(STAGED)):
+            raise ValueError(f"`{staged}` is no staged file")
+    for name in (*journal.moves.values(), *journal.removes):
+        if not is_own(name):
+            raise ValueError(f"`{name}` is no file of a dataset")
+    try:
+        journal.staged()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError("an entry is none of ours") from error
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk before what is done next."""
+    with suppress(OSError):  # not everywhere
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

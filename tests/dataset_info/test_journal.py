@@ -1,0 +1,224 @@
+"""A dataset that is replaced is the old one or the new one, wherever the process that replaces it is killed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftbridge.adapters.convert import convert
+from ftbridge.core.errors import InputError
+from ftbridge.core.files import sha256
+from ftbridge.dataset_info import journal
+from ftbridge.dataset_info.registry import FILE, read, register, remove
+
+OLD = {"split": "6:2:2", "to": ["xtuner", "alpaca", "sharegpt"], "on_error": "skip", "xlsx": True}
+NEW = {"split": "7:3", "sample": "3", "to": ["xtuner", "alpaca"], "max_rejected": "1"}
+# Before each call that gives or takes a name, a child of its own kills itself, in a copy of `start`.
+KILLS = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+from ftbridge.adapters.convert import convert
+from ftbridge.dataset_info.registry import read, remove
+
+place, what, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+left = 0
+os.fsync = lambda _: None  # a kill loses nothing that was written
+
+def hook(event, values):
+    global left
+    if event in ("os.rename", "os.link", "os.remove"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+for number in range(1000):
+    shutil.copytree(place / "start", place / str(number))
+    child = os.fork()
+    if not child:
+        os.chdir(place / str(number))
+        left = number
+        sys.addaudithook(hook)
+        if what == "convert":
+            convert("faq.jsonl", replace=True, **options)
+        elif what == "recover":
+            read(Path("data"))
+        else:
+            remove(Path("data"), ["faq"])
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+    assert number < 999
+"""
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Stand in the project `start`, whose source has a row to reject; returns the folder around it."""
+    rows = [{"question": f"why {at}?", "answer": f"so {at}" if at else ""} for at in range(21)]
+    (tmp_path / "start").mkdir()
+    monkeypatch.chdir(tmp_path / "start")
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    Path("faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def killed(start, what="convert", **options):
+    """Kill it everywhere; return the folders that were left, but for that of the one that came through."""
+    subprocess.run([sys.executable, "-c", KILLS, start, what, json.dumps(options)], check=True)
+    folders = sorted((path for path in start.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    assert len(folders) > 10
+    return folders
+
+
+def stop_halfway(monkeypatch):
+    """Replace the dataset until that is decided, and no further."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            convert("faq.jsonl", **NEW, replace=True)
+
+
+def registered(folder):
+    """Return what is registered, as somebody reads it who knows no journal; all its files must be whole."""
+    file = folder / "data" / FILE
+    known = json.loads(file.read_bytes()) if file.exists() else {}
+    for raw in known.values():
+        own = raw["ftbridge"]
+        assert raw["file_name"] in own["files"].values()
+        for target, name in own["files"].items():
+            assert sha256(folder / "data" / name) == own["options"]["sha256"][target]
+    return list(known)
+
+
+def names(folder):
+    return {path.name for path in (folder / "data").iterdir() if path.suffix != ".lock"}
+
+
+def visible(folder):
+    """Return the files that are there, with their content: a killed conversion's own are hidden until it is decided."""
+    return {name: sha256(folder / "data" / name) for name in names(folder) if not name.startswith(".")}
+
+
+def expected(folder):
+    return {FILE} | {
+        name
+        for raw in read(folder / "data").values()
+        for name in (*raw["ftbridge"]["files"].values(), *raw["ftbridge"]["options"]["rejected"])
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
+def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before):
+    if before:
+        convert("faq.jsonl", **before)
+    old, old_names = visible(start / "start") if before else {}, registered(start / "start")
+    *folders, whole = killed(start, **NEW)
+    new = visible(whole)
+    found = []
+    for folder in folders:
+        now = registered(folder)
+        assert now in (old_names, registered(whole)), folder.name
+        found.append(now)
+        read(folder / "data")  # as `ftbridge datasets list` does
+        assert registered(folder) == now
+        if (folder / "data").exists():
+            assert visible(folder) == (new if now == registered(whole) else old)
+            assert now == old_names or names(folder) == names(whole)
+        os.chdir(folder)
+        convert("faq.jsonl", **NEW, replace=True)
+        assert visible(folder) == new
+        assert names(folder) == expected(folder)
+    turn = found.index(registered(whole))
+    assert found[:turn] == [old_names] * turn
+    assert found[turn:] == [registered(whole)] * (len(found) - turn)
+
+
+def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch):
+    convert("faq.jsonl", **OLD)
+    stop_halfway(monkeypatch)
+    assert any(name.endswith(journal.STAGED) for name in names(start / "start"))
+    assert len(registered(start / "start")) == 3
+    *folders, whole = killed(start, "recover")
+    for folder in folders:
+        assert registered(folder) == registered(whole)
+        assert list(read(folder / "data")) == registered(whole)
+        assert visible(folder) == visible(whole)
+        assert names(folder) == names(whole) == expected(whole)
+
+
+def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
+    convert("faq.jsonl", **OLD)
+    old = visible(start / "start")
+    *folders, whole = killed(start, "remove")
+    assert names(whole) == {FILE}
+    for folder in folders:
+        left = read(folder / "data")
+        assert visible(folder) == (old if left else visible(whole))
+        assert not [name for name in names(folder) if name == journal.FILE]
+        if left:
+            remove(folder / "data", ["faq"])
+        assert visible(folder) == visible(whole)
+
+
+def test_without_hard_links_files_are_copied(start, monkeypatch):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    convert("faq.jsonl", **OLD)
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    convert("faq.jsonl", **NEW, replace=True)
+    assert len(registered(start / "start")) == 3
+    assert names(start / "start") == expected(start / "start")
+
+
+def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
+    convert("faq.jsonl", **OLD)
+    stop_halfway(monkeypatch)
+
+    def full(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(journal, "write_atomic", full)
+    assert list(read(Path("data"))) == registered(start / "start")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"removes": ["../thesis.txt"]},
+        {"removes": [FILE]},
+        {"removes": [".bashrc"]},
+        {"moves": {".faq.jsonl.1.staged.jsonl": "../faq.jsonl"}},
+        {"moves": {"thesis.txt": "faq.jsonl"}},
+        {"moves": {"../.faq.jsonl.1.staged.jsonl": "faq.jsonl"}},
+        {"entries": {"faq": 1}},
+        {"more": 1},
+        {"drop": [[]]},
+    ],
+    ids=str,
+)
+def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "thesis.txt").write_text("mine")
+    content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **wrong}
+    (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete it"):
+        read(tmp_path / "data")
+    with pytest.raises(InputError, match="delete it"):
+        register(tmp_path / "data", {})
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"null"])
+def test_a_damaged_journal_is_one_sentence(tmp_path, content):
+    (tmp_path / journal.FILE).write_bytes(content)
+    with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged"):
+        read(tmp_path)
