@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -38,11 +39,14 @@ class Metrics:
         more = {"time": time, "attempt": len(self._run.attempts)}
         new = [record | more for record in self._logged()]
         path = self._run.path / FILE
+        whole = path.stat().st_size if path.exists() else 0
         try:
             if new:
                 with path.open("ab") as file:
                     file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in new))
         except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, whole)  # what comes later must not hang on half a line
             raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
         return new
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ftbridge.core.records import Launch
+from ftbridge.launchers import caches
 
 GRACE = 10  # seconds between asking a group to end and killing it
 GUARD = Path(__file__).with_name("guard.py")
@@ -25,7 +26,7 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(GRACE), *launch.argv],
             cwd=launch.cwd,
-            env={**os.environ, **launch.env},
+            env={**os.environ, **caches.environment(), **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -12,13 +13,15 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import write_json
+from ftbridge.core.files import write_atomic, write_json
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.core.strict import closest
 
 PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
+# A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
+RESERVE, ROOM = ".reserve", 1 << 18
 Status = Literal["running", "succeeded", "failed", "interrupted"]
 
 
@@ -73,7 +76,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def watched(self) -> "Run":
         """Return the run, saved, as running with this process watching over it."""
         me = os.getpid()
+        reserve = self.path / RESERVE
+        if not reserve.exists():
+            write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
         return msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me)).save()
+
+    def release(self) -> None:
+        """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
+        with suppress(OSError):
+            (self.path / RESERVE).unlink()
 
     def save(self) -> "Run":
         """Write run.json; returns the run."""
@@ -82,6 +93,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
+        self.release()
         last = msgspec.structs.replace(self.attempts[-1], ended=now(), exit_code=exit_code)
         return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last)).save()
 
@@ -100,6 +112,8 @@ def new_folder(project: Project, name: str) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise SetupError(f"cannot make `{folder}`: {error.strerror or error}") from error
         return folder
     raise InputError(f"too many runs start in the same second in `{project.runs}`")
 
