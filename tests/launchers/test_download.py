@@ -68,3 +68,26 @@ def test_a_name_that_is_not_there_is_one_sentence(hub, training_python, tmp_path
     with pytest.raises(InputError, match="could not get `owner/none` from Hugging Face"):
         local_model("owner/none", lambda: training_python, tmp_path)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("scheme", ["hf", "ms"])
+@pytest.mark.parametrize("weights", [True, False])
+def test_no_file_is_written_where_a_name_leads_out_of_the_folder(
+    training_python, tmp_path, monkeypatch, scheme, weights
+):
+    with hub_server(tmp_path, monkeypatch) as server:
+        folder = server.add("owner/tiny")
+        for name in ("tiny/config.json", "tiny/data/model.json", "up.json"):
+            (folder.parent / name).parent.mkdir(exist_ok=True)
+            (folder.parent / name).write_text(f'{{"is": "{name}"}}')
+        server.named = [
+            "../up.json",
+            "data/../../up.json",
+            str(folder.parent / "up.json"),
+            "clip\x1b]52;c;aGk=\x07.json",
+        ]
+        found = local_model(f"{scheme}://owner/tiny", lambda: training_python, tmp_path, weights=weights)
+        assert (found / "config.json").is_file()
+    assert sorted(server.asked) == ["config.json", "data/model.json"]
+    assert list(tmp_path.rglob("up.json")) == [folder.parent / "up.json"]
