@@ -35,7 +35,7 @@ class Metrics:
         `validation_loss`), with the seconds since the run began (`time`) and the number of the `attempt`. Raises
         SetupError where the file cannot be written.
         """
-        time = (now() - self._run.attempts[0].started).total_seconds()
+        time = max(0.0, (now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
         more = {"time": time, "attempt": len(self._run.attempts)}
         new = [record | more for record in self._logged()]
         path = self._run.path / FILE

@@ -94,7 +94,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
         self.release()
-        last = msgspec.structs.replace(self.attempts[-1], ended=now(), exit_code=exit_code)
+        last = msgspec.structs.replace(
+            self.attempts[-1], ended=max(now(), self.attempts[-1].started), exit_code=exit_code
+        )
         return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last)).save()
 
 
@@ -141,7 +143,10 @@ def all_runs(project: Project) -> list[Run]:
             found.append(load(file.parent))
         except InputError as error:
             say(f"warning: {error}; the folder is left out")
-    return sorted(found, key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
+    found.sort(key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
+    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > now()]:
+        say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
+    return found
 
 
 def last(project: Project) -> tuple[Run, Run | None]:

@@ -87,7 +87,7 @@ def _lowest(values: list[float]) -> float | None:
 
 def _end(run: Run) -> datetime:
     """Return until when a run without a written end has worked: now, or when its log was last written."""
+    log, begun = run.path / "log.txt", run.attempts[-1].started
     if run.status == "running":
-        return now()
-    log = run.path / "log.txt"
-    return datetime.fromtimestamp(log.stat().st_mtime, now().tzinfo) if log.exists() else run.attempts[-1].started
+        return max(now(), begun)
+    return max(datetime.fromtimestamp(log.stat().st_mtime, now().tzinfo), begun) if log.exists() else begun

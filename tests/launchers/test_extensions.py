@@ -35,11 +35,14 @@ def test_a_lock_that_is_held_stays(lock):
     assert lock.exists()
 
 
-def test_a_fresh_lock_is_waited_for(lock, monkeypatch, capsys):
+@pytest.mark.parametrize("made", [1000, 1000 + 365 * 86400])
+def test_a_fresh_lock_is_waited_for_also_where_the_clock_was_put_back(lock, monkeypatch, capsys, made):
     now = [1000.0]  # a clock of our own: how long the machine takes to look does not count
-    clock = SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    clock = SimpleNamespace(
+        time=lambda: now[0], monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds)
+    )
     monkeypatch.setattr(extensions, "time", clock)
-    os.utime(lock, (1000, 1000))
+    os.utime(lock, (made, made))
     extensions.free()
     assert not lock.exists()
     assert now == [1000 + extensions.FRESH]
