@@ -14,8 +14,9 @@ from typing import Any
 
 # Weights in formats that neither framework reads.
 IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
-# Names that lead out of the folder, or are not to be shown: ModelScope's client would write to where they lead.
-IGNORED += ["/*", "../*", "*/../*", "*/..", "*\\*", "[A-Za-z]:*", "*[\x00-\x1f\x7f-\x9f\ud800-\udfff]*"]
+# Names that lead out of the folder, or are not to be shown: ModelScope's client would write to where they lead, and
+# Hugging Face's refuses them itself.
+OUTSIDE = ["/*", "../*", "*/../*", "*/..", "*\\*", "[A-Za-z]:*", "*[\x00-\x1f\x7f-\x9f\ud800-\udfff]*"]
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
 # What tokenizers and configs are kept in.
 SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
@@ -30,7 +31,7 @@ def from_hugging_face(name: str, *, weights: bool) -> str:
     # Where the hub has safetensors, the older pickled weights are not fetched.
     wanted: list[dict[str, Any]] = [{"ignore_patterns": IGNORED + WEIGHTS[1:]}, {"ignore_patterns": IGNORED}]
     if not weights:
-        wanted = [{"allow_patterns": SMALL, "ignore_patterns": IGNORED}]
+        wanted = [{"allow_patterns": SMALL}]
     try:
         files = HfApi().list_repo_files(name)
     # Of the hub's client before 1.0, and since; under HF_HUB_OFFLINE it asks nothing and raises Python's own.
@@ -49,7 +50,7 @@ def from_modelscope(name: str, *, weights: bool) -> str:
     from modelscope import snapshot_download
     from modelscope_hub.errors import CacheError
 
-    patterns = {"ignore_patterns": IGNORED} | ({} if weights else {"allow_patterns": SMALL})
+    patterns = {"ignore_patterns": IGNORED + OUTSIDE} | ({} if weights else {"allow_patterns": SMALL})
     try:
         return str(snapshot_download(name, **patterns))
     except ConnectionError:
