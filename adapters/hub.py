@@ -18,12 +18,16 @@ import msgspec
 from ftbridge.adapters import layout
 from ftbridge.adapters.class_labels import Labels
 from ftbridge.adapters.hub_clients import Address, Hub, Listing, client, told
-from ftbridge.adapters.sources.folder import files_below, left_out, open_files, what_is_there
-from ftbridge.core.console import natural_size
+from ftbridge.adapters.sources.folder import SHOWN, files_below, left_out, open_files, what_is_there
+from ftbridge.core.console import natural_size, some
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.plugins import FIRST, Reading, Rows, Table
 from ftbridge.core.records import Row
 
+# Control characters, half a letter, and what Windows takes for a folder or a drive.
+_STRANGE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
+# Bytes that the file systems take, less what a cache's folder has.
+LONGEST_NAME, LONGEST_PART = 3000, 250
 # Where Hugging Face keeps its conversions, as `config/split/0000.parquet`; of those over 5 GB only the beginning, in
 # `config/partial-split/` (https://huggingface.co/docs/dataset-viewer/parquet).
 CONVERTED = "refs/convert/parquet"
@@ -75,6 +79,17 @@ def parse(url: str) -> Address:
     if not match:
         raise InputError(f"`{url}` names no dataset; write hf://owner/name or ms://owner/name, then :config and @split")
     return Address(*(group or "" for group in match.groups()))
+
+
+def names_file(name: str) -> bool:
+    """Tell whether a hub's name for a file is that of one in a folder, on any system, and harmless to show."""
+    parts = name.split("/")
+    return (
+        not _STRANGE.search(name)
+        and not {"", ".", ".."} & {*parts}
+        and len(name.encode()) <= LONGEST_NAME
+        and all(len(part.encode()) <= LONGEST_PART for part in parts)
+    )
 
 
 def _repository(hub: Hub, address: Address) -> Repository:
@@ -129,9 +144,18 @@ def _choose(repository: Repository, address: Address) -> Chosen:
 
 
 def _listed(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[str, ...]]:
-    """Return the files of a revision, and a note where the hub is out of reach: then of what was downloaded before."""
+    """Return the files of a revision, and notes: on names that are none, and where the hub is out of reach.
+
+    Then it is of what was downloaded before.
+    """
     try:
-        return hub.listing(address.name, revision), ()
+        listing = hub.listing(address.name, revision)
+        strange = [name for name in listing.sizes if not names_file(name)]
+        if not strange:
+            return listing, ()
+        sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
+        note = f"left out, since their names are not those of files in a folder: {some([*map(ascii, strange)], SHOWN)}"
+        return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.status(error) is not None:
             raise

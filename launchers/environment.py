@@ -24,7 +24,7 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.user import data_folder
-from ftbridge.launchers import machine
+from ftbridge.launchers import caches, machine
 
 Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
@@ -174,7 +174,7 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
     Raises SetupError, with the end of what it wrote, where it fails.
     """
     argv = [str(python), str(HELPERS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-    environment = {**os.environ, **QUIET} | ({} if sees_gpus else machine.environment(()))
+    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else machine.environment(()))
     done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:

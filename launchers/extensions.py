@@ -20,10 +20,11 @@ def free() -> None:
     """Remove the locks that nobody holds; one that is fresh is waited for, until it is gone or no longer fresh."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     for lock in Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cache / "torch_extensions").rglob("lock"):
-        told = False
+        told, since = False, time.monotonic()
         with suppress(OSError):  # it is gone, or somebody else's
             while not _held(lock):
-                left = lock.stat().st_mtime + FRESH - time.time()
+                # A time in the future is that of a clock that was put back: it says nothing.
+                left = min(lock.stat().st_mtime - time.time(), since - time.monotonic()) + FRESH
                 if left <= 0:
                     lock.unlink()
                     say(f"removed {lock}, which a killed training had left behind")

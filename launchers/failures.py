@@ -1,5 +1,6 @@
 """Why a training failed, read from the end of its log by the signatures in failures.yaml."""
 
+import os
 import re
 from functools import cache
 from importlib import resources
@@ -19,6 +20,11 @@ TRACEBACK = 40  # lines of a traceback that are shown
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Torch begins the lines of several processes with their rank.
 _LINE = re.compile(r"(?:(\[rank\d+\]:) ?)?(.*)")
+
+
+# What a log on a full disk has no room for.
+_FULL = "Error: No space left on device"
+_LITTLE, _FEW = 1 << 20, 9  # bytes, files
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +69,7 @@ def explain(log: Path, exit_code: int, start: int = 0) -> Failure | None:
     # Lines of code in a traceback hold messages too, not yet filled in.
     lines = [line for _rank, line in _lines(log, start) if not line.startswith("    ")]
     lines.append(f"exit status {exit_code}")
+    lines += [_FULL] if _full(log.parent) else []
     for signature in signatures():
         fits = re.compile("|".join(signature.patterns)).search
         for line in lines:
@@ -103,6 +110,12 @@ def told(log: Path, exit_code: int, start: int = 0) -> str:
 def last_lines(log: Path, start: int = 0) -> str:
     """Return the last 20 lines of `log` from the byte `start` on."""
     return "\n".join(line[:SHOWN] for _rank, line in _lines(log, start)[-20:])
+
+
+def _full(folder: Path) -> bool:
+    """Tell whether the disk has room for hardly anything, or for hardly a file more."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _LITTLE or disk.f_favail < _FEW < disk.f_files
 
 
 def _lines(log: Path, start: int) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,15 +37,18 @@ class Metrics:
         `validation_loss`), with the seconds since the run began (`time`) and the number of the `attempt`. Raises
         SetupError where the file cannot be written.
         """
-        time = (now() - self._run.attempts[0].started).total_seconds()
+        time = max(0.0, (now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
         more = {"time": time, "attempt": len(self._run.attempts)}
         new = [record | more for record in self._logged()]
         path = self._run.path / FILE
+        whole = path.stat().st_size if path.exists() else 0
         try:
             if new:
                 with path.open("ab") as file:
                     file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in new))
         except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, whole)  # what comes later must not hang on half a line
             raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
         return new
 

@@ -28,6 +28,11 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
     file = model / "config.json"
     config = read_json(file) if file.is_file() else {}
     kind = str(config.get("model_type") or "")
+    if (kernel := _hub_kernel(config)) and not trust_remote_code:
+        raise InputError(
+            f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
+            "out, or, if you trust who made it, add `--trust-remote-code`"
+        )
     if needs_transformers4(config):
         try:
             known = frozenset() if trust_remote_code else known_classes(interpreter(project, backend))
@@ -94,6 +99,13 @@ def needs_transformers4(config: dict[str, Any]) -> bool:
     """Tell whether a model of this config.json brings code that was written for transformers 4 or older."""
     version = str(config.get("transformers_version") or "4")
     return bool(config.get("auto_map")) and re.match(r"[0-4](\.|$)", version) is not None
+
+
+def _hub_kernel(config: dict[str, Any]) -> str:
+    """Return the repository of a hub whose kernel config.json wants, "" for none."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    wanted = [str(part.get(key) or "") for part in parts for key in ("_attn_implementation", "attn_implementation")]
+    return next((each for each in wanted if "/" in each), "")
 
 
 @cache

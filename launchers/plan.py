@@ -1,6 +1,7 @@
 """Everything about a training that is known before it starts, for the backends to render."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from ftbridge.templates.render import deepspeed_config
 # Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
 # (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
 AUTO_BUCKET = 50_000_000
+
+
+# Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
+_TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
+_MORE = {
+    **dict.fromkeys(("tensorboard", "wandb", "csv_monitor", "comet"), _TRACK),
+    "autotuning": "use DeepSpeed's own launcher for it",
+    "nebula": "leave checkpoints to the framework",
+}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +137,37 @@ def offloads(config: dict[str, Any] | None, key: str) -> bool:
     return bool(section) and section.get("device", "none") != "none"
 
 
+def outside(config: dict[str, Any] | None) -> dict[str, str]:
+    """Return the places in a DeepSpeed config that lie outside the run's folder, by their keys, with dots.
+
+    DeepSpeed takes what is relative as from that folder, where it runs.
+    """
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        at, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{at}.{key}".lstrip("."), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(at, each) for each in value]
+        elif isinstance(value, str) and (value.startswith(("/", "~", "\\")) or ".." in re.split(r"[/\\]", value)):
+            found[at] = value
+    return dict(sorted(found.items()))
+
+
 def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
-    """Refuse what DeepSpeed would end with, or what nothing here could read."""
+    """Refuse what DeepSpeed would end with, what nothing here could read, and what does more than train."""
+    for key, remedy in _MORE.items():
+        section = config.get(key)
+        if isinstance(section, dict) and section.get("enabled", False) is not False:
+            raise InputError(f"the DeepSpeed config `{name}` turns on `{key}`; take it out, and {remedy}")
+    autocast = config.get("torch_autocast")
+    modules = autocast.get("lower_precision_safe_modules") if isinstance(autocast, dict) else None
+    if strange := [each for each in modules or [] if not str(each).startswith("torch.")]:
+        raise InputError(
+            f"the DeepSpeed config `{name}` would have the Python module of `{strange[0]}` imported, by "
+            "`lower_precision_safe_modules`; only torch's own may stand there"
+        )
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict):
         raise InputError(f'the DeepSpeed config `{name}` must give zero_optimization as `{{"stage": 2}}`')

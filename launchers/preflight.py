@@ -23,7 +23,7 @@ from ftbridge.launchers.markers import mark_checks
 from ftbridge.launchers.memory import memory_checks
 from ftbridge.launchers.model_files import as_held, folder_checks, shapes, template_checks, tokenizer_checks
 from ftbridge.launchers.own_code import known_classes
-from ftbridge.launchers.plan import Plan
+from ftbridge.launchers.plan import Plan, outside
 from ftbridge.launchers.token_lengths import Lengths, count, files_of, looked_at
 
 
@@ -44,6 +44,10 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     checks += template_checks(plan) if config else []
     checks += [*_data(plan, tokenizer), _steps(plan)]
     checks += combination_checks(plan, config, installed)
+    if places := outside(plan.deepspeed):
+        named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
+        found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"
+        checks.append(Check("DeepSpeed", "warning", found, "make sure that you want that; `../` and `/` lead outside"))
     if plan.machine.gpus:
         checks += interpreter_checks(python, plan.machine.gpus)
         checks += shared_memory_checks() if plan.machine.processes > 1 else []

@@ -208,7 +208,7 @@ def _views(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: Tra
         lines = pool.map(lambda each: ask(pythons[each], "preview", specs[each], stderr=subprocess.PIPE), specs)
         answers = {each: msgspec.json.decode(line, type=_Answer) for each, line in zip(specs, lines, strict=True)}
     for each, answer in answers.items():
-        if "trust_remote_code" in answer.error:
+        if "trust_remote_code" in answer.error or "contains custom code" in answer.error:  # transformers' words
             raise InputError(
                 f"the tokenizer of `{spec.model}` comes with Python code of its own. If you trust who made it, run "
                 "the command again with `--trust-remote-code`"

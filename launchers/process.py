@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftbridge.core.children import guarded
 from ftbridge.core.records import Launch
+from ftbridge.launchers import caches
 
 GRACE = 10  # seconds between asking a group to end and killing it
 
@@ -24,7 +25,7 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
         child = subprocess.Popen(
             guarded(launch.argv, GRACE),
             cwd=launch.cwd,
-            env={**os.environ, **launch.env},
+            env={**os.environ, **caches.environment(), **launch.env},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

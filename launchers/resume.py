@@ -179,7 +179,8 @@ class Ledger:
                         notes[name], self._known[name] = found, signature
                 self._seen[name] = signature
         if notes != self.run.checkpoints:
-            self.run = msgspec.structs.replace(self.run, checkpoints=notes).save()
+            self.run = msgspec.structs.replace(self.run, checkpoints=notes)  # kept, also where it cannot be written
+            self.run.save()
         return self.run
 
     def _found(self) -> list[tuple[str, Path]]:

@@ -17,7 +17,7 @@ from msgspec import Meta
 from ftbridge.core import signing
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import opened_record, read_record, write_json
+from ftbridge.core.files import opened_record, read_record, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
@@ -28,6 +28,8 @@ from ftbridge.launchers.fingerprint import Fingerprint
 # What is said of a record without this machine's signature.
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
+# A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
+RESERVE, ROOM = ".reserve", 1 << 18
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
 Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
 Time = Annotated[datetime, Meta(tz=True)]
@@ -103,8 +105,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def watched(self) -> "Run":
         """Return the run, saved, as running with this process watching over it."""
         me = os.getpid()
+        reserve = self.path / RESERVE
+        if not reserve.exists():
+            write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
         began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
         return began.save()
+
+    def release(self) -> None:
+        """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
+        with suppress(OSError):
+            (self.path / RESERVE).unlink()
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""
@@ -115,7 +125,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
-        last = msgspec.structs.replace(self.attempts[-1], ended=now(), exit_code=exit_code)
+        self.release()
+        last = msgspec.structs.replace(
+            self.attempts[-1], ended=max(now(), self.attempts[-1].started), exit_code=exit_code
+        )
         return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last)).save()
 
 
@@ -133,6 +146,8 @@ def new_folder(project: Project, name: str) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise SetupError(f"cannot make `{folder}`: {error.strerror or error}") from error
         return folder
     raise InputError(f"too many runs start in the same second in `{project.runs}`")
 
@@ -159,7 +174,10 @@ def all_runs(project: Project) -> list[Run]:
             found.append(load(file.parent))
         except InputError as error:
             say(f"warning: {error}; the folder is left out")
-    return sorted(found, key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
+    found.sort(key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
+    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > now()]:
+        say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
+    return found
 
 
 def last(project: Project) -> tuple[Run, Run | None]:

@@ -95,8 +95,9 @@ def _lowest(values: list[float]) -> float | None:
 
 def _end(run: Run) -> datetime:
     """Return until when a run without a written end has worked: now, or when its log was last written."""
+    log, begun = run.path / "log.txt", run.attempts[-1].started
     if run.status == "running":
-        return now()
+        return max(now(), begun)
     with suppress(OSError, ValueError):  # not there, or of a time beyond all calendars
-        return datetime.fromtimestamp((run.path / "log.txt").stat().st_mtime, now().tzinfo)
-    return run.attempts[-1].started
+        return max(datetime.fromtimestamp(log.stat().st_mtime, now().tzinfo), begun)
+    return begun

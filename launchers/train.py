@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 from ftbridge import __version__
 from ftbridge.adapters.datasets import Dataset, as_it_stands, usable
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import write_atomic
 from ftbridge.core.plugins import Backend, names
 from ftbridge.core.plugins import backend as load_backend
@@ -166,16 +167,24 @@ def watch(
                     update(record)
                 ledger.look()
 
-            code = execute(run.launch, log, follow)
+            try:
+                code = execute(run.launch, log, follow)
+            finally:
+                run.release()
             for record in metrics.update():
                 update(record)
+        run = ledger.look(ended=code != 0)
     except KeyboardInterrupt:
         ledger.look(ended=True).end("interrupted", InterruptedRun.exit_code)
         raise InterruptedRun(f"stopped; what was saved is in {run.path}") from None
-    except Exception:  # our own failing must not leave a run that seems to go on
-        ledger.run.end("failed", 1)
+    except Exception as error:  # our own failing must not leave a run that seems to go on
+        failed = ledger.look(ended=True).end("failed", getattr(error, "exit_code", 1))
+        if isinstance(error, SetupError) and failed.checkpoints:
+            raise SetupError(
+                f"{error}; the training was ended, and once that is mended `ftbridge train --resume {run.id}` goes on"
+            ) from error
         raise
-    return _judge(ledger.look(ended=code != 0), backend, code, begun)
+    return _judge(run, backend, code, begun)
 
 
 def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
@@ -188,11 +197,16 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
     name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
     folder = ready.resumed.path if ready.resumed else runs.new_folder(ready.project, name)
     plan = msgspec.structs.replace(ready.plan, run=folder)
-    launch = _launch(plan, backend, ready.python)
-    run = _record(plan, launch, ready.python)
-    run = (resuming.claim(ready.resumed, run) if ready.resumed else run).watched()
-    for file, content in launch.files.items():
-        write_atomic(Path(file), content)
+    try:
+        launch = _launch(plan, backend, ready.python)
+        run = _record(plan, launch, ready.python)
+        run = (resuming.claim(ready.resumed, run) if ready.resumed else run).watched()
+        for file, content in launch.files.items():
+            write_atomic(Path(file), content)
+    except BaseException:  # nothing has begun: no run is left that seems to have
+        if not ready.resumed:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if plan.resume:
         say(f"going on from {plan.resume}")
     say(f"run {run.id}: {_steps(plan)} with {backend.title} on {_machine(plan)}; log in {folder / 'log.txt'}")

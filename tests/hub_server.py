@@ -18,7 +18,7 @@ class HubServer(ThreadingHTTPServer):
     """Serves `folder/<owner>/<name>`, and revisions other than main from `folder/<owner>/<name>@<revision>`.
 
     `closed` is the status and error code that every answer has, where it is set, and `answer` the JSON that takes the
-    place of every other; `asked` are the paths of files.
+    place of every other; `asked` are the paths of files, `named` are files that are listed beside those that are there.
     """
 
     daemon_threads = True
@@ -29,6 +29,7 @@ class HubServer(ThreadingHTTPServer):
         self.closed: tuple[int, str] | None = None
         self.answer = ""
         self.asked: list[str] = []
+        self.named: list[str] = []
         self.tokens: set[str | None] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -68,8 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             (r"/api/(?:models|datasets)/(?P<name>\w+/[\w.-]+)(?:/revision/(?P<revision>.+))?", self.info),
             (r"/api/(?:models|datasets)/(?P<name>\w+/[\w.-]+)/tree/(?P<revision>[^/]+)", self.tree),
             (r"(?:/datasets)?/(?P<name>\w+/[\w.-]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)", self.file),
-            (r"/api/v1/datasets/(?P<name>\w+/[\w.-]+)/repo/tree", self.modelscope_tree),
-            (r"/api/v1/datasets/(?P<name>\w+/[\w.-]+)/repo", self.file),
+            (r"/api/v1/(?:models|datasets)/(?P<name>\w+/[\w.-]+)/repo/(?:tree|files)", self.modelscope_tree),
+            (r"/api/v1/(?:models|datasets)/(?P<name>\w+/[\w.-]+)/repo", self.file),
         ):
             if match := re.fullmatch(pattern, url.path):
                 asked = {key: unquote(value) for key, value in match.groupdict().items() if value}
@@ -79,17 +80,20 @@ class Handler(BaseHTTPRequestHandler):
         return self.refuse(404, "")
 
     def info(self, root: Path, asked: dict[str, str], *, with_body: bool) -> None:
-        files = [{"rfilename": name} for name, _ in listed(root)]
+        files = [{"rfilename": name} for name, _ in self.listed(root)]
         answer = {"id": asked["name"], "sha": commit(root), "siblings": files}
         self.reply(root, json.dumps(answer).encode(), with_body=with_body)
 
     def tree(self, root: Path, _: dict[str, str], *, with_body: bool) -> None:
-        files = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in listed(root)]
+        files = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in self.listed(root)]
         self.reply(root, json.dumps(files).encode(), with_body=with_body)
 
     def modelscope_tree(self, root: Path, _: dict[str, str], *, with_body: bool) -> None:
-        files = [{"Path": name, "Size": size, "Type": "blob"} for name, size in listed(root)]
+        files = [{"Path": name, "Size": size, "Type": "blob"} for name, size in self.listed(root)]
         self.reply(root, json.dumps({"Code": 200, "Data": {"Files": files}}).encode(), with_body=with_body)
+
+    def listed(self, root: Path) -> list[tuple[str, int]]:
+        return listed(root) + [(name, 9) for name in self.server.named]
 
     def file(self, root: Path, asked: dict[str, str], *, with_body: bool) -> None:
         name = asked.get("file") or asked["filepath"]

@@ -18,7 +18,7 @@ from ftbridge.core.children import guarded
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.dialogue.placement import Loading, place
-from ftbridge.launchers import machine
+from ftbridge.launchers import caches, machine
 from ftbridge.launchers.environment import HELPERS, QUIET
 from ftbridge.launchers.machine import Gpu
 from ftbridge.templates.families import Segment
@@ -111,7 +111,7 @@ class Generator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, **QUIET, **machine.environment(self.placement.cards)},
+            env={**os.environ, **QUIET, **caches.environment(), **machine.environment(self.placement.cards)},
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 

@@ -16,6 +16,9 @@ from typing import Any
 
 # Weights in formats that neither framework reads.
 IGNORED = ["*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "original/*", "onnx/*", "*.tflite"]
+# Names that lead out of the folder, or are not to be shown: ModelScope's client would write to where they lead, and
+# Hugging Face's refuses them itself.
+OUTSIDE = ["/*", "../*", "*/../*", "*/..", "*\\*", "[A-Za-z]:*", "*[\x00-\x1f\x7f-\x9f\ud800-\udfff]*"]
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth"]
 # What tokenizers and configs are kept in.
 SMALL = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.py"]
@@ -71,7 +74,7 @@ def from_modelscope(name: str, *, weights: bool) -> str:
     from modelscope import snapshot_download
     from modelscope_hub.errors import CacheError
 
-    patterns = {"ignore_patterns": IGNORED} if weights else {"allow_patterns": SMALL}
+    patterns = {"ignore_patterns": IGNORED + OUTSIDE} | ({} if weights else {"allow_patterns": SMALL})
     try:
         return str(snapshot_download(name, **patterns))
     except ConnectionError:

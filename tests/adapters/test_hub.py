@@ -170,3 +170,40 @@ def test_other_urls_are_refused(url):
 @pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
 def test_urls_are_printed_as_they_were(url):
     assert str(hub.parse(url)) == url
+
+
+ROW = {"instruction": "a", "output": "b"}
+
+
+@HUBS
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../up.jsonl",
+        "data/../../../up.jsonl",
+        "/etc/up.jsonl",
+        "..\\up.jsonl",
+        "C:up.jsonl",
+        "a//b.jsonl",
+        "./a.jsonl",
+        "nul\0.jsonl",
+        "clip\x1b]52;c;aGk=\x07.jsonl",
+        "two\nlines.jsonl",
+        "half\ud800.jsonl",
+        "turned\u202elnosj.jsonl",
+        "long" * 99 + ".jsonl",
+        "deep/" * 999 + "a.jsonl",
+    ],
+)
+def test_what_is_no_name_of_a_file_is_left_out_and_told(server, scheme, tmp_path, name):
+    put(server.add("owner/strange"), {"train.jsonl": [ROW]})
+    server.named = [name]
+    (table,) = hub.open_url(f"{scheme}://owner/strange", READING)
+    assert [{key: plain(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
+    assert [note for note in table.notes if note.startswith("left out, since their names are not those of files")]
+    assert server.asked == ["train.jsonl"]
+    assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`
+
+
+def test_names_of_any_language_are_names():
+    assert all(map(hub.names_file, ["data/训练 集.jsonl", "a.b/..c/d..jsonl", "C/a:b.csv", "\u3000.csv", "e\u0301"]))

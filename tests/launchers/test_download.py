@@ -94,3 +94,29 @@ def test_what_a_hub_says_is_shown_and_its_bars_move(tmp_path, monkeypatch, capfd
     assert capfd.readouterr().err.partition("...\n")[2] == (
         f"\r{shown}\n\x1b[A\r   \\x9b1m\\u202e\nRuntimeError: \\x1b[2J\n"
     )
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("scheme", ["hf", "ms"])
+@pytest.mark.parametrize("weights", [True, False])
+def test_no_file_is_written_where_a_name_leads_out_of_the_folder(
+    training_python, tmp_path, monkeypatch, scheme, weights
+):
+    with hub_server(tmp_path, monkeypatch) as server:
+        folder = server.add("owner/tiny")
+        for name in ("tiny/config.json", "tiny/data/model.json", "up.json"):
+            (folder.parent / name).parent.mkdir(exist_ok=True)
+            (folder.parent / name).write_text(f'{{"is": "{name}"}}')
+        server.named = [
+            "../up.json",
+            "data/../../up.json",
+            str(folder.parent / "up.json"),
+            "clip\x1b]52;c;aGk=\x07.json",
+        ]
+        if scheme == "ms":
+            found = local_model("ms://owner/tiny", lambda: training_python, tmp_path, weights=weights)
+            assert sorted(file.name for file in found.rglob("*.json")) == ["config.json", "model.json"]
+        else:
+            with pytest.raises(InputError, match="could not get `owner/tiny`"):
+                local_model("hf://owner/tiny", lambda: training_python, tmp_path, weights=weights)
+    assert list(tmp_path.rglob("up.json")) == [folder.parent / "up.json"]

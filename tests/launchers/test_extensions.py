@@ -35,14 +35,18 @@ def test_a_lock_that_is_held_stays(lock):
     assert lock.exists()
 
 
-def test_a_fresh_lock_is_waited_for(lock, monkeypatch, capsys):
+@pytest.mark.parametrize("made", [1000, 1000 + 365 * 86400])
+def test_a_fresh_lock_is_waited_for_also_where_the_clock_was_put_back(lock, monkeypatch, capsys, made):
     now = [1000.0]  # a clock of our own: how long the machine takes to look does not count
-    clock = SimpleNamespace(time=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    clock = SimpleNamespace(
+        time=lambda: now[0], monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds)
+    )
     monkeypatch.setattr(extensions, "time", clock)
-    os.utime(lock, (1000, 1000))
+    monkeypatch.setattr(extensions, "FRESH", 3)  # each look goes through all processes of the machine
+    os.utime(lock, (made, made))
     extensions.free()
     assert not lock.exists()
     assert now == [1000 + extensions.FRESH]
     said = capsys.readouterr().err
-    assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 120 seconds")
+    assert said.startswith(f"waiting for {lock}; unless it goes, it is removed in 3 seconds")
     assert said.endswith(f"removed {lock}, which a killed training had left behind\n")

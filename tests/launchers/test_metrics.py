@@ -1,6 +1,7 @@
 """Metrics: each line of a log is read once, whatever happens to the log, and attempts make one curve."""
 
 import math
+import resource
 
 import pytest
 from hypothesis import given
@@ -122,6 +123,19 @@ def test_what_cannot_be_written_is_a_sentence(project):
     (run.path / "metrics.jsonl").mkdir()
     with pytest.raises(SetupError, match=r"cannot write `.*metrics\.jsonl`"):
         Metrics(run, llamafactory).update()
+
+
+def test_what_a_full_disk_has_cut_is_taken_back(project):
+    run = made_up.run(project, "one", "running", backend="llamafactory")
+    log(run).write_text("".join(map(line, range(1, 9))))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write `.*metrics\.jsonl`: File too large"):
+            Metrics(run, llamafactory).update()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (run.path / "metrics.jsonl").read_bytes() == b""
 
 
 def test_a_run_without_metrics_has_no_curve(project):

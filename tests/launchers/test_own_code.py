@@ -192,6 +192,16 @@ def test_a_folder_that_asks_for_its_code_to_be_run_is_refused_until_the_user_ask
     assert marker.exists()
 
 
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+def test_a_kernel_of_a_hub_is_code_that_must_be_trusted(tmp_path, first, key):
+    named = {key: "kernels-community/flash-attn"}
+    for config in ({**QWEN35, **named}, {**QWEN35, "text_config": named}):
+        with pytest.raises(InputError, match=r"`kernels-community/flash-attn`, which is code .*--trust-remote-code"):
+            chosen(tmp_path, config)
+        assert chosen(tmp_path, config, trust=True) == first
+    assert chosen(tmp_path, {**QWEN35, key: "flash_attention_2"}) == first
+
+
 @pytest.mark.framework
 def test_the_classes_are_read_from_either_transformers(training_python):
     newest = known_classes(training_python)

@@ -10,7 +10,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.machine import Machine
-from ftbridge.launchers.plan import Plan, load_deepspeed, offloads
+from ftbridge.launchers.plan import Plan, load_deepspeed, offloads, outside
 from ftbridge.templates import families
 
 ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
@@ -98,7 +98,7 @@ def test_a_file_of_the_user_is_read_from_the_project_and_kept(tmp_path):
     assert config == {"steps_per_print": 7, "fp16": {"enabled": False}, "bf16": {"enabled": False}}
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{'a': 1}"])
+@pytest.mark.parametrize("content", ["", "[]", "{'a': 1}", '{"a":' * 9999])
 def test_a_file_that_is_none_is_one_sentence(tmp_path, content):
     (tmp_path / "mine.json").write_text(content)
     with pytest.raises(InputError, match=r"`.*mine.json` is no DeepSpeed config"):
@@ -122,6 +122,56 @@ def test_a_file_that_deepspeed_would_end_with_is_one_sentence(tmp_path, content)
     (tmp_path / "mine.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"^the DeepSpeed config `mine.json` "):
         load_deepspeed("mine.json", tmp_path, TWO)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            {"tensorboard": {"enabled": True, "output_path": "/x"}},
+            "turns on `tensorboard`; take it out, and let `--track`",
+        ),
+        ({"wandb": {"enabled": True, "project": "p"}}, "turns on `wandb`"),
+        ({"comet": {"enabled": "true"}}, "turns on `comet`"),
+        ({"csv_monitor": {"enabled": 1, "job_name": "../up"}}, "turns on `csv_monitor`"),
+        ({"nebula": {"enabled": True, "persistent_storage_path": "/x"}}, "turns on `nebula`"),
+        ({"autotuning": {"enabled": True, "results_dir": "/x"}}, "turns on `autotuning`"),
+        (
+            {"torch_autocast": {"enabled": True, "lower_precision_safe_modules": ["torch.nn.Linear", "evil.Module"]}},
+            "would have the Python module of `evil.Module` imported",
+        ),
+    ],
+)
+def test_a_file_that_would_do_more_than_train_is_refused(tmp_path, content, expected):
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"^the DeepSpeed config `mine.json` {expected}"):
+        load_deepspeed("mine.json", tmp_path, TWO)
+
+
+def test_what_is_off_may_stand_in_a_file(tmp_path):
+    content = {"wandb": {"enabled": False}, "tensorboard": {}, "csv_monitor": None, "autotuning": {"fast": True}}
+    content |= {"torch_autocast": {"lower_precision_safe_modules": ["torch.nn.Linear"]}}
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    assert load_deepspeed("mine.json", tmp_path, TWO).keys() >= content.keys()
+
+
+def test_places_outside_the_runs_folder_are_found_wherever_they_stand():
+    metrics = {"difficulty": {"index_to_sample_path": "/index", "difficulty_type": "value"}}
+    config = {
+        "zero_optimization": {"stage": 3, "offload_param": {"device": "nvme", "nvme_path": "/nvme"}},
+        "flops_profiler": {"enabled": True, "output_file": "in/../../flops.txt"},
+        "data_efficiency": {"curriculum": [{"metrics": metrics}, {"data_cluster_path": "~/cluster"}]},
+        "checkpoint": {"folder": "inside", "version": "1..2"},
+        "compile": {"cache": "..\\up"},
+    }
+    assert outside(config) == {
+        "compile.cache": "..\\up",
+        "data_efficiency.curriculum.data_cluster_path": "~/cluster",
+        "data_efficiency.curriculum.metrics.difficulty.index_to_sample_path": "/index",
+        "flops_profiler.output_file": "in/../../flops.txt",
+        "zero_optimization.offload_param.nvme_path": "/nvme",
+    }
+    assert outside(None) == {}
 
 
 def test_offload_that_is_null_is_none(tmp_path):

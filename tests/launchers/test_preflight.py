@@ -262,6 +262,15 @@ def test_deepspeed_is_needed_where_it_is_used(well, tmp_path, monkeypatch):
     assert (check.name, check.found) == ("deepspeed", "cannot be imported: ModuleNotFoundError")
 
 
+def test_places_of_a_deepspeed_file_outside_the_run_are_told(well):
+    used = msgspec.structs.replace(well, deepspeed={"flops_profiler": {"output_file": "/else/flops.txt"}})
+    check = poor(used)["DeepSpeed"]
+    assert check.status == "warning"
+    assert "outside the run's folder, to be read or written: `flops_profiler.output_file` (`/else/fl" in check.found
+    inside = msgspec.structs.replace(well, deepspeed={"flops_profiler": {"output_file": "flops.txt"}})
+    assert "DeepSpeed" not in poor(inside)
+
+
 def test_an_interpreter_that_does_not_start_is_a_failure(well, tmp_path):
     (check,) = import_checks(well, tmp_path / "bin" / "python")
     assert (check.name, check.status) == ("environment", "failure")

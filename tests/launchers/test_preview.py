@@ -352,6 +352,7 @@ def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkey
     [
         ("cannot encode `x`: TypeError: None", "XTuner cannot encode `x`: TypeError: None"),
         ("cannot load: ValueError: set `trust_remote_code=True`", "again with `--trust-remote-code`"),
+        ("cannot load: ValueError: The repository /m contains custom code which", "again with `--trust-remote-code`"),
     ],
 )
 def test_what_a_framework_cannot_do_is_wrong_input(made_up, monkeypatch, error, message):

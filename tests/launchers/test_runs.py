@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from ftbridge.core import signing
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers import runs
+from ftbridge.launchers.summaries import summary
 
 from . import made_up
 
@@ -62,6 +63,17 @@ def test_an_end_is_kept(project):
     assert runs.load(project.runs / "one") == ended
     assert (ended.status, ended.attempts[0].exit_code) == ("interrupted", 130)
     assert ended.attempts[0].ended >= ended.attempts[0].started
+
+
+def test_a_clock_that_was_put_back_makes_no_time_negative_and_is_told(project, capsys):
+    ahead = runs.now() + timedelta(days=365)
+    run = record(project, "one", "running")
+    run = msgspec.structs.replace(run, attempts=(msgspec.structs.replace(run.attempts[0], started=ahead),)).save()
+    record(project, "another")
+    assert summary(run).seconds == 0
+    assert run.end("failed", 1).attempts[0].ended == ahead
+    assert [each.id for each in runs.all_runs(project)] == ["another", "one"]
+    assert "`one` began in the future" in capsys.readouterr().err
 
 
 def test_a_running_run_whose_watcher_is_dead_has_failed(project):

@@ -36,6 +36,27 @@ def recorder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def own_mounts():
+    """Return the words before a command that may mount what it wants; skips where the kernel does not allow that."""
+    words = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    return words
+
+
+@pytest.mark.parametrize("kind", ["bytes", "files"])
+def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_room(tmp_path, own_mounts, kind):
+    program = Path(__file__).with_name("full_disk.py")
+    done = subprocess.run(
+        [*own_mounts, sys.executable, program, tmp_path, kind], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said, *rest = json.loads(done.stdout)
+    assert said.startswith("XTuner ended with exit status 1: the disk is full")
+    assert rest == [5, "failed", False, ["output/iter_3.pth"], [], "iter_3.pth"]
+
+
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_training_leaves_an_honest_run(trained, backend):
