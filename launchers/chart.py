@@ -1,8 +1,8 @@
 """Curves as text for a terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 
-_MOST = 8e307  # differences of larger numbers are none any more
 Points = Sequence[tuple[float, float]]
 _MARKS = "*o+x#@%&=~"
 
@@ -12,7 +12,7 @@ def text(curves: Mapping[str, Points], width: int = 72, height: int = 18) -> str
 
     Values that are no numbers, or endless, are left out; where curves meet, the last one shows.
     """
-    finite = {name: [(x, y) for x, y in points if abs(y) <= _MOST] for name, points in curves.items()}
+    finite = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in curves.items()}
     everything = [point for points in finite.values() for point in points]
     if not everything:
         return "there is nothing to draw yet"

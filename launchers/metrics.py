@@ -76,7 +76,9 @@ def curve(run: Run) -> list[Record]:
     """
     found: list[Record] = []
     for line in json_lines(run.path / FILE):
-        record = {key: math.nan if line[key] is None else float(line[key]) for key in line if _measured(line[key])}
+        if not all(map(_measured, line.values())):  # nothing that ftbridge wrote
+            continue
+        record = {key: math.nan if value is None else float(value) for key, value in line.items()}
         if not abs(record.get("step", math.nan)) < MOST_STEPS:
             continue
         attempt = record.get("attempt", 1)

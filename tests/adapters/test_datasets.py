@@ -268,7 +268,7 @@ def test_an_entry_that_names_another_file_is_told(faq, folder):
     assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 samples, and 3 were converted" in found.edited
 
 
-@pytest.mark.parametrize("options", [{}, {"sha256": 5}, {"sha256": {"xtuner": "", "alpaca": ""}}])
+@pytest.mark.parametrize("options", [{}, {"sha256": {"xtuner": "", "alpaca": ""}}])
 def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
     own = read(folder / "data")["faq-train"]["ftbridge"]
     entry_with(folder, ftbridge=own | {"options": options})

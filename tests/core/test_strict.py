@@ -1,6 +1,6 @@
 """Values from the outside: checked once, with the closest name in the message."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -12,6 +12,7 @@ from ftbridge.core.strict import PathText, closest, load_json, load_yaml, parse,
 class Meal(msgspec.Struct):
     name: str
     guests: int = 1
+    time: Literal["noon", "night"] = "noon"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_values_become_a_record():
     [
         ({"name": "tea", "guest": 2}, "the table has an unknown key `guest`; did you mean `guests`?"),
         ({"guests": 2}, "the table: Object missing required field `name`"),
-        ({"name": "\ud800"}, "the table: it holds half a surrogate pair"),
+        ({"name": "tea", "time": "\ud800"}, "the table: it holds half a surrogate pair"),
         ({"name": "tea", "guests": "two"}, r"the table: Expected `int`, got `str` - at `\$.guests`"),
     ],
 )

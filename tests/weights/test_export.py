@@ -55,9 +55,10 @@ def folder(tmp_path, monkeypatch):
 def run(folder, backend="xtuner"):
     """Make a run that has succeeded; returns its output folder."""
     spec = msgspec.to_builtins(TrainSpec(backend=backend, model="base", dataset="faq", lora_alpha=32))
+    attempt = {"started": "2026-01-02T00:00:00Z", "ended": "2026-01-02T00:01:00Z", "exit_code": 0}
     record = {"id": "one", "folder": "", "status": "succeeded", "spec": spec, "model": str(folder / "base")}
     record |= {"launch": {"argv": [], "env": {}, "cwd": "", "files": {}}, "family": "qwen2", "system": "说中文"}
-    record |= {"samples": 1, "steps": 1, "versions": {}, "datasets": {}, "attempts": [], "pid": os.getpid()}
+    record |= {"samples": 1, "steps": 1, "versions": {}, "datasets": {}, "attempts": [attempt], "pid": os.getpid()}
     output = folder / "runs" / "one" / "output"
     output.mkdir(parents=True)
     (output.parent / "run.json").write_text(json.dumps(record))
