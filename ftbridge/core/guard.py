@@ -105,6 +105,7 @@ def _end_descendants() -> None:
     """Kill all that comes from here: whose parent ends becomes our child, so the loop reaches everything."""
     with suppress(ChildProcessError):
         while LINUX:
+            os.waitpid(-1, os.WNOHANG)  # raises where nothing is left, as mostly, which saves a look through /proc
             for pid in _children():
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
