@@ -130,8 +130,10 @@ def test_the_tutorials_homework_runs_as_it_stands(tmp_path, training_python):
     assert "小青" in said.splitlines()[-1], said
 
 
-def test_every_pain_names_a_test_that_is_there():
-    rows = [line for line in (ROOT / "docs" / "pains.md").read_text(encoding="utf-8").splitlines() if ".py" in line]
+@pytest.mark.parametrize("page", ["pains.md", "security.md"])
+def test_every_row_of_the_docs_names_a_test_that_is_there(page):
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if "test_" in line]
     named = [re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", row) for row in rows if row.startswith("| ")]
     assert all(named)
     for file, test in {each for row in named for each in row}:
