@@ -50,7 +50,8 @@ from ftbridge.launchers.machine import GIB
 from ftbridge.launchers.plan import AUTO_BUCKET, Plan, offloads
 
 Shape = tuple[int, ...]
-Size = Annotated[int, msgspec.Meta(ge=1)]
+_BEYOND = 1 << 40  # of no model or config that there is; products of larger numbers do not fit into a float
+Size = Annotated[int, msgspec.Meta(ge=1, lt=_BEYOND)]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
 # DeepSpeed's defaults, in values (runtime/zero/config.py).
 _BUCKET, _LIVE = 500_000_000, 1_000_000_000
@@ -186,7 +187,7 @@ def _zero(plan: Plan) -> dict[str, Any]:
 def _number(section: dict[str, Any], key: str, default: int) -> int:
     """Return a number of a DeepSpeed config, such as 2e8; what is none of its numbers DeepSpeed refuses itself."""
     value = section.get(key)
-    return int(value) if isinstance(value, int | float) else default
+    return int(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
 
 
 def _shared(plan: Plan, size: int, stage: int) -> int:

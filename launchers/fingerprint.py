@@ -15,7 +15,8 @@ import msgspec
 
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import safetensors_header, sha256
+from ftbridge.core.files import read_text, safetensors_header, sha256
+from ftbridge.core.strict import load_json
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")
@@ -120,8 +121,8 @@ def _fingerprint(model: Path) -> tuple[Fingerprint, list[str]]:
 def _weights(model: Path) -> dict[str, Path]:
     """Return the files that hold the weights by name: those that an index names, or of the first kind that is there."""
     for index in INDEXES:
-        with suppress(OSError, msgspec.DecodeError):
-            named = msgspec.json.decode((model / index).read_bytes(), type=_Index).weight_map
+        with suppress(InputError):  # it is not there, or damaged
+            named = load_json(read_text(model / index, "index"), _Index, index).weight_map
             return {name: model / name for name in sorted(set(named.values())) if (model / name).is_file()}
     kinds = (sorted(file for file in model.glob(kind) if file.is_file()) for kind in _WEIGHTS)
     return {file.name: file for file in next(filter(None, kinds), [])}

@@ -389,6 +389,11 @@ def test_other_names_of_the_sizes_are_known_and_missing_ones_say_so():
     assert "activations unknown" in str(memory(config={}))
 
 
+@pytest.mark.parametrize("size", [0, -1, 1 << 41, 10**400, "4", None])
+def test_a_size_that_no_model_has_is_unknown(size):
+    assert "activations unknown" in str(memory(config=CONFIG | {"num_hidden_layers": size}))
+
+
 def test_it_is_shown_part_by_part():
     parts = {"weights": GIB, "adapters": 0, "gradients": 0, "optimizer": GIB // 2, "activations": GIB}
     assert str(Memory(**parts, buffers=GIB // 4, context=GIB // 4, start=4 * GIB, host=GIB)) == (

@@ -176,9 +176,12 @@ def test_damaged_weights_are_no_fault_of_the_fingerprint(model, content):
     assert changes(model, before).weights
 
 
-@pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": []}', '{"weight_map": {"a": "absent.safetensors"}}'])
+@pytest.mark.parametrize(
+    "index",
+    [b"{", b"[]", b'{"weight_map": []}', b'{"weight_map": {"a": "absent.safetensors"}}', b"[" * 5000, b'{"\xa3"'],
+)
 def test_a_damaged_index_is_no_fault_of_the_fingerprint(model, index):
-    (model / "model.safetensors.index.json").write_text(index)
+    (model / "model.safetensors.index.json").write_bytes(index)
     assert changes(model, fingerprint(model)) == ("", [])
 
 
