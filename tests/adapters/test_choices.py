@@ -26,6 +26,7 @@ def turns_of(exam, options):
     return done.tables[0].first[0].turns[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "asked"),
     [

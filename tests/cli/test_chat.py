@@ -31,6 +31,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
     assert CliRunner().invoke(cli, ["chat", *arguments]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code", "message"),
     [

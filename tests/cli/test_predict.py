@@ -28,6 +28,7 @@ def asked(monkeypatch):
     return notes
 
 
+@pytest.mark.slow
 def test_the_file_is_named(asked):
     done = CliRunner().invoke(cli, ["predict"])
     assert (done.exit_code, done.stdout) == (0, "out/predictions.jsonl\n")

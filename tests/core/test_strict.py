@@ -77,6 +77,7 @@ def test_what_is_no_value_of_yaml_is_one_sentence(value):
     assert len(str(told.value)) < 600
 
 
+@pytest.mark.slow
 def test_merges_of_merges_do_not_fill_the_memory():
     lines = ["a0: &a0 {" + ", ".join(f"k{number}: 1" for number in range(10)) + "}"]
     lines += [f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 10)}]}}" for level in range(1, 9)]

@@ -141,6 +141,7 @@ def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before)
     assert found[turn:] == [registered(whole)] * (len(found) - turn)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
@@ -154,6 +155,7 @@ def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch)
         assert names(folder) == names(whole) == expected(whole)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
     convert("faq.jsonl", **OLD)
     old = visible(start / "start")

@@ -42,6 +42,7 @@ def test_chinese_is_edited_letter_by_letter(language):
         assert person.end() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "question"),
     [

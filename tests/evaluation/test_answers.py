@@ -73,6 +73,7 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
     assert predict(model, device="cpu").asked == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("content", ["mine", '{"learning_rate": 1}'])
 def test_another_ones_file_is_left_alone(model, name, content):

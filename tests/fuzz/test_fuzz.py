@@ -154,6 +154,7 @@ def test_an_unchanged_file_is_read(fuzzer, name):
         assert done["code"] in ENDS.get(arguments[0], {0}), (arguments, fuzzer.output())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_a_change_of_each_file(fuzzer, name):
     wrong = through(fuzzer, name, range(1))

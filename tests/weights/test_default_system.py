@@ -36,6 +36,7 @@ def rendered(folder, messages):
     return chat_templates.render(chat_templates.read(folder), messages, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", [QUOTED, PLAIN])
 @pytest.mark.parametrize("config", [False, True])
 def test_it_is_taken_out_wherever_the_template_stands(tmp_path, capsys, template, config):

@@ -228,6 +228,7 @@ def test_a_record_that_is_damaged_frees_nothing(tmp_path, record):
     assert content(tmp_path / "new") == {"a", CARD}
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_renames_loses_nothing(tmp_path):
     make(tmp_path / "new", "old")
     code = """

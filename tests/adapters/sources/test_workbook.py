@@ -82,6 +82,7 @@ def rewritten(path, member, change, compression=zipfile.ZIP_DEFLATED):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["UTF-99", "utf-7", "utf-16", "idna"])
 @pytest.mark.parametrize("member", ["_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET])
 def test_a_part_of_an_encoding_that_is_none_is_read_as_utf_8(book, member, encoding):
@@ -89,6 +90,7 @@ def test_a_part_of_an_encoding_that_is_none_is_read_as_utf_8(book, member, encod
     assert values(path) == [["为什么?", BadCell("#N/A")]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", ["[Content_Types].xml", "xl/styles.xml", SHEET])
 def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
     path = rewritten(book(with_error), member, lambda content: declaring("UTF-99", content))
