@@ -23,7 +23,7 @@ _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin"
 # What decides what the model computes, and which tokens it is given. README.md and the like do not.
 _FILES = (
     "config.json", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json",
-    "spiece.model", "chat_template*", "*.py", *INDEXES,
+    "spiece.model", "chat_template*", *INDEXES,
 )  # fmt: skip
 PLACES, WIDTH = 4, 128  # of a tensor, the width in bytes
 MOST = 4096  # places in all, from where a tensor has fewer: each may cost the disk a few milliseconds
@@ -105,6 +105,7 @@ def _fingerprint(model: Path) -> tuple[Fingerprint, list[str]]:
     try:
         weights = _weights(model)
         small = {file.name: file for pattern in _FILES for file in sorted(model.glob(pattern)) if file.is_file()}
+        small |= {file.relative_to(model).as_posix(): file for file in sorted(model.rglob("*.py")) if file.is_file()}
         stretches = {each.name: each for name, file in weights.items() for each in _stretches(name, file)}
         ordered = [stretches[name] for name in sorted(stretches)]
         made = Fingerprint(

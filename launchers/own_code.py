@@ -12,9 +12,11 @@ from typing import Any
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import sha256
 from ftbridge.core.project import Project
 from ftbridge.core.strict import read_json
 from ftbridge.launchers.environment import interpreter, versions
+from ftbridge.launchers.fingerprint import Fingerprint
 from ftbridge.launchers.runs import UNSIGNED, Run
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
@@ -64,8 +66,10 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
         return said
     if not run.signature:
         reason = f"its record {UNSIGNED}"
-    elif other := next((str(file) for model in models for file in _other_code(model, Path(run.model))), ""):
-        reason = f"`{other}` is not what `{run.model}` has"
+    elif run.base is None:
+        reason = "its record does not say with which code"
+    elif other := next((str(file) for model in models for file in _other_code(model, Path(run.model), run.base)), ""):
+        reason = f"`{other}` is not what it was trained with"
     else:
         return True
     say(
@@ -75,16 +79,24 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
     return False
 
 
-def _other_code(model: Path, base: Path) -> Iterable[Path]:
-    """Yield the files of `model` that bring code which `base` does not have, or name a repository that it does not."""
+def _other_code(model: Path, base: Path, recorded: Fingerprint) -> Iterable[Path]:
+    """Yield the files of `model` with code that `base` had not when it was recorded, or that name such a repository."""
     for file in model.rglob("*.py"):
-        own = base / file.relative_to(model)
-        if not own.is_file() or file.read_bytes() != own.read_bytes():
+        if not _is_as_recorded(file, model, recorded):
             yield file
-    known = {name for file in base.glob("*config.json") for name in _code_elsewhere(file)}
+    known = {
+        name
+        for file in base.glob("*config.json")
+        if _is_as_recorded(file, base, recorded)
+        for name in _code_elsewhere(file)
+    }
     for file in model.glob("*config.json"):
         if not known.issuperset(_code_elsewhere(file)):
             yield file
+
+
+def _is_as_recorded(file: Path, folder: Path, recorded: Fingerprint) -> bool:
+    return file.is_file() and sha256(file) == recorded.files.get(file.relative_to(folder).as_posix())
 
 
 def _code_elsewhere(file: Path) -> list[str]:

@@ -43,14 +43,21 @@ def execute(launch: Launch, log: Path, watch: Callable[[], None]) -> int:
 def end_group(child: subprocess.Popen[bytes]) -> None:
     """End the guard with all it has started: it is asked, and killed with its group where it does not answer."""
     try:
-        with suppress(subprocess.TimeoutExpired):
-            if child.poll() is None:
-                child.terminate()
-                child.wait(timeout=GRACE + 5)  # the guard itself waits for GRACE seconds
-    finally:  # a second Ctrl-C ends the waiting, not the killing
+        _ask(child, GRACE + 5)  # the guard itself waits for GRACE seconds
+    except BaseException:  # a second Ctrl-C ends the waiting, not the killing, which is the guard's
+        _ask(child, 3)
+        raise
+    finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+def _ask(child: subprocess.Popen[bytes], seconds: float) -> None:
+    if child.poll() is None:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=seconds)
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
-from ftbridge.core.console import rich_console, say
+from ftbridge.core.console import is_terminal, rich_console, say
 from ftbridge.launchers.summaries import clock
 
 Update = Callable[[dict[str, float]], None]
@@ -13,14 +13,30 @@ Update = Callable[[dict[str, float]], None]
 
 @contextmanager
 def reporter(steps: int, own: Update | None = None) -> Iterator[Update]:
-    """Yield what is to be called with each record of metrics.jsonl as it comes, of `steps` in all."""
+    """Yield what is to be called with each record of metrics.jsonl as it comes, of `steps` in all.
+
+    A terminal that has closed, or a pipe that nobody reads any more, is no reason to end what is shown there.
+    """
     if own:
         yield own
-    elif sys.stderr.isatty():
-        with _bar(steps) as update:
-            yield update
-    else:
-        yield _Lines(steps)
+        return
+    shown = ExitStack()
+    updates: list[Update] = []
+    with suppress(OSError):
+        updates.append(shown.enter_context(_bar(steps)) if is_terminal(sys.stderr) else _Lines(steps))
+
+    def show(record: dict[str, float]) -> None:
+        try:
+            for update in updates:
+                update(record)
+        except OSError:
+            updates.clear()
+
+    try:
+        yield show
+    finally:
+        with suppress(OSError):
+            shown.close()
 
 
 class _Lines:

@@ -7,6 +7,7 @@ unless the user trusts it. What is noted counts where this machine has signed it
 
 import hashlib
 import re
+import stat
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -139,6 +140,7 @@ def claim(before: runs.Run, now: runs.Run) -> runs.Run:
     """
     with locked(before.path / "run.json"):
         _may_go_on(runs.load(before.path))
+        before.release()  # of a watcher that was killed: until the new one has its own, nobody takes the run for dead
         attempts = (*before.attempts, *now.attempts)
         checkpoints = before.checkpoints if before.signature else {}
         return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
@@ -162,6 +164,8 @@ class Ledger:
     def __init__(self, run: runs.Run, backend: Backend) -> None:
         self.run = run
         self._backend = backend
+        # Of what this process has just written: on a file system that maps users, it need not be our own number.
+        self._owner = (run.path / "run.json").stat().st_uid
         self._known = {name: _signature(path) for name, path in self._found()}
         self._seen = dict(self._known)
 
@@ -170,6 +174,8 @@ class Ledger:
         notes: dict[str, str] = {}
         for name, path in self._found():
             with suppress(OSError):  # the framework deletes the oldest one meanwhile
+                if not _all_of(self._owner, path):
+                    continue
                 signature = _signature(path)
                 if signature == self._known.get(name):
                     notes |= {name: self.run.checkpoints[name]} if name in self.run.checkpoints else {}
@@ -185,6 +191,14 @@ class Ledger:
 
     def _found(self) -> list[tuple[str, Path]]:
         return [(_name(self.run, path), path) for path in _resumable(self.run, self._backend)]
+
+
+def _all_of(owner: int, checkpoint: Path) -> bool:
+    """Tell whether a checkpoint holds nothing but files and folders of `owner`: the framework makes no other."""
+    return all(
+        status.st_uid == owner and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+        for status in (file.lstat() for file in (checkpoint, *checkpoint.rglob("*")))
+    )
 
 
 def digest(checkpoint: Path) -> str:

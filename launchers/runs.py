@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ from msgspec import Meta
 from ftbridge.core import signing
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import opened_record, read_record, write_atomic, write_json
+from ftbridge.core.files import flock, is_locked, opened_record, read_record, write_atomic, write_json
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
@@ -29,7 +29,10 @@ from ftbridge.launchers.fingerprint import Fingerprint
 UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
 PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
+# Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
 RESERVE, ROOM = ".reserve", 1 << 18
+_locks: dict[str, IO[bytes]] = {}  # that this process holds, by the run's folder
+FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
 Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
 Time = Annotated[datetime, Meta(tz=True)]
@@ -108,6 +111,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         reserve = self.path / RESERVE
         if not reserve.exists():
             write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
+        lock = _locks[self.folder] = reserve.open("rb")
+        end = time.monotonic() + 1  # others look for a moment; where the file system has no locks, they see none either
+        while not flock(lock) and time.monotonic() < end:
+            time.sleep(0.01)
         began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
         return began.save()
 
@@ -115,6 +122,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
         with suppress(OSError):
             (self.path / RESERVE).unlink()
+        if lock := _locks.pop(self.folder, None):
+            lock.close()
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""
@@ -163,7 +172,8 @@ def load(folder: Path) -> Run:
     if (backend := run.spec.backend) not in (known := names("backends")):
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _holds(content, run.signature) else None
-    return msgspec.structs.replace(run, folder=str(folder), status=_status(run), signature=signature)
+    run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
+    return msgspec.structs.replace(run, status=_status(run))
 
 
 def all_runs(project: Project) -> list[Run]:
@@ -208,9 +218,12 @@ def stop(run: Run) -> Run:
         raise UsageError(unseen(run))
     if run.status != "running":
         raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
+    if doubt := _doubt(run):
+        raise UsageError(f"`{run.id}` runs, and {doubt}")
     try:
         with _watcher(run) as send:
             send(signal.SIGTERM)
+            send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
             end = time.monotonic() + PATIENCE
             while load(run.path).status == "running":
                 if time.monotonic() > end:
@@ -224,6 +237,19 @@ def stop(run: Run) -> Run:
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
 
 
+def _doubt(run: Run) -> str:
+    """Return why the process that a running run names is not signalled, and what to do instead; "" where it may be."""
+    if run.machine.container != here().container:
+        return "in another container: stop it there, or stop that container"
+    if run.pid == 1:
+        return "as the first process of its container: stop the container"
+    if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
+        return "its record does not name the process; whoever started it ends it"
+    if not run.signature:
+        return f"its record {UNSIGNED}: if process {run.pid} is the training, end it with `kill {run.pid}`"
+    return ""
+
+
 def give_up(run: Run) -> Run:
     """Return a run of which nobody can tell whether it runs, saved, as failed; nothing is stopped.
 
@@ -231,6 +257,8 @@ def give_up(run: Run) -> Run:
     """
     if run.status != "unknown":
         raise UsageError(f"`{run.id}` has the status {run.status}, which is sure; leave `--mark-failed` out")
+    if not run.signature:
+        say(f"note: the record of `{run.id}` {UNSIGNED}; to resume it needs `--trust-checkpoint` from now on")
     return run.end("failed", 1)
 
 
@@ -290,15 +318,30 @@ def _status(run: Run) -> Status:
     """Return how a run is doing, as far as it can be told from here."""
     if run.status != "running":
         return run.status
-    me = here()
-    if run.machine != me:
-        # The same machine was started anew meanwhile: nothing of before lives.
-        same = run.machine.name == me.name and " " in me.name
-        restarted = same and me.boot and run.machine.boot not in {"", me.boot}
-        return "failed" if restarted else "unknown"
-    if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
+    me, there = here(), run.machine
+    if not me.boot or there.boot != me.boot:
+        # The same machine, and no container of it, was started anew meanwhile: nothing of before lives.
+        restarted = there.name == me.name and there.container == me.container == FIRST_CONTAINER and " " in me.name
+        return "failed" if restarted and me.boot and there.boot else "unknown"
+    if (locked := is_locked(run.path / RESERVE)) is not None:
+        return "running" if locked else "failed"
+    least = 2 if me.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
+    if there.container != me.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
         return "unknown"
-    return "running" if _started(run.pid) == run.pid_started else "failed"
+    if (started := _started(run.pid)) == run.pid_started:
+        return "running"
+    return "unknown" if not started and _is_hidden(run.pid) else "failed"
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell whether a process is there of which /proc tells nothing: another user's, with `hidepid`."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 @contextmanager
@@ -313,7 +356,7 @@ def _watcher(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
             held = os.pidfd_open(run.pid)
 
         def send(number: signal.Signals) -> None:
-            if _status(run) != "running":
+            if _started(run.pid) != run.pid_started:
                 raise ProcessLookupError
             if held is None:
                 os.kill(run.pid, number)

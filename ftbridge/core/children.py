@@ -4,8 +4,10 @@ A guard (guard.py) stands between; only what shall outlive us, as `train --detac
 """
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,14 @@ def guarded(command: Sequence[str], grace: float = 0) -> list[str]:
     `grace` seconds; `kill` would leave what it has started. A command that cannot be started is status 127, with the
     reason on its stderr.
     """
+    hear_of_children()
     return [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), str(grace), *command]
+
+
+def hear_of_children() -> None:
+    """Let this process hear how its children end, also where it was started with SIGCHLD ignored, as by some inits."""
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def run(

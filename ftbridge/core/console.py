@@ -45,7 +45,7 @@ def print_json(value: Any, *, indent: int = 2) -> None:
 
     try:
         text = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=indent).decode()
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(_encoding(sys.stdout))
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=indent or None)
     result(re.sub(OBEYED, lambda match: f"\\u{ord(match[0]):04x}", text))
@@ -53,7 +53,7 @@ def print_json(value: Any, *, indent: int = 2) -> None:
 
 def piece(text: str) -> None:
     """Print a part of an answer to stdout at once, without a line's end; a file gets returns and form feeds as text."""
-    _write(sys.stdout, text, end="", keep=DIRECTIONS + ("" if sys.stdout.isatty() else "\r\f"))
+    _write(sys.stdout, text, end="", keep=DIRECTIONS + ("" if is_terminal(sys.stdout) else "\r\f"))
 
 
 def show_log(pieces: Iterable[bytes]) -> None:
@@ -66,6 +66,12 @@ def show_log(pieces: Iterable[bytes]) -> None:
         held = begun[0] if begun else ""
         _write(sys.stdout, _sequence.sub("", text.removesuffix(held)), end="", keep="\r")
     _write(sys.stdout, held + decode(b"", final=True), end="", keep="\r")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal; what somebody has put in place of stdout need not be able to say."""
+    asked = getattr(stream, "isatty", None)
+    return bool(asked and asked())
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -140,7 +146,7 @@ class _Stream(io.TextIOBase):
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        self.encoding, self.errors = stream.encoding or "utf-8", "backslashreplace"
+        self.encoding, self.errors = _encoding(stream), "backslashreplace"
 
     def write(self, text: str) -> int:
         _put(self.stream, text)
@@ -150,7 +156,7 @@ class _Stream(io.TextIOBase):
         self.stream.flush()
 
     def isatty(self) -> bool:
-        return self.stream.isatty()
+        return is_terminal(self.stream)
 
     def fileno(self) -> int:
         return self.stream.fileno()
@@ -175,13 +181,18 @@ def _unguarded(stream: TextIO) -> TextIO:
 
 def _write(stream: TextIO, text: str, *, end: str = "\n", keep: str = "") -> None:
     stream = _unguarded(stream)
-    _put(stream, escaped(text, keep) + end)
-    stream.flush()
+    if stream is not None:  # as under pythonw, or where a notebook took it away
+        _put(stream, escaped(text, keep) + end)
+        stream.flush()
 
 
 def _put(stream: TextIO, text: str) -> None:
-    encoding = stream.encoding or "utf-8"
+    encoding = _encoding(stream)
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _encoding(stream: TextIO) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"  # an object with `write` and `flush` has none
 
 
 @cache

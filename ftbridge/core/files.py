@@ -287,6 +287,20 @@ def flock(file: IO[bytes]) -> bool:
     return True
 
 
+def is_locked(path: Path) -> bool | None:
+    """Tell whether a process holds the file as `flock` does; None where it is not there or that cannot be told."""
+    try:
+        import fcntl
+
+        with opened_record(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return None
+    return False
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -25,9 +25,10 @@ BLOCKED = ASKED | {signal.SIGCHLD, signal.SIGINT}
 def prctl(option: int, value: int) -> None:
     """Ask the kernel for something about this process (Linux; elsewhere only the group is ended)."""
     if LINUX:
-        import ctypes
+        with suppress(ImportError):  # a Python that was built without libffi
+            import ctypes
 
-        ctypes.CDLL(None).prctl(option, value)
+            ctypes.CDLL(None).prctl(option, value)
 
 
 def end_with_parent(parent: int) -> None:
@@ -39,6 +40,7 @@ def end_with_parent(parent: int) -> None:
 
 def keep(watcher: int, grace: float = 0) -> None:
     """Return in a new child process; this one, from now on its guard, ends with it and never returns."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody hears of a child's end
     before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
     prctl(ADOPT_ORPHANS, 1)
     guard = os.getpid()
@@ -50,9 +52,10 @@ def keep(watcher: int, grace: float = 0) -> None:
     status = _watch(child, watcher)
     if status is None:
         status = 128 + signal.SIGTERM
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if grace and os.getpgrp() == guard:
             os.killpg(0, signal.SIGTERM)
+            while _next_signal(0) not in {None, signal.SIGTERM}:  # it comes here as well
+                pass
             _wait_for(child, grace)
     _end_descendants()
     if status < 0:  # end as the child did, without a second core file
@@ -77,9 +80,11 @@ def _watch(child: int, watcher: int) -> int | None:
 
 
 def _wait_for(child: int, seconds: float) -> None:
+    """Wait for the end of `child`, at most so long, and not where it is asked again to hurry."""
     end = time.monotonic() + seconds
     while _ended(child) is None and (left := end - time.monotonic()) > 0:
-        _next_signal(min(left, PULSE))
+        if _next_signal(min(left, PULSE)) in ASKED:
+            return
 
 
 def _ended(child: int) -> int | None:

@@ -4,6 +4,7 @@ A file that decides what is run counts where its owner could have had that run a
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 SAFE_FOLDERS = "FTBRIDGE_SAFE_FOLDERS"
@@ -42,5 +43,9 @@ def stranger(file: Path) -> str:
 
 def _safe_folders() -> list[Path]:
     """Return the folders that the user calls safe; a relative one would be another in each place."""
-    named = (Path(name) for name in os.environ.get(SAFE_FOLDERS, "").split(os.pathsep))
-    return [folder.resolve() for folder in named if folder.is_absolute()]
+    found = []
+    for name in os.environ.get(SAFE_FOLDERS, "").split(os.pathsep):
+        with suppress(OSError, RuntimeError):  # a link that leads to itself, a user who has no home
+            folder = Path(name).expanduser()
+            found += [folder.resolve()] if folder.is_absolute() else []
+    return found

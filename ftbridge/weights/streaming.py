@@ -13,7 +13,7 @@ from typing import IO, NamedTuple, Self, cast
 import msgspec
 
 from ftbridge.core.children import guarded
-from ftbridge.core.console import natural_size, rich_console, say
+from ftbridge.core.console import is_terminal, natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers import machine
 from ftbridge.launchers.environment import HELPERS, QUIET
@@ -126,7 +126,7 @@ class _Helper:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Yield what is to be called with the bytes that are done: a bar on a terminal, a line every five seconds else."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
         columns = ("merging", BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -235,3 +235,13 @@ def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
         until(lambda: len(marked(mark)) == 2, 60)
         guard.kill()
     until(lambda: not marked(mark), 20)
+
+
+def test_how_a_child_ended_is_known_where_its_end_was_to_be_ignored():
+    code = """
+import signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as programs are started by some inits and wrappers
+from ftbridge.core.children import run
+sys.exit(run([sys.executable, "-c", "raise SystemExit(7)"]).returncode)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 7

@@ -14,6 +14,7 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers import runs
 from ftbridge.launchers.environment import default_folder
+from ftbridge.launchers.fingerprint import fingerprint
 from ftbridge.launchers.own_code import interpreter_for, known_classes, trusted
 from ftbridge.templates import families
 
@@ -107,7 +108,8 @@ def own(tmp_path):
         config = {**INTERNLM2, "auto_map": {**AUTO_MAP, "AutoTokenizer": ["me/base--tokens.Slow", None]}}
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     run = made_up.run(Project(tmp_path, Settings()), "one", trust_remote_code=True)
-    return msgspec.structs.replace(run, model=str(tmp_path / "model")).save()
+    model = tmp_path / "model"
+    return msgspec.structs.replace(run, model=str(model), base=fingerprint(model)).save()
 
 
 def test_code_runs_where_the_user_says_so_or_has_for_a_run_of_ours(own, tmp_path, capsys):
@@ -138,8 +140,20 @@ def test_code_that_the_trained_model_has_not_is_not_trusted_with_it(own, tmp_pat
     content = json.dumps({"auto_map": other}) if name.endswith("json") else "theirs = 1"
     (tmp_path / "merged" / name).write_text(content)
     assert not trusted(own, [tmp_path / "model", tmp_path / "merged"], said=False)
-    assert f"`{tmp_path / 'merged' / name}` is not what `{own.model}` has" in capsys.readouterr().err
+    assert f"`{tmp_path / 'merged' / name}` is not what it was trained with" in capsys.readouterr().err
     assert trusted(own, [tmp_path / "model"], said=False)
+
+
+def test_code_of_the_base_that_was_changed_since_is_not_trusted(own, tmp_path, capsys):
+    code = tmp_path / "model" / "parts" / "more.py"
+    code.write_text("theirs = 1")
+    assert not trusted(own, [tmp_path / "model"], said=False)
+    assert f"`{code}` is not what it was trained with" in capsys.readouterr().err
+
+
+def test_of_a_run_that_does_not_say_with_which_code_none_is_trusted(own, tmp_path, capsys):
+    assert not trusted(msgspec.structs.replace(own, base=None), [tmp_path / "model"], said=False)
+    assert "does not say with which code" in capsys.readouterr().err
 
 
 def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):

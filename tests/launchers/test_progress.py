@@ -1,5 +1,6 @@
 """Progress: plain lines where nobody watches, a bar on a terminal, or a function of the caller's."""
 
+import errno
 import io
 
 import pytest
@@ -60,3 +61,30 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert "2/4" in screen.getvalue()
     assert "loss 0.2500" in screen.getvalue()
     assert "step 2: validation loss 0.7500" in screen.getvalue()
+
+
+class _Closed(io.StringIO):
+    """A terminal that has closed, or a pipe whose reader has gone, at the second letter that is written."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        if self.tell():
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_training_goes_on_where_nobody_is_left_to_see_it(monkeypatch, clock, terminal):
+    monkeypatch.setattr(progress.sys, "stderr", _Closed(terminal))
+    with reporter(90) as update:
+        for step in range(1, 4):
+            clock["now"] += 9
+            update(record(step))
+    with pytest.raises(KeyboardInterrupt), reporter(90):
+        raise KeyboardInterrupt

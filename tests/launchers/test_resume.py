@@ -170,6 +170,19 @@ def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
     assert set(ledger.look(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
 
 
+@pytest.mark.parametrize("how", ["owner", "link"])
+def test_what_somebody_else_puts_there_while_a_run_trains_does_not_go_on_record(place, how):
+    run = stopped(place)
+    ledger = resume.Ledger(run, load_backend(XTUNER))
+    file = saved(run, 3)
+    if how == "owner":
+        ledger._owner += 1
+    else:
+        file.rename(place.folder / "elsewhere.pth")
+        file.symlink_to(place.folder / "elsewhere.pth")
+    assert ledger.look(ended=True).checkpoints == {}
+
+
 def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(place):
     run = stopped(place)
     ledger = resume.Ledger(run, load_backend(XTUNER))

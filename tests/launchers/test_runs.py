@@ -146,9 +146,43 @@ def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
 def test_another_process_of_the_same_number_is_not_the_watcher(project):
     run = record(project, "one", "running").watched()
     assert runs.load(run.path) == run
+    run.release()
     msgspec.structs.replace(run, pid_started=run.pid_started + 1).save()
     found = runs.load(run.path)
     assert (found.status, found.died) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(runs.here(), name="renamed")}]
+)
+@pytest.mark.parametrize("container", [runs.here().container, "pid:[1]"])
+def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
+    run = record(project, "one", "running").watched()
+    changes = {"machine": runs.here(), **changes}
+    changes["machine"] = msgspec.structs.replace(changes["machine"], container=container)
+    msgspec.structs.replace(run, **changes).save()
+    assert runs.load(run.path).status == "running"
+    with pytest.raises(UsageError, match="`--mark-failed` out"):
+        runs.give_up(runs.load(run.path))
+    runs._locks.pop(run.folder).close()  # as the kernel does with the process's end, in another container as well
+    assert runs.load(run.path).status == "failed"
+
+
+def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(project):
+    run = record(project, "one", "running").watched()
+    elsewhere = msgspec.structs.replace(runs.here(), container="pid:[1]")
+    for changes, doubt in (
+        ({"machine": elsewhere}, "in another container"),
+        ({"pid": 1}, "the first process of its container"),
+        ({"pid": -1}, "does not name the process"),
+        ({"pid_started": 0}, "does not name the process"),
+    ):
+        msgspec.structs.replace(run, **changes).save()
+        with pytest.raises(UsageError, match=f"runs, and .*{doubt}"):
+            runs.stop(runs.load(run.path))
+    with pytest.raises(UsageError, match=f"not signed by this machine.*`kill {run.pid}`"):
+        runs.stop(changed(run.save(), samples=22))
+    run.release()
 
 
 # Marks the run as watched by itself, and ends it when it is asked; or does not.
@@ -267,10 +301,12 @@ def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, mon
 
 def sleeper():
     """Return a process that does nothing until it is sent a signal."""
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
 
 
-REBOOTED = runs.Machine(f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}", "an earlier start", "")
+REBOOTED = runs.Machine(
+    f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}", "an earlier start", runs.here().container
+)
 
 
 @pytest.mark.parametrize(
@@ -287,11 +323,13 @@ REBOOTED = runs.Machine(f"{socket.gethostname()} {Path('/etc/machine-id').read_t
         ({"machine": runs.Machine("else 1234", "a", "pid:[1]")}, "unknown"),
         ({"machine": msgspec.structs.replace(runs.here(), container="pid:[1]")}, "unknown"),
         ({"machine": REBOOTED}, "failed"),
+        ({"machine": msgspec.structs.replace(REBOOTED, container="pid:[1]")}, "unknown"),
         ({"machine": msgspec.structs.replace(REBOOTED, name=socket.gethostname())}, "unknown"),
         ({"machine": msgspec.structs.replace(REBOOTED, boot="")}, "unknown"),
     ],
 )
-def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, changes, status):
+def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, monkeypatch, changes, status):
+    monkeypatch.setattr(runs, "FIRST_CONTAINER", runs.here().container)
     with sleeper() as other:
         run = msgspec.structs.replace(record(project, "one", "running", other.pid), **changes).save()
         found = runs.load(run.path)
