@@ -48,12 +48,21 @@ def _signature(key: bytes, content: bytes) -> str:
 
 
 def _read(file: Path) -> bytes:
-    """Return the key; raises SetupError where somebody else may know it, or where it is none."""
-    with file.open("rb") as opened:
+    """Return the key; raises SetupError where somebody else may know it, where it is none, or is not to be read."""
+    try:
+        opened = file.open("rb")
+    except PermissionError as error:
+        raise SetupError(
+            f"you may not read the key `{file}`; if root made it, `sudo chown -R $USER {file.parent}`"
+        ) from error
+    with opened:
         status = os.fstat(opened.fileno())
         key = opened.read(SIZE + 1)
     if not is_own(status) or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SetupError(f"others can read or write the key `{file}`, so it signs nothing; remove it to get a new one")
+        raise SetupError(
+            f"others can read or write the key `{file}`, so it signs nothing: `chmod 600` it, or name another data "
+            "folder by XDG_DATA_HOME; a new key would make all runs of before unsigned"
+        )
     if len(key) != SIZE:
         raise SetupError(f"`{file}` is no key of {SIZE} bytes; remove it to get a new one")
     return key
