@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 CPU = ["--device", "cpu"]
-READS = [["inspect", "FILE"], ["convert", "FILE", "--name", "new"], ["convert", "FILE", "--name", "new", "--dry-run"]]
+CONVERT = ["convert", "FILE", "--name", "new", "--on-error", "skip"]
+READS = [["inspect", "FILE"], CONVERT, [*CONVERT, "--dry-run"]]
 TRAIN = ["train", "--model", "base", "--dataset", "faq", "--dry-run", *CPU]
 XTUNER, LLAMAFACTORY = [*TRAIN, "--backend", "xtuner"], [*TRAIN, "--backend", "llamafactory"]
 MERGE = ["merge", "adapter", "--model", "base", "--out", "merged", *CPU]
@@ -22,7 +23,6 @@ DATASETS = [
     ["convert", "sources/faq.csv", "--name", "faq", "--replace", "--split", "3:2"],
     *(XTUNER, [*XTUNER, "--dataset", "other"]),
 ]
-LABELS = ["convert", "sources/faq.csv", "--name", "new", "--label-map", "@labels.yaml"]
 
 
 @dataclass
@@ -61,7 +61,7 @@ READERS = {
         "data/faq-train.xtuner.jsonl", "lines", [["datasets", "check"], ["datasets", "show", "faq"], XTUNER]
     ),
     "label map": Reader(
-        "labels.yaml", "yaml", _reading("sources/faq.csv", [[*READS[1], "--label-map", "@labels.yaml"]])
+        "labels.yaml", "yaml", _reading("sources/faq.csv", [[*READS[1], "--label-map", "labels.yaml"]])
     ),
     "deepspeed": Reader("ds.json", "json", [[*LLAMAFACTORY, "--deepspeed", "ds.json"]]),
     "dataset card": Reader("repository/README.md", "markdown", _reading("repository")),
@@ -84,5 +84,7 @@ for _name, _kind in {
     "parquet": "bytes",
     "arrow": "bytes",
 }.items():
-    _more = [["inspect", "FILE", "--as-shown"], ["inspect", "FILE", "--fill-merged"]] if _kind == "zip" else []
+    _more = (
+        [["inspect", "FILE", "--as-shown"], ["inspect", "FILE", "--fill-merged"]] if _name in {"xlsx", "xlsm"} else []
+    )
     READERS[_name] = Reader(f"sources/faq.{_name}", _kind, _reading(f"sources/faq.{_name}", [*READS, *_more]))

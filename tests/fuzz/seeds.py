@@ -149,7 +149,7 @@ def _sources(folder):
 
 def _folders(project):
     """Make a dataset's repository, and a dataset that `datasets` has saved."""
-    features = [{"name": "n", "dtype": {"class_label": {"names": {"0": "no"}}}}]
+    features = [{"name": "n", "dtype": {"class_label": {"names": {str(label): f"no {label}" for label in range(5)}}}}]
     configs = [{"config_name": "default", "data_files": [{"split": "train", "path": "*.csv"}]}]
     card = json.dumps({"configs": configs, "dataset_info": {"features": features}})
     put(project / "repository" / "README.md", f"---\n{card}\n---\n")
