@@ -24,7 +24,7 @@ from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.templates import families
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, resolve, target_of
+from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, load_card, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
@@ -229,8 +229,8 @@ def model_of(
     try:
         found = adapter_of(source)
     except InputError:
-        if not is_whole:
-            raise
+        if not is_whole or not (known or load_card(whole) is None):
+            raise  # what is there says that it was made of something else
         found = whole  # nothing but the merged model was kept
     card = askable(card, Path(card.base))
     is_adapter = (found / "adapter_config.json").is_file()

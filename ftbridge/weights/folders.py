@@ -17,6 +17,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files import flock, write_json
 from ftbridge.core.strict import read_json
 from ftbridge.launchers import runs, written
+from ftbridge.launchers.runs import Run
 from ftbridge.weights.sources import CARD, Source
 
 Kind = Literal["adapter", "model", "merged"]
@@ -91,7 +92,8 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
 def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Path] = ()) -> None:
     """Raise InputError where `target` is, holds or lies in what is read: the source, its base, `others`.
 
-    So it does where the base of another run of the project would go.
+    So it does where the base of another run of the project would go, and in the folder of another run, which would take
+    what it finds there for its own.
     """
     target = target.resolve()
     read = {"the source": source.folder}
@@ -100,6 +102,9 @@ def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Pa
     read |= {"the base model": base} | {f"the adapter `{path}`": path for path in others}
     for what, path in read.items():
         _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
+    for run in _runs_around(target):
+        if not _inside(source.folder.resolve(), run.path):
+            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
     for run in runs.all_runs(source.project) if target.exists() else ():
         if run.model:
             _refuse_overlap(target, Path(run.model).resolve(), f"the base model of the run `{run.id}`", both=False)
@@ -110,6 +115,13 @@ def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
     if (below := _inside(path, target)) or (both and _inside(target, path)):
         place = "there" if below and _inside(target, path) else "in it" if below else "around it"
         raise InputError(f"`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`")
+
+
+def _runs_around(target: Path) -> Iterator[Run]:
+    for folder in (target, *target.parents):
+        if (folder / "run.json").is_file():
+            with suppress(InputError):  # it is none, or too damaged to take anything for its own
+                yield runs.load(folder)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -166,9 +166,14 @@ def load_card(folder: Path) -> Card | None:
 
 
 def card_in(source: Source, folder: Path) -> Card | None:
-    """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone."""
+    """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone.
+
+    Of a run's it must say that it was made of this run: another one's may have been put there.
+    """
     known, name = load_card(folder), _name(source)
-    return known if known and (not name or known.checkpoint == name) else None
+    if not known or (source.run and known.run != source.run.id):
+        return None
+    return known if not name or known.checkpoint == name else None
 
 
 def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:

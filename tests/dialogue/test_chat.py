@@ -12,12 +12,16 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.dialogue import chat, generation
 from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers import machine
 from ftbridge.launchers.machine import Gpu
 from ftbridge.weights.sources import CARD, card_of, resolve
+
+from ..launchers import made_up  # noqa: TID252
+from ..weights.torch_files import save_pickled  # noqa: TID252
 
 QUESTION = "what is aspirin taken for"
 FEW = Sampling(max_new_tokens=12)
@@ -210,6 +214,23 @@ def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
     card, found, adapter = chat.model_of(resolve(model), template="chatml")
     assert (card.family, card.system, found, adapter) == ("chatml", "Be kind.", model, None)
     assert card.prompt.render("", [("?", None)]) == "<|im_start|>user\n?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("other", [{"run": "two"}, {"checkpoint": "output/iter_1.pth"}])
+def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
+    monkeypatch.chdir(tmp_path)
+    run = msgspec.structs.replace(made_up.run(Project.find(), "one", template="qwen3"), model=str(model)).save()
+    card = card_of(resolve("one"))
+    merged = shutil.copytree(model, run.path / "merged")
+    card.save(merged)
+    assert chat.model_of(resolve("one"))[1] == merged  # all that was kept
+    if "checkpoint" in other:
+        save_pickled(run.path / "output" / "iter_9.pth", b"N.")  # of which no adapter can be made
+    msgspec.structs.replace(card, **other).save(merged)
+    with pytest.raises(InputError, match=r"no readable checkpoint|no weights"):
+        chat.model_of(resolve("one"))
+    (merged / CARD).unlink()
+    assert chat.model_of(resolve("one"))[1] == merged  # it says nothing
 
 
 def test_a_model_without_a_base_cannot_be_compared(model):

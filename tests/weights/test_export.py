@@ -475,11 +475,15 @@ def everything(folder):
         ("runs/one/output/iter_9.pth", "run's output is around it"),
         ("runs/one/merged", "holds a merged model"),
         ("runs/two", "base model of the run `two` is there"),
+        ("runs/other", "run `other` is there"),
+        ("runs/other/adapter", "run `other` is around it"),
+        ("linked/merged", "run `other` is around it"),
     ],
 )
 def test_what_is_needed_is_not_exported_onto(folder, out, said):
     from_one(run(folder))
     Path("link").symlink_to("base")
+    Path("linked").symlink_to("runs/other")
     with fresh_folder(Path("runs/one/merged"), "merged"):
         pass
     with fresh_folder(Path("runs/two"), "adapter"):

@@ -14,7 +14,18 @@ from ftbridge.core.records import Launch
 from ftbridge.core.spec import TrainSpec
 from ftbridge.launchers.runs import Attempt, Run
 from ftbridge.templates import families
-from ftbridge.weights.sources import CARD, Card, askable, card_of, checkpoint_of, load_card, made, resolve, target_of
+from ftbridge.weights.sources import (
+    CARD,
+    Card,
+    askable,
+    card_in,
+    card_of,
+    checkpoint_of,
+    load_card,
+    made,
+    resolve,
+    target_of,
+)
 
 from .torch_files import save_pickled
 
@@ -233,6 +244,20 @@ def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
     assert made(resolve("1", "best"), card_of(resolve("1", "best")), "adapter") is None
     save_pickled(saved / "iter_48.pth", b"N.")  # the run went on
     assert made(source, card_of(source), "adapter") is None
+
+
+def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
+    run("2")
+    save_pickled(Path("runs/2/output/iter_32.pth"), b"N.")
+    one, other = resolve("1"), resolve("2")
+    for name in ("adapter", "merged"):
+        folder = target_of(one, None, name)
+        folder.mkdir()
+        card_of(other).save(folder)
+        assert (made(one, card_of(one), name), card_in(one, folder)) == (None, None)
+        assert card_in(resolve(folder), folder).run == "2"  # a folder is what it says
+        card_of(one).save(folder)
+        assert card_in(one, folder).run == "1"
 
 
 def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
