@@ -62,9 +62,15 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
+def left_for(path: Path) -> Iterator[Path]:
+    """Yield what processes write, or have left behind, for `path`; nothing of another one whose name begins alike."""
+    # Eight characters, as tempfile and `scratch_file` make them: `.a.b.0123abcd.part` is for `a.b`, not for `a`.
+    return path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-z_]' * 8}.part")
+
+
 def remove_left(path: Path) -> None:
     """Remove the scratch files that a killed process has left behind for `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    for left in left_for(path):
         with suppress(OSError), left.open("rb") as file:
             if flock(file):
                 left.unlink()

@@ -3,7 +3,6 @@
 What ftbridge writes says so in its ftbridge.json, by `kind` and `files` (see launchers/written.py).
 """
 
-import glob
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import flock, write_json
+from ftbridge.core.files import flock, left_for, write_json
 from ftbridge.core.strict import read_json
 from ftbridge.launchers import runs, written
 from ftbridge.launchers.runs import Run
@@ -155,7 +154,7 @@ def _record(folder: Path, kind: Kind) -> None:
 
 
 def _clean(target: Path) -> None:
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+    for left in left_for(target):
         with suppress(OSError):
             left.rmdir()  # killed when nothing was left but that
         with suppress(OSError), (left / "lock").open("rb") as lock:

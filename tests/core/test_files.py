@@ -58,6 +58,14 @@ def test_text_and_bytes_are_written_and_folders_made(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_what_a_killed_process_left_for_a_file_goes_and_for_one_whose_name_begins_alike_stays(tmp_path):
+    theirs = {".file.b.0123abcd.part", ".file.mine.part", ".file.part", "file.0123abcd.part"}
+    for name in (".file.0123abcd.part", *theirs):
+        (tmp_path / name).touch()
+    write_atomic(tmp_path / "file", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *theirs}
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
     file = tmp_path / "file"

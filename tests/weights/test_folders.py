@@ -273,14 +273,27 @@ def test_what_is_not_ours_is_left_alone(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(tmp_path):
-    for name in (".new.1.part", ".other.1.part", ".new.mine"):
+    for name in (".new.0123ab_z.part", ".other.0123ab_z.part", ".new.mine"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lock").write_text("")
     with fresh_folder(tmp_path / "new", "merged"):
-        assert not (tmp_path / ".new.1.part").exists()
+        assert not (tmp_path / ".new.0123ab_z.part").exists()
         make(tmp_path / "new", "a")
         assert len(list(tmp_path.glob(".new.*.part"))) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"new", ".other.1.part", ".new.mine"}
+    assert {path.name for path in tmp_path.iterdir()} == {"new", ".other.0123ab_z.part", ".new.mine"}
+
+
+@pytest.mark.parametrize("name", ["m.v2", "m.v2.part", "m.12345678"])
+def test_the_only_copy_of_a_folder_whose_name_begins_alike_stays(tmp_path, name):
+    old = tmp_path / f".{name}.0123ab_z.part" / "old"
+    make(old, "weights")
+    (old.parent / "lock").touch()  # killed between the two renames
+    for _ in range(2):
+        make(tmp_path / "m", "a")
+    assert content(old) == {"weights", CARD}
+    with pytest.raises(ZeroDivisionError):
+        make(tmp_path / name, error=ZeroDivisionError())
+    assert content(tmp_path / name) == {"weights", CARD}
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
