@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import msgspec
@@ -12,11 +13,24 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.strict import read_json
 from ftbridge.launchers.checkpoints import best
 from ftbridge.launchers.metrics import FILE
-from ftbridge.launchers.runs import Run, load
-from ftbridge.launchers.written import foreign, shown
+from ftbridge.launchers.runs import RESERVE, Run, load
+from ftbridge.launchers.written import foreign, is_plain, shown
 
 # What training and `predict` put into a run's folder, besides what the launch is told to write.
-OWN = ("run.json", "log.txt", "launch.json", "deepspeed.json", FILE, "output", "tracking", "predictions")
+OWN = ("run.json", "log.txt", "launch.json", "deepspeed.json", FILE, RESERVE, "output", "tracking", "predictions")
+# What the frameworks put into `output`, besides files that the model has, too. All in a folder of theirs is theirs.
+OUTPUT = (
+    "[0-9]" * 8 + "_" + "[0-9]" * 6,  # a folder of XTuner's
+    "*.bin", "*.bin.index.json", "*.model", "*.pt", "*.pth", "*.safetensors", "*.safetensors.index.json",
+    "*_config.json", "*_results.json", "Modelfile", "README.md", "added_tokens.json", "additional_chat_templates",
+    "chat_template.*", "checkpoint-*", "config.json", "configuration_*.py", "generated_predictions.jsonl",
+    "global_step*", "last_checkpoint", "latest", "merges.txt", "modeling_*.py", "pissa_*", "profiler",
+    "running_log.txt", "runs", "special_tokens_map.json", "tokenization_*.py", "tokenizer.*", "trainer_log.jsonl",
+    "trainer_state.json", "training_*.png", "vocab.*", "xtuner_config.py", "zero_to_fp32.py",
+)  # fmt: skip
+TRACKING = ("tensorboard", "wandb", "swanlab")
+# And `predict` into each folder in `predictions` (see evaluation/answers.py).
+PREDICTIONS = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
 # What export and merge put into theirs.
 RECORD = "ftbridge.json"
 
@@ -88,12 +102,34 @@ def _foreign(run: Run) -> Iterator[str]:
     made = {*OWN, *(Path(name).name for name in run.launch.files)}
     for path in sorted(run.path.iterdir()):
         record = path / RECORD
-        if path.name in made or (path.name.startswith(".") and path.suffix in {".lock", ".part"}):
+        if path.name in {"output", "tracking", "predictions"}:
+            yield from (f"`{strange.relative_to(run.path)}`" for strange in _foreign_within(path, run))
+            continue
+        if path.name in made or _is_scratch(path):
             continue
         if not record.is_file():
             yield shown(path)
         elif "files" in (known := read_json(record)):
             yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"], RECORD))
+
+
+def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
+    """Yield what neither a framework nor `predict` wrote into its folder in a run's, as far as names tell it."""
+    if folder.name == "predictions":
+        for path in sorted(folder.rglob("*")):
+            is_own = (path.name in PREDICTIONS or _is_scratch(path)) and is_plain(path)
+            if not is_own and (path.is_symlink() or not path.is_dir()):
+                yield path
+        return
+    known = OUTPUT if folder.name == "output" else TRACKING
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        in_model = run.model and folder.name == "output" and path.is_file() and Path(run.model, path.name).is_file()
+        if not in_model and not any(fnmatchcase(path.name, pattern) for pattern in known):
+            yield path
+
+
+def _is_scratch(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix in {".lock", ".part"}
 
 
 def _old_checkpoints(run: Run) -> list[Path]:

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from ftbridge.core.project import Project, Settings
+from ftbridge.evaluation import answers
 from ftbridge.launchers import prune
-from ftbridge.launchers.runs import Machine, all_runs
+from ftbridge.launchers.runs import RESERVE, Machine, all_runs
 from ftbridge.launchers.written import files_in
 
 from . import made_up
@@ -97,6 +98,52 @@ def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
         assert f"/{name}` stays: it holds `{strange}`, which ftbridge did not write" in said
     prune.remove(gone)
     assert [run.id for run in all_runs(project)] == ["a", "bb", "ccc"]
+
+
+def test_of_a_run_that_was_killed_all_goes(project):
+    run = made_up.run(project, "one", "failed")
+    (run.path / RESERVE).touch()
+    assert names(prune.leftovers([run])) == ["one"]
+
+
+OWN = [
+    "output/iter_8.pth", "output/best_val_loss_iter_8.pth", "output/last_checkpoint", "output/zero_to_fp32.py",
+    "output/20260102_030405/vis_data/scalars.json", "output/README.md", "output/adapter_config.json",
+    "output/checkpoint-8/rng_state.pth", "output/tokenizer.json", "output/training_eval_loss.png",
+    "output/train_results.json", "output/vocab.json", "output/cpp_kernels.py", "output/training_args.bin",
+    "tracking/wandb/offline-run-1/files/output.log", "predictions/faq-test/.predictions.jsonl.lock",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "output/notes.md", "output/notes.txt", "output/plot.py", "output/answers.jsonl", "output/.git/config",
+        "output/work/thesis.docx", "output/loss.png", "output/2026 report.docx",
+        "tracking/notes.md", "tracking/report/report.pdf",
+        "predictions/notes.md", "predictions/faq-test/analysis.xlsx", "predictions/faq-test/work/mine.csv",
+    ],
+)  # fmt: skip
+def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, capsys, strange):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "cpp_kernels.py").touch()
+    run = msgspec.structs.replace(made_up.run(project, "one", "failed"), model=str(tmp_path / "base")).save()
+    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.OWN)]:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (run.path / name).touch()
+    assert names(prune.leftovers([run])) == ["one"]
+    (run.path / strange).parent.mkdir(parents=True, exist_ok=True)
+    (run.path / strange).touch()
+    assert prune.leftovers([run]) == []
+    folder, name, *_ = strange.split("/") if not strange.startswith("predictions") else (strange, "")
+    assert f"stays: it holds `{folder}{'/' * bool(name)}{name}`, which ftbridge" in capsys.readouterr().err
+
+
+def test_a_link_among_the_answers_keeps_a_run(project, tmp_path):
+    run = made_up.run(project, "one", "failed")
+    (run.path / "predictions").mkdir()
+    (run.path / "predictions" / "result.jsonl").symlink_to(tmp_path)
+    assert prune.leftovers([run]) == []
 
 
 def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
