@@ -40,6 +40,7 @@ from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_o
 from ftbridge.launchers import machine, runs
 from ftbridge.launchers.own_code import interpreter_for, trusted
 from ftbridge.templates import families
+from ftbridge.weights.folders import refuse_inside
 from ftbridge.weights.sources import Source, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
@@ -98,6 +99,13 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         require(labels, (question.reference for question in questions))
     folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
     card, model, adapter = model_of(found)
+    if out:
+        read = {"the model": model, **({"the adapter": adapter} if adapter else {})}
+        read |= {"the base model": Path(card.base)} if card.base else {}
+        datasets = _datasets(found, dataset_dir).resolve()
+        if not found.project.folder.is_relative_to(datasets) or folder.resolve() == datasets:
+            read["the dataset folder"] = datasets
+        refuse_inside(folder, read)
     leaked = _leaks(found, card.run, questions, data) if metrics else None
     trust = trusted(found.run, (model,), said=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
@@ -141,8 +149,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
 
 def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
     project, run = source.project, source.run
-    own = run.spec.dataset_dir if run else project.state().dataset_dir or "data"
-    folder = Path(dataset_dir).expanduser().absolute() if dataset_dir else (project.folder / own).resolve()
+    folder = _datasets(source, dataset_dir)
     known = registry.read(folder)
     if name is None:
         if not run:
@@ -157,6 +164,11 @@ def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[st
     elif name not in known and f"{name}-test" in known:
         name = f"{name}-test"
     return usable(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
+
+
+def _datasets(source: Source, dataset_dir: str | os.PathLike[str] | None) -> Path:
+    own = source.run.spec.dataset_dir if source.run else source.project.state().dataset_dir or "data"
+    return Path(dataset_dir).expanduser().absolute() if dataset_dir else (source.project.folder / own).resolve()
 
 
 def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:

@@ -4,9 +4,10 @@ What ftbridge writes says so in its ftbridge.json, by `kind` and `files` (see la
 """
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,6 +28,8 @@ OLDER = (
     "tokenizer.*", "tokenizer_config.json", "tokenization_*.py", "vocab.*", "merges.txt", "added_tokens.json",
     "special_tokens_map.json", "spiece.model",
 )  # fmt: skip
+# What is in a run's folder besides adapters and models, which come and go as a whole.
+IN_A_RUN = ("output", "tracking", "predictions")
 FROM_BASE = {".json", ".py", ".jinja"}
 
 
@@ -95,18 +98,39 @@ def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Pa
     what it finds there for its own.
     """
     target = target.resolve()
-    read = {"the source": source.folder}
-    if source.run:
-        read = {"the run itself": source.folder, "the run's output": source.folder / "output"}
+    own = source.run or next(_runs_around(source.folder.resolve()), None)
+    read = {"the run itself" if source.run else "the source": source.folder}
+    read |= {f"the run's `{name}`": own.path / name for name in IN_A_RUN} if own else {}
     read |= {"the base model": base} | {f"the adapter `{path}`": path for path in others}
     for what, path in read.items():
         _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
     for run in _runs_around(target):
-        if not _inside(source.folder.resolve(), run.path):
+        if not own or not _same(run.path, own.path):
             _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
     for run in runs.all_runs(source.project) if target.exists() else ():
         if run.model:
             _refuse_overlap(target, Path(run.model).resolve(), f"the base model of the run `{run.id}`", both=False)
+
+
+def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
+    """Raise InputError where `target`, which is for answers, is or lies in what is read, or in what ftbridge writes.
+
+    In a run's folder there are `predictions/NAME` for them, and folders of the user's own.
+    """
+    target = target.resolve()
+    for folder in (target, *target.parents):
+        if (folder / CARD).is_file():
+            _refuse_overlap(target, folder, "what `export` or `merge` wrote", both=True)
+    for run in _runs_around(target):
+        path = target.relative_to(run.path)
+        kept = path.parts[0] if path.parts else ""
+        if not kept:
+            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
+        elif str(path) == "predictions" or re.fullmatch("output|tracking|(adapter|merged)(-.*)?", kept):
+            _refuse_overlap(target, run.path / kept, f"`{kept}` of the run `{run.path.name}`", both=True)
+    for what, path in read.items():
+        if _inside(target, path.resolve()):
+            _refuse_overlap(target, path.resolve(), what, both=True)
 
 
 def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:

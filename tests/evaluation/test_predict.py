@@ -72,6 +72,48 @@ def test_which_dataset(model):
     assert ftbridge.predict(model, "parts", out="out").dataset == "parts-test"
 
 
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("model", "what `export` or `merge` wrote is there"),
+        ("model/answers", "what `export` or `merge` wrote is around it"),
+        ("link/new", "what `export` or `merge` wrote is around it"),
+        ("base/new", "the base model is around it"),
+        ("data", "the dataset folder is there"),
+        ("data/new", "the dataset folder is around it"),
+        ("runs/one", "the run `one` is there"),
+        ("runs/one/predictions", "`predictions` of the run `one` is there"),
+        ("runs/one/adapter", "`adapter` of the run `one` is there"),
+        ("runs/one/merged-iter_8/new", "`merged-iter_8` of the run `one` is around it"),
+        ("runs/one/output/", "`output` of the run `one` is there"),
+        ("runs/one/output/iter_8.pth", "`output` of the run `one` is around it"),
+        ("runs/one/tracking", "`tracking` of the run `one` is there"),
+        ("runs/one/predictions/mine", ""),
+        ("runs/one/mine", ""),
+        ("new/deep", ""),
+    ],
+)
+def test_no_answers_are_put_where_something_else_has_its_place(model, out, said):
+    Path("link").symlink_to("model")
+    Path("base").mkdir()
+    of_a_run(model)
+    msgspec.structs.replace(load_card(model), base=str(Path("base").absolute())).save(model)
+    if not said:
+        assert predict(model, out=out).samples == len(NEWS)
+        return
+    before = {*Path().rglob("*")}
+    with pytest.raises(InputError, match=f"` cannot be written to: {said}; choose another folder with `--out`"):
+        predict(model, out=out)
+    assert {*Path().rglob("*")} == before
+
+
+def test_answers_may_lie_in_a_project_that_is_its_own_dataset_folder(model):
+    ftbridge.convert("news.json", name="here", dataset_dir=".")
+    assert ftbridge.predict(model, "here", dataset_dir=".", out="out").samples == len(NEWS)
+    with pytest.raises(InputError, match="the dataset folder is there"):
+        ftbridge.predict(model, "here", dataset_dir=".", out=".")
+
+
 def test_metrics_of_answers_that_are_there(model):
     found = predict(model, metrics=True).metrics
     assert (found.exact, found.labels.parsed["contained"], found.labels.parsed["unparseable"]) == (0, 5, 1)

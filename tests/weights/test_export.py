@@ -471,8 +471,11 @@ def everything(folder):
         ("runs/one", "run itself is there"),
         ("runs", "run itself is in it"),
         (".", "run itself is in it"),
-        ("runs/one/output", "run's output is there"),
-        ("runs/one/output/iter_9.pth", "run's output is around it"),
+        ("runs/one/output", "run's `output` is there"),
+        ("runs/one/output/iter_9.pth", "run's `output` is around it"),
+        ("runs/one/predictions", "run's `predictions` is there"),
+        ("runs/one/predictions/faq-test", "run's `predictions` is around it"),
+        ("runs/one/tracking", "run's `tracking` is there"),
         ("runs/one/merged", "holds a merged model"),
         ("runs/two", "base model of the run `two` is there"),
         ("runs/other", "run `other` is there"),
@@ -515,6 +518,14 @@ def test_an_adapter_is_not_merged_onto_what_it_is_made_of(folder):
     with pytest.raises(InputError, match=r"adapter `.*/adapter` is there"):
         ftbridge.merge("one", out="runs/one/adapter")
     assert everything(folder) == before
+
+
+def test_an_adapter_in_a_run_is_merged_into_nothing_that_the_run_keeps(folder):
+    from_one(run(folder))
+    adapter = export()
+    for name in ("output", "predictions/faq-test", "tracking/new"):
+        with pytest.raises(InputError, match=f"cannot be written to: the run's `{name.partition('/')[0]}` is"):
+            ftbridge.merge(adapter, out=Path("runs/one", name))
 
 
 def test_an_export_that_is_due_leaves_what_is_not_ours(folder):
