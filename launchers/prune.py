@@ -13,6 +13,7 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.strict import read_json
 from ftbridge.launchers.checkpoints import best
 from ftbridge.launchers.metrics import FILE
+from ftbridge.launchers.models import base_of
 from ftbridge.launchers.runs import RESERVE, Run, load
 from ftbridge.launchers.written import foreign, is_plain, shown
 
@@ -87,7 +88,11 @@ def remove(gone: list[Leftover]) -> int:
 def _needed(run: Run, others: list[Run]) -> bool:
     """Tell whether a run is to stay, and say why."""
     bases = [
-        other.id for other in others if other.model and Path(other.model).resolve().is_relative_to(run.path.resolve())
+        other.id
+        for other in others
+        if any(
+            base and Path(base).resolve().is_relative_to(run.path.resolve()) for base in (base_of(other), other.model)
+        )
     ]
     reason = f"it holds the base model of the run `{bases[0]}`" if bases else ""
     if not reason and (strange := list(_foreign(run))):
@@ -121,9 +126,9 @@ def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
             if not is_own and (path.is_symlink() or not path.is_dir()):
                 yield path
         return
-    known = OUTPUT if folder.name == "output" else TRACKING
+    known, base = (OUTPUT, base_of(run)) if folder.name == "output" else (TRACKING, "")
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        in_model = run.model and folder.name == "output" and path.is_file() and Path(run.model, path.name).is_file()
+        in_model = base and path.is_file() and Path(base, path.name).is_file()
         if not in_model and not any(fnmatchcase(path.name, pattern) for pattern in known):
             yield path
 

@@ -17,6 +17,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files import flock, left_for, write_json
 from ftbridge.core.strict import read_json
 from ftbridge.launchers import runs, written
+from ftbridge.launchers.models import base_of
 from ftbridge.launchers.runs import Run
 from ftbridge.weights.sources import CARD, Source
 
@@ -108,8 +109,8 @@ def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Pa
         if not own or not _same(run.path, own.path):
             _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
     for run in runs.all_runs(source.project) if target.exists() else ():
-        if run.model:
-            _refuse_overlap(target, Path(run.model).resolve(), f"the base model of the run `{run.id}`", both=False)
+        for model in filter(None, {base_of(run), run.model}):
+            _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
 
 
 def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:

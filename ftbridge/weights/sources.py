@@ -15,7 +15,7 @@ from ftbridge.core.strict import PathText, load_json, read_json
 from ftbridge.launchers import checkpoints, runs
 from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.fingerprint import Fingerprint
-from ftbridge.launchers.models import local_model
+from ftbridge.launchers.models import base_of, local_model
 from ftbridge.launchers.runs import Run
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt
@@ -229,7 +229,7 @@ def _name(source: Source) -> str:
 
 
 def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:
-    named = model or (source.run.model if source.run else known.base if known else _adapter_base(source.folder))
+    named = model or (base_of(source.run) if source.run else known.base if known else _adapter_base(source.folder))
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
     if Path(named).is_dir():

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.project import Project, Settings
 from ftbridge.launchers import models
-from ftbridge.launchers.models import local_model
+from ftbridge.launchers.models import base_of, local_model
+
+from . import made_up
 
 PYTHON = Path("/python")
 
@@ -66,3 +69,20 @@ def test_a_download_that_fails_names_the_other_hub(monkeypatch, tmp_path, hub, t
     monkeypatch.setattr(models, "ask", fail)
     with pytest.raises(InputError, match=f"could not get `a/b` from {title}.*`{other}://a/b`"):
         local_model(f"{hub}://a/b", lambda: PYTHON, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "there", "found"),
+    [
+        ("base", "base", "base"),
+        ("base", "other", "/base"),
+        ("../models/base", "../models/base", "../models/base"),
+        ("owner/name", "owner", "/base"),
+        ("/other", "base", "/base"),
+    ],
+)
+def test_the_base_of_a_run_is_that_of_its_own_project(tmp_path, model, there, found):
+    project = Project(tmp_path / "project", Settings())
+    run = made_up.run(project, "one", model=model)
+    (project.folder / there).mkdir(parents=True)
+    assert base_of(run) == str((project.folder / found).resolve())

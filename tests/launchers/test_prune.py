@@ -151,3 +151,11 @@ def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
         msgspec.structs.replace(made_up.run(project, name), model=str(base)).save()
     assert names(prune.leftovers(all_runs(project), 1)) == ["bb"]
     assert "/a` stays: it holds the base model of the run `ccc`" in capsys.readouterr().err
+
+
+def test_a_run_that_holds_the_base_of_another_stays_where_the_project_was_moved(project):
+    made_up.run(project, "a", "failed")
+    (project.runs / "a" / "merged").mkdir()
+    (project.runs / "a" / "merged" / "ftbridge.json").write_text("{}")
+    made_up.run(project, "bb", model="runs/a/merged")  # on record with its old place
+    assert prune.leftovers(all_runs(project)) == []

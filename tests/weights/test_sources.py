@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,6 +165,27 @@ def test_an_adapter_of_somebody_else_names_its_base(folder):
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone"}')
     with pytest.raises(InputError, match=r"`/gone`.*`--model` names another"):
         card_of(resolve("adapter"))
+
+
+@pytest.mark.parametrize("old_stays", [False, True])
+def test_a_project_that_was_moved_or_copied_has_its_base_with_it(folder, monkeypatch, old_stays):
+    run("1")
+    old, new = folder / "old", folder / "new"
+    old.mkdir()
+    for name in ("base", "runs", "ftbridge.yaml"):
+        (folder / name).rename(old / name)
+    file = old / "runs" / "1" / "run.json"
+    file.write_text(file.read_text().replace(str(folder / "base"), str(old / "base")))
+    shutil.copytree(old, new)
+    assert card_of(resolve(old / "runs" / "1")).base == str(old / "base")
+    if not old_stays:
+        shutil.rmtree(old)
+    monkeypatch.chdir(new)
+    assert card_of(resolve("1")).base == str(new / "base")
+    assert card_of(resolve("1"), str(folder / "other")).base == str(folder / "other")
+    shutil.rmtree(new / "base")
+    if old_stays:
+        assert card_of(resolve("1")).base == str(old / "base")
 
 
 def test_a_model_is_its_own_base(folder):
