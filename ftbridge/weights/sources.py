@@ -187,7 +187,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
     base = _base(source, model, known, backend)
     if known and not template:
-        return msgspec.structs.replace(known, base=str(base)) if model else known
+        return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
     family = families.get(name) if name else families.find(base)
     return Card(
@@ -229,7 +229,9 @@ def _name(source: Source) -> str:
 
 
 def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:
-    named = model or (base_of(source.run) if source.run else known.base if known else _adapter_base(source.folder))
+    named = model or (
+        base_of(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
+    )
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
     if Path(named).is_dir():
@@ -240,6 +242,17 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
         raise InputError(
             f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"
         ) from error
+
+
+def _card_base(source: Source, known: Card) -> str:
+    """Return the base that a card names; in a run's folder that of the run, where the card has it of this run."""
+    folder = source.folder.parent
+    if known.run and (folder / "run.json").is_file():
+        with suppress(InputError):  # of a damaged record
+            run = runs.load(folder)
+            if (run.id, run.model) == (known.run, known.base):
+                return base_of(run)
+    return known.base
 
 
 def _adapter_base(folder: Path) -> str:

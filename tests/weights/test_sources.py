@@ -176,12 +176,15 @@ def test_a_project_that_was_moved_or_copied_has_its_base_with_it(folder, monkeyp
         (folder / name).rename(old / name)
     file = old / "runs" / "1" / "run.json"
     file.write_text(file.read_text().replace(str(folder / "base"), str(old / "base")))
+    (old / "runs" / "1" / "adapter").mkdir()
+    msgspec.structs.replace(card_of(resolve(old / "runs" / "1")), base=str(old / "base")).save(old / "runs/1/adapter")
     shutil.copytree(old, new)
     assert card_of(resolve(old / "runs" / "1")).base == str(old / "base")
     if not old_stays:
         shutil.rmtree(old)
     monkeypatch.chdir(new)
     assert card_of(resolve("1")).base == str(new / "base")
+    assert card_of(resolve("runs/1/adapter")).base == str(new / "base")
     assert card_of(resolve("1"), str(folder / "other")).base == str(folder / "other")
     shutil.rmtree(new / "base")
     if old_stays:
