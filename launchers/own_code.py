@@ -17,6 +17,7 @@ from ftbridge.core.project import Project
 from ftbridge.core.strict import read_json
 from ftbridge.launchers.environment import interpreter, versions
 from ftbridge.launchers.fingerprint import Fingerprint
+from ftbridge.launchers.models import base_of
 from ftbridge.launchers.runs import UNSIGNED, Run
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
@@ -68,7 +69,7 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
         reason = f"its record {UNSIGNED}"
     elif run.base is None:
         reason = "its record does not say with which code"
-    elif other := next((str(file) for model in models for file in _other_code(model, Path(run.model), run.base)), ""):
+    elif other := next((str(file) for model in models for file in _other_code(model, base_of(run), run.base)), ""):
         reason = f"`{other}` is not what it was trained with"
     else:
         return True
