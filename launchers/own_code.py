@@ -69,7 +69,9 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
         reason = f"its record {UNSIGNED}"
     elif run.base is None:
         reason = "its record does not say with which code"
-    elif other := next((str(file) for model in models for file in _other_code(model, Path(base_of(run)), run.base)), ""):
+    elif other := next(
+        (str(file) for model in models for file in _other_code(model, Path(base_of(run)), run.base)), ""
+    ):
         reason = f"`{other}` is not what it was trained with"
     else:
         return True

@@ -1,10 +1,17 @@
 """Whose question is next, and what is dropped; the ways in and out are those of ftbridge."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from ftbridge.launchers.helpers import web_bridge
 from ftbridge.launchers.helpers.web_bridge import MOST_WAITING, UNREAD, Bridge
+
+
+def played(story):
+    """Return what a story ends with; in a thread of its own, as Playwright leaves a running loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(story())).result()
 
 
 class Asked:
@@ -49,7 +56,7 @@ def test_a_session_that_asks_often_lets_the_others_go_before_it():
             assert texts == [f"to {name}" for name in ("e0", "e1", "e2", "e3", "e4", "c0", "c1", "l0")]
         return order
 
-    assert asyncio.run(story()) == ["e0", "e1", "c0", "e2", "c1", "l0", "e3", "e4"]
+    assert played(story) == ["e0", "e1", "c0", "e2", "c1", "l0", "e3", "e4"]
 
 
 def test_nothing_is_asked_for_a_session_that_nobody_reads_and_it_keeps_its_place():
@@ -66,7 +73,7 @@ def test_nothing_is_asked_for_a_session_that_nobody_reads_and_it_keeps_its_place
                 assert await asked.answer() == "u"
         assert await unread == [{"id": 0, "text": "to u"}]
 
-    asyncio.run(story())
+    played(story)
 
 
 def test_what_nobody_reads_is_dropped_after_a_while(monkeypatch):
@@ -94,7 +101,7 @@ def test_what_nobody_reads_is_dropped_after_a_while(monkeypatch):
 
     assert UNREAD == 20
     monkeypatch.setattr(web_bridge, "UNREAD", 0.2)
-    asyncio.run(story())
+    played(story)
 
 
 def test_a_session_may_wait_for_so_many_answers():
@@ -109,7 +116,7 @@ def test_a_session_may_wait_for_so_many_answers():
                 await asked.answer()
         assert all([(await task)[0]["text"] for task in asked.tasks[:-1]])
 
-    asyncio.run(story())
+    played(story)
 
 
 def test_stop_ends_what_is_answered_and_what_waits_of_this_session_alone():
@@ -127,4 +134,4 @@ def test_stop_ends_what_is_answered_and_what_waits_of_this_session_alone():
             assert [await asked.answer(), await asked.answer()] == ["1", "3"]
             assert [len(await task) for task in (one, two)] == [1, 1]
 
-    asyncio.run(story())
+    played(story)
