@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from web_bridge import UNREAD, Bridge
+from web_connections import LET_IN, owner
 
 MOST_BYTES = 2 << 20  # of a request
 MOST_LETTERS = 100_000  # of a text
@@ -95,7 +96,7 @@ class Passwords:
         asking = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
         if given is None:
             raise RefusalError(401, "the page asks for its password, with any user name", **asking)
-        address = _network(address)
+        address = owner(address)
         now = time.monotonic()
         if len(self.wrong) > ADDRESSES:
             self.wrong = {name: times for name, times in self.wrong.items() if now - times[-1] < SHUT}
@@ -121,9 +122,8 @@ class Reply:
     """Sends an answer on, with the policy; not one of a failure (500), whose body has a traceback."""
 
     def __init__(self, send: Callable[[Any], Awaitable[None]]) -> None:
-        """Send with `send`; `patience` is how many seconds a reader may take for a message."""
+        """Send with `send`."""
         self.send, self.begun = send, False
-        self.patience: float | None = None
 
     async def __call__(self, message: Any) -> None:
         """Send a message."""
@@ -131,7 +131,7 @@ class Reply:
             self.begun = True
             MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
         if self.begun:
-            async with asyncio.timeout(self.patience):
+            async with asyncio.timeout(UNREAD):  # for a message
                 await self.send(message)
 
 
@@ -157,7 +157,6 @@ class Gate:
         try:
             inner, body = await self.admit(scope, receive)
             session = inner.get("session")
-            answer.patience = UNREAD if session else None
             with self.bridge.reading(session) if session else nullcontext():
                 await self.app(inner, body, answer)
         except RefusalError as refusal:
@@ -179,6 +178,7 @@ class Gate:
         if self.passwords:
             client = scope.get("client") or ("", 0)
             await self.passwords.check(client[0], headers.get("authorization"))
+        scope["state"][LET_IN] = True
         path = scope["path"]
         inner = {**scope, "query_string": b"", "headers": [pair for pair in scope["headers"] if pair[0] in HEADERS]}
         if path in (JOIN, CANCEL, RESET):
@@ -269,12 +269,3 @@ def _once(content: bytes, receive: Any) -> Callable[[], Awaitable[Any]]:
         return messages.pop() if messages else await receive()
 
     return again
-
-
-def _network(address: str) -> str:
-    """Return whom an address belongs to: with IPv6, one has a whole network of them."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address  # noqa: PLR2004

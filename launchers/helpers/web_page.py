@@ -25,6 +25,7 @@ import jinja2
 import uvicorn
 from gradio.components.chatbot import Message
 from web_bridge import Bridge
+from web_connections import BACKLOG, Connection, Server, make_room
 from web_gate import Field, Gate
 
 WORDS = {
@@ -195,7 +196,7 @@ def setting(label: Any, value: float, bounds: tuple[float, float], step: float) 
     return gr.Number(value, label=label, minimum=least, maximum=most, step=step, min_width=180, **whole)
 
 
-class Server(uvicorn.Server):
+class PageServer(Server):
     """Says when the page answers."""
 
     def __init__(self, config: uvicorn.Config, bridge: Bridge) -> None:
@@ -230,8 +231,17 @@ def main() -> None:
     templates.loader = jinja2.DictLoader({"frontend/index.html": local})
     gate = Gate(app, bridge, inputs, spec)
     # Headers of a proxy would name another client than the one that guesses passwords.
-    config = uvicorn.Config(gate, log_level="error", proxy_headers=False, ws="none", timeout_graceful_shutdown=1)
-    Server(config, bridge).run([socket.socket(fileno=spec["socket"])])
+    config = uvicorn.Config(
+        gate,
+        http=Connection,
+        backlog=BACKLOG,
+        log_level="error",
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    make_room()
+    PageServer(config, bridge).run([socket.socket(fileno=spec["socket"])])
 
 
 if __name__ == "__main__":

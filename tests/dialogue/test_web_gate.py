@@ -3,9 +3,11 @@
 import base64
 import json
 import re
+import resource
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,13 @@ def raw(page, request):
             said += more
     first, _, rest = said.decode("latin-1").partition("\r\n")
     return first, rest
+
+
+def helper_of(page):
+    """Return the folder in /proc of the process that serves it; its guard stands between."""
+    (guard,) = Path(f"/proc/{page.process.pid}/task/{page.process.pid}/children").read_text().split()
+    (helper,) = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+    return Path("/proc", helper)
 
 
 def values(**other):
@@ -209,9 +218,9 @@ def test_every_path_asks_for_the_password_and_no_process_shows_it(training_pytho
         assert own.fetch("/", headers=basic(secret))[0] == 200
         assert own.fetch("/", headers=basic(secret, ""))[0] == 200
         assert own.fetch("/nowhere", headers=basic(secret))[0] == 404
-        (helper,) = Path(f"/proc/{own.process.pid}/task/{own.process.pid}/children").read_text().split()
+        helper = helper_of(own)
         for file in ("cmdline", "environ"):
-            assert secret.encode() not in Path("/proc", helper, file).read_bytes()
+            assert secret.encode() not in (helper / file).read_bytes()
 
 
 def test_wrong_passwords_are_answered_slowly_and_then_not_at_all(training_python, page, tmp_path):
@@ -259,3 +268,52 @@ def test_a_page_is_on_ipv6_as_well(training_python, page, tmp_path):
     with page(PARROT, "before", "after", "--host", "::1", cwd=tmp_path) as own:
         assert own.ask("six") == "after, turn 1, You are a parrot. seed 0: hello"
         assert own.fetch("/", headers={"Host": "[2001:db8::1]"})[0] == 400
+
+
+def half_requests(page, number):
+    """Return so many connections that begin a request, and say no more."""
+    sockets = []
+    for _ in range(number):
+        client = socket.create_connection((page.host, page.port), timeout=60)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127")
+        sockets.append(client)
+    return sockets
+
+
+@pytest.mark.slow
+def test_half_requests_shut_nobody_out_and_are_ended(training_python, page, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # as a system may have it
+    with (
+        (tmp_path / "stderr").open("w") as stderr,
+        page(PARROT, "before", "after", cwd=tmp_path, stderr=stderr) as own,
+        ExitStack() as opened,
+    ):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        helper = helper_of(own)
+        limits = re.search(r"Max open files +(\d+) +(\d+)", (helper / "limits").read_text())
+        assert int(limits[1]) == min(int(limits[2]), 65536)
+        assert own.join("waits", "never ends")[0] == 200
+        stream = opened.enter_context(socket.create_connection((own.host, own.port)))
+        stream.sendall(b"GET /gradio_api/queue/data?session_hash=waits HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for half in half_requests(own, 1100):
+            opened.enter_context(half)
+        begun = time.monotonic()
+        assert own.fetch()[0] == 200
+        assert len([*(helper / "fd").iterdir()]) < 1000
+        dripping = opened.enter_context(half_requests(own, 1)[0])
+        idle = opened.enter_context(socket.create_connection((own.host, own.port)))
+        with ThreadPoolExecutor(50) as clients:
+            assert set(clients.map(lambda _: own.fetch()[0], range(50))) == {200}
+        with suppress(OSError):
+            while time.monotonic() - begun < 60 and dripping.send(b"."):
+                time.sleep(1)
+        assert 15 < time.monotonic() - begun < 60
+        idle.settimeout(30)
+        assert idle.recv(1) == b""
+        stream.settimeout(30)
+        assert b"process_generating" in stream.recv(1 << 20)  # what is answered stays
+        deadline = time.monotonic() + 30
+        while len([*(helper / "fd").iterdir()]) > 100:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
