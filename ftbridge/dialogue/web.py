@@ -32,6 +32,7 @@ from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, inter
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
+SHORT = 12  # characters of a password; the page takes hundreds of guesses a second
 # Nothing to and from the network; httpx, which Gradio has, must not ask a proxy for this machine.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
 # After each answer Gradio would make a table of all that were ever asked.
@@ -89,6 +90,11 @@ def serve(
                 f"warning: whoever reaches port {port} of `{host}` and has the password can talk to the model; nothing "
                 "is encrypted"
             )
+            if len(password or "") < SHORT:
+                say(
+                    f"warning: a password of fewer than {SHORT} characters can be guessed; give a longer one, or none, "
+                    "and one is made up"
+                )
         say("loading the model ...")
         door = {"names": allowed, "open": is_open, "password": password}
         with conversations as talks, _page(python, listener, door, talks) as page:

@@ -23,7 +23,7 @@ from web_connections import LET_IN, owner
 
 MOST_BYTES = 2 << 20  # of a request
 MOST_LETTERS = 100_000  # of a text
-WRONG, SHUT = 10, 60  # so many wrong passwords shut an address out for so many seconds
+WRONG, SHUT = 10, 60  # after so many wrong passwords of an address in so many seconds, more are refused at once
 ADDRESSES = 10_000  # that are kept in mind for that
 API = "/gradio_api"
 JOIN, CANCEL, RESET, DATA = (f"{API}/{path}" for path in ("queue/join", "cancel", "reset", "queue/data"))
@@ -84,7 +84,7 @@ class Field:
 
 
 class Passwords:
-    """Tells who knows the password; whoever guesses is shut out for a while, by address."""
+    """Tells who knows the password; whoever guesses is slowed, by address, and nobody else who shares that."""
 
     def __init__(self, password: str) -> None:
         """Ask for `password`, with any user name."""
@@ -96,17 +96,19 @@ class Passwords:
         asking = {"www_authenticate": 'Basic realm="ftbridge", charset="UTF-8"'}
         if given is None:
             raise RefusalError(401, "the page asks for its password, with any user name", **asking)
+        if self.is_right(given):
+            return
         address = owner(address)
         now = time.monotonic()
         if len(self.wrong) > ADDRESSES:
             self.wrong = {name: times for name, times in self.wrong.items() if now - times[-1] < SHUT}
         recent = [when for when in self.wrong.get(address, ()) if now - when < SHUT]
         if len(recent) >= WRONG:
-            raise RefusalError(429, "too many wrong passwords; wait a minute", retry_after=str(SHUT))
-        if not self.is_right(given):
-            self.wrong[address] = [*recent, now]
-            await asyncio.sleep(1)
-            raise RefusalError(401, "this is not the page's password", **asking)
+            sentence = "this is not the page's password, and too many were wrong; the right one is let in"
+            raise RefusalError(429, sentence, retry_after=str(SHUT), connection="close")
+        self.wrong[address] = [*recent, now]  # so no more than WRONG wait
+        await asyncio.sleep(1)
+        raise RefusalError(401, "this is not the page's password", **asking)
 
     def is_right(self, given: str) -> bool:
         """Tell whether the header has the password."""

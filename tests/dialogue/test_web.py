@@ -31,6 +31,7 @@ ROLES = ("user", "assistant")
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120_000  # milliseconds that a slow machine gets to show what is expected
 PARROT = Path(__file__).with_name("parrot.py")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - on purpose
 
 
 def children(process):
@@ -290,6 +291,20 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
         web._page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("host", "password", "warned"), [(EVERYWHERE, "x" * 11, 1), (EVERYWHERE, "x" * 12, 0), ("127.0.0.1", "x", 0)]
+)
+def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page(
+    monkeypatch, capsys, host, password, warned
+):
+    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
+    with pytest.raises(FrameworkError, match="the page ended"):
+        serve(
+            nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling())]), host=host, password=password
+        )
+    assert capsys.readouterr().err.count("a password of fewer than 12 characters can be guessed") == warned
 
 
 def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
