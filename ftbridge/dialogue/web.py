@@ -98,8 +98,7 @@ def serve(
         say("loading the model ...")
         door = {"names": allowed, "open": is_open, "password": password}
         with conversations as talks, _page(python, listener, door, talks) as page:
-            shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - any address is this machine
-            result(f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}")
+            result(_address(listener, host))
             if made:
                 say(f"password: {password} (with any user name)")
             say("Ctrl-C ends it.")
@@ -137,8 +136,9 @@ def _listen(host: str, port: int | None) -> socket.socket:
     taken = f"no port from {PORTS[0]} to {PORTS[-1]} is free on `{host}`; name another with `--port`"
     for number in [port] if port else PORTS:
         try:
-            family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
-            return socket.create_server((host, number), family=family)
+            family, *_, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
+            both = where[0] == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server((host, number), family=family, dualstack_ipv6=both)
         except (OSError, ValueError) as error:  # ValueError: of what is not even a name
             if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
                 why = getattr(error, "strerror", "no name of a machine")
@@ -148,6 +148,15 @@ def _listen(host: str, port: int | None) -> socket.socket:
             if port:
                 taken = f"port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
     raise UsageError(taken)
+
+
+def _address(listener: socket.socket, host: str) -> str:
+    """Return the address for a browser on this machine."""
+    bound, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(bound.partition("%")[0]).is_unspecified:
+        v6_only = listener.family == socket.AF_INET6 and listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        host = "::1" if v6_only else "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextmanager

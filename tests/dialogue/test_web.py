@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -269,6 +270,20 @@ def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
 def test_a_host_that_is_not_ours_is_told():
     with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
         web._listen("192.0.2.1", None)
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("host", [EVERYWHERE, "0", "::", "0::0"])
+def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch, host, both):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("there is no IPv6 here")
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: both)
+    with web._listen(host, None) as listener:
+        where = urlsplit(web._address(listener, host))
+        socket.create_connection((where.hostname, where.port), timeout=10).close()
+        assert where.hostname == ("::1" if ":" in host and not both else "127.0.0.1")
+        if ":" in host:
+            socket.create_connection(("::1", where.port), timeout=10).close()
 
 
 def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):

@@ -5,12 +5,15 @@ import json
 import re
 import resource
 import socket
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
+from ftbridge.launchers.environment import HELPERS
 
 PARROT = Path(__file__).with_name("parrot.py")
 GOOD = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]
@@ -319,3 +322,20 @@ def test_half_requests_shut_nobody_out_and_are_ended(training_python, page, tmp_
         while len([*(helper / "fd").iterdir()]) > 100:
             assert time.monotonic() < deadline
             time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),  # IPv4 on a socket for both
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_wrong_passwords_and_connections_are_counted_by_whom_an_address_belongs_to(training_python, address, owner):
+    asked = "import sys, web_connections; print(web_connections.owner(sys.argv[1]))"
+    said = subprocess.run(
+        [training_python, "-c", asked, address], cwd=HELPERS, stdout=subprocess.PIPE, check=True
+    ).stdout
+    assert said.decode().strip() == owner
