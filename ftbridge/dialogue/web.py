@@ -74,7 +74,8 @@ def serve(
     the names in `allow_hosts`. Raises UsageError where it cannot be listened on, SetupError where Gradio is missing,
     FrameworkError where the page or the model ends by itself.
     """
-    allowed = [OWN, *map(_name, allow_hosts)]
+    given = [*map(_name, allow_hosts)]
+    allowed = [OWN, *given]
     if password is not None and not (password and password.isprintable()):
         raise UsageError("a password has letters, digits and signs; give `--password` another, or leave it out")
     python = _python(Project.find())
@@ -96,7 +97,9 @@ def serve(
                     "and one is made up"
                 )
         say("loading the model ...")
-        door = {"names": allowed, "open": is_open, "password": password}
+        # Any page of this machine is at OWN, on a port of its own.
+        origins = [name for name in given if name != OWN]
+        door = {"names": allowed, "origins": origins, "open": is_open, "password": password}
         with conversations as talks, _page(python, listener, door, talks) as page:
             result(_address(listener, host))
             if made:

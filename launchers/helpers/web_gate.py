@@ -143,11 +143,11 @@ class Gate:
     def __init__(self, app: Any, bridge: Bridge, inputs: dict[int, list[Field | None]], spec: dict[str, Any]) -> None:
         """Stand before `app`; `inputs` has the fields of each of the page's functions, None for what it keeps itself.
 
-        `spec` has `names` (the hosts that it answers to), `open` (whether to any IP address, not only this machine's)
-        and `password` (or null).
+        `spec` has `names` (the hosts that it answers to), `origins` (those that it may have in browsers), `open`
+        (whether it answers to any IP address, not only this machine's) and `password` (or null).
         """
         self.app, self.bridge, self.inputs = app, bridge, inputs
-        self.names, self.open = spec["names"], spec["open"]
+        self.names, self.origins, self.open = spec["names"], spec["origins"], spec["open"]
         self.passwords = Passwords(spec["password"]) if spec["password"] else None
 
     async def __call__(self, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -175,8 +175,12 @@ class Gate:
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if scope["type"] != "http" or len(hosts) != 1 or not self.is_ours(hosts[0]):
             raise RefusalError(400, "the page has another address; `--allow-host NAME` lets it have this name as well")
-        if any(origin not in (f"http://{hosts[0]}", f"https://{hosts[0]}") for origin in origins):
-            raise RefusalError(404, "not here")
+        if not all(self.is_own(origin, hosts[0]) for origin in origins):
+            raise RefusalError(
+                404,
+                "this comes from a page with another address; let a proxy that stands between pass the Host header on, "
+                "and give `--allow-host NAME` with the name that it has in browsers",
+            )
         if self.passwords:
             client = scope.get("client") or ("", 0)
             await self.passwords.check(client[0], headers.get("authorization"))
@@ -211,6 +215,12 @@ class Gate:
         except ValueError:
             return False
         return self.open or address.is_loopback
+
+    def is_own(self, origin: str, host: str) -> bool:
+        """Tell whether the page itself asks, at `host` or at a name that it has behind a proxy that changes this."""
+        scheme, _, named = origin.lower().partition("://")
+        found = HOST.fullmatch(named)
+        return scheme in ("http", "https") and (named == host.lower() or bool(found and found[1] in self.origins))
 
     def checked(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Return what Gradio needs of a body; raises RefusalError for one that the page does not send."""

@@ -1,10 +1,10 @@
 """Serve the chat page: a browser asks, ftbridge answers.
 
 Runs inside the training environment: `python web_page.py`, with a first line on stdin, as JSON: `socket` (an inherited
-file descriptor that listens), `names`, `open` and `password` (whom the Gate lets in), `columns` (titles), `system` and
-`sampling` (what the settings begin with), `bounds` (of each of them). On stdout {"ready": true} once, then a line for
-each question: `id`, `question`, `history` ([question, an answer or null for each column] pairs), `system`, `sampling`;
-{"stop": id} ends its answer.
+file descriptor that listens), `names`, `origins`, `open` and `password` (whom the Gate lets in), `columns` (titles),
+`system` and `sampling` (what the settings begin with), `bounds` (of each of them). On stdout {"ready": true} once, then
+a line for each question: `id`, `question`, `history` ([question, an answer or null for each column] pairs), `system`,
+`sampling`; {"stop": id} ends its answer.
 On stdin, for each question, lines {"id", "column", "text": piece} or {"id", "error": sentence}, and a last one
 {"id", "end": true}. It ends with stdin.
 """

@@ -339,3 +339,26 @@ def test_wrong_passwords_and_connections_are_counted_by_whom_an_address_belongs_
         [training_python, "-c", asked, address], cwd=HELPERS, stdout=subprocess.PIPE, check=True
     ).stdout
     assert said.decode().strip() == owner
+
+
+def test_behind_a_proxy_that_changes_the_host_a_given_name_may_ask_and_another_is_told_what_to_do(
+    training_python, page, tmp_path
+):
+    names = ["--allow-host", "GPU1.example.org", "--allow-host", "localhost", "--allow-host", "192.0.2.7"]
+    with page(PARROT, "after", *names, cwd=tmp_path) as own:
+        body = json.dumps({"data": ["hello", None, *GOOD], "fn_index": 0, "session_hash": "proxy"})
+        for origin in ("https://gpu1.example.org", "http://gpu1.example.org:8443", "https://192.0.2.7"):
+            assert own.fetch(JOIN, body, {"Origin": origin})[0] == 200, origin
+        for origin in (
+            "https://gpu2.example.org",
+            "https://gpu1.example.org.evil",
+            "https://evil@gpu1.example.org",
+            "ftp://gpu1.example.org",
+            "gpu1.example.org",
+            "http://localhost:1",  # any page of this machine
+            "http://192.0.2.8",
+            "null",
+        ):
+            status, said = own.fetch(JOIN, body, {"Origin": origin})
+            assert status == 404, origin
+            assert "pass the Host header on, and give `--allow-host NAME`" in json.loads(said)["detail"]
