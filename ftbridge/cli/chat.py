@@ -96,8 +96,8 @@ def command(
 
 
 def _password(given: str | None) -> str | None:
-    """Return the page's password; no process that is started gets to see it."""
-    set_there = os.environ.pop("FTBRIDGE_PASSWORD", None)
+    """Return the page's password; no process that is started gets to see it. An empty variable is as none."""
+    set_there = os.environ.pop("FTBRIDGE_PASSWORD", None) or None
     return set_there if given is None else given
 
 

@@ -141,7 +141,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
         try:
             family, *_, where = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0]
             both = where[0] == "::" and socket.has_dualstack_ipv6()
-            return socket.create_server((host, number), family=family, dualstack_ipv6=both)
+            listener = socket.create_server((host, number), family=family, dualstack_ipv6=both)
         except (OSError, ValueError) as error:  # ValueError: of what is not even a name
             if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
                 why = getattr(error, "strerror", "no name of a machine")
@@ -150,7 +150,25 @@ def _listen(host: str, port: int | None) -> socket.socket:
                 ) from error
             if port:
                 taken = f"port {port} of `{host}` is in use; name another with `--port`, or none for the next free one"
+            continue
+        if _is_of_many(listener):
+            listener.close()
+            raise UsageError(f"`{host}` is an address of many machines, where no browser finds a page; name another")
+        return listener
     raise UsageError(taken)
+
+
+def _is_of_many(listener: socket.socket) -> bool:
+    """Tell whether it is on an address of multicast or broadcast, to which nobody can connect."""
+    address = listener.getsockname()
+    with socket.socket(listener.family, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(address)  # which sends nothing
+        except PermissionError:  # broadcast
+            return True
+        except OSError:
+            return False
+    return ipaddress.ip_address(address[0].partition("%")[0]).is_multicast
 
 
 def _address(listener: socket.socket, host: str) -> str:

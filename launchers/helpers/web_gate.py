@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +22,7 @@ from web_bridge import UNREAD, Bridge
 from web_connections import LET_IN, owner
 
 MOST_BYTES = 2 << 20  # of a request
+MOST_UNWANTED = 16 << 20  # of one that is refused; who is cut off in the middle of it would not see why
 MOST_LETTERS = 100_000  # of a text
 WRONG, SHUT = 10, 60  # after so many wrong passwords of an address in so many seconds, more are refused at once
 ADDRESSES = 10_000  # that are kept in mind for that
@@ -32,7 +33,8 @@ READ = re.compile(
     r"/|/(config|theme\.css|manifest\.json|favicon\.ico|(assets|static)(/(?!\.)[A-Za-z0-9_.-]{1,200}){1,8})"
     rf"|{API}/(queue/data|heartbeat/[A-Za-z0-9_-]{{1,64}}|startup-events)/?"
 )
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
+MOST_PORTS = 65535
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a session or an event
 # What Gradio gets to see of a request's headers: it believes those of a proxy.
 HEADERS = (b"host", b"accept", b"accept-encoding", b"accept-language", b"user-agent", b"if-none-match")
@@ -120,6 +122,28 @@ class Passwords:
         return kind.lower() == "basic" and hmac.compare_digest(password, self.password)
 
 
+class Incoming:
+    """Reads a request on."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        """Read with `receive`."""
+        self.receive, self.ended = receive, False
+
+    async def __call__(self) -> Any:
+        """Return the next message."""
+        message = await self.receive()
+        self.ended = not message.get("more_body", False)
+        return message
+
+    async def skip(self) -> None:
+        """Read what is left, as far as it is not too much and comes soon."""
+        left = MOST_UNWANTED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(UNREAD):
+                while left > 0 and not self.ended:
+                    left -= len((await self()).get("body", b""))
+
+
 class Reply:
     """Sends an answer on, with the policy; not one of a failure (500), whose body has a traceback."""
 
@@ -135,6 +159,18 @@ class Reply:
         if self.begun:
             async with asyncio.timeout(UNREAD):  # for a message
                 await self.send(message)
+
+    async def refuse(self, scope: Any, incoming: Incoming, refusal: RefusalError) -> None:
+        """Send a sentence; the connection may end only once the request has come, or the sentence would be lost."""
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await self({**message, "more_body": True})
+                await incoming.skip()
+                message = {"type": "http.response.body"}
+            await self(message)
+
+        await JSONResponse({"detail": str(refusal)}, refusal.status, refusal.headers)(scope, incoming, send)
 
 
 class Gate:
@@ -155,19 +191,18 @@ class Gate:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        answer = Reply(send)
+        answer, incoming = Reply(send), Incoming(receive)
         try:
-            inner, body = await self.admit(scope, receive)
+            inner, body = await self.admit(scope, incoming)
             session = inner.get("session")
             with self.bridge.reading(session) if session else nullcontext():
                 await self.app(inner, body, answer)
         except RefusalError as refusal:
-            response = JSONResponse({"detail": str(refusal)}, refusal.status, refusal.headers)
-            await response(scope, receive, answer)
+            await answer.refuse(scope, incoming, refusal)
         except Exception as error:  # noqa: BLE001 - whatever it is, the page goes on
             sys.stderr.write(f"{type(error).__name__} at {ascii(scope['path'])[:200]}\n")
         if not answer.begun:
-            await JSONResponse({"detail": "the page cannot answer this"}, 400)(scope, receive, answer)
+            await answer.refuse(scope, incoming, RefusalError(400, "the page cannot answer this"))
 
     async def admit(self, scope: Any, receive: Any) -> tuple[Any, Any]:
         """Return the request as Gradio gets to see it; raises RefusalError for one that is not the page's."""
@@ -206,7 +241,7 @@ class Gate:
     def is_ours(self, host: str) -> bool:
         """Tell whether the page answers to this Host header: a name could be made to lead here from any page."""
         found = HOST.fullmatch(host.lower())
-        if not found:
+        if not found or int(found[2] or 0) > MOST_PORTS:
             return False
         if found[1] in self.names:
             return True

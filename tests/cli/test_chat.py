@@ -79,14 +79,17 @@ def test_a_piped_question_is_answered_and_nothing_else_is_printed(trained, in_pr
     assert "\n[after]\n" in given.stdout
 
 
-@pytest.mark.parametrize(("given", "password"), [([], "from there"), (["--password", "from here"], "from here")])
-def test_the_password_is_no_longer_in_the_environment_when_something_is_started(monkeypatch, given, password):
+@pytest.mark.parametrize(
+    ("there", "given", "password"),
+    [("from there", [], "from there"), ("from there", ["--password", "from here"], "from here"), ("", [], None)],
+)
+def test_the_password_is_no_longer_in_the_environment_when_something_is_started(monkeypatch, there, given, password):
     seen = []
 
     def serve(_, **page):
         seen.append((page, os.environ.get("FTBRIDGE_PASSWORD")))
 
-    monkeypatch.setenv("FTBRIDGE_PASSWORD", "from there")
+    monkeypatch.setenv("FTBRIDGE_PASSWORD", there)
     monkeypatch.setattr("ftbridge.dialogue.web.serve", serve)
     done = CliRunner().invoke(cli, ["chat", "--web", "--allow-host", "one", "--allow-host", "two", *given])
     assert done.exit_code == 0, done.output

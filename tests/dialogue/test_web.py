@@ -272,6 +272,12 @@ def test_a_host_that_is_not_ours_is_told():
         web._listen("192.0.2.1", None)
 
 
+@pytest.mark.parametrize("host", ["255.255.255.255", "127.255.255.255", "224.0.0.1"])
+def test_an_address_that_no_browser_finds_is_told(host):
+    with pytest.raises(UsageError, match=rf"`{host}` is an address of many machines"):
+        web._listen(host, None)
+
+
 @pytest.mark.parametrize("both", [True, False])
 @pytest.mark.parametrize("host", [EVERYWHERE, "0", "::", "0::0"])
 def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch, host, both):

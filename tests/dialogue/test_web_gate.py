@@ -121,6 +121,8 @@ def test_a_body_that_is_no_question_is_refused(parrot, body, status):
         "GET / HTTP/1.1\r\nHost: localhost:80:evil",
         "GET / HTTP/1.1\r\nHost: [::1",
         "GET / HTTP/1.1\r\nHost: ]",
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1:65536",
+        "GET / HTTP/1.1\r\nHost: localhost:99999",
         "GET / HTTP/1.1\r\nHost: ",
         "GET / HTTP/1.1",
         "GET / HTTP/1.0",
@@ -362,3 +364,16 @@ def test_behind_a_proxy_that_changes_the_host_a_given_name_may_ask_and_another_i
             status, said = own.fetch(JOIN, body, {"Origin": origin})
             assert status == 404, origin
             assert "pass the Host header on, and give `--allow-host NAME`" in json.loads(said)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [("Host: localhost", 413), ("Host: localhost\r\nOrigin: null", 404), ("Host: example.org", 400)],
+    ids=range(3),
+)
+def test_who_sends_megabytes_and_wants_the_connection_closed_sees_why_they_are_refused(parrot, headers, status):
+    size = 10 << 20
+    head = f"POST {JOIN} HTTP/1.1\r\n{headers}\r\nConnection: close\r\nContent-Length: {size}\r\n"
+    first, rest = raw(parrot, f"{head}Content-Type: application/json\r\n\r\n".encode() + b" " * size)
+    assert first.startswith(f"HTTP/1.1 {status} ")
+    assert '{"detail":"' in rest
