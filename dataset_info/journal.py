@@ -5,11 +5,14 @@ it the old datasets are whole and registered, after it the new ones, for LLaMA-F
 their right names, and so do the entries. `.dataset_info.json.journal`, which is there meanwhile, says how:
 
     {"entries": {"faq-train": {...}}, "drop": ["faq-test"], "removes": ["faq-test.alpaca.jsonl"],
-     "moves": {".faq-train.alpaca.jsonl.1a2b3c4d.staged.jsonl": "faq-train.alpaca.jsonl"}}
+     "moves": {".faq-train.alpaca.jsonl.1a2b3c4d.staged.jsonl": "faq-train.alpaca.jsonl"},
+     "sha256": {"faq-test.alpaca.jsonl": "5f70..."}, "signature": "c3ab..."}
 
-Whoever finds the journal of a killed process finishes its work, or undoes it where nothing was decided yet.
+Whoever finds the journal of a killed process finishes its work, or undoes it where nothing was decided yet. It may have
+come along with the folder, so it is signed, and no file goes that has changed since.
 """
 
+import hmac
 import json
 import os
 import shutil
@@ -20,8 +23,10 @@ from typing import IO, Any
 
 import msgspec
 
-from ftbridge.core.errors import InputError
-from ftbridge.core.files import atomic_file, remove_left, settle, write_atomic
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files import atomic_file, remove_left, settle, sha256, write_atomic
+from ftbridge.core.signing import sign
 from ftbridge.dataset_info.json_text import removed, spliced
 
 REGISTRY = "dataset_info.json"
@@ -33,13 +38,21 @@ STAGED = ".staged.jsonl"
 class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be: `entries` are put in, those in `drop` go; `moves` maps staged files to their names.
 
-    `removes` are the files of the datasets that were there, as far as none takes their places.
+    `removes` are the files of the datasets that were there, as far as none takes their places; `sha256` is that of
+    each file which goes.
     """
 
     entries: dict[str, Any]
     drop: list[str]
     moves: dict[str, str]
     removes: list[str]
+    sha256: dict[str, str] = {}
+    signature: str = ""
+
+    def signed(self) -> "Journal":
+        """Return the same with this user's signature for it, "" where there can be no key."""
+        plain = msgspec.structs.replace(self, signature="")
+        return msgspec.structs.replace(self, signature=sign(msgspec.json.encode(plain), consequence=""))
 
     def staged(self) -> dict[str, Any]:
         """Return the entries as they are while their files have staged names."""
@@ -75,7 +88,9 @@ def put(
         write_atomic(registry, spliced(removed(text, drop), entries))
         return
     moves = {f".{name}.{os.urandom(4).hex()}{STAGED}": name for name in files}
-    journal = Journal(entries=dict(entries), drop=drop, moves=moves, removes=removes)
+    there = [name for name in (*files, *removes) if (dataset_dir / name).is_file()]
+    digests = {name: sha256(dataset_dir / name) for name in there}
+    journal = Journal(entries=dict(entries), drop=drop, moves=moves, removes=removes, sha256=digests).signed()
     try:
         for file in files.values():
             file.flush()
@@ -105,7 +120,9 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"`{file}` was not written by ftbridge, or is damaged ({error}); delete it") from error
+        raise InputError(
+            f"`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
+        ) from error
     _finish(dataset_dir, registry, registry.read_bytes().decode() if registry.exists() else "{}\n", journal)
 
 
@@ -117,6 +134,7 @@ def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> N
     decided = {name: raw for name, raw in journal.entries.items() if known.get(name) == staged[name]}
     if decided:
         for each, name in journal.moves.items():
+            _refuse_changed(dataset_dir / each, dataset_dir / name, journal)
             _place(dataset_dir / each, dataset_dir / name)
         _sync(dataset_dir)
         write_atomic(registry, spliced(text, decided))
@@ -124,12 +142,30 @@ def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> N
     if decided or (
         not known.keys() & journal.drop and all(known.get(key) == raw for key, raw in journal.entries.items())
     ):
-        gone += journal.removes
+        gone += [name for name in journal.removes if _is_as_noted(dataset_dir / name, journal)]
     for name in gone:
         (dataset_dir / name).unlink(missing_ok=True)
     for name in journal.moves.values():
         remove_left(dataset_dir / name)
     (dataset_dir / FILE).unlink()
+
+
+def _is_as_noted(path: Path, journal: Journal) -> bool:
+    """Tell whether a file that is to go is the one that was meant; say so where it is another."""
+    if not path.is_file():
+        return False
+    same = sha256(path) == journal.sha256.get(path.name)
+    if not same:
+        say(f"`{path}` stays, as it was changed since it was to be removed")
+    return same
+
+
+def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
+    """Raise SetupError where `path` is neither the file that `staged` replaces nor that one itself."""
+    if not staged.exists() or not os.path.lexists(path) or (path.exists() and path.samefile(staged)):
+        return
+    if not path.is_file() or sha256(path) != journal.sha256.get(path.name):
+        raise SetupError(f"`{path}` has changed since a conversion was to replace it; move it away")
 
 
 def _place(staged: Path, path: Path) -> None:
@@ -154,7 +190,12 @@ def _renamed(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check(journal: Journal) -> None:
-    """Raise ValueError where a journal, which may have come along with the folder, reaches for what is not ours."""
+    """Raise ValueError where a journal, which may have come along with the folder, reaches for what is not ours.
+
+    Where there can be no key, so that no journal is signed, what a file must be to go is all that holds it off.
+    """
+    if (own := journal.signed().signature) and not hmac.compare_digest(own.encode(), journal.signature.encode()):
+        raise ValueError("it has no signature of yours on this machine")
     for staged, name in journal.moves.items():
         if not (staged.startswith(f".{name}.") and staged.endswith(STAGED)):
             raise ValueError(f"`{staged}` is no staged file")

@@ -16,17 +16,19 @@ from ftbridge.core.files import locked
 from ftbridge.core.user import data_folder, is_own
 
 SIZE = 32  # bytes of the key
+UNSIGNED = "runs stay unsigned, and `--resume` of them needs `--trust-checkpoint`"
 
 
-def sign(content: bytes) -> str:
-    """Return the signature of `content`; "" where there can be no key, which is said once."""
+def sign(content: bytes, *, consequence: str = UNSIGNED) -> str:
+    """Return the signature of `content`; "" where there can be no key, which is said once, with any `consequence`."""
     try:
         file = data_folder() / "key"
         if not file.exists():
             _make(file)
         key = _read(file)
     except (OSError, RuntimeError) as error:  # SetupError is a RuntimeError, and so is to have no home
-        _warn(f"warning: {error}; runs stay unsigned, and `--resume` of them needs `--trust-checkpoint`")
+        if consequence:
+            _warn(f"warning: {error}; {consequence}")
         return ""
     return _signature(key, content)
 

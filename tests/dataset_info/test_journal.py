@@ -1,15 +1,17 @@
 """A dataset that is replaced is the old one or the new one, wherever the process that replaces it is killed."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ftbridge.adapters.convert import convert
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files import sha256
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.registry import FILE, read, register, remove
@@ -97,8 +99,8 @@ def registered(folder):
     return list(known)
 
 
-def names(folder):
-    return {path.name for path in (folder / "data").iterdir() if path.suffix != ".lock"}
+def names(folder, data="data"):
+    return {path.name for path in (folder / data).iterdir() if path.suffix != ".lock"}
 
 
 def visible(folder):
@@ -211,6 +213,8 @@ def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
     (tmp_path / "data").mkdir()
     (tmp_path / "thesis.txt").write_text("mine")
     content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **wrong}
+    with contextlib.suppress(TypeError, ValueError):  # signed as it is, as far as that is possible
+        content = msgspec.to_builtins(msgspec.convert(content, journal.Journal).signed())
     (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete it"):
         read(tmp_path / "data")
@@ -224,3 +228,48 @@ def test_a_damaged_journal_is_one_sentence(tmp_path, content):
     (tmp_path / journal.FILE).write_bytes(content)
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged"):
         read(tmp_path)
+
+
+def unsigned(folder, **content):
+    """Put a journal there that anybody may have written."""
+    content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **content}
+    (folder / journal.FILE).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("signature", ["", "00", "é"])
+def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
+    (tmp_path / "precious.csv").write_text("mine")
+    known = {"precious.csv": sha256(tmp_path / "precious.csv")}
+    unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)
+    for use in (read, lambda folder: register(folder, {})):
+        with pytest.raises(InputError, match=r"no signature of yours on this machine.*; nothing was moved or deleted"):
+            use(tmp_path)
+    assert (tmp_path / "precious.csv").read_text() == "mine"
+
+
+def test_where_there_can_be_no_key_only_files_go_that_were_meant(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(journal, "sign", lambda *_, **__: "")
+    for name in ("precious.csv", "known.csv"):
+        (tmp_path / name).write_text("mine")
+    unsigned(tmp_path, removes=["precious.csv", "known.csv"], sha256={"known.csv": sha256(tmp_path / "known.csv")})
+    read(tmp_path)
+    assert names(tmp_path, "") == {"precious.csv"}
+    assert "precious.csv` stays, as it was changed since" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["faq-train.alpaca.jsonl", "faq-validation.alpaca.jsonl"])
+def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
+    """The first of them is to be replaced, the other to be removed."""
+    convert("faq.jsonl", **OLD)
+    stop_halfway(monkeypatch)
+    edited = Path("data", name)
+    edited.write_text("mine")
+    read(Path("data"))
+    assert edited.read_text() == "mine"
+    assert len(registered(start / "start")) == 3
+    if name.startswith("faq-train"):
+        with pytest.raises(SetupError, match="has changed since a conversion was to replace it; move it away"):
+            register(Path("data"), {})
+    edited.rename("mine")
+    read(Path("data"))
+    assert names(start / "start") == expected(start / "start")
