@@ -25,7 +25,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import atomic_file, remove_left, settle, sha256, write_atomic
+from ftbridge.core.files import LARGEST_TEXT, atomic_file, opened_record, remove_left, settle, sha256, write_atomic
 from ftbridge.core.signing import sign
 from ftbridge.dataset_info.json_text import removed, spliced
 
@@ -115,7 +115,8 @@ def recover(dataset_dir: Path, registry: Path) -> None:
     """
     file = dataset_dir / FILE
     try:
-        journal = msgspec.json.decode(file.read_bytes(), type=Journal)
+        with opened_record(file, LARGEST_TEXT) as opened:
+            journal = msgspec.json.decode(opened.read(), type=Journal)
         _check(journal)
     except FileNotFoundError:
         return
@@ -123,7 +124,18 @@ def recover(dataset_dir: Path, registry: Path) -> None:
         raise InputError(
             f"`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
         ) from error
-    _finish(dataset_dir, registry, registry.read_bytes().decode() if registry.exists() else "{}\n", journal)
+    _finish(dataset_dir, registry, text_of(registry), journal)
+
+
+def text_of(registry: Path) -> str:
+    """Return the text of dataset_info.json, where there is none that of an empty one; raises InputError."""
+    try:
+        with opened_record(registry, LARGEST_TEXT) as file:
+            return file.read().decode()
+    except FileNotFoundError:
+        return "{}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read `{registry}`: {error}; LLaMA-Factory needs it as UTF-8 text") from error
 
 
 def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> None:

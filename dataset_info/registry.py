@@ -93,11 +93,11 @@ def read(dataset_dir: Path) -> dict[str, Any]:
     What a killed conversion has begun is finished or undone first, where the folder can be written.
     """
     file = dataset_dir / FILE
-    text = _text(file)
+    text = journal.text_of(file)
     if journal.is_left(dataset_dir, text):
         with suppress(OSError, SetupError), locked(file.resolve()):
             journal.recover(dataset_dir, file.resolve())
-        text = _text(file)
+        text = journal.text_of(file)
     return _parsed(file, text)
 
 
@@ -148,7 +148,7 @@ class Registry:
     def __init__(self, dataset_dir: Path) -> None:
         self._folder = dataset_dir
         self._file = (dataset_dir / FILE).resolve()  # a link stays one
-        self.text = _text(self._file)
+        self.text = journal.text_of(self._file)
         self.known = _parsed(self._file, self.text)
 
     def put(
@@ -206,15 +206,6 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
             dataset_dir, file, registry.text, entries={}, drop=chosen, files={}, removes=[file.name for file in files]
         )
     return Removed(tuple(chosen), tuple(files))
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except FileNotFoundError:
-        return "{}\n"
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read `{file}`: {error}; LLaMA-Factory needs it as UTF-8 text") from error
 
 
 def _parsed(file: Path, text: str) -> dict[str, Any]:

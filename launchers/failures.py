@@ -9,6 +9,7 @@ from textwrap import indent
 
 import msgspec
 
+from ftbridge.core.files import opened_record
 from ftbridge.core.strict import load_yaml, parse
 
 END = 2 * 1024 * 1024  # bytes of the log that are read
@@ -120,7 +121,7 @@ def _full(folder: Path) -> bool:
 
 def _lines(log: Path, start: int) -> list[tuple[str, str]]:
     """Return the rank ("" for none) and the text of each line at the end of `log`."""
-    with log.open("rb") as file:
+    with opened_record(log) as file:
         file.seek(max(start, log.stat().st_size - END))
         text = file.read(END).decode(errors="replace")
     found = map(_LINE.match, _CONTROL.sub("", text).splitlines())

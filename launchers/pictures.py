@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files import opened_record, write_atomic
 from ftbridge.launchers.environment import ask
 
 _OURS = "ftbridge"  # stands in every picture of ours, as the software that wrote it
@@ -18,9 +18,17 @@ def picture_file(png: str | os.PathLike[str]) -> Path:
     path = Path(png).expanduser()
     if path.suffix.lower() != ".png":
         raise UsageError(f"`--png {path}` must end with .png")
-    if path.is_dir() or (path.exists() and f"Software\0{_OURS}".encode() not in path.read_bytes()[:1000]):
+    if path.is_dir() or (path.exists() and not _is_ours(path)):
         raise UsageError(f"`{path}` is there already and no picture of {_OURS}'s; name another file with `--png FILE`")
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with opened_record(path) as file:
+            return f"Software\0{_OURS}".encode() in file.read(1000)
+    except OSError:
+        return False
 
 
 def draw(path: Path, python: Path, kind: Literal["curves", "lengths"], what: dict[str, Any]) -> None:

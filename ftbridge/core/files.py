@@ -124,7 +124,7 @@ def locked(path: Path) -> Iterator[None]:
 def read_text(path: Path, what: str) -> str:
     """Return the UTF-8 text of `path`; raises InputError, naming `what` it should be, where it cannot."""
     try:
-        with path.open("rb") as file:
+        with opened_record(path) as file:
             content = file.read(LARGEST_TEXT + 1)
         if len(content) > LARGEST_TEXT:
             raise InputError(f"the {what} `{path}` is larger than {LARGEST_TEXT >> 20} MiB; is it another file?")

@@ -14,7 +14,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import locked, read_text, write_atomic, write_json
+from ftbridge.core.files import locked, opened_record, read_record, read_text, write_atomic, write_json
 from ftbridge.core.strict import load_json
 from ftbridge.dialogue.generation import Finish
 from ftbridge.templates.families import Prompt
@@ -98,8 +98,8 @@ def refuse_foreign_metrics(folder: Path) -> None:
 def _has(file: Path, *keys: str) -> bool:
     """Tell whether a JSON file is of ours, be it of another version, by some of its keys."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any]).keys() >= {*keys}
-    except (OSError, ValueError, RecursionError):
+        return msgspec.json.decode(read_record(file), type=dict[str, Any]).keys() >= {*keys}
+    except (ValueError, RecursionError):  # InputError is a ValueError
         return False
 
 
@@ -136,7 +136,8 @@ def _answers(folder: Path) -> dict[int, Prediction]:
 def read(file: Path) -> list[Prediction]:
     """Return the answers in a file; raises InputError where it holds anything else."""
     try:
-        return [msgspec.json.decode(line, type=Prediction) for line in file.read_bytes().splitlines()]
+        with opened_record(file) as opened:
+            return [msgspec.json.decode(line, type=Prediction) for line in opened.read().splitlines()]
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise InputError(f"`{file}` does not hold answers, as `ftbridge predict` writes them: {error}") from error
 

@@ -136,6 +136,13 @@ def test_reading_names_what_the_file_should_be(tmp_path):
         read_text(tmp_path, "settings file")
 
 
+def test_a_text_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match=r"cannot read the settings file `.*`: it is no file"):
+            read_text(path, "settings file")
+
+
 def test_a_text_beyond_all_measure_is_not_read(tmp_path):
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 34)

@@ -273,3 +273,12 @@ def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
     edited.rename("mine")
     read(Path("data"))
     assert names(start / "start") == expected(start / "start")
+
+
+@pytest.mark.parametrize("name", [FILE, journal.FILE])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for use in (read, lambda folder: register(folder, {})):
+        with pytest.raises(InputError, match=r"it is no file"):
+            use(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [name]

@@ -1,6 +1,7 @@
 """The folder of a prediction: gone on with, never mixed, never taken from others."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,14 @@ def test_damage_is_told(model):
     Path("out/predict.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
         predict(model)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_pipe_is_not_waited_for(model, name):
+    Path("out").mkdir()
+    os.mkfifo(Path("out", name))
+    with pytest.raises(InputError, match=rf"`out/{name}` was not written by ftbridge"):
+        predict(model)
+    os.mkfifo("pipe.jsonl")
+    with pytest.raises(InputError, match=r"does not hold answers.*no file"):
+        ftbridge.predict("pipe.jsonl", metrics=True)

@@ -1,6 +1,7 @@
 """Which environment a model runs in, by its config.json."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -154,6 +155,13 @@ def test_code_of_the_base_that_was_changed_since_is_not_trusted(own, tmp_path, c
 def test_of_a_run_that_does_not_say_with_which_code_none_is_trusted(own, tmp_path, capsys):
     assert not trusted(msgspec.structs.replace(own, base=None), [tmp_path / "model"], said=False)
     assert "does not say with which code" in capsys.readouterr().err
+
+
+def test_code_that_is_a_pipe_is_not_waited_for(own, tmp_path):
+    file = tmp_path / "merged" / "modeling.py"
+    file.unlink()
+    os.mkfifo(file)
+    assert not trusted(own, [tmp_path / "merged"], said=False)
 
 
 def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):

@@ -1,6 +1,7 @@
 """Pictures, drawn for real, and what they may replace."""
 
 import math
+import os
 
 import pytest
 
@@ -16,8 +17,14 @@ LENGTHS = {"starts": [0, 50], "width": 50, "counts": {"XTuner": [3, 9]}, "cutoff
 def test_a_picture_takes_no_other_files_place(tmp_path):
     (tmp_path / "cat.png").write_bytes(b"a cat")
     (tmp_path / "other.png").write_bytes(b"\x89PNG ... Software\0another ... ftbridge")
+    os.mkfifo(tmp_path / "pipe.png")
     none = "no picture of"
-    for name, message in (("cat.png", none), ("other.png", none), ("cat.jpg", "must end with .png")):
+    for name, message in (
+        ("pipe.png", none),
+        ("cat.png", none),
+        ("other.png", none),
+        ("cat.jpg", "must end with .png"),
+    ):
         with pytest.raises(UsageError, match=message):
             picture_file(tmp_path / name)
 
