@@ -122,9 +122,25 @@ def settings_in(folder: Path) -> Settings:
 
 
 def _mend(file: Path) -> None:
-    """Cut off what a killed process has left of its last line."""
-    if file.exists():
-        os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    """Take out what a killed process or a full disk has left of a row, which is then asked again."""
+    if not file.exists():
+        return
+    with opened_record(file) as opened:
+        content = opened.read()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+        os.truncate(file, end)  # which needs no room
+    lines = content[:end].splitlines(keepends=True)
+    if len(whole := [line for line in lines if _is_row(line)]) < len(lines):
+        write_atomic(file, b"".join(whole))
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=Prediction)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return False
+    return True
 
 
 def _answers(folder: Path) -> dict[int, Prediction]:

@@ -224,7 +224,9 @@ def _answer(
                 question = questions[at]
                 text = prompt.render(question.system, question.turns)
                 row = Prediction(question.id, text, answer, question.reference, ended)
-                file.write(msgspec.json.encode(row) + b"\n")
+                line = memoryview(msgspec.json.encode(row) + b"\n")
+                while line:  # a disk that gets full takes a part of it
+                    line = line[file.write(line) :]
                 done += 1
                 bar.advance(shown)
     except KeyboardInterrupt:

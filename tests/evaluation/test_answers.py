@@ -2,12 +2,13 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import InputError, InterruptedRun
+from ftbridge.core.errors import InputError, InterruptedRun, SetupError
 from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
 from ftbridge.launchers import machine
 from ftbridge.launchers.machine import Gpu
@@ -36,6 +37,39 @@ def test_a_line_that_was_cut_is_asked_again(model):
     Parrot.stop_after = None
     assert predict(model).asked == 5
     assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_row_that_was_cut_in_the_middle_is_asked_again(model):
+    Parrot.stop_after = 3
+    with pytest.raises(InterruptedRun):
+        predict(model)
+    unfinished = Path("out", UNFINISHED)
+    first, second, third = unfinished.read_bytes().splitlines(keepends=True)
+    unfinished.write_bytes(first + second[:20] + third)
+    Parrot.stop_after = None
+    assert predict(model).asked == 5
+    assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_disk_that_takes_half_a_row_ends_it_at_that_row(model):
+    """Room for one row and a half: the system takes the half, and says that it did."""
+    Parrot.stop_after = 1
+    with pytest.raises(InterruptedRun):
+        predict(model)
+    size = Path("out", UNFINISHED).stat().st_size
+    Parrot.stop_after = None
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = max(size, *(path.stat().st_size for path in Path("out").iterdir())) + 20
+    Path("out", UNFINISHED).write_bytes(Path("out", UNFINISHED).read_bytes().rjust(room - 20))
+    asked = len(Parrot.asked)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(SetupError, match=r"cannot write `out/unfinished\.jsonl`: File too large"):
+            predict(model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(Parrot.asked) == asked + 1
+    assert predict(model).asked == 5
 
 
 def test_the_first_samples_are_not_asked_twice(model):
