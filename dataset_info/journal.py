@@ -15,7 +15,6 @@ come along with the folder, so it is signed, and no file goes that has changed s
 import hmac
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,21 +24,20 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import LARGEST_TEXT, atomic_file, opened_record, remove_left, settle, sha256, write_atomic
+from ftbridge.core.files import LARGEST_TEXT, opened_record, remove_left, settle, sha256, write_atomic
 from ftbridge.core.signing import sign
 from ftbridge.dataset_info.json_text import removed, spliced
+from ftbridge.dataset_info.names import REGISTRY, STAGED, all_named, is_own, settled
 
-REGISTRY = "dataset_info.json"
 FILE = f".{REGISTRY}.journal"
-# How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
-STAGED = ".staged.jsonl"
+EMPTY = "{}\n"
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be: `entries` are put in, those in `drop` go; `moves` maps staged files to their names.
 
     `removes` are the files of the datasets that were there, as far as none takes their places; `sha256` is that of
-    each file which goes.
+    each file which goes, and `fresh` says that there was no dataset_info.json.
     """
 
     entries: dict[str, Any]
@@ -47,6 +45,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     moves: dict[str, str]
     removes: list[str]
     sha256: dict[str, str] = {}
+    fresh: bool = False
     signature: str = ""
 
     def signed(self) -> "Journal":
@@ -59,15 +58,23 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         names = {name: staged for staged, name in self.moves.items()}
         return {key: _renamed(raw, names) for key, raw in self.entries.items()}
 
+    def decided(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the entries that `known` has while their files have staged names, and those that it has at last."""
+        staged = self.staged()
+        return (
+            {key: raw for key, raw in self.entries.items() if known.get(key) == staged[key]},
+            {key: raw for key, raw in self.entries.items() if known.get(key) == raw},
+        )
+
 
 def is_left(dataset_dir: Path, text: str) -> bool:
     """Tell whether a conversion is at work, or was killed at it, by the `text` of dataset_info.json as well."""
-    return STAGED in text or os.path.lexists(dataset_dir / FILE)
+    return STAGED in text or exists(dataset_dir)
 
 
-def is_own(name: str) -> bool:
-    """Tell whether a file of a dataset may have this name; others are never written or deleted."""
-    return Path(name).name == name and not name.startswith(".") and name != REGISTRY
+def exists(dataset_dir: Path) -> bool:
+    """Tell whether there is a journal."""
+    return os.path.lexists(dataset_dir / FILE)
 
 
 def put(
@@ -82,49 +89,93 @@ def put(
 ) -> None:
     """Put scratch files in their places by their names, and `entries` into the registry, whose lock is held.
 
-    `text` is what stands in the registry. Raises OSError or SetupError where the disk is full, with all as it was.
+    `text` is what stands in the registry. Raises OSError or SetupError where the disk is full, with all as it was. Once
+    it is decided, what is left to do is left to the next command where there is no room for it, with a warning.
     """
     if not (files or removes):
         write_atomic(registry, spliced(removed(text, drop), entries))
         return
     moves = {f".{name}.{os.urandom(4).hex()}{STAGED}": name for name in files}
     there = [name for name in (*files, *removes) if (dataset_dir / name).is_file()]
-    digests = {name: sha256(dataset_dir / name) for name in there}
-    journal = Journal(entries=dict(entries), drop=drop, moves=moves, removes=removes, sha256=digests).signed()
+    journal = Journal(
+        entries=dict(entries),
+        drop=drop,
+        moves=moves,
+        removes=removes,
+        sha256={name: sha256(dataset_dir / name) for name in there},
+        fresh=not registry.exists(),
+    ).signed()
     try:
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
         write_atomic(dataset_dir / FILE, msgspec.json.encode(journal))
+        if journal.fresh:  # so that staged files without one are known to have lost it
+            write_atomic(registry, text)
         for staged, name in moves.items():
             settle(files[name], dataset_dir / staged)
         _sync(dataset_dir)
         text = spliced(removed(text, drop), journal.staged())
         write_atomic(registry, text)
+    except BaseException:
+        with suppress(Exception):
+            recover(dataset_dir, registry)
+        raise
+    try:
         _finish(dataset_dir, registry, text, journal)
+    except (OSError, SetupError) as error:
+        say(f"warning: {error}; all is registered, and the next command gives the files in `{dataset_dir}` their names")
     except BaseException:
         with suppress(Exception):
             recover(dataset_dir, registry)
         raise
 
 
+def drop(dataset_dir: Path, registry: Path, text: str, entries: list[str], files: list[str]) -> None:
+    """Take `entries` out where there is no room for a journal: their `files` go first, which makes some.
+
+    Killed in between, it leaves entries without files, to be taken out again. Raises OSError or SetupError.
+    """
+    journal = _read(dataset_dir)
+    if journal and any(journal.decided(json.loads(text))):
+        files = files + [name for name in journal.removes if _is_as_noted(dataset_dir / name, journal)]
+    for name in files:
+        (dataset_dir / name).unlink(missing_ok=True)
+    write_atomic(registry, removed(text, entries))
+    with suppress(OSError, SetupError):
+        recover(dataset_dir, registry)
+
+
 def recover(dataset_dir: Path, registry: Path) -> None:
     """Finish or undo what a killed process has begun; the registry's lock is held.
 
-    Raises InputError for a journal that is none of ours, OSError or SetupError where the folder cannot be written.
+    Raises InputError for a journal that is none of ours, and for one whose registry is gone, OSError or SetupError
+    where the folder cannot be written.
     """
+    if not (journal := _read(dataset_dir)):
+        return
+    left = [name for name in journal.moves if (dataset_dir / name).exists()]
+    if left and not registry.exists():  # moved without the files whose names begin with a dot
+        raise InputError(
+            f"`{registry}` is gone, and `{left[0]}` beside it is a file of its datasets; put it back, or move all that "
+            f"`ls -A {dataset_dir}` shows to where it is; nothing was moved or deleted"
+        )
+    _finish(dataset_dir, registry, text_of(registry), journal)
+
+
+def _read(dataset_dir: Path) -> Journal | None:
     file = dataset_dir / FILE
     try:
         with opened_record(file, LARGEST_TEXT) as opened:
             journal = msgspec.json.decode(opened.read(), type=Journal)
         _check(journal)
     except FileNotFoundError:
-        return
+        return None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"`{file}` was not written by ftbridge, or is damaged ({error}); nothing was moved or deleted; delete it"
         ) from error
-    _finish(dataset_dir, registry, text_of(registry), journal)
+    return journal
 
 
 def text_of(registry: Path) -> str:
@@ -133,7 +184,7 @@ def text_of(registry: Path) -> str:
         with opened_record(registry, LARGEST_TEXT) as file:
             return file.read().decode()
     except FileNotFoundError:
-        return "{}\n"
+        return EMPTY
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read `{registry}`: {error}; LLaMA-Factory needs it as UTF-8 text") from error
 
@@ -142,24 +193,38 @@ def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> N
     known = json.loads(text)
     if not isinstance(known, dict):
         return
-    staged = journal.staged()
-    decided = {name: raw for name, raw in journal.entries.items() if known.get(name) == staged[name]}
+    decided, done = journal.decided(known)
+    wanted = all_named(decided | done)
+    moves = {dataset_dir / each: dataset_dir / name for each, name in journal.moves.items() if name in wanted}
+    moves = {staged: path for staged, path in moves.items() if staged.exists()}
+    for staged, path in moves.items():
+        _refuse_changed(staged, path, journal)
     if decided:
-        for each, name in journal.moves.items():
-            _refuse_changed(dataset_dir / each, dataset_dir / name, journal)
-            _place(dataset_dir / each, dataset_dir / name)
+        with suppress(OSError):  # without hard links, as on FAT, or room for them, they are renamed below
+            for staged, path in moves.items():
+                _link(staged, path)
         _sync(dataset_dir)
         write_atomic(registry, spliced(text, decided))
-    gone = [*journal.moves]
-    if decided or (
-        not known.keys() & journal.drop and all(known.get(key) == raw for key, raw in journal.entries.items())
-    ):
+    for staged, path in moves.items():
+        staged.replace(path)  # which does nothing where both are one file
+    # An entry may have been taken out since: no file stays that is no one's.
+    mine = all_named(known) | wanted
+    gone = [name for each, name in journal.moves.items() if name not in mine and _is_same(dataset_dir, each, name)]
+    gone += journal.moves
+    if decided or (not known.keys() & journal.drop and done == journal.entries):
         gone += [name for name in journal.removes if _is_as_noted(dataset_dir / name, journal)]
     for name in gone:
         (dataset_dir / name).unlink(missing_ok=True)
     for name in journal.moves.values():
         remove_left(dataset_dir / name)
+    if journal.fresh and text == EMPTY:
+        registry.unlink(missing_ok=True)
     (dataset_dir / FILE).unlink()
+
+
+def _is_same(folder: Path, one: str, other: str) -> bool:
+    first, second = folder / one, folder / other
+    return first.exists() and second.exists() and first.samefile(second)
 
 
 def _is_as_noted(path: Path, journal: Journal) -> bool:
@@ -174,25 +239,20 @@ def _is_as_noted(path: Path, journal: Journal) -> bool:
 
 def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
     """Raise SetupError where `path` is neither the file that `staged` replaces nor that one itself."""
-    if not staged.exists() or not os.path.lexists(path) or (path.exists() and path.samefile(staged)):
+    if not os.path.lexists(path) or (path.exists() and path.samefile(staged)):
         return
     if not path.is_file() or sha256(path) != journal.sha256.get(path.name):
         raise SetupError(f"`{path}` has changed since a conversion was to replace it; move it away")
 
 
-def _place(staged: Path, path: Path) -> None:
+def _link(staged: Path, path: Path) -> None:
     """Let a staged file stand at `path` as well, in one step."""
-    if not staged.exists() or (path.exists() and path.samefile(staged)):  # renaming that would do nothing
+    if path.exists() and path.samefile(staged):  # renaming that would do nothing
         return
     second = staged.with_suffix(".part")
     second.unlink(missing_ok=True)
-    try:
-        second.hardlink_to(staged)
-    except OSError:  # as on FAT
-        with staged.open("rb") as file, atomic_file(path) as copy:
-            shutil.copyfileobj(file, copy, 1 << 20)
-    else:
-        second.replace(path)
+    second.hardlink_to(staged)
+    second.replace(path)
 
 
 def _renamed(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -209,7 +269,7 @@ def _check(journal: Journal) -> None:
     if (own := journal.signed().signature) and not hmac.compare_digest(own.encode(), journal.signature.encode()):
         raise ValueError("it has no signature of yours on this machine")
     for staged, name in journal.moves.items():
-        if not (staged.startswith(f".{name}.") and staged.endswith(STAGED)):
+        if settled(staged) != name:
             raise ValueError(f"`{staged}` is no staged file")
     for name in (*journal.moves.values(), *journal.removes):
         if not is_own(name):

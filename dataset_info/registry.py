@@ -12,7 +12,6 @@ encoding, so ours is ASCII, and reads named keys only, so the key `ftbridge` is 
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,11 +27,13 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.strict import closest, parse
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys
+from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_made_here, is_own, named
 
-FILE = journal.REGISTRY
-# The ends of the names of a dataset's files of rejected rows.
-REJECTED = (".rejected.jsonl", ".rejected.xlsx")
-_part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
+FILE = REGISTRY
+
+
+# The registries whose locks this process holds: what is pending there has been tried.
+_changing: set[Path] = set()
 
 
 class _Wish(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     full, raw = look_up(dataset_dir, name)
     if not is_ours(raw):
         how = "by an older version; convert its source again"
-        if not _made_here(raw):
+        if not is_made_here(raw):
             how = "by somebody else; convert its file under a name of its own"
         raise InputError(f"the dataset `{full}` in `{dataset_dir / FILE}` was made {how}")
     return full, entry_of(dataset_dir, full, raw)
@@ -95,8 +96,10 @@ def read(dataset_dir: Path) -> dict[str, Any]:
     file = dataset_dir / FILE
     text = journal.text_of(file)
     if journal.is_left(dataset_dir, text):
-        with suppress(OSError, SetupError), locked(file.resolve()):
-            journal.recover(dataset_dir, file.resolve())
+        whole = file.resolve()
+        if whole not in _changing and journal.exists(dataset_dir):
+            with suppress(OSError, SetupError), locked(whole):
+                journal.recover(dataset_dir, whole)
         text = journal.text_of(file)
     return _parsed(file, text)
 
@@ -113,8 +116,8 @@ def written(dataset_dir: Path) -> set[str]:
     known: dict[str, Any] = {}
     with suppress(InputError):
         known = read(dataset_dir)
-    made = {name: raw for name, raw in known.items() if _made_here(raw)}
-    return {FILE, *_files(made)} if made else set()
+    made = {name: raw for name, raw in known.items() if is_made_here(raw)}
+    return {FILE, *all_named(made)} if made else set()
 
 
 def refuse_taken(dataset_dir: Path, sources: Mapping[str, dict[str, str]]) -> None:
@@ -145,8 +148,9 @@ def register(
 class Registry:
     """The registry of a folder while its lock is held: `known` are its entries, in its `text`."""
 
-    def __init__(self, dataset_dir: Path) -> None:
-        self._folder = dataset_dir
+    def __init__(self, dataset_dir: Path, pending: Exception | None = None) -> None:
+        """Read it; `pending` is why what was begun before is not finished."""
+        self._folder, self.pending = dataset_dir, pending
         self._file = (dataset_dir / FILE).resolve()  # a link stays one
         self.text = journal.text_of(self._file)
         self.known = _parsed(self._file, self.text)
@@ -163,12 +167,14 @@ class Registry:
 
         The files that either have had, and that have no place any more, are deleted.
         """
+        if self.pending:
+            raise SetupError(_unwritable(self._file, self.pending)) from self.pending
         drop = [name for name in drop if name in self.known]
         if not replace:
             _refuse_taken(self._folder, self.known, {name: entry.sources for name, entry in entries.items()})
         before, left = _refuse_foreign(self._folder, self.known, (*entries, *drop), files)
         raw = {name: _raw(entry) for name, entry in entries.items()}
-        removes = _own_files(before) - files.keys() - _files({**left, **raw})
+        removes = _own_files(before) - files.keys() - all_named({**left, **raw})
         journal.put(self._folder, self._file, self.text, entries=raw, drop=drop, files=files, removes=sorted(removes))
 
 
@@ -176,15 +182,24 @@ class Registry:
 def changing(dataset_dir: Path) -> Iterator[Registry]:
     """Hold the registry's lock for the block, which sees it as it is, and may change it.
 
-    What a killed conversion has begun is finished or undone first.
+    What a killed conversion has begun is finished or undone first; where that is not possible, nothing is put in.
     """
     file = (dataset_dir / FILE).resolve()
     with locked(file):
+        pending: Exception | None = None
         try:
             journal.recover(dataset_dir, file)
-        except OSError as error:
-            raise SetupError(f"cannot write `{file}`: {error.strerror or error}") from error
-        yield Registry(dataset_dir)
+        except (OSError, SetupError) as error:
+            pending = error
+        _changing.add(file)
+        try:
+            yield Registry(dataset_dir, pending)
+        finally:
+            _changing.discard(file)
+
+
+def _unwritable(file: Path, error: Exception) -> str:
+    return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
 def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
@@ -200,11 +215,18 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
         known = registry.known
         chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
         left = {name: raw for name, raw in known.items() if name not in chosen}
-        candidates = _own_files({name: known[name] for name in chosen}) - _files(left)
+        candidates = _own_files({name: known[name] for name in chosen}) - all_named(left)
         files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
-        journal.put(
-            dataset_dir, file, registry.text, entries={}, drop=chosen, files={}, removes=[file.name for file in files]
-        )
+        removes = [file.name for file in files]
+        try:
+            if registry.pending:
+                raise registry.pending
+            journal.put(dataset_dir, file, registry.text, entries={}, drop=chosen, files={}, removes=removes)
+        except (OSError, SetupError):  # a disk that is full, and removing is to make room
+            try:
+                journal.drop(dataset_dir, file, registry.text, chosen, removes)
+            except OSError as error:
+                raise SetupError(_unwritable(file, error)) from error
     return Removed(tuple(chosen), tuple(files))
 
 
@@ -222,11 +244,7 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
 
 def is_ours(raw: Any) -> bool:
     """Tell whether an entry was made by ftbridge, and not by its version 0.1.0, whose entries had no `files`."""
-    return _made_here(raw) and not {"xtuner", "alpaca"} & raw["ftbridge"].keys()
-
-
-def _made_here(raw: Any) -> bool:
-    return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
+    return is_made_here(raw) and not {"xtuner", "alpaca"} & raw["ftbridge"].keys()
 
 
 def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
@@ -273,41 +291,15 @@ def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
 
     Raises InputError, with the closest name, where there is none.
     """
-    parts = [key for key, raw in known.items() if _bases([key]) == {name} and _made_here(raw)]
+    parts = [key for key, raw in known.items() if bases([key]) == {name} and is_made_here(raw)]
     if name not in known and not parts:
         raise InputError(_unknown(dataset_dir, name, known))
     return [name] if name in known else parts
 
 
-def _bases(names: Iterable[str]) -> set[str]:
-    """Return the names of the datasets that these are parts of."""
-    return {match[1] for match in map(_part.fullmatch, names) if match}
-
-
-def _files(known: Mapping[str, Any]) -> set[str]:
-    """Return all files that entries name."""
-    return {each for name, raw in known.items() for each in _named(name, raw)}
-
-
 def _own_files(known: Mapping[str, Any]) -> set[str]:
     """Return the files that ftbridge wrote for entries: a name with a folder in it is none of them."""
-    return set(filter(journal.is_own, _files({name: raw for name, raw in known.items() if _made_here(raw)})))
-
-
-def _named(name: str, raw: Any) -> set[str]:
-    """Return the files that an entry names, those of rejected rows as well."""
-    if not isinstance(raw, dict):
-        return set()
-    own = raw["ftbridge"] if _made_here(raw) else {}
-    options = own.get("options")
-    counts, rejected = (options.get("counts"), options.get("rejected")) if isinstance(options, dict) else (None, None)
-    named = [raw.get("file_name"), own.get("xtuner"), own.get("alpaca")]
-    named += own["files"].values() if isinstance(own.get("files"), dict) else ()
-    if isinstance(rejected, dict):
-        named += rejected
-    elif own and not (isinstance(counts, dict) and counts.get("rejected") == 0):  # by an older version
-        named += [f"{base}{end}" for base in _bases([name]) for end in REJECTED]
-    return {each for each in named if isinstance(each, str)}
+    return set(filter(is_own, all_named({name: raw for name, raw in known.items() if is_made_here(raw)})))
 
 
 def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
@@ -320,7 +312,7 @@ def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
 
 def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
     for name in sources.keys() & known.keys():
-        old = known[name]["ftbridge"].get("sources") if _made_here(known[name]) else None
+        old = known[name]["ftbridge"].get("sources") if is_made_here(known[name]) else None
         old = old if isinstance(old, dict) else {"a file that ftbridge did not convert": ""}
         if {str(digest) for digest in old.values()} != set(sources[name].values()):
             raise InputError(
@@ -336,11 +328,11 @@ def _refuse_foreign(
     """Return the entries `names`, as far as there are such, and all others."""
     before = {name: known[name] for name in names if name in known}
     left = {name: raw for name, raw in known.items() if name not in before}
-    own, others = _files(before), _files(left)
+    own, others = all_named(before), all_named(left)
     for file in files:
         path = dataset_dir / file
         if file in others:
-            owner = next(name for name, raw in left.items() if file in _named(name, raw))
+            owner = next(name for name, raw in left.items() if file in named(name, raw))
             raise InputError(f"`{path}` belongs to the dataset `{owner}`; choose another `--name`")
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(

@@ -1,6 +1,7 @@
 """A dataset that is replaced is the old one or the new one, wherever the process that replaces it is killed."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -172,14 +173,131 @@ def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
         assert visible(folder) == visible(whole)
 
 
-def test_without_hard_links_files_are_copied(start, monkeypatch):
-    def refused(*_):
+def test_without_hard_links_files_are_renamed(start, monkeypatch):
+    staged = set()
+
+    def refused(_, target):
+        staged.add(target.stat().st_ino)
         raise PermissionError(1, "Operation not permitted")
 
     convert("faq.jsonl", **OLD)
     monkeypatch.setattr(Path, "hardlink_to", refused)
     convert("faq.jsonl", **NEW, replace=True)
     assert len(registered(start / "start")) == 3
+    assert names(start / "start") == expected(start / "start")
+    assert staged < {path.stat().st_ino for path in Path("data").iterdir()}
+
+
+def fill(monkeypatch):
+    """Let the disk be full once it is decided, until a file is gone."""
+    write, most = journal.write_atomic, []
+
+    def refuse(path):
+        files = list(Path("data").iterdir())
+        if not most and Path("data", FILE).exists() and journal.STAGED in Path("data", FILE).read_text():
+            most.append(len(files))
+        if most and len(files) >= most[0]:
+            raise SetupError(f"cannot write `{path}`: No space left on device")
+
+    def link(path, target):
+        try:
+            refuse(path)
+        except SetupError as error:
+            raise OSError(errno.ENOSPC, str(error)) from error
+        os.link(target, path)
+
+    def with_room(path, content):
+        refuse(path)
+        write(path, content)
+
+    monkeypatch.setattr(journal, "write_atomic", with_room)
+    monkeypatch.setattr(Path, "hardlink_to", link)
+
+
+def test_what_is_decided_waits_for_room(start, monkeypatch, capsys):
+    convert("faq.jsonl", **OLD)
+    with monkeypatch.context() as patch:
+        fill(patch)
+        convert("faq.jsonl", **NEW, replace=True)
+        assert "No space left on device; all is registered, and the next command" in capsys.readouterr().err
+        assert len(registered(start / "start")) == 3
+        assert list(read(Path("data"))) == registered(start / "start")
+        with pytest.raises(SetupError, match="No space left"):
+            convert("faq.jsonl", name="another", on_error="skip")
+    read(Path("data"))
+    assert names(start / "start") == expected(start / "start")
+
+
+@pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
+@pytest.mark.parametrize("name", ["faq", "faq-test"])
+def test_on_a_full_disk_a_dataset_can_be_taken_out(start, monkeypatch, before, name):
+    if before:
+        convert("faq.jsonl", **before)
+    with monkeypatch.context() as patch:
+        fill(patch)
+        convert("faq.jsonl", **NEW, replace=True)
+        assert any(each.endswith(journal.STAGED) for each in names(start / "start"))
+        remove(Path("data"), [name])
+        assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
+    read(Path("data"))
+    assert names(start / "start") == expected(start / "start")
+    assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
+
+
+def test_a_disk_that_was_full_before_takes_a_dataset_out(start, monkeypatch):
+    convert("faq.jsonl", **OLD)
+    write, there = journal.write_atomic, len(list(Path("data").iterdir()))
+
+    def with_room(path, content):
+        if len(list(Path("data").iterdir())) >= there:
+            raise SetupError("No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(journal, "write_atomic", with_room)
+    remove(Path("data"), ["faq"])
+    assert names(start / "start") == {FILE}
+
+
+@pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
+def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, before):
+    if before:
+        convert("faq.jsonl", **before)
+    stop_halfway(monkeypatch)
+    Path("new").mkdir()
+    for path in Path("data").glob("[!.]*"):
+        path.rename(Path("new", path.name))
+    left = names(start / "start")
+    for use in (read, lambda folder: register(folder, {})):
+        with pytest.raises(InputError, match=r"dataset_info\.json` is gone, .*; nothing was moved or deleted"):
+            use(Path("data"))
+    assert names(start / "start") == left
+    for path in Path("data").glob(".*"):
+        path.rename(Path("new", path.name))
+    read(Path("new"))
+    Path("data").rmdir()
+    Path("new").rename("data")
+    assert len(registered(start / "start")) == 3
+    assert names(start / "start") == expected(start / "start")
+
+
+def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
+    convert("faq.jsonl", **OLD)
+    stop_halfway(monkeypatch)
+    for path in Path("data").glob(".*"):
+        path.unlink()
+    convert("faq.jsonl", **NEW, replace=True)
+    assert len(registered(start / "start")) == 3
+    assert names(start / "start") > expected(start / "start")  # what the old entries named, nobody knows any more
+
+
+def test_what_had_its_name_already_goes_with_the_entry(start, monkeypatch):
+    convert("faq.jsonl", **OLD)
+    text = Path("data", FILE).read_text()
+    stop_halfway(monkeypatch)
+    staged = next(Path("data").glob(".faq-train-3.xtuner.*"))
+    Path("data/faq-train-3.xtuner.jsonl").hardlink_to(staged)
+    Path("data", FILE).write_text(text)
+    read(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 

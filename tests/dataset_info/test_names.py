@@ -1,0 +1,29 @@
+"""Which files are a dataset's own."""
+
+import pytest
+
+from ftbridge.dataset_info.names import all_named, is_own, settled
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "at_last"),
+    [
+        ("faq-train.alpaca.jsonl", True, ""),
+        (".faq-train.alpaca.jsonl.1a2b3c4d.staged.jsonl", True, "faq-train.alpaca.jsonl"),
+        (".bashrc", False, ""),
+        ("dataset_info.json", False, ""),
+        ("../faq.jsonl", False, ""),
+        (".dataset_info.json.1a2b3c4d.staged.jsonl", False, ""),
+        ("../.faq.jsonl.1a2b3c4d.staged.jsonl", False, ""),
+        ("..bashrc.1a2b3c4d.staged.jsonl", False, ""),
+    ],
+)
+def test_what_is_hidden_is_ours_only_on_its_way(name, own, at_last):
+    assert (is_own(name), settled(name)) == (own, at_last)
+
+
+def test_a_file_on_its_way_has_two_names():
+    staged = ".faq.jsonl.1a2b3c4d.staged.jsonl"
+    own = {"files": {"alpaca": staged}, "options": {"rejected": {"faq.rejected.jsonl": ""}}}
+    found = all_named({"faq": {"file_name": staged, "ftbridge": own}, "odd": 1, "theirs": {"file_name": "a.json"}})
+    assert found == {staged, "faq.jsonl", "faq.rejected.jsonl", "a.json"}
