@@ -12,7 +12,7 @@ from ftbridge.adapters.job import Job, Options, digest
 from ftbridge.adapters.split import PARTS
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import ours, read
+from ftbridge.dataset_info.registry import edited, ours, read
 
 # Options that leave every row in the part where it is.
 HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
@@ -77,7 +77,7 @@ def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[st
     would += [f"remove the files for {' and '.join(lost)}"] if lost else []
     answers = {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]}
     if lost and not (gone or moved):
-        answers = {"keep them": ["--to", ",".join([*formats, *job.options.to])], **answers}
+        answers = {"keep them": ["--to", ",".join(dict.fromkeys([*formats, *job.options.to]))], **answers}
     held = ", and could train on rows that are held out now" if moved or f"{job.name}-{PARTS[-1]}" in gone else ""
     raise QuestionError(
         f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}{held}", answers
@@ -89,22 +89,13 @@ def refuse_edited(job: Job, before: Mapping[str, DatasetEntry]) -> tuple[Path, .
 
     With `replace` they are given up, and are only returned.
     """
-    known = {
-        file: made
-        for entry in before.values()
-        for file, made in (
-            *((file, entry.options.get("sha256", {}).get(target)) for target, file in entry.files.items()),
-            *entry.options.get("rejected", {}).items(),
-        )
-    }
-    paths = {job.dataset_dir / file: made for file, made in known.items() if made}
-    edited = tuple(path for path, made in paths.items() if path.is_file() and digest(path) != made)
-    if edited and not (job.replace or job.dry_run):
+    changed = edited(job.dataset_dir, before.values())
+    if changed and not (job.replace or job.dry_run):
         raise QuestionError(
-            f"{', '.join(f'`{path}`' for path in edited)} was changed since it was converted, which would be lost",
+            f"{', '.join(f'`{path}`' for path in changed)} was changed since it was converted, which would be lost",
             {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]},
         )
-    return edited
+    return changed
 
 
 def replaced(job: Job, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:

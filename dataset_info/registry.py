@@ -21,8 +21,8 @@ from typing import IO, Any
 import msgspec
 
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import locked
+from ftbridge.core.errors import InputError, QuestionError, SetupError
+from ftbridge.core.files import locked, sha256
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.strict import closest, parse
 from ftbridge.dataset_info import journal
@@ -109,6 +109,15 @@ def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, Dat
     known = read(dataset_dir)
     wanted = known if names is None else names
     return {name: entry_of(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
+
+
+def _whole(dataset_dir: Path, entries: Mapping[str, Any]) -> list[DatasetEntry]:
+    """Return what those of `entries` say that are ours and can be read."""
+    found = []
+    for name, raw in entries.items():
+        with suppress(InputError):
+            found += [entry_of(dataset_dir, name, raw)] if is_ours(raw) else []
+    return found
 
 
 def written(dataset_dir: Path) -> set[str]:
@@ -202,11 +211,24 @@ def _unwritable(file: Path, error: Exception) -> str:
     return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
-def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
+def edited(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
+    """Return the files of datasets that somebody has changed since they were written."""
+    made = {
+        dataset_dir / file: then
+        for entry in entries
+        for file, then in (
+            *((file, entry.options.get("sha256", {}).get(target)) for target, file in entry.files.items()),
+            *entry.options.get("rejected", {}).items(),
+        )
+    }
+    return tuple(path for path, known in made.items() if known and path.is_file() and sha256(path) != known)
+
+
+def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> Removed:
     """Take datasets out: the entry, or all parts and samples that `NAME` made, and the files that only they name.
 
     Of an entry that is not ours, which must be named exactly, the files stay. Raises InputError for an unknown
-    name, and takes nothing out then.
+    name, QuestionError for a file that somebody has changed, unless `edits` go as well, and takes nothing out then.
     """
     file = (dataset_dir / FILE).resolve()
     if not file.exists():
@@ -217,6 +239,14 @@ def remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
         left = {name: raw for name, raw in known.items() if name not in chosen}
         candidates = _own_files({name: known[name] for name in chosen}) - all_named(left)
         files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
+        own = _whole(dataset_dir, {name: known[name] for name in chosen})
+        # What waits for room has the old files' names, and the new ones' sha256.
+        changed = [] if edits or registry.pending else [file for file in edited(dataset_dir, own) if file in files]
+        if changed:
+            raise QuestionError(
+                f"{', '.join(f'`{file}`' for file in changed)} was changed since it was converted, which would be lost",
+                {"remove it all the same": ["--yes"]},
+            )
         removes = [file.name for file in files]
         try:
             if registry.pending:

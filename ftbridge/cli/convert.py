@@ -260,7 +260,10 @@ def _end(done: "Conversion") -> str:
     anew = [f"{would}replaced {each.name} ({each.before:,} to {each.after:,})" for each in done.replaced if each.after]
     gone = [f"{would}removed {each.name} ({each.before:,})" for each in done.replaced if not each.after]
     lines = [", ".join([*anew, *gone])] if done.replaced else []
-    lines += [f"{would}replaced {short(file)}, which was changed since it was converted" for file in done.edited]
+    files = {done.rejected_file, done.rejected_workbook, *(file for part in done.parts for file in part.files.values())}
+    for file in done.edited:
+        what = "replaced" if file in files else "removed"
+        lines.append(f"{would}{what} {short(file)}, which was changed since it was converted")
     registry = short(done.dataset_dir / "dataset_info.json")
     return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
 

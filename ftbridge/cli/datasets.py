@@ -95,8 +95,9 @@ def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: boo
 
 @command.command("remove")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--yes", is_flag=True, help="Remove files, too, that were changed since they were converted.")
 @_options
-def remove_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
+def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, as_json: bool) -> None:
     """Remove datasets: all parts of NAME with their files, or the one part that is called NAME.
 
     Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
@@ -104,7 +105,7 @@ def remove_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bo
     from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.registry import remove
 
-    removed = remove(_folder(dataset_dir), names)
+    removed = remove(_folder(dataset_dir), names, edits=yes)
     if as_json:
         print_json(removed)
         return

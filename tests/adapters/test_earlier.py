@@ -122,6 +122,9 @@ def test_files_of_a_format_are_taken_away_only_on_demand(source):
     with pytest.raises(QuestionError, match="remove the files for xtuner and alpaca") as error:
         convert(source, to="sharegpt")
     assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,sharegpt"]
+    with pytest.raises(QuestionError) as error:
+        convert(source, to=["alpaca", "sharegpt"])
+    assert error.value.answers["keep them"] == ["--to", "xtuner,alpaca,sharegpt"]
     assert list(convert(source, to=["xtuner", "alpaca", "sharegpt"]).parts[0].files) == ["xtuner", "alpaca", "sharegpt"]
     assert list(convert(source, to="sharegpt", replace=True).parts[0].files) == ["sharegpt"]
 
@@ -224,3 +227,8 @@ def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
     workbook.write_text("mended by hand")
     with pytest.raises(QuestionError, match=r"faq\.rejected\.xlsx` was changed since"):
         convert(source, on_error="skip")
+    with pytest.raises(QuestionError, match=r"faq\.rejected\.xlsx` was changed since .*\n.*--yes"):
+        remove(Path("data"), ["faq"])
+    assert workbook.read_text() == "mended by hand"
+    remove(Path("data"), ["faq"], edits=True)
+    assert not workbook.exists()

@@ -110,6 +110,17 @@ def test_a_part_that_would_go_is_asked_about_and_the_answers_work(run, tmp_path,
     assert {*json.loads((tmp_path / "data" / "dataset_info.json").read_text())} == {"faq-train", "faq-2-train"}
 
 
+def test_an_edited_file_is_replaced_or_removed_and_that_is_said(run, tmp_path):
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps({"问题": str(at), "答案": "a"}) + "\n" for at in range(10)))
+    run("--split", "7:3")
+    for part in ("train", "test"):
+        (tmp_path / "data" / f"faq-{part}.alpaca.jsonl").write_text("mended\n")
+    for would, more in (("would have ", ["--dry-run"]), ("", [])):
+        said = run("--replace", *more).stdout
+        assert f"\n{would}replaced data/faq-train.alpaca.jsonl, which was changed since it was converted\n" in said
+        assert f"\n{would}removed data/faq-test.alpaca.jsonl, which was changed since it was converted\n" in said
+
+
 def test_the_system_prompt_and_what_is_odd_in_samples_are_printed(run, tmp_path):
     rows = [{"q": "<image>?", "a": "<think>hm</think>so", "system": "be kind"} for _ in range(3)]
     (tmp_path / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

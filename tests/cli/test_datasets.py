@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import ftbridge
 from ftbridge.cli import cli
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.dataset_info.registry import FILE
 
 SAID = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -109,6 +109,18 @@ def test_check_sees_what_was_done_to_our_files(project):
     (project / "data" / "faq-train.xtuner.jsonl").unlink()
     output = CliRunner().invoke(cli, ["datasets", "check", "faq-train"]).output
     assert "XTuner:         no: its file is missing" in output
+
+
+def test_remove_asks_about_what_was_edited(project):
+    file = project / "data" / "faq-test.alpaca.jsonl"
+    file.write_text(file.read_text() + "\n")
+    question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception
+    assert isinstance(question, QuestionError)
+    assert f"`{file}` was changed since it was converted" in question.reason
+    assert [*question.answers.values()] == [["--yes"]]
+    assert file.exists()
+    datasets("remove", "faq-train")
+    assert f"removed {file}" in datasets("remove", "faq-test", "--yes")
 
 
 def test_remove_takes_ours_with_their_files_and_theirs_without(project):
