@@ -30,7 +30,8 @@ from ftbridge.adapters.split import PARTS, parse_sample
 from ftbridge.adapters.values import LONGEST
 from ftbridge.adapters.write import SampleFile
 from ftbridge.core import plugins
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files import scratch_file, sha256
 from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
@@ -140,7 +141,10 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         return done
     inside = folder.is_relative_to(project.folder)
     kept = folder.relative_to(project.folder).as_posix() if inside else str(folder)
-    project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
+    try:
+        project.remember(State(dataset=done.parts[0].name, dataset_dir=kept, preset=job.presets[0]))
+    except SetupError as error:  # it is registered all the same
+        say(f"warning: {error}; `train` needs `--dataset {done.parts[0].name}`")
     return done
 
 

@@ -419,7 +419,7 @@ def test_headers_alone_hold_no_rows(workbook):
         convert(workbook(Q=FAQ[:1]))
 
 
-@pytest.mark.parametrize("name", ["spliced", "_place"])
+@pytest.mark.parametrize("name", ["spliced", "_link"])
 def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, name):
     source = workbook(Q=FAQ)
     convert(source)

@@ -93,6 +93,13 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
     assert not list(Path("data").glob("*.part"))
 
 
+def test_what_is_registered_is_no_failure_where_it_cannot_be_remembered(source, capsys):
+    Path(".ftbridge").write_text("in the way")
+    assert convert(source, limit=10).changed
+    assert "; `train` needs `--dataset faq-train`" in capsys.readouterr().err
+    assert whole() == ["faq-train"]
+
+
 def test_an_interrupt_is_quiet_and_changes_nothing(source):
     # Not by `python -m`, which ends by the signal itself where that came in an `exec`, as imports have some.
     command = [Path(sys.executable).with_name("ftbridge"), *COMMAND[3:], "7:3"]
