@@ -125,9 +125,9 @@ def read_text(path: Path, what: str) -> str:
     """Return the UTF-8 text of `path`; raises InputError, naming `what` it should be, where it cannot."""
     try:
         with opened_record(path) as file:
-            content = file.read(LARGEST_TEXT + 1)
-        if len(content) > LARGEST_TEXT:
-            raise InputError(f"the {what} `{path}` is larger than {LARGEST_TEXT >> 20} MiB; is it another file?")
+            if os.fstat(file.fileno()).st_size > LARGEST_TEXT:
+                raise InputError(f"the {what} `{path}` is larger than {LARGEST_TEXT >> 20} MiB; is it another file?")
+            content = file.read()
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError as error:
         raise InputError(f"there is no {what} at `{path}`") from error
@@ -157,7 +157,7 @@ def read_record(path: Path, most: int = LONGEST) -> bytes:
     """Return the content of a small file; raises InputError where none can be read, or it has over `most` bytes."""
     try:
         with opened_record(path, most) as file:
-            return file.read(most)
+            return file.read()
     except OSError as error:
         raise InputError(f"cannot read `{path}`: {error.strerror or error}") from error
 
