@@ -26,6 +26,7 @@ def start(run: runs.Run) -> runs.Run:
     Raises FrameworkError, with the end of the log, where it is not.
     """
     log = run.path / "log.txt"
+    run.release()  # the new process takes the lock; until then this one's number tells that the run lives
     reading, writing = os.pipe()
     with log.open("ab") as output:
         watcher = subprocess.Popen(

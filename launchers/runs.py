@@ -111,10 +111,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         reserve = self.path / RESERVE
         if not reserve.exists():
             write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
-        lock = _locks[self.folder] = reserve.open("rb")
-        end = time.monotonic() + 1  # others look for a moment; where the file system has no locks, they see none either
-        while not flock(lock) and time.monotonic() < end:
-            time.sleep(0.01)
+        if self.folder not in _locks:
+            lock = _locks[self.folder] = reserve.open("rb")
+            end = time.monotonic() + 1  # others look for a moment; a file system without locks has none for them either
+            while not flock(lock) and time.monotonic() < end:
+                time.sleep(0.01)
         began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
         return began.save()
 

@@ -158,6 +158,7 @@ def test_another_process_of_the_same_number_is_not_the_watcher(project):
 @pytest.mark.parametrize("container", [runs.here().container, "pid:[1]"])
 def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
     run = record(project, "one", "running").watched()
+    assert run.watched() == run  # a second time changes nothing
     changes = {"machine": runs.here(), **changes}
     changes["machine"] = msgspec.structs.replace(changes["machine"], container=container)
     msgspec.structs.replace(run, **changes).save()
