@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import FrameworkError
+from ftbridge.core.files import is_locked
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.launchers import detached, llamafactory, runs
@@ -41,7 +42,9 @@ open('output/trainer_log.jsonl', 'w').write('{log}\\n')
 while not os.path.exists('go on'):
     time.sleep(0.05)
 """
-    run = detached.start(prepared(place, code))
+    run = detached.start(prepared(place, code).watched())
+    assert is_locked(run.path / runs.RESERVE)  # by the new process, not by this one
+    assert run.folder not in runs._locks
     assert run.status == "running"
     assert run.pid != os.getpid()
     assert os.getsid(run.pid) == run.pid
