@@ -15,6 +15,7 @@ import msgspec
 from ftbridge.adapters import foreign
 from ftbridge.adapters.datasets import Dataset, read_by
 from ftbridge.adapters.values import BadValueError
+from ftbridge.core.errors import InputError
 from ftbridge.core.files import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info.entries import Entry
@@ -94,16 +95,21 @@ def _bounded(talks: Iterator[Conversation]) -> Iterator[Conversation]:
 def _turns(prompt: Prompt, talks: Sequence[Conversation], tokenizer: Any) -> list[Turns]:
     """Return the tokens of each turn: the texts by themselves, and what the prompt puts around them."""
 
+    def counted(texts: list[str]) -> list[int]:
+        try:
+            return [len(each.ids) for each in tokenizer.encode_batch(texts, add_special_tokens=False)]
+        except Exception as error:  # tokenizers raises no other kind for a tokenizer.json that contradicts itself
+            raise InputError(f"the model's tokenizer.json cannot encode texts: {error}") from error
+
     def around(segments: list[Segment]) -> int:
         texts = [part for part in segments if isinstance(part, str)]
-        encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
-        return len(segments) - len(texts) + sum(len(each.ids) for each in encoded)
+        return len(segments) - len(texts) + sum(counted(texts))
 
     opening = around(prompt.segments("", [("", None)]))
     closing = around(prompt.segments("", [("", "")])) - opening
     instructed = around(prompt.segments("a", [("", None)])) - opening - around(["a"])
     texts = [str(text) for talk in talks for text in _texts(talk)]
-    lengths = iter(len(each.ids) for each in tokenizer.encode_batch(texts, add_special_tokens=False))
+    lengths = iter(counted(texts))
     found = []
     for talk in talks:
         system = next(lengths) + instructed if talk.system else next(lengths)

@@ -76,6 +76,17 @@ def test_llamafactory_shortens_the_question_where_the_answer_is_short(counted, q
     assert counted([[turn(question, answer)]], backend="llamafactory", cutoff_length=cutoff).cut == cut
 
 
+def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
+    described = json.loads(words.to_str())
+    described["model"] |= {"unk_token": "of no vocabulary"}
+    broken = Tokenizer.from_str(json.dumps(described))
+    file = tmp_path / "faq.xtuner.jsonl"
+    file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
+    planned = made(tmp_path, 1, {"xtuner": file.name}, "xtuner")
+    with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
+        count(planned, [*looked_at(*files_of(planned))], broken)
+
+
 def test_later_turns_get_what_room_is_left(counted):
     samples = [[turn(5, 5), turn(5, 5)]]
     for backend in ("xtuner", "llamafactory"):
