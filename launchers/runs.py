@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -31,7 +31,7 @@ PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it giv
 # A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
 # Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
 RESERVE, ROOM = ".reserve", 1 << 18
-_locks: dict[str, IO[bytes]] = {}  # that this process holds, by the run's folder
+_locks: dict[str, int] = {}  # file descriptors that this process holds until its end, by the run's folder
 FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
 LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
 Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
@@ -112,7 +112,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         if not reserve.exists():
             write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
         if self.folder not in _locks:
-            lock = _locks[self.folder] = reserve.open("rb")
+            lock = _locks[self.folder] = os.open(reserve, os.O_RDONLY | os.O_CLOEXEC)
             end = time.monotonic() + 1  # others look for a moment; a file system without locks has none for them either
             while not flock(lock) and time.monotonic() < end:
                 time.sleep(0.01)
@@ -123,8 +123,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
         with suppress(OSError):
             (self.path / RESERVE).unlink()
-        if lock := _locks.pop(self.folder, None):
-            lock.close()
+        if self.folder in _locks:
+            os.close(_locks.pop(self.folder))
 
     def save(self) -> "Run":
         """Write run.json, signed unless it came without a signature; returns the run."""

@@ -282,7 +282,7 @@ def _is_tensor(value: Any) -> bool:
     return False
 
 
-def flock(file: IO[bytes]) -> bool:
+def flock(file: IO[bytes] | int) -> bool:
     """Mark `file` as in use while this process and its children live; tell whether nobody else has."""
     try:
         import fcntl

@@ -165,7 +165,7 @@ def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(proje
     assert runs.load(run.path).status == "running"
     with pytest.raises(UsageError, match="`--mark-failed` out"):
         runs.give_up(runs.load(run.path))
-    runs._locks.pop(run.folder).close()  # as the kernel does with the process's end, in another container as well
+    os.close(runs._locks.pop(run.folder))  # as the kernel does with the process's end, in another container as well
     assert runs.load(run.path).status == "failed"
 
 
