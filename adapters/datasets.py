@@ -85,7 +85,7 @@ def as_it_stands(data: Dataset, backend: str) -> Dataset:
         read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
     found = digest(data.folder / entry.file_name)
     data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
-    edited = written(own).get(entry.file_name) not in {"", found}
+    edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", found}
     if not own.files or not (edited or changed):
         return data
     findings = _fit(data.folder, entry)
@@ -110,13 +110,6 @@ def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = 
         said += f": it holds {samples} samples, and {own.samples} were converted"
     others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
     return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
-
-
-def written(own: DatasetEntry) -> dict[str, str]:
-    """Return the sha256 that the files of an entry of ours had when they were written, "" where it is not known."""
-    digests = own.options.get("sha256")
-    known = digests if isinstance(digests, dict) else {}
-    return {file: str(known.get(target, "")) for target, file in own.files.items()}
 
 
 def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
@@ -187,7 +180,8 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
     name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name).lstrip('.-')}-{key}"
     known = registry.ours(cache, [name]).get(name)
     if known and all(
-        (cache / file).is_file() and digest(cache / file) == sha256 for file, sha256 in written(known).items()
+        (cache / file).is_file() and digest(cache / file) == sha256
+        for file, sha256 in registry.sha256_as_written(known).items()
     ):
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")

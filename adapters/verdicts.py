@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.checks import Tally
-from ftbridge.adapters.datasets import ALONE, REREAD, edit, written
+from ftbridge.adapters.datasets import ALONE, REREAD, edit
 from ftbridge.adapters.examine import examine
 from ftbridge.adapters.job import digest
 from ftbridge.core.errors import InputError
@@ -62,7 +62,7 @@ def _verdict(dataset_dir: Path, name: str, raw: Any) -> Verdict:
 def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Answer, Answer]:
     own = registry.entry_of(dataset_dir, entry.name, raw)
     notes += [REREAD] if registry.is_edited(raw, own) else []
-    here = {file: sha256 for file, sha256 in written(own).items() if (dataset_dir / file).is_file()}
+    here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     both: list[str] = [ALONE]
     special: list[str] = []

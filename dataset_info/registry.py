@@ -211,15 +211,19 @@ def _unwritable(file: Path, error: Exception) -> str:
     return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
+def sha256_as_written(own: DatasetEntry) -> dict[str, str]:
+    """Return the sha256 that the files of an entry of ours had when they were written, "" where it is not known."""
+    digests = own.options.get("sha256")
+    known = digests if isinstance(digests, dict) else {}
+    return {file: str(known.get(target, "")) for target, file in own.files.items()}
+
+
 def edited(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
     """Return the files of datasets that somebody has changed since they were written."""
     made = {
         dataset_dir / file: then
         for entry in entries
-        for file, then in (
-            *((file, entry.options.get("sha256", {}).get(target)) for target, file in entry.files.items()),
-            *entry.options.get("rejected", {}).items(),
-        )
+        for file, then in {**sha256_as_written(entry), **entry.options.get("rejected", {})}.items()
     }
     return tuple(path for path, known in made.items() if known and path.is_file() and sha256(path) != known)
 

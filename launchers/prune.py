@@ -15,7 +15,7 @@ from ftbridge.launchers.checkpoints import best
 from ftbridge.launchers.metrics import FILE
 from ftbridge.launchers.models import base_of
 from ftbridge.launchers.runs import RESERVE, Run, load
-from ftbridge.launchers.written import foreign, is_plain, shown
+from ftbridge.launchers.written import CARD, foreign, is_plain, shown
 
 # What training and `predict` put into a run's folder, besides what the launch is told to write.
 OWN = ("run.json", "log.txt", "launch.json", "deepspeed.json", FILE, RESERVE, "output", "tracking", "predictions")
@@ -32,8 +32,6 @@ OUTPUT = (
 TRACKING = ("tensorboard", "wandb", "swanlab")
 # And `predict` into each folder in `predictions` (see evaluation/answers.py).
 PREDICTIONS = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
-# What export and merge put into theirs.
-RECORD = "ftbridge.json"
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -106,7 +104,7 @@ def _foreign(run: Run) -> Iterator[str]:
     """Yield what ftbridge did not write into a run's folder, or into an adapter or model that it made there."""
     made = {*OWN, *(Path(name).name for name in run.launch.files)}
     for path in sorted(run.path.iterdir()):
-        record = path / RECORD
+        record = path / CARD
         if path.name in {"output", "tracking", "predictions"}:
             yield from (f"`{strange.relative_to(run.path)}`" for strange in _foreign_within(path, run))
             continue
@@ -115,7 +113,7 @@ def _foreign(run: Run) -> Iterator[str]:
         if not record.is_file():
             yield shown(path)
         elif "files" in (known := read_json(record)):
-            yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"], RECORD))
+            yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"]))
 
 
 def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:

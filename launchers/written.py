@@ -12,6 +12,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files import sha256
 
+CARD = "ftbridge.json"  # the record: see weights/sources.py
 # Of files up to this size a change is found that keeps the size.
 SMALL = 16 << 20
 
@@ -28,7 +29,7 @@ def files_in(folder: Path) -> dict[str, File]:
     return {path.name: _file(path) for path in sorted(folder.iterdir())}
 
 
-def foreign(folder: Path, files: Any, record: str) -> Iterator[str]:
+def foreign(folder: Path, files: Any, record: str = CARD) -> Iterator[str]:
     """Yield what is in a folder and not as its `files` say, which its file `record` holds; raises InputError."""
     try:
         known: Mapping[str, File] = msgspec.convert(files, dict[str, File])

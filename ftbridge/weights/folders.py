@@ -19,7 +19,8 @@ from ftbridge.core.strict import read_json
 from ftbridge.launchers import runs, written
 from ftbridge.launchers.models import base_of
 from ftbridge.launchers.runs import Run
-from ftbridge.weights.sources import CARD, Source
+from ftbridge.launchers.written import CARD
+from ftbridge.weights.sources import Source
 
 Kind = Literal["adapter", "model", "merged"]
 # What older versions wrote, whose ftbridge.json has no list; and what they took from the base as it was.
@@ -162,7 +163,7 @@ def _inside(inner: Path, outer: Path) -> bool:
 def _foreign(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     """Yield what in a folder is not as its record says."""
     if "files" in record:
-        yield from written.foreign(folder, record["files"], CARD)
+        yield from written.foreign(folder, record["files"])
         return
     base = Path(str(record.get("base") or "/dev/null"))
     for path in sorted(folder.iterdir()):

@@ -17,10 +17,9 @@ from ftbridge.launchers.environment import interpreter
 from ftbridge.launchers.fingerprint import Fingerprint
 from ftbridge.launchers.models import base_of, local_model
 from ftbridge.launchers.runs import Run
+from ftbridge.launchers.written import CARD
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt
-
-CARD = "ftbridge.json"
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
