@@ -313,7 +313,7 @@ def main() -> None:
     # A tokenizer of Python may decode half a character, which no reader of JSON takes.
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(2, 1)
-    requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
     interrupted: set[int] = set()
 
     def write(record: dict[str, Any]) -> None:
@@ -328,8 +328,9 @@ def main() -> None:
                     interrupted.add(request["interrupt"])
                 else:
                     requests.put(request)
-        finally:  # nobody would hear any more
             requests.put(None)
+        except BaseException as error:  # noqa: BLE001 - nobody would hear any more: the main thread raises it
+            requests.put(error)
 
     try:
         tokenizer, model = load(json.loads(sys.argv[1]))
@@ -339,6 +340,8 @@ def main() -> None:
     write({"ready": True})
     threading.Thread(target=listen, daemon=True).start()
     while request := requests.get():
+        if isinstance(request, BaseException):
+            raise request
         number = request["number"]
         numbered = partial(_numbered, write, number)
         try:
