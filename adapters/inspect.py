@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.beside import beside
 from ftbridge.adapters.columns import letter
-from ftbridge.adapters.job import Options, preset_for
-from ftbridge.adapters.locate import open_origin, origins
-from ftbridge.adapters.recognise import Choice, Wish, read_as
+from ftbridge.adapters.convert.plan import Options, preset_for
+from ftbridge.adapters.mapping.inference.infer import Choice, Wish, read_as
+from ftbridge.adapters.mapping.inference.sidecar import beside
+from ftbridge.adapters.sources.locate import open_origin, origins
 from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.plugins import Reading, Table

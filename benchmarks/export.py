@@ -14,8 +14,8 @@ from measure import Measured, measured
 
 import ftbridge
 from ftbridge.demo import base_model
-from ftbridge.launchers import checkpoints
-from ftbridge.launchers.environment import default_folder
+from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.runs import checkpoints
 
 PYTHON = default_folder() / "bin" / "python"
 SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"

@@ -22,8 +22,8 @@ import numpy as np
 from measure import Measured, measured
 
 from ftbridge.demo import base_model
-from ftbridge.launchers.environment import default_folder
-from ftbridge.weights import safetensors
+from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.weights.tensors import safetensors
 
 BIN = default_folder("transformers4") / "bin"  # XTuner's own command does not start with transformers 5
 HIDDEN, INNER, LAYERS, VOCABULARY, RANK = 2048, 5504, 24, 32000, 8

@@ -24,8 +24,8 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import LARGEST_TEXT, opened_record, remove_left, settle, sha256, write_atomic
-from ftbridge.core.signing import sign
+from ftbridge.core.files.atomic import LARGEST_TEXT, opened_record, remove_left, settle, sha256, write_atomic
+from ftbridge.core.files.signing import sign
 from ftbridge.dataset_info.json_text import removed, spliced
 from ftbridge.dataset_info.names import REGISTRY, STAGED, all_named, is_own, settled
 

@@ -22,9 +22,9 @@ import msgspec
 
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, QuestionError, SetupError
-from ftbridge.core.files import locked, sha256
+from ftbridge.core.files.atomic import locked, sha256
+from ftbridge.core.parsing import closest, parse
 from ftbridge.core.records import DatasetEntry
-from ftbridge.core.strict import closest, parse
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys
 from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_made_here, is_own, named

@@ -17,12 +17,12 @@ __version__ = "0.1.0"
 
 _FUNCTIONS = {
     "inspect": "ftbridge.adapters.inspect:inspect",
-    "convert": "ftbridge.adapters.convert:convert",
+    "convert": "ftbridge.adapters.convert.pipeline:convert",
     "presets": "ftbridge.dataset_info.presets:presets",
-    "setup": "ftbridge.launchers.setup:setup",
-    "doctor": "ftbridge.launchers.doctor:doctor",
-    "preview": "ftbridge.launchers.preview:preview",
-    "train": "ftbridge.launchers.train:train",
+    "setup": "ftbridge.launchers.environment.setup:setup",
+    "doctor": "ftbridge.launchers.environment.doctor:doctor",
+    "preview": "ftbridge.launchers.preview.preview:preview",
+    "train": "ftbridge.launchers.training.train:train",
     "export": "ftbridge.weights.export:export",
     "merge": "ftbridge.weights.merge:merge",
     "chat": "ftbridge.dialogue.chat:chat",

@@ -13,23 +13,24 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.convert import convert
+from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.console import result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
-from ftbridge.launchers import machine, metrics
-from ftbridge.launchers.environment import ask, interpreter
-from ftbridge.launchers.metrics import json_lines
-from ftbridge.launchers.runs import Run
-from ftbridge.launchers.train import train
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.venv import ask, interpreter
+from ftbridge.launchers.runs import training_log
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.training_log import json_lines
+from ftbridge.launchers.training.train import train
 from ftbridge.weights.merge import merge
-from ftbridge.weights.older_readers import make_for_both
-from ftbridge.weights.sources import card_of, resolve
+from ftbridge.weights.model_files.transformers4 import make_for_both
+from ftbridge.weights.source import card_of, resolve
 
 # A model this small learns by heart at a high rate; all samples go into one batch. A rate that rises and falls slowly
 # leaves a margin for what processors round otherwise: docs/demo.md has what was measured where.
@@ -206,12 +207,12 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
     if not poor:
         return
     losses = {each: _losses(run) for each, run in runs.items()}
-    processor, bfloat16 = machine.processor()
+    processor, bfloat16 = hardware.processor()
     report = {
         "shares": {each: answers.share(each) for each in runs},
         "losses": losses,
         "answers": answers,
-        "processor": {"name": processor, "bfloat16": bfloat16, "cores": machine.cores()},
+        "processor": {"name": processor, "bfloat16": bfloat16, "cores": hardware.cores()},
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},
@@ -229,7 +230,7 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
 
 def _losses(run: Run) -> list[float | None]:
     """Return the losses that a run has logged, None for one that is no number."""
-    return [line["loss"] for line in json_lines(run.path / metrics.FILE)]
+    return [line["loss"] for line in json_lines(run.path / training_log.FILE)]
 
 
 def _short(text: str, length: int = 60) -> str:

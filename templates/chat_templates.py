@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core import children
-from ftbridge.core.files import read_text
-from ftbridge.core.strict import load_json
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing import load_json
+from ftbridge.core.process import children
 
 _LARGEST = 1 << 18  # letters
 _REFUSAL = "`{}` is not what a model has there"

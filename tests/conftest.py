@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 
 import ftbridge
 from ftbridge.demo import base_model
-from ftbridge.launchers import environment, machine
-from ftbridge.launchers.environment import default_folder
-from ftbridge.launchers.runs import Run
+from ftbridge.launchers.environment import hardware, venv
+from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.runs.record import Run
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -45,9 +45,9 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def asked_anew() -> None:
     """Forget what nvidia-smi said to another test, and what was said of an environment."""
-    environment._compare.cache_clear()
-    machine._answers.clear()
-    machine._say_once.cache_clear()
+    venv._compare.cache_clear()
+    hardware._answers.clear()
+    hardware._say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

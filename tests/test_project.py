@@ -12,17 +12,17 @@ import pytest
 
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
-from ftbridge.launchers.environment import SETS
-from ftbridge.launchers.environment import tested_set as pinned
+from ftbridge.launchers.environment.venv import SETS
+from ftbridge.launchers.environment.venv import tested_set as pinned
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("adapters", "dataset_info", "templates", "launchers")
-# The helpers run in the training environment; trainings, downloads and the doctor's tests run them.
+# The scripts run in the training environment; trainings, downloads and the doctor's tests run them.
 SOURCES = [
     path
     for top in ("ftbridge", *MAPPED)
     for path in sorted((ROOT / top).rglob("*.py"))
-    if path.name not in {"__init__.py", "__main__.py"} and "helpers" not in path.parts
+    if path.name not in {"__init__.py", "__main__.py"} and "scripts" not in path.parts
 ]
 
 
@@ -53,7 +53,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
         "ftbridge/dataset_info/phrases/self-cognition-zh.yaml",
         "ftbridge/dataset_info/presets/medqa.yaml",
         "ftbridge/dataset_info/samples/medqa.xlsx",
-        "ftbridge/launchers/helpers/train.py",
+        "ftbridge/launchers/scripts/run_backend.py",
         "ftbridge/launchers/training.lock",
         "ftbridge/launchers/training-transformers4.lock",
         "ftbridge/templates/deepspeed/zero2.json",

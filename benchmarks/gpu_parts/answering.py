@@ -12,7 +12,7 @@ from ftbridge.core.errors import FrameworkError
 from ftbridge.dialogue.chat import talks
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.dialogue.placement import Loading, place
-from ftbridge.launchers.runs import Run
+from ftbridge.launchers.runs.record import Run
 
 QUESTION = "What is aspirin?"
 TOKENS, QUESTIONS = 128, 32

@@ -12,11 +12,12 @@ import msgspec
 
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project
-from ftbridge.launchers import machine, runs
-from ftbridge.launchers.environment import interpreter
-from ftbridge.launchers.machine import Gpu
-from ftbridge.launchers.runs import Run
-from ftbridge.launchers.train import train
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.training.train import train
 
 BACKENDS = ("xtuner", "llamafactory")
 GB, GIB = 1000**3, 1024**3
@@ -73,12 +74,12 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cards(self) -> list[Gpu]:
         """Return the GPUs, none in a rehearsal; raises SetupError where there should be some."""
-        return machine.computing(self.device)
+        return hardware.computing(self.device)
 
     @property
     def jobs(self) -> int:
         """Return how many trainings may run at a time: each keeps about three cores busy while it imports."""
-        return 1 if self.rehearse else max(1, min(5, machine.cores() // 3))
+        return 1 if self.rehearse else max(1, min(5, hardware.cores() // 3))
 
     @property
     def shapes(self) -> dict[str, str]:
@@ -115,7 +116,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     def trained(self, model: str, backend: str) -> Run:
         """Return a run of `backend` on `model` with an adapter: the last one, else a short one made now."""
         folder = (self.project / model).resolve()
-        for run in reversed(runs.all_runs(Project.find())):
+        for run in reversed(record.all_runs(Project.find())):
             fits = run.status == "succeeded" and run.spec.method != "full" and run.spec.backend == backend
             if fits and Path(run.model) == folder:
                 return run

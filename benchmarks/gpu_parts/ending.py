@@ -14,12 +14,12 @@ from gpu_parts.bench import Bench, Row, attempt, gib
 from gpu_parts.memory import used
 
 from ftbridge.core.errors import FrameworkError
-from ftbridge.launchers import runs
-from ftbridge.launchers.machine import Gpu
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.runs import record
 
 BEGUN, GONE = 150, 30  # seconds: until a training steps, until it has left
 SLACK = 64 * 1024**2  # bytes by which what is used on an idle card moves
-HELPERS = ("train.py", "generate.py", "guard.py", "distributed.py")
+SCRIPTS = ("run_backend.py", "generate.py", "guard.py", "distributed.py")
 Child = subprocess.Popen[bytes]
 
 
@@ -84,7 +84,7 @@ def _interrupt(child: Child, _run: Path) -> None:
 
 
 def _stop(_child: Child, run: Path) -> None:
-    runs.stop(runs.load(run))
+    record.stop(record.load(run))
 
 
 def left(project: Path) -> list[int]:
@@ -93,6 +93,6 @@ def left(project: Path) -> list[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            if int(folder.name) != os.getpid() and str(project) in command and any(each in command for each in HELPERS):
+            if int(folder.name) != os.getpid() and str(project) in command and any(each in command for each in SCRIPTS):
                 found.append(int(folder.name))
     return found

@@ -12,7 +12,7 @@ import msgspec
 from gpu_parts.bench import BACKENDS, Bench, Row, at_once, attempt, environment
 
 from ftbridge.core.errors import FrameworkError
-from ftbridge.launchers.checks import Check
+from ftbridge.launchers.environment.checklist import Check
 
 
 def doctor(bench: Bench) -> Iterator[Row]:

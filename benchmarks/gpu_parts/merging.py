@@ -10,8 +10,8 @@ import numpy as np
 from gpu_parts.bench import GB, Bench, Row, attempt
 
 import ftbridge
-from ftbridge.core.files import safetensors_header
-from ftbridge.launchers.machine import free_space
+from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.launchers.environment.hardware import free_space
 
 VALUES = 1 << 24  # compared at a time
 

@@ -5,10 +5,10 @@ from gpu_parts.trainings import expected, measured
 
 from ftbridge.core.errors import FrameworkError, InterruptedRun
 from ftbridge.core.project import Project
-from ftbridge.launchers import runs
-from ftbridge.launchers.metrics import Record, curve, points
-from ftbridge.launchers.runs import Run
-from ftbridge.launchers.train import Prepared, prepare, start, train
+from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.training_log import Record, curve, points
+from ftbridge.launchers.training.train import Prepared, prepare, start, train
 
 STEPS, SAVED = 60, 6
 

@@ -11,13 +11,13 @@ from gpu_parts.bench import Bench, Row, at_once, attempt, gib
 from gpu_parts.looking import Looking
 from gpu_parts.memory import Watch
 
+from ftbridge.core.parsing import read_json
 from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.strict import read_json
-from ftbridge.launchers.estimate import Memory, estimate
-from ftbridge.launchers.metrics import curve, json_lines, points
-from ftbridge.launchers.model_files import shapes
-from ftbridge.launchers.runs import Run
-from ftbridge.launchers.train import Prepared, prepare, start
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
+from ftbridge.launchers.preflight.model import shapes
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.training_log import curve, json_lines, points
+from ftbridge.launchers.training.train import Prepared, prepare, start
 
 LOGS = {"xtuner": "output/*/vis_data/scalars.json", "llamafactory": "output/trainer_log.jsonl"}
 WARM_UP = 2  # steps whose time does not count

@@ -103,7 +103,7 @@ def _password(given: str | None) -> str | None:
 
 def _system(text: str | None, template: str | None, bot_name: str) -> str | None:
     from ftbridge.core.errors import UsageError
-    from ftbridge.dialogue.systems import system_prompt
+    from ftbridge.dialogue.system_templates import system_prompt
 
     if template and text is not None:
         raise UsageError("`--system` and `--system-template` both give the system prompt; use one of them")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.adapters.conversion import Conversion, TableRead
+    from ftbridge.adapters.convert.result import Conversion, TableRead
     from ftbridge.adapters.inspect import Profile
 
 # How much is shown of a sample, and of the columns that are left out.
@@ -129,7 +129,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     for standard input, a dataset of a hub (hf://owner/name, ms://owner/name), or preset:NAME.  Several make one
     dataset.
     """
-    from ftbridge.adapters.convert import convert
+    from ftbridge.adapters.convert.pipeline import convert
     from ftbridge.core.console import print_json, result
 
     for name in ("map", "role", "settings"):
@@ -186,7 +186,7 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def _labels(texts: tuple[str, ...]) -> dict[str, str]:
-    from ftbridge.adapters.labels import load_label_map
+    from ftbridge.adapters.mapping.label_map import load_label_map
     from ftbridge.core.errors import UsageError
 
     found: dict[str, str] = {}
@@ -201,7 +201,7 @@ def _labels(texts: tuple[str, ...]) -> dict[str, str]:
 
 def _text(value: str | None) -> str | None:
     """Return a template as given, or the text of the file behind `@`, without the line break that editors put last."""
-    from ftbridge.core.files import read_text
+    from ftbridge.core.files.atomic import read_text
 
     return read_text(Path(value[1:]), "template").removesuffix("\n") if value and value.startswith("@") else value
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.adapters.verdicts import Verdict
+    from ftbridge.adapters.registered.check import Verdict
 
 Command = Callable[..., None]
 
@@ -53,7 +53,7 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
     """Show what is known of the dataset NAME, and its first samples."""
     import json
 
-    from ftbridge.adapters.examine import first_samples
+    from ftbridge.adapters.registered.validate import first_samples
     from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.entries import interpret
     from ftbridge.dataset_info.registry import look_up
@@ -77,7 +77,7 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
 @_options
 def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
-    from ftbridge.adapters.verdicts import check
+    from ftbridge.adapters.registered.check import check
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 

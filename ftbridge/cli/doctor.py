@@ -9,8 +9,8 @@ def command(as_json: bool) -> None:
     """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import SetupError
-    from ftbridge.launchers.checks import shown
-    from ftbridge.launchers.doctor import checks
+    from ftbridge.launchers.environment.checklist import shown
+    from ftbridge.launchers.environment.doctor import checks
 
     done = []
     for check in checks():

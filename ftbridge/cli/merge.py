@@ -61,7 +61,7 @@ def command(source: str | None, verify: int | None, trust_remote_code: bool, **h
     if trust_remote_code and not verify:
         raise UsageError("`--trust-remote-code` is for `--verify`; a merge runs no code of the model, so leave it out")
     if verify:
-        from ftbridge.dialogue.verify import same_answers
+        from ftbridge.evaluation.verify import same_answers
 
         how["check"] = same_answers(verify, str(how["device"]), trust_remote_code=trust_remote_code)
     result(str(merge(source, **how)))  # type: ignore[arg-type]  # click has made them what they are to be

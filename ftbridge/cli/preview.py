@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ftbridge.launchers.lengths import Stats
-    from ftbridge.launchers.preview import Encoded, Preview
+    from ftbridge.launchers.preview.preview import Encoded, Preview
+    from ftbridge.launchers.preview.token_statistics import Stats
 
 TRAINED = "green"
 BAR = 30  # letters of the longest bar
@@ -38,7 +38,7 @@ def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool
     token with its id and its label, "-" where it is not trained on.
     """
     from ftbridge.core.console import print_json, say
-    from ftbridge.launchers.preview import preview
+    from ftbridge.launchers.preview.preview import preview
 
     count = samples if samples is not None else 0 if stats else 3
     found = preview(dataset, samples=count, stats=stats, **options)
@@ -123,7 +123,7 @@ def _show_stats(console: "Console", found: "Preview") -> None:
     from rich.table import Table
 
     from ftbridge.core.console import escaped
-    from ftbridge.launchers.lengths import histogram
+    from ftbridge.launchers.preview.token_statistics import histogram
 
     columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
     table = Table("", box=None, pad_edge=False)

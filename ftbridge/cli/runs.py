@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.launchers.runs import Run
+    from ftbridge.launchers.runs.record import Run
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 _some: Callable[..., Any] = click.argument("names", nargs=-1, metavar="[RUN]...")
@@ -25,8 +25,8 @@ def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge.core.console import aligned, print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs import all_runs
-    from ftbridge.launchers.summaries import clock, summary
+    from ftbridge.launchers.runs.record import all_runs
+    from ftbridge.launchers.runs.summary import clock, summary
 
     project = Project.find()
     found = [summary(run) for run in all_runs(project)]
@@ -54,7 +54,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 
     from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import backend as load_backend
-    from ftbridge.launchers.summaries import summary
+    from ftbridge.launchers.runs.summary import summary
 
     run = _chosen([name] if name else [])[0]
     saved = [str(path) for path in load_backend(run.spec.backend).checkpoints(run.path)]
@@ -83,7 +83,7 @@ def show_command(name: str | None, as_json: bool) -> None:
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge.core.console import show_log
-    from ftbridge.launchers.runs import follow
+    from ftbridge.launchers.runs.record import follow
 
     show_log(follow(_chosen([name] if name else [])[0], wait=wait))
 
@@ -96,10 +96,10 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     from ftbridge.core.console import result
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers import chart
-    from ftbridge.launchers.environment import interpreter
-    from ftbridge.launchers.metrics import curve, points
-    from ftbridge.launchers.pictures import draw, picture_file
+    from ftbridge.launchers.environment.venv import interpreter
+    from ftbridge.launchers.runs import text_chart
+    from ftbridge.launchers.runs.png_chart import draw, picture_file
+    from ftbridge.launchers.runs.training_log import curve, points
 
     chosen = _chosen(names)
     curves = {
@@ -109,7 +109,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
         if (found := points(curve(run), name))
     }
     if not png:
-        result(chart.text(curves))
+        result(text_chart.text(curves))
         return
     path = picture_file(png)
     if not curves:
@@ -125,7 +125,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
     from ftbridge.core.console import aligned, print_json, result
     from ftbridge.core.errors import UsageError
-    from ftbridge.launchers.summaries import compare
+    from ftbridge.launchers.runs.summary import compare
 
     if len(set(names)) < 2:  # noqa: PLR2004
         raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
@@ -143,7 +143,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 def stop_command(name: str, mark_failed: bool) -> None:
     """End a running RUN; what it has saved stays."""
     from ftbridge.core.console import result
-    from ftbridge.launchers.runs import give_up, stop
+    from ftbridge.launchers.runs.record import give_up, stop
 
     run = (give_up if mark_failed else stop)(_chosen([name])[0])
     result(f"{run.id} {run.status}")
@@ -157,8 +157,8 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
     from ftbridge.core.console import aligned, result, say
     from ftbridge.core.project import Project
-    from ftbridge.launchers.prune import leftovers, remove
-    from ftbridge.launchers.runs import all_runs
+    from ftbridge.launchers.runs.prune import leftovers, remove
+    from ftbridge.launchers.runs.record import all_runs
 
     gone = leftovers(all_runs(Project.find()), keep, checkpoints=checkpoints)
     if not gone:
@@ -175,7 +175,7 @@ def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
     """Return the runs that are called so, or the newest."""
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs import all_runs, by_id
+    from ftbridge.launchers.runs.record import all_runs, by_id
 
     project = Project.find()
     if names:

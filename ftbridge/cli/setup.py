@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.launchers.environment import Environment
+    from ftbridge.launchers.environment.venv import Environment
 
 
 @click.command("setup")
@@ -19,6 +19,6 @@ if TYPE_CHECKING:
 )
 def command(venv: str | None, environment: "Environment") -> None:
     """Make, renew or repair the training environment: both frameworks, torch, DeepSpeed, bitsandbytes."""
-    from ftbridge.launchers.setup import setup
+    from ftbridge.launchers.environment.setup import setup
 
     setup(venv, environment)

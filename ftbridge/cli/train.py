@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from ftbridge.core.spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec
 
 METAVARS = {
     "backend": "NAME",
@@ -96,7 +96,7 @@ def _options(command: Any) -> Any:
 def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, detach: bool, **options: Any) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
-    from ftbridge.launchers import train
+    from ftbridge.launchers.training import train
 
     if check and no_check:
         raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
@@ -116,8 +116,8 @@ def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, det
 def _show(ready: Any, *, preflight: bool, build: bool) -> None:
     from ftbridge.core.console import result, say
     from ftbridge.core.errors import InputError
-    from ftbridge.launchers import train
-    from ftbridge.launchers.checks import shown
+    from ftbridge.launchers.environment.checklist import shown
+    from ftbridge.launchers.training import train
 
     result(train.describe(ready))
     if preflight:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from ftbridge.core.errors import InputError, QuestionError, SetupError, UsageError
-from ftbridge.core.files import LONGEST
+from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import Conversation, Row, moved
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ Lines = Callable[[Path], Iterator[dict[str, Any]]]
 
 
 class Backend(Protocol):
-    """Runs one training framework; `plan` is a `ftbridge.launchers.plan.Plan`."""
+    """Runs one training framework; `plan` is a `ftbridge.launchers.backends.plan.Plan`."""
 
     title: str
     module: str

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import locked, read_text, write_atomic, write_json
+from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
+from ftbridge.core.files.owner import SAFE_FOLDERS, stranger
+from ftbridge.core.parsing import PathText, closest, load_json, load_yaml, parse
 from ftbridge.core.plugins import names
-from ftbridge.core.spec import TrainSpec
-from ftbridge.core.strict import PathText, closest, load_json, load_yaml, parse
-from ftbridge.core.user import SAFE_FOLDERS, stranger
+from ftbridge.core.train_spec import TrainSpec
 
 SETTINGS = "ftbridge.yaml"
 

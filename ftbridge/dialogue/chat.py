@@ -12,19 +12,19 @@ from msgspec.structs import replace
 
 from ftbridge.core.console import natural_size, printable, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
-from ftbridge.launchers import machine
-from ftbridge.launchers.environment import interpreter
-from ftbridge.launchers.machine import Gpu
-from ftbridge.launchers.models import local_model
-from ftbridge.launchers.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.environment.model_download import local_model
+from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.templates import families
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import Card, Source, askable, card_in, card_of, load_card, resolve, target_of
+from ftbridge.weights.source import Card, Source, askable, card_in, card_of, load_card, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
@@ -135,7 +135,7 @@ def talks(
     two, FrameworkError where a model cannot be loaded.
     """
     refuse_half_characters("the system prompt", system or "")
-    cards = machine.computing(options.get("device", "auto"))
+    cards = hardware.computing(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _adjusted(card, options)
@@ -259,7 +259,7 @@ def _adjusted(card: Card, options: Options) -> Card:
 def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together do not fit into free memory."""
     needed = sum(place(cards, model, None, loading).size for model in models)
-    free = free_memory(cards) if cards else machine.main_memory()
+    free = free_memory(cards) if cards else hardware.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "

@@ -14,15 +14,16 @@ from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
-from ftbridge.core.children import guarded
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
+from ftbridge.core.process.children import guarded
 from ftbridge.dialogue.placement import Loading, place
-from ftbridge.launchers import caches, machine
-from ftbridge.launchers.environment import HELPERS, QUIET
-from ftbridge.launchers.machine import Gpu
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.process import caches
 from ftbridge.templates.families import Segment
-from ftbridge.weights.sources import Card
+from ftbridge.weights.source import Card
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]
@@ -107,11 +108,11 @@ class Generator:
         }
         self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._child = subprocess.Popen(
-            guarded([str(python), str(HELPERS / "generate.py"), msgspec.json.encode(spec).decode()]),
+            guarded([str(python), str(SCRIPTS / "generate.py"), msgspec.json.encode(spec).decode()]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **machine.environment(self.placement.cards)},
+            env={**os.environ, **QUIET, **caches.environment(), **hardware.environment(self.placement.cards)},
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 

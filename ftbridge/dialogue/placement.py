@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import safetensors_header
-from ftbridge.core.strict import read_json
-from ftbridge.launchers.helpers.lora_targets import EXPERTS
-from ftbridge.launchers.machine import Gpu, freest
+from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.parsing import read_json
+from ftbridge.launchers.environment.hardware import Gpu, freest
+from ftbridge.launchers.scripts.lora_targets import EXPERTS
 
 ROOM = 1.2  # times the weights: an answer needs some beside them
 _MIB = 1024**2

@@ -20,15 +20,15 @@ from typing import IO, Any, cast
 import msgspec
 from msgspec.structs import asdict
 
-from ftbridge.core.children import guarded
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import names
+from ftbridge.core.process.children import guarded
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import LIMITS, Sampling
-from ftbridge.launchers import machine
-from ftbridge.launchers.environment import HELPERS, QUIET, environment_of, interpreter, tested_set, versions
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.venv import QUIET, SCRIPTS, environment_of, interpreter, tested_set, versions
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
@@ -195,11 +195,11 @@ def _page(
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
         page = subprocess.Popen(
-            guarded([str(python), str(HELPERS / "web_page.py")]),
+            guarded([str(python), str(SCRIPTS / "web_page.py")]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **machine.environment(())},  # it computes nothing
+            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **hardware.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters import foreign
-from ftbridge.adapters.datasets import Dataset
-from ftbridge.adapters.job import digest
-from ftbridge.adapters.make import normalized
+from ftbridge.adapters.convert.plan import digest
+from ftbridge.adapters.convert.samples.encode import normalized
+from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
@@ -22,7 +22,7 @@ from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
 from ftbridge.evaluation.questions import Question
-from ftbridge.launchers.runs import Run
+from ftbridge.launchers.runs.record import Run
 
 TURNS = "xtuner"  # the target whose files hold whole conversations, whatever entry is registered
 RULE = (
@@ -98,9 +98,9 @@ def _trained(project: Project, run: Run) -> Iterator[bytes]:
 
 
 def _keys(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
-    for row in foreign.rows(file):
+    for row in entry_reader.rows(file):
         with suppress(BadValueError):  # the training has judged the data already
-            sample = foreign.conversation(entry, row, tools=True)
+            sample = entry_reader.conversation(entry, row, tools=True)
             users = [str(turn.user) for turn in sample.turns]
             for count in range(1, len(users) + 1):
                 yield _key(run, str(sample.system), users[:count])

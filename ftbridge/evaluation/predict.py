@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.datasets import Dataset, usable
+from ftbridge.adapters.registered.dataset import Dataset, usable
 from ftbridge.core.console import rich_console, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
-from ftbridge.core.files import sha256, write_atomic, write_json
+from ftbridge.core.files.atomic import sha256, write_atomic, write_json
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
@@ -37,11 +37,12 @@ from ftbridge.evaluation.answers import (
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
-from ftbridge.launchers import machine, runs
-from ftbridge.launchers.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.runs import record
 from ftbridge.templates import families
-from ftbridge.weights.folders import refuse_inside
-from ftbridge.weights.sources import Source, target_of
+from ftbridge.weights.output_folder import refuse_inside
+from ftbridge.weights.source import Source, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
@@ -90,7 +91,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, cards = source_of(source, checkpoint), machine.computing(device)
+    found, cards = source_of(source, checkpoint), hardware.computing(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]
@@ -240,7 +241,7 @@ def _answer(
 def _leaks(source: Source, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
     """Return which questions were trained on; None where no run is known to have made the model."""
     try:
-        run = source.run or (runs.by_id(source.project, trained_by) if trained_by else None)
+        run = source.run or (record.by_id(source.project, trained_by) if trained_by else None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
     return leaks(source.project, run, questions, data) if run else None

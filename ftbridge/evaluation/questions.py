@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters import foreign
-from ftbridge.adapters.datasets import Dataset
+from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.dialogue.generation import refuse_half_characters
@@ -36,7 +36,7 @@ def file_of(data: Dataset) -> Path:
 def questions_of(data: Dataset) -> list[Question]:
     """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
     entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
-    samples = (foreign.conversation(entry, row) for row in foreign.rows(file_of(data)))
+    samples = (entry_reader.conversation(entry, row) for row in entry_reader.rows(file_of(data)))
     questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
     for question in questions:
         texts = (text or "" for turn in question.turns for text in turn)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError
-from ftbridge.launchers.fingerprint import changes
-from ftbridge.weights.sources import Card
+from ftbridge.launchers.runs.fingerprint import changes
+from ftbridge.weights.source import Card
 
 
 def say_changes(card: Card, *, refuse: bool = False) -> None:

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files import safetensors_header, write_atomic, write_json
-from ftbridge.core.strict import read_json
-from ftbridge.launchers.helpers.lora_targets import has_experts, shortest
+from ftbridge.core.files.atomic import safetensors_header, write_atomic, write_json
+from ftbridge.core.parsing import read_json
+from ftbridge.launchers.scripts.lora_targets import has_experts, shortest
 from ftbridge.templates import chat_templates
-from ftbridge.weights import default_system, safetensors
-from ftbridge.weights.adapter import EXPERTS
 from ftbridge.weights.base import say_changes
-from ftbridge.weights.folders import fresh_folder, refuse_overlap
 from ftbridge.weights.full_model import write_model
-from ftbridge.weights.gather import Weights, is_adapter, read
-from ftbridge.weights.model_folder import write_stops
-from ftbridge.weights.sources import Card, Source, card_of, checkpoint_of, resolve, target_of
-from ftbridge.weights.tokenizer_files import copy_tokenizer
+from ftbridge.weights.merging.lora import EXPERTS
+from ftbridge.weights.model_files import default_system
+from ftbridge.weights.model_files.config import write_stops
+from ftbridge.weights.model_files.tokenizer import copy_tokenizer
+from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
+from ftbridge.weights.source import Card, Source, card_of, checkpoint_of, resolve, target_of
+from ftbridge.weights.tensors import safetensors
+from ftbridge.weights.tensors.consolidate import Weights, is_adapter, read
 
 
 def export(

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftbridge.core.files import write_json
-from ftbridge.core.strict import read_json
-from ftbridge.weights import safetensors, tensors
-from ftbridge.weights.experts import split
-from ftbridge.weights.names import beside_text, in_files
-from ftbridge.weights.older_readers import config_for_both
-from ftbridge.weights.parts import Part, Tensor, rounded
-from ftbridge.weights.tensors import Place
-from ftbridge.weights.tokenizer_files import copy_files
+from ftbridge.core.files.atomic import write_json
+from ftbridge.core.parsing import read_json
+from ftbridge.weights.model_files.tokenizer import copy_files
+from ftbridge.weights.model_files.transformers4 import config_for_both
+from ftbridge.weights.tensors import index, safetensors
+from ftbridge.weights.tensors.experts import split
+from ftbridge.weights.tensors.index import Place
+from ftbridge.weights.tensors.names import beside_text, in_files
+from ftbridge.weights.tensors.tensor import Part, Tensor, rounded
 
 _DTYPES = {"bfloat16": "BF16", "float16": "F16"}
 # What a training may have changed in the config: the vocabulary, and how far the model sees.
@@ -50,7 +50,7 @@ def write_model(folder: Path, held: Mapping[str, Tensor], own: Path, base: Path)
 def _as_in_files(held: Mapping[str, Tensor], base: Path) -> dict[str, Tensor]:
     """Return the tensors under the names that they have on disk, in the base's files where those are here."""
     plain = {name.removeprefix("llm."): tensor for name, tensor in held.items()}
-    files = tensors.of_model(base) if tensors.has_weights(base) else {}
+    files = index.of_model(base) if index.has_weights(base) else {}
     if not files:
         return plain
     found: dict[str, Tensor] = {}

@@ -14,21 +14,21 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files import safetensors_header, write_atomic
-from ftbridge.core.strict import read_json
-from ftbridge.launchers import machine
-from ftbridge.launchers.environment import interpreter
-from ftbridge.launchers.machine import Gpu
-from ftbridge.weights import default_system
+from ftbridge.core.files.atomic import safetensors_header, write_atomic
+from ftbridge.core.parsing import read_json
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.export import write
-from ftbridge.weights.folders import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.merged import Merged
-from ftbridge.weights.model_folder import write_files
-from ftbridge.weights.safetensors import SHARD
-from ftbridge.weights.sources import Card, Source, card_of, load_card, made, resolve, target_of
-from ftbridge.weights.streaming import stream
-from ftbridge.weights.tokenizer_files import copy_files
+from ftbridge.weights.merging.plan import Merged
+from ftbridge.weights.merging.stream import stream
+from ftbridge.weights.model_files import default_system
+from ftbridge.weights.model_files.config import write_files
+from ftbridge.weights.model_files.tokenizer import copy_files
+from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
+from ftbridge.weights.source import Card, Source, card_of, load_card, made, resolve, target_of
+from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -68,7 +68,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = machine.freest(machine.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    cards = hardware.freest(hardware.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")
@@ -135,7 +135,7 @@ def merge_weights(
     """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
 
     `cards` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
-    anything is added (see `launchers/helpers/merge_adapter.py`). Raises InputError where base and adapters do not fit,
+    anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
     merged = Merged(base, adapters)

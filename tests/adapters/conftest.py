@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ..hub_server import hub_server  # noqa: TID252
+from ..builders.hub_server import hub_server  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)

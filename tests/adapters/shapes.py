@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 import ftbridge
-from ftbridge.adapters import headers
+from ftbridge.adapters.mapping import headers
 from ftbridge.adapters.values import plain
 from ftbridge.core.errors import FtbridgeError, QuestionError
 

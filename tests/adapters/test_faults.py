@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.adapters.convert import convert
-from ftbridge.adapters.job import digest
-from ftbridge.core.files import locked
+from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.convert.plan import digest
+from ftbridge.core.files.atomic import locked
 from ftbridge.dataset_info.registry import FILE, ours
 
 COMMAND = [sys.executable, "-m", "ftbridge", "convert", "faq.jsonl", "--replace", "--split"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftbridge.adapters.convert import convert
+from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError
 
 FIELDS = ("instruction", "input", "output", "system")

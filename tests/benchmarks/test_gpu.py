@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from ftbridge.launchers.machine import Gpu
-from ftbridge.launchers.preflight import preflight
-from ftbridge.launchers.train import prepare
-from ftbridge.weights import safetensors
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.training.train import prepare
+from ftbridge.weights.tensors import safetensors
 
 from ..conftest import ROOT  # noqa: TID252
 from ..fake_gpu import fake  # noqa: TID252

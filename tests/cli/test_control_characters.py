@@ -13,16 +13,16 @@ import pytest
 import ftbridge
 from ftbridge.core.project import Project
 
-from ..keyboard import terminal  # noqa: TID252
-from ..launchers import made_up  # noqa: TID252
-from ..launchers.made_environments import make_model  # noqa: TID252
+from ..builders import recorded_runs  # noqa: TID252
+from ..builders.environments import make_model  # noqa: TID252
+from ..builders.keyboard import terminal  # noqa: TID252
 
 ROOT = Path(__file__).parents[2]
 # Writes a clipboard, colours as nothing of ours does, begins a sequence in one byte, goes back, turns the direction.
 HOSTILE = "\x1b]52;c;aGk=\x07\x1b[38;5;201m\x9b31mé\x7f\b\r\u202ex"
 SHOWN = r"\x1b]52;c;aGk=\x07\x1b[38;5;201m\x9b31mé\x7f\x08\r"
 ENTRY, RUN, OTHER = f"entry{HOSTILE}", f"run{HOSTILE}", "other"
-# Stands for the training environment: its helpers answer, or fail, with what is hostile, an escape in two pieces.
+# Stands for the training environment: its scripts answer, or fail, with what is hostile, an escape in two pieces.
 FAKE = """
 import json, sys
 hostile = {hostile!a}
@@ -43,7 +43,7 @@ if helper == "generate.py":
             for text in (hostile[:1], hostile[1:]):
                 write(number=number, text=text)
         write(number=number, end="length")
-elif helper == "preview.py" and "good" in sys.argv[2]:
+elif helper == "encode_samples.py" and "good" in sys.argv[2]:
     stretch = {{"text": hostile, "trained": True}}
     labels = [7] if spec["backend"] == "xtuner" else [-100]
     write(samples=[dict(ids=[7], labels=labels, tokens=[hostile], text=[stretch], length=1, answer_tokens=1, cut="")])
@@ -144,9 +144,9 @@ def make_project(folder):
         Path("data/dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
         project = Project.find()
         options = {"model": f"base{HOSTILE}", "dataset": f"faq{HOSTILE}"}
-        run = made_up.run(project, RUN, metrics=made_up.losses(3, 2, 1), **options)
-        made_up.run(project, OTHER, metrics=made_up.losses(3, 2, 1))
-        made_up.run(project, f"failed{HOSTILE}", "failed", **options)
+        run = recorded_runs.run(project, RUN, metrics=recorded_runs.losses(3, 2, 1), **options)
+        recorded_runs.run(project, OTHER, metrics=recorded_runs.losses(3, 2, 1))
+        recorded_runs.run(project, f"failed{HOSTILE}", "failed", **options)
         log = f"\x1b[32mok\x1b[0m\r 50%\r100%\x1b[A\n{HOSTILE}".encode() + b"\xff\x9b31m\n"
         (run.path / "log.txt").write_bytes(log)
         make_model(folder / f"model{HOSTILE}", FAKE.format(hostile=HOSTILE), system=HOSTILE, several_systems=True)
@@ -208,8 +208,8 @@ def test_no_byte_is_obeyed(outputs, name):
 # Who may write past core/console.py, and to whom.
 ALLOWED = {
     "ftbridge/core/console.py",  # the one place
-    "adapters/workbook_reader.py",  # a child, to its parent
-    "ftbridge/core/guard.py",  # to the log of a run
+    "adapters/sources/workbook/reader.py",  # a child, to its parent
+    "ftbridge/core/process/guard.py",  # to the log of a run
     "templates/render_chat_template.py",  # a child, to its parent
 }
 TOLD = re.compile(r"print\(|click\.s?echo|sys\.(__)?std(out|err)(__)?\.(buffer|write)|os\.write\([12],")
@@ -240,7 +240,7 @@ def bypasses(text):
 
 def test_nobody_prints_past_the_console():
     tops = ("ftbridge", "adapters", "dataset_info", "launchers", "templates")
-    files = [file for top in tops for file in (ROOT / top).rglob("*.py") if "helpers" not in file.parts]
+    files = [file for top in tops for file in (ROOT / top).rglob("*.py") if "scripts" not in file.parts]
     found = {str(file.relative_to(ROOT)): bypasses(file.read_text(encoding="utf-8")) for file in files}
     assert {name for name, each in found.items() if each} == ALLOWED
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ftbridge.cli.convert import command
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 
-from ..keyboard import terminal  # noqa: TID252
+from ..builders.keyboard import terminal  # noqa: TID252
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from ftbridge.cli.failure import report
 from ftbridge.core.console import result
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, QuestionError, SetupError, UsageError
 
-from ..keyboard import terminal  # noqa: TID252
-from ..launchers.made_environments import make_model  # noqa: TID252
+from ..builders.environments import make_model  # noqa: TID252
+from ..builders.keyboard import terminal  # noqa: TID252
 
 ASK = """
 import click

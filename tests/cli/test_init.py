@@ -37,7 +37,7 @@ def test_a_commands_module_loads_only_click_and_the_options_record():
     ours = {name for name in json.loads(done.stdout) if name.startswith("ftbridge.")}
     # The options of `train` are made from its record.
     assert set(HEAVY).intersection(json.loads(done.stdout)) == {"msgspec"}
-    record = {"ftbridge.core", "ftbridge.core.errors", "ftbridge.core.spec"}
+    record = {"ftbridge.core", "ftbridge.core.errors", "ftbridge.core.train_spec"}
     assert ours == {"ftbridge.cli", *record, *(f"ftbridge.cli.{name}" for name in COMMANDS)}
 
 

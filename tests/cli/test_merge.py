@@ -53,7 +53,7 @@ def test_verify_brings_a_check(monkeypatch, arguments, asked):
     def same_answers(count, device, *, trust_remote_code):
         return count, device, trust_remote_code
 
-    monkeypatch.setattr("ftbridge.dialogue.verify.same_answers", same_answers)
+    monkeypatch.setattr("ftbridge.evaluation.verify.same_answers", same_answers)
     monkeypatch.setattr("ftbridge.weights.merge.merge", lambda _, **how: how["check"])
     count, trust = asked
     assert CliRunner().invoke(cli, ["merge", *arguments]).stdout == f"({count}, 'auto', {trust})\n"

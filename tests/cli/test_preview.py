@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.launchers.lengths import Stats
-from ftbridge.launchers.preview import Encoded, Preview, Stretch, View
+from ftbridge.launchers.preview.preview import Encoded, Preview, Stretch, View
+from ftbridge.launchers.preview.token_statistics import Stats
 
 TOKENS = ["<|im_start|>", "药\n", "\\xf0\\x9f", "\x1b[31m", "<|im_end|>"]
 IDS = [7, 20, 300, 4, 5]
@@ -48,7 +48,7 @@ def run(monkeypatch):
             run.asked = {"dataset": dataset, **options}
             return preview
 
-        monkeypatch.setattr("ftbridge.launchers.preview.preview", library)
+        monkeypatch.setattr("ftbridge.launchers.preview.preview.preview", library)
         env = {"NO_COLOR": None, "FORCE_COLOR": None, "TERM": "xterm-256color", **env}
         return CliRunner(charset=charset).invoke(cli, ["preview", *arguments], env=env, catch_exceptions=False)
 

@@ -16,7 +16,7 @@ from ftbridge.cli import cli
 )
 def test_it_hands_over_folder_and_environment(monkeypatch, arguments, given):
     asked = []
-    monkeypatch.setattr("ftbridge.launchers.setup.setup", lambda *given: asked.append(given))
+    monkeypatch.setattr("ftbridge.launchers.environment.setup.setup", lambda *given: asked.append(given))
     done = CliRunner().invoke(cli, ["setup", *arguments])
     assert done.exit_code == 0, done.output
     assert asked == [given]

@@ -13,7 +13,7 @@ from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
-from ftbridge.core.spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import register
 
 
@@ -115,7 +115,7 @@ def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
         f"{backend}_config",
         "deepspeed.json",
         "--- launch\ncd ",
-        "helpers/distributed.py --nproc-per-node=2",
+        "scripts/distributed.py --nproc-per-node=2",
     ):
         assert part in output
 

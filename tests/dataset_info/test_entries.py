@@ -1,4 +1,4 @@
-"""Entries as LLaMA-Factory reads them; tests/adapters/test_verdicts.py asks it itself."""
+"""Entries as LLaMA-Factory reads them; tests/adapters/registered/test_check.py asks it itself."""
 
 import pytest
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ftbridge.adapters.convert import convert
+from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files import sha256
+from ftbridge.core.files.atomic import sha256
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.registry import FILE, read, register, remove
 
@@ -23,7 +23,7 @@ NEW = {"split": "7:3", "sample": "3", "to": ["xtuner", "alpaca"], "max_rejected"
 KILLS = """
 import json, os, shutil, signal, sys
 from pathlib import Path
-from ftbridge.adapters.convert import convert
+from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.dataset_info.registry import read, remove
 
 place, what, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])

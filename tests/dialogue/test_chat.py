@@ -16,12 +16,12 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue import chat, generation
 from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.launchers import machine
-from ftbridge.launchers.machine import Gpu
-from ftbridge.weights.sources import CARD, card_of, resolve
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.weights.source import CARD, card_of, resolve
 
-from ..launchers import made_up  # noqa: TID252
-from ..weights.torch_files import save_pickled  # noqa: TID252
+from ..builders import recorded_runs  # noqa: TID252
+from ..builders.torch_files import save_pickled  # noqa: TID252
 
 QUESTION = "what is aspirin taken for"
 FEW = Sampling(max_new_tokens=12)
@@ -219,7 +219,7 @@ def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
 @pytest.mark.parametrize("other", [{"run": "two"}, {"checkpoint": "output/iter_1.pth"}])
 def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
     monkeypatch.chdir(tmp_path)
-    run = msgspec.structs.replace(made_up.run(Project.find(), "one", template="qwen3"), model=str(model)).save()
+    run = msgspec.structs.replace(recorded_runs.run(Project.find(), "one", template="qwen3"), model=str(model)).save()
     card = card_of(resolve("one"))
     merged = shutil.copytree(model, run.path / "merged")
     card.save(merged)
@@ -242,7 +242,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     base = shutil.copytree(model, tmp_path / "base")
     for folder in (base, model):
         (folder / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(machine, "main_memory", lambda: 1999)
+    monkeypatch.setattr(hardware, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"), talks(model, compare=True, **options):
         pass
@@ -253,9 +253,9 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     for folder in (base, model):
         (folder / "pytorch_model.bin").write_bytes(bytes(10 * 2**20))
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
-    monkeypatch.setattr(machine, "gpus", lambda: cards)
+    monkeypatch.setattr(hardware, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with talks(model, compare=True, model=str(base), template="qwen3") as found:
         before, after = (talk._generator.placement.cards for talk in found)
@@ -281,7 +281,7 @@ def test_it_is_said_where_the_training_had_several_system_prompts(
     known = card_of(resolve(model), template="qwen3")
     msgspec.structs.replace(known, system=system, several_systems=several).save(model)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with talks(model, system=option, device="cpu") as (talk,):
         assert talk.system == (system if option is None else option)

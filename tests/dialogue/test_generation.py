@@ -12,10 +12,10 @@ from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.dialogue import generation
 from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
 from ftbridge.dialogue.placement import Loading
-from ftbridge.launchers import machine
-from ftbridge.launchers.environment import HELPERS
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.venv import SCRIPTS
 from ftbridge.templates import families
-from ftbridge.weights.sources import Card, card_of, resolve
+from ftbridge.weights.source import Card, card_of, resolve
 
 # Feeds an answer's tokens one by one, as transformers does, and prints the pieces that came after each.
 STREAM = """
@@ -42,7 +42,7 @@ TEXT = "Aspirin 阿司匹林は痛みを和らげる。👩‍⚕️ ยาแ�
 
 
 def stream(python: Path, model: Path, *cases: tuple[str, list[str]]) -> list[tuple[list[str], bool]]:
-    argv = [python, "-c", STREAM, HELPERS, model, msgspec.json.encode(cases)]
+    argv = [python, "-c", STREAM, SCRIPTS, model, msgspec.json.encode(cases)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     return msgspec.json.decode(done.stdout, type=list[tuple[list[str], bool]])
 
@@ -169,7 +169,7 @@ OLD, NEW = "0, GPU-old, Tesla T4, 15360, 7.5, 570.86.15, 14914", "1, GPU-new, A1
 def child(tmp_path, monkeypatch):
     """Return a function that loads a model in bfloat16 on cards as nvidia-smi tells of them; it returns the start."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
     smi = tmp_path / "nvidia-smi"
@@ -179,8 +179,8 @@ def child(tmp_path, monkeypatch):
         smi.chmod(0o755)
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
-            patch.setattr(machine, "_answers", {})
-            found = machine.computing("auto")
+            patch.setattr(hardware, "_answers", {})
+            found = hardware.computing("auto")
             generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
         with generator:
             pass
@@ -213,7 +213,7 @@ def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, cap
 
 
 def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())
     with loading as generator, pytest.raises(SetupError, match="memory ran out"):
@@ -225,7 +225,7 @@ def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch
     [("True", r"`ftbridge merge 'an adapter' --model \S+ --out DIR`"), ("False", "export it again")],
 )
 def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, whole, remedy):
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}}}'
     (tmp_path / "generate.py").write_text(f"import json; print(json.dumps({said}))")
     generator = Generator(Path(sys.executable), CARD, tmp_path, Path("an adapter"), ())
@@ -236,7 +236,7 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, who
 
 
 def test_a_quantised_model_that_is_too_big_for_the_card_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "HELPERS", tmp_path)
+    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     said = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit ..."
     (tmp_path / "generate.py").write_text(f"raise ValueError({said!r})")
     generator = Generator(Path(sys.executable), CARD, tmp_path, None, ())
@@ -277,7 +277,7 @@ def test_transformers_is_told_the_same(training_python):
         {"device": "cpu", "bits": None, "dtype": "bfloat16", "compute_dtype": "float32"},
     ]
     done = subprocess.run(
-        [training_python, "-c", LOAD, HELPERS, json.dumps(specs)], capture_output=True, text=True, check=False
+        [training_python, "-c", LOAD, SCRIPTS, json.dumps(specs)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -317,8 +317,8 @@ with torch.no_grad():
 
 @pytest.mark.framework
 def test_an_adapter_on_shared_experts_is_loaded_as_it_was_trained(training_python, project, tmp_path):
-    maker = Path(__file__).parents[1] / "launchers" / "tiny_models.py"
+    maker = Path(__file__).parents[1] / "builders" / "tiny_models.py"
     subprocess.run([training_python, maker, project / "base", tmp_path, "glm4_moe"], capture_output=True, check=True)
-    argv = [training_python, "-c", SHARED_EXPERTS, HELPERS, tmp_path / "glm4_moe", tmp_path / "adapter"]
+    argv = [training_python, "-c", SHARED_EXPERTS, SCRIPTS, tmp_path / "glm4_moe", tmp_path / "adapter"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

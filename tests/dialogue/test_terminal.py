@@ -10,7 +10,7 @@ from ftbridge.dialogue import terminal
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import Sampling
 
-from .. import keyboard  # noqa: TID252
+from ..builders import keyboard  # noqa: TID252
 
 READ = """
 from ftbridge.dialogue.terminal import _speak_utf8, read_question

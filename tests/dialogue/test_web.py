@@ -330,7 +330,7 @@ def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page
 
 def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     (tmp_path / "web_page.py").write_text("import os; raise SystemExit(f'[{os.environ[\"CUDA_VISIBLE_DEVICES\"]}]')")
-    monkeypatch.setattr(web, "HELPERS", tmp_path)
+    monkeypatch.setattr(web, "SCRIPTS", tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     talk = SimpleNamespace(title="after", system="", sampling=Sampling())
     with (
@@ -363,7 +363,7 @@ def asked(tmp_path, monkeypatch):
     """Return a function that lets a page send lines, and returns what they are answered, by number."""
 
     def ask(talks, *lines, number):
-        monkeypatch.setattr(web, "HELPERS", tmp_path)
+        monkeypatch.setattr(web, "SCRIPTS", tmp_path)
         (tmp_path / "web_page.py").write_text(ASKING)
         (tmp_path / "questions").write_text("".join(f"{line}\n" for line in lines))
         (tmp_path / "number").write_text(str(number))

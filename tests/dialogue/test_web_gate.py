@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.launchers.environment import HELPERS
+from ftbridge.launchers.environment.venv import SCRIPTS
 
 PARROT = Path(__file__).with_name("parrot.py")
 GOOD = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]
@@ -338,7 +338,7 @@ def test_half_requests_shut_nobody_out_and_are_ended(training_python, page, tmp_
 def test_wrong_passwords_and_connections_are_counted_by_whom_an_address_belongs_to(training_python, address, owner):
     asked = "import sys, web_connections; print(web_connections.owner(sys.argv[1]))"
     said = subprocess.run(
-        [training_python, "-c", asked, address], cwd=HELPERS, stdout=subprocess.PIPE, check=True
+        [training_python, "-c", asked, address], cwd=SCRIPTS, stdout=subprocess.PIPE, check=True
     ).stdout
     assert said.decode().strip() == owner
 

@@ -7,14 +7,14 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.registered.dataset import usable
 from ftbridge.core.project import Project
-from ftbridge.core.spec import TrainSpec
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.evaluation.leakage import leaks
 from ftbridge.evaluation.questions import TARGET, questions_of
-from ftbridge.launchers.runs import Run
+from ftbridge.launchers.runs.record import Run
 
-from ..launchers import made_up  # noqa: TID252
+from ..builders import recorded_runs  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
     written = found.entry.options.get("sha256", {})
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)
-    run = made_up.run(Project.find(), name)
+    run = recorded_runs.run(Project.find(), name)
     spec = msgspec.structs.replace(run.spec, dataset=dataset, backend=backend)
     assert isinstance(spec, TrainSpec)
     several = found.entry.several_systems

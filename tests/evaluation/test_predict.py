@@ -16,12 +16,12 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
-from ftbridge.launchers.environment import HELPERS, interpreter
+from ftbridge.launchers.environment.venv import SCRIPTS, interpreter
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import card_of, load_card, resolve
+from ftbridge.weights.source import card_of, load_card, resolve
 
-from ..launchers import made_up  # noqa: TID252
+from ..builders import recorded_runs  # noqa: TID252
 from .parrot import NEWS, SYSTEM, Parrot, predict, rows
 
 
@@ -143,7 +143,7 @@ def of_a_run(model, name="one"):
     """Make a run that was trained on `parts-train`, and say that the model is made of it."""
     Path("runs", name).mkdir(parents=True)
     entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = made_up.run(Project.find(), name, dataset="parts-train")
+    run = recorded_runs.run(Project.find(), name, dataset="parts-train")
     digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
     msgspec.structs.replace(run, datasets=digests).save()
     msgspec.structs.replace(load_card(model), run=name).save(model)
@@ -270,7 +270,7 @@ print(json.dumps([asked, written]))
 
 @pytest.mark.framework
 def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
-    argv = [training_python, "-c", SMALL_GPU, HELPERS]
+    argv = [training_python, "-c", SMALL_GPU, SCRIPTS]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     asked, written = json.loads(done.stdout)

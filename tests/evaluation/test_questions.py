@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.adapters.datasets import usable
+from ftbridge.adapters.registered.dataset import usable
 from ftbridge.core.errors import InputError
 from ftbridge.evaluation.questions import TARGET, file_of, questions_of
 

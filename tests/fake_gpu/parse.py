@@ -8,7 +8,7 @@ import json
 import os
 import sys
 
-from train import read_spec
+from run_backend import read_spec
 
 
 def xtuner(arguments: list[str]) -> dict[str, object]:

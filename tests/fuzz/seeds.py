@@ -14,10 +14,10 @@ from pyarrow import parquet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ftbridge.templates import families
-from ftbridge.weights.sources import Card
+from ftbridge.weights.source import Card
 
-from ..launchers.made_environments import make_environment  # noqa: TID252
-from ..weights.torch_files import floats, save, tensor  # noqa: TID252
+from ..builders.environments import make_environment  # noqa: TID252
+from ..builders.torch_files import floats, save, tensor  # noqa: TID252
 from . import workbooks
 
 TEXTS = ["What is aspirin for?", "阿司匹林？", "Why?", "How so?", "Who?"]

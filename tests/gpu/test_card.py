@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.weights import tensors
 from ftbridge.weights.merge import merge_weights
+from ftbridge.weights.tensors import index
 
 from ..conftest import ROOT, SMALL  # noqa: TID252
 
@@ -52,7 +52,7 @@ def test_merge_on_the_card_equals_pefts_on_the_cpu_bit_for_bit(cards, training_p
     case, new = tmp_path / name, tmp_path / "new"
     new.mkdir()
     merge_weights(training_python, case / "base", [(case / "adapter", 1.0)], new, cards=cards[:1])
-    ours, theirs = tensors.of_model(new), tensors.of_file(case / "expected.safetensors")
+    ours, theirs = index.of_model(new), index.of_file(case / "expected.safetensors")
     assert ours.keys() == theirs.keys()
     for tensor, place in theirs.items():
         assert content(ours[tensor]) == content(place), tensor

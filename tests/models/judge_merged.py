@@ -15,7 +15,7 @@ import transformers
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-sys.path.append(str(Path(__file__).parents[2] / "launchers" / "helpers"))
+sys.path.append(str(Path(__file__).parents[2] / "launchers" / "scripts"))
 import generate
 
 ALIKE = 0.2  # the share of the adapter's effect that rounding, and an expert chosen otherwise for it, may make

@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
-from ftbridge.launchers.checks import Check, shown
+from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.templates import families
 
 HERE = Path(__file__).parent

@@ -14,8 +14,8 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.strict import parse
-from ftbridge.launchers.environment import HELPERS, QUIET
+from ftbridge.core.parsing import parse
+from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt, Token
 
@@ -447,7 +447,7 @@ def _run(python: Path, script: str, spec: dict[str, Any]) -> None:
         capture_output=True,
         check=False,
         timeout=300,
-        env={**os.environ, **QUIET, "PYTHONPATH": str(HELPERS)},
+        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS)},
     )
     assert done.returncode == 0, done.stderr.decode()[-4000:]
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.files import write_atomic
+from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.records import DatasetEntry
-from ftbridge.core.spec import TrainSpec
-from ftbridge.launchers.environment import HELPERS, QUIET
-from ftbridge.launchers.machine import Machine
-from ftbridge.launchers.plan import Plan, load_deepspeed
-from ftbridge.launchers.train import prepare
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.backends.plan import Plan, load_deepspeed
+from ftbridge.launchers.environment.hardware import Machine
+from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.training.train import prepare
 from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252
@@ -107,7 +107,7 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
         configs.append(tmp_path / str(len(configs)) / Path(next(iter(ready.launch.files))).name)
     done = subprocess.run(
         [training_python, BUILD, backend, *configs],
-        env={**os.environ, **QUIET, "PYTHONPATH": str(HELPERS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -11,11 +11,11 @@ import ftbridge
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
-from ftbridge.launchers.fingerprint import fingerprint
-from ftbridge.weights import safetensors
-from ftbridge.weights.sources import CARD, load_card
+from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.weights.source import CARD, load_card
+from ftbridge.weights.tensors import safetensors
 
-from ..launchers import made_up  # noqa: TID252
+from ..builders import recorded_runs  # noqa: TID252
 from .test_export import LORA, xtuner
 
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
@@ -52,7 +52,7 @@ def base(tmp_path, monkeypatch):
 
 def trained(name, base, shapes=LORA, **options):
     """Make a run that was trained on `base` as it is now."""
-    run = made_up.run(Project.find(), name, **options)
+    run = recorded_runs.run(Project.find(), name, **options)
     msgspec.structs.replace(run, model=str(base), base=fingerprint(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", shapes)
@@ -134,7 +134,7 @@ def test_a_merged_model_needs_no_base_but_to_be_compared(base, tmp_path, capsys)
 
 
 def test_nothing_is_said_of_a_run_without_a_record(base, capsys):
-    run = made_up.run(Project.find(), "old")
+    run = recorded_runs.run(Project.find(), "old")
     msgspec.structs.replace(run, model=str(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", LORA)

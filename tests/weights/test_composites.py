@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.launchers.environment import HELPERS
-from ftbridge.weights.sources import load_card
+from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.weights.source import load_card
 
 pytestmark = pytest.mark.framework
 SCRIPT = Path(__file__).with_name("composites.py")
@@ -42,6 +42,6 @@ def test_chat_loads_the_model_within_which_the_adapter_was_trained(training_pyth
     for case in cases:
         spec = json.dumps({"model": str(tmp_path / case / "base"), "adapter": str(tmp_path / case / "adapter")})
         argv = [training_python, "-c", code, spec]
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=HELPERS)
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=SCRIPTS)
         named.append(done.stdout.split()[-1])
     assert named == ["AutoModelForCausalLM", "AutoModelForImageTextToText"]

@@ -18,18 +18,18 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
-from ftbridge.core.files import safetensors_header
-from ftbridge.core.spec import TrainSpec
-from ftbridge.launchers import checkpoints
+from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.runs import checkpoints
 from ftbridge.templates import families
-from ftbridge.weights import safetensors
 from ftbridge.weights.export import export
-from ftbridge.weights.folders import fresh_folder
-from ftbridge.weights.gather import read
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.sources import load_card, resolve
+from ftbridge.weights.output_folder import fresh_folder
+from ftbridge.weights.source import load_card, resolve
+from ftbridge.weights.tensors import safetensors
+from ftbridge.weights.tensors.consolidate import read
 
-from .torch_files import floats, save, tensor, zero3
+from ..builders.torch_files import floats, save, tensor, zero3  # noqa: TID252
 
 LAYER = "llm.base_model.model.model.layers.0.self_attn.q_proj"
 LORA = {f"{LAYER}.lora_A.default.weight": (2, 3), f"{LAYER}.lora_B.default.weight": (3, 2)}

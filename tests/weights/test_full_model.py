@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ftbridge.core.files import safetensors_header
-from ftbridge.weights import safetensors
+from ftbridge.core.files.atomic import safetensors_header
 from ftbridge.weights.full_model import write_model
-from ftbridge.weights.gather import read
+from ftbridge.weights.tensors import safetensors
+from ftbridge.weights.tensors.consolidate import read
 
 
 def model(folder, tensors, **config):

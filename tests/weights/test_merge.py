@@ -13,14 +13,15 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files import safetensors_header
-from ftbridge.launchers import machine
-from ftbridge.launchers.machine import Gpu
-from ftbridge.weights import safetensors, tensors
+from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
 from ftbridge.weights.merge import merge_weights
-from ftbridge.weights.sources import load_card
+from ftbridge.weights.source import load_card
+from ftbridge.weights.tensors import index as tensors
+from ftbridge.weights.tensors import safetensors
 
-from . import torch_files
+from ..builders import torch_files  # noqa: TID252
 
 pytestmark = pytest.mark.framework
 BACKENDS = ["xtuner", "llamafactory"]
@@ -195,7 +196,7 @@ def test_a_merge_that_changes_nothing_is_an_error_and_a_little_is_a_note(cases, 
 MERGE = """
 import sys
 from pathlib import Path
-from ftbridge.weights.folders import fresh_folder
+from ftbridge.weights.output_folder import fresh_folder
 from ftbridge.weights.merge import merge_weights
 python, base, adapter, target = map(Path, sys.argv[1:])
 with fresh_folder(target, "merged") as new:
@@ -252,7 +253,7 @@ def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
 @pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])
 def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project, tmp_path, monkeypatch, device, used):
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 1), ("b", 9))]
-    monkeypatch.setattr(machine, "gpus", lambda: cards)
+    monkeypatch.setattr(hardware, "gpus", lambda: cards)
 
     def merge_weights(*_, cards, **__):
         assert [card.uuid for card in cards] == used

@@ -1,0 +1,1 @@
+"""From files of questions and answers to datasets of both frameworks."""

@@ -1,0 +1,137 @@
+"""What is registered already of a dataset that is to be made, and what making it anew would take away."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge import __version__
+from ftbridge.adapters.convert.plan import Job, Options, digest
+from ftbridge.adapters.convert.split import PARTS
+from ftbridge.core.errors import QuestionError, UsageError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info.registry import edited, ours, read
+
+# Options that leave every row in the part where it is.
+HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
+
+
+class Replaced(msgspec.Struct, frozen=True):
+    """A part or subset that was there: how many samples it had, and has now; 0 where it is no more."""
+
+    name: str
+    before: int
+    after: int
+
+
+def asked(job: Job) -> Any:
+    """Return the options as they stand in JSON."""
+    return msgspec.json.decode(msgspec.json.encode(job.options))
+
+
+def beside(job: Job) -> dict[str, Any]:
+    """Return what another dataset_info.json has said of the sources, for the entries; {} for nothing."""
+    return {"beside": msgspec.json.decode(msgspec.json.encode(job.beside))} if any(job.beside) else {}
+
+
+def of_dataset(job: Job) -> dict[str, DatasetEntry]:
+    """Return what is registered of this dataset, from this time or an earlier one."""
+    every = ours(job.dataset_dir).items()
+    return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
+
+
+def is_whole(job: Job, entries: Mapping[str, DatasetEntry]) -> bool:
+    """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
+    made = {"asked": asked(job), "names": [*entries], **beside(job)}
+    for entry in entries.values():
+        if "notes" not in entry.options:  # made before samples were looked at
+            return False
+        same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
+        kept = entry.options.get("sha256", {})
+        files = {target: job.dataset_dir / file for target, file in entry.files.items()}
+        if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
+            return False
+    return bool(entries)
+
+
+def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
+    """Raise QuestionError where making `names` takes something away, or may put other rows into what is held out.
+
+    A model may have been measured on such a part, or will be: its rows do not get into training by the way.
+    """
+    made = {*names}
+    gone = [name for name in before if name not in made]
+    parts = [name for name in (f"{job.name}-{part}" for part in PARTS) if name in before]
+    moved = [name for name in parts if name in made and _moves(job, name, before[name])]
+    formats = list(dict.fromkeys(each for entry in before.values() for each in entry.files))
+    lost = [each for each in formats if each not in job.options.to]
+    if job.replace or job.dry_run or not (gone or moved or lost):
+        return
+    would = [
+        f"{what} {', '.join(f'`{name}` ({before[name].samples:,} samples)' for name in which)}"
+        for what, which in (("remove", gone), ("perhaps put other rows into", moved))
+        if which
+    ]
+    would += [f"remove the files for {' and '.join(lost)}"] if lost else []
+    answers = {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]}
+    if lost and not (gone or moved):
+        answers = {"keep them": ["--to", ",".join(dict.fromkeys([*formats, *job.options.to]))], **answers}
+    held = ", and could train on rows that are held out now" if moved or f"{job.name}-{PARTS[-1]}" in gone else ""
+    raise QuestionError(
+        f"`{job.name}` is registered, and was made in another way: this would {' and '.join(would)}{held}", answers
+    )
+
+
+def refuse_edited(job: Job, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
+    """Return the files of the dataset that somebody has changed since; raises QuestionError where there are some.
+
+    With `replace` they are given up, and are only returned.
+    """
+    changed = edited(job.dataset_dir, before.values())
+    if changed and not (job.replace or job.dry_run):
+        raise QuestionError(
+            f"{', '.join(f'`{path}`' for path in changed)} was changed since it was converted, which would be lost",
+            {"replace it": ["--replace"], "keep it, and make another dataset": ["--name", _free_name(job)]},
+        )
+    return changed
+
+
+def replaced(job: Job, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:
+    """Return what is made anew of other rows or in another way, with its samples `now`, and what is no more."""
+    changed = [name for name, entry in before.items() if name in now and not _same_rows(job, entry)]
+    gone = [name for name in before if name not in now]
+    return tuple(Replaced(name, before[name].samples, now.get(name, 0)) for name in (*changed, *gone))
+
+
+def _moves(job: Job, name: str, entry: DatasetEntry) -> bool:
+    """Tell whether a part that is held out gets other rows; of the source's own parts each keeps its rows."""
+    earlier = _options(entry)
+    ours = job.options.split or earlier is None or earlier.split
+    return name != f"{job.name}-{PARTS[0]}" and bool(ours) and not _same_rows(job, entry)
+
+
+def _same_rows(job: Job, entry: DatasetEntry) -> bool:
+    """Tell whether an entry was made of the same rows, each in the part where this job puts it."""
+    earlier = _options(entry)
+    if earlier is None or entry.sources != job.sources:
+        return False
+    kept = {name: getattr(job.options, name) for name in HARMLESS}
+    return msgspec.structs.replace(earlier, **kept) == job.options
+
+
+def _options(entry: DatasetEntry) -> Options | None:
+    """Return the options that an entry was made with, None where this version does not know all of them."""
+    with suppress(msgspec.ValidationError, UsageError):
+        return msgspec.convert(entry.options.get("asked"), Options)
+    return None
+
+
+def _free_name(job: Job) -> str:
+    """Return a name like the job's that no dataset has."""
+    known = read(job.dataset_dir)
+    number = 2
+    while any(name.startswith(f"{job.name}-{number}-") for name in known):
+        number += 1
+    return f"{job.name}-{number}"

@@ -1,0 +1,1 @@
+"""Rows to encoded samples, in one process or in several."""

@@ -1,0 +1,1 @@
+"""Rows to conversations: which columns are which fields, and how they are found."""

@@ -1,0 +1,1 @@
+"""Conversations as datasets write them: formats, roles, flags of messages."""

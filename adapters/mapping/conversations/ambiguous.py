@@ -1,0 +1,71 @@
+"""What may be conversations, where only the user can tell: messages that stand one a row, turns under unknown names."""
+
+from typing import Any
+
+from ftbridge.adapters.mapping.conversations.formats import (
+    PAIRS,
+    TEXTS,
+    conversational,
+    message_keys,
+    style_of,
+    surely,
+    unfolded,
+)
+from ftbridge.adapters.mapping.conversations.roles import role_of
+from ftbridge.adapters.mapping.headers import header
+from ftbridge.adapters.values import blank, plain, shown
+from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.core.plugins import Table
+
+# Columns of OASST, whose rows are the messages of a tree, or whole trees.
+MESSAGES_OF_TREE, TREES = {"message id", "parent id", "text", "role"}, {"message tree id", "prompt"}
+SIDES = 2
+
+
+def refuse_single_messages(table: Table) -> None:
+    """Raise InputError where each row of `table` is one message of a conversation, or a tree of messages."""
+    headers = {header(column) for column in table.columns}
+    rows = [{column: plain(value) for column, value in row.values.items()} for row in table.first if row.values]
+    wanted = 'give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`'
+    if headers >= MESSAGES_OF_TREE or (headers >= TREES and any(isinstance(row.get("prompt"), dict) for row in rows)):
+        raise InputError(
+            f"`{table.file}` holds trees of messages, as OASST does, with several answers to a question; choose a path "
+            f"through each tree, such as that of the answers with the best `rank`, and {wanted}"
+        )
+    keys = message_keys(rows[0], {}) if rows else None
+    if keys and keys[1] in rows[0] and all(role_of(str(row.get(keys[0], "")), {}) for row in rows):
+        raise InputError(f"each row of `{table.file}` is one message (`{keys[0]}`, `{keys[1]}`); {wanted}")
+
+
+def ask_for_turns(table: Table) -> None:
+    """Raise QuestionError where one column may hold conversations, and only the user can tell."""
+    for column in table.columns:
+        found = (unfolded(row.values.get(column)) for row in table.first)
+        value = next((each for each in found if not blank(each)), None)
+        style = style_of(value)
+        if style and style not in {PAIRS, TEXTS} and not surely(column, style):
+            raise QuestionError(
+                f"`{shown(column)}` of `{table.file}` holds questions and answers, and whether each goes on from the "
+                "one before, as in a conversation, is not known; if not, give each as a row of its own",
+                {"each row is one conversation": ["--map", f"messages={column}"]},
+            )
+        if not style and conversational(column) and (names := _sides(value)):
+            answers = {
+                f"`{user}` is the user, `{other}` the assistant": [
+                    "--role",
+                    f"{user}=user",
+                    "--role",
+                    f"{other}=assistant",
+                ]
+                for user, other in (names, names[::-1])
+            }
+            raise QuestionError(f"who `{names[0]}` and `{names[1]}` of `{shown(column)}` are, is not known", answers)
+
+
+def _sides(value: Any) -> tuple[str, ...]:
+    """Return the two keys that all turns of a list have; none where it is no such list."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
+        return ()
+    names = tuple(value[0])
+    same = all(tuple(each) == names and all(isinstance(text, str) for text in each.values()) for each in value)
+    return names if same and len(names) == SIDES else ()

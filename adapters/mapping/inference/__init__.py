@@ -1,0 +1,1 @@
+"""The mapping of a table, inferred from its headers and first rows."""

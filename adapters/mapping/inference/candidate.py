@@ -1,0 +1,97 @@
+"""One way to read a table, and what was seen of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_of, surely, wants_answer
+from ftbridge.adapters.mapping.headers import HEADERS, header
+from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.values import blank, parsed, plain, shown
+from ftbridge.core.plugins import Table
+
+FIELDS = ("messages", *HEADERS)
+BOOLEANS, NUMBERS, TEXT, LISTS, OBJECTS = "true or false", "numbers", "text", "lists", "objects"
+KINDS = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """One way to read a table: fields from columns, fields from templates, and the style of its messages."""
+
+    name: str
+    columns: dict[str, str]
+    prompts: dict[str, Prompt] = {}
+    style: str = ""
+
+    def __str__(self) -> str:
+        fields = ", ".join(f"{field} from `{shown(source)}`" for field, source in self.sources.items())
+        return f"{self.name} ({fields})"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the column or the template of each field, in order."""
+        known = self.columns | {field: each.template for field, each in self.prompts.items()}
+        return {field: known[field] for field in FIELDS if field in known}
+
+    @property
+    def used(self) -> set[str]:
+        """Return all columns that are used."""
+        return {*self.columns.values(), *(column for each in self.prompts.values() for column in each.columns)}
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What stands in a column's first rows: kinds of values, an example, and the style where they are messages.
+
+    `maybe` is their style where the user says that they are messages; `open` tells that they want an answer.
+    """
+
+    kinds: tuple[str, ...]
+    example: str
+    style: str
+    maybe: str = ""
+    open: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether some of it may be text."""
+        return not self.kinds or not {LISTS, OBJECTS, self.style, *KEYS}.issuperset(self.kinds)
+
+
+def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[str, str]) -> Seen:
+    """Return what stands in the first rows of a column; `roles` and `tags` say more of messages than they do."""
+    values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
+    maybe = [style_of(value, roles, tags) for value in values]
+    sure = [style if surely(column, style, roles) else "" for style in maybe]
+    if TEXTS in sure and {*sure} != {TEXTS}:
+        sure = [""] * len(sure)
+    if values and all(map(dumped, values)):  # a list that a program wrote into a cell
+        values = [*map(parsed, values)]
+    asking = header(column) in HEADERS["instruction"]
+    kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
+    return Seen(
+        tuple(dict.fromkeys(kinds)),
+        shown(values[0]) if values else "",
+        next(filter(None, sure), ""),
+        next(filter(None, maybe), ""),
+        any(sure) and all(wants_answer(value, roles, tags, unknown=asking) for value in values),
+    )
+
+
+def dumped(value: Any) -> bool:
+    """Tell whether a text is a list or an object as Python writes it, and not JSON, which may be the answer itself."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in {"[", "{"} or isinstance(parsed(value), str):
+        return False
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return False
+
+
+def whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:
+    """Return a reading; a question that is alone is its instruction."""
+    if "instruction" not in columns.keys() | prompts.keys():
+        columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
+        prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}
+    return Shape(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)

@@ -1,0 +1,388 @@
+"""Which reading of a table its headers and first rows allow; where that is not clear, what the user may mean.
+
+A column that is known as a question is never left out unasked, a second text is the input, and a class is no answer
+where there is a question.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NoReturn
+
+from ftbridge.adapters.columns import listing
+from ftbridge.adapters.mapping.conversations.ambiguous import ask_for_turns, refuse_single_messages
+from ftbridge.adapters.mapping.conversations.formats import KEYS, PAIRS, conversational
+from ftbridge.adapters.mapping.conversations.formats import TEXTS as TURNS
+from ftbridge.adapters.mapping.headers import (
+    CHOSEN,
+    CLASSES,
+    HEADERS,
+    INTENTS,
+    NAMED_CLASSES,
+    PREFERRED,
+    REASONING,
+    TEXTS,
+    asks,
+    header,
+    recognise,
+)
+from ftbridge.adapters.mapping.inference import suggestions
+from ftbridge.adapters.mapping.inference.candidate import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
+from ftbridge.adapters.mapping.inference.choices import choices_of, key_of, questions_with
+from ftbridge.adapters.mapping.inference.suggestions import Offer, Source, of_column, of_columns
+from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.values import blank, plain
+from ftbridge.core.errors import FtbridgeError, InputError
+from ftbridge.core.plugins import Table
+
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
+# Columns that tell rows apart, and are hardly a question or an answer.
+MARKS = re.compile(
+    r"qid\d*|(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
+    r"编号|序号|日期|时间|链接|备注|题型|章节|难度|知识点|解析"
+)
+Works = Callable[[Offer], bool]
+
+
+def recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> Shape:
+    """Return the one reading that columns and first rows allow, beside what `prompts` say.
+
+    Raises QuestionError where only the user can tell, with the readings that `works` finds nothing wrong with, and
+    InputError where none is left, or nobody is to be asked (`works` is None).
+    """
+    return _Recognition(table, prompts, seen, works).shape()
+
+
+def missing_fields(
+    table: Table, fields: Sequence[str], shape: Shape, seen: dict[str, Seen], works: Works | None
+) -> FtbridgeError:
+    """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
+    reason = f"`--map` names no {' and no '.join(fields)}"
+    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
+    columns = {
+        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
+        for field in fields
+    }
+    found = suggestions.alternatives({field: [*map(of_column, columns[field])] for field in fields})
+    if works is None:
+        return InputError(reason)
+    return suggestions.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
+
+
+class _Recognition:
+    def __init__(self, table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> None:
+        self.table, self.prompts, self.seen, self.works = table, prompts, seen, works
+        used = {column for each in prompts.values() for column in each.columns}
+        self.free = [column for column in table.columns if column not in used]
+        self.rows = [row.values for row in table.first]
+        read = [column for column in self.free if seen[column].readable or header(column) in HEADERS["history"]]
+        self.found = recognise(read)
+        if not _constant(prompts.get("instruction")):
+            self.found = {field: names for field, names in self.found.items() if field not in prompts}
+
+    def shape(self) -> Shape:
+        """Return the reading."""
+        if not self.prompts:
+            self._take_out_choices()
+        self._take_out_repetitions()
+        double = {field: names for field, names in self.found.items() if len(names) > 1}
+        conversations = [*self._conversations()] if not self.prompts else []
+        columns = [] if double else self._columns()
+        self._refuse_more([*conversations, *columns])
+        if conversations and not columns:
+            self._ask_for_questions(conversations)
+        if columns and not conversations and not self.prompts:
+            self._ask_for_class(columns[0])
+            if lists := [
+                column for column, field in self._lists().items() if field in {"instruction", "input", "system"}
+            ]:
+                kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
+                self._ask(
+                    f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
+                    [*self._whatever_fits(), _offer(columns[0])],
+                )
+        shapes = [*conversations, *columns]
+        if len(shapes) > 1:
+            self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
+        if not shapes and self.works:
+            maybe = [
+                (column, each.maybe)
+                for column, each in self.seen.items()
+                if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column))
+            ]
+            self._ask_for_questions([Shape(style, {"messages": column}, style=style) for column, style in maybe])
+            refuse_single_messages(self.table)
+            ask_for_turns(self.table)
+        if not shapes or "system" in double:
+            systems = [
+                _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
+            ]
+            self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
+        return shapes[0]
+
+    def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
+        if self.works is None:
+            raise InputError(reason)
+        places = self.table.columns if self.table.unsure else ()
+        raise suggestions.question(reason, found, self.works, none, places)
+
+    def _take_out_choices(self) -> None:
+        """Take columns of choices out of the fields; ask where answers only name one of these."""
+        choices = choices_of(self.free)
+        if not choices:
+            return
+        fields = {field: [name for name in names if name not in choices] for field, names in self.found.items()}
+        fields = {field: names for field, names in fields.items() if names}
+        key = next(iter(fields.get("output", ())), "")
+        if header(key) not in HEADERS["output"]:
+            key = key_of([column for column in self.free if column not in choices]) or key
+        key = key or next((column for column, field in self._lists().items() if field == "output"), "")
+        rest = [column for column in self._others() if column not in {*choices, key}]
+        known = fields.get("instruction", [])
+        guesses = [[each] for each in rest if TEXT in self.seen[each].kinds and len(self.seen[each].kinds) == 1]
+        found: list[Offer] = []
+        answers = self._sources(key) if key else []
+        for questions in ([known] if known else guesses) if answers else ():
+            more = {"input": questions[1]} if len(questions) > 1 else {}
+            alone = of_columns({**_firsts(fields), **more, "instruction": questions[0]})
+            alone["output"] = answers[0]
+            for counted, template in questions_with(choices, questions, key, self.table).items():
+                said = f"{_named(questions)} with {'their' if more else 'its'} choices{counted}"
+                asked = alone | {"instruction": Source(said, template=template)}
+                found.append({field: asked[field] for field in asked if not (more and field == "input")})
+            if found:
+                found.append(alone | {"instruction": Source(f"`{questions[0]}` alone", questions[0])})
+        if found:
+            self._ask(
+                f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
+                "learn letters or numbers",
+                found,
+            )
+        if _lettered(choices):
+            self.found = fields
+
+    def _take_out_repetitions(self) -> None:
+        """Take texts out of the input that only repeat question and answer, as Alpaca's `text` does."""
+        question, answer = (self.found.get(field, [""])[0] for field in ("instruction", "output"))
+        inputs = self.found.get("input", [])
+        if not question or not answer or not inputs:
+            return
+        kept = [
+            column
+            for column in inputs
+            if header(column) not in TEXTS
+            or not (
+                all(suggestions.repeats(each, [column], self.rows) for each in (question, answer))
+                or suggestions.repeats(column, [question], self.rows)
+            )
+        ]
+        self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
+
+    def _conversations(self) -> Iterator[Shape]:
+        """Yield a reading for each column of whole conversations, or of messages that another column answers."""
+        seen, found = self.seen, self.found
+        systems = found.get("system") or [column for column in self.free if header(column) in HEADERS["system"]]
+        system = {"system": systems[0]} if systems else {}
+        answers = [column for column in self.free if header(column) in HEADERS["output"] and not seen[column].open]
+        answers = [column for column in answers if seen[column].readable or seen[column].maybe]
+        alone = not {"instruction", "output"} <= found.keys()
+        for column in self.free:
+            style, name = seen[column].style, header(column)
+            if not style or PREFERRED.fullmatch(name) or (name in HEADERS["history"] and not alone):
+                continue
+            if name in HEADERS["output"] and any(seen[other].open for other in self.free):
+                continue
+            answer = {"output": answers[0]} if seen[column].open and len(answers) == 1 else {}
+            yield Shape(style, {"messages": column} | answer | system, style=style)
+
+    def _columns(self) -> list[Shape]:
+        """Return the reading by headers, where it is whole."""
+        prompts, found = self.prompts, self.found
+        columns = {field: names[0] for field, names in found.items() if field not in prompts}
+        if "instruction" in prompts and "instruction" in found and "input" not in columns.keys() | prompts.keys():
+            columns["input"] = found["instruction"][0]  # under an instruction that is the same for all
+        asked = [field for field in ("instruction", "input") if field in columns or field in prompts]
+        if "output" not in columns.keys() | prompts.keys() or all(_constant(prompts.get(field)) for field in asked):
+            return []
+        return [whole(_name(columns, prompts), columns, prompts)]
+
+    def _refuse_more(self, shapes: Sequence[Shape]) -> None:
+        """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
+        readings = [*map(_offer, shapes)]
+        if better := self._preferences():
+            chosen = [column for column in better if CHOSEN.fullmatch(header(column))]
+            for column in chosen:
+                if self.seen[column].style:
+                    readings.append(of_columns({"messages": column}))
+                elif "instruction" in self.found and self.seen[column].readable:
+                    readings.append(of_columns({**_firsts(self.found), "output": column}))
+            self._ask(
+                f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
+                "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
+                readings,
+                ", and no answer is left without it",
+            )
+        thoughts = [column for column in self.free if REASONING.fullmatch(header(column)) and self._written(column)]
+        if thoughts:
+            self._ask(
+                f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
+                "which cannot be trained on yet",
+                readings or self._whatever_fits(),
+                ", and no answer is left without it",
+            )
+
+    def _preferences(self) -> list[str]:
+        """Return the columns that say which answers are better."""
+        told = [column for column in self.free if PREFERRED.fullmatch(header(column)) and self.seen[column].kinds]
+        if any(self._written(column) for column in told):
+            return sorted(told)
+        names = {header(column): column for column in self.free}
+        answers = names.keys() & {*HEADERS["output"]} or any(self.seen[column].style for column in self.free)
+        marks = [names[each] for each in ("kto tag", "label") if each in names]
+        return [column for column in marks if answers and self._truths(column)]
+
+    def _truths(self, column: str) -> bool:
+        """Tell whether a column says true or false in every row, and both of them where that is text."""
+        said = {str(plain(row.get(column))).strip().lower() for row in self.rows if not blank(row.get(column))}
+        return self.seen[column].kinds == (BOOLEANS,) or said == {"true", "false"}
+
+    def _written(self, column: str) -> bool:
+        return not {BOOLEANS, NUMBERS}.issuperset(self.seen[column].kinds) and bool(self.seen[column].kinds)
+
+    def _ask_for_questions(self, conversations: Sequence[Shape]) -> None:
+        """Ask where a question stands beside a conversation that does not repeat it."""
+        for shape in conversations:
+            column = shape.columns["messages"]
+            beside = [*self.found.get("instruction", ()), *(each for each in self._lists() if each != column)]
+            beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
+            lost = [each for each in beside if not suggestions.repeats(each, [column], self.rows)]
+            if lost:
+                questions = self._sources(lost[0])[:1]
+                firsts = [*suggestions.firsts(column, self.rows)]
+                self._ask(
+                    f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
+                    f"{shape.name}; what is to be learned?",
+                    [*({"instruction": each, **first} for each in questions for first in firsts), _offer(shape)],
+                )
+
+    def _ask_for_class(self, shape: Shape) -> None:
+        """Ask where the only answer to a question is a class by its header."""
+        question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
+        if not asks([question]) or header(answer) not in CLASSES | NAMED_CLASSES:
+            return
+        others = [column for column in self._others() if column not in shape.used]
+        if header(answer) in INTENTS and not others:
+            return
+        rest = {field: column for field, column in shape.columns.items() if field != "output"}
+        self._ask(
+            f"`{answer}` of `{self.table.file}` is a class by its header, and `{question}` a question; what is the "
+            "answer?",
+            [of_columns(rest) | {"output": source} for column in (answer, *others) for source in self._sources(column)],
+        )
+
+    def _others(self) -> list[str]:
+        """Return the columns in no field that may be of one: text first, then lists, and numbers last."""
+        placed = {name for names in self.found.values() for name in names}
+        free = [each for each in self.free if each not in placed and self.seen[each].kinds]
+        free = [
+            each for each in free if not any(kind.fullmatch(header(each)) for kind in (MARKS, PREFERRED, REASONING))
+        ]
+        by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
+        return sorted(free, key=lambda each: by_kind.get(self.seen[each].kinds[0], 1))
+
+    def _lists(self) -> dict[str, str]:
+        """Return the columns that hold lists or objects, and the fields that their headers fit."""
+        held = [each for each in self.free if not self.seen[each].readable and not self.seen[each].style]
+        fields = {column: next(iter(recognise([column])), "") for column in held}
+        if asks(self.found.get("instruction", ())):
+            fields |= {column: "input" for column in held if header(column) in TEXTS}
+        return {column: field for column, field in fields.items() if field and field != "history"}
+
+    def _sources(self, column: str, between: str = ", ") -> list[Source]:
+        if self.seen[column].readable:
+            return [of_column(column)]
+        return suggestions.sources(column, self.rows, between)
+
+    def _whatever_fits(self) -> Iterator[Offer]:
+        """Yield readings that take the fields that are known, and others from what is left."""
+        fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
+        others = self._others()
+        if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
+            fields.pop("input", None)
+        for column, field in self._lists().items():
+            if field not in {"system", *self.prompts}:
+                fields.setdefault(field, self._sources(column))
+        asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
+        if not {"instruction", "input"} & asked:
+            texts = [column for column in others if TEXT in self.seen[column].kinds]
+            fields["input" if "instruction" in self.prompts else "instruction"] = [
+                source for column in texts or others for source in self._sources(column, " ")
+            ]
+        if "output" not in fields.keys() | self.prompts.keys():
+            known = [column for column in others if {"output"} & recognise([column]).keys()]
+            every = [*known, *(column for column in others if column not in known)]
+            fields["output"] = [source for column in every for source in self._sources(column)]
+            questions = self.found.get("instruction", ())
+            fields["output"] += map(of_column, reversed(questions if len(questions) > 1 else ()))
+        if not self.prompts:
+            yield from suggestions.of_objects(self.rows)
+        yield from suggestions.alternatives({field: fields[field] for field in fields if fields[field]})
+
+    def _unclear(self, double: dict[str, list[str]]) -> str:
+        table = self.table
+        wanted = ["question"] * (not {"instruction", "input"} & self.found.keys()) + ["answer"] * (
+            "output" not in self.found
+        )
+        reason = f"no column is recognised as {' and '.join(wanted) or 'question and answer'}"
+        for column, each in self.seen.items():
+            due = "text" if recognise([column]) and not each.readable else ""
+            if header(column) in {"messages", "conversations", "conversation"} and not each.style:
+                due = f"lists of objects with {STYLES}"
+            if due:
+                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {due}"
+        if double:
+            field, names = next(iter(double.items()))
+            reason = f"{_named(names)} both fit {field}"
+        broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
+        notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
+        return f"{reason}\n{listing(table)}{notes}"
+
+    def _hint(self) -> str:
+        hint = (
+            "\nsay which to take, with `--map FIELD=COLUMN` or templates such as `--input '{{ one }}: {{ another }}'`"
+        )
+        if self.table.lettered and self.table.columns[:1] != ("A",):
+            hint += "; where these are no headers, add `--header-row none`; other sheets are named with `--sheet`"
+        return hint
+
+
+def _constant(template: Prompt | None) -> bool:
+    return template is not None and not template.columns
+
+
+def _lettered(choices: Sequence[str]) -> bool:
+    """Tell whether choices are called A, B, C and no more, which as headers mean something else."""
+    return len(choices) > 1 and all(len(header(name)) == 1 for name in choices)
+
+
+def _name(columns: dict[str, str], prompts: dict[str, Prompt]) -> str:
+    if prompts:
+        return "templates over columns"
+    headers = {field: header(column) for field, column in columns.items()}
+    if headers["output"] not in HEADERS["output"]:
+        return "text and label"
+    known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}
+    return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
+
+
+def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the first column of each field."""
+    return {field: names[0] for field, names in fields.items()}
+
+
+def _offer(shape: Shape) -> Offer:
+    return of_columns(shape.columns)
+
+
+def _named(columns: Iterable[str]) -> str:
+    *others, last = [f"`{column}`" for column in columns]
+    return f"{', '.join(others)} and {last}" if others else last

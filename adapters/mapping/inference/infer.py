@@ -1,0 +1,259 @@
+"""How a table is read: as the user says, as a preset says, or as its columns and first rows tell.
+
+Nothing is guessed: where two readings are as likely, or none is complete, the user is asked for `--map`.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.columns import find_column, letter, quoted
+from ftbridge.adapters.mapping.base import ColumnMapping, Mapping
+from ftbridge.adapters.mapping.conversations.roles import refuse_roles
+from ftbridge.adapters.mapping.headers import FLAG, HEADERS, header, recognise, refused
+from ftbridge.adapters.mapping.inference.candidate import FIELDS, Seen, Shape, seen_in, whole
+from ftbridge.adapters.mapping.inference.detect import STYLES, missing_fields, recognised
+from ftbridge.adapters.mapping.inference.suggestions import Offer
+from ftbridge.adapters.mapping.messages import MessageMapping
+from ftbridge.adapters.mapping.row_template import Prompt, prompt
+from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
+from ftbridge.core.parsing import closest
+from ftbridge.core.plugins import Table
+from ftbridge.dataset_info.presets import Preset
+
+TEMPLATES = ("instruction", "input", "output")
+# A reading that is offered makes a sample of one of so many first rows.
+TRIED = 20
+ALONE = "several sources, sheets or files are read with the same options, and none fits all: convert them one by one"
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user asks of the reading of rows; kept with the dataset.
+
+    `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
+    `output` are templates over the row's columns; `label_map` holds the texts for outputs. `stratify` is a field or a
+    column, whose text becomes the sample's label. A text of more than `max_characters` is an error of its row. `role`
+    maps the names of who speaks to user, assistant or system, and `tags` are a message's keys, as LLaMA-Factory's.
+    """
+
+    map: dict[str, str] = {}
+    system: str | None = None
+    instruction: str | None = None
+    input: str | None = None
+    output: str | None = None
+    label_map: dict[str, str] = {}
+    stratify: str = ""
+    strip: bool = False
+    max_characters: int = LONGEST
+    role: dict[str, str] = {}
+    tags: dict[str, str] = {}
+
+    @property
+    def decides(self) -> bool:
+        """Tell whether the user says which columns count."""
+        return bool(self.map) or any(getattr(self, field) is not None for field in TEMPLATES)
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """How a table is read: `columns` maps a field to its column or template, `why` are the lines that explain it."""
+
+    mapping: Mapping
+    shape: str
+    columns: dict[str, str]
+    left_out: tuple[str, ...]
+    why: tuple[str, ...]
+
+
+def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, ask: bool = True) -> Choice:
+    """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
+
+    `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide
+    (InputError where there is nobody to `ask`), UsageError for what `wish` names and is not there, InputError for what
+    cannot be read.
+    """
+    if table.asks:
+        raise table.asks
+    refuse_roles(wish.role)
+    seen = {column: seen_in(table, column, wish.role, wish.tags) for column in table.columns}
+    works = partial(_works, table, wish) if ask else None
+    columns, prompts = _asked(table, wish, preset)
+    if columns:
+        reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
+        reason = told or reason
+        shape = _told(columns, prompts, seen)
+        if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
+            raise missing_fields(table, missing, shape, seen, works)
+    else:
+        shape = recognised(table, prompts, seen, works)
+        other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
+        reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
+    return Choice(
+        mapping=_mapping(table, wish, preset, shape),
+        shape=shape.name,
+        columns=shape.sources,
+        left_out=tuple(column for column in table.columns if column not in shape.used),
+        why=(*_described(seen, shape), f"read as {shape}: {reason}"),
+    )
+
+
+def for_all(error: QuestionError, tables: Sequence[Table], wish: Wish) -> FtbridgeError:
+    """Return a table's question with the answers that are right for all of `tables`; an error where none is."""
+    if len(tables) == 1:
+        return error
+    fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
+    return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
+
+
+def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: Wish) -> bool:
+    taken: dict[str, Any] = {"map": dict(wish.map), "role": dict(wish.role)}
+    for option, value in zip(options[::2], options[1::2], strict=False):
+        name = option.removeprefix("--")
+        if name in {"map", "role"}:
+            key, _, taken_for = value.rpartition("=") if name == "role" else value.partition("=")
+            taken[name][key] = taken_for
+        elif name in TEMPLATES:
+            taken[name] = value
+        else:  # of how a source is read, which cannot be tried here
+            return False
+    return all(_reads(table, msgspec.structs.replace(wish, **taken)) for table in tables)
+
+
+def _works(table: Table, wish: Wish, offer: Offer) -> bool:
+    """Tell whether a reading makes a sample of one of the first rows."""
+    columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
+    templates = {field: source.template for field, source in offer.items() if source.template}
+    return _reads(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
+
+
+def _reads(table: Table, wish: Wish) -> bool:
+    try:
+        mapping = read_as(table, wish, None, ask=False).mapping
+    except FtbridgeError:
+        return False
+    rows = table.first[:TRIED]
+    return not rows or any(not mapping.problems(row) for row in rows)
+
+
+def _asked(table: Table, wish: Wish, preset: Preset | None) -> tuple[dict[str, str], dict[str, Prompt]]:
+    """Return the columns and the templates that the user and the preset name."""
+    templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
+    columns: dict[str, str] = {}
+    for given, wanted in wish.map.items():
+        field, column = _meant(table, given, wanted)
+        if field in columns:
+            raise UsageError(f"`--map` names two columns for {field}: `{columns[field]}` and `{column}`")
+        columns[field] = column
+    if both := [field for field in columns if field in templates]:
+        raise UsageError(f"`--map {both[0]}=...` and `--{both[0]}` both say what {both[0]} is; leave one of them out")
+    if preset and not wish.map:
+        templates = {field: getattr(preset, field) for field in TEMPLATES if getattr(preset, field)} | templates
+        wanted_columns = {field: column for field, column in preset.columns.items() if field not in templates}
+        columns = {field: find_column(table, column) for field, column in wanted_columns.items()}
+    return columns, {field: prompt(template, field, table) for field, template in templates.items()}
+
+
+def _meant(table: Table, field: str, column: str) -> tuple[str, str]:
+    """Return field and column of a `--map`; it may call a field `question` or `问题`, or be the wrong way round.
+
+    Raises UsageError where there is no such field or column.
+    """
+    straight = _field(field)
+    if straight:
+        with suppress(UsageError):
+            return straight, find_column(table, column)
+    if other := _field(column):
+        with suppress(UsageError):
+            return other, find_column(table, field)
+    if straight:
+        return straight, find_column(table, column)
+    raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
+
+
+def _field(name: str) -> str:
+    """Return the field that a word means, "" for none."""
+    if name in FIELDS:
+        return name
+    return next(iter(recognise([name])), "")
+
+
+def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
+    """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
+    if "messages" in columns:
+        room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
+        if others := [field for field in (*columns, *prompts) if field not in room]:
+            raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
+        if not (style := seen[columns["messages"]].maybe):
+            raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
+        return Shape(style, columns, style=style)
+    return whole("columns as asked for", columns, prompts)
+
+
+def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
+    """Yield a line for each column: what was seen in it, and what its header says."""
+    for column, each in seen.items():
+        line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
+        line += f", such as `{each.example}`" if each.kinds else ""
+        for field in recognise([column]):
+            line += f"; its header fits {field}"
+            line += f", and `{shape.columns[field]}` better" if shape.columns.get(field, column) != column else ""
+        yield line
+
+
+def _refuse_texts(wish: Wish) -> None:
+    """Raise UsageError for texts of the user's that cannot stand in a sample."""
+    texts = {"--system": wish.system, **{f"--label-map {label}": text for label, text in wish.label_map.items()}}
+    for option, text in texts.items():
+        try:
+            checked(text)
+        except BadValueError as error:
+            raise UsageError(f"`{option}` {error}") from error
+    if empty := [label for label, text in wish.label_map.items() if blank(text)]:
+        raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
+    if wish.max_characters < 1:
+        raise UsageError(f"`--max-characters` takes a number from 1; got `{wish.max_characters}`")
+
+
+def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> Mapping:
+    """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
+    system = wish.system if wish.system is not None else preset.system if preset else ""
+    _refuse_texts(wish)
+    fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
+    label_field = wish.stratify if wish.stratify in fields else ""
+    common: dict[str, Any] = {
+        "columns": shape.columns,
+        "known": frozenset(table.columns),
+        "letters": {column: letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
+        "system": system,
+        "strip": wish.strip,
+        "max_characters": wish.max_characters,
+        "decided": bool(wish.map),
+        "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "roles": wish.role,
+        "label_field": label_field,
+        "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
+    }
+    rest = [column for column in table.columns if column not in shape.used]
+    if shape.style or not wish.map:
+        common["refused"] = refused(rest, decided=bool(wish.map))
+    if not wish.map:
+        common["flags"] = tuple(
+            column for column in rest if FLAG.fullmatch(header(column)) and "(" not in column and "\uff08" not in column
+        )
+    if shape.style:
+        if wish.label_map:
+            raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
+        mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
+        mapping.ask(table)
+        return mapping
+    return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
+
+
+def _labels(wish: Wish, preset: Preset | None, shape: Shape) -> dict[str, str]:
+    """Return the user's texts for outputs, else the preset's where the outputs are from its column."""
+    if wish.label_map or not preset or wish.output is not None:
+        return wish.label_map
+    return preset.labels if shape.columns.get("output") == preset.columns.get("output") else {}

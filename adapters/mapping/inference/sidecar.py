@@ -1,0 +1,118 @@
+"""LLaMA-Factory's dataset_info.json beside a source, where it says how the source's columns are called.
+
+    {"consultations": {"file_name": "talks.json", "formatting": "sharegpt", "columns": {"messages": "talk"},
+                       "tags": {"role_tag": "who", "content_tag": "says", "user_tag": "p", "assistant_tag": "d"}}}
+
+An entry that names neither columns nor tags says no more than the file itself.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOOL, USER
+from ftbridge.adapters.mapping.headers import refused
+from ftbridge.adapters.mapping.inference.infer import Choice, Wish, read_as
+from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import Table
+from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
+from ftbridge.dataset_info.registry import FILE, is_ours, read
+
+# LLaMA-Factory's names of columns, and our fields.
+FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
+PREFERENCES = {"chosen", "rejected", "kto_tag"}
+TAGS = {
+    "user_tag": USER,
+    "assistant_tag": ASSISTANT,
+    "system_tag": SYSTEM,
+    "observation_tag": TOOL,
+    "function_tag": TOOL,
+}
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry says of a table: `map` maps fields to columns, `role` names to roles, `tags` are a message's keys.
+
+    The columns in `refused` hold tools or media.
+    """
+
+    name: str
+    map: dict[str, str]
+    role: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    refused: dict[str, str] = {}
+
+    def read(self, table: Table, wish: Wish) -> Choice:
+        """Return how `table` is read; what `wish` says of roles wins. Raises UsageError where it does not fit."""
+        wish = replace(wish, map=self.map, role=self.role | wish.role, tags=self.tags)
+        choice = read_as(table, wish, None, f"as `{self.name}` in {FILE} says")
+        left = refused(column for column in table.columns if column not in self.map.values())
+        return replace(choice, mapping=replace(choice.mapping, refused=left | self.refused))
+
+    def noted(self, table: Table) -> Table:
+        """Return the table with a note for the user."""
+        note = f"columns{' and tags' if self.tags else ''} are those of `{self.name}` in the {FILE} beside it"
+        return replace(table, notes=(*table.notes, note))
+
+
+def beside(path: Path | None, table: Table) -> Beside | None:
+    """Return what a dataset_info.json beside the source at `path` says of its `table`, None where it says nothing.
+
+    It stands in the folder of the source, or in the source where that is a folder. None, too, where entries disagree.
+    Raises InputError where it says that the rows are preferences.
+    """
+    if path is None:
+        return None
+    whole = path.resolve()
+    places = [(whole.parent, whole.name), *([(whole, table.file)] if whole.is_dir() else [])]
+    found = [each for folder, name in places for raw, key in _entries(folder, name) if (each := _said(key, raw, table))]
+    differing = {(*each.map.items(), *each.role.items(), *each.tags.items()) for each in found}
+    return found[0] if len(differing) == 1 else None
+
+
+def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
+    """Return the entries for a file that name columns or tags and are not ours, with their names."""
+    try:
+        known = read(folder) if (folder / FILE).is_file() else {}
+    except InputError:  # damaged, or no list of datasets
+        return []
+    return [
+        (raw, name)
+        for name, raw in known.items()
+        if isinstance(raw, dict) and not is_ours(raw) and raw.get("file_name") == file_name
+        if "columns" in raw or "tags" in raw
+    ]
+
+
+def _said(name: str, raw: dict[str, Any], table: Table) -> Beside | None:
+    """Return what an entry says of the table, None where it does not fit."""
+    entry = interpret(name, raw)
+    if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
+        raise InputError(
+            f"`{name}` in the {FILE} beside `{table.file}` says that it holds preferences between answers, which "
+            "supervised fine-tuning does not learn from; say with `--map` which columns to take all the same"
+        )
+    if entry.problems:
+        return None
+    columns = {field: column for field, column in entry.columns.items() if column in table.columns}
+    empty = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
+    if "tools" in columns:
+        empty[columns["tools"]] = "tools"
+    if entry.formatting == "alpaca":
+        fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
+        if "output" not in fields or not {"instruction", "input"} & fields.keys():
+            return None
+        return Beside(name=name, map=fields, refused=empty)
+    return _conversations(entry, columns, empty) if "messages" in columns else None
+
+
+def _conversations(entry: Entry, columns: dict[str, str], empty: dict[str, str]) -> Beside:
+    return Beside(
+        name=entry.name,
+        map={field: columns[field] for field in ("messages", "system") if field in columns},
+        role={entry.tags[tag]: role for tag, role in TAGS.items() if tag in entry.tags},
+        tags={tag: entry.tags[tag] for tag in ("role_tag", "content_tag")},
+        refused=empty,
+    )

@@ -1,0 +1,121 @@
+"""Whether LLaMA-Factory and XTuner would load the registered datasets and keep all of them, and why not."""
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ftbridge.adapters.convert.plan import digest
+from ftbridge.adapters.convert.rejects import Tally
+from ftbridge.adapters.registered.dataset import ALONE, REREAD, edit
+from ftbridge.adapters.registered.validate import examine
+from ftbridge.core.errors import InputError
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry, interpret, of_turns
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Whether a framework would load a dataset and keep all of it; "unknown" where the data is not here."""
+
+    loads: Literal["yes", "no", "unknown"]
+    reasons: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
+
+    name: str
+    ours: bool
+    llamafactory: Answer
+    xtuner: Answer
+    notes: tuple[str, ...]
+
+
+def check(dataset_dir: Path, names: Iterable[str] = ()) -> list[Verdict]:
+    """Tell of the entries that `names` mean, or of all, whether both frameworks would load them.
+
+    Raises InputError for an unknown name, or where dataset_info.json is damaged.
+    """
+    known = registry.read(dataset_dir)
+    chosen = dict.fromkeys(full for name in names for full in registry.meant(dataset_dir, name, known))
+    return [_verdict(dataset_dir, name, known[name]) for name in chosen or known]
+
+
+def _verdict(dataset_dir: Path, name: str, raw: Any) -> Verdict:
+    entry, ours = interpret(name, raw), registry.is_ours(raw)
+    notes = [f"LLaMA-Factory {note}" for note in entry.notes]
+    if entry.remote:
+        llamafactory = xtuner = Answer("unknown", (f"its data is at `{entry.remote}`",))
+    elif ours:
+        try:
+            llamafactory, xtuner = _own(dataset_dir, entry, raw, notes)
+        except InputError as error:  # somebody changed what we wrote
+            llamafactory = xtuner = Answer("no", (str(error),))
+    else:
+        if isinstance(raw, dict) and "ftbridge" in raw:
+            notes.append("it was made by an older version of ftbridge; convert its source again")
+        llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
+    return Verdict(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
+
+
+def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Answer, Answer]:
+    own = registry.entry_of(dataset_dir, entry.name, raw)
+    notes += [REREAD] if registry.is_edited(raw, own) else []
+    here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
+    changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
+    both: list[str] = [ALONE]
+    special: list[str] = []
+    if entry.formatting != "xtuner":
+        both, special = _problems(dataset_dir, entry, notes, here.keys() - changed, changed)
+    llamafactory, xtuner = _answers(both, special)
+    if "xtuner" in own.files:
+        turns = of_turns(entry.name, own.files["xtuner"])
+        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], here.keys() - changed, changed))
+    notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
+    return llamafactory, xtuner
+
+
+def _answers(both: list[str], special: list[str]) -> tuple[Answer, Answer]:
+    """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
+    llamafactory, xtuner = (Answer("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
+    return llamafactory, xtuner
+
+
+def _problems(
+    dataset_dir: Path,
+    entry: Entry,
+    notes: list[str],
+    trusted: Collection[str] = (),
+    changed: dict[str, int | None] | None = None,
+) -> tuple[list[str], list[str]]:
+    """Return what is wrong for both frameworks, and what for XTuner alone; adds to `notes`.
+
+    A file that is `trusted` is not read whole; how many records one of those `changed` holds is put there.
+    """
+    if entry.problems:
+        return list(entry.problems), []
+    try:
+        findings = examine(dataset_dir, entry, trusted=entry.file_name in trusted)
+    except InputError as error:
+        return [str(error)], []
+    if changed and entry.file_name in changed:
+        changed[entry.file_name] = findings.records
+    both, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
+    if entry.drawn:
+        special.append(f"only LLaMA-Factory draws {entry.drawn}")
+    if findings.empty:
+        notes.append(f"{findings.empty} questions or answers are empty, and are trained on as they are")
+    if findings.unread:
+        named = ", ".join(f"`{column}`" for column in findings.unread)
+        notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
+    return both if findings.records else ["it holds no records"], special
+
+
+def _unfit(records: Tally) -> list[str]:
+    """Return how many records do not fit and the problem of the first, on a line; [] for none."""
+    if not records.first:
+        return []
+    first = records.first[0]
+    field = f"`{first.field}` " if first.field else ""
+    return [f"records that do not fit: {records.count}; the first, {first.where}: {field}{first.reason}"]

@@ -1,0 +1,207 @@
+"""Which file a backend trains on.
+
+What ftbridge did not convert is examined before it is trained on, and converted for XTuner when it is first
+used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json stay as they are.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge import __version__
+from ftbridge.adapters.convert.plan import digest
+from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.registered.validate import Findings, examine
+from ftbridge.adapters.targets.sample_file import ARRAY, LINES
+from ftbridge.core import plugins
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import scratch_file
+from ftbridge.core.records import DatasetEntry
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+
+ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
+REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
+
+
+class Dataset(msgspec.Struct, frozen=True):
+    """A dataset that a backend can train on: its full name, its folder, and its entry.
+
+    Of one from `as_it_stands`, `sha256` maps what the backend reads, the entry by which it does so as well, to the
+    sha256 of its content, and `edited` says what somebody has changed since ftbridge wrote it, "" for nothing.
+    """
+
+    name: str
+    folder: Path
+    entry: DatasetEntry
+    sha256: dict[str, str] = {}
+    edited: str = ""
+
+
+def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
+    """Return the dataset `name` as `backend` can train on it, converted into the folder `cache` where it must be.
+
+    A backend that has a target of its name is given that target's file; any other reads dataset_info.json, as
+    LLaMA-Factory does. Raises InputError where there is no such dataset, where its file is missing, or where
+    some of its records would be lost.
+    """
+    full, raw = registry.look_up(dataset_dir, name)
+    target = backend if backend in plugins.names("targets") else ""
+    if registry.is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
+        return own
+    entry = interpret(full, raw)
+    _refuse_unreadable(dataset_dir, entry, target)
+    if target:
+        return Dataset(full, cache, _converted(dataset_dir, entry, target, cache))
+    return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
+
+
+def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
+    """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
+    if own := data.entry.files.get(backend):
+        entry = of_turns(data.name, own)
+    else:
+        entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
+    return entry, data_files(data.folder, entry)
+
+
+def as_it_stands(data: Dataset, backend: str) -> Dataset:
+    """Return what `usable` gave with the sha256 of what `backend` reads now; samples are counted anew where edited.
+
+    Raises InputError where an edited record would be lost.
+    """
+    own, read = data.entry, dict[str, str]()
+    if file := own.files.get(backend):
+        entry, changed = of_turns(data.name, file), False
+    else:
+        raw = registry.look_up(data.folder, data.name)[1]
+        entry, changed = interpret(data.name, raw), bool(own.files) and registry.is_edited(raw, own)
+        if changed:
+            _refuse_unreadable(data.folder, entry, "")
+        read = {f"{registry.FILE}: {data.name}": registry.digest(raw)}
+    found = digest(data.folder / entry.file_name)
+    data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
+    edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", found}
+    if not own.files or not (edited or changed):
+        return data
+    findings = _fit(data.folder, entry)
+    samples = entry.samples or findings.records
+    several = own.several_systems and findings.several_systems
+    own = msgspec.structs.replace(
+        own,
+        samples=samples,
+        system=own.system if several else findings.system,
+        several_systems=findings.several_systems,
+    )
+    said = [REREAD] if changed else []
+    said += [edit(data.folder, data.entry, entry.file_name, samples)] if edited else []
+    return msgspec.structs.replace(data, entry=own, edited="; ".join(said))
+
+
+def edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
+    """Return what to say of a file of ours that was changed, and holds so many samples now, where that is known."""
+    known = file in own.files.values()
+    said = f"`{file}` {'has been changed since ftbridge wrote it' if known else 'is no file that ftbridge wrote'}"
+    if samples is not None:
+        said += f": it holds {samples} samples, and {own.samples} were converted"
+    others = [f"`{name}`" for name in own.files.values() if name != file and (dataset_dir / name).is_file()]
+    return f"{said}; an edit there does not reach {' and '.join(others)}" if others else said
+
+
+def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
+    """Raise InputError where an entry cannot be read as it is, whatever its records hold."""
+    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
+    if entry.remote:
+        how = "convert that first, as in `ftbridge convert hf://owner/name`"
+        raise InputError(f"{place} is not here, but at `{entry.remote}`; {how}")
+    problems = list(entry.problems)
+    if entry.drawn and (target or entry.samples is None):
+        problems.append(f"only LLaMA-Factory draws {entry.drawn}; `ftbridge convert --sample` does it for both")
+    if problems:
+        raise InputError(f"{place} cannot be trained on: {'; '.join(problems)}")
+    try:
+        data_files(dataset_dir, entry)
+    except InputError as error:
+        raise InputError(f"{place} cannot be trained on: {error}") from error
+
+
+def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
+    """Return a dataset of ours, None where it has no file of the target; raises InputError where that is missing."""
+    own = registry.entry_of(dataset_dir, name, raw)
+    if not target and raw.get("formatting") == "xtuner":
+        raise InputError(f"the dataset `{name}` {ALONE}")
+    file = own.files.get(target) if target else str(raw.get("file_name"))
+    if not file:
+        return None
+    if not (dataset_dir / file).is_file():
+        raise InputError(f"the dataset `{name}` lacks its file `{dataset_dir / file}`; convert it again")
+    return Dataset(name, dataset_dir, own)
+
+
+def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
+    """Return what is in an entry's records; raises InputError where some are lost, or, with `special`, to XTuner."""
+    findings = examine(dataset_dir, entry)
+    place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
+    if findings.columns or not findings.records:
+        reasons = "; ".join(findings.columns) or "it holds no records"
+        raise InputError(f"{place} cannot be trained on: {reasons}")
+    for tally, whom in ((findings.wrong, "either framework"), (findings.special, "XTuner")):
+        if tally.count and (special or tally is findings.wrong):
+            raise InputError(
+                f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
+                f"Mend them, or convert the file without them: "
+                f"`ftbridge convert {dataset_dir / entry.file_name} --name NAME --on-error skip`"
+            )
+    return findings
+
+
+def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
+    return DatasetEntry(
+        version=__version__,
+        files={},
+        samples=entry.samples or findings.records,
+        sources={Path(entry.file_name).name: digest(dataset_dir / entry.file_name)},
+        columns=entry.columns,
+        options={},
+        system=findings.system,
+        several_systems=findings.several_systems,
+    )
+
+
+def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> DatasetEntry:
+    """Return the entry of the converted dataset, which is made anew when its file or its entry changes."""
+    content = digest(dataset_dir / entry.file_name)
+    decides = (content, entry.formatting, entry.columns, entry.tags, target, __version__)
+    key = hashlib.sha256(msgspec.json.encode(decides)).hexdigest()[:16]
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', entry.name).lstrip('.-')}-{key}"
+    known = registry.ours(cache, [name]).get(name)
+    if known and all(
+        (cache / file).is_file() and digest(cache / file) == sha256
+        for file, sha256 in registry.sha256_as_written(known).items()
+    ):
+        return known
+    say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
+    findings = _fit(dataset_dir, entry, special=True)
+    file = f"{name}.{plugins.target(target).suffix}"
+    sample = plugins.target(target).sample
+    # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
+    head, between, tail = ARRAY if findings.dates else LINES
+    with scratch_file(cache / file) as out:
+        before = head
+        for each in data_files(dataset_dir, entry):
+            for row in entry_reader.rows(each):
+                out.write(before + msgspec.json.encode(sample(entry_reader.conversation(entry, row))))
+                before = between
+        out.write(tail)
+        out.flush()
+        made = msgspec.structs.replace(
+            _facts(dataset_dir, entry, findings),
+            files={target: file},
+            options={"sha256": {target: digest(Path(out.name))}},
+        )
+        registry.register(cache, {name: made}, replace=True, files={file: out})
+    return made

@@ -1,0 +1,174 @@
+"""Records of a dataset as its entry in dataset_info.json describes them, for files that ftbridge did not write.
+
+    {"file_name": "faq.json", "columns": {"prompt": "q", "response": "a"}}    {"q": "why?", "a": "because"}
+
+The rules are those of LLaMA-Factory 0.9.5 (data/converter.py). What it drops with a warning in its log, or dies of,
+is an error here, and so is what XTuner cannot hold.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from ftbridge.adapters.values import BadValueError, listed, plain
+from ftbridge.core import plugins
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import first_bytes
+from ftbridge.core.plugins import Reading, Source, Table
+from ftbridge.core.records import Conversation, Row, Turn
+from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
+
+# What pandas, which reads CSV for the frameworks, takes for nothing.
+NOTHING = {
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+}
+
+
+class UnfitError(BadValueError):
+    """A record that cannot be trained on, and the column that is to blame.
+
+    `special` says that XTuner cannot hold it, and LLaMA-Factory can.
+    """
+
+    def __init__(self, column: str, reason: str, value: Any = None, *, special: bool = False) -> None:
+        super().__init__(reason)
+        self.column, self.value, self.special = column, value, special
+
+
+def rows(file: Path) -> Iterator[Row]:
+    """Yield the rows of a data file, without empty ones; raises InputError where it cannot be read."""
+    kind = TYPES[file.suffix[1:]]
+    for table in _open(file, kind):
+        for row in table.rows():
+            values = {column: plain(value) for column, value in row.values.items()}
+            if kind == "csv":
+                values = {column: None if value in NOTHING else value for column, value in values.items()}
+            if values or row.error:
+                yield Row(row.where, values, row.error)
+
+
+def _open(file: Path, kind: str) -> list[Table]:
+    """Open a file as what its name says, which is what LLaMA-Factory goes by."""
+    head = first_bytes(file)
+    for name in ("json", "jsonl") if kind == "json" else (kind,):
+        source = cast("Source", plugins.load("sources", name))
+        if source.detect(file, head):
+            return source.open_tables(file, Reading(exact=True))
+    raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
+
+
+def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
+    """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks.
+
+    With `tools`, which LLaMA-Factory alone can hold, calls and results are answers and questions, and the tools join
+    the system prompt.
+    """
+    if row.error:
+        raise UnfitError("", row.error)
+    values = row.values
+    if entry.formatting == "xtuner":
+        system, turns = _xtuner(values)
+    elif entry.formatting == "alpaca":
+        system, turns = _alpaca(entry.columns, values)
+    else:
+        system, turns = _messages(entry, values, tools=tools)
+    for field in MEDIA:
+        if values.get(entry.columns.get(field, "")):
+            raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
+    offered = _tools(values, entry.columns.get("tools", ""))
+    if offered and not tools:
+        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", special=True)
+    return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
+
+
+def _tools(values: dict[str, Any], column: str) -> str:
+    """Return a row's tools as JSON, "" for none: an empty list, also as text, offers none."""
+    value = values.get(column)
+    if not isinstance(value, str):
+        return msgspec.json.encode(value).decode() if value else ""
+    return "" if listed(value) == [] or value.strip() == "{}" else value
+
+
+def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -> str:
+    """Return the text in a column; null, or no column, is "" unless it is `needed`."""
+    value = values.get(column or "")
+    if isinstance(value, str):
+        return value
+    if value is None and not needed:
+        return ""
+    kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "nothing"}
+    raise UnfitError(column or "", f"holds {kinds.get(type(value), 'a number')}, not text", value)
+
+
+def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+    system = _text(values, columns.get("system"))
+    earlier = values.get(columns.get("history", ""))
+    if not isinstance(earlier, list | None):
+        raise UnfitError(columns["history"], "is no list of [question, answer] pairs", earlier)
+    turns = []
+    for pair in earlier or ():
+        if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
+            raise UnfitError(columns["history"], "is no list of [question, answer] pairs", earlier)
+        turns.append(Turn(pair[0], "", pair[1]))
+    question, extra = _text(values, columns.get("prompt")), _text(values, columns.get("query"))
+    return system, (*turns, Turn(question, extra, _text(values, columns.get("response"), needed=True)))
+
+
+def _list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
+    found = values.get(column)
+    if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
+        raise UnfitError(column, "is no list of messages", found)
+    return found
+
+
+def _messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
+    column, tags = entry.columns["messages"], entry.tags
+    role, content = tags["role_tag"], tags["content_tag"]
+    messages = _list(values, column)
+    if "system_tag" in tags and messages[0].get(role) == tags["system_tag"]:
+        system, messages = _text(messages[0], content), messages[1:]
+    else:
+        system = _text(values, entry.columns.get("system"))
+    if entry.formatting == "openai":
+        messages = _joined(messages, role, tags.get("observation_tag", ""))
+    _refuse_disorder(messages, column, tags)
+    texts = [_said(message, content) for message in messages]
+    plain_roles = {tags["user_tag"], tags["assistant_tag"]}
+    calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
+    if calls and not tools:
+        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, special=True)
+    return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
+
+
+def _said(message: dict[str, Any], content: str) -> str:
+    """Return what a message says: its calls of tools, where it has them, as JSON."""
+    if calls := message.get("tool_calls"):
+        return _text(message, content) or msgspec.json.encode(calls).decode()
+    return _text(message, content, needed=True)
+
+
+def _joined(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:
+    """Return the messages as they are counted with `openai`: results of tools in a row are one, and none at the end."""
+    following = [*(message.get(role) for message in messages[1:]), tool]
+    return [each for each, then in zip(messages, following, strict=True) if (each.get(role), then) != (tool, tool)]
+
+
+def _refuse_disorder(messages: list[dict[str, Any]], column: str, tags: dict[str, str]) -> None:
+    """Raise UnfitError where questions and answers do not alternate."""
+    for at, message in enumerate(messages):
+        role = message.get(tags["role_tag"])
+        asked, other = ("assistant_tag", "function_tag") if at % 2 else ("user_tag", "observation_tag")
+        if role not in (tags[asked], tags.get(other, tags[asked])):
+            raise UnfitError(column, f"has the role `{role}` where `{tags[asked]}` must come", messages)
+    if not messages or len(messages) % 2:
+        raise UnfitError(column, "does not end with an answer", messages)
+
+
+def _xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+    """Read XTuner's own format, as ftbridge writes it."""
+    turns = _list(values, "conversation")
+    texts = [Turn(_text(turn, "input", needed=True), "", _text(turn, "output", needed=True)) for turn in turns]
+    return _text(turns[0], "system"), tuple(texts)

@@ -1,0 +1,119 @@
+"""Parquet files, told by their first bytes, whatever they are called.
+
+A file is cut within its row groups. A process that reads one stretch after another decodes each row group once.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.columns import marked
+from ftbridge.adapters.sources.columnar.arrow import LARGE, PIECE, STEP, check, rows_of, told
+from ftbridge.adapters.sources.columnar.class_labels import Labels, of_metadata
+from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
+from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import Reading, Table, first_rows
+from ftbridge.core.records import Row
+
+MAGIC = b"PAR1"
+ENCRYPTED = b"PARE"
+# How far text may be packed; files that are made to fill the memory go beyond.
+RATIO = 1000
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Tell whether the content begins as parquet."""
+    del path
+    return head.startswith((MAGIC, ENCRYPTED))
+
+
+def open_tables(path: Path, reading: Reading) -> list[Table]:
+    """Open the file; raises InputError where it is damaged or encrypted, SetupError without pyarrow."""
+    check(path, reading)
+    with told(path):
+        with path.open("rb") as file:
+            if file.read(4) == ENCRYPTED:
+                raise InputError(f"`{path}` is encrypted; decrypt it first")
+        schema = _file(path).schema_arrow
+        columns = marked(schema.names)
+    labels = of_metadata(schema.metadata)
+    first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
+    return [Table(file=path.name, columns=columns, pieces=_pieces(path, labels), first=first_rows(first), cut=True)]
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """Rows `start` to `end` of a row group, at most `step` of them."""
+
+    path: Path
+    labels: Labels
+    group: int
+    start: int
+    end: int
+    step: int
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows."""
+        with told(self.path):
+            cursor = _cursor(self.path, self.path.stat().st_mtime_ns, self.step)
+            yield from rows_of(cursor.read(self.group, self.start, self.end), self.path.name, self.labels)
+
+
+def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
+    """Yield stretches of about a MiB."""
+    with told(path):
+        metadata = _file(path).metadata
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            chunks = [group.column(at) for at in range(group.num_columns)]
+            packed = sum(chunk.total_compressed_size for chunk in chunks)
+            if group.total_byte_size > max(LARGE, RATIO * packed):
+                unpacked = group.total_byte_size >> 20
+                raise InputError(f"`{path}` unpacks {packed} bytes to {unpacked} MiB; if that is meant, pack it less")
+            rows = max(group.num_rows, 1)
+            with path.open("rb") as file:
+                # In lists, a row has several values.
+                repeated = sum(longest_repeated(file, chunk) * chunk.num_values // rows for chunk in chunks)
+            step = max(1, min(5 * STEP, PIECE * rows // max(group.total_byte_size, 1), LARGE // max(repeated, 1)))
+            for start in range(0, group.num_rows, step):
+                yield Stretch(path, labels, number, start, min(start + step, group.num_rows), step)
+
+
+class _Cursor:
+    """Where a process stands in a file: the row group, the row in it, and the batches that come next."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.file, self.step = _file(path), step
+        self.group, self.row = -1, 0
+        self.batches: Iterator[Any] = iter(())
+
+    def read(self, group: int, start: int, end: int) -> list[Any]:
+        """Return the rows from `start` to `end` of a row group, as record batches."""
+        if group != self.group or start < self.row:
+            # Without threads: the pieces are what runs side by side.
+            self.batches = self.file.iter_batches(self.step, row_groups=[group], use_threads=False)
+            self.group, self.row = group, 0
+        found: list[Any] = []
+        while self.row < end:
+            batch = next(self.batches, None)
+            if batch is None:
+                raise ValueError(f"row group {group} ends before its row {end}")
+            first, self.row = self.row, self.row + batch.num_rows
+            if self.row > start:
+                found.append(batch.slice(max(start - first, 0), end - max(start, first)))
+        return found
+
+
+@lru_cache(1)
+def _cursor(path: Path, changed: int, step: int) -> _Cursor:
+    del changed  # a file that was written anew is another
+    return _Cursor(path, step)
+
+
+def _file(path: Path) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(path, buffer_size=PIECE, pre_buffer=False)

@@ -1,0 +1,54 @@
+"""A preset as a source, `preset:NAME`: rows that ftbridge makes itself, or those of the hub that has the dataset."""
+
+import re
+from collections.abc import Mapping
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.parsing import closest
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
+from ftbridge.core.records import Row, Where
+from ftbridge.dataset_info import self_cognition
+from ftbridge.dataset_info.presets import Preset, preset
+
+
+def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> list[Table]:
+    """Open the preset `name` with what `--set` said.
+
+    Raises UsageError for an unknown preset or setting, a setting that is no use, and a preset whose rows have to be
+    got by hand.
+    """
+    chosen = preset(name)
+    for key in settings:
+        if key not in chosen.settings:
+            known = closest(key, chosen.settings) if chosen.settings else "; leave `--set` out"
+            raise UsageError(f"the preset `{name}` has no setting `{key}`{known}")
+    if not chosen.settings:
+        return _fetched(chosen, reading)
+    made = self_cognition.rows(
+        settings.get("name", ""),
+        settings.get("author", ""),
+        _count(settings.get("count")),
+        settings.get("languages", ",".join(self_cognition.LANGUAGES)).replace(" ", "").split(","),
+    )
+    file = f"preset:{name}"
+    rows = [Row(Where(file, number, unit="row"), dict(row)) for number, row in enumerate(made, 1)]
+    return [Table(file=file, columns=tuple(rows[0].values), pieces=[Rows(iter(rows))], first=tuple(rows[:FIRST]))]
+
+
+def _fetched(chosen: Preset, reading: Reading) -> list[Table]:
+    if not chosen.hub:
+        raise UsageError(
+            f"the preset `{chosen.name}` cannot be fetched; get its file from {chosen.source} and give it: "
+            f"`ftbridge convert FILE --preset {chosen.name}`"
+        )
+    from ftbridge.adapters.sources.repository.hub import open_url
+
+    return open_url(chosen.hub, reading)
+
+
+def _count(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise UsageError(f"`--set count=…` takes a whole number, as in `--set count=100`; got `{text}`")
+    return int(text)

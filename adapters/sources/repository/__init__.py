@@ -1,0 +1,1 @@
+"""Folders of files and datasets of a hub."""

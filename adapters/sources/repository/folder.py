@@ -1,0 +1,125 @@
+"""A folder of data files, or a local dataset in Hugging Face's layout: each file is read by its own source.
+
+`layout` tells which files are data, and which split they are of; no script that lies beside them is run.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
+from ftbridge.adapters.sources.repository import layout
+from ftbridge.core.console import some
+from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import Piece, Reading, Table
+from ftbridge.core.records import Row
+from ftbridge.dataset_info import registry
+
+# How many files a message names.
+SHOWN = 5
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Tell whether `path` is a folder; `arrow` comes first, and takes those that `datasets` saved."""
+    del head
+    return path.is_dir()
+
+
+def open_tables(path: Path, reading: Reading) -> list[Table]:
+    """Open all data files below `path`, a table for each, or for each of its sheets, with the part it is of.
+
+    Raises InputError where there are none, or where they are of several datasets.
+    """
+    names = list(files_below(path))
+    card, notes = layout.card(path)
+    configs = layout.configs(names, card)
+    if not configs:
+        raise InputError(f"`{path}` holds no data that can be read{what_is_there(names)}")
+    config = layout.choose(configs, "", card.default())
+    if config is None:
+        known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
+        raise InputError(f"`{path}` holds several datasets: {known}; give the folder or the files of one of them")
+    splits = configs[config]
+    files = layout.parts(splits, lambda split: str(path / splits[split][0]))
+    return open_files(path, files, card.labels(config), reading, (*notes, *left_out(names, configs)))
+
+
+def open_files(
+    root: Path, files: Iterable[tuple[str, list[str]]], labels: Labels, reading: Reading, notes: tuple[str, ...] = ()
+) -> list[Table]:
+    """Open files below `root`, given by part; their columns of class labels get names, the first table the notes.
+
+    Raises InputError where a file cannot be read.
+    """
+    from ftbridge.adapters.sources.locate import open_path
+
+    files = list(files)
+    count = Counter(PurePosixPath(name).name for _, names in files for name in names)
+    found = []
+    for part, names in files:
+        for name in names:
+            # Of two files with the same name, messages give the folders as well.
+            file = name if count[PurePosixPath(name).name] > 1 else PurePosixPath(name).name
+            for table in open_path(root / name, reading):
+                found.append(_of(table, part, file, labels, notes))
+                notes = ()
+    return found
+
+
+def files_below(path: Path) -> Iterator[str]:
+    """Yield the files below a folder by their relative names; what is hidden, and what ftbridge wrote, is left out."""
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        own = registry.written(Path(folder))
+        shown = [name for name in files if name not in own and not name.startswith(".")]
+        yield from (Path(folder, name).relative_to(path).as_posix() for name in shown)
+
+
+def what_is_there(names: Iterable[str]) -> str:
+    """Return what else is there, for a message."""
+    shown = sorted(name for name in names if not PurePosixPath(name).name.startswith("."))
+    if not shown:
+        return "; it is empty, or holds only what ftbridge wrote"
+    scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
+    return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
+
+
+def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
+    """Return a note on data files that are of no split."""
+    used = {file for splits in configs.values() for files in splits.values() for file in files}
+    left = [name for name in layout.data_files(names) if name not in used]
+    return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
+
+
+class Named(msgspec.Struct, frozen=True):
+    """A piece whose rows get the names of their class labels, and another file name."""
+
+    piece: Piece
+    file: str
+    labels: Labels
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows."""
+        return (_named(row, self.file, self.labels) for row in self.piece.rows())
+
+
+def _of(table: Table, part: str, file: str, labels: Labels, notes: tuple[str, ...]) -> Table:
+    labels = {column: names for column, names in labels.items() if column in table.columns}
+    table = msgspec.structs.replace(table, part=part, notes=(*notes, *table.notes))
+    if not labels and file == table.file:
+        return table
+    return msgspec.structs.replace(
+        table,
+        file=file,
+        pieces=(Named(piece, file, labels) for piece in table.pieces),
+        first=tuple(_named(row, file, labels) for row in table.first),
+    )
+
+
+def _named(row: Row, file: str, labels: Labels) -> Row:
+    values = dict(row.values)
+    error = row.error or put_names(values, labels)
+    return Row(msgspec.structs.replace(row.where, file=file), values, error)

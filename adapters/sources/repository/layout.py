@@ -1,0 +1,201 @@
+"""Which files of a folder or a repository are data, and of which config and split, as `datasets` tells it.
+
+The README.md may say so in its front matter (`configs:` with `data_files:`); else `data/train-00000-of-00002.parquet`,
+else the names of folders, else those of files: `train`, `validation`, `test` and their like between other letters.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import msgspec
+
+from ftbridge.adapters.sources.columnar.class_labels import Labels, of_card
+from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import unpacked_name
+from ftbridge.core.parsing import load_yaml
+
+SUFFIXES = {".arrow", ".feather", ".ipc", ".parquet", *WORKBOOKS}
+TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tab", ".tsv"}
+# What describes data; the first six as in `datasets`, configuration.json of ModelScope.
+NO_DATA = {
+    *("config.json", "configuration.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json"),
+    *("state.json", "dummy_data.zip"),
+}
+# `datasets` looks for these between characters that are none of a word.
+KEYWORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
+# The part of a dataset that a split becomes.
+PART_OF = {
+    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"),
+    **dict.fromkeys(("验证", "验证集", "开发集"), "validation"),
+    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
+}
+Splits = dict[str, list[str]]
+T = TypeVar("T")
+
+
+class Config(msgspec.Struct):
+    """An entry of `configs:`; `data_files` are patterns, also by split."""
+
+    config_name: str = "default"
+    data_files: str | list[str | dict[str, Any]] | dict[str, str | list[str]] | None = None
+    data_dir: str | None = None
+    default: bool = False
+
+
+class Info(msgspec.Struct):
+    """An entry of `dataset_info:`."""
+
+    config_name: str = "default"
+    features: list[dict[str, Any]] = []
+
+
+class Card(msgspec.Struct):
+    """The front matter of a README.md."""
+
+    configs: list[Config] | None = None
+    dataset_info: Info | list[Info] | None = None
+
+    def labels(self, config: str) -> Labels:
+        """Return the names of the class labels of a config."""
+        infos = self.dataset_info if isinstance(self.dataset_info, list) else [self.dataset_info or Info()]
+        return of_card(next((info.features for info in infos if info.config_name == config or len(infos) == 1), []))
+
+    def default(self) -> str:
+        """Return the config that is taken where none is asked for."""
+        return next((config.config_name for config in self.configs or [] if config.default), "default")
+
+
+def card(folder: Path) -> tuple[Card, tuple[str, ...]]:
+    """Return the front matter of the README.md in `folder`, and a note for the user where it is broken."""
+    file = folder / "README.md"
+    if not file.is_file():
+        return Card(), ()
+    with file.open(encoding="utf-8-sig", errors="replace") as text:
+        found = re.match(r"---\s*\n(.*?)\n---", text.read(1 << 20), re.DOTALL)
+    try:
+        return msgspec.convert(load_yaml(found[1], "it") if found else {}, Card, strict=False), ()
+    except (InputError, msgspec.ValidationError, RecursionError) as error:
+        return Card(), (
+            f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",
+        )
+
+
+def data_files(names: Iterable[str]) -> list[str]:
+    """Return the data files among `names`, which are relative to their folder, in natural order."""
+    found = []
+    for name in names:
+        path = PurePosixPath(name)
+        unpacked = unpacked_name(path)
+        known = TEXT | SUFFIXES if unpacked == path else TEXT
+        hidden = path.is_absolute() or any(part.startswith((".", "__", "~$")) for part in path.parts)
+        if not hidden and path.name not in NO_DATA and unpacked.suffix.lower() in known:
+            found.append(name)
+    return sorted(found, key=_natural)
+
+
+def configs(names: Iterable[str], card: Card) -> dict[str, Splits]:
+    """Return the data files by config and split; a config that nothing names is "", and so is a split."""
+    files = data_files(names)
+    declared = [config for config in card.configs or [] if config.data_files or config.data_dir]
+    found = {config.config_name: _declared(config, files) for config in declared} or {"": splits(files)}
+    return {config: those for config, those in found.items() if any(those.values())}
+
+
+def choose(found: Collection[str], wanted: str, default: str) -> str | None:
+    """Return which config or split of `found` is meant: `wanted`, else the only one, else the `default`; None for none.
+
+    One without a name is the default.
+    """
+    key = wanted or (next(iter(found)) if len(found) == 1 else default)
+    key = "" if key == default and key not in found else key
+    return key if key in found else None
+
+
+def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, T]]:
+    """Return the splits with the parts that they become, train first; `where` tells how to name one of them.
+
+    Raises InputError for a split, among several, that is none of train, validation and test.
+    """
+    if len(splits) == 1:
+        return [(PART_OF.get(split, ""), those) for split, those in splits.items()]
+    if strange := [split for split in splits if split not in PART_OF]:
+        choices = ", ".join(f"`{where(split)}`" for split in splits)
+        raise InputError(
+            f"{' and '.join(f'`{split}`' for split in strange)} is none of train, validation and test; "
+            f"give one split: {choices}"
+        )
+    found = [(PART_OF[split], those) for split, those in splits.items()]
+    return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))
+
+
+def splits(files: list[str]) -> Splits:
+    """Return `files` by split as their names tell it, all under "" where no name does."""
+    shards = [(match[1], file) for file in files if (match := SHARD.fullmatch(file))]
+    by_folder = [(_keyword(str(PurePosixPath(file).parent)), file) for file in files]
+    by_name = [(_keyword(PurePosixPath(file).name), file) for file in files]
+    for told in (shards, by_folder, by_name):
+        if any(split for split, _ in told):
+            return _grouped((split, file) for split, file in told if split)
+    return {"": files} if files else {}
+
+
+def _declared(config: Config, files: list[str]) -> Splits:
+    base = PurePosixPath(config.data_dir or "")
+    inside = {
+        str(PurePosixPath(file).relative_to(base)): file for file in files if PurePosixPath(file).is_relative_to(base)
+    }
+    wanted = config.data_files
+    if not wanted:
+        found = splits(list(inside))
+    elif isinstance(wanted, dict):
+        found = {split: _matching(patterns, inside) for split, patterns in wanted.items()}
+    else:
+        entries = [wanted] if isinstance(wanted, str) else wanted
+        found = {}
+        for entry in entries:
+            split, patterns = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
+            found.setdefault(str(split), []).extend(_matching(patterns, inside))
+    return {split: [inside[name] for name in names] for split, names in found.items()}
+
+
+def _matching(patterns: Any, files: Iterable[str]) -> list[str]:
+    patterns = patterns if isinstance(patterns, list) else [patterns]
+    wanted = [PurePosixPath(str(pattern)).parts for pattern in patterns]
+    return [file for file in files if any(_matches(pattern, PurePosixPath(file).parts) for pattern in wanted)]
+
+
+@lru_cache(1 << 14)
+def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Tell whether the parts of a path match those of a pattern; `**` stands for any number of them."""
+    if not pattern or not path:
+        return not path and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _matches(pattern[1:], path) or _matches(pattern, path[1:])
+    return fnmatchcase(path[0], pattern[0]) and _matches(pattern[1:], path[1:])
+
+
+def _keyword(name: str) -> str:
+    words = re.split(r"[-._ 0-9/]+", name.lower())
+    return next((split for word in words for split, known in KEYWORDS.items() if word in known), "")
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> Splits:
+    found: Splits = {}
+    for split, file in sorted(told, key=lambda pair: [*KEYWORDS, pair[0]].index(pair[0])):
+        found.setdefault(split, []).append(file)
+    return found
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(piece) if piece.isascii() and piece.isdigit() else piece for piece in re.split("([0-9]+)", name)]

@@ -1,0 +1,277 @@
+"""JSON that is no JSON lines, by content: an array of objects or of lists of messages, or one object.
+
+`[{"instruction": "...", "output": "..."}, ...]` is read in a window, whatever its size. One object is what it
+holds, `{"data": [{...}, ...]}` or `{"train": [...], "test": [...]}`, or a record by itself.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.mapping.conversations.formats import style_of, surely, whole_conversation
+from ftbridge.adapters.mapping.headers import asks, fits
+from ftbridge.adapters.sources.repository.layout import PART_OF
+from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.sources.text.jsonl import (
+    BLANK,
+    PEEK,
+    TOKEN,
+    begins_lines,
+    begins_lists,
+    conversation,
+    json_value,
+    peek,
+    peeked,
+    read_rows,
+    refuse_broken,
+)
+from ftbridge.adapters.values import plain, shown
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import LONGEST, unpacked_name
+from ftbridge.core.parsing import closest
+from ftbridge.core.plugins import Reading, Rows, Table
+from ftbridge.core.records import Row
+
+# One object with one of these is a record of its own; with other lists, those hold the records.
+CONVERSATIONS = {"messages", "conversations", "conversation"}
+OPENING = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*(\]|(?=[^ \t\r\n]))")
+# Between two elements, by what closes the first: objects, or lists of messages.
+BOUNDARIES = {
+    b"}": re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*(?=\{)"),
+    b"]": re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*(?=\[)"),
+}
+# So many of the last places in a window are tried that look like the end of an element.
+TRIES = 20
+# One object is read as a whole, up to this many bytes.
+WHOLE = 64 << 20
+# How files are called that hold a record on each line, be it only one.
+LINES = {".jsonl", ".ndjson"}
+# Keys that name splits; `evaluation` and its like may as well be a list within a record.
+SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test"}
+# Keys whose list of objects are rows, whatever stands beside it.
+HOLDERS = {
+    *(*SPLITS, "data", "dataset", "rows", "records", "items", "examples", "samples", "instances", "results"),
+    *("list", "faq", "faqs", "qas", "qa_pairs", "entries", "documents", "contents"),
+}
+_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+Element = bytes | msgspec.Raw
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Tell whether the text begins as a JSON array, or as one object that is not the first of JSON lines."""
+    start = as_utf8(head).lstrip()[:1]
+    return (start == b"{" and not begins_lines(path)) or (start == b"[" and not begins_lists(path))
+
+
+def open_tables(path: Path, reading: Reading) -> list[Table]:
+    """Open the array or object; raises InputError where the text is neither, naming the element that is broken."""
+    encoding = find_encoding(path, reading.encoding, CHINESE)
+    if next(utf8_blocks(path, encoding), b"").lstrip(BLANK)[:1] == b"{":
+        return _object(path, reading, encoding)
+    reading.refuse_sheets(path, "JSON")
+    batches = _row_batches(path, encoding, exact=reading.exact)
+    first = peek(batches)
+    if not reading.exact and len(first) < PEEK and not next(batches, None) and (one := conversation(path, first)):
+        return [one]
+    rows = chain.from_iterable(rows for _, rows in _row_batches(path, encoding, exact=reading.exact))
+    return [peeked(path, first, [Rows(rows)], notes=(encoding.note,))]
+
+
+def _row_batches(path: Path, encoding: Encoding, *, exact: bool) -> Iterator[tuple[int, Iterator[Row]]]:
+    """Yield the rows some at a time, with the size of the text that they stand in."""
+    number = 1
+    for data, elements in _batches(path, utf8_blocks(path, encoding)):
+        yield len(data), read_rows(data, elements, path.name, "element", number, exact=exact)
+        number += len(elements)
+
+
+def _batches(path: Path, blocks: Iterator[bytes]) -> Iterator[tuple[bytes, Sequence[Element]]]:
+    """Yield the elements of the array, some at a time, with the text that they stand in."""
+    data, wanted, number, begun = b"", 0, 1, False
+    blocks = chain(blocks, [b""])
+    for block in blocks:
+        data += block
+        if block and len(data) < wanted:
+            continue
+        if not begun:
+            if not (opening := OPENING.match(data)):
+                continue
+            if opening[1]:
+                return _end(path, data[opening.end() :], blocks)
+            data, begun = data[opening.end() :], True
+        while (found := _elements(data)).elements:
+            _check(path, found, number)
+            yield data, found.elements
+            number += len(found.elements)
+            data = data[found.end :]
+            if found.last:
+                return _end(path, data, blocks)
+        if len(data) > LONGEST:
+            raise _broken(path, f"it goes on for more than {LONGEST >> 20} MiB", number)
+        wanted = 2 * len(data)
+    raise _broken(path, "it breaks off", number)
+
+
+class _Found(msgspec.Struct, frozen=True):
+    """Whole elements, where the text goes on after them, and whether the array ends there."""
+
+    elements: Sequence[Element]
+    end: int
+    last: bool = False
+    checked: bool = False
+
+
+def _elements(data: bytes) -> _Found:
+    """Return the elements that stand whole in `data`: most of them at once where that succeeds, else one by one."""
+    end, close = len(data), b"]" if data[:1] == b"[" else b"}"
+    for _ in range(TRIES):
+        end = data.rfind(close, 0, max(0, end))
+        if end > 0 and (boundary := BOUNDARIES[close].match(data, end)):
+            try:
+                return _Found(_raws(b"[" + data[: end + 1] + b"]"), boundary.end(), checked=True)
+            except (msgspec.DecodeError, RecursionError):
+                continue
+    return _one_by_one(data)
+
+
+def _one_by_one(data: bytes) -> _Found:
+    elements, start, depth = [], 0, 0
+    for token in TOKEN.finditer(data):
+        char = token[0]
+        if char == b'"':
+            break
+        if not depth and char in {b",", b"]"}:
+            elements.append(data[start : token.start()])
+            start = token.end()
+            if char == b"]":
+                return _Found(elements, start, last=True)
+        depth += (char in {b"[", b"{"}) - (char in {b"]", b"}"} and depth > 0)
+    return _Found(elements, start)
+
+
+def _check(path: Path, found: _Found, number: int) -> None:
+    """Raise InputError for an element that is no JSON; bytes that do not decode are an error of their row."""
+    for at, element in enumerate(() if found.checked else found.elements, number):
+        try:
+            refuse_broken(bytes(element))
+        except ValueError as error:
+            raise _broken(path, str(error), at) from error
+
+
+def _end(path: Path, after: bytes, blocks: Iterator[bytes]) -> None:
+    for block in chain([after], blocks):
+        if rest := block.strip(BLANK):
+            text = shown(rest.decode("utf-8", "replace"), 20)
+            raise InputError(f"`{path}` is no valid JSON array: `{text}` follows its end")
+
+
+def _broken(path: Path, reason: str, number: int) -> InputError:
+    return InputError(f"`{path}` is no valid JSON array: {reason}, at element {number}")
+
+
+def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
+    """Return the tables of one object: the lists of objects in it, or the one record that it is."""
+    data = b""
+    for block in utf8_blocks(path, encoding):
+        data += block
+        if len(data) > WHOLE:
+            raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
+    members = _object_members(path, data)
+    lists = {key: found for key, value in members.items() if (found := _objects(value))}
+    record = fits(members) or asks(members) or not CONVERSATIONS.isdisjoint(members)
+    record = record or (not reading.exact and any(_talks(*each) for each in lists.items()))
+    if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
+        reading.refuse_sheets(path, "JSON")
+        return [_record(path, encoding, data, members)]
+    chosen = _chosen(path, reading, lists)
+    tables = []
+    for key in chosen:
+        unit = "element" if len(chosen) == 1 else f"{key} element"
+        first = peek([(len(data), read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))])
+        pieces = [Rows(read_rows(data, lists[key], path.name, unit, 1, exact=reading.exact))]
+        notes = (encoding.note, f"rows are under `{key}`")
+        part = PART_OF[key] if len(chosen) > 1 and key in SPLITS else ""
+        tables.append(peeked(path, first, pieces, notes=notes, part=part))
+    return tables
+
+
+def _record(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgspec.Raw]) -> Table:
+    """Return the table of one record; raises InputError where it holds nothing but objects."""
+    objects = all(bytes(value)[:1] == b"{" for value in members.values())
+    line = b"\n" not in data.strip() and unpacked_name(path).suffix.lower() in LINES
+    if members and objects and not line and not any(surely(key, style_of(value)) for key, value in members.items()):
+        raise InputError(
+            f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
+            "keys mean is not known; give a list `[{...}, ...]`"
+        )
+    unit, note = ("object", "read as one record") if b"\n" in data.strip() else ("line", "")
+    rows = list(read_rows(data, [data], path.name, unit, 1))
+    return peeked(path, rows, [Rows(iter(rows))], notes=(encoding.note, note))
+
+
+def _object_members(path: Path, data: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return _members(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        value = json_value(data)
+    except ValueError as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        if following := _follows(data):
+            reason = "several objects one after another, not one on each line; put each on one line (`jq -c .`)"
+            if following == ",":
+                reason = "several objects with commas between them; put `[` before the first and `]` behind the last"
+        raise InputError(f"`{path}` is no valid JSON: {reason}") from error
+    return {key: msgspec.Raw(json.dumps(each).encode()) for key, each in value.items()}
+
+
+def _follows(data: bytes) -> str:
+    """Return what the next object begins with behind the first one, a comma or itself; "" where none follows."""
+    text = data.decode("utf-8", "replace").lstrip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return ""
+    after = text[end:].lstrip()
+    return after[:1] if after.removeprefix(",").lstrip().startswith("{") else ""
+
+
+def _objects(value: msgspec.Raw) -> Sequence[Element]:
+    """Return the elements of a list that begins with an object, or with a list of messages, else none."""
+    if not re.match(rb"\[[ \t\r\n]*(\[[ \t\r\n]*)?\{", bytes(value)):
+        return ()
+    try:
+        return _raws(value)
+    except msgspec.DecodeError:
+        return _one_by_one(bytes(value)[1:]).elements
+
+
+def _talks(key: str, elements: Sequence[Element]) -> bool:
+    """Tell whether the elements of a list are the messages or the turns of one conversation, rather than rows."""
+    if len(elements) > PEEK:
+        return False
+    messages = [plain(msgspec.Raw(each)) for each in elements]
+    if not all(isinstance(each, dict) for each in messages):
+        return False
+    return whole_conversation(messages) or (key not in HOLDERS and surely(key, style_of(messages)))
+
+
+def _chosen(path: Path, reading: Reading, lists: dict[str, Any]) -> list[str]:
+    """Return the keys whose lists are read: the ones asked for as sheets, the only one, or all if they are splits."""
+    if reading.sheets:
+        for key in reading.sheets:
+            if key not in lists:
+                raise InputError(f"`{path}` has no list `{key}`{closest(key, lists)}")
+        return list(reading.sheets)
+    if len(lists) == 1 or reading.all_sheets or lists.keys() <= SPLITS:
+        return list(lists)
+    raise InputError(
+        f"`{path}` holds several lists of objects; choose with `--sheet`: {', '.join(f'`{key}`' for key in lists)}"
+    )

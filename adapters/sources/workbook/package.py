@@ -1,0 +1,352 @@
+"""What a workbook's file tells before it is read: its kind, whether it is a bomb, its error cells and hidden rows.
+
+Excel's newer formats are zip archives of XML, whose sheets hold cells such as `<c r="B7" t="e"><v>#N/A</v></c>`.
+"""
+
+import mmap
+import posixpath
+import re
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+from xml.etree import ElementTree as ET
+from xml.parsers import expat
+
+from ftbridge.adapters.columns import letter_index
+from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import GZIP, ZSTD
+
+Kind = Literal["xlsx", "xlsb", "ods", "xls"]
+# Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is
+# none, where it is not an error.
+Errors = Iterator[tuple[int, int, list[str]]]
+# The suffixes of each kind.
+NAMED: dict[Kind, set[str]] = {
+    "xlsx": {".xlsx", ".xlsm", ".xltx", ".xltm"},
+    "xls": {".xls"},
+    "xlsb": {".xlsb"},
+    "ods": {".ods"},
+}
+SUFFIXES = set().union(*NAMED.values())
+ZIP = b"PK\3\4"
+ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+MIB = 1 << 20
+# A million equal rows pack 17 times smaller; the worst that the packing allows is 1032 times.
+MOST_PACKED = 100
+# Smaller parts do no harm, however well they pack.
+HARMLESS = 64 * MIB
+# Excel's own limit for a cell is 32,767 characters.
+LONGEST_TEXT = 32 * MIB
+# A formula that no value follows: the end of its text, or of the tag of one that shares the text of another before it.
+NO_VALUE = rb"\s*(?:</(?:\w+:)?c\s*>|<(?:\w+:)?v\s*(?:/>|>\s*</))"
+UNCALCULATED = [
+    re.compile(rb"f>" + NO_VALUE),
+    re.compile(rb"""\ssi\s*=\s*["']\d+["'][^<>]*/>""" + NO_VALUE),
+]
+# A hidden row that is not empty.
+HIDDEN = re.compile(rb"""row\s(?:[^<>]*\s)?hidden\s*=\s*["'](?:1|true)["'](?:[^<>]*[^<>/])?>(?=\s*<[^/])""")
+# No tag of a row or formula is longer.
+LONGEST_TAG = 512
+UNSTORED = "is a formula without a stored value; open the file in Excel or LibreOffice and save it"
+SHOWN = 100
+LAST_COLUMN = 1 << 14
+ODS_CONTENT = "content.xml"
+ODS_CHARACTER = re.compile(rb"<text:(tab|line-break)(?=[ /])")  # fits less than so many bytes:
+LONGEST_NAME = 32
+# What the packing and the XML of a damaged file raise; an encoding that Python does not know is a LookupError.
+DAMAGE = (
+    *(ArithmeticError, EOFError, LookupError, OSError, RuntimeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, expat.ExpatError, ET.ParseError),
+)
+CHARACTERS = {b"tab": b"&#9;", b"line-break": b"&#10;"}
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the kind of the workbook by its content; raises InputError with a sentence where it is none."""
+    if path.name.startswith("~$"):
+        raise InputError(f"`{path}` is only Excel's mark that `{path.name[2:]}` is open; give that file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+            if head.startswith(OLE) and _encrypted(file):
+                raise InputError(f"`{path}` is encrypted; open it in Excel and save it without a password")
+        if head.startswith((OLE, *BARE)):
+            return "xls"
+        if head.startswith(ZIP):
+            return _packed_kind(path)
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise InputError(f"`{path}` is empty; save or download it again")
+    if head.startswith((GZIP, ZSTD)):
+        raise InputError(f"`{path}` is a packed workbook; unpack it first")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise InputError(
+            f"`{path}` is a web page or XML under a workbook's name; open it in Excel and save it as .xlsx"
+        )
+    raise InputError(f"`{path}` is no workbook, or only a part of one; save or download it again")
+
+
+def _encrypted(file: IO[bytes]) -> bool:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(ENCRYPTED) >= 0
+
+
+def _packed_kind(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as package:
+            parts = package.infolist()
+    except DAMAGE as error:
+        raise InputError(f"`{path}` is only a part of a workbook; save or download it again") from error
+    for info in parts:
+        if info.file_size > max(HARMLESS, MOST_PACKED * info.compress_size):
+            raise InputError(
+                f"`{path}` would unpack to {info.file_size // MIB} MiB from {info.compress_size // 1024} KiB "
+                f"(`{info.filename}`), as no workbook does; it was made to do harm"
+            )
+    names = _by_name(parts)
+    if "xl/workbook.bin" in names:
+        return "xlsb"
+    if "content.xml" in names:
+        return "ods"
+    if "_rels/.rels" in names:
+        return "xlsx"
+    held = ", ".join(f"`{part.filename}`" for part in parts[:3]) or "nothing"
+    raise InputError(f"`{path}` is a zip archive, but no workbook; it holds {held}")
+
+
+def _by_name(parts: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
+    """Return the parts by name as they are referred to, whatever their case and slashes."""
+    return {info.filename.lower().replace("\\", "/"): info for info in parts}
+
+
+class Found(NamedTuple):
+    """What the search of a sheet has found: its cells without a value, None where it has none, and its hidden rows."""
+
+    errors: Errors | None
+    hidden: int
+
+
+def searched(path: Path, kind: Kind, sheets: Iterable[str]) -> dict[str, Found]:
+    """Return what is found in those of the `sheets` of an .xlsx or .ods that can be searched.
+
+    The sheets are searched at once, and their errors parsed when they are wanted. Raises InputError where a text is
+    beyond all measure.
+    """
+    try:
+        with zipfile.ZipFile(path) as package:
+            if kind == "ods":
+                return {name: Found(None, hidden) for name, hidden in _hidden_in_ods(package).items()}
+            members, texts = _members(package)
+            for text in texts:
+                _search(path, package, text)
+            found = {}
+            for sheet in sheets:
+                if part := members.get(sheet):
+                    bad, hidden = _search(path, package, part)
+                    found[sheet] = Found(_parsed(path, part) if bad else None, hidden)
+            return found
+    except InputError:
+        raise
+    except DAMAGE:
+        return {}  # damaged: whoever reads the rows says so
+
+
+def _members(package: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list[zipfile.ZipInfo]]:
+    """Return the parts that hold the sheets, by name, and those of the texts that sheets share."""
+    named = _by_name(package.infolist())
+
+    def part(name: str) -> bytes:
+        with package.open(named[name.lower()]) as file:
+            return file.read(LONGEST_TEXT)
+
+    def related(name: str) -> dict[str, tuple[str, str]]:
+        """Return type and name of the parts that belong to a part, by their id."""
+        folder, name = posixpath.split(name)
+        tree = _tree(part(posixpath.join(folder, "_rels", f"{name}.rels")))
+        return {
+            each.get("Id", ""): (
+                each.get("Type", "").rpartition("/")[2],
+                posixpath.normpath(posixpath.join("/", folder, each.get("Target", ""))).lstrip("/"),
+            )
+            for each in tree
+        }
+
+    book = dict(related("").values())["officeDocument"]
+    parts = related(book)
+    members = {}
+    for each in _tree(part(book)).iterfind(".//{*}sheet"):
+        key = next((value for name, value in each.items() if name.endswith("}id")), "")
+        _, target = parts.get(key, ("", ""))
+        if target.lower() in named:
+            members[each.get("name", "")] = named[target.lower()]
+    texts = [name.lower() for kind, name in parts.values() if kind == "sharedStrings"]
+    return members, [named[name] for name in texts if name in named]
+
+
+def _tree(text: bytes) -> ET.Element:
+    # expat itself bounds what entities can grow to.
+    return ET.fromstring(text, ET.XMLParser(encoding=_encoding(text)))  # noqa: S314
+
+
+def _encoding(text: bytes) -> str | None:
+    """Return "utf-8" where a part declares an encoding that it cannot be read by; the fast reader takes it so."""
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    if text.startswith(b"<?xml"):
+        try:
+            expat.ParserCreate().Parse(text[: text.find(b"?>") + 2])
+        except (LookupError, ValueError, expat.ExpatError):
+            return "utf-8"
+    return None
+
+
+def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[bool, int]:
+    """Tell whether a part may hold cells without a value, and how many rows are hidden in it.
+
+    Raises InputError for a text longer than any cell's.
+    """
+    bad, hidden, length = False, 0, 0
+    before, formula, calculated = b"", b"</f>", False
+    with package.open(member) as file:
+        while chunk := file.read(MIB):
+            length = 0 if b"<" in chunk else length + len(chunk)
+            if length > LONGEST_TEXT:
+                raise InputError(
+                    f"`{path}` holds a text of more than {LONGEST_TEXT // MIB} MiB in one cell; shorten it"
+                )
+            data = before + chunk
+            # Longer bytes are found sooner, and a single one soonest.
+            formula = b":f>" if b":worksheet" in data[:LONGEST_TAG] else formula
+            calculated = calculated or formula in data
+            bad = bad or b'"e"' in data or (b"'" in data and b"'e'" in data)
+            bad = bad or (calculated and any(pattern.search(data) for pattern in UNCALCULATED))
+            counted = 0
+            if b" hidden" in data:
+                for match in HIDDEN.finditer(data):
+                    counted = match.end()
+                    hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
+            before = data[max(counted, len(data) - LONGEST_TAG) :]
+    return bad, hidden
+
+
+class _Parser:
+    """Collects the cells of a sheet that hold no value, as its XML comes in."""
+
+    def __init__(self, encoding: str | None) -> None:
+        self.found: list[tuple[int, int, list[str]]] = []
+        self._row = self._column = 0
+        self._type = self._inside = ""
+        # What the elements `f` and `v` of a cell hold; there is no formula without an `f`.
+        self._held: dict[str, str] = {}
+        parser = expat.ParserCreate(encoding)
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._text
+        self.parse = parser.Parse
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if name == "row":
+            self._row, self._column = int(attributes.get("r", self._row + 1)), 0
+        elif name == "c":
+            reference = attributes.get("r", "")
+            self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            if not 0 < self._column <= LAST_COLUMN:
+                raise ValueError(f"a cell `{reference[:20]}`")
+            self._type, self._held = attributes.get("t", "n"), {}
+        self._inside = name if name in {"f", "v"} else ""
+        if self._inside:
+            self._held[name] = ""
+
+    def _text(self, data: str) -> None:
+        if self._inside and len(self._held[self._inside]) < SHOWN:
+            self._held[self._inside] += data
+
+    def _end(self, name: str) -> None:
+        self._inside = ""
+        if name.rpartition(":")[2] != "c":
+            return
+        value, formula = self._held.get("v", "").strip(), self._held.get("f")
+        if self._type == "e" and (value or formula is None):
+            self.found.append((self._row, self._column, [value]))
+        elif formula is not None and not value and self._type != "str":  # a formula's text may be empty
+            self.found.append((self._row, self._column, [f"={formula[:SHOWN]}", UNSTORED]))
+
+
+def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
+    parser = None
+    try:
+        with zipfile.ZipFile(path) as package, package.open(member) as file:
+            while chunk := file.read(MIB):
+                parser = parser or _Parser(_encoding(chunk))
+                parser.parse(chunk)
+                yield from parser.found
+                parser.found.clear()
+    except DAMAGE as error:
+        raise InputError(f"`{path}` is a damaged workbook ({error}); open it in Excel and save it again") from error
+
+
+def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
+    """Return how many rows that are not empty are hidden, by the names of their sheets."""
+    with package.open(ODS_CONTENT) as file:
+        before, hides = b"", False
+        while not hides and (chunk := file.read(MIB)):
+            hides = any(mark in before + chunk for mark in (b'"collapse"', b'"filter"'))
+            before = chunk[-LONGEST_NAME:]
+    found: dict[str, int] = {}
+    sheet = ""
+    times = 0
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal sheet, times
+        if name == "table:table":
+            sheet = attributes.get("table:name", "")
+        elif name == "table:table-row":
+            repeated = attributes.get("table:number-rows-repeated", "1")
+            hidden = attributes.get("table:visibility") in {"collapse", "filter"}
+            times = int(repeated) if hidden and repeated.isdecimal() else 0
+        elif times and (name == "text:p" or "office:value" in attributes):
+            found[sheet], times = found.get(sheet, 0) + times, 0
+
+    if hides:
+        parser = None
+        with package.open(ODS_CONTENT) as file:
+            while chunk := file.read(MIB):
+                if not parser:
+                    parser = expat.ParserCreate(_encoding(chunk))
+                    parser.StartElementHandler = start
+                parser.Parse(chunk)
+    return found
+
+
+def with_characters(file: IO[bytes]) -> IO[bytes]:
+    """Return a copy of an .ods with characters for tabs and line breaks in its texts, any other file as it is.
+
+    They are elements, `<text:tab/>`, and calamine passes over them.
+    """
+    with zipfile.ZipFile(file) as package:
+        names = package.namelist()
+        if ODS_CONTENT not in names or not any(map(ODS_CHARACTER.search, _between_tags(package))):
+            return file
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever reads it
+        with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as made:
+            for name in sorted({"mimetype", "META-INF/manifest.xml"}.intersection(names), reverse=True):
+                made.writestr(name, package.read(name), zipfile.ZIP_STORED)  # the type comes first, as it stands
+            with made.open(ODS_CONTENT, "w", force_zip64=True) as content:
+                for text in _between_tags(package):
+                    content.write(ODS_CHARACTER.sub(lambda found: CHARACTERS[found[1]] + found[0], text))
+    return copy
+
+
+def _between_tags(package: zipfile.ZipFile) -> Iterator[bytes]:
+    """Yield the content of an .ods in pieces that cut no element which `ODS_CHARACTER` finds."""
+    rest = b""
+    with package.open(ODS_CONTENT) as file:
+        while data := rest + file.read(MIB):
+            cut = data.rfind(b"<", -LONGEST_NAME) if len(data) > len(rest) else -1
+            rest = b"" if cut < 0 else data[cut:]
+            yield data[: len(data) - len(rest)]

@@ -1,0 +1,367 @@
+"""Workbooks: .xlsx .xlsm .xltx .xltm .xls .xlsb .ods, whatever they are called; stored values, text to the character.
+
+The headers stand in the first row, or below titles and notes (see `_header_at`). A header that is missing or occurs
+twice gets its column's letter: `[C]`, `Answer [D]`. `TRUE`, `2019-01-02` and `69` are text as Excel and ISO 8601
+write it. Cells to the right of the last header are no part of the table.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.columns import letter, marked_headers
+from ftbridge.adapters.mapping.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
+from ftbridge.adapters.mapping.headers import fits, header
+from ftbridge.adapters.sources.repository.layout import PART_OF
+from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
+from ftbridge.adapters.sources.workbook.package import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
+from ftbridge.adapters.sources.workbook.reader import (
+    Batch,
+    DamagedError,
+    Engine,
+    Message,
+    Order,
+    OutOfMemoryError,
+    Page,
+    Sheets,
+    messages,
+)
+from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
+from ftbridge.adapters.values import BadCell
+from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.core.parsing import closest
+from ftbridge.core.plugins import FIRST, Reading, Rows, Table
+from ftbridge.core.records import Row, Where
+from ftbridge.dataset_info.presets import preset_of
+
+# Headers are searched in so many rows.
+SEARCHED = 20
+# What reads the kinds that the fast reader may fail at: with a value far away, such as in XFD1048576, since it does
+# without the cells between, and where the fast one finds damage.
+SECOND: dict[Kind, Engine] = {"xlsx": "openpyxl", "xls": "xlrd"}
+
+
+def detect(path: Path, head: bytes) -> bool:
+    """Tell whether the content is a zip archive or an OLE file, or a file of a workbook's name holds no plain table."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    table = utf_16 or (start != b"" and b"\0" not in head and not start.startswith(b"<"))
+    return head.startswith((ZIP, OLE, *BARE)) or (path.suffix.lower() in SUFFIXES and not table)
+
+
+def open_tables(path: Path, reading: Reading) -> list[Table]:
+    """Open the sheets asked for: those named, or all visible ones.
+
+    Else the only visible one, a preset's, or all with recognised headers, which are the same. Raises QuestionError
+    where that is not clear, InputError where the file cannot be read, and where its format does not tell what is asked
+    for.
+    """
+    kind = kind_of(path)
+    if reading.as_shown and kind != "xlsx":
+        raise InputError(f"`{path}` is .{kind}, and `--as-shown` reads only .xlsx and .xlsm; save it as .xlsx")
+    if reading.fill_merged and kind in {"xlsb", "ods"}:
+        raise InputError(f"`{path}` is .{kind}, and `--fill-merged` reads only .xlsx, .xlsm and .xls; save it as .xlsx")
+    try:
+        return _open(_Book(path, kind, reading, "shown" if reading.as_shown else "calamine"))
+    except (DamagedError, OutOfMemoryError) as error:
+        if kind not in SECOND or reading.as_shown:
+            raise
+        try:
+            return _open(_Book(path, kind, reading, SECOND[kind]))
+        except DamagedError:
+            if isinstance(error, DamagedError):
+                raise error from None
+            raise
+
+
+class _Book(msgspec.Struct, frozen=True):
+    """A workbook and how to read it."""
+
+    path: Path
+    kind: Kind
+    reading: Reading
+    engine: Engine
+
+    def messages(self, *sheets: str) -> Iterator[Message]:
+        named, reading = self.path.suffix.lower() in NAMED[self.kind], self.reading
+        return messages(Order(str(self.path), named, self.engine, sheets, reading.fill_merged, reading.encoding))
+
+    def searched(self, *sheets: str) -> dict[str, Found]:
+        return searched(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What the first rows of a sheet tell; its rows begin at `start`, counted from 1.
+
+    `named` says that the columns have their names from a row, and `found` what is to be known about that one.
+    """
+
+    page: Page
+    columns: tuple[str, ...]
+    start: int
+    notes: tuple[str, ...] = ()
+    named: bool = True
+    found: Headers = Headers(0)
+
+
+class _Sheet(msgspec.Struct, frozen=True):
+    """One sheet of several, opened when its rows are wanted."""
+
+    book: _Book
+    head: _Head
+    late: list[str]
+
+    def rows(self) -> Iterator[Row]:
+        title = self.head.page.name
+        return _rows(self.book, self.head, _sheet(self.book, self.book.messages(title), title)[1], self.late)
+
+
+def _open(book: _Book) -> list[Table]:
+    reading, path = book.reading, book.path
+    named = tuple(dict.fromkeys(reading.sheets))
+    stream = book.messages(*named)
+    visible = next(message.visible for message in stream if isinstance(message, Sheets))
+    if missing := [sheet for sheet in named if sheet not in visible]:
+        raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
+    wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
+    if len(wanted) == 1:
+        return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
+    heads = _heads(book, stream)
+    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
+        return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
+    filled = {head.page.name: head.columns for head, _ in heads if head.columns}
+    titles = _choose(path, visible, filled)
+    tables = [
+        table
+        for title in titles
+        for table in _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
+    ]
+    notes = []
+    if len(titles) > 1:
+        notes.append(f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them")
+    if others := filled.keys() - {*titles}:
+        left = _quoted(title for title in filled if title in others)
+        notes.append(f"other sheets are left out: {left}; take them with `--all-sheets`, or by name with `--sheet`")
+    return _parted([msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]])
+
+
+def _parted(tables: list[Table]) -> list[Table]:
+    """Return the tables as parts of the dataset where all of them are called as splits are."""
+    parts = [PART_OF.get(table.sheet.strip().lower(), "") for table in tables]
+    if not all(parts) or len({*parts}) == 1:
+        return tables
+    return [msgspec.structs.replace(table, part=part) for table, part in zip(tables, parts, strict=True)]
+
+
+def _quoted(titles: Iterable[str]) -> str:
+    return ", ".join(f"`{title}`" for title in titles)
+
+
+def _heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:
+    """Return what the first rows of each sheet that `stream` brings tell, and those rows."""
+    pages: list[tuple[Page, list[Cells]]] = []
+    for message in stream:
+        if isinstance(message, Page):
+            pages.append((message, []))
+        elif isinstance(message, Batch):
+            pages[-1][1].extend(message.rows)
+    found = book.searched(*(page.name for page, _ in pages))
+    return [_peek(book, *_with_found(page, iter(cells), found.get(page.name), cut=page.more)) for page, cells in pages]
+
+
+def _sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Page, Iterator[Cells]]:
+    """Return the one sheet that `stream` brings."""
+    found = book.searched(title).get(title)  # while the other process reads
+    page = next(message for message in stream if isinstance(message, Page))
+    cells = chain.from_iterable(message.rows for message in stream if isinstance(message, Batch))
+    return _with_found(page, cells, found)
+
+
+def _peek(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
+    """Return what the first rows of a sheet tell, and all of its rows."""
+    peeked = list(islice(cells, FIRST + (book.reading.header_row or SEARCHED)))
+    return _head(book, page, peeked), chain(peeked, cells)
+
+
+def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
+    """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
+    page, row = head.page, book.reading.header_row
+    if not head.columns:
+        empty = f"row {row} of the sheet `{page.name}`" if row else f"the sheet `{page.name}`"
+        raise InputError(f"{empty} of `{book.path}` is empty")
+    if len(set(head.columns)) < len(head.columns):
+        raise InputError(f"the headers of the sheet `{page.name}` of `{book.path}` are the same in several columns")
+    late: list[str] = []
+    rows = _rows(book, head, cells, late)
+    first = tuple(islice(rows, FIRST))
+    return Table(
+        file=book.path.name,
+        columns=head.columns,
+        pieces=[Rows(chain(first, rows)) if only or not page.more else _Sheet(book, head, late)],
+        first=first,
+        sheet=page.name,
+        lettered=True,
+        notes=head.notes,
+        asks=head.found.asks,
+        unsure=head.found.unsure,
+        late=late,
+    )
+
+
+def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the sheets that are meant among several; `columns` are those of the visible ones with rows."""
+    if preset := preset_of(sheet for sheet in visible if visible[sheet]):
+        return [preset.sheet]
+    known = [title for title in columns if fits(columns[title])]
+    if len({tuple(map(header, columns[title])) for title in known}) > 1:
+        together = ["--all-sheets"] if known == [*columns] else [word for title in known for word in ("--sheet", title)]
+        raise QuestionError(
+            f"`{path}` has several sheets that may be meant, and their headers differ; choose",
+            {"all of them": together, **{f"the sheet `{title}`": ["--sheet", title] for title in known}},
+        )
+    if known or len(columns) == 1:
+        return known or [*columns]
+    shown = any(visible.values())
+    if not visible or (shown and not columns):
+        raise InputError(f"`{path}` holds no sheet with rows")
+    why = "several sheets, and the headers of none are recognised" if shown else "only hidden sheets"
+    raise QuestionError(
+        f"`{path}` has {why}; choose", {f"the sheet `{title}`": ["--sheet", title] for title in columns or visible}
+    )
+
+
+def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
+    """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
+    reading = book.reading
+    if reading.header_row == 0:
+        width = max((len(row) for row in rows), default=0)
+        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
+    names = [[*map(_name, row)] for row in rows]
+    at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
+    columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
+    if not columns:
+        return _Head(page, (), page.start)
+    notes = page.notes
+    if page.hidden:
+        rows_are = "row is" if page.hidden == 1 else "rows are"
+        notes += (f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well",)
+    if reading.header_row is None and any(map(any, names[:at])):
+        notes += (
+            f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
+        )
+    sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
+    found = sheet.headers(at, columns, asked=reading.header_row is not None)
+    notes += found.notes
+    start = page.start + found.start
+    if max(map(len, rows[at + 1 :]), default=0) > len(columns):
+        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
+    if page.merged and page.merged[2] >= start and not reading.fill_merged:
+        top, left, bottom, right = page.merged
+        area = f"{letter(left)}{top}:{letter(right)}{bottom}"
+        notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
+    return _Head(page, columns, start, notes, found=found)
+
+
+def _header_at(rows: list[list[str]]) -> int:
+    """Return which of `rows` holds the headers.
+
+    Among the first twenty, it is the first with a recognised question and answer; else, in a table of several
+    columns, the first that is only text, all different, and fills more than half of the usual width, as titles and
+    notes do not; else the first that is not empty.
+    """
+    names = [[*filter(None, row)] for row in rows]
+    filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row and not is_rule(row)]
+    widths = Counter(len(row) for row in names if row)
+    usual = max(widths, key=lambda width: (widths[width], width), default=0)
+    if known := [at for at, row in filled if fits(row)]:
+        return known[0]
+    for at, row in filled:
+        if len(set(row)) == len(row) and all(map(_is_text, row)) and 2 * len(row) > usual > 1:
+            return at
+    return filled[0][0] if filled else 0
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a cell is more than a number or a date."""
+    return any(map(str.isalpha, name)) or not any(map(str.isdigit, name))
+
+
+def _name(cell: Cell) -> str:
+    """Return a cell as a header; an error is none."""
+    if isinstance(cell, list):
+        return "" if isinstance(cell[0], str) else _name(cell[-1])
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
+
+
+def _with_found(
+    page: Page, cells: Iterator[Cells], found: Found | None, *, cut: bool = False
+) -> tuple[Page, Iterator[Cells]]:
+    """Return the sheet with what was found in it: errors, which readers give as empty cells, and hidden rows.
+
+    Where rows are `cut` off behind `cells`, errors below them are.
+    """
+    if not found:
+        return page, cells
+    page = msgspec.structs.replace(page, hidden=page.hidden + found.hidden)
+    first = next(found.errors or iter(()), None)
+    if found.errors is None or first is None:
+        return page, cells
+    start = min(page.start, first[0])
+    rows = chain(([] for _ in range(start, page.start)), cells)
+    return msgspec.structs.replace(page, start=start), _marked(start, rows, chain([first], found.errors), cut=cut)
+
+
+def _marked(start: int, rows: Iterator[Cells], errors: Errors, *, cut: bool) -> Iterator[Cells]:
+    error = next(errors, None)
+
+    def below() -> Iterator[Cells]:
+        while error and error[0] <= LAST_ROW and not cut:
+            yield []
+
+    for number, row in enumerate(chain(rows, below()), start):
+        while error and error[0] <= number:
+            if error[0] == number:
+                row.extend([""] * (error[1] - len(row)))
+                row[error[1] - 1] = [*error[2]]
+            error = next(errors, None)
+        yield row
+
+
+def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
+    """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
+
+    Columns with numbers that are not what was typed are noted in `late`.
+    """
+    file, title, columns = book.path.name, head.page.name, head.columns
+    key, suspect = suspects(columns if head.named else ())
+    last = head.start - 1
+    long: set[str] = set()
+
+    def special(cell: list[Any], column: str, row: int) -> Any:
+        if isinstance(cell[0], str):
+            return BadCell(*cell)
+        if column not in long:
+            long.add(column)
+            at = Where(file, row, title).cell(letter(columns.index(column) + 1))
+            note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
+            late.extend([note] if note not in late else [])
+        return cell[-1]
+
+    for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
+        values: dict[str, Any] = {
+            column: special(cell, column, number) if type(cell) is list else cell
+            for column, cell in zip(columns, row, strict=False)
+            if cell != ""
+        }
+        if any(type(value) is not str or value.strip() for value in values.values()):
+            for empty in range(last + 1, number):
+                yield Row(Where(file, empty, title), {})
+            last, error = number, ""
+            cell = row[key] if key < len(row) else ""
+            if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
+                error = no_sample([*map(_name, row)], columns if head.named else ())
+            yield Row(Where(file, number, title), values, error)

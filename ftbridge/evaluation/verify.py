@@ -1,0 +1,74 @@
+"""`ftbridge merge --verify`: whether the merged model answers as base and adapter do."""
+
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.project import Project
+from ftbridge.dialogue.generation import Generator, Sampling
+from ftbridge.dialogue.placement import Loading
+from ftbridge.evaluation.samples import questions
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.runs import record
+from ftbridge.templates import families
+from ftbridge.weights.source import Card
+
+LENGTH = 64  # tokens of an answer
+SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the same
+
+
+def same_answers(
+    count: int, device: str = "auto", *, trust_remote_code: bool = False
+) -> Callable[[Card, Path, Path], None]:
+    """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
+
+    Both compute in float32. Rounding to the base's dtype may tip a word over, after which an answer goes its own way:
+    those that differ are shown, and count as far as they are the same. The check raises FrameworkError where that is
+    less than half of their length on the mean, as where a merge went wrong and the first words differ already;
+    UsageError where the adapter is of no run, whose data has the questions. `trust_remote_code` runs code that comes
+    with the base.
+    """
+
+    def check(card: Card, adapter: Path, merged: Path) -> None:
+        project = Project.find()
+        if not card.run:
+            raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
+        own = adapter.parent / "run.json"
+        run = record.load(adapter.parent) if own.is_file() else record.by_id(project, card.run)
+        asked = questions(project, run, count)
+        base = Path(card.base)
+        trust = trusted(run, (base, merged), said=trust_remote_code)
+        python = interpreter_for(project, card.backend, base, trust_remote_code=trust)
+        say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
+        cards, loading = hardware.computing(device), Loading(dtype="float32", trust_remote_code=trust)
+        before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
+        after = _answers(Generator(python, card, merged, None, cards, loading), asked)
+        same = sum(map(str.__eq__, before, after))
+        for (_, question), one, other in zip(asked, before, after, strict=True):
+            if one != other:
+                say(f"  {question!r}\n    base and adapter: {one!r}\n    merged:           {other!r}")
+        say(f"{same} of {len(asked)} answers are the same")
+        if sum(map(_alike, before, after)) < SHARE * len(asked):
+            raise FrameworkError(
+                f"the merged model does not answer as base and adapter do ({same} of {len(asked)} answers are the "
+                "same, and the others part early); is the base the one that was trained on? `--model` names it"
+            )
+
+    return check
+
+
+def _alike(one: str, other: str) -> float:
+    """Return the share of the longer answer up to which both are the same."""
+    longest = max(len(one), len(other))
+    together = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return together / longest if longest else 1.0
+
+
+def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
+    with loading as generator:
+        stop = families.get(generator.card.family).stop
+        sampling = Sampling(max_new_tokens=LENGTH)
+        return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]

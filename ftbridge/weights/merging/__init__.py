@@ -1,0 +1,1 @@
+"""Base and adapter into one model."""

@@ -1,0 +1,252 @@
+"""What PEFT adapters change in a base model: for each tensor, what it starts from and what is added to it.
+
+The names and the order of the arithmetic are those of PEFT 0.18 to 0.21 (tuners/lora/layer.py and variants.py,
+utils/save_and_load.py): several adapters are merged one after another, each scaled by its weight.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing import load_json
+from ftbridge.weights.tensors.experts import shares
+from ftbridge.weights.tensors.index import Place, of_adapter
+from ftbridge.weights.tensors.names import in_files
+
+FLOATS = ("BF16", "F16", "F32")
+# Without a change to the base before the training starts; PiSSA, OLoRA, CorDA and LoftQ make one.
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+_NAME = re.compile(
+    r"(?:base_model\.model\.)?(?P<module>.+?)\."
+    r"(?:(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?P<leaf>weight|bias))?"
+    r"|(?:base_layer\.|modules_to_save\.)?(?P<own>weight|bias))"
+)
+# PEFT's name for the second of two adapted tensors of a module, within the first.
+EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
+_LARGEST = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
+_OTHER = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What adapter_config.json holds, of which `r`, `lora_alpha` and the patterns have PEFT's defaults."""
+
+    peft_type: str = ""
+    r: int = 8
+    lora_alpha: float = 8
+    use_rslora: bool = False
+    fan_in_fan_out: bool = False
+    alpha_pattern: dict[str, float] | None = None
+    rank_pattern: dict[str, int] | None = None
+    init_lora_weights: Any = True
+    alora_invocation_tokens: Any = None
+    arrow_config: Any = None
+    layer_replication: Any = None
+    trainable_token_indices: Any = None
+    use_qalora: Any = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One addition: scale * (b @ a), transposed for weights that lie (inputs, outputs), or scale * b for a bias.
+
+    With `magnitude` (DoRA) each output's row is then brought to that length. Of a `b` for all experts of a layer,
+    `expert` says which columns count: those from its number on, in steps of the experts' count.
+    """
+
+    b: Place
+    scale: float
+    a: Place | None = None
+    transposed: bool = False
+    magnitude: Place | None = None
+    expert: tuple[int, int] | None = None
+
+
+class Change(msgspec.Struct):
+    """What becomes of a tensor of the base: it starts from `start`, its own or the adapter's, and gets `steps`."""
+
+    dtype: str
+    before: Place
+    start: Place
+    steps: list[Step] = []
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the new shape; resized embeddings have the adapter's."""
+        return self.start.shape
+
+
+def changes(base: Mapping[str, Place], adapters: Iterable[tuple[Path, float]]) -> dict[str, Change]:
+    """Return what adapters, each with its weight, change in the tensors of `base`, by name.
+
+    Raises InputError for an adapter that is of another kind, or does not fit; UsageError for weights that it
+    cannot have.
+    """
+    found: dict[str, Change] = {}
+    for folder, weight in adapters:
+        _Adapter(folder, weight).apply(base, found)
+    return found
+
+
+class _Adapter:
+    def __init__(self, folder: Path, weight: float) -> None:
+        self.folder, self.weight = folder, weight
+        self.config = _config(folder)
+        self.parts: dict[str, dict[str, Place]] = {}
+        self.own: dict[str, Place] = {}
+        self.embeddings: set[str] = set()
+        for name, place in of_adapter(folder).items():
+            if ".original_module." in name:  # the base's own, beside what took its place
+                continue
+            match = _NAME.fullmatch(name)
+            if not match:
+                raise InputError(f"`{folder}` cannot be merged: `{name}` is nothing that LoRA has")
+            if match["own"]:
+                self.own[f"{match['module']}.{match['own']}"] = place
+            else:
+                part = match["part"].replace("lora_embedding_", "lora_") + (".bias" if match["leaf"] == "bias" else "")
+                self.parts.setdefault(match["module"], {})[part] = place
+                if "embedding" in match["part"]:
+                    self.embeddings.add(match["module"])
+
+    def apply(self, base: Mapping[str, Place], found: dict[str, Change]) -> None:
+        """Add what this adapter does to `found`: first what it brings whole, then its products."""
+        for name, place in self.own.items():
+            known = _find(name, base)
+            self._fits(name, bool(known) and _may_replace(known, base[known].shape, place.shape))
+            if known in found or self.weight != 1:
+                raise UsageError(
+                    f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
+                )
+            found[known] = Change(base[known].dtype, base[known], place)
+        straight, turned = self._orientations(base)
+        for module, parts in self.parts.items():
+            known = _find(f"{module}.weight", base)
+            a, b = parts.get("lora_A"), parts.get("lora_B")
+            if not known and EXPERTS.search(module):
+                self._add_experts(module, parts, base, found)
+                continue
+            if not known or not a or not b:
+                raise self._misfit(f"{module}.weight")
+            change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
+            fits = _orientation(change.shape, a, b)
+            square = module in self.embeddings or turned or (self.config.fan_in_fan_out and not straight)
+            transposed = square if fits == "either" else fits == "turned"
+            self._fits(known, bool(fits))
+            scale = self._scale(module, a.shape[0])
+            magnitude = parts.get("lora_magnitude_vector")
+            if magnitude:
+                self._check_dora(known, change.shape, magnitude, transposed=transposed)
+            change.steps.append(Step(b, scale, a, transposed, magnitude))
+            if bias := parts.get("lora_B.bias"):
+                self._add_bias(f"{module}.bias", Step(bias, scale), base, found)
+        for name, change in found.items():
+            if change.dtype not in FLOATS or change.start.dtype not in FLOATS:
+                dtype = change.dtype if change.dtype not in FLOATS else change.start.dtype
+                raise InputError(f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`")
+
+    def _add_experts(
+        self, module: str, parts: Mapping[str, Place], base: Mapping[str, Place], found: dict[str, Change]
+    ) -> None:
+        experts = EXPERTS.sub(".experts", module)
+        a, b = parts.get("lora_A"), parts.get("lora_B")
+        ranks = {self.config.r, *(self.config.rank_pattern or {}).values()} - {0}
+        known = shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        if not known:
+            raise InputError(
+                f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
+                "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
+            )
+        for share in known:
+            scale = self._scale(f"{experts}.{share.parameter}", share.rank)
+            change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
+            change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
+
+    def _add_bias(self, name: str, step: Step, base: Mapping[str, Place], found: dict[str, Change]) -> None:
+        known = _find(name, base)
+        self._fits(name, bool(known) and base[known].shape == step.b.shape)
+        found.setdefault(known, Change(base[known].dtype, base[known], base[known])).steps.append(step)
+
+    def _orientations(self, base: Mapping[str, Place]) -> tuple[bool, bool]:
+        """Tell whether weights lie (outputs, inputs), or (inputs, outputs) as GPT-2's; square ones do not say."""
+        found = set()
+        for module, parts in self.parts.items():
+            known, a, b = _find(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
+            if known and a and b and module not in self.embeddings and not module.endswith("lm_head"):
+                found.add(_orientation(base[known].shape, a, b))
+        return "straight" in found, "turned" in found
+
+    def _scale(self, module: str, rank: int) -> float:
+        patterns = self.config.alpha_pattern or {}
+        if slow := next((key for key in patterns if re.search(r"\)[*+{]", key)), ""):  # may take for ever
+            raise InputError(
+                f"`{self.folder}` has an `alpha_pattern` with a repeated group: `{slow:.80}`; merge with PEFT"
+            )
+        try:  # as PEFT matches them
+            key = next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
+        except re.error as error:
+            raise InputError(
+                f"`{self.folder}` has an `alpha_pattern` that is no regular expression: {error}"
+            ) from error
+        alpha = self.config.lora_alpha if key is None else patterns[key]
+        return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
+
+    def _check_dora(self, name: str, shape: tuple[int, ...], magnitude: Place, *, transposed: bool) -> None:
+        self._fits(name, magnitude.shape == (shape[1 if transposed else 0],))
+        if self.weight != 1:
+            raise UsageError(
+                f"`{self.folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight"
+            )
+        if transposed and math.prod(shape) > _LARGEST:
+            raise InputError(f"DoRA of `{name}` would need the whole tensor in memory; merge this adapter with PEFT")
+
+    def _fits(self, name: str, fits: bool) -> None:
+        if not fits:
+            raise self._misfit(name)
+
+    def _misfit(self, name: str) -> InputError:
+        return InputError(
+            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER}"
+        )
+
+
+def _config(folder: Path) -> _Config:
+    file = folder / "adapter_config.json"
+    config = load_json(read_text(file, "adapter's config"), _Config, f"cannot read `{file}`")
+    if config.peft_type != "LORA":
+        raise InputError(f"`{folder}` is an adapter of the kind `{config.peft_type}`; only LORA can be merged")
+    fields = ("alora_invocation_tokens", "arrow_config", "layer_replication")
+    for name in (*fields, "trainable_token_indices", "use_qalora"):
+        if getattr(config, name):
+            raise InputError(f"`{file}` asks for `{name}`, which cannot be merged; merge this adapter with PEFT")
+    if config.init_lora_weights not in _PLAIN_STARTS:
+        raise InputError(
+            f"`{folder}` was begun with `{config.init_lora_weights}`, which changed the base before the training; "
+            "convert it with PEFT (save_pretrained with path_initial_model_for_weight_conversion)"
+        )
+    return config
+
+
+def _find(name: str, base: Mapping[str, Place]) -> str:
+    """Return what `base` calls a tensor, or "": a checkpoint may lack the first name, as GPT-2's `transformer.`."""
+    shorter = name.partition(".")[2]
+    return in_files(name, base) or (shorter if shorter in base else "")
+
+
+def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
+    """Tell whether the shapes fit; embeddings, and the output layer, may have been resized to another vocabulary."""
+    resized = "embed" in name or "wte" in name or "lm_head" in name
+    return old == new or (resized and old[1:] == new[1:])
+
+
+def _orientation(shape: tuple[int, ...], a: Place, b: Place) -> str:
+    """Return how a weight of `shape` must lie for b @ a: "straight", "turned", "either", or "" where neither fits."""
+    if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] > 0:  # noqa: PLR2004
+        return ""
+    product = (b.shape[0], a.shape[1])
+    straight, turned = shape == product, shape == product[::-1]
+    return "either" if straight and turned else "straight" if straight else "turned" if turned else ""

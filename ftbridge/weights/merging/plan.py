@@ -1,0 +1,104 @@
+"""What a merged model is made of: its tensors and their files, its config, what is copied and what is computed."""
+
+import math
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.console import natural_size
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.parsing import read_json
+from ftbridge.weights.merging.lora import Change, changes
+from ftbridge.weights.merging.stream import Copy
+from ftbridge.weights.model_files.config import refuse_quantised
+from ftbridge.weights.tensors import index, safetensors
+from ftbridge.weights.tensors.tensor import SIZES
+
+_OUTPUT = "lm_head.weight"
+_EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|embed_in)\.weight")
+
+
+class Merged:
+    """A base with adapters merged into it, known from headers alone: `config`, and `total`, the bytes of its weights.
+
+    An output layer that shares the embedding's tensor gets one of its own where an adapter changes either: PEFT's
+    merge would change both, and the merged model answer as the adapter never did.
+    """
+
+    def __init__(self, base: Path, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Look into base and adapters; raises InputError where they are not whole, or do not fit."""
+        self.config = read_json(base / "config.json")
+        refuse_quantised(base, self.config, adapters[0][0])
+        self.places = index.of_model(base)
+        embedding = next(filter(_EMBEDDING.fullmatch, self.places), "")
+        self.output = f"language_model.{_OUTPUT}" if embedding.startswith("language_model.model.") else _OUTPUT
+        tied = bool(embedding) and self._said("tie_word_embeddings", True)  # transformers' default
+        untied = {**self.places, self.output: self.places[embedding]} if tied else self.places
+        self.changes = changes(untied, adapters)
+        old = untied[embedding].shape if embedding else ()
+        new = self.changes[embedding].shape if embedding in self.changes else old
+        if tied and (self.output in self.changes or (embedding in self.changes and new == old)):
+            self.places = untied
+            self._say("tie_word_embeddings", False)
+            tied = False
+        if new != old:
+            self._say("vocab_size", new[0])
+            output = self.changes.get(self.output) or self.places.get(self.output)
+            if output and not tied and output.shape[0] != new[0]:
+                raise InputError(
+                    f"`{embedding}` was resized to {new[0]} rows, and `{self.output}` has {output.shape[0]}"
+                )
+        self.sizes = {name: place.size for name, place in self.places.items()}
+        self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
+        self.total = sum(self.sizes.values())
+
+    def _said(self, key: str, default: Any) -> Any:
+        """Return what the config, or the text model's within it, says."""
+        text = self.config.get("text_config")
+        return self.config.get(key, text.get(key, default) if isinstance(text, dict) else default)
+
+    def _say(self, key: str, value: Any) -> None:
+        """Change what the config says, and the text model's within it."""
+        text = self.config.get("text_config")
+        if isinstance(text, dict):
+            self.config = {**self.config, "text_config": {**text, key: value}}
+        if not isinstance(text, dict) or key in self.config or key == "tie_word_embeddings":
+            self.config = {**self.config, key: value}
+
+    def lay_out(self, folder: Path, most: int) -> tuple[list[Copy], list[dict[str, Any]]]:
+        """Make the files in `folder`, of at most so many bytes of tensors each; return what to copy and to compute.
+
+        Raises SetupError where the disk has no room for them.
+        """
+        if self.total > (free := shutil.disk_usage(folder).free):
+            raise SetupError(
+                f"the merged model takes {natural_size(self.total)}, and `{folder.parent.parent}` has "
+                f"{natural_size(free)} free; make room, or choose another disk with `--out`"
+            )
+        copies: list[Copy] = []
+        computed: list[dict[str, Any]] = []
+        files = safetensors.shards(self.sizes, most)
+        for title, names in files.items():
+            file = folder / title
+            kinds = {name: self.changes.get(name) or self.places[name] for name in names}
+            header = safetensors.header(
+                (name, kind.dtype, kind.shape, self.sizes[name]) for name, kind in kinds.items()
+            )
+            at = len(header)
+            for name, kind in kinds.items():
+                if isinstance(kind, Change):
+                    linear = name != self.output and any(step.a and not step.transposed for step in kind.steps)
+                    place = {"name": name, "file": str(file), "offset": at, "linear": linear}
+                    computed.append(place | msgspec.to_builtins(kind))
+                else:
+                    copies.append(Copy(kind.file, kind.offset, str(file), at, kind.size))
+                at += self.sizes[name]
+            with file.open("wb") as content:
+                content.write(header)
+                content.truncate(at)
+        safetensors.write_index(folder, files, self.total)
+        return copies, computed

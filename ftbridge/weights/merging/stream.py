@@ -1,0 +1,145 @@
+"""The bytes of a merge: what is computed in a helper, what is copied meanwhile, and how far it is."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple, Self, cast
+
+import msgspec
+
+from ftbridge.core.console import is_terminal, natural_size, rich_console, say
+from ftbridge.core.errors import FrameworkError, InputError, SetupError
+from ftbridge.core.process.children import guarded
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+
+_PIECE = 1 << 22  # bytes
+# For glibc: memory that was used once is kept for the next piece instead of being asked for again.
+_KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+
+
+class Copy(NamedTuple):
+    """Bytes that go from one file to another, `size` of them."""
+
+    source: str
+    at: int
+    target: str
+    to: int
+    size: int
+
+
+class _Report(msgspec.Struct, frozen=True):
+    done: int = 0
+    error: str = ""
+    gpu_error: str = ""
+    unchanged: list[str] | None = None
+
+
+def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: Sequence[Gpu] = ()) -> list[str]:
+    """Do the plan's computing and the copies at the same time; return the tensors that did not change.
+
+    `total` is the size of all in bytes, `cards` is what the plan computes on. Raises InputError with the helper's
+    sentence, SetupError where the GPU fails, FrameworkError where the helper dies.
+    """
+    copied = computed = 0
+    with _progress(total) as show, ThreadPoolExecutor(1) as pool, _Helper(python, plan, cards) as helper:
+
+        def follow() -> _Report:
+            nonlocal computed
+            report = _Report()
+            for report in helper.reports():
+                computed = max(computed, report.done)
+                show(copied + computed)
+            return report
+
+        def count(size: int) -> None:
+            nonlocal copied
+            copied += size
+            show(copied + computed)
+
+        following = pool.submit(follow)
+        copy(copies, count)
+        last = following.result()
+        if last.error:
+            raise InputError(last.error)
+        if last.gpu_error:
+            raise SetupError(f"the GPU failed in the merge ({last.gpu_error}); `--device cpu` does it without")
+        if last.unchanged is None:
+            raise FrameworkError(f"the helper that merges died; its last messages:\n{helper.messages()}")
+    return last.unchanged
+
+
+def copy(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
+    """Copy bytes into files that are there; raises InputError where a source ends too early."""
+    buffer = memoryview(bytearray(_PIECE))
+    for source, at, target, to, size in copies:
+        with Path(source).open("rb", buffering=0) as reading, Path(target).open("r+b") as writing:
+            reading.seek(at)
+            writing.seek(to)
+            left = size
+            while left:
+                got = reading.readinto(buffer[: min(left, _PIECE)])
+                if not got:
+                    raise InputError(f"`{source}` has become shorter while it was read")
+                writing.write(buffer[:got])
+                count(got)
+                left -= got
+
+
+class _Helper:
+    """The process that computes; it ends with this one, as its stdin does."""
+
+    def __init__(self, python: Path, plan: Path, cards: Sequence[Gpu]) -> None:
+        self.log = plan.with_name("messages.txt")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                guarded([str(python), str(SCRIPTS / "merge_adapter.py"), str(plan)]),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **QUIET, **_KEEP, **hardware.environment(cards)},
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            cast("IO[bytes]", pipe).close()
+
+    def reports(self) -> Iterator[_Report]:
+        for line in cast("IO[bytes]", self.process.stdout):
+            yield msgspec.json.decode(line, type=_Report)
+
+    def messages(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is to be called with the bytes that are done: a bar on a terminal, a line every five seconds else."""
+    if is_terminal(sys.stderr):
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+        columns = ("merging", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=rich_console(stderr=True)) as progress:
+            task = progress.add_task("merging", total=total)
+            yield lambda done: progress.update(task, completed=done)
+        return
+    shown = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown > 5:  # noqa: PLR2004
+            say(f"merged {natural_size(done)} of {natural_size(total)}")
+            shown = time.monotonic()
+
+    yield show

@@ -1,0 +1,65 @@
+"""A system prompt that a model's chat template adds by itself, as Qwen 2.5's does, and that no training here has seen.
+
+What serves a folder renders its template, and would ask otherwise than the training did.
+"""
+
+from pathlib import Path
+
+from ftbridge.core.console import say
+from ftbridge.core.files.atomic import write_atomic, write_json
+from ftbridge.core.parsing import read_json
+from ftbridge.templates import chat_templates
+from ftbridge.templates.families import Prompt
+from ftbridge.weights.source import Card
+
+_QUESTION = {"role": "user", "content": "The user's words."}
+_SYSTEM = {"role": "system", "content": "The system's words."}
+_MORE = ({"role": "assistant", "content": "The answer."}, {"role": "user", "content": "More words."})
+
+
+def leave_out(folder: Path, card: Card) -> None:
+    """Take such a system prompt out of the chat template in `folder`, where a run of ours trained without one.
+
+    A template in which it does not stand as text stays as it is. Either is said.
+    """
+    template = chat_templates.read(folder)
+    if not (card.run and card.family and template) or card.system:
+        return
+    tokens = chat_templates.special_tokens(folder)
+    added = _added(template, tokens, card.prompt)
+    if not added.strip():
+        return
+    changed = _without(template, added, tokens, card.prompt)
+    shown = " ".join(added.split())
+    what = f"note: without a system prompt the model's chat template adds `{shown:.200}`, and the training did not"
+    if not changed:
+        say(f"{what}: a server, which renders it, asks otherwise than `ftbridge chat`")
+        return
+    own, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if own.is_file():
+        write_atomic(own, changed)
+    else:
+        write_json(config, {**read_json(config), "chat_template": changed})
+    say(f"{what}; the new folder's does not, either")
+
+
+def _added(template: str, tokens: dict[str, str], prompt: Prompt) -> str:
+    """Return what the template writes before a question where the prompt has nothing; "" for any other difference."""
+    words, bos = _QUESTION["content"], "".join(prompt.bos)
+    wanted = prompt.render("", [(words, None)]).partition(words)[0].removeprefix(bos)
+    shown = (chat_templates.render(template, [_QUESTION], tokens) or "").partition(words)[0]
+    shown = shown.removeprefix(bos or tokens["bos_token"])
+    return shown.removesuffix(wanted) if shown.endswith(wanted) else ""
+
+
+def _without(template: str, added: str, tokens: dict[str, str], prompt: Prompt) -> str:
+    """Return the template without the text `added`, or "" where it does not stand there, or more would change."""
+    written = [added, added.replace("\n", "\\n")]
+    changed = next((template.replace(text, "") for text in written if text in template), "")
+    given = [_SYSTEM, _QUESTION, *_MORE]
+    same = (
+        changed
+        and not _added(changed, tokens, prompt)
+        and chat_templates.render(changed, given, tokens) == chat_templates.render(template, given, tokens)
+    )
+    return changed if same else ""

@@ -1,0 +1,63 @@
+"""The files of a tokenizer: which of them a new folder gets, and what they hold."""
+
+import shutil
+from pathlib import Path
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.parsing import read_json
+from ftbridge.weights.model_files.transformers4 import is_new_tokenizer, make_tokenizer_for_both
+
+CHAT_TEMPLATE = ("chat_template*",)
+TOKENIZER = (
+    *CHAT_TEMPLATE, "tokenizer*", "vocab*", "merges.txt", "added_tokens.json", "special_tokens_map.json",
+    "tokenization_*.py", "spiece.model",
+)  # fmt: skip
+
+
+def copy_tokenizer(own: Path, base: Path, folder: Path) -> None:
+    """Copy the tokenizer of `own` into `folder`, and what it lacks of the base's; transformers 4.57 can read it, too.
+
+    What transformers 5 has saved anew has lost what only 4.57 looks at. So the base's own files are taken where they
+    have the same tokens, or `own` has none of its own; a chat template of `own` counts in any case.
+    """
+    patterns = CHAT_TEMPLATE if _saved_anew(own, base) else TOKENIZER
+    copy_files(own, folder, patterns, overwrite=False)
+    copy_files(base, folder, TOKENIZER, overwrite=False)
+    make_tokenizer_for_both(folder)
+
+
+def copy_files(source: Path, target: Path, patterns: tuple[str, ...], *, overwrite: bool) -> None:
+    """Copy the files of `source` that match a pattern into `target`."""
+    for file in (file for pattern in patterns for file in source.glob(pattern) if file.is_file()):
+        if overwrite or not (target / file.name).exists():
+            shutil.copyfile(file, target / file.name)
+
+
+def token_ids(folder: Path) -> dict[str, int]:
+    """Return the id of each token that the tokenizer's JSON files name."""
+    try:
+        return _token_ids(folder)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the tokenizer in `{folder}` is damaged: {type(error).__name__}: {error}") from error
+
+
+def _saved_anew(own: Path, base: Path) -> bool:
+    config = own / "tokenizer_config.json"
+    if own == base or not config.is_file() or not (base / "tokenizer.json").is_file():
+        return False
+    return is_new_tokenizer(read_json(config)) and token_ids(own) in ({}, token_ids(base))
+
+
+def _token_ids(folder: Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in ("tokenizer.json", "added_tokens.json", "tokenizer_config.json"):
+        content = read_json(folder / name) if (folder / name).is_file() else {}
+        if name == "added_tokens.json":
+            found |= {token: number for token, number in content.items() if isinstance(number, int)}
+            continue
+        vocabulary = (content.get("model") or {}).get("vocab")
+        found |= vocabulary if isinstance(vocabulary, dict) else {}
+        found |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+        decoder = content.get("added_tokens_decoder") or {}
+        found |= {token["content"]: int(number) for number, token in decoder.items()}
+    return found

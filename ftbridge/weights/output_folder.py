@@ -1,0 +1,191 @@
+"""Folders that are there whole, or not at all, and that never take the place of anything but our own.
+
+What ftbridge writes says so in its ftbridge.json, by `kind` and `files` (see launchers/runs/written_files.py).
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.atomic import flock, left_for, write_json
+from ftbridge.core.parsing import read_json
+from ftbridge.launchers.environment.model_download import base_of
+from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs import written_files
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.weights.source import Source
+
+Kind = Literal["adapter", "model", "merged"]
+# What older versions wrote, whose ftbridge.json has no list; and what they took from the base as it was.
+OLDER = (
+    CARD, "config.json", "generation_config.json", "adapter_config.json", "adapter_model.safetensors",
+    "model.safetensors", "model-?????-of-?????.safetensors", "model.safetensors.index.json", "chat_template.*",
+    "tokenizer.*", "tokenizer_config.json", "tokenization_*.py", "vocab.*", "merges.txt", "added_tokens.json",
+    "special_tokens_map.json", "spiece.model",
+)  # fmt: skip
+# What is in a run's folder besides adapters and models, which come and go as a whole.
+IN_A_RUN = ("output", "tracking", "predictions")
+FROM_BASE = {".json", ".py", ".jinja"}
+
+
+@contextmanager
+def fresh_folder(target: Path, kind: Kind) -> Iterator[Path]:
+    """Yield a folder that takes the place of `target` when the block ends well, and vanishes when not.
+
+    What stands at `target` is replaced where all of it was written by ftbridge, as the same kind of result, or where
+    it is empty; else InputError. What a killed process has left behind for `target` is removed, or put back.
+    """
+    target = target.resolve()  # a link stays one
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _clean(target)
+        refuse_foreign(target, kind)
+        with (
+            tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".part") as place,
+            Path(place, "lock").open("wb") as lock,
+        ):
+            flock(lock)
+            folder, old = Path(place) / "new", Path(place) / "old"
+            try:
+                folder.mkdir()
+                yield folder
+                _record(folder, kind)
+                if target.exists():
+                    target.rename(old)
+                refuse_foreign(old, kind, target)  # something may have come meanwhile
+                folder.rename(target)
+            finally:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+                for each in (folder, old):  # before the lock goes
+                    shutil.rmtree(each, ignore_errors=True)
+    except OSError as error:
+        raise SetupError(f"cannot write `{target}`: {error.strerror or error}") from error
+    except shutil.Error as error:
+        raise SetupError(f"cannot write `{target}`: {error}") from error
+
+
+def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None:
+    """Raise InputError where `folder`, which is or was at `target`, holds what ftbridge did not write as this kind."""
+    target = target or folder
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    card = folder / CARD
+    if not folder.is_dir() or not card.is_file() or card.is_symlink():
+        raise InputError(f"`{target}` is there and was not written by ftbridge; choose another folder with `--out`")
+    record = read_json(card)
+    before = record.get("kind") or ("adapter" if (folder / "adapter_config.json").is_file() else None)
+    if before != kind and (before or kind == "adapter"):
+        what = {"adapter": "an adapter", "merged": "a merged model"}.get(str(before), "a model")
+        raise InputError(f"`{target}` holds {what}, which this would replace; choose another folder with `--out`")
+    if names := list(_foreign(folder, record)):
+        said = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else "")
+        raise InputError(
+            f"`{target}` would be replaced, and holds what ftbridge did not write: {said}; move that away, or choose "
+            "another folder with `--out`"
+        )
+
+
+def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Path] = ()) -> None:
+    """Raise InputError where `target` is, holds or lies in what is read: the source, its base, `others`.
+
+    So it does where the base of another run of the project would go, and in the folder of another run, which would take
+    what it finds there for its own.
+    """
+    target = target.resolve()
+    own = source.run or next(_runs_around(source.folder.resolve()), None)
+    read = {"the run itself" if source.run else "the source": source.folder}
+    read |= {f"the run's `{name}`": own.path / name for name in IN_A_RUN} if own else {}
+    read |= {"the base model": base} | {f"the adapter `{path}`": path for path in others}
+    for what, path in read.items():
+        _refuse_overlap(target, path.resolve(), what, both=what != "the run itself")
+    for run in _runs_around(target):
+        if not own or not _same(run.path, own.path):
+            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
+    for run in runs.all_runs(source.project) if target.exists() else ():
+        for model in filter(None, {base_of(run), run.model}):
+            _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
+
+
+def refuse_inside(target: Path, read: Mapping[str, Path]) -> None:
+    """Raise InputError where `target`, which is for answers, is or lies in what is read, or in what ftbridge writes.
+
+    In a run's folder there are `predictions/NAME` for them, and folders of the user's own.
+    """
+    target = target.resolve()
+    for folder in (target, *target.parents):
+        if (folder / CARD).is_file():
+            _refuse_overlap(target, folder, "what `export` or `merge` wrote", both=True)
+    for run in _runs_around(target):
+        path = target.relative_to(run.path)
+        kept = path.parts[0] if path.parts else ""
+        if not kept:
+            _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
+        elif str(path) == "predictions" or re.fullmatch("output|tracking|(adapter|merged)(-.*)?", kept):
+            _refuse_overlap(target, run.path / kept, f"`{kept}` of the run `{run.path.name}`", both=True)
+    for what, path in read.items():
+        if _inside(target, path.resolve()):
+            _refuse_overlap(target, path.resolve(), what, both=True)
+
+
+def _refuse_overlap(target: Path, path: Path, what: str, *, both: bool) -> None:
+    """Raise InputError where `path` is `target` or lies in it, or, with `both`, the other way round."""
+    if (below := _inside(path, target)) or (both and _inside(target, path)):
+        place = "there" if below and _inside(target, path) else "in it" if below else "around it"
+        raise InputError(f"`{target}` cannot be written to: {what} is {place}; choose another folder with `--out`")
+
+
+def _runs_around(target: Path) -> Iterator[Run]:
+    for folder in (target, *target.parents):
+        if (folder / "run.json").is_file():
+            with suppress(InputError):  # it is none, or too damaged to take anything for its own
+                yield runs.load(folder)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)  # by links and mounts of the same, too
+    except OSError:
+        return False
+
+
+def _inside(inner: Path, outer: Path) -> bool:
+    return any(each == outer or _same(each, outer) for each in (inner, *inner.parents))
+
+
+def _foreign(folder: Path, record: dict[str, Any]) -> Iterator[str]:
+    """Yield what in a folder is not as its record says."""
+    if "files" in record:
+        yield from written_files.foreign(folder, record["files"])
+        return
+    base = Path(str(record.get("base") or "/dev/null"))
+    for path in sorted(folder.iterdir()):
+        from_base = path.suffix in FROM_BASE and (base / path.name).is_file()
+        known = from_base or any(fnmatchcase(path.name, pattern) for pattern in OLDER)
+        if not (known and written_files.is_plain(path)):
+            yield written_files.shown(path)
+
+
+def _record(folder: Path, kind: Kind) -> None:
+    card = read_json(folder / CARD) if (folder / CARD).is_file() else {}
+    files = {name: file for name, file in written_files.files_in(folder).items() if name != CARD}
+    write_json(folder / CARD, {**card, "kind": kind, "files": files})
+
+
+def _clean(target: Path) -> None:
+    for left in left_for(target):
+        with suppress(OSError):
+            left.rmdir()  # killed when nothing was left but that
+        with suppress(OSError), (left / "lock").open("rb") as lock:
+            if flock(lock):
+                if (left / "old").exists() and not os.path.lexists(target):  # killed between the two renames
+                    (left / "old").rename(target)
+                shutil.rmtree(left)

@@ -1,0 +1,102 @@
+"""Experts of a mixture: a few tensors each on disk, all of a layer in one tensor in transformers 5's memory.
+
+There `gate_up_proj` is (experts, gate's and up's outputs, inputs) and `down_proj` (experts, outputs, inputs); so says
+transformers/conversion_mapping.py, 5.24. An adapter of either has `lora_A` (experts x rank, inputs) and `lora_B`
+(outputs, rank x experts): expert e has the rows from e*rank on, and the columns e, e + experts, ... (ParamWrapper in
+peft/tuners/lora/layer.py, 0.21).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from math import prod
+
+import msgspec
+
+from ftbridge.core.errors import InputError
+from ftbridge.weights.tensors.index import Place
+from ftbridge.weights.tensors.names import in_files
+from ftbridge.weights.tensors.tensor import SIZES, Tensor, stretch
+
+# What gate, up and down are called on disk.
+_LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
+_FUSED = (".gate_up_proj", ".down_proj")
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What an adapter of all experts holds for one tensor on disk: lora_B @ lora_A, the columns of B from `number` on.
+
+    `parameter` and `rank` are those of the adapter; every `count`-th column counts.
+    """
+
+    name: str
+    parameter: str
+    rank: int
+    a: Place
+    b: Place
+    number: int
+    count: int
+
+
+def shares(module: str, a: Place, b: Place, files: Mapping[str, Place], ranks: Collection[int]) -> list[Share]:
+    """Return what the adapter of a module, of one of these `ranks`, holds for each tensor of `files`; [] for no fit."""
+    experts = _experts(module, files)
+    if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _same_shapes(experts, files):  # noqa: PLR2004
+        return []
+    rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
+    if rank not in ranks or not a.shape[0] == b.shape[1] == rank * len(experts):
+        return []
+    (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
+    found = []
+    for number, (gate, up, down) in enumerate(experts):
+        own = _rows(a, number * rank, rank)
+        if (b.shape[0], a.shape[1]) == (2 * inner, outer):
+            halves = ((gate, _rows(b, 0, inner)), (up, _rows(b, inner, inner)))
+            found += [Share(name, "gate_up_proj", rank, own, half, number, len(experts)) for name, half in halves]
+        elif (b.shape[0], a.shape[1]) == (outputs, inputs):
+            found.append(Share(down, "down_proj", rank, own, b, number, len(experts)))
+    return found
+
+
+def split(name: str, tensor: Tensor, files: Mapping[str, Place]) -> dict[str, Tensor]:
+    """Return what becomes of the tensor `name` of all experts where `files` have them one by one; else itself.
+
+    Raises InputError where they are there in another shape.
+    """
+    module = name.removesuffix(_FUSED[0]).removesuffix(_FUSED[1])
+    experts = _experts(module, files) if name.endswith(_FUSED) else []
+    if not experts:
+        return {name: tensor}
+    picked = [each[:2] if name.endswith(_FUSED[0]) else each[2:] for each in experts]
+    names = [each for several in picked for each in several]
+    shapes = [files[each].shape for each in names]
+    if sum(map(prod, shapes)) != prod(tensor.shape) or tensor.shape[0] != len(experts):
+        raise InputError(f"`{name}` does not hold the {len(experts)} experts of the base, `{names[0]}` and so on")
+    found, start = {}, 0
+    for each, shape in zip(names, shapes, strict=True):
+        size = prod(shape) * SIZES[tensor.dtype]
+        found[each] = Tensor(tensor.dtype, shape, tuple(stretch(tensor.parts, start, size)))
+        start += size
+    return found
+
+
+def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
+    """Return what `files` call gate, up and down of each expert of a module."""
+    found: list[tuple[str, ...]] = []
+    for leaves in _LEAVES:
+        while all(names := tuple(in_files(f"{module}.{len(found)}.{leaf}.weight", files) for leaf in leaves)):
+            found.append(names)
+    # Where one is left out, what follows is not known to be the next.
+    before = found[0][0].rpartition(".experts.")[0] + ".experts." if found else ""
+    numbers = {name.removeprefix(before).partition(".")[0] for name in files if before and name.startswith(before)}
+    return found if sum(map(str.isdigit, numbers)) == len(found) else []
+
+
+def _same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Place]) -> bool:
+    shapes = {tuple(files[name].shape for name in each) for each in experts}
+    return len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.pop())  # noqa: PLR2004
+
+
+def _rows(place: Place, begin: int, count: int) -> Place:
+    size = place.size // place.shape[0]
+    return msgspec.structs.replace(
+        place, offset=place.offset + begin * size, size=count * size, shape=(count, *place.shape[1:])
+    )

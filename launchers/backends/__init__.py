@@ -1,0 +1,1 @@
+"""The frameworks that train, and the plan that they render."""

@@ -1,0 +1,107 @@
+"""LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.plugins import Lines
+from ftbridge.launchers.backends.plan import Plan, offloads
+from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
+from ftbridge.launchers.runs.training_log import json_lines, numbers
+from ftbridge.templates.render import render_yaml
+
+title = "LLaMA-Factory"
+module = "llamafactory"
+CONFIG = "llamafactory_config.yaml"
+_ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
+_FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
+
+    Raises UsageError for what LLaMA-Factory lacks, and a `--set` of what ftbridge decides; unknown keys it refuses
+    itself.
+    """
+    # model/adapter.py takes bitsandbytes' models for others, whose `quantization_method` it spells differently.
+    if plan.spec.dora and plan.spec.method == "qlora":
+        raise UsageError(
+            "LLaMA-Factory refuses DoRA on a quantised model: leave `dora` out, or take `--method lora` or "
+            "`--backend xtuner`"
+        )
+    for key in plan.spec.set:
+        if key in _FIXED:
+            raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
+    text = render_yaml(
+        "llamafactory.yaml.j2",
+        plan=plan,
+        spec=plan.spec,
+        cell=plan.family.cell("llamafactory"),
+        output=str(plan.run / "output"),
+        dataset_dir=str(plan.dataset_dir),
+        deepspeed_file=str(plan.run / "deepspeed.json"),
+        attention=_ATTENTION[plan.spec.attention],
+        optimizer=_optimizer(plan),
+        tracking={name: folder(plan, name) for name in plan.spec.track},
+        swanlab_mode=swanlab_mode(),
+        tracking_project=project_name(plan),
+        logging_steps=max(1, min(10, plan.steps // 20)),
+    )
+    files = {CONFIG: text}
+    if plan.deepspeed:
+        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(plan.deepspeed)).decode()
+    return files
+
+
+def _optimizer(plan: Plan) -> str:
+    """AdamW in one kernel is transformers' own default on a GPU; DeepSpeed's offload computes it on the CPU."""
+    if plan.spec.optimizer != "adamw":
+        return plan.spec.optimizer
+    fused = plan.machine.device == "cuda" and not offloads(plan.deepspeed, "offload_optimizer")
+    return "adamw_torch_fused" if fused else "adamw_torch"
+
+
+def arguments(plan: Plan) -> list[str]:
+    """Return what follows `llamafactory-cli train` for the files that `render` gave.
+
+    `--set` comes after the file: a key that the file has already would stop it as a duplicate there.
+    """
+    return [str(plan.run / CONFIG), *(f"{key}={value}" for key, value in plan.spec.set.items())]
+
+
+def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+    """Yield what LLaMA-Factory has logged since the last call, in order.
+
+    That is optimiser step, loss and learning rate, or step and validation loss.
+    """
+    del accumulation  # it counts optimiser steps itself
+    for line in lines(run / "output" / "trainer_log.jsonl"):
+        if numbers(line, "current_steps", "loss"):
+            yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
+        elif numbers(line, "current_steps", "eval_loss"):
+            yield {"step": line["current_steps"], "validation_loss": line["eval_loss"]}
+
+
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first; the last is the finished training's own.
+
+    The best is told by the validation losses: trainer_state.json leaves the one after the last step out.
+    """
+    output = run / "output"
+    numbered = [(path.name.partition("-")[2], path) for path in output.glob("checkpoint-*")]
+    saved = [path for _, path in sorted((int(number), path) for number, path in numbered if number.isdecimal())]
+    if best:
+        losses = {
+            record["step"]: record["validation_loss"] for record in progress(run, json_lines, 1) if "loss" not in record
+        }
+        validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
+        return [each for each in validated if _readable(each)][:1]
+    return [each for each in [*saved, output] if _readable(each)]
+
+
+def _readable(folder: Path) -> bool:
+    files = [*folder.glob("adapter_model.safetensors"), *folder.glob("model*.safetensors")]
+    return bool(files) and all(safetensors_header(file) is not None for file in files)

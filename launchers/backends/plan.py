@@ -1,0 +1,207 @@
+"""Everything about a training that is known before it starts, for the backends to render."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.adapters.registered.dataset import Dataset
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing import load_json
+from ftbridge.core.records import DatasetEntry
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.environment.hardware import Machine
+from ftbridge.launchers.environment.venv import NEWEST, Environment
+from ftbridge.launchers.runs.fingerprint import Fingerprint
+from ftbridge.templates.families import Family
+from ftbridge.templates.render import deepspeed_config
+
+# Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
+# (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
+AUTO_BUCKET = 50_000_000
+
+
+# Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
+_TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
+_MORE = {
+    **dict.fromkeys(("tensorboard", "wandb", "csv_monitor", "comet"), _TRACK),
+    "autotuning": "use DeepSpeed's own launcher for it",
+    "nebula": "leave checkpoints to the framework",
+}
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
+
+    `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
+    `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
+    `environment` is the training environment that it runs in. `sha256` and `edited` are the dataset's, as Dataset has
+    them, and `base` is the fingerprint of the model.
+    """
+
+    spec: TrainSpec
+    run: Path
+    model: Path
+    dataset: str
+    dataset_dir: Path
+    entry: DatasetEntry
+    family: Family
+    machine: Machine
+    deepspeed: dict[str, Any] | None
+    validation: Dataset | None = None
+    resume: Path | None = None
+    environment: Environment = NEWEST
+    sha256: dict[str, str] = {}
+    edited: str = ""
+    base: Fingerprint | None = None
+
+    @property
+    def distributed(self) -> bool:
+        """Tell whether torch's launcher starts the processes; DeepSpeed needs it for a single one, too."""
+        return self.machine.processes > 1 or self.deepspeed is not None
+
+    @property
+    def zero_stage(self) -> int:
+        """Return DeepSpeed's ZeRO stage, 0 without."""
+        return zero_stage(self.deepspeed)
+
+    @property
+    def estimated(self) -> bool:
+        """Tell whether `steps` is a guess: how many samples packing makes is only known once they are tokenised."""
+        return self.spec.packing and self.spec.max_steps is None
+
+    @property
+    def samples(self) -> int:
+        """Return how many samples an epoch has; where they are packed, a guess of four bytes of the file a token."""
+        files = [self.dataset_dir / name for name in self.entry.files.values()]
+        sizes = [file.stat().st_size for file in files if file.is_file()]
+        if not self.estimated or not sizes:
+            return self.entry.samples
+        return max(1, min(self.entry.samples, math.ceil(max(sizes) / 4 / self.spec.cutoff_length)))
+
+    @property
+    def epoch_iterations(self) -> int:
+        """Return how many micro batches a process sees in an epoch."""
+        return math.ceil(math.ceil(self.samples / self.machine.processes) / self.spec.micro_batch_size)
+
+    @property
+    def iterations(self) -> int:
+        """Return how many micro batches a process sees in all."""
+        if self.spec.max_steps is not None:
+            return self.spec.max_steps * self.spec.gradient_accumulation_steps
+        return math.ceil(self.epoch_iterations * self.spec.epochs)
+
+    @property
+    def steps(self) -> int:
+        """Return the number of optimiser steps.
+
+        XTuner accumulates gradients across the end of an epoch; transformers' Trainer makes a last, smaller step
+        in each.
+        """
+        if self.spec.max_steps is not None:
+            return self.spec.max_steps
+        accumulation = self.spec.gradient_accumulation_steps
+        if self.spec.backend == "xtuner":
+            return math.ceil(self.iterations / accumulation)
+        return math.ceil(math.ceil(self.epoch_iterations / accumulation) * self.spec.epochs)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Return the optimiser steps spent warming up: one at least, or XTuner refuses to start."""
+        return max(1, round(self.spec.warmup_ratio * self.steps))
+
+    @property
+    def validation_steps(self) -> int:
+        """Return the optimiser steps between two validations."""
+        return self.spec.validation_steps or self.spec.save_steps
+
+    @property
+    def map_processes(self) -> int:
+        """Return how many processes tokenise: one for small data, where starting more costs more."""
+        return max(1, min(8, self.entry.samples // 5000))
+
+
+def zero_stage(config: Any) -> int:
+    """Return the ZeRO stage of a DeepSpeed config's content, 0 where it names none."""
+    zero = config.get("zero_optimization") if isinstance(config, dict) else None
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
+    return stage if isinstance(stage, int) else 0
+
+
+def offloads(config: dict[str, Any] | None, key: str) -> bool:
+    """Tell whether DeepSpeed keeps what `key` ("offload_optimizer", "offload_param") means out of the GPU."""
+    section = (config or {}).get("zero_optimization", {}).get(key)
+    return bool(section) and section.get("device", "none") != "none"
+
+
+def outside(config: dict[str, Any] | None) -> dict[str, str]:
+    """Return the places in a DeepSpeed config that lie outside the run's folder, by their keys, with dots.
+
+    DeepSpeed takes what is relative as from that folder, where it runs.
+    """
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        at, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{at}.{key}".lstrip("."), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            waiting += [(at, each) for each in value]
+        elif isinstance(value, str) and (value.startswith(("/", "~", "\\")) or ".." in re.split(r"[/\\]", value)):
+            found[at] = value
+    return dict(sorted(found.items()))
+
+
+def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
+    """Refuse what DeepSpeed would end with, what nothing here could read, and what does more than train."""
+    for key, remedy in _MORE.items():
+        section = config.get(key)
+        if isinstance(section, dict) and section.get("enabled", False) is not False:
+            raise InputError(f"the DeepSpeed config `{name}` turns on `{key}`; take it out, and {remedy}")
+    autocast = config.get("torch_autocast")
+    modules = autocast.get("lower_precision_safe_modules") if isinstance(autocast, dict) else None
+    if strange := [each for each in modules or [] if not str(each).startswith("torch.")]:
+        raise InputError(
+            f"the DeepSpeed config `{name}` would have the Python module of `{strange[0]}` imported, by "
+            "`lower_precision_safe_modules`; only torch's own may stand there"
+        )
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise InputError(f'the DeepSpeed config `{name}` must give zero_optimization as `{{"stage": 2}}`')
+    stage = zero.get("stage", 0)
+    if isinstance(stage, bool) or stage not in (0, 1, 2, 3):
+        raise InputError(f"the DeepSpeed config `{name}` has the ZeRO stage `{stage}`; it is 0, 1, 2 or 3")
+    for key in ("offload_optimizer", "offload_param"):
+        if not isinstance(zero.get(key) or {}, dict):
+            raise InputError(f'the DeepSpeed config `{name}` must give {key} as `{{"device": "cpu"}}`')
+
+
+def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:
+    """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
+
+    "auto" is ZeRO-2 for several processes and none for one.
+
+    Raises InputError where the file cannot be read, UsageError for an unknown name.
+    """
+    if name == "auto":
+        name = "zero2" if machine.processes > 1 else "none"
+    if name == "none":
+        return None
+    if name.endswith(".json"):
+        path = folder / Path(name).expanduser()
+        config = load_json(read_text(path, "DeepSpeed config"), dict[str, Any], f"`{path}` is no DeepSpeed config")
+    else:
+        config = deepspeed_config(name)
+    _check_deepspeed(name, config)
+    # Both frameworks would ask torch; what the machine can is known already, unless the file decides.
+    sections = {dtype: config.setdefault(key, {}) for dtype, key in (("bfloat16", "bf16"), ("float16", "fp16"))}
+    if not all(isinstance(section, dict) for section in sections.values()):
+        raise InputError(f'the DeepSpeed config `{name}` must give bf16 and fp16 as `{{"enabled": true}}`')
+    decided = any(section.get("enabled") is True for section in sections.values())
+    for dtype, section in sections.items():
+        if section.get("enabled", "auto") == "auto":
+            section["enabled"] = not decided and machine.dtype == dtype
+    return config

@@ -1,0 +1,59 @@
+"""Trackers of experiments: TensorBoard, SwanLab and Weights & Biases, the same for both frameworks.
+
+They are told by their own environment variables; keys stay in the user's environment and are never written.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from ftbridge.core.errors import SetupError
+from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.environment.venv import default_folder, environment_of, tested_set, versions
+
+
+def folder(plan: Plan, tracker: str) -> str:
+    """Return where `tracker` writes: a folder inside the run's."""
+    return str(plan.run / "tracking" / tracker)
+
+
+def project_name(plan: Plan) -> str:
+    """Return the training set's name, or `ftbridge` where SwanLab would refuse it."""
+    return plan.dataset if re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", plan.dataset) else "ftbridge"
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """Return what the trackers of a run are told; without a key in the environment they stay offline."""
+    env: dict[str, str] = {}
+    if "tensorboard" in plan.spec.track:
+        env["TENSORBOARD_LOGGING_DIR"] = folder(plan, "tensorboard")  # transformers 5 has no option for it
+    if "wandb" in plan.spec.track:
+        env |= {
+            "WANDB_DIR": folder(plan, "wandb"),
+            "WANDB_MODE": "online" if os.environ.get("WANDB_API_KEY") else "offline",
+            "WANDB_PROJECT": project_name(plan),
+            "WANDB_NAME": plan.run.name,
+        }
+    if "swanlab" in plan.spec.track:
+        env |= {
+            "SWANLAB_LOGDIR": folder(plan, "swanlab"),
+            "SWANLAB_MODE": swanlab_mode(),
+            "SWANLAB_PROJ_NAME": project_name(plan),
+            "SWANLAB_EXP_NAME": plan.run.name,
+        }
+    return env
+
+
+def swanlab_mode() -> str:
+    """Return `cloud` with a key in the environment, else `local`, which needs no account."""
+    return "cloud" if os.environ.get("SWANLAB_API_KEY") else "local"
+
+
+def check(python: Path, trackers: tuple[str, ...]) -> None:
+    """Raise SetupError for a tracker that the environment of `python` lacks."""
+    installed = versions(python) if trackers else {}
+    for name in trackers:
+        if name not in installed:
+            own = f"uv pip install --python {python} {name}=={tested_set(environment_of(installed))[name]}"
+            how = "ftbridge setup" if python.is_relative_to(default_folder()) else own
+            raise SetupError(f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{how}`")

@@ -1,0 +1,161 @@
+"""XTuner 0.2.0: its config, its arguments, what it logs and what it leaves behind."""
+
+import ast
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import UsageError
+from ftbridge.core.parsing import closest
+from ftbridge.core.plugins import Lines
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan
+from ftbridge.launchers.backends.trackers import folder
+from ftbridge.launchers.runs.training_log import numbers
+from ftbridge.templates.render import render_python
+
+title = "XTuner"
+module = "xtuner"
+CONFIG = "xtuner_config.py"
+# What names code, and what says where things go, is not the user's to set.
+_FIXED = {"type", "work_dir", "launcher"}
+# Where the optimisers' classes are, and what they are given beside learning rate and weight decay: the values that
+# transformers' Trainer, and so LLaMA-Factory, takes.
+_ADAM = {"betas": (0.9, 0.999)}
+_OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "adamw": ("torch.optim", "AdamW", _ADAM),
+    "adamw_8bit": ("bitsandbytes.optim", "AdamW8bit", _ADAM),
+    "paged_adamw_32bit": ("bitsandbytes.optim", "PagedAdamW32bit", _ADAM),
+    "paged_adamw_8bit": ("bitsandbytes.optim", "PagedAdamW8bit", _ADAM),
+    "adafactor": ("transformers", "Adafactor", {"scale_parameter": False, "relative_step": False}),
+    "sgd": ("torch.optim", "SGD", {}),
+}
+
+
+def render(plan: Plan) -> dict[str, str]:
+    """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
+
+    Raises UsageError for an option that XTuner lacks, or a `--set` that it would not know.
+    """
+    spec = plan.spec
+    _refuse(plan)
+    optimizer_module, optimizer, optimizer_options = _OPTIMIZERS[spec.optimizer]
+    accumulation = spec.gradient_accumulation_steps
+    text = render_python(
+        "xtuner.py.j2",
+        plan=plan,
+        spec=spec,
+        cell=plan.family.cell("xtuner"),
+        data_file=str(plan.dataset_dir / plan.entry.files["xtuner"]),
+        output=str(plan.run / "output"),
+        # mmengine counts iterations, not optimiser steps.
+        warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
+        save_iterations=spec.save_steps * accumulation,
+        validation_file=str(plan.validation.folder / plan.validation.entry.files["xtuner"]) if plan.validation else "",
+        validation_iterations=plan.validation_steps * accumulation,
+        tracking={name: folder(plan, name) for name in spec.track},
+        log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
+        optimizer_module=optimizer_module,
+        optimizer=optimizer,
+        optimizer_options=optimizer_options,
+    )
+    _check_options(spec, text)
+    files = {CONFIG: text}
+    if plan.deepspeed:
+        # Offload needs XTuner's own optimiser allowed (measured).
+        deepspeed = {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)}
+        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(deepspeed)).decode()
+    return files
+
+
+def arguments(plan: Plan) -> list[str]:
+    """Return what follows `xtuner train` for the files that `render` gave, written into the run's folder."""
+    options = [f"{key}={value}" for key, value in plan.spec.set.items()]
+    return [
+        str(plan.run / CONFIG),
+        *("--work-dir", str(plan.run / "output")),
+        *(("--deepspeed", str(plan.run / "deepspeed.json")) if plan.deepspeed else ()),
+        *(("--resume", str(plan.resume)) if plan.resume else ()),
+        *(("--cfg-options", *options) if options else ()),
+    ]
+
+
+def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+    """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, or validation loss."""
+    for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
+        for line in lines(file):
+            if numbers(line, "iter", "loss", "lr"):
+                yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
+            elif numbers(line, "step", "val_loss"):
+                yield {"step": line["step"] / accumulation, "validation_loss": line["val_loss"]}
+
+
+def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
+    """Return the readable checkpoints, oldest first: `iter_N.pth`, a file or (DeepSpeed) a folder.
+
+    mmengine keeps the best one apart.
+    """
+    names = "best_val_loss_iter_*.pth" if best else "iter_*.pth"
+    numbered = [(path.stem.rpartition("_")[2], path) for path in (run / "output").glob(names)]
+    found = sorted((int(number), path) for number, path in numbered if number.isdecimal())
+    return [path for _, path in found if _readable(path)]
+
+
+def _readable(path: Path) -> bool:
+    # DeepSpeed's ZeRO-3 writes a file for each process.
+    files = sorted(path.glob("*mp_rank_00_model_states.pt")) if path.is_dir() else [path]
+    return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)
+
+
+def _refuse(plan: Plan) -> None:
+    spec = plan.spec
+    if spec.neftune_alpha is not None:
+        raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")
+    if plan.estimated and spec.epochs % 1:
+        raise UsageError(
+            f"XTuner packs for whole epochs only, and `epochs` is {spec.epochs}: take a whole number, or `--max-steps`"
+        )
+
+
+def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is "auto": XTuner decides some of it itself and dies on the rest; DeepSpeed has defaults.
+
+    Its default for the reduce bucket would take a GiB of each GPU.
+    """
+    return {
+        key: _without_auto(value) if isinstance(value, dict) else AUTO_BUCKET if value == "auto" else value
+        for key, value in config.items()
+        if value != "auto" or key == "reduce_bucket_size"
+    }
+
+
+def _check_options(spec: TrainSpec, config: str) -> None:
+    """Refuse what mmengine would take in silence: a key that nothing in the config reads."""
+    top = {
+        target.id: node.value
+        for node in ast.parse(config).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for key in spec.set:
+        parts = key.split(".")
+        if _FIXED.intersection(parts) or any(part.startswith("_") for part in parts):
+            raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
+        if parts[0] in {"tokenizer", "train_dataset"}:  # mmengine has copied them to where they are used
+            raise UsageError(f"`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`")
+        known = top
+        for part in parts if len(parts) == 1 else parts[:-1]:  # the last of several may be new
+            if part not in known:
+                raise UsageError(f"XTuner's config has no `{part}` for `--set {key}`{closest(part, known)}")
+            known = _keys(known[part], top)
+
+
+def _keys(value: ast.expr, top: dict[str, ast.expr]) -> dict[str, ast.expr]:
+    """Return what `dict(...)`, or the name of one, holds."""
+    if isinstance(value, ast.Name):
+        value = top.get(value.id, value)
+    return {word.arg: word.value for word in value.keywords if word.arg} if isinstance(value, ast.Call) else {}

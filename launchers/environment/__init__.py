@@ -1,0 +1,1 @@
+"""The training environments, and the machine that they run on."""

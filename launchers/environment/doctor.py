@@ -1,0 +1,247 @@
+"""`ftbridge doctor`: what this machine has, against what a training needs."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPException
+from itertools import product
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import SetupError
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import names
+from ftbridge.core.process import children
+from ftbridge.core.project import Project
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.checklist import Check
+from ftbridge.launchers.environment.gpu_checks import (
+    LOCKED,
+    TorchBuild,
+    card_checks,
+    no_torch,
+    repair,
+    shared_memory_checks,
+    torch_build,
+)
+from ftbridge.launchers.environment.hardware import GIB
+from ftbridge.launchers.environment.setup import SPACE
+from ftbridge.launchers.environment.venv import (
+    NEWEST,
+    SETS,
+    Environment,
+    default_folder,
+    environment_of,
+    inspect,
+    interpreter,
+    modules,
+    setup_command,
+)
+
+SPACE_TO_TRAIN = 5  # GiB
+HUB_PATIENCE = 3  # seconds
+
+NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
+
+
+def doctor() -> list[Check]:
+    """Return all checks; importing the frameworks takes up to half a minute. Raises InputError for bad settings."""
+    return list(checks())
+
+
+def checks() -> Iterator[Check]:
+    """Yield the checks as they are done, the quick ones first."""
+    project = Project.find()
+    yield _python("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
+    by_python: dict[Path, list[str]] = {}
+    for name, environment in product(names("backends"), _environments(project)):
+        try:
+            found = by_python.setdefault(interpreter(project, name, environment), [])
+        except SetupError as error:
+            yield Check(name, "failure", str(error), setup_command(environment))
+        else:
+            found += [name] if name not in found else []
+    builds: dict[Path, TorchBuild] = {}
+    for python in by_python:
+        try:
+            builds[python] = torch_build(python)
+        except (SetupError, OSError) as error:
+            yield no_torch(python, error)
+    yield _processor()
+    gpus = hardware.gpus()
+    judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, gpus)]
+    yield from dict.fromkeys(judged)  # two interpreters may have the same torch
+    yield from shared_memory_checks()
+    yield from _disk(project)
+    yield from _hubs()
+    if builds:
+        say("importing the frameworks, which takes up to half a minute ...")
+    for python, build in builds.items():
+        yield from _environment(python, by_python[python], build)
+
+
+def toolkit_check(cuda: str) -> Check:
+    """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
+    home = hardware.toolkit()
+    remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
+    if not home:
+        return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
+    program = home / "bin" / "nvcc"
+    if not program.is_file():
+        return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
+    try:
+        argv = [str(program), "--version"]
+        said = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
+    except subprocess.TimeoutExpired as error:
+        said = str(error)
+    release = re.search(r"release (\d+)\.(\d+)", said)
+    if not release:
+        return Check("CUDA toolkit", "warning", f"`{program}` does not tell its version: {said.strip()[:200]}", remedy)
+    found = f"{release[1]}.{release[2]} in {home}"
+    if cuda and release[1] != cuda.partition(".")[0]:
+        return Check("CUDA toolkit", "warning", f"{found}, while torch is built for CUDA {cuda}", remedy)
+    return Check("CUDA toolkit", "ok", found)
+
+
+def _environments(project: Project) -> list[Environment]:
+    """Return the newest environment, and the second where it is there or named."""
+    named = any(chosen.python_transformers4 for chosen in project.settings.backends.values())
+    return [NEWEST, "transformers4"] if named or default_folder("transformers4").exists() else [NEWEST]
+
+
+def _python(name: str, version: str, where: str) -> Check:
+    if version.startswith(("3.11.", "3.12.")):
+        return Check(name, "ok", f"{version}, {where}")
+    return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
+
+
+def _build_checks(build: TorchBuild, gpus: list[hardware.Gpu]) -> Iterator[Check]:
+    if build is not LOCKED:
+        yield _python("the backends' Python", build.python, build.executable)
+    yield from card_checks(build, gpus) if gpus else [*card_checks(build, gpus), _no_gpu()]
+    yield toolkit_check(build.cuda)
+
+
+def _no_gpu() -> Check:
+    """A GPU that cannot be used stops what would compute on it; where there seems to be none, the CPU serves."""
+    if why := hardware.unusable():
+        return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
+    none = "none; training runs on the CPU, fit for trials only"
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return Check("GPU", "warning", none, f"CUDA_VISIBLE_DEVICES is `{visible}`, which hides every GPU; unset it")
+    remedy = "with an NVIDIA card in this machine, install its driver: nvidia-smi must show it"
+    return Check("GPU", "warning", none, remedy)
+
+
+def _processor() -> Check:
+    name, has_bfloat16 = hardware.processor()
+    words = "has instructions for bfloat16" if has_bfloat16 else "no instructions for bfloat16"
+    return Check("processor", "ok", f"{name}, {words}; training on it uses float32 unless `--dtype` says otherwise")
+
+
+def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
+    own = any(default_folder(environment) in python.parents for environment in SETS)
+    remedy = repair(python)
+    titles = {load_backend(name).module: name for name in backends}
+    try:
+        seen = inspect(python, [*modules(backends), *(["flash_attn"] if build.flash_attention else [])])
+    except SetupError as error:
+        return [Check("environment", "failure", str(error), remedy)]
+    checks = []
+    environment = environment_of({name: package.version for name, package in seen.packages.items()})
+    wrong = [f"{name} {why}" for name, why in seen.wrong(environment).items()]
+    if wrong:
+        text = f"{len(wrong)} packages differ from the tested set: {', '.join(wrong[:5])}"
+        checks.append(Check("versions", "failure" if own else "warning", text, remedy))
+    else:
+        checks.append(Check("versions", "ok", f"the tested set {environment}, Python {seen.python}, {python}"))
+    for module in modules(backends):
+        why = seen.imports[module]
+        if not why:
+            checks.append(Check(titles.get(module, module), "ok", seen.packages[module].version))
+        elif module in seen.packages or module in titles:
+            checks.append(Check(titles.get(module, module), "failure", f"cannot be imported: {why}", remedy))
+        else:
+            checks.append(Check(module, "warning", "not installed; QLoRA or DeepSpeed needs it", remedy))
+    return [*checks, _flash_attention(seen.imports.get("flash_attn"))]
+
+
+def _flash_attention(error: str | None) -> Check:
+    if error is None:
+        return Check("flash-attn", "ok", "not installed; attention is torch's own (SDPA)")
+    if error:
+        remedy = "install a flash-attn built for this torch and CUDA, or uninstall it"
+        return Check("flash-attn", "warning", f"installed, but cannot be imported: {error}", remedy)
+    return Check("flash-attn", "ok", "installed")
+
+
+def _disk(project: Project) -> list[Check]:
+    checks = []
+    installed = default_folder().exists()
+    for name, folder, least in (
+        ("disk for runs", project.folder, SPACE_TO_TRAIN),
+        ("disk for the environment", default_folder(), 0 if installed else SPACE),
+    ):
+        free, at = hardware.free_space(folder)
+        short = free < least * GIB
+        remedy = f"at least {least} GiB are wanted in {at}" if short else ""
+        checks.append(Check(name, "warning" if short else "ok", f"{free / GIB:.0f} GiB free in {at}", remedy))
+    return checks
+
+
+def _hubs() -> list[Check]:
+    """Ask both hubs at the same time, by their clients' variables; nothing but the request is sent."""
+    modelscope = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or "www.modelscope.cn"
+    folder = "or give a local folder"
+    hubs = (
+        (
+            "Hugging Face",
+            os.environ.get("HF_ENDPOINT") or "https://huggingface.co",
+            f"set HF_ENDPOINT to a mirror, take ModelScope (`--model ms://owner/name`), {folder}",
+        ),
+        (
+            "ModelScope",
+            modelscope if "://" in modelscope else f"https://{modelscope}",
+            f"set MODELSCOPE_ENDPOINT to another address, take Hugging Face (`hf://owner/name`), {folder}",
+        ),
+    )
+    answers: dict[str, str] = {}
+    # Threads that need not end: looking up a name may take longer than any time-out of a connection.
+    threads = [threading.Thread(target=_ask_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
+    end = time.monotonic() + HUB_PATIENCE
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    found = []
+    for name, url, remedy in hubs:
+        problem = answers.get(name, f"no answer within {HUB_PATIENCE} s")
+        text = f"{_without_login(url)}: {problem or 'answers'}"
+        found.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
+    return found
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"(?<=://)[^/]*@", "", url)
+
+
+def _ask_hub(name: str, url: str, answers: dict[str, str]) -> None:
+    """Put what went wrong into `answers`, "" for nothing; whatever a server says, it was reached, unless it fails."""
+    if not url.startswith(("http://", "https://")):
+        answers[name] = "is no http(s) address"
+        return
+    try:
+        request = Request(_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
+        with urlopen(request, timeout=HUB_PATIENCE):  # noqa: S310 - checked
+            answers[name] = ""
+    except HTTPError as error:
+        refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working
+        answers[name] = f"status {error.code}" if refused else ""
+    except (URLError, HTTPException, OSError, ValueError) as error:
+        answers[name] = str(getattr(error, "reason", error))

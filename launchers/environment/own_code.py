@@ -1,0 +1,133 @@
+"""Which training environment a model runs in, by its config.json.
+
+Code that came with a model (`auto_map`) before transformers 5 breaks under it, as InternLM 2's does; a class that
+transformers has itself runs in the newest environment.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.atomic import sha256
+from ftbridge.core.parsing import read_json
+from ftbridge.core.project import Project
+from ftbridge.launchers.environment.model_download import base_of
+from ftbridge.launchers.environment.venv import interpreter, versions
+from ftbridge.launchers.runs.fingerprint import Fingerprint
+from ftbridge.launchers.runs.record import UNSIGNED, Run
+
+_CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
+
+
+def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote_code: bool) -> Path:
+    """Return the interpreter that has `backend` and runs the model in the folder `model`.
+
+    Raises SetupError where that environment is not there, InputError for a class that no environment knows.
+    """
+    file = model / "config.json"
+    config = read_json(file) if file.is_file() else {}
+    kind = str(config.get("model_type") or "")
+    if (kernel := _hub_kernel(config)) and not trust_remote_code:
+        raise InputError(
+            f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
+            "out, or, if you trust who made it, add `--trust-remote-code`"
+        )
+    if needs_transformers4(config):
+        try:
+            known = frozenset() if trust_remote_code else known_classes(interpreter(project, backend))
+        except SetupError:  # then it cannot be the newest
+            known = frozenset()
+        if kind not in known:
+            try:
+                return interpreter(project, backend, "transformers4")
+            except SetupError as error:
+                raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+    python = interpreter(project, backend)
+    known = known_classes(python)
+    if not kind or not known or kind in known or config.get("auto_map"):
+        return python
+    raise InputError(
+        f"`{file}` says model_type `{kind}`, which transformers {versions(python).get('transformers')} does not know, "
+        "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
+        f"(`backends: {{{backend}: {{python: PATH}}}}`)"
+    )
+
+
+def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
+    """Tell whether code that comes with `models` may run: where the user has `said` so, or did when `run` was trained.
+
+    The latter counts where this machine signed the record, and only for the code that the trained model has: a merged
+    model beside it may be anybody's. Where it does not count, this is said.
+    """
+    if said or not run or not run.spec.trust_remote_code:
+        return said
+    if not run.signature:
+        reason = f"its record {UNSIGNED}"
+    elif run.base is None:
+        reason = "its record does not say with which code"
+    elif other := next(
+        (str(file) for model in models for file in _other_code(model, Path(base_of(run)), run.base)), ""
+    ):
+        reason = f"`{other}` is not what it was trained with"
+    else:
+        return True
+    say(
+        f"note: code that comes with the model is not run. `{run.id}` was trained with `--trust-remote-code`, but "
+        f"{reason}; if you trust who made the model, give the option again"
+    )
+    return False
+
+
+def _other_code(model: Path, base: Path, recorded: Fingerprint) -> Iterable[Path]:
+    """Yield the files of `model` with code that `base` had not when it was recorded, or that name such a repository."""
+    for file in model.rglob("*.py"):
+        if not _is_as_recorded(file, model, recorded):
+            yield file
+    known = {
+        name
+        for file in base.glob("*config.json")
+        if _is_as_recorded(file, base, recorded)
+        for name in _code_elsewhere(file)
+    }
+    for file in model.glob("*config.json"):
+        if not known.issuperset(_code_elsewhere(file)):
+            yield file
+
+
+def _is_as_recorded(file: Path, folder: Path, recorded: Fingerprint) -> bool:
+    return file.is_file() and sha256(file) == recorded.files.get(file.relative_to(folder).as_posix())
+
+
+def _code_elsewhere(file: Path) -> list[str]:
+    """Return what a config names as `owner/name--module.Class`, which is fetched from a hub."""
+    named = read_json(file).get("auto_map")
+    listed = named.values() if isinstance(named, dict) else [named]
+    flat = (each for value in listed for each in (value if isinstance(value, list) else [value]))
+    return [name for name in flat if isinstance(name, str) and "--" in name]
+
+
+def needs_transformers4(config: dict[str, Any]) -> bool:
+    """Tell whether a model of this config.json brings code that was written for transformers 4 or older."""
+    version = str(config.get("transformers_version") or "4")
+    return bool(config.get("auto_map")) and re.match(r"[0-4](\.|$)", version) is not None
+
+
+def _hub_kernel(config: dict[str, Any]) -> str:
+    """Return the repository of a hub whose kernel config.json wants, "" for none."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    wanted = [str(part.get(key) or "") for part in parts for key in ("_attn_implementation", "attn_implementation")]
+    return next((each for each in wanted if "/" in each), "")
+
+
+@cache
+def known_classes(python: Path) -> frozenset[str]:
+    """Return the model types that the transformers of `python` has; none where its files are not beside it."""
+    folders = python.parent.parent.glob("lib/python3*/site-packages/transformers/models/auto")
+    files = (folder / name for folder in folders for name in ("configuration_auto.py", "auto_mappings.py"))
+    return frozenset(
+        name for file in files if file.is_file() for name in _CLASS.findall(file.read_text(encoding="utf-8"))
+    )

@@ -1,0 +1,144 @@
+"""`ftbridge setup`: make, renew or repair a training environment."""
+
+import os
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+from ftbridge.core.console import natural_size, say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.atomic import locked
+from ftbridge.core.plugins import names
+from ftbridge.core.process import children
+from ftbridge.core.project import Project
+from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.environment.hardware import GIB
+from ftbridge.launchers.environment.venv import (
+    NEWEST,
+    SETS,
+    Environment,
+    broken_imports,
+    default_folder,
+    forget_imports,
+    inspect,
+)
+
+# What an environment takes, measured on Linux with Python 3.11, and one beside another: uv links what both have.
+SPACE, SPACE_BESIDE = 9, 4  # GiB
+# What stands at the top of a virtual environment, by venv, uv, virtualenv, and packages.
+PARTS = {
+    "pyvenv.cfg", "bin", "lib", "lib64", "include", "share", "etc", "man", "CACHEDIR.TAG", ".gitignore", ".lock",
+}  # fmt: skip
+
+
+def setup(venv: str | os.PathLike[str] | None = None, environment: Environment = NEWEST) -> Path:
+    """Make, renew or repair a training environment in `venv` (default: one for all projects); returns its Python.
+
+    Raises InputError where `venv` is a folder of something else, or the settings that it is noted in are somebody
+    else's, SetupError where the disk is too small or uv fails, or where the frameworks cannot be imported in the end.
+    """
+    folder = Path(venv).expanduser().resolve() if venv else default_folder(environment)
+    python = folder / "bin" / "python"
+    # Before the download: settings that are refused are refused at once.
+    project = Project.find() if folder != default_folder(environment) else None
+    with locked(folder):
+        if not _runs(python):
+            _refuse_foreign(folder, needs_mark=folder != default_folder(environment))
+            say(f"making a virtual environment in {folder}")
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        wrong = inspect(python, []).wrong(environment)
+        if wrong:
+            _check_space(folder, wrong)
+            say(f"installing {len(wrong)} packages of the tested set ({_download(wrong)}) ...")
+            _install(python, wrong, environment)
+            forget_imports(python)
+        for module, error in broken_imports(python, names("backends")).items():
+            raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
+    say(f"the training environment is ready: {python}")
+    if project:
+        _point_at(project, python, environment)
+    return python
+
+
+def _refuse_foreign(folder: Path, *, needs_mark: bool) -> None:
+    """Raise InputError where a folder that would be emptied holds anything but a virtual environment."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in names if name not in PARTS]
+    if needs_mark and names and "pyvenv.cfg" not in names:
+        strange = names
+    if strange or (folder.exists() and not folder.is_dir()):
+        what = f"holds `{strange[0]}`, which is" if strange else "is"
+        raise InputError(
+            f"`{folder}` {what} no part of a virtual environment, and would be emptied for one; give a new folder with "
+            "`--venv DIR`"
+        )
+
+
+def _check_space(folder: Path, wrong: dict[str, str]) -> None:
+    if "torch" not in wrong:
+        return
+    beside = any(default_folder(other).exists() and default_folder(other) != folder for other in SETS)
+    needed, (free, at) = SPACE_BESIDE if beside else SPACE, hardware.free_space(folder)
+    if free < needed * GIB:
+        raise SetupError(
+            f"the environment takes about {needed} GiB, and {natural_size(free, binary=True)} are free in {at}; make "
+            "room, or put it onto another disk with `--venv DIR`"
+        )
+
+
+def _download(wrong: dict[str, str]) -> str:
+    return "about 4 GB to download" if "torch" in wrong else "a small download"
+
+
+def _runs(python: Path) -> bool:
+    argv = [str(python), "-c", ""]
+    return not children.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+
+def _install(python: Path, wrong: dict[str, str], environment: Environment) -> None:
+    broken = [name for name, why in wrong.items() if why.endswith("missing")]
+    again = [option for name in broken for option in ("--reinstall-package", name)]
+    with resources.as_file(resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock")) as lock:
+        # Bytecode at once: where Python is told not to write it, as in many images, each start would compile again.
+        _uv("pip", "install", "--compile-bytecode", "--python", str(python), "--no-deps", *again, "-r", str(lock))
+
+
+def _point_at(project: Project, python: Path, environment: Environment) -> None:
+    key = "python" if environment == NEWEST else "python_transformers4"
+    backends = {name: {key: str(python)} for name in names("backends")}
+    if written := project.write_settings({"backends": backends}):
+        say(f"wrote {written}, so that `train` in this folder uses it")
+    elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):
+        lines = "\n".join(f"  {name}: {{{key}: {python}}}" for name in backends)
+        say(f"to use it, put this into {project.folder / 'ftbridge.yaml'}:\nbackends:\n{lines}")
+
+
+def _uv(*arguments: str) -> None:
+    from uv import find_uv_bin
+
+    # Not here: uv would obey a uv.toml or pyproject.toml of the current folder, whoever's it is.
+    done = children.run([find_uv_bin(), *arguments], env={**os.environ, **_pip_index()}, cwd="/")
+    if done.returncode:
+        raise SetupError(
+            f"uv {arguments[0]} failed (exit status {done.returncode}); its message stands above. Behind a "
+            "mirror, set pip's index (`pip config set global.index-url URL`): setup uses the same"
+        )
+
+
+def _pip_index() -> dict[str, str]:
+    """Tell uv, which does not read pip's configuration, the index that pip uses here."""
+    # -P: no pip of the current folder is run.
+    argv = [sys.executable, "-P", "-m", "pip", "config", "list"]
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    settings: dict[str, str] = {}
+    for line in done.stdout.splitlines():  # environment variables come first and win
+        key, _, value = line.partition("=")
+        settings.setdefault(key.rpartition(".")[2], value.strip().strip("'\""))
+    found = {
+        "UV_DEFAULT_INDEX": settings.get("index-url", ""),
+        "UV_INDEX": " ".join(settings.get("extra-index-url", "").replace("\\n", " ").split()),
+        "SSL_CERT_FILE": settings.get("cert", ""),
+        "UV_INDEX_STRATEGY": "unsafe-best-match",  # pip's own: the best version of all indexes
+    }
+    return {key: value for key, value in found.items() if value and key not in os.environ}

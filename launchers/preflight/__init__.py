@@ -1,0 +1,1 @@
+"""What would keep a training from its end, looked for before it starts."""

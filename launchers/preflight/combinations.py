@@ -1,0 +1,130 @@
+"""What cannot go together in one training, and why: each a sentence with a way out.
+
+From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), transformers 4.57.1
+(training_args.py), accelerate 1.11 (_prepare_deepspeed) and deepspeed 0.19.4 (op_builder).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from ftbridge.launchers.backends.plan import Plan, offloads
+from ftbridge.launchers.environment.checklist import Check
+from ftbridge.launchers.environment.hardware import BFLOAT16, cores, processor, toolkit
+from ftbridge.launchers.preflight.memory_estimate import halved, text_config
+from ftbridge.launchers.preflight.model import is_older
+
+
+def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
+    """Return a check for each combination that does not work; `installed` has versions by package."""
+    found = [
+        *_quantization(plan, config),
+        *_quantized_router(plan, config, installed.get("transformers", "")),
+        *_attention(plan, installed),
+        *_toolkit(plan),
+        *_wasteful(plan),
+    ]
+    return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
+
+
+Found = Iterator[tuple[Literal["warning", "failure"], str, str]]
+
+
+def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
+    spec, stage = plan.spec, plan.zero_stage
+    if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
+        yield (
+            "failure",
+            "weights in 8 bits cannot be shared out by ZeRO-3",
+            "use `--quantization-bits 4`, or `--deepspeed zero2`",
+        )
+    if not config.get("quantization_config"):
+        return
+    how = "the model itself is quantised already (`quantization_config` in its config.json)"
+    original = "take the model that it was made from"
+    if spec.method == "full":
+        yield "failure", f"{how}, and quantised weights cannot be trained", f"use `--method lora`, or {original}"
+    elif spec.method == "qlora":
+        yield "failure", f"{how}, and cannot be quantised again", f"use `--method lora`, or {original}"
+    elif stage == 3:  # noqa: PLR2004
+        yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
+
+
+def _quantized_router(plan: Plan, config: dict[str, Any], transformers: str) -> Found:
+    is_llama4 = text_config(config).get("model_type") == "llama4_text"
+    if is_llama4 and plan.spec.method == "qlora" and is_older(transformers):
+        yield (
+            "failure",
+            "transformers 4 quantises Llama 4's router, which then gives what the model cannot use",
+            "use `--method lora`, or an environment with transformers 5",
+        )
+
+
+def _attention(plan: Plan, installed: dict[str, str]) -> Found:
+    if plan.spec.attention != "flash_attention_2":
+        return
+    if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
+        yield "failure", f"flash_attention_2 needs a GPU of compute capability {BFLOAT16}", "use `--attention sdpa`"
+    elif plan.machine.dtype == "float32":
+        yield "failure", "flash_attention_2 does not compute in float32", "use `--attention sdpa`, or another `--dtype`"
+    elif "flash-attn" not in installed:
+        yield (
+            "failure",
+            "flash_attention_2 needs the package flash-attn, which is not in the training environment",
+            "install a wheel of it there that fits its torch, or use `--attention sdpa`",
+        )
+
+
+def _toolkit(plan: Plan) -> Found:
+    if plan.machine.device == "cuda" and _compiled(plan) and not toolkit():
+        yield (
+            "failure",
+            "DeepSpeed compiles its CPU Adam for offload, which takes the CUDA toolkit (nvcc), and none is here",
+            "install it or set CUDA_HOME, or use `--deepspeed zero2`",
+        )
+
+
+def _compiled(plan: Plan) -> bool:
+    """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
+    forced = (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
+    return forced and plan.spec.backend != "xtuner" and offloads(plan.deepspeed, "offload_optimizer")
+
+
+def _wasteful(plan: Plan) -> Found:
+    """Return what works, and not as one may think."""
+    spec = plan.spec
+    name, has_bfloat16 = processor()
+    if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:
+        yield (
+            "warning",
+            f"this processor ({name}) has no instructions for bfloat16, and takes many times as long in it",
+            "leave `--dtype bfloat16` out; on the CPU, float32 is used",
+        )
+    if plan.machine.device == "cpu" and plan.machine.processes > cores():
+        yield (
+            "warning",
+            f"{plan.machine.processes} processes share {cores()} cores, and each holds torch and the model",
+            f"take `--gpus {cores()}` at most",
+        )
+    if spec.method == "full" and plan.machine.dtype == "float16":
+        yield (
+            "warning",
+            "full tuning in float16 easily leaves its range, and the loss becomes nan",
+            "take a GPU with bfloat16, or watch the loss",
+        )
+    if (
+        spec.method == "full"
+        and plan.machine.gpus
+        and offloads(plan.deepspeed, "offload_optimizer")
+        and not _compiled(plan)
+    ):
+        yield (
+            "warning",
+            "offloaded, AdamW is PyTorch's here, slower on a CPU than the one that DeepSpeed compiles",
+            "with nvcc, LLaMA-Factory takes DeepSpeed's from a file without `zero_force_ds_cpu_optimizer`",
+        )
+    if spec.method == "full" and not halved(plan) and plan.machine.processes > 1:
+        yield (
+            "warning",
+            "without DeepSpeed each process holds all weights, gradients and optimiser state in float32",
+            "use `--deepspeed zero2` or zero3",
+        )

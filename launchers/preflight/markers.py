@@ -1,0 +1,38 @@
+"""What stands in samples and means something to a chat template: thoughts in answers, placeholders of images."""
+
+from collections.abc import Iterable
+
+from ftbridge.adapters.convert.samples.remarks import THOUGHT, Remark, Remarks, marks_in
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.records import Conversation
+from ftbridge.launchers.environment.checklist import Check
+from ftbridge.templates.families import Family
+
+# How a backend trains on thoughts with a template that has thinking off.
+_THOUGHTS: dict[str, str] = {
+    "xtuner": "trains on them behind the template's empty thinking block",
+    "llamafactory": "drops those that stand on lines of their own, and trains on others without the empty block",
+}
+
+
+def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -> list[Check]:
+    """Return a warning for each kind of mark in `samples`, with their number, for a training with `backend`."""
+    seen, looked = Remarks(), 0
+    for looked, sample in enumerate(samples, 1):  # noqa: B007 - their number
+        for kind, (count, mark) in marks_in(sample).items():
+            seen.note(kind, Remark(count, sample.source, mark))
+    return [_check(kind, remark, looked, family, backend) for kind, remark in seen.found.items()]
+
+
+def _check(kind: str, remark: Remark, looked: int, family: Family, backend: str) -> Check:
+    among = f"of {looked} samples looked at, {remark.count}"
+    if kind != THOUGHT:
+        found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"
+        return Check(f"{kind} marks", "warning", found)
+    found = f"{among} answers hold `{remark.mark}`: "
+    if family.thinking == "none":
+        found += f"{family.title} has no thinking, so they are trained on as text"
+        return Check("thoughts", "warning", found, "take them out, unless the model is to write them into its answers")
+    does = _THOUGHTS.get(backend, "may train on them in its own way")
+    found += f"{family.title} is trained with thinking off, and {load_backend(backend).title} {does}"
+    return Check("thoughts", "warning", found, "take the thoughts out of the answers; `ftbridge preview` shows how")

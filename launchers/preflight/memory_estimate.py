@@ -1,0 +1,386 @@
+"""How much memory a training takes, from the shapes in the model's safetensors headers and its config.json.
+
+Weights, adapters, gradients and optimiser are counted as the frameworks keep them (read in peft 0.18.1, bitsandbytes
+0.50.2, xtuner 0.2.0, llamafactory 0.9.5, deepspeed 0.19.4; tests compare them with real tensors and with DeepSpeed's
+own estimators):
+
+- bitsandbytes quantises linear layers but for the output layer: 4 bits in blocks of 64, with a float32 maximum each,
+  which double quantisation turns into a byte each and a float32 for 256 of them; or 8 bits and a float32 per row;
+- it does not quantise experts that are stacked in one tensor (model_files.py says where), nor the routers before them;
+- what is not quantised has 4 bytes on XTuner, whose `prepare_model_for_kbit_training` casts it; on LLaMA-Factory it
+  keeps the dtype that config.json names, which is mostly one of 2 bytes; with `--dtype float32` it has 4 on both;
+- what is trained has 4 bytes, and so has its gradient; Adam keeps two more values of 4 bytes;
+- DeepSpeed casts all to 2 bytes, keeps 4 more for what is trained and 4 for its gradient while it makes a step, and
+  shares out: the optimiser from stage 1 on, gradients from stage 2, weights in stage 3. There the gradient in 16 bits
+  is not counted, as in DeepSpeed's estimator: when the step begins, weights that were gathered have made room for it.
+
+Buffers are what is kept beside these:
+
+- DDP's buckets, a second copy of all gradients (several processes without DeepSpeed);
+- DeepSpeed's reduce bucket; its allgather buckets are views of the weights and take nothing;
+- the weights that ZeRO-3 has gathered: the largest layer with its gradient, or all that it lets live;
+- autocast's 16-bit copies on a GPU without DeepSpeed: of all that is trained, and of frozen weights in float32 that
+  the backward pass wants: the output layer, and a layer of what is not quantised, or all without gradient
+  checkpointing.
+
+Activations follow a formula that was not yet measured on a GPU, in bytes for each token of a micro batch, where a value
+has 2 bytes, and 4 with float32:
+
+    layer  = 16 hidden + value (4 hidden + 2 key-values + 3 intermediate)
+             with an adapter + value (6 hidden + intermediate)
+    all    = layers x hidden state + layer (with gradient checkpointing), or layers x layer
+    logits = 12 vocabulary (log-softmax, its gradient and that of the loss, all in float32)
+
+and (4 + value) x heads x cutoff length more a layer for `attention: eager`, and the largest quantised layer unpacked.
+In a mixture of experts `intermediate` is that of the experts that a token passes through.
+
+CUDA itself and what its allocator cannot use are taken for 0.6 GiB and 5 % of the rest. A model in 4 bits is whole on
+each GPU before ZeRO-3 shares it out, so that a training takes at least that.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan, offloads
+from ftbridge.launchers.environment.hardware import GIB
+from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
+
+Shape = tuple[int, ...]
+_BEYOND = 1 << 40  # of no model or config that there is; products of larger numbers do not fit into a float
+Size = Annotated[int, msgspec.Meta(ge=1, lt=_BEYOND)]
+_EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)
+# DeepSpeed's defaults, in values (runtime/zero/config.py).
+_BUCKET, _LIVE = 500_000_000, 1_000_000_000
+_OFFLOADED = {"offload_optimizer": ("gradients", "optimizer"), "offload_param": ("weights", "adapters")}
+
+
+class Sizes(msgspec.Struct, frozen=True, kw_only=True):
+    """The sizes in config.json that activations depend on, under the names of most models."""
+
+    hidden_size: Size
+    num_hidden_layers: Size
+    intermediate_size: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    vocab_size: Size
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that each process has on its device, by what they hold.
+
+    `start` is what loading takes there before the rest is; `host` is what each process has in the main memory of a
+    machine with GPUs, while it loads the model or because of offload.
+    """
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int | None
+    buffers: int = 0
+    context: int = 0
+    start: int = 0
+    host: int = 0
+
+    @property
+    def certain(self) -> int:
+        """Return the bytes of the model states: weights, adapters, gradients and optimiser."""
+        return self.weights + self.adapters + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """Return the most bytes on the device at a time."""
+        return max(self.start, self.certain + self.buffers + (self.activations or 0) + self.context)
+
+    def __str__(self) -> str:
+        names = ("weights", "adapters", "gradients", "optimizer", "buffers", "activations", "context")
+        values = {name: getattr(self, name) for name in names}
+        parts = [f"{name} {'unknown' if size is None else _gib(size)}" for name, size in values.items()]
+        start = f"; {_gib(self.start)} GiB at the start, before ZeRO-3 shares the weights out" if self.start else ""
+        host = f"; {_gib(self.host)} GiB a process in the machine's memory" if self.host else ""
+        return (
+            f"about {_gib(self.total)} GiB a process ({', '.join(parts)}{start}{host}); "
+            "activations were not yet measured on a GPU"
+        )
+
+
+def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
+    """Return the bytes that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
+    trained, sizes, loaded = _trained(plan, shapes), _sizes(config), _loaded(plan, config)
+    kept = 2 if halved(plan) else 4 if plan.spec.method == "full" else loaded
+    weights = _weights(plan, shapes, kept)
+    adapters = 0 if plan.spec.method == "full" else _bytes(plan, trained)
+    states = {
+        "weights": _shared(plan, weights, 3),
+        "adapters": _shared(plan, adapters, 3),
+        "gradients": _gradients(plan, trained),
+        "optimizer": _shared(plan, _optimizer(plan, trained), 1),
+    }
+    in_memory = sum(states[name] for key, names in _OFFLOADED.items() if _moves(plan, key, "cpu") for name in names)
+    states |= {name: 0 for key, names in _OFFLOADED.items() if _moves(plan, key) for name in names}
+    buffers = _buckets(plan, trained, sizes) + _gathered(plan, shapes, weights) + _copies(plan, shapes, sizes, kept)
+    activations = _activations(plan, sizes, shapes, kept) if sizes else None
+    whole = weights + adapters if plan.spec.method == "qlora" and plan.zero_stage == 3 else 0  # noqa: PLR2004
+    return Memory(
+        **states,
+        buffers=buffers,
+        activations=activations,
+        context=_context(plan, sum(states.values()) + buffers + (activations or 0)),
+        start=whole and whole + _context(plan, whole),
+        host=max(_weights(plan, shapes, loaded) if _loads_into_main_memory(plan) else 0, in_memory),
+    )
+
+
+def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
+    """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
+    trained = _trained(plan, shapes)
+    return _bytes(plan, trained) + _optimizer(plan, trained)
+
+
+def halved(plan: Plan) -> bool:
+    """Tell whether DeepSpeed casts all weights to 16 bits."""
+    sections = [plan.deepspeed.get(key, {}) for key in ("bf16", "fp16")] if plan.deepspeed else []
+    return any(section.get("enabled") is True for section in sections)
+
+
+def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
+    """Return the shapes of what an adapter trains: two matrices a layer, and with DoRA a magnitude for each row."""
+    rank = plan.spec.lora_rank
+    found: list[Shape] = []
+    linear = linear_layers(shapes)
+    targets = tuple(f".{target}.weight" for target in plan.spec.lora_targets)
+    chosen = [shape for name, shape in shapes.items() if targets and f".{name}".endswith(targets)]
+    if not targets:
+        chosen = [linear[module] for module in default_targets(linear, {module_of(name) for name in shapes})]
+    for rows, *rest in chosen:
+        if len(rest) == 1:
+            found += [(rank, *rest), (rows, rank)] + ([(rows,)] if plan.spec.dora else [])
+    return found
+
+
+def linear_layers(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """Return the shapes of the linear layers by module, but for the output layer and routers."""
+    return {module_of(name): shape for name, shape in shapes.items() if _is_hidden(name, shape)}
+
+
+def module_of(name: str) -> str:
+    """Return the module that a weight belongs to; the name of another tensor stays as it is."""
+    return name.removesuffix(".weight")
+
+
+def _trained(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
+    return list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
+
+
+def _bytes(plan: Plan, trained: Iterable[Shape]) -> int:
+    return (2 if halved(plan) else 4) * sum(map(math.prod, trained))
+
+
+def _zero(plan: Plan) -> dict[str, Any]:
+    return (plan.deepspeed or {}).get("zero_optimization") or {}
+
+
+def _number(section: dict[str, Any], key: str, default: int) -> int:
+    """Return a number of a DeepSpeed config, such as 2e8; what is none of its numbers DeepSpeed refuses itself."""
+    value = section.get(key)
+    return int(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
+
+
+def _shared(plan: Plan, size: int, stage: int) -> int:
+    """Return what each process has of `size` bytes that ZeRO shares out from `stage` on."""
+    return math.ceil(size / plan.machine.processes) if plan.zero_stage >= stage else size
+
+
+def _moves(plan: Plan, key: str, device: str = "") -> bool:
+    """Tell whether offload takes something off the GPU; on the CPU all is in main memory anyway."""
+    moves = plan.machine.device == "cuda" and offloads(plan.deepspeed, key)
+    return moves and device in {"", _zero(plan)[key]["device"]}
+
+
+def _gradients(plan: Plan, trained: list[Shape]) -> int:
+    if plan.deepspeed is None:
+        return _bytes(plan, trained)
+    in_float32 = 4 * sum(map(math.prod, trained))
+    if plan.zero_stage == 3 or _moves(plan, "offload_optimizer"):  # noqa: PLR2004
+        return _shared(plan, in_float32, 1)
+    return _shared(plan, _bytes(plan, trained), 2) + _shared(plan, in_float32, 1)
+
+
+def _buckets(plan: Plan, trained: list[Shape], sizes: Sizes | None) -> int:
+    """Return what DDP or DeepSpeed holds gradients in while processes exchange them."""
+    if plan.deepspeed is None:
+        return _bytes(plan, trained) if plan.machine.processes > 1 else 0
+    zero = _zero(plan)
+    if not plan.zero_stage or zero.get("contiguous_gradients") is False:
+        return 0
+    size = _number(zero, "reduce_bucket_size", _BUCKET)
+    if zero.get("reduce_bucket_size") == "auto":
+        size = AUTO_BUCKET if plan.spec.backend == "xtuner" else (sizes.hidden_size**2 if sizes else 0)
+    if plan.machine.device == "cpu":  # where pages count once they are written to
+        size = min(size, sum(map(math.prod, trained)))
+    double = zero.get("overlap_comm") is True and plan.zero_stage < 3  # noqa: PLR2004
+    return (2 if double else 1) * (2 if halved(plan) else 4) * size
+
+
+def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
+    """Return what a process has at a time of weights that ZeRO-3 shares out."""
+    if plan.zero_stage != 3:  # noqa: PLR2004
+        return 0
+    width = 2 if halved(plan) else 4
+    live = min(weights, width * _number(_zero(plan), "stage3_max_live_parameters", _LIVE))
+    return max(live, (2 if plan.spec.method == "full" else 1) * width * max(map(math.prod, shapes.values())))
+
+
+def _copies(plan: Plan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int) -> int:
+    """Return autocast's copies in 16 bits: it caches those of what is trained, and backward keeps frozen ones."""
+    machine, spec = plan.machine, plan.spec
+    if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
+        return 0
+    linear = sum(math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape))
+    experts = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 3 and EXPERTS.search(name))  # noqa: PLR2004
+    # Where the output layer is tied to the embedding, it is under that name only.
+    heads = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
+    head = max(heads or [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)], default=0)
+    if spec.method == "full":
+        return 2 * (linear + experts + head)
+    copies = 2 * sum(map(math.prod, adapter_shapes(plan, shapes)))
+    if kept == 4:  # noqa: PLR2004
+        at_once = sizes.num_hidden_layers if sizes and spec.gradient_checkpointing else 1
+        frozen = experts + (linear if spec.method == "lora" else 0)
+        copies += 2 * (head + frozen // at_once)
+    return copies
+
+
+def _context(plan: Plan, used: int) -> int:
+    """Return what CUDA takes beside `used` bytes: its context, and what the allocator cannot use."""
+    return int(0.6 * GIB + 0.05 * used) if plan.machine.device == "cuda" else 0
+
+
+def _loads_into_main_memory(plan: Plan) -> bool:
+    """Tell whether each process has the whole model in main memory before it goes to the GPU.
+
+    transformers puts it on the GPU at once where it is told so: by LLaMA-Factory, and for quantised models. ZeRO-3
+    shares it out while it is loaded, but one in 4 bits only afterwards.
+    """
+    if plan.machine.device == "cpu":
+        return False
+    if plan.spec.method == "qlora":
+        return plan.zero_stage == 3  # noqa: PLR2004
+    return plan.spec.backend == "xtuner" and plan.zero_stage != 3  # noqa: PLR2004
+
+
+def _loaded(plan: Plan, config: dict[str, Any]) -> int:
+    """Return the bytes of a value that is not quantised, as the framework loads it."""
+    if plan.machine.dtype == "float32":
+        return 4
+    if plan.spec.backend == "xtuner":
+        return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
+    text = text_config(config)
+    return 4 if (text.get("dtype") or text.get("torch_dtype")) == "float32" else 2
+
+
+def _is_linear(name: str, shape: Shape) -> bool:
+    return len(shape) == 2 and name.endswith(".weight") and not _EMBEDDING.search(name)  # noqa: PLR2004
+
+
+def _is_hidden(name: str, shape: Shape) -> bool:
+    """Tell whether this is a linear layer, and neither the output layer nor a router."""
+    module = module_of(name)
+    return _is_linear(name, shape) and not OUTPUT.search(module) and not ROUTER.search(module)
+
+
+def _weights(plan: Plan, shapes: dict[str, Shape], kept: int) -> int:
+    """Return the bytes of the whole model, where a value that is not quantised has `kept`."""
+    spec, total = plan.spec, 0
+    for name, shape in shapes.items():
+        if spec.method == "qlora" and _is_hidden(name, shape):
+            total += _quantized(shape, spec.quantization_bits, double=spec.double_quantization)
+        else:
+            total += kept * math.prod(shape)
+    return total
+
+
+def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
+    numbers = math.prod(shape)
+    if bits == 8:  # noqa: PLR2004
+        return numbers + 4 * shape[0]
+    blocks = math.ceil(numbers / 64)
+    # The 16 values of the type, and with double quantisation an offset and the 256 values of the maxima's type.
+    maxima = blocks + 4 * math.ceil(blocks / 256) + 4 + 1024 if double else 4 * blocks
+    return math.ceil(numbers / 2) + maxima + 64
+
+
+def _optimizer(plan: Plan, trained: Iterable[Shape]) -> int:
+    master = 4 if plan.zero_stage or halved(plan) else 0
+    return sum(master * math.prod(shape) + _state(plan.spec.optimizer, shape) for shape in trained)
+
+
+def _state(optimizer: str, shape: Shape) -> int:
+    numbers = math.prod(shape)
+    if optimizer == "sgd":
+        return 0
+    if optimizer == "adafactor":
+        return 4 * (numbers // shape[-1] + numbers // shape[-2] if len(shape) > 1 else numbers)
+    if optimizer.endswith("8bit") and numbers >= 4096:  # noqa: PLR2004 - bitsandbytes keeps smaller ones whole
+        return 2 * (numbers + 4 * math.ceil(numbers / 256))
+    return 8 * numbers
+
+
+def text_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return config.json with what it says of the text model, where that stands apart."""
+    text = config.get("text_config")
+    return {**config, **text} if isinstance(text, dict) else config.copy()
+
+
+def _sizes(config: dict[str, Any]) -> Sizes | None:
+    """Return the sizes, or None where config.json does not have them under any known name."""
+    text = text_config(config)
+    names = {
+        "num_hidden_layers": "num_layers",
+        "intermediate_size": "ffn_hidden_size",
+        "vocab_size": "padded_vocab_size",
+    }
+    for name, other in names.items():
+        text.setdefault(name, text.get(other))
+    text.setdefault("num_key_value_heads", text.get("multi_query_group_num") or text.get("num_attention_heads"))
+    text["intermediate_size"] = _passed_through(text) or text["intermediate_size"]
+    try:
+        return msgspec.convert(text, Sizes)
+    except msgspec.ValidationError:
+        return None
+
+
+def _passed_through(text: dict[str, Any]) -> int:
+    """Return the inner width of the experts that a token passes through, or of a dense layer; 0 where it is unknown."""
+    dense = text.get("intermediate_size") or 0
+    chosen = text.get("num_experts_per_tok") or text.get("num_experts_per_token") or text.get("moe_k") or 0
+    shared = text.get("n_shared_experts") or text.get("num_shared_experts") or 0
+    width, together = text.get("moe_intermediate_size") or dense, text.get("shared_expert_intermediate_size") or 0
+    if not all(isinstance(value, int) for value in (dense, chosen, shared, width, together)):
+        return 0
+    return int(max(dense, (chosen + shared) * width + together))
+
+
+def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:
+    """Return the bytes by the formula above, where a value of the hidden state has `stream`."""
+    spec, hidden = plan.spec, sizes.hidden_size
+    value = 4 if plan.machine.dtype == "float32" and not halved(plan) else 2
+    tokens = spec.micro_batch_size * spec.cutoff_length
+    heads = 2 * hidden * sizes.num_key_value_heads // sizes.num_attention_heads
+    layer = 16 * hidden + value * (4 * hidden + heads + 3 * sizes.intermediate_size)
+    if spec.method != "full":
+        layer += value * (6 * hidden + sizes.intermediate_size)
+    if spec.attention == "eager":
+        layer += (4 + value) * sizes.num_attention_heads * spec.cutoff_length
+    layers = sizes.num_hidden_layers
+    total = tokens * (layers * hidden * stream + layer if spec.gradient_checkpointing else layers * layer)
+    unpacked = max((math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape)), default=0)
+    return total + tokens * 12 * sizes.vocab_size + (value * unpacked if spec.method == "qlora" else 0)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f}"

@@ -1,0 +1,159 @@
+"""The pre-flight: what would keep a training from its end, looked for before it starts.
+
+It takes at most three seconds and imports neither torch nor transformers: it reads headers, counts the tokens of a few
+samples with `tokenizers`, and takes from nvidia-smi what was asked already.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ftbridge.core.console import natural_size, say
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.parsing import read_json
+from ftbridge.launchers.backends.plan import Plan, outside
+from ftbridge.launchers.environment.checklist import Check, shown
+from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
+from ftbridge.launchers.environment.hardware import free_space
+from ftbridge.launchers.environment.own_code import known_classes
+from ftbridge.launchers.environment.venv import broken_imports, versions
+from ftbridge.launchers.preflight.combinations import combination_checks
+from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
+from ftbridge.launchers.preflight.lora_targets import target_checks
+from ftbridge.launchers.preflight.markers import mark_checks
+from ftbridge.launchers.preflight.memory import memory_checks
+from ftbridge.launchers.preflight.memory_estimate import Shape, checkpoint_size
+from ftbridge.launchers.preflight.model import as_held, folder_checks, shapes, template_checks, tokenizer_checks
+
+
+def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
+    """Return all checks of `plan`, for the interpreter `python` and checkpoints below the folder `runs`."""
+    installed = versions(python)
+    transformers = installed.get("transformers", "")
+    tokenizer, error = _tokenizer(plan.model / "tokenizer.json")
+    tensors: dict[str, Shape] = {}
+    try:
+        config = read_json(plan.model / "config.json")
+        tensors = as_held(shapes(plan.model), plan, config, transformers)
+        checks = folder_checks(plan, config, tensors, transformers, known_classes(python))
+    except InputError as problem:
+        config = {}
+        checks = [Check("model", "failure", str(problem), "copy or download the model again")]
+    checks += tokenizer_checks(plan, tokenizer, error, transformers)
+    checks += template_checks(plan) if config else []
+    checks += [*_data(plan, tokenizer), _steps(plan)]
+    checks += combination_checks(plan, config, installed)
+    if places := outside(plan.deepspeed):
+        named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
+        found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"
+        checks.append(Check("DeepSpeed", "warning", found, "make sure that you want that; `../` and `/` lead outside"))
+    if plan.machine.gpus:
+        checks += interpreter_checks(python, plan.machine.gpus)
+        checks += shared_memory_checks() if plan.machine.processes > 1 else []
+    if tensors:
+        checks += target_checks(plan, config, tensors, transformers)
+        checks += [_disk(plan, tensors, runs), *memory_checks(plan, tensors, config)]
+    return checks
+
+
+def import_checks(plan: Plan, python: Path) -> list[Check]:
+    """Return a failure for each module that this training imports and that cannot be imported with its interpreter.
+
+    The interpreter is asked once for its packages, cards and drivers, which takes up to half a minute. What is not
+    installed and not needed by this training is nobody's fault.
+    """
+    try:
+        broken = broken_imports(python, [plan.spec.backend])
+    except (SetupError, OSError) as error:
+        return [Check("environment", "failure", str(error), repair(python))]
+    installed, spec = versions(python), plan.spec
+    needless = set() if plan.deepspeed is not None else {"deepspeed"}
+    if spec.method != "qlora" and not spec.optimizer.startswith("paged") and not spec.optimizer.endswith("8bit"):
+        needless.add("bitsandbytes")
+    return [
+        Check(module, "failure", f"cannot be imported: {error}", repair(python))
+        for module, error in broken.items()
+        if module in installed or module not in needless
+    ]
+
+
+def refuse(checks: list[Check]) -> None:
+    """Say what the checks warn of; raises InputError with what fails, and the remedies, where something does."""
+    for check in checks:
+        if check.status == "warning":
+            say(shown([check]))
+    if failed := [check for check in checks if check.status == "failure"]:
+        raise InputError(
+            f"this training would fail, so it was not started:\n{shown(failed)}\n"
+            "`--dry-run` shows all checks, and `--no-check` starts without them"
+        )
+
+
+def _tokenizer(file: Path) -> tuple[Any, str]:
+    """Return the tokenizer in a tokenizer.json, and why it cannot be read; None and "" where there is no such file."""
+    if not file.is_file():
+        return None, ""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(file)), ""
+    except Exception as error:  # noqa: BLE001 - it raises no class of its own
+        return None, str(error)
+
+
+def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
+    try:
+        entry, files = files_of(plan)
+    except InputError as error:
+        return [Check(name, "failure", f"`{plan.dataset}`: {error}", "convert its source again")]
+    if not plan.entry.samples:
+        return [Check(name, "failure", f"`{plan.dataset}` has no samples", "convert its source again")]
+    found = [Check(name, "ok", f"`{plan.dataset}`, {plan.entry.samples} samples, {files[0]}")]
+    if plan.edited:
+        remedy = "the training takes it as it is, and run.json says so; convert the source again to undo the edit"
+        found.append(Check(name, "warning", f"`{plan.dataset}`: {plan.edited}", remedy))
+    if other := plan.validation:
+        validation = {"dataset": other.name, "dataset_dir": other.folder, "entry": other.entry, "validation": None}
+        validation |= {"edited": other.edited}
+        found += _data(msgspec.structs.replace(plan, **validation), None, "validation dataset")
+    if name == "dataset":
+        samples = [*looked_at(entry, files)]
+        if tokenizer:
+            found.append(_cutoff(plan.spec.cutoff_length, count(plan, samples, tokenizer)))
+        found += mark_checks(samples, plan.family, plan.spec.backend)
+    return found
+
+
+def _cutoff(cutoff: int, found: Lengths) -> Check:
+    if not found.samples:
+        return Check("cutoff length", "failure", "no sample of the data can be read", "convert its source again")
+    looked = f"of {found.samples} samples looked at, the longest has about {found.longest} tokens"
+    if not found.cut:
+        return Check("cutoff length", "ok", f"{looked}; {cutoff} cuts no answer")
+    share = f"{found.cut} ({found.cut / found.samples:.1%}) lose a part of an answer, {found.lost} of these all of it"
+    remedy = f"`--cutoff-length {found.longest}` cuts none; `ftbridge preview --stats` counts all samples exactly"
+    status: Literal["warning", "failure"] = "failure" if found.lost == found.samples else "warning"
+    return Check("cutoff length", status, f"{looked}; with {cutoff}, {share}", remedy)
+
+
+def _steps(plan: Plan) -> Check:
+    found = f"{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up"
+    if plan.steps > plan.warmup_steps:
+        return Check("steps", "ok", found)
+    remedy = "take more `--epochs`, or smaller `--gradient-accumulation-steps` or `--micro-batch-size`"
+    return Check("steps", "warning", f"{found}: the learning rate never gets past it", remedy)
+
+
+def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
+    """One more checkpoint than are kept is there for a moment: the new one is written before the oldest goes."""
+    (free, at), each = free_space(runs), checkpoint_size(plan, tensors)
+    wanted = each * (plan.spec.save_limit + 1)
+    found = (
+        f"about {natural_size(wanted, binary=True)} for {plan.spec.save_limit + 1} checkpoints of "
+        f"{natural_size(each, binary=True)}; {natural_size(free, binary=True)} are free in {at}"
+    )
+    if wanted <= free:
+        return Check("disk space", "ok", found)
+    smaller = "`--save-limit`" if plan.spec.method == "full" else "`--save-limit` or `--lora-rank`"
+    return Check("disk space", "failure", found, f"make room, or use a smaller {smaller}")

@@ -1,0 +1,1 @@
+"""What a training would see of a dataset, and how long its samples are."""

@@ -1,0 +1,145 @@
+"""What of old runs can go, and away with it."""
+
+import shutil
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import SetupError
+from ftbridge.core.parsing import read_json
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.launchers.environment.model_download import base_of
+from ftbridge.launchers.runs.checkpoints import best
+from ftbridge.launchers.runs.record import RESERVE, Run, load
+from ftbridge.launchers.runs.training_log import FILE
+from ftbridge.launchers.runs.written_files import CARD, foreign, is_plain, shown
+
+# What training and `predict` put into a run's folder, besides what the launch is told to write.
+OWN = ("run.json", "log.txt", "launch.json", "deepspeed.json", FILE, RESERVE, "output", "tracking", "predictions")
+# What the frameworks put into `output`, besides files that the model has, too. All in a folder of theirs is theirs.
+OUTPUT = (
+    "[0-9]" * 8 + "_" + "[0-9]" * 6,  # a folder of XTuner's
+    "*.bin", "*.bin.index.json", "*.model", "*.pt", "*.pth", "*.safetensors", "*.safetensors.index.json",
+    "*_config.json", "*_results.json", "Modelfile", "README.md", "added_tokens.json", "additional_chat_templates",
+    "chat_template.*", "checkpoint-*", "config.json", "configuration_*.py", "generated_predictions.jsonl",
+    "global_step*", "last_checkpoint", "latest", "merges.txt", "modeling_*.py", "pissa_*", "profiler",
+    "running_log.txt", "runs", "special_tokens_map.json", "tokenization_*.py", "tokenizer.*", "trainer_log.jsonl",
+    "trainer_state.json", "training_*.png", "vocab.*", "xtuner_config.py", "zero_to_fp32.py",
+)  # fmt: skip
+TRACKING = ("tensorboard", "wandb", "swanlab")
+# And `predict` into each folder in `predictions` (see evaluation/answers.py).
+PREDICTIONS = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """A run's folder, or a checkpoint of one: why it may go, and its size in bytes."""
+
+    path: str
+    run: str
+    why: str
+    size: int
+
+
+def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
+    """Return what may go of `found`, which are in order: runs that did not succeed, never one that runs, or may.
+
+    With `keep`, of at least 1, also those that succeeded but the newest so many; with `checkpoints`, also the
+    checkpoints of succeeded runs but the last and the one with the lowest validation loss. A run stays, and is
+    named, where its folder holds what ftbridge did not write, or the base of a run that stays.
+    """
+    good = [run for run in found if run.status == "succeeded"]
+    old = good[:-keep] if keep else []
+    runs = [run for run in found if run.status in {"failed", "interrupted"} or run in old]
+    runs = [run for run in runs if not _needed(run, [other for other in found if other not in runs])]
+    gone = [_leftover(run.path, run, "older" if run in old else run.status) for run in runs]
+    for run in good if checkpoints else ():
+        if run not in old:
+            gone += [_leftover(path, run, "checkpoint") for path in _old_checkpoints(run)]
+    return gone
+
+
+def remove(gone: list[Leftover]) -> int:
+    """Remove what `leftovers` found and return its bytes; a run that has been resumed since stays.
+
+    Raises SetupError where something cannot be removed.
+    """
+    freed = 0
+    for each in gone:
+        path = Path(each.path)
+        folder = path if (path / "run.json").exists() else path.parents[1]
+        if load(folder).status in {"running", "unknown"}:
+            continue
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise SetupError(f"cannot remove `{path}`: {error.strerror or error}") from error
+        freed += each.size
+    return freed
+
+
+def _needed(run: Run, others: list[Run]) -> bool:
+    """Tell whether a run is to stay, and say why."""
+    bases = [
+        other.id
+        for other in others
+        if any(
+            base and Path(base).resolve().is_relative_to(run.path.resolve()) for base in (base_of(other), other.model)
+        )
+    ]
+    reason = f"it holds the base model of the run `{bases[0]}`" if bases else ""
+    if not reason and (strange := list(_foreign(run))):
+        reason = f"it holds {', '.join(strange[:5])}{', ...' * bool(strange[5:])}, which ftbridge did not write"
+    if reason:
+        say(f"`{run.path}` stays: {reason}")
+    return bool(reason)
+
+
+def _foreign(run: Run) -> Iterator[str]:
+    """Yield what ftbridge did not write into a run's folder, or into an adapter or model that it made there."""
+    made = {*OWN, *(Path(name).name for name in run.launch.files)}
+    for path in sorted(run.path.iterdir()):
+        record = path / CARD
+        if path.name in {"output", "tracking", "predictions"}:
+            yield from (f"`{strange.relative_to(run.path)}`" for strange in _foreign_within(path, run))
+            continue
+        if path.name in made or _is_scratch(path):
+            continue
+        if not record.is_file():
+            yield shown(path)
+        elif "files" in (known := read_json(record)):
+            yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"]))
+
+
+def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
+    """Yield what neither a framework nor `predict` wrote into its folder in a run's, as far as names tell it."""
+    if folder.name == "predictions":
+        for path in sorted(folder.rglob("*")):
+            is_own = (path.name in PREDICTIONS or _is_scratch(path)) and is_plain(path)
+            if not is_own and (path.is_symlink() or not path.is_dir()):
+                yield path
+        return
+    known, base = (OUTPUT, base_of(run)) if folder.name == "output" else (TRACKING, "")
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        in_model = base and path.is_file() and Path(base, path.name).is_file()
+        if not in_model and not any(fnmatchcase(path.name, pattern) for pattern in known):
+            yield path
+
+
+def _is_scratch(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix in {".lock", ".part"}
+
+
+def _old_checkpoints(run: Run) -> list[Path]:
+    kept = best(run)
+    return [path for path in load_backend(run.spec.backend).checkpoints(run.path)[:-1] if path != kept]
+
+
+def _leftover(path: Path, run: Run, why: str) -> Leftover:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return Leftover(str(path), run.id, why, sum(file.lstat().st_size for file in files if file.is_file()))

@@ -1,0 +1,379 @@
+"""The folder of a run, and its record in run.json."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
+from ftbridge.core.files import signing
+from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
+from ftbridge.core.parsing import closest, load_json
+from ftbridge.core.plugins import names
+from ftbridge.core.project import Project
+from ftbridge.core.records import Launch
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.runs.fingerprint import Fingerprint
+
+# What is said of a record without this machine's signature.
+UNSIGNED = "is not signed by this machine (another one or an older ftbridge wrote it, or it was changed by hand)"
+PATIENCE = 30  # seconds until a watcher that was asked to end is killed; it gives the framework 15
+# A file in the folder of a running run that makes room, of this many bytes, for its end on a disk that it has filled.
+# Its watcher holds a lock on it, by which the others on the same kernel, in whatever container, know that it lives.
+RESERVE, ROOM = ".reserve", 1 << 18
+_locks: dict[str, int] = {}  # file descriptors that this process holds until its end, by the run's folder
+FIRST_CONTAINER = "pid:[4026531836]"  # the machine itself (PROC_PID_INIT_INO of Linux)
+LAST_PID = (1 << 31) - 1  # 1 is the first process of the machine, 0 and below mean groups
+Status = Literal["running", "succeeded", "failed", "interrupted", "unknown"]
+Time = Annotated[datetime, Meta(tz=True)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 53)]
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One start of a run's processes: times in UTC, and the exit code once it ended."""
+
+    started: Time
+    ended: Time | None = None
+    exit_code: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 32)] | None = None
+
+    def __post_init__(self) -> None:
+        if not all(2000 <= time.year < 2200 for time in (self.started, self.ended or self.started)):  # noqa: PLR2004
+            raise ValueError("a time is not of this age")
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where numbers of processes mean something: the machine's name and id, its start, and the container."""
+
+    name: str = ""
+    boot: str = ""
+    container: str = ""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What run.json holds: what was asked for, what ran, on which data, and how it ended.
+
+    `model` is the local folder, `system` the system prompt that all samples share, or, where they have
+    `several_systems`, that of those that brought none; `samples` and `steps` count training samples and optimiser
+    steps, `environment` is the training environment that it runs in, `datasets` maps a data file as it was read, and
+    the source it was made from, to its sha256, `base` is the fingerprint of the model (None in runs of before there was
+    one), `pid` is the process that watches over the run, `pid_started` when that began, in the kernel's ticks,
+    `machine` where it runs, and `checkpoints` maps a checkpoint, relative to the folder, to its sha256 (see
+    training/resume.py). `signature` is this machine's, of all but itself and the folder: "" where the record has none
+    yet, and None in one that was read without: it stays unsigned, whatever is written to it. The status `unknown` is
+    never written: it is that of a run which is said to run, and whose process cannot be seen from here.
+    """
+
+    id: str
+    folder: str
+    status: Status
+    spec: TrainSpec
+    launch: Launch
+    family: str
+    model: str
+    system: str
+    several_systems: bool = False
+    samples: Count
+    steps: Count
+    versions: dict[str, str]
+    environment: str = ""
+    datasets: dict[str, str]
+    base: Fingerprint | None = None
+    attempts: Annotated[tuple[Attempt, ...], Meta(min_length=1)]
+    pid: int
+    pid_started: int = 0
+    machine: Machine = Machine()
+    checkpoints: dict[str, str] = {}
+    signature: str | None = ""
+
+    @property
+    def path(self) -> Path:
+        """Return the run's folder."""
+        return Path(self.folder)
+
+    @property
+    def died(self) -> bool:
+        """Tell whether the process that watched was killed before it could write an end."""
+        return self.status == "failed" and self.attempts[-1].ended is None
+
+    def watched(self) -> "Run":
+        """Return the run, saved, as running with this process watching over it."""
+        me = os.getpid()
+        reserve = self.path / RESERVE
+        if not reserve.exists():
+            write_atomic(reserve, os.urandom(ROOM))  # zeros might take no room
+        if self.folder not in _locks:
+            lock = _locks[self.folder] = os.open(reserve, os.O_RDONLY | os.O_CLOEXEC)
+            end = time.monotonic() + 1  # others look for a moment; a file system without locks has none for them either
+            while not flock(lock) and time.monotonic() < end:
+                time.sleep(0.01)
+        began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
+        return began.save()
+
+    def release(self) -> None:
+        """Give the run's last files the room that was kept for them; for when nothing else of it writes any more."""
+        with suppress(OSError):
+            (self.path / RESERVE).unlink()
+        if self.folder in _locks:
+            os.close(_locks.pop(self.folder))
+
+    def save(self) -> "Run":
+        """Write run.json, signed unless it came without a signature; returns the run."""
+        signature = None if self.signature is None else signing.sign(_signed_part(msgspec.json.encode(self)))
+        run = msgspec.structs.replace(self, signature=signature)
+        write_json(self.path / "run.json", run)
+        return run
+
+    def end(self, status: Status, exit_code: int) -> "Run":
+        """Return the run, saved, with its last attempt ended."""
+        self.release()
+        last = msgspec.structs.replace(
+            self.attempts[-1], ended=max(now(), self.attempts[-1].started), exit_code=exit_code
+        )
+        return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last)).save()
+
+
+def now() -> datetime:
+    """Return the time, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def new_folder(project: Project, name: str) -> Path:
+    """Make and return a folder for a new run: its time, then `name`."""
+    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
+    for number in range(1, 1000):
+        folder = project.runs / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise SetupError(f"cannot make `{folder}`: {error.strerror or error}") from error
+        return folder
+    raise InputError(f"too many runs start in the same second in `{project.runs}`")
+
+
+def load(folder: Path) -> Run:
+    """Return the run in `folder`, which may have been moved; one whose watcher is dead has failed.
+
+    Its signature is None where it does not hold. Raises InputError where run.json is not whole.
+    """
+    file = folder / "run.json"
+    content = read_record(file)
+    run = load_json(content, Run, f"cannot read `{file}`")
+    if (backend := run.spec.backend) not in (known := names("backends")):
+        raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
+    signature = run.signature if run.signature and _holds(content, run.signature) else None
+    run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
+    return msgspec.structs.replace(run, status=_status(run))
+
+
+def all_runs(project: Project) -> list[Run]:
+    """Return the runs of a project, oldest first; a record that cannot be read is named and left out."""
+    found = []
+    for file in project.runs.glob("*/run.json"):
+        try:
+            found.append(load(file.parent))
+        except InputError as error:
+            say(f"warning: {error}; the folder is left out")
+    found.sort(key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
+    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > now()]:
+        say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
+    return found
+
+
+def last(project: Project) -> tuple[Run, Run | None]:
+    """Return the last run that succeeded, and the newest one if that failed after it."""
+    runs = all_runs(project)
+    good = [run for run in runs if run.status == "succeeded"]
+    if not good:
+        tried = f"; `{runs[-1].id}` {runs[-1].status}" if runs else ""
+        raise InputError(f"no run has succeeded in `{project.runs}` yet{tried}; start one with `ftbridge train`")
+    return good[-1], runs[-1] if runs[-1].id != good[-1].id else None
+
+
+def by_id(project: Project, name: str) -> Run:
+    """Return the run called `name`; raises InputError naming the closest one."""
+    if (project.runs / name / "run.json").is_file():
+        return load(project.runs / name)
+    known = [run.id for run in all_runs(project)]
+    raise InputError(f"there is no run or folder `{name}`{closest(name, known) if known else '; no run was made yet'}")
+
+
+def stop(run: Run) -> Run:
+    """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
+
+    No other process than the one that began the run is ever sent a signal. Raises UsageError where it is not running or
+    that process cannot be seen from here, SetupError where it is another user's.
+    """
+    if run.status == "unknown":
+        raise UsageError(unseen(run))
+    if run.status != "running":
+        raise UsageError(f"`{run.id}` is not running: it has {run.status}; `ftbridge runs list` shows what runs")
+    if doubt := _doubt(run):
+        raise UsageError(f"`{run.id}` runs, and {doubt}")
+    try:
+        with _watcher(run) as send:
+            send(signal.SIGTERM)
+            send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
+            end = time.monotonic() + PATIENCE
+            while load(run.path).status == "running":
+                if time.monotonic() > end:
+                    send(signal.SIGKILL)  # whose guard then ends what the framework has started
+                time.sleep(0.1)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
+    ended = load(run.path)
+    return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
+
+
+def _doubt(run: Run) -> str:
+    """Return why the process that a running run names is not signalled, and what to do instead; "" where it may be."""
+    if run.machine.container != here().container:
+        return "in another container: stop it there, or stop that container"
+    if run.pid == 1:
+        return "as the first process of its container: stop the container"
+    if not (1 < run.pid <= LAST_PID and run.pid_started > 0):
+        return "its record does not name the process; whoever started it ends it"
+    if not run.signature:
+        return f"its record {UNSIGNED}: if process {run.pid} is the training, end it with `kill {run.pid}`"
+    return ""
+
+
+def give_up(run: Run) -> Run:
+    """Return a run of which nobody can tell whether it runs, saved, as failed; nothing is stopped.
+
+    Raises UsageError where that can be told.
+    """
+    if run.status != "unknown":
+        raise UsageError(f"`{run.id}` has the status {run.status}, which is sure; leave `--mark-failed` out")
+    if not run.signature:
+        say(f"note: the record of `{run.id}` {UNSIGNED}; to resume it needs `--trust-checkpoint` from now on")
+    return run.end("failed", 1)
+
+
+def unseen(run: Run) -> str:
+    """Return what there is to do about a run of the status `unknown`."""
+    where = f"on `{run.machine.name.partition(' ')[0]}`" if run.machine.name else "on a machine that it does not name"
+    return (
+        f"run `{run.id}` was started {where} (process {run.pid}), and whether it still runs cannot be told from here. "
+        f"Where it does, `ftbridge runs stop {run.id}` there ends it; where it has ended, "
+        f"`ftbridge runs stop {run.id} --mark-failed` says so, and stops nothing"
+    )
+
+
+def follow(run: Run, *, wait: bool) -> Iterator[bytes]:
+    """Yield the log of `run` in pieces, and with `wait` what comes until the run ends, or is not seen from here."""
+    try:
+        with opened_record(run.path / "log.txt") as file:
+            while True:
+                ended = not wait or load(run.path).status != "running"  # looked at before the last piece is read
+                while piece := file.read(1 << 16):
+                    yield piece
+                if ended:
+                    return
+                time.sleep(0.3)
+    except OSError as error:
+        raise InputError(f"cannot read the log of `{run.id}`: {error}") from error
+
+
+def _signed_part(content: bytes) -> bytes:
+    """Return what is signed of a record: each key, known to this ftbridge or not, but where it lies."""
+    record = msgspec.json.decode(content, type=dict[str, Any])
+    rest = {key: value for key, value in record.items() if key not in {"signature", "folder"}}
+    return msgspec.json.encode(rest, order="sorted")
+
+
+def _holds(content: bytes, signature: str) -> bool:
+    try:
+        return signing.holds(_signed_part(content), signature)
+    except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
+        return False
+
+
+@cache
+def here() -> Machine:
+    """Return where this process runs."""
+    name, boot, container = socket.gethostname(), "", ""
+    with suppress(OSError):
+        name = f"{name} {Path('/etc/machine-id').read_text(encoding='utf-8').strip()}".strip()
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    with suppress(OSError):
+        container = str(Path("/proc/self/ns/pid").readlink())
+    return Machine(name, boot, container)
+
+
+def _status(run: Run) -> Status:
+    """Return how a run is doing, as far as it can be told from here."""
+    if run.status != "running":
+        return run.status
+    me, there = here(), run.machine
+    if not me.boot or there.boot != me.boot:
+        # The same machine, and no container of it, was started anew meanwhile: nothing of before lives.
+        restarted = there.name == me.name and there.container == me.container == FIRST_CONTAINER and " " in me.name
+        return "failed" if restarted and me.boot and there.boot else "unknown"
+    if (locked := is_locked(run.path / RESERVE)) is not None:
+        return "running" if locked else "failed"
+    least = 2 if me.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
+    if there.container != me.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
+        return "unknown"
+    if (started := _started(run.pid)) == run.pid_started:
+        return "running"
+    return "unknown" if not started and _is_hidden(run.pid) else "failed"
+
+
+def _is_hidden(pid: int) -> bool:
+    """Tell whether a process is there of which /proc tells nothing: another user's, with `hidepid`."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+@contextmanager
+def _watcher(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
+    """Yield what sends a signal to the process that watches over `run`, and to no other that has got its number since.
+
+    Raises ProcessLookupError where it is gone.
+    """
+    held = None
+    try:
+        with suppress(AttributeError, NotImplementedError):
+            held = os.pidfd_open(run.pid)
+
+        def send(number: signal.Signals) -> None:
+            if _started(run.pid) != run.pid_started:
+                raise ProcessLookupError
+            if held is None:
+                os.kill(run.pid, number)
+            else:
+                signal.pidfd_send_signal(held, number)
+
+        yield send
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _started(pid: int) -> int:
+    """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in "XZ" else int(fields[19])

@@ -1,0 +1,119 @@
+"""What a training measures: followed while it runs, and read back as one curve."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import SetupError
+from ftbridge.core.files.atomic import LONGEST, opened_record
+from ftbridge.core.plugins import Backend
+from ftbridge.launchers.runs.record import Run, now
+
+Record = dict[str, float]
+FILE = "metrics.jsonl"
+MOST_STEPS = 1 << 53  # whole numbers above are not told apart
+
+
+class Metrics:
+    """Brings what a framework logs of a run into metrics.jsonl, reading each of its files once."""
+
+    def __init__(self, run: Run, backend: Backend) -> None:
+        """Follow the newest attempt of `run`; what is logged already belongs to those before it."""
+        self._run, self._backend = run, backend
+        self._read: dict[Path, int] = {}
+        if len(run.attempts) > 1:
+            list(self._logged())
+
+    def update(self) -> list[Record]:
+        """Return what was logged since the last call, in order, and add it to metrics.jsonl.
+
+        A record is of a training step (`step`, `loss`, `learning_rate`) or of a validation (`step`,
+        `validation_loss`), with the seconds since the run began (`time`) and the number of the `attempt`. Raises
+        SetupError where the file cannot be written.
+        """
+        time = max(0.0, (now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
+        more = {"time": time, "attempt": len(self._run.attempts)}
+        new = [record | more for record in self._logged()]
+        path = self._run.path / FILE
+        whole = path.stat().st_size if path.exists() else 0
+        try:
+            if new:
+                with path.open("ab") as file:
+                    file.write(b"".join(msgspec.json.encode(record) + b"\n" for record in new))
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, whole)  # what comes later must not hang on half a line
+            raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
+        return new
+
+    def _logged(self) -> Iterator[Record]:
+        yield from self._backend.progress(self._run.path, self._lines, self._run.spec.gradient_accumulation_steps)
+
+    def _lines(self, file: Path) -> Iterator[dict[str, Any]]:
+        """Yield the whole lines that `file` has got since the last call; a new attempt may have emptied it."""
+        try:
+            with opened_record(file) as opened:
+                begun = self._read.get(file, 0)
+                opened.seek(begun if begun <= file.stat().st_size else 0)
+                text, end, cut = opened.read().rpartition(b"\n")
+                self._read[file] = opened.tell() - len(cut)
+        except OSError:
+            self._read.pop(file, None)
+            return
+        yield from _objects((text + end).splitlines())
+
+
+def curve(run: Run) -> list[Record]:
+    """Return the records of `run` as one curve, in order; a loss that is no number is NaN.
+
+    A resumed run goes back to an earlier step: its records take the place of those of the same and of later steps.
+    """
+    found: list[Record] = []
+    for line in json_lines(run.path / FILE):
+        if not all(map(_measured, line.values())):  # nothing that ftbridge wrote
+            continue
+        record = {key: math.nan if value is None else float(value) for key, value in line.items()}
+        if not abs(record.get("step", math.nan)) < MOST_STEPS:
+            continue
+        attempt = record.get("attempt", 1)
+        while found and found[-1].get("attempt", 1) != attempt and found[-1]["step"] >= record["step"]:
+            found.pop()
+        found.append(record)
+    return found
+
+
+def points(records: list[Record], name: str) -> list[tuple[float, float]]:
+    """Return step and value of the records that have `name`, such as `validation_loss`."""
+    return [(record["step"], record[name]) for record in records if name in record]
+
+
+def numbers(line: dict[str, Any], *names: str) -> bool:
+    """Tell whether `line` has a number for each of `names`."""
+    return all(name in line and line[name] is not None and _measured(line[name]) for name in names)
+
+
+def json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in the lines of `file`; nothing where it cannot be read."""
+    with suppress(OSError), opened_record(file) as opened:
+        yield from _objects(iter(lambda: opened.readline(LONGEST), b""))
+
+
+def _measured(value: Any) -> bool:
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_STEPS)
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of `lines`, one each; frameworks write NaN, which only Python's own reader takes."""
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):  # a line that a full disk, or a kill, has cut
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,1 @@
+"""A training, from its options to its end."""

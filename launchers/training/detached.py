@@ -1,0 +1,81 @@
+"""A process of our own that watches over a run after the terminal has gone.
+
+Run as `python -m ftbridge.launchers.training.detached FOLDER`, in a session of its own, its messages going to the run's
+log. It gets the record on its stdin, for somebody else may write run.json meanwhile, and says on its stdout that the
+framework is going.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import IO, cast
+
+import msgspec
+
+from ftbridge.core.console import result, say
+from ftbridge.core.errors import FrameworkError, FtbridgeError
+from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.training.failures import told
+
+
+def start(run: runs.Run) -> runs.Run:
+    """Have a new process start and watch `run`; returns once the framework's process is there.
+
+    Raises FrameworkError, with the end of the log, where it is not.
+    """
+    log = run.path / "log.txt"
+    run.release()  # the new process takes the lock; until then this one's number tells that the run lives
+    reading, writing = os.pipe()
+    with log.open("ab") as output:
+        watcher = subprocess.Popen(
+            # -P: no module of the current folder is imported.
+            [sys.executable, "-P", "-m", "ftbridge.launchers.training.detached", str(run.path)],
+            stdin=subprocess.PIPE,
+            stdout=writing,
+            stderr=output,
+            start_new_session=True,
+        )
+    os.close(writing)
+    going = b""
+    try:
+        with suppress(BrokenPipeError), cast("IO[bytes]", watcher.stdin) as record:
+            record.write(msgspec.json.encode(run))
+        with os.fdopen(reading, "rb") as answer:
+            going = answer.readline()
+    finally:
+        if going:
+            watcher.returncode = 0  # it is on its own now: nobody waits for it
+        else:
+            watcher.terminate()
+            watcher.wait()
+    if not going:
+        raise FrameworkError(f"the run did not start{told(log, watcher.returncode)}")
+    return runs.load(run.path)
+
+
+def main() -> int:
+    """Watch over the run on stdin; returns the exit status."""
+    from ftbridge.launchers.training.train import watch
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    told: list[bool] = []
+
+    def started() -> None:
+        if not told:
+            told.append(True)
+            result("started")
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+    try:
+        run = msgspec.json.decode(sys.stdin.buffer.read(), type=runs.Run)
+        watch(run, lambda _record: None, started)
+    except FtbridgeError as error:
+        say(f"ftbridge: {error}")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

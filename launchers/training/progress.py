@@ -1,0 +1,84 @@
+"""How a training is shown while it runs: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ftbridge.core.console import is_terminal, rich_console, say
+from ftbridge.launchers.runs.summary import clock
+
+Update = Callable[[dict[str, float]], None]
+
+
+@contextmanager
+def reporter(steps: int, own: Update | None = None) -> Iterator[Update]:
+    """Yield what is to be called with each record of metrics.jsonl as it comes, of `steps` in all.
+
+    A terminal that has closed, or a pipe that nobody reads any more, is no reason to end what is shown there.
+    """
+    if own:
+        yield own
+        return
+    shown = ExitStack()
+    updates: list[Update] = []
+    with suppress(OSError):
+        updates.append(shown.enter_context(_bar(steps)) if is_terminal(sys.stderr) else _Lines(steps))
+
+    def show(record: dict[str, float]) -> None:
+        try:
+            for update in updates:
+                update(record)
+        except OSError:
+            updates.clear()
+
+    try:
+        yield show
+    finally:
+        with suppress(OSError):
+            shown.close()
+
+
+class _Lines:
+    """A line per new record, at most one every five seconds."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.seen, self.shown = steps, 0.0, 0.0
+        self.first: tuple[float, float] | None = None  # loading is not part of the pace
+
+    def __call__(self, record: dict[str, float]) -> None:
+        step, now = record["step"], time.monotonic()
+        if "loss" not in record:
+            say(f"step {step:g}/{self.steps}  validation loss {record['validation_loss']:.4f}")
+            return
+        if step <= self.seen or (now - self.shown < 5 and step < self.steps):  # noqa: PLR2004
+            return
+        self.first = self.first or (step, now)
+        pace = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
+        left = f"  {clock(pace * (self.steps - step))} left" if pace else ""
+        say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}{left}")
+        self.seen, self.shown = step, now
+
+
+@contextmanager
+def _bar(steps: int) -> Iterator[Update]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        "training",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=rich_console(stderr=True)) as progress:
+        task = progress.add_task("training", total=steps, loss="loading the model")
+
+        def update(record: dict[str, float]) -> None:
+            if "loss" in record:
+                progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
+            else:
+                text = f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}"
+                progress.console.print(text)
+
+        yield update

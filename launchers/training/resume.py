@@ -1,0 +1,354 @@
+"""Going on with a training: which checkpoint it starts from, and whether that one is ours.
+
+Both frameworks' checkpoints hold pickles, which run what they hold when they are loaded. So the sha256 of each
+checkpoint is noted in run.json as soon as it is whole, while the run is watched, and only a noted one is loaded
+unless the user trusts it. What is noted counts where this machine has signed it.
+"""
+
+import hashlib
+import re
+import stat
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.console import say, some
+from ftbridge.core.errors import InputError, SetupError, UsageError, typed
+from ftbridge.core.files.atomic import locked, read_record, sha256
+from ftbridge.core.parsing import parse
+from ftbridge.core.plugins import Backend
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.project import Project
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.backends.plan import Plan, zero_stage
+from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, interpreter, versions
+from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.checkpoints import PICKLED, say_passed_over
+from ftbridge.launchers.runs.fingerprint import changes
+from ftbridge.launchers.runs.record import UNSIGNED
+
+Signature = list[tuple[str, int, int]]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a training goes on from: a checkpoint, and the run that it belongs to, None for one from elsewhere."""
+
+    checkpoint: Path
+    run: record.Run | None
+
+
+def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> Source:
+    """Return what `--resume WANTED` means: `auto`, a run's id or folder, or a checkpoint's path.
+
+    `given` are the options of the command line, which must say what the run's own say; where this machine has not
+    signed those, what decides which code runs must be given again. Raises UsageError where they do not, or where the
+    run cannot go on, and InputError where the checkpoint cannot be used.
+    """
+    path = Path(wanted).expanduser()
+    if wanted == "auto":
+        source = _newest(project, trusted=trusted)
+    elif (path / "run.json").is_file():
+        source = _of_run(record.load(path.absolute()), trusted=trusted)
+    elif path.exists():
+        source = _at(path.absolute(), trusted=trusted)
+    else:
+        source = _of_run(record.by_id(project, wanted), trusted=trusted)
+    if source.run:
+        _same_options(source.run, given)
+        _said_again(source.run, given)
+    return source
+
+
+def interpreter_of(run: record.Run, project: Project) -> Path:
+    """Return the interpreter to go on with: that of the environment that the run began in.
+
+    Raises SetupError where it is not there, UsageError where it holds another transformers by now.
+    """
+    version = run.versions.get("transformers", "")
+    # A run of before there were two environments says its versions alone.
+    began: Environment = "transformers4" if version.startswith("4.") else NEWEST
+    if run.environment in SETS:
+        began = run.environment
+    try:
+        python = interpreter(project, run.spec.backend, began)
+    except SetupError as error:
+        raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
+    now = versions(python).get("transformers", "")
+    if now.partition(".")[0] != (version or now).partition(".")[0]:
+        raise UsageError(
+            f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "
+            f"ftbridge.yaml, or train from the start"
+        )
+    return python
+
+
+def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, str]) -> None:
+    """Raise where `plan`, started by `argv` on `datasets`, cannot go on from the checkpoint.
+
+    UsageError where the machine differs in its processes or in DeepSpeed, InputError where data or model has changed.
+    """
+    path, run = source.checkpoint, source.run
+    shards = _shards(path)
+    before = "with DeepSpeed" if shards else "without DeepSpeed"
+    if bool(shards) != bool(plan.deepspeed):
+        raise UsageError(f"`{path}` was saved {before}: go on {before} (`--deepspeed`), or train from the start")
+    processes = _processes(run.launch.argv) if run else len(shards) or plan.machine.processes
+    if processes != _processes(argv):
+        raise UsageError(
+            f"`{path}` was saved by {processes} processes, and {_processes(argv)} would start now: "
+            f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
+        )
+    if not run:
+        if not _whole(path, processes):
+            raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
+        return
+    if plan.deepspeed and plan.zero_stage != (old := zero_stage(_json(run.path / "deepspeed.json"))):
+        raise UsageError(
+            f"run `{run.id}` used ZeRO stage {old}, and `{plan.spec.deepspeed}` is stage {plan.zero_stage} now: "
+            "put the file back as it was, or train from the start"
+        )
+    _refuse_other_data(run, plan, datasets)
+    if run.base and any(found := changes(plan.model, run.base)):
+        what = found.weights or some([f"`{name}`" for name in found.files], 3)
+        raise InputError(
+            f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
+            "from the start"
+        )
+
+
+def _refuse_other_data(run: record.Run, plan: Plan, datasets: dict[str, str]) -> None:
+    # A run of before there were fingerprints has noted the other backend's files, and none of the validation set.
+    shared = datasets.keys() & run.datasets.keys()
+    names = datasets.keys() | run.datasets.keys() if run.base else shared
+    changed = sorted(name for name in names if datasets.get(name) != run.datasets.get(name))
+    if changed or not shared or plan.steps != run.steps:
+        named = f" ({some([f'`{name}`' for name in changed], 3)})" if changed else ""
+        raise InputError(
+            f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
+            "converted again. Convert the same files with the same options, or train from the start"
+        )
+
+
+def claim(before: record.Run, now: record.Run) -> record.Run:
+    """Save `now` with one more attempt than `before`, unless another process has taken the run meanwhile.
+
+    It is signed from now on, without what somebody else may have put on record.
+    """
+    with locked(before.path / "run.json"):
+        _may_go_on(record.load(before.path))
+        before.release()  # of a watcher that was killed: until the new one has its own, nobody takes the run for dead
+        attempts = (*before.attempts, *now.attempts)
+        checkpoints = before.checkpoints if before.signature else {}
+        return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
+
+
+def environment(plan: Plan) -> dict[str, str]:
+    """Return what a child needs to load the checkpoint that `find` has let through.
+
+    XTuner's hold mmengine's objects, so torch must unpickle them in full; transformers loads its own without that.
+    """
+    return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if plan.resume and plan.spec.backend == "xtuner" else {}
+
+
+class Ledger:
+    """Notes the sha256 of a run's checkpoints in its run.json, each as soon as it is whole and no longer changes.
+
+    What lay in the folder before this attempt keeps the note that it had, or none: a file that somebody put there
+    is not made ours by going on.
+    """
+
+    def __init__(self, run: record.Run, backend: Backend) -> None:
+        self.run = run
+        self._backend = backend
+        # Of what this process has just written: on a file system that maps users, it need not be our own number.
+        self._owner = (run.path / "run.json").stat().st_uid
+        self._known = {name: _signature(path) for name, path in self._found()}
+        self._seen = dict(self._known)
+
+    def look(self, *, ended: bool = False) -> record.Run:
+        """Note what is new since the last look and return the run; `ended`: nothing is written any more."""
+        notes: dict[str, str] = {}
+        for name, path in self._found():
+            with suppress(OSError):  # the framework deletes the oldest one meanwhile
+                if not _all_of(self._owner, path):
+                    continue
+                signature = _signature(path)
+                if signature == self._known.get(name):
+                    notes |= {name: self.run.checkpoints[name]} if name in self.run.checkpoints else {}
+                elif ended or signature == self._seen.get(name):
+                    found = digest(path)
+                    if signature == _signature(path):
+                        notes[name], self._known[name] = found, signature
+                self._seen[name] = signature
+        if notes != self.run.checkpoints:
+            self.run = msgspec.structs.replace(self.run, checkpoints=notes)  # kept, also where it cannot be written
+            self.run.save()
+        return self.run
+
+    def _found(self) -> list[tuple[str, Path]]:
+        return [(_name(self.run, path), path) for path in _resumable(self.run, self._backend)]
+
+
+def _all_of(owner: int, checkpoint: Path) -> bool:
+    """Tell whether a checkpoint holds nothing but files and folders of `owner`: the framework makes no other."""
+    return all(
+        status.st_uid == owner and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+        for status in (file.lstat() for file in (checkpoint, *checkpoint.rglob("*")))
+    )
+
+
+def digest(checkpoint: Path) -> str:
+    """Return the sha256 of a checkpoint: of the file, or of its files' names and sha256 where it is a folder."""
+    if checkpoint.is_file():
+        return sha256(checkpoint)
+    files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
+    lines = "".join(f"{digest(file)}  {file.relative_to(checkpoint).as_posix()}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _newest(project: Project, *, trusted: bool) -> Source:
+    for run in reversed(record.all_runs(project)):
+        if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
+            return _of_run(run, trusted=trusted)
+    raise InputError(
+        f"nothing to resume: no run in `{project.runs}` stopped with a checkpoint; start one with `ftbridge train`"
+    )
+
+
+def _of_run(run: record.Run, *, trusted: bool) -> Source:
+    """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
+    _may_go_on(run)
+    found = _resumable(run, load_backend(run.spec.backend))
+    if not found:
+        raise InputError(
+            f"run `{run.id}` has no whole checkpoint to go on from (`--save-steps {run.spec.save_steps}`); "
+            "start it again with `ftbridge train`"
+        )
+    noted = [path for path in found if run.signature and _name(run, path) in run.checkpoints]
+    say_passed_over(run, found[-1], found)
+    chosen = found[-1] if trusted or not noted else noted[-1]
+    if chosen != found[-1]:
+        say(f"warning: `{found[-1]}` is not on record in run.json: going on from `{chosen.name}` before it")
+    return _trusted(chosen, run, trusted=trusted)
+
+
+def _at(path: Path, *, trusted: bool) -> Source:
+    folder = path.parents[1]
+    if not (folder / "run.json").is_file():
+        if not trusted:
+            raise UsageError(
+                f"`{path}` lies in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
+                "If you trust who made it, add `--trust-checkpoint`"
+            )
+        return Source(path, None)
+    run = record.load(folder)
+    _may_go_on(run)
+    if path not in _resumable(run, load_backend(run.spec.backend)):
+        raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
+    return _trusted(path, run, trusted=trusted)
+
+
+def _trusted(path: Path, run: record.Run, *, trusted: bool) -> Source:
+    noted = run.checkpoints.get(_name(run, path))
+    if not trusted and (not run.signature or noted is None or noted != digest(path)):
+        why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
+        if run.signature:
+            why = "is not on record in run.json" if noted is None else "has changed since run.json noted its sha256"
+        raise InputError(
+            f"`{path}` {why}, and loading a checkpoint runs what its pickles hold. "
+            "If you know that nobody else wrote it, add `--trust-checkpoint`"
+        )
+    return Source(path, run)
+
+
+def _may_go_on(run: record.Run) -> None:
+    if run.status == "unknown":
+        raise UsageError(record.unseen(run))
+    if run.status == "running":
+        raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
+    if run.status == "succeeded":
+        raise UsageError(f"run `{run.id}` has succeeded: nothing is left to resume; start a new one without `--resume`")
+
+
+def _same_options(run: record.Run, given: dict[str, Any]) -> None:
+    """The schedule, the order of the data and the optimiser's state hang on the options, so none may change."""
+    before = msgspec.to_builtins(run.spec)
+    try:
+        now = msgspec.to_builtins(parse(TrainSpec, {**before, **given}, "the training"))
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    for key, value in now.items():
+        if value != before[key]:
+            raise UsageError(
+                f"`--{key.replace('_', '-')} {value}` is not what run `{run.id}` has (`{before[key]}`): "
+                "a resumed run keeps its options; leave it out, or train from the start"
+            )
+
+
+def _said_again(run: record.Run, given: dict[str, Any]) -> None:
+    """Raise UsageError for what could run code, or send data, and is said by another's record alone."""
+    spec = run.spec
+    own_file = spec.deepspeed.endswith(".json")
+    options: dict[str, list[str]] = {
+        "trust_remote_code": ["--trust-remote-code"] if spec.trust_remote_code else [],
+        "set": [word for key, value in spec.set.items() for word in ("--set", f"{key}={value}")],
+        "deepspeed": ["--deepspeed", spec.deepspeed] if own_file else [],
+        "track": ["--track", ",".join(spec.track)] if spec.track else [],
+    }
+    missing = [word for key, words in options.items() if key not in given for word in words]
+    if missing and not run.signature:
+        raise UsageError(
+            f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
+            f"If they are what you want, add `{typed(missing)}`"
+        )
+
+
+def _resumable(run: record.Run, backend: Backend) -> list[Path]:
+    """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
+    processes = _processes(run.launch.argv)
+    return [path for path in backend.checkpoints(run.path) if _whole(path, processes)]
+
+
+def _whole(path: Path, processes: int) -> bool:
+    """Tell whether nothing was cut off: torch writes a zip's directory last, and each process its own files."""
+    if path.is_file():
+        return zipfile.is_zipfile(path)
+    if path.suffix == ".pth":  # XTuner's, with DeepSpeed
+        saved = len(_shards(path)) == processes
+    else:  # transformers writes trainer_state.json last
+        state = len(_shards(path)) == processes or (path / "optimizer.pt").is_file()
+        saved = state and len([*path.glob("rng_state*.pth")]) == processes and bool(_json(path / "trainer_state.json"))
+    pickled = [file for file in path.rglob("*") if file.suffix in PICKLED]
+    return saved and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
+
+
+def _shards(path: Path) -> list[Path]:
+    """Return DeepSpeed's optimiser states, one of each process: XTuner's in the folder, Trainer's one below it."""
+    return [*path.glob("*optim_states.pt"), *path.glob("global_step*/*optim_states.pt")]
+
+
+def _processes(argv: Sequence[str]) -> int:
+    """Return how many processes a launch starts on this machine."""
+    given = (re.fullmatch(r"--nproc-per-node=(\d{1,6})", word) for word in argv)
+    return next((int(found[1]) for found in given if found), 1)
+
+
+def _json(file: Path) -> Any:
+    """Return what `file` holds, None where it is not there or not whole."""
+    with suppress(InputError, ValueError, RecursionError):
+        return msgspec.json.decode(read_record(file))
+    return None
+
+
+def _name(run: record.Run, path: Path) -> str:
+    return path.relative_to(run.path).as_posix()
+
+
+def _signature(path: Path) -> Signature:
+    """Return what changes when a checkpoint is written to: its files, their sizes in bytes and times."""
+    found = [(str(file), file.stat()) for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]

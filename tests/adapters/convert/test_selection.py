@@ -1,0 +1,86 @@
+"""Which samples go into which files."""
+
+import tracemalloc
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftbridge.adapters.convert.plan import Options, prepare
+from ftbridge.adapters.convert.selection import Made, select
+from ftbridge.adapters.mapping.inference.infer import Wish
+from ftbridge.adapters.sources.locate import origins
+from ftbridge.core.errors import InputError, UsageError
+
+
+@pytest.fixture
+def job(lines):
+    def make(**options):
+        found = origins([str(lines({"question": "q", "answer": "a"}))])
+        return prepare(found, "faq", Path("data"), Options(**options), replace=False)
+
+    return make
+
+
+def made(questions, wholes=()):
+    counts = {"read": len(questions) + 2, "empty": 0, "left_out": 1, "rejected": 1}
+    size = len(questions)
+    return Made(
+        counts, size, bytearray(size), bytearray(), array("i"), array("Q", questions), array("Q", wholes or range(size))
+    )
+
+
+def chosen(selection):
+    return {name: None if each is None else each.tolist() for name, each in selection.items()}
+
+
+def test_without_a_wish_all_samples_stay_in_order(job):
+    selection, counts = select(job(), made(range(5)))
+    assert chosen(selection) == {"faq-train": None}
+    assert (counts.read, counts.written, counts.rejected, counts.left_out) == (7, 5, 1, 1)
+
+
+def test_parts_and_subsets_are_in_the_sources_order(job):
+    selection, counts = select(job(split="3:2", sample=(1, 3)), made(range(10)))
+    found = chosen(selection)
+    assert [*found] == ["faq-train", "faq-test", "faq-train-1", "faq-train-3"]
+    assert sorted(found["faq-train"] + found["faq-test"]) == list(range(10))
+    assert {*found["faq-train-1"]} < {*found["faq-train-3"]} < {*found["faq-train"]}
+    assert all(each == sorted(each) for each in found.values())
+    assert counts.written == 10
+
+
+def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
+    selection, counts = select(job(split="train=2,test=1", dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5]))
+    assert sum(len(each) for each in chosen(selection).values()) == 3
+    assert (counts.written, counts.duplicates, counts.left_out) == (3, 1, 3)
+    assert counts.read == counts.written + counts.rejected + counts.duplicates + counts.left_out
+
+
+def test_what_cannot_be_had_is_refused(job):
+    with pytest.raises(UsageError, match="asks for 6 of 5"):
+        select(job(sample=(6,)), made(range(5)))
+    with pytest.raises(InputError, match="leave no"):
+        select(job(split="1:1"), made([7, 7, 7]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "most"), [(0, 38), (3, 42)])
+def test_memory_stays_low(job, classes, most):
+    size, draw = 1_000_000, np.random.default_rng(1)
+    hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
+    asked = job(split="7:3", sample=(100,), dedup="exact", wish=Wish(stratify="answer" if classes else ""))
+    tracemalloc.start()
+    try:
+        given = made(())
+        given.samples, given.marks = size, bytearray(size)
+        given.labels.extend(number % classes for number in range(size) if classes)
+        given.questions.frombytes(hashes[0])
+        given.wholes.frombytes(hashes[1])
+        select(asked, given)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    lengths = 8  # the bytes that the files keep of each sample, in two formats
+    assert peak / size + lengths < most

@@ -1,0 +1,67 @@
+"""Whose names are whose."""
+
+import pytest
+
+from ftbridge.adapters.mapping.conversations.roles import in_turns, refuse_roles, refuse_unknown, role_of
+from ftbridge.core.errors import QuestionError, UsageError
+
+SIDES = ("user", "assistant")
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        *((name, "user") for name in ("user", "USER", "Human", "human:", "<|user|>", "用户", "prompter")),
+        *((name, "assistant") for name in ("assistant", "GPT", "AI", "ai_assistant", "助手", "机器人", "客服", "MOSS")),
+        *((name, "system") for name in ("system", "developer", "系统")),
+        *((name, "tool") for name in ("tool", "function_call", "observation", "tool-response")),
+        *((name, "") for name in ("", "patient", "doctor", "narrator", "A")),
+    ],
+)
+def test_names_are_known_in_any_case_and_dress(name, role):
+    assert role_of(name, {}) == role
+
+
+def test_what_is_explained_wins():
+    assert role_of("user", {"user": "assistant"}) == "assistant"
+    assert role_of("Doctor ", {"doctor": "assistant"}) == "assistant"
+
+
+def test_a_role_that_is_none_is_refused():
+    refuse_roles({"a": "user", "b": "assistant", "c": "system"})
+    with pytest.raises(UsageError, match=r"`--role` takes NAME=user.*got `a=doctor`"):
+        refuse_roles({"a": "doctor"})
+
+
+@pytest.mark.parametrize(
+    ("roles", "fine"),
+    [("ua", True), ("sua", True), ("uaua", True), ("", False), ("s", False), ("u", False), ("au", False)],
+)
+def test_turns(roles, fine):
+    names = {"u": "user", "a": "assistant", "s": "system"}
+    assert in_turns([names[role] for role in roles]) is fine
+
+
+@pytest.mark.parametrize(
+    ("spoken", "answers"),
+    [
+        ([["human", "yayi"]], [["--role", "yayi=assistant"]]),
+        ([["x", "y"], ["x", "y", "x", "y"]], [["--role", "x=user", "--role", "y=assistant"]]),
+        (
+            [["x", "y"], ["y", "x"]],
+            [["--role", f"x={one}", "--role", f"y={other}"] for one, other in (SIDES, SIDES[::-1])],
+        ),
+        ([["scene", "user", "bot"]], [["--role", "scene=system"]]),
+    ],
+)
+def test_only_what_makes_the_most_readable_is_offered(spoken, answers):
+    with pytest.raises(QuestionError, match=r"of `talk` (is|are), is not known") as raised:
+        refuse_unknown("talk", spoken, {})
+    assert sorted(raised.value.answers.values()) == sorted(answers)
+
+
+@pytest.mark.parametrize(
+    "spoken", [[["human", "bot"], ["human", "narrator"]], [["x", "x"]], [["a", "b", "c", "d"]], [["human", "tool"]], []]
+)
+def test_nothing_is_asked_where_no_answer_helps_or_some_can_be_read(spoken):
+    refuse_unknown("talk", spoken, {})

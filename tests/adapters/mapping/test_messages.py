@@ -1,0 +1,223 @@
+"""Conversations that stand in one column."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftbridge.adapters.mapping.conversations.formats import OPENAI, SHAREGPT, XTUNER, style_of
+from ftbridge.adapters.mapping.messages import MessageMapping
+from ftbridge.adapters.targets import xtuner
+from ftbridge.adapters.values import BadValueError
+from ftbridge.core.records import Conversation, Row, Turn, Where
+
+WHERE = Where("chat.jsonl", 3)
+TEXT = st.text().filter(lambda text: text.strip() and "\0" not in text)
+TURNS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3)
+
+
+def raw(value):
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def both(style, value, **options):
+    """Return the row as a source of Python values gives it, and as JSON lines do, with the mapping for it."""
+    mapping = MessageMapping(columns={"messages": "m"}, known=frozenset("m"), style=style, **options)
+    return mapping, [Row(WHERE, {"m": value}), Row(WHERE, {"m": raw(value)})]
+
+
+def openai(*messages):
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+def sharegpt(*messages):
+    return [{"from": role, "value": content} for role, content in messages]
+
+
+GOOD = openai(("user", "q"), ("assistant", "a"))
+
+
+@pytest.mark.parametrize(
+    ("style", "value", "system", "turns"),
+    [
+        (OPENAI, GOOD, "default", [("q", "a")]),
+        (OPENAI, openai(("system", "s"), *(("user", "1"), ("assistant", "2")) * 2), "s", [("1", "2"), ("1", "2")]),
+        (OPENAI, openai(("developer", "s"), ("User", "q"), ("ASSISTANT", "a")), "s", [("q", "a")]),
+        (OPENAI, openai(("system", ""), ("user", "q"), ("assistant", 7)), "default", [("q", "7")]),
+        (
+            OPENAI,
+            openai(("user", [{"type": "text", "text": "q"}, {"type": "text", "text": "?"}]), ("assistant", "a")),
+            "default",
+            [("q?", "a")],
+        ),
+        (OPENAI, [{**each, "name": "Ann", "tool_calls": None, "weight": 1} for each in GOOD], "default", [("q", "a")]),
+        (SHAREGPT, sharegpt(("human", "q"), ("gpt", "a")), "default", [("q", "a")]),
+        (SHAREGPT, sharegpt(("system", "s"), ("user", "q"), ("assistant", "a")), "s", [("q", "a")]),
+        (
+            SHAREGPT,
+            [{"from": "human", "value": "q", "weight": 0}, {"from": "gpt", "value": "a", "weight": 1}],
+            "default",
+            [("q", "a")],
+        ),
+        (XTUNER, [{"input": "q", "output": "a"}], "default", [("q", "a")]),
+        (XTUNER, [{"system": "s", "input": "q", "output": "a", "output_with_loss": True}], "s", [("q", "a")]),
+        (
+            XTUNER,
+            [{"system": "s", "input": "q", "output": "a"}, {"system": "", "input": "r", "output": "b"}],
+            "s",
+            [("q", "a"), ("r", "b")],
+        ),
+        (XTUNER, [{"system": "s", "input": "q", "output": "a"}] * 2, "s", [("q", "a"), ("q", "a")]),
+    ],
+    ids=str,
+)
+def test_conversations_are_read(style, value, system, turns):
+    mapping, rows = both(style, value, system="default")
+    expected = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
+    assert style_of(value) == style
+    cell = json.dumps(value)
+    assert style_of(cell) == style
+    for row in (*rows, Row(WHERE, {"m": cell}), Row(WHERE, {"m": raw(cell)})):
+        assert msgspec.json.encode(xtuner.sample(mapping.conversation(row))) == msgspec.json.encode(
+            xtuner.sample(expected)
+        )
+        assert mapping.problems(row) == []
+
+
+@pytest.mark.parametrize(
+    ("style", "value", "reason"),
+    [
+        (OPENAI, None, "is empty"),
+        (OPENAI, "text", "is no list of messages"),
+        (OPENAI, openai(("system", "s")), "holds no question and answer"),
+        (OPENAI, [*GOOD, "x"], "message 3 is no object with `role` and `content`"),
+        (OPENAI, openai(("assistant", "a")), "message 1 is the assistant's, and the user's is due"),
+        (OPENAI, openai(("user", "q"), ("user", "r")), "message 2 is the user's, and the assistant's is due"),
+        (OPENAI, [*GOOD, *GOOD[1:]], "message 3 is the assistant's, and the user's is due"),
+        (OPENAI, openai(("user", "q"), ("system", "s")), "message 2 is the system's, and the assistant's is due"),
+        (OPENAI, [*GOOD, GOOD[0]], "ends with the user's message"),
+        (OPENAI, openai(("user", " "), ("assistant", "a")), "message 1 is empty"),
+        (OPENAI, openai(("user", "q"), ("assistant", None)), "message 2 is empty"),
+        (OPENAI, openai(("user", {"a": 1}), ("assistant", "a")), "message 1 holds an object, not text"),
+        (
+            OPENAI,
+            openai(("user", "q"), ("tool", "{}")),
+            "message 2 has the role `tool`: tools cannot",
+        ),
+        (SHAREGPT, sharegpt(("human", "q"), ("function_call", "{}")), "message 2 has the role `function_call`: tools"),
+        (SHAREGPT, sharegpt(("human", "q"), ("observation", "{}")), "message 2 has the role `observation`: tools"),
+        (OPENAI, openai(("user", "q"), ("narrator", "a")), "message 2 has the unknown role `narrator`"),
+        (
+            OPENAI,
+            [GOOD[0], {"role": "assistant", "tool_calls": [{"id": "1"}]}],
+            "message 2 has `tool_calls`: tools cannot be trained on yet",
+        ),
+        (
+            OPENAI,
+            openai(("user", [{"type": "image_url", "image_url": {}}]), ("assistant", "a")),
+            "message 1 holds a part `image_url`; only text can be trained on yet",
+        ),
+        (OPENAI, [GOOD[0], {**GOOD[1], "reasoning_content": "hm"}], "message 2 has `reasoning_content`: reasoning"),
+        (
+            OPENAI,
+            [GOOD[0], {**GOOD[1], "weight": 0}],
+            "message 2 has `weight` 0: no answer can be left out",
+        ),
+        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "train": False}], "message 2 has `train`"),
+        (SHAREGPT, [*sharegpt(("human", "q")), {"from": "gpt", "value": "a", "loss": False}], "message 2 has `loss`"),
+        (XTUNER, [], "is empty|holds no question"),
+        (XTUNER, [{"input": "q"}], "turn 1 is no object with `input` and `output`"),
+        (XTUNER, [{"input": "", "output": "a"}], "turn 1 has an empty input"),
+        (XTUNER, [{"input": "q", "output": "a", "output_with_loss": False}], "turn 1 has `output_with_loss`"),
+        (
+            XTUNER,
+            [{"system": "s", "input": "q", "output": "a"}, {"system": "t", "input": "q", "output": "a"}],
+            "turn 2 has a system prompt of its own",
+        ),
+        (XTUNER, [{"input": "q", "output": "x" * 11}], "turn 1 has 11 characters, more than `--max-characters` 10"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_on_is_named(style, value, reason):
+    mapping, rows = both(style, value, max_characters=10)
+    for row in rows:
+        with pytest.raises(BadValueError, match=reason):
+            mapping.conversation(row)
+        (problem,) = mapping.problems(row)
+        assert (problem.address, problem.field, problem.column) == ("line 3", "messages", "m")
+
+
+def test_a_system_column_is_for_conversations_without_one():
+    mapping = MessageMapping(columns={"messages": "m", "system": "s"}, known=frozenset("ms"), style=OPENAI, system="d")
+    with_own = openai(("system", "own"), ("user", "q"), ("assistant", "a"))
+    systems = [
+        mapping.conversation(Row(WHERE, {"m": value, "s": column})).system
+        for value, column in [(GOOD, "s"), (with_own, "s"), (GOOD, ""), (raw(GOOD), raw("s"))]
+    ]
+    assert systems == ["s", "own", "d", "s"]
+    (problem,) = mapping.problems(Row(WHERE, {"m": GOOD, "s": ["x"]}))
+    assert (problem.field, problem.reason) == ("system", "holds a list, not text")
+
+
+def test_columns_of_tools_must_be_empty():
+    mapping = MessageMapping(
+        columns={"messages": "m"}, known=frozenset(["m", "tools"]), style=OPENAI, refused={"tools": "tools"}
+    )
+    assert mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw([])}))
+    (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw([{"name": "search"}])}))
+    assert (problem.column, problem.reason) == ("tools", "holds tools, which cannot be trained on yet")
+
+
+def test_the_label_is_the_last_answer():
+    mapping, rows = both(OPENAI, [*GOOD, *openai(("user", "r"), ("assistant", "b "))], label_field="output")
+    assert [mapping.conversation(row).label for row in rows] == ["b ", "b "]
+
+
+def test_ends_are_stripped_when_asked():
+    mapping, rows = both(OPENAI, openai(("system", " s"), ("user", " q"), ("assistant", "a\u00a0")), strip=True)
+    assert [mapping.conversation(row) for row in rows] == [Conversation("s", (Turn("q", "", "a"),), WHERE)] * 2
+
+
+@pytest.mark.parametrize("value", [None, "x", [], ["x"], [{"a": 1}], [[1, 2]], {"role": "user"}], ids=str)
+def test_what_is_no_conversation_has_no_style(value):
+    assert style_of(value) == ""
+
+
+@given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.one_of(st.just(""), TEXT), TURNS)
+def test_what_goes_in_comes_out(style, system, turns):
+    conversation = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
+    said = [("system", system)] * bool(system)
+    for asked, answer in turns:
+        said += [("user", asked), ("assistant", answer)]
+    value = {
+        OPENAI: openai(*said),
+        SHAREGPT: sharegpt(*said),
+        XTUNER: msgspec.json.decode(msgspec.json.encode(xtuner.sample(conversation)))["conversation"],
+    }[style]
+    mapping, rows = both(style, value)
+    for row in rows:
+        assert msgspec.json.encode(xtuner.sample(mapping.conversation(row))) == msgspec.json.encode(
+            xtuner.sample(conversation)
+        )
+
+
+VALUES = st.one_of(st.none(), st.text(max_size=3), st.integers(), st.lists(st.text(max_size=2), max_size=2))
+MESSAGES = st.dictionaries(
+    st.sampled_from(["role", "content", "from", "value", "input", "output", "system", "loss", "tool_calls"]),
+    st.one_of(VALUES, st.sampled_from(["user", "assistant", "system", "human", "gpt", "tool"])),
+)
+
+
+@given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.lists(MESSAGES, max_size=4))
+def test_a_row_makes_a_sample_or_says_why_not(style, value):
+    mapping, rows = both(style, value, max_characters=9)
+    made = []
+    for row in rows:
+        try:
+            made.append(msgspec.json.encode(xtuner.sample(mapping.conversation(row))))
+        except BadValueError:
+            made.append(None)
+        assert bool(mapping.problems(row)) == (made[-1] is None)
+    assert made[0] == made[1]

@@ -1,0 +1,294 @@
+"""Which file a backend trains on."""
+
+import hashlib
+import json
+
+import pytest
+
+from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.registered.dataset import as_it_stands, usable
+from ftbridge.core.errors import InputError
+from ftbridge.dataset_info.registry import FILE, read
+
+GOOD = {"instruction": "why?", "input": "", "output": "so"}
+CHAT = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
+
+
+@pytest.fixture
+def data(folder):
+    """Return a function that writes a foreign dataset `theirs` and returns the dataset folder."""
+    (folder / "data").mkdir()
+
+    def write(*records, **keys):
+        (folder / "data" / FILE).write_text(json.dumps({"theirs": {"file_name": "theirs.json"} | keys}))
+        (folder / "data" / "theirs.json").write_text("\n".join(json.dumps(record) for record in records))
+        return folder / "data"
+
+    return write
+
+
+def written(dataset):
+    text = (dataset.folder / dataset.entry.files["xtuner"]).read_text("utf-8")
+    records = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
+    return [[(turn["system"], turn["input"], turn["output"]) for turn in each["conversation"]] for each in records]
+
+
+def test_a_dataset_of_ours_is_used_as_it_is(lines, folder):
+    convert(lines(GOOD), name="faq")
+    for backend in ("xtuner", "llamafactory"):
+        found = usable(folder / "data", "faq", backend, folder / "cache")
+        assert (found.name, found.folder, found.entry.samples) == ("faq-train", folder / "data", 1)
+    assert not (folder / "cache").exists()
+    (folder / "data" / "faq-train.xtuner.jsonl").unlink()
+    assert usable(folder / "data", "faq", "llamafactory", folder / "cache").entry.samples == 1
+    with pytest.raises(InputError, match=r"lacks its file .*faq-train.xtuner.jsonl`; convert it again"):
+        usable(folder / "data", "faq", "xtuner", folder / "cache")
+
+
+@pytest.fixture
+def alone(lines, folder):
+    """Return a function that leaves a dataset of ours only one of its targets."""
+
+    def keep(target):
+        convert(lines(GOOD), name="faq")
+        known = read(folder / "data")
+        own = known["faq-train"]["ftbridge"]
+        own["files"] = {target: own["files"][target]}
+        if target == "xtuner":
+            known["faq-train"] = {"file_name": own["files"]["xtuner"], "formatting": "xtuner", "ftbridge": own}
+        (folder / "data" / FILE).write_text(json.dumps(known))
+
+    return keep
+
+
+def test_a_dataset_of_ours_without_xtuners_file_is_converted(alone, folder):
+    alone("alpaca")
+    assert written(usable(folder / "data", "faq", "xtuner", folder / "cache")) == [[("", "why?", "so")]]
+
+
+def test_a_dataset_for_xtuner_alone_is_not_for_llamafactory(alone, folder):
+    alone("xtuner")
+    assert usable(folder / "data", "faq", "xtuner", folder / "cache").folder == folder / "data"
+    with pytest.raises(InputError, match=r"was converted for XTuner alone; .*--to alpaca"):
+        usable(folder / "data", "faq", "llamafactory", folder / "cache")
+
+
+def test_what_is_not_ours_is_converted_once_and_stays_as_it_is(data, folder, capsys):
+    columns = {"messages": "conversations", "system": "rule"}
+    place = data({"conversations": CHAT * 2, "rule": "be kind"}, formatting="sharegpt", columns=columns)
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    found = usable(place, "theirs", "xtuner", folder / "cache")
+    assert written(found) == [[("be kind", "hi", "hello"), ("", "hi", "hello")]]
+    assert (found.name, found.folder, found.entry.samples) == ("theirs", folder / "cache", 1)
+    assert (found.entry.system, list(found.entry.sources)) == ("be kind", ["theirs.json"])
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    assert "converting it" in capsys.readouterr().err
+    assert usable(place, "theirs", "xtuner", folder / "cache") == found
+    assert capsys.readouterr().err == ""
+    (folder / "cache" / found.entry.files["xtuner"]).unlink()
+    assert written(usable(place, "theirs", "xtuner", folder / "cache"))
+
+
+def test_a_file_that_nobody_registered_is_not_written_over(data, folder):
+    place, cache = data(GOOD), folder / "cache"
+    file = usable(place, "theirs", "xtuner", cache).entry.files["xtuner"]
+    (cache / "dataset_info.json").unlink()
+    (cache / file).write_text("mine")
+    with pytest.raises(InputError, match=f"{file}` is there, and no dataset .* move it away"):
+        usable(place, "theirs", "xtuner", cache)
+    assert (cache / file).read_text() == "mine"
+
+
+def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
+    first = usable(data(GOOD), "theirs", "xtuner", folder / "cache")
+    other = usable(data(GOOD | {"output": "and"}), "theirs", "xtuner", folder / "cache")
+    assert [written(first), written(other)] == [[[("", "why?", "so")]], [[("", "why?", "and")]]]
+    mapped = data(GOOD, columns={"prompt": "output", "response": "instruction"})
+    assert written(usable(mapped, "theirs", "xtuner", folder / "cache")) == [[("", "so", "why?")]]
+
+
+def test_llamafactory_gets_the_file_as_it_is(data, folder):
+    found = usable(data(GOOD, GOOD), "theirs", "llamafactory", folder / "cache")
+    assert (found.folder, found.entry.samples, found.entry.files) == (folder / "data", 2, {})
+    drawn = usable(data(GOOD, GOOD, num_samples=7), "theirs", "llamafactory", folder / "cache")
+    assert drawn.entry.samples == 7
+    assert not (folder / "cache").exists()
+
+
+def test_tools_are_for_llamafactory_alone(data, folder):
+    calls = [CHAT[0], {"from": "function_call", "value": "{}"}]
+    place = data({"conversations": CHAT}, {"conversations": calls}, formatting="sharegpt")
+    assert usable(place, "theirs", "llamafactory", folder / "cache").entry.samples == 2
+    with pytest.raises(InputError, match=r"1 of 2 records .*not fit for XTuner\n\naddress(.|\n)*line 2.*calls tools"):
+        usable(place, "theirs", "xtuner", folder / "cache")
+    assert not (folder / "cache").exists()
+
+
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+@pytest.mark.parametrize(
+    ("records", "keys", "message"),
+    [
+        (
+            [GOOD, GOOD | {"output": None}],
+            {},
+            r"1 of 2 records .* not fit for either framework\n\n(.|\n)*--on-error skip",
+        ),
+        ([GOOD], {"columns": {"prompt": "q", "response": "output"}}, "the column `q` is to be read"),
+        ([GOOD], {"columns": {"prompt": "q"}}, "`columns` leaves out `response`"),
+        ([GOOD], {"file_name": "absent.json"}, "its file is missing"),
+        ([GOOD], {"hf_hub_url": "owner/name"}, "is not here, but at `owner/name`"),
+        ([GOOD], {"split": "train[:1]"}, r"only LLaMA-Factory draws `split` train\[:1\]"),
+        ([], {}, "its file is empty"),
+    ],
+)
+def test_what_would_be_lost_is_refused(data, folder, backend, records, keys, message):
+    with pytest.raises(InputError, match=message):
+        usable(data(*records, **keys), "theirs", backend, folder / "cache")
+    assert not (folder / "cache").exists()
+
+
+def test_dates_are_written_so_that_they_stay_text(data, folder):
+    place = data(GOOD)
+    (place / "theirs.json").write_text(json.dumps([GOOD | {"output": "2024-01-01"}] * 2))
+    found = usable(place, "theirs", "xtuner", folder / "cache")
+    assert (found.folder / found.entry.files["xtuner"]).read_text().startswith("[\n{")
+    assert written(found) == [[("", "why?", "2024-01-01")]] * 2
+
+
+def test_any_name_makes_a_file(data, folder):
+    place = data(GOOD)
+    text = (place / FILE).read_text()
+    (place / FILE).write_text(text.replace('"theirs":', '"../问 \\n.":'))
+    assert written(usable(place, "../问 \n.", "xtuner", folder / "cache"))
+
+
+BACKENDS = ["xtuner", "llamafactory"]
+FILES = {"xtuner": "faq-train.xtuner.jsonl", "llamafactory": "faq-train.alpaca.jsonl"}
+
+
+@pytest.fixture
+def faq(lines, folder):
+    """Return a function that gives the dataset `faq` of three samples as it stands for a backend."""
+    convert(lines(GOOD, GOOD | {"instruction": "how?"}, GOOD | {"instruction": "when?"}), name="faq")
+
+    def stands(backend):
+        return as_it_stands(usable(folder / "data", "faq", backend, folder / "cache"), backend)
+
+    return stands
+
+
+def test_what_is_read_is_what_is_hashed(faq, folder):
+    for backend in BACKENDS:
+        file = folder / "data" / FILES[backend]
+        assert faq(backend).sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
+
+
+def changed(lines):
+    return [lines[0].replace("so", "not so"), *lines[1:]]
+
+
+def deleted(lines):
+    return lines[1:]
+
+
+def added(lines):
+    return [*lines, lines[0]]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("edit", "samples"), [(changed, 3), (deleted, 2), (added, 4)])
+def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, folder, backend, edit, samples):
+    file = folder / "data" / FILES[backend]
+    file.write_text("\n".join(edit(file.read_text().splitlines())) + "\n")
+    found = faq(backend)
+    other, untouched = next((name, file) for name, file in FILES.items() if name != backend)
+    assert found.sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert found.entry.samples == samples
+    assert found.edited == (
+        f"`{file.name}` has been changed since ftbridge wrote it: it holds {samples} samples, and 3 were converted; "
+        f"an edit there does not reach `{untouched}`"
+    )
+    assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{nonsense\n", "1 of 4 records of the dataset `faq-train`"),
+        ('{"question": "why?"}\n', "1 of 4 records of the dataset `faq-train`"),
+        (None, "its file is empty"),
+        ("\n\n", "holds no JSON object; it is empty"),
+    ],
+)
+def test_an_edit_that_loses_samples_is_refused(faq, folder, backend, content, message):
+    file = folder / "data" / FILES[backend]
+    whole = content and content.startswith("{")
+    file.write_text((file.read_text() if whole else "") + (content or ""))
+    with pytest.raises(InputError, match=message):
+        faq(backend)
+
+
+def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, folder):
+    convert(lines(GOOD | {"system": "be kind"}, GOOD | {"system": "be kind", "instruction": "how?"}), name="faq")
+    file = folder / "data" / FILES["xtuner"]
+    file.write_text(file.read_text().replace("be kind", "be brief"))
+    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    assert (found.system, found.several_systems) == ("be brief", False)
+    file.write_text(file.read_text().replace("be brief", "be quick", 1))
+    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    assert found.several_systems
+
+
+def entry_with(folder, **keys):
+    known = read(folder / "data")
+    known["faq-train"] |= keys
+    (folder / "data" / FILE).write_text(json.dumps(known))
+
+
+def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
+    before = faq("llamafactory").sha256
+    entry_with(folder, num_samples=2)
+    assert faq("llamafactory").entry.samples == 2
+    changed = {name for name, sha256 in faq("llamafactory").sha256.items() if before[name] != sha256}
+    assert changed == {"dataset_info.json: faq-train"}
+    assert faq("llamafactory").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
+    assert faq("xtuner").edited == ""  # which does not look at it
+    entry_with(folder, num_samples=2, columns={"prompt": "output", "response": "nowhere"})
+    with pytest.raises(InputError, match="the column `nowhere` is to be read"):
+        faq("llamafactory")
+
+
+def test_an_entry_that_names_another_file_is_told(faq, folder):
+    (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
+    entry_with(folder, file_name="mine.jsonl")
+    found = faq("llamafactory")
+    assert (found.entry.samples, next(iter(found.sha256))) == (1, "mine.jsonl")
+    assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 samples, and 3 were converted" in found.edited
+
+
+@pytest.mark.parametrize("options", [{}, {"sha256": {"xtuner": "", "alpaca": ""}}])
+def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
+    own = read(folder / "data")["faq-train"]["ftbridge"]
+    entry_with(folder, ftbridge=own | {"options": options})
+    for backend in BACKENDS:
+        assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
+    found = as_it_stands(usable(data(GOOD), "theirs", backend, folder / "cache"), backend)
+    (name, sha256) = next(iter(found.sha256.items()))
+    assert hashlib.sha256((found.folder / name).read_bytes()).hexdigest() == sha256
+    assert found.edited == ""
+
+
+def test_what_was_converted_for_xtuner_is_converted_again_where_it_was_edited(data, folder):
+    place = data(GOOD)
+    found = usable(place, "theirs", "xtuner", folder / "cache")
+    file = folder / "cache" / found.entry.files["xtuner"]
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"so", b"no"))
+    assert usable(place, "theirs", "xtuner", folder / "cache") == found
+    assert file.read_bytes() == before

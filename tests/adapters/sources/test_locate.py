@@ -1,0 +1,264 @@
+"""Sources named, and what is opened."""
+
+import gzip
+import io
+import os
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftbridge.adapters.sources import locate
+from ftbridge.adapters.sources.locate import Origin, open_origin, open_path, origins
+from ftbridge.core.errors import FtbridgeError, InputError, UsageError
+from ftbridge.core.plugins import Reading
+
+READING = Reading()
+
+
+@pytest.fixture
+def files(folder):
+    """Write some tables, and return their folder."""
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name in ("b.csv", "a.csv", "deep/er/c.csv", "a[b].csv", "ab.txt"):
+        (folder / name).write_text(f"question,answer\n{name},1\n", "utf-8")
+    return folder
+
+
+@pytest.fixture
+def piped(monkeypatch):
+    """Return a function that puts bytes into standard input."""
+
+    def send(content, *, terminal=False):
+        stream = io.TextIOWrapper(io.BytesIO(content))
+        stream.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stdin", stream)
+        locate._standard_input.cache_clear()
+
+    yield send
+    locate._standard_input.cache_clear()
+
+
+def open_all(sources):
+    return [table for origin in origins(sources) for table in open_origin(origin, READING, {})]
+
+
+def first(tables):
+    return [table.first[0].values["question"] for table in tables]
+
+
+def test_files_and_globs_are_opened_in_order(files):
+    assert first(open_all(["b.csv", "deep/**", "ab.txt"])) == ["b.csv", "deep/er/c.csv", "ab.txt"]
+    assert first(open_all(["?.csv"])) == ["a.csv", "b.csv"]
+    assert first(open_all([str(files / "*.txt")])) == ["ab.txt"]
+
+
+def test_a_glob_leaves_out_the_marks_of_open_workbooks(files):
+    (files / "~$a.csv").write_bytes(b"\5me")
+    assert first(open_all(["*a.csv"])) == ["a.csv"]
+
+
+def test_a_file_that_is_not_there_is_named_with_what_was_meant(files):
+    (files / "my questions.csv").write_text("q,a\n")
+    hints = {"a.cvs": "did you mean `a.csv`", "deep/c.csv": "`deep/c.csv`$", "my": "quotes: 'my questions.csv'"}
+    for source, hint in hints.items():
+        with pytest.raises(InputError, match=hint):
+            origins([source])
+
+
+def test_what_is_there_under_that_name_is_no_glob(files):
+    assert first(open_all(["a[b].csv"])) == ["a[b].csv"]
+
+
+def test_a_tilde_is_the_home_folder(files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files))
+    assert first(open_all(["~/a.csv", "~/deep/er/*"])) == ["a.csv", "deep/er/c.csv"]
+
+
+def test_an_address_on_the_web_is_refused():
+    with pytest.raises(UsageError, match="download it"):
+        origins(["https://example.com/a.csv"])
+
+
+@pytest.mark.parametrize("again", ["./a.csv", "a.*", "link.csv"])
+def test_a_file_given_twice_is_refused(files, again):
+    (files / "link.csv").symlink_to("a.csv")
+    with pytest.raises(InputError, match="is given twice"):
+        open_all(["a.csv", again])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("gone.csv", "there is no file `gone.csv`"),
+        ("*.gone", r"no file fits `\*.gone`"),
+        ("broken", "`broken` is a link to `nowhere`, which is not there"),
+        ("loop", "`loop` cannot be read: Too many levels"),
+        ("pipe", "`pipe` is a pipe or a device"),
+        ("/dev/zero", "`/dev/zero` is a pipe or a device"),
+        ("empty.csv", "`empty.csv` is empty"),
+        ("nothing", "`nothing` holds no data that can be read; it is empty"),
+        ("faq.zip", "`faq.zip` is a zip archive, but no workbook; it holds `a.csv`"),
+        ("faq.tar.gz", "`faq.tar.gz` is a tar archive; unpack it"),
+        ("faq.csv.gz", "`faq.csv.gz` is packed twice; unpack it"),
+        ("faq.bin", "no source reads the file `faq.bin`; there are: arrow, csv"),
+        ("a" * 300, "cannot be read: File name too long"),
+        ("a\0b", "there is no file"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(files, source, message):
+    (files / "broken").symlink_to("nowhere")
+    (files / "loop").symlink_to("loop")
+    os.mkfifo(files / "pipe")
+    (files / "nothing").mkdir()
+    (files / "empty.csv").touch()
+    (files / "faq.bin").write_bytes(bytes(range(256)))
+    with zipfile.ZipFile(files / "faq.zip", "w") as archive:
+        archive.write("a.csv")
+    (files / "faq.csv.gz").write_bytes(gzip.compress(gzip.compress(b"a,b")))
+    with tarfile.open(files / "faq.tar.gz", "w:gz") as archive:
+        archive.add("a.csv")
+    with pytest.raises(InputError, match=message):
+        open_all([source])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_one_sentence(files):
+    (files / "a.csv").chmod(0)
+    (files / "deep").chmod(0)
+    for source in ("a.csv", "deep", "deep/er/c.csv"):
+        with pytest.raises(InputError, match="cannot be read: Permission denied"):
+            open_all([source])
+    (files / "deep").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"question,answer\nq,1\n", b'{"question": "q"}\n{"question": "r"}\n', b'[{"question": "q"}]'],
+    ids=["csv", "jsonl", "json"],
+)
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_told_by_content(files, piped, content, name):
+    piped(content)
+    own, sent = open_all(["a.csv", name])
+    assert (own.file, sent.file) == ("a.csv", "standard input")
+    assert str(next(row for piece in sent.pieces for row in piece.rows()).where).startswith("standard input ")
+
+
+def test_standard_input_is_kept_in_a_file_that_can_be_found_again(piped):
+    piped(b"a,b\n1,2\n")
+    (origin,) = origins(["-"])
+    assert origin.path.read_bytes() == b"a,b\n1,2\n"
+    assert origins(["-"]) == [origin]
+
+
+def test_standard_input_is_needed_once_and_with_something_in_it(piped):
+    piped(b"a,b\n1,2\n")
+    with pytest.raises(InputError, match="`-` is given twice"):
+        open_all(["-", "-"])
+    piped(b"")
+    with pytest.raises(InputError, match=r"^standard input is empty"):
+        open_all(["-"])
+    piped(b"a,b\n", terminal=True)
+    with pytest.raises(UsageError, match="`-` is standard input, and nothing is sent to it"):
+        open_all(["-"])
+
+
+def test_sources_have_names_and_datasets_of_them_too(files):
+    (files / "faq.csv.gz").touch()
+    named = ["hf://owner/name:one@train", "a.csv", "faq.csv.gz", "deep", "preset:self-cognition", "deep/er/c.csv"]
+    found = origins(named)
+    assert found[0] == Origin(named[0], url=named[0])
+    assert [origin.stem for origin in found] == ["name-one-train", "a", "faq", "deep", "self-cognition", "c"]
+    (files / "deep" / "a.csv").write_text("x")
+    assert [origin.name for origin in origins(["a.csv", "deep/a.csv", "b.csv"])] == ["a.csv", "deep/a.csv", "b.csv"]
+
+
+def test_settings_are_for_presets_alone(files):
+    with pytest.raises(UsageError, match=r"`a\.csv` is none"):
+        open_origin(origins(["a.csv"])[0], READING, {"name": "x"})
+    (table,) = open_origin(origins(["preset:self-cognition"])[0], READING, {"name": "x", "author": "y", "count": "3"})
+    assert len(table.first) == 3
+
+
+def test_addresses_of_hubs_are_opened_in_their_place(files, monkeypatch):
+    hub = SimpleNamespace(open_url=lambda url, reading: open_path(Path(url.rpartition("/")[2]), reading))
+    monkeypatch.setitem(sys.modules, "ftbridge.adapters.sources.repository.hub", hub)
+    assert first(open_all(["a.csv", "hf://owner/b.csv", "ab.txt"])) == ["a.csv", "b.csv", "ab.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("faq.txt", b'{"a": 1}\n{"a": 2}\n', ("a",)),
+        ("faq.csv", b'[{"a": 1}]', ("a",)),
+        ("faq.json", b'{"a": 1}\n{"a": 2}\n', ("a",)),
+        ("faq.jsonl", b'[{"a": 1}]', ("a",)),
+        ("faq", "甲;乙\n1;2\n".encode("gb18030"), ("甲", "乙")),
+        ("faq.json", '[{"甲": 1}]'.encode("utf-16"), ("甲",)),
+    ],
+)
+def test_content_decides_which_source_reads(folder, name, content, columns):
+    (folder / name).write_bytes(content)
+    (table,) = open_path(folder / name, READING)
+    assert table.columns == columns
+
+
+# What text formats are made of, so that many of the files below are nearly right.
+SCRAPS = [
+    *(b'"', b",", b"\n", b"\r", b"{", b"}", b"[", b"]", b"\\", b"\\u", b"\\ud800", b"\0", b"'", b";", b"\t"),
+    *(
+        b'{"a":',
+        b'"x"',
+        b"1e400",
+        b"NaN",
+        b"question,answer\n",
+        b'[{"a":1},',
+        b'{"data":[{',
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+    ),
+    *("药".encode(codec) for codec in ("utf-8", "gb18030", "utf-16-le")),
+]
+FILES = st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=8), max_size=14).map(b"".join)
+READINGS = st.builds(
+    Reading,
+    header_row=st.sampled_from([None, 0, 1, 2]),
+    encoding=st.sampled_from(["", "", "utf-8", "gb18030", "utf-16", "cp1252"]),
+)
+
+
+def read_or_refused(content, name, reading):
+    Path(name).write_bytes(content)
+    try:
+        for table in open_path(Path(name), reading):
+            rows = [row for piece in table.pieces for row in piece.rows()]
+            assert [row.where for row in rows[: len(table.first)]] == [row.where for row in table.first]
+    except FtbridgeError as error:
+        assert name in str(error) or "--encoding" in str(error)  # noqa: PT017 - one of both is right
+
+
+ARBITRARY = given(FILES, st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.tsv", "a"]), READINGS)
+test_any_text_is_read_or_refused_in_a_sentence = settings(max_examples=200)(ARBITRARY(read_or_refused))
+test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
+    settings(max_examples=10_000)(ARBITRARY(read_or_refused))
+)
+
+
+def test_cells_are_told_apart_only_in_delimited_text(files):
+    (files / "log").write_text("q^a^b\n1^2^3\n")
+    with pytest.raises(InputError, match="no source reads the file `log`"):
+        open_path(Path("log"), READING)
+    (table,) = open_path(Path("log"), Reading(delimiter="^"))
+    assert table.columns == ("q", "a", "b")
+    (files / "faq.jsonl").write_text('{"q": 1}\n')
+    for asked in ({"delimiter": ","}, {"quote": "none"}):
+        with pytest.raises(
+            InputError, match=r"`faq.jsonl` is no delimited text; leave `--delimiter` and `--quote` out"
+        ):
+            open_path(Path("faq.jsonl"), Reading(**asked))

@@ -1,0 +1,248 @@
+"""Files: whole or not at all, and one writer at a time."""
+
+import gzip
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from ftbridge.core.errors import InputError, SetupError
+from ftbridge.core.files.atomic import (
+    atomic_file,
+    first_bytes,
+    is_packed,
+    locked,
+    read_text,
+    safetensors_header,
+    unpacked,
+    unpacked_name,
+    write_atomic,
+)
+
+ADD_ONE = """
+import sys
+from pathlib import Path
+from ftbridge.core.files.atomic import locked, write_atomic
+counter = Path(sys.argv[1])
+for _ in range(25):
+    with locked(counter):
+        write_atomic(counter, str(int(counter.read_text()) + 1))
+"""
+
+
+def safetensors(path, header, data, *, cut=0):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    whole = len(text).to_bytes(8, "little") + text + data
+    path.write_bytes(whole[: len(whole) - cut])
+    return path
+
+
+def write_half(path, error):
+    with atomic_file(path) as opened:
+        opened.write(b"half")
+        opened.flush()
+        raise error
+
+
+def test_text_and_bytes_are_written_and_folders_made(tmp_path):
+    file = tmp_path / "new" / "folder" / "file"
+    write_atomic(file, "药\n")
+    assert file.read_bytes() == "药\n".encode()
+    write_atomic(file, b"\x00\xff")
+    assert file.read_bytes() == b"\x00\xff"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_for_a_file_goes_and_for_one_whose_name_begins_alike_stays(tmp_path):
+    theirs = {".file.b.0123abcd.part", ".file.mine.part", ".file.part", "file.0123abcd.part"}
+    for name in (".file.0123abcd.part", *theirs):
+        (tmp_path / name).touch()
+    write_atomic(tmp_path / "file", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", *theirs}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with pytest.raises(error):
+        write_half(file, error)
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_umask_decides_on_permissions(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "file", "")
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SetupError, match=r"cannot write `.*below`"):
+        write_atomic(tmp_path / "file" / "below", "")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SetupError, match=r"cannot write `.*folder`: Is a directory"):
+        write_atomic(tmp_path / "folder", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_processes_wait_for_each_other(tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    children = [subprocess.Popen([sys.executable, "-c", ADD_ONE, counter]) for _ in range(4)]
+    assert [child.wait(timeout=300) for child in children] == [0, 0, 0, 0]
+    assert counter.read_text() == "100"
+
+
+def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
+    from filelock import FileLock, Timeout
+
+    monkeypatch.setattr("filelock.FileLock", lambda lock, **_: FileLock(lock, timeout=0.01))
+    with (
+        FileLock(tmp_path / ".state.json.lock"),
+        pytest.raises(SetupError, match=r"\.state\.json\.lock` for a minute") as raised,
+        locked(tmp_path / "state.json"),
+    ):
+        pass
+    assert isinstance(raised.value.__cause__, Timeout)
+
+
+def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SetupError, match="cannot write"), locked(tmp_path / "file" / "state.json"):
+        pass
+
+
+def test_reading_names_what_the_file_should_be(tmp_path):
+    for codec in ("utf-8", "utf-8-sig"):
+        (tmp_path / "good").write_bytes("药".encode(codec))
+        assert read_text(tmp_path / "good", "settings file") == "药"
+    with pytest.raises(InputError, match=r"there is no settings file at `.*absent`"):
+        read_text(tmp_path / "absent", "settings file")
+    (tmp_path / "bad").write_bytes("中文".encode("gbk"))
+    with pytest.raises(InputError, match=r"the settings file `.*bad` is not in UTF-8; save it as UTF-8"):
+        read_text(tmp_path / "bad", "settings file")
+    with pytest.raises(InputError, match=r"cannot read the settings file `.*`: Is a directory"):
+        read_text(tmp_path, "settings file")
+
+
+def test_a_text_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(InputError, match=r"cannot read the settings file `.*`: it is no file"):
+            read_text(path, "settings file")
+
+
+def test_a_text_beyond_all_measure_is_not_read(tmp_path):
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 34)
+    with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):
+        read_text(tmp_path / "huge", "card")
+
+
+HEADER = {"__metadata__": {"format": "pt"}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
+
+
+def test_a_whole_safetensors_file_gives_its_header(tmp_path):
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123")) == {"a": HEADER["a"]}
+    assert safetensors_header(safetensors(tmp_path / "m", {}, b"")) == {}
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 60, 10_000])
+def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123", cut=cut)) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"a": 1}',
+        b'{"a": {"dtype": "U8"}}',
+        b'{"a": {"dtype": "U8", "shape": null, "data_offsets": [0, 0]}}',
+        b'{"a\xff": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0], "\xff": 1}}',
+        b'{"a": {"dtype": ["U8"], "shape": [0], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0.0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, true]}}',
+        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": {"0": 0, "1": 0}}}',
+        b'{"a": {"dtype": "U8", "shape": [-1], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0, 99999999999999999999], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": [0' + b", 0" * 64 + b'], "data_offsets": [0, 0]}}',
+        b'{"a": {"dtype": "U8", "shape": ' + b"[" * 5000 + b"]" * 5000 + b', "data_offsets": [0, 0]}}',
+        b'{"a": 9' + b"9" * 5000 + b"}",
+    ],
+)
+def test_a_wrong_header_gives_none(tmp_path, header):
+    assert safetensors_header(safetensors(tmp_path / "m", header, b"")) is None
+
+
+def test_no_file_gives_none(tmp_path):
+    assert safetensors_header(tmp_path / "absent") is None
+    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"1234")) is None
+
+
+PACKERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
+CONTENT = os.urandom(300_000) + bytes(5_000_000)
+
+
+def unpack(path, packed):
+    path.write_bytes(packed)
+    with unpacked(path) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_packed_files_are_unpacked_by_content(tmp_path, pack):
+    file = tmp_path / "file"
+    assert unpack(file, pack(CONTENT)) == CONTENT
+    assert is_packed(file)
+    assert unpack(file, pack(b"a") + pack(b"") + pack(b"b")) == b"ab"
+    assert unpack(file, b"plain") == b"plain"
+    assert not is_packed(file)
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_packed_files_that_are_damaged_are_one_sentence(tmp_path, pack):
+    packed = pack(CONTENT)
+    for damaged in (packed[:-9], packed[:1000], packed[:5], packed + packed[:100], packed + b"garbage"):
+        with pytest.raises(InputError, match=r"file` is packed and damaged: "):
+            unpack(tmp_path / "file", damaged)
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
+    import tracemalloc
+
+    (tmp_path / "bomb").write_bytes(pack(bytes(100_000_000)))
+    tracemalloc.start()
+    with unpacked(tmp_path / "bomb") as file:
+        assert sum(len(piece) for piece in iter(lambda: file.read(1 << 16), b"")) == 100_000_000
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 80 << 20
+
+
+def test_a_suffix_is_that_of_the_content():
+    names = ("faq.CSV.gz", "faq.jsonl", "faq.json.zst", "faq.gz", "faq")
+    assert [unpacked_name(Path(name)).suffix for name in names] == [".CSV", ".jsonl", ".json", "", ""]
+
+
+def test_a_file_is_told_by_its_first_bytes_unpacked(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 5000))
+    assert first_bytes(tmp_path / "a.gz") == b"x" * 4096
+    assert first_bytes(tmp_path) == b""

@@ -1,0 +1,61 @@
+"""What the user wants trained: one table of defaults, and limits that hold."""
+
+import pytest
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.parsing import parse
+from ftbridge.core.train_spec import TrainSpec, defaults
+
+NEEDED = {"backend": "xtuner", "model": "base", "dataset": "faq"}
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    expected = {
+        "method": "qlora",
+        "lora_rank": 64,
+        "lora_alpha": 16,
+        "lora_dropout": 0.1,
+        "learning_rate": 2e-4,
+        "scheduler": "cosine",
+        "epochs": 3,
+        "gpus": 1,
+        "device": "auto",
+        "trust_remote_code": False,
+    }
+    assert expected.items() <= defaults().items()
+    assert not NEEDED.keys() & defaults().keys()
+
+
+def test_a_spec_takes_text_as_it_comes_from_yaml():
+    spec = parse(TrainSpec, {**NEEDED, "learning_rate": "2e-5", "gpus": "all", "set": {"a": "1"}}, "it")
+    assert (spec.learning_rate, spec.gpus, spec.set) == (2e-5, "all", {"a": "1"})
+    assert TrainSpec(**NEEDED).set == {}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("method", "prefix"),
+        ("lora_rank", 0),
+        ("lora_dropout", 1.0),
+        ("learning_rate", 0),
+        ("learning_rate", "inf"),
+        ("learning_rate", "nan"),
+        ("epochs", -1),
+        ("epochs", "inf"),
+        ("scheduler", "step"),
+        ("device", "tpu"),
+        ("seed", 2**32),
+        ("gpus", 0),
+        ("gpus", "many"),
+        ("save_steps", 1.5),
+    ],
+)
+def test_a_value_out_of_its_limits_is_named(key, value):
+    with pytest.raises(InputError, match="the training: .*" + ("gpus" if key == "gpus" else f"`\\$.{key}`")):
+        parse(TrainSpec, {**NEEDED, key: value}, "the training")
+
+
+def test_a_count_of_no_gpus_is_wrong_usage():
+    with pytest.raises(UsageError, match="got `0`"):
+        TrainSpec(**NEEDED, gpus=0)

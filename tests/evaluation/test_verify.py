@@ -1,0 +1,81 @@
+"""The answers before and after a merge: the same where it is right, and an error where it is not."""
+
+import contextlib
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.evaluation import verify
+from ftbridge.evaluation.verify import same_answers
+from ftbridge.weights.source import card_of, resolve
+
+
+class Parrot:
+    """Stands in for a loaded model; a merged one answers as `merged` says."""
+
+    merged = str.upper
+
+    def __init__(self, _python, card, _model, adapter, _cards, _loading):
+        self.card, self.adapter = card, adapter
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def ask(self, turns, *_):
+        question = turns[0][0]
+        yield from (question.upper() if self.adapter else type(self).merged(question)).split()
+
+
+@pytest.fixture
+def asked(in_project, trained, monkeypatch):
+    """Return card, adapter and folder of a run, with a parrot for its model."""
+    monkeypatch.setattr(verify, "Generator", Parrot)
+    found = resolve(trained(backend="xtuner").id)
+    return card_of(found), found.folder / "adapter", found.folder / "merged"
+
+
+@pytest.mark.framework
+def test_as_many_questions_of_the_runs_data_are_asked(asked, capsys):
+    same_answers(3, "cpu")(*asked)
+    assert "3 of 3 answers are the same" in capsys.readouterr().err
+
+
+@pytest.mark.framework
+def test_answers_that_part_at_once_are_an_error_and_each_is_shown(asked, capsys, monkeypatch):
+    monkeypatch.setattr(Parrot, "merged", str.lower)
+    with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same, and .*\); is the base the one"):
+        same_answers(2, "cpu")(*asked)
+    assert capsys.readouterr().err.count("base and adapter: '") == 2
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(("kept", "right"), [(0.6, True), (0.4, False)])
+def test_answers_that_rounding_tips_over_late_are_no_error(asked, capsys, monkeypatch, kept, right):
+    def tipped(question):
+        place = int(len("".join(question.split())) * kept)
+        whole = "".join(question.upper().split())
+        return whole[:place] + whole[place:].lower()
+
+    monkeypatch.setattr(Parrot, "merged", tipped)
+    with contextlib.nullcontext() if right else pytest.raises(FrameworkError):
+        same_answers(2, "cpu")(*asked)
+    assert "0 of 2 answers are the same" in capsys.readouterr().err
+
+
+@pytest.mark.framework
+def test_an_adapter_of_no_run_has_no_questions(asked):
+    card, adapter, folder = asked
+    with pytest.raises(UsageError, match="this adapter is of no run"):
+        same_answers(2, "cpu")(msgspec.structs.replace(card, run=""), adapter, folder)
+
+
+@pytest.mark.matrix
+def test_a_real_merge_answers_as_its_adapter(trained, in_project, capsys):
+    run = trained(backend="llamafactory")
+    ftbridge.merge(run.id, check=same_answers(2, "cpu"))
+    assert "of 2 answers are the same" in capsys.readouterr().err

@@ -1,0 +1,52 @@
+"""Trackers: offline without a key, into the run's folder, and a word where one is missing."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import SetupError
+from ftbridge.launchers.backends import trackers
+from ftbridge.launchers.environment.venv import default_folder
+
+from .test_llamafactory import plan
+
+KEYS = {"WANDB_API_KEY": "WANDB_MODE", "SWANLAB_API_KEY": "SWANLAB_MODE"}
+
+
+def test_without_a_key_all_stays_in_the_runs_folder(monkeypatch):
+    for key in KEYS:
+        monkeypatch.delenv(key, raising=False)
+    env = trackers.environment(plan(track=("tensorboard", "wandb", "swanlab")))
+    assert (env["WANDB_MODE"], env["SWANLAB_MODE"]) == ("offline", "local")
+    assert (env["WANDB_DIR"], env["SWANLAB_LOGDIR"]) == ("/runs/faq/tracking/wandb", "/runs/faq/tracking/swanlab")
+    assert trackers.environment(plan()) == {}
+
+
+def test_a_key_sends_and_is_not_passed_on(monkeypatch):
+    for key in KEYS:
+        monkeypatch.setenv(key, "a-secret")
+    env = trackers.environment(plan(track=("wandb", "swanlab")))
+    assert (env["WANDB_MODE"], env["SWANLAB_MODE"]) == ("online", "cloud")
+    assert "a-secret" not in str(env)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "project"), [("medqa-train", "medqa-train"), ("药品", "ftbridge"), ("a/b", "ftbridge")]
+)
+def test_a_project_is_called_as_the_dataset_where_it_may(dataset, project):
+    assert trackers.project_name(msgspec.structs.replace(plan(), dataset=dataset)) == project
+
+
+@pytest.mark.parametrize(
+    ("python", "command"),
+    [
+        (default_folder() / "bin" / "python", "ftbridge setup"),
+        (Path("/own/python"), "uv pip install --python /own/python"),
+    ],
+)
+def test_a_missing_tracker_comes_with_its_command(monkeypatch, python, command):
+    monkeypatch.setattr(trackers, "versions", lambda _: {"wandb": "1"})
+    trackers.check(python, ("wandb",))
+    with pytest.raises(SetupError, match=f"`--track swanlab` needs the package swanlab.*{command}"):
+        trackers.check(python, ("wandb", "swanlab"))

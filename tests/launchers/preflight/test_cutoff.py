@@ -1,0 +1,122 @@
+"""About how long samples are, and what a cutoff length leaves of their answers."""
+
+import json
+
+import msgspec
+import pytest
+from tokenizers import Tokenizer
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.records import DatasetEntry
+from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
+from ftbridge.templates import families
+
+from ...builders.models import write_tokenizer  # noqa: TID252
+from ..backends.test_plan import plan  # noqa: TID252
+
+
+@pytest.fixture
+def words(tmp_path):
+    """Return a tokenizer whose every word is a token."""
+    write_tokenizer(tmp_path)
+    return Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+
+
+def turn(question, answer, system=""):
+    """Return a turn with so many words."""
+    return {"system": system, "input": "w " * question, "output": "w " * answer}
+
+
+@pytest.fixture
+def counted(tmp_path, words):
+    """Return a function that counts samples of XTuner's format, the prompt's own words left out."""
+
+    def count_them(samples, backend="xtuner", **spec):
+        file = tmp_path / "faq.xtuner.jsonl"
+        file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
+        planned = made(tmp_path, len(samples), {"xtuner": file.name, "llamafactory": file.name}, backend, **spec)
+        return count(planned, [*looked_at(*files_of(planned))], words)
+
+    return count_them
+
+
+def made(folder, samples, files, backend="xtuner", **spec):
+    planned = plan(samples, **spec)
+    entry = DatasetEntry(version="1", files=files, samples=samples, sources={}, columns={}, options={})
+    spec = msgspec.structs.replace(planned.spec, backend=backend)
+    family = families.get("qwen2.5")
+    return msgspec.structs.replace(planned, spec=spec, entry=entry, dataset_dir=folder, family=family)
+
+
+# A question has two words around it here, "<|im_start|>user" and "<|im_end|>", a third for the assistant, and an answer
+# one more, "<|im_end|>"; a system text two.
+def test_the_longest_counts_texts_and_what_the_prompt_adds(counted):
+    assert counted([[turn(4, 3)]]) == Lengths(1, 0, 0, 4 + 3 + OPENING + CLOSING)
+    assert counted([[turn(4, 3), turn(1, 1)]]).longest == 9 + 2 * (OPENING + CLOSING)
+    assert counted([[turn(4, 3, system="be kind")]]).longest > counted([[turn(4, 3)]]).longest + 1
+
+
+OPENING, CLOSING = 3, 1
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "cutoff", "cut", "lost"),
+    [(10, 10, 24, 0, 0), (10, 10, 23, 1, 0), (10, 10, 13, 1, 1), (10, 10, 14, 1, 0)],
+)
+def test_xtuner_cuts_off_the_end(counted, question, answer, cutoff, cut, lost):
+    found = counted([[turn(question, answer)]], cutoff_length=cutoff)
+    assert (found.cut, found.lost) == (cut, lost)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "cutoff", "cut"),
+    [(100, 5, 50, 0), (5, 100, 50, 1), (100, 100, 50, 1), (5, 5, 50, 0)],
+)
+def test_llamafactory_shortens_the_question_where_the_answer_is_short(counted, question, answer, cutoff, cut):
+    assert counted([[turn(question, answer)]], backend="llamafactory", cutoff_length=cutoff).cut == cut
+
+
+def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
+    described = json.loads(words.to_str())
+    described["model"] |= {"unk_token": "of no vocabulary"}
+    broken = Tokenizer.from_str(json.dumps(described))
+    file = tmp_path / "faq.xtuner.jsonl"
+    file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
+    planned = made(tmp_path, 1, {"xtuner": file.name}, "xtuner")
+    with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
+        count(planned, [*looked_at(*files_of(planned))], broken)
+
+
+def test_later_turns_get_what_room_is_left(counted):
+    samples = [[turn(5, 5), turn(5, 5)]]
+    for backend in ("xtuner", "llamafactory"):
+        found = counted(samples, backend=backend, cutoff_length=15)
+        assert (found.cut, found.lost) == (1, 0)
+
+
+def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted):
+    samples = [[turn(1, 1)]] * 2500 + [[turn(1, 50)]] * 2500
+    found = counted(samples)
+    assert 1900 <= found.samples <= 2000
+    assert found.longest == 51 + OPENING + CLOSING
+    assert 0.3 < counted(samples, cutoff_length=20).cut / found.samples < 1
+
+
+@pytest.mark.slow
+def test_long_texts_end_the_counting_early(counted):
+    assert counted([[turn(1, 600_000)]] * 5).samples == 2
+
+
+def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
+    info = {"faq": {"file_name": "faq.json", "columns": {"prompt": "q", "response": "a"}}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "faq.json").write_text(json.dumps([{"q": "w w", "a": "w"}, {"q": "w", "a": 7}]))
+    planned = made(tmp_path, 2, {}, "llamafactory")
+    entry, files = files_of(planned)
+    assert [file.name for file in files] == ["faq.json"]
+    assert count(planned, [*looked_at(entry, files)], words).samples == 1  # an answer that is no text is left out
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(InputError, match="its file is missing"):
+        files_of(made(tmp_path, 1, {"xtuner": "gone.jsonl"}))

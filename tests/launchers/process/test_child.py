@@ -1,0 +1,164 @@
+"""Child processes: their output, their exit status, and that none is ever left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.records import Launch
+from ftbridge.launchers.process.child import execute
+
+# A child with a child of its own; both may refuse to be asked, and both tell their pid.
+FAMILY = """
+import os, signal, subprocess, sys, time
+if "stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+# torchrun's workers are in sessions of their own.
+alone = "stubborn" in sys.argv
+inner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=alone)
+if "stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, lambda *_: open("asked", "w").close())
+with open("pids.part", "w") as file:
+    file.write(f"{os.getpid()} {inner.pid}")
+os.rename("pids.part", "pids")
+if "stay" in sys.argv:
+    time.sleep(300)
+sys.exit(3)
+"""
+# What `ftbridge train` does around a framework.
+WATCHER = """
+import sys
+from pathlib import Path
+from ftbridge.core.records import Launch
+from ftbridge.launchers import process
+process.GRACE = float(sys.argv[1])
+launch = Launch((sys.executable, "-c", *sys.argv[2:]), {}, ".", {})
+try:
+    process.execute(launch, Path("log.txt"), lambda: None)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def watcher():
+    """Return a function that starts a process that runs `execute`; whatever happens, it ends with the test."""
+    started = []
+
+    def start(*arguments):
+        started.append(subprocess.Popen([sys.executable, "-c", WATCHER, *arguments]))
+        return started[0]
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+def run(code, *arguments, env=None, watch=lambda: None):
+    launch = Launch((sys.executable, "-c", code, *arguments), env or {}, str(Path.cwd()), {})
+    return execute(launch, Path("log.txt"), watch)
+
+
+def until(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def pids():
+    return [int(pid) for pid in Path("pids").read_text().split()]
+
+
+def gone(pid):
+    """A zombie whose parent has not asked for it yet is gone as well."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def all_gone():
+    return all(map(gone, pids()))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9), ("1 / 0", 1)],
+)
+def test_the_exit_status_is_passed_through(code, status):
+    assert run(code) == status
+
+
+def test_output_is_added_to_the_log_and_nothing_is_to_be_read(folder):
+    (folder / "log.txt").write_text("before\n")
+    code = "import os, sys; print(os.environ['A'], os.getcwd(), repr(sys.stdin.read()), file=sys.stderr)"
+    assert run(code, env={"A": "药"}) == 0
+    assert (folder / "log.txt").read_text(encoding="utf-8") == f"before\n药 {folder} ''\n"
+
+
+def test_a_program_that_is_not_there_is_named_in_the_log(folder):
+    assert execute(Launch(("./absent",), {}, ".", {}), Path("log.txt"), lambda: None) == 127
+    assert "./absent" in (folder / "log.txt").read_text()
+
+
+def test_nothing_is_left_after_a_normal_end():
+    assert run(FAMILY) == 3
+    until(all_gone)
+
+
+@pytest.mark.slow
+def test_nothing_is_left_when_the_watching_fails():
+    def watch():
+        if Path("pids").exists():
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(FAMILY, "stay", watch=watch)
+    until(all_gone)
+
+
+def test_it_works_in_a_thread_and_gives_signals_back():
+    before = signal.getsignal(signal.SIGTERM)
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(run("raise SystemExit(4)")))
+    thread.start()
+    thread.join()
+    assert codes == [4]
+    assert run("pass") == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+# A grace of an hour is never waited for, however slow the machine: who is polite ends at once, a second Ctrl-C kills.
+@pytest.mark.parametrize(
+    ("grace", "manner", "signals"),
+    [
+        ("3600", "polite", [signal.SIGINT]),
+        ("3600", "polite", [signal.SIGTERM]),
+        ("0.3", "stubborn", [signal.SIGINT]),
+        ("3600", "stubborn", [signal.SIGINT, signal.SIGINT]),
+    ],
+)
+def test_nothing_is_left_after_an_interrupt(watcher, grace, manner, signals):
+    child = watcher(grace, FAMILY, "stay", manner)
+    until(Path("pids").exists)
+    assert not any(map(gone, pids()))
+    os.kill(child.pid, signals[0])
+    for number in signals[1:]:
+        until(Path("asked").exists)
+        os.kill(child.pid, number)
+    assert child.wait(timeout=120) == 130
+    until(all_gone)

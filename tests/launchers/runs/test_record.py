@@ -1,0 +1,427 @@
+"""Runs: a folder each, a record that tells the truth, and the last one found."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files import signing
+from ftbridge.core.project import Project, Settings
+from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.summary import summary
+
+from ...builders import recorded_runs  # noqa: TID252
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path, Settings())
+
+
+def record(project, name, status="succeeded", pid=None):
+    """Save and return a run called `name`."""
+    return recorded_runs.run(project, name, status, pid=pid, gpus="all", set={"a": "1"})
+
+
+def dead():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_folders_of_the_same_second_do_not_meet(project):
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: runs.new_folder(project, "xtuner-faq"), range(24)))
+    assert len(set(folders)) == 24
+    assert all(folder.is_dir() and folder.parent == project.runs for folder in folders)
+    assert all("-xtuner-faq" in folder.name for folder in folders)
+
+
+def test_a_record_reads_back_as_it_was(project):
+    run = record(project, "one")
+    assert runs.load(project.runs / "one") == run
+    assert run.path == project.runs / "one"
+    assert (run.path / "run.json").read_bytes().endswith(b"\n")
+
+
+def test_a_run_that_was_moved_knows_its_new_place(project, tmp_path):
+    record(project, "one").path.rename(tmp_path / "moved")
+    assert runs.load(tmp_path / "moved").path == tmp_path / "moved"
+
+
+def test_an_end_is_kept(project):
+    ended = record(project, "one", "running").end("interrupted", 130)
+    assert runs.load(project.runs / "one") == ended
+    assert (ended.status, ended.attempts[0].exit_code) == ("interrupted", 130)
+    assert ended.attempts[0].ended >= ended.attempts[0].started
+
+
+def test_a_clock_that_was_put_back_makes_no_time_negative_and_is_told(project, capsys):
+    ahead = runs.now() + timedelta(days=365)
+    run = record(project, "one", "running")
+    run = msgspec.structs.replace(run, attempts=(msgspec.structs.replace(run.attempts[0], started=ahead),)).save()
+    record(project, "another")
+    assert summary(run).seconds == 0
+    assert run.end("failed", 1).attempts[0].ended == ahead
+    assert [each.id for each in runs.all_runs(project)] == ["another", "one"]
+    assert "`one` began in the future" in capsys.readouterr().err
+
+
+def test_a_running_run_whose_watcher_is_dead_has_failed(project):
+    record(project, "one", "running", dead())
+    record(project, "two", "running")
+    assert [run.status for run in runs.all_runs(project)] == ["failed", "running"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"id": 1}', b"\xff"])
+def test_a_damaged_record_is_one_sentence(project, content):
+    record(project, "one")
+    (project.runs / "one" / "run.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"cannot read `.*one/run.json`"):
+        runs.load(project.runs / "one")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good", "newer"),
+    [
+        (["succeeded"], "0", None),
+        (["succeeded", "succeeded"], "1", None),
+        (["succeeded", "failed"], "0", "1"),
+        (["succeeded", "failed", "interrupted"], "0", "2"),
+        (["failed", "succeeded"], "1", None),
+    ],
+)
+def test_the_last_is_the_last_that_succeeded(project, statuses, good, newer):
+    for number, status in enumerate(statuses):
+        record(project, str(number), status)
+    found, failed = runs.last(project)
+    assert (found.id, failed.id if failed else None) == (good, newer)
+
+
+def test_without_a_good_run_the_message_says_what_there_is(project):
+    with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; start one"):
+        runs.last(project)
+    record(project, "one", "failed")
+    with pytest.raises(InputError, match="yet; `one` failed; start one with `ftbridge train`"):
+        runs.last(project)
+
+
+def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
+    with pytest.raises(InputError, match="no run or folder `one`; no run was made yet"):
+        runs.by_id(project, "one")
+    run = record(project, "20260102-030405-xtuner-faq")
+    assert runs.by_id(project, run.id) == run
+    with pytest.raises(InputError, match=f"did you mean `{run.id}`"):
+        runs.by_id(project, "20260102-030405-xtuner-fag")
+
+
+def test_an_unfinished_folder_is_no_run(project):
+    runs.new_folder(project, "xtuner-faq")
+    assert runs.all_runs(project) == []
+
+
+def test_times_are_whole_seconds_in_utc():
+    assert runs.now().tzinfo is UTC
+    assert msgspec.json.encode(runs.now()).endswith(b'Z"')
+    assert runs.now().microsecond == 0
+
+
+def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
+    record(project, "one")
+    record(project, "two")
+    (project.runs / "one" / "run.json").write_bytes(b"{")
+    assert [run.id for run in runs.all_runs(project)] == ["two"]
+    assert "one/run.json`" in capsys.readouterr().err
+
+
+def test_another_process_of_the_same_number_is_not_the_watcher(project):
+    run = record(project, "one", "running").watched()
+    assert runs.load(run.path) == run
+    run.release()
+    msgspec.structs.replace(run, pid_started=run.pid_started + 1).save()
+    found = runs.load(run.path)
+    assert (found.status, found.died) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(runs.here(), name="renamed")}]
+)
+@pytest.mark.parametrize("container", [runs.here().container, "pid:[1]"])
+def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
+    run = record(project, "one", "running").watched()
+    assert run.watched() == run  # a second time changes nothing
+    changes = {"machine": runs.here(), **changes}
+    changes["machine"] = msgspec.structs.replace(changes["machine"], container=container)
+    msgspec.structs.replace(run, **changes).save()
+    assert runs.load(run.path).status == "running"
+    with pytest.raises(UsageError, match="`--mark-failed` out"):
+        runs.give_up(runs.load(run.path))
+    os.close(runs._locks.pop(run.folder))  # as the kernel does with the process's end, in another container as well
+    assert runs.load(run.path).status == "failed"
+
+
+def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(project):
+    run = record(project, "one", "running").watched()
+    elsewhere = msgspec.structs.replace(runs.here(), container="pid:[1]")
+    for changes, doubt in (
+        ({"machine": elsewhere}, "in another container"),
+        ({"pid": 1}, "the first process of its container"),
+        ({"pid": -1}, "does not name the process"),
+        ({"pid_started": 0}, "does not name the process"),
+    ):
+        msgspec.structs.replace(run, **changes).save()
+        with pytest.raises(UsageError, match=f"runs, and .*{doubt}"):
+            runs.stop(runs.load(run.path))
+    with pytest.raises(UsageError, match=f"not signed by this machine.*`kill {run.pid}`"):
+        runs.stop(changed(run.save(), samples=22))
+    run.release()
+
+
+# Marks the run as watched by itself, and ends it when it is asked; or does not.
+WATCHER = """
+import signal, sys, time
+from pathlib import Path
+from ftbridge.launchers.runs.record import load
+run = load(Path(sys.argv[1])).watched()
+def end(number, frame):
+    if sys.argv[2] == "polite":
+        run.end("interrupted", 130)
+        sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("manner", ["polite", "stubborn"])
+def test_a_running_run_is_stopped(project, monkeypatch, manner):
+    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    run = record(project, "one", "running")
+    argv = [sys.executable, "-c", WATCHER, str(run.path), manner]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout.readline()
+        stopped = runs.stop(runs.load(run.path))
+    assert (stopped.status, stopped.attempts[-1].exit_code) == ("interrupted", 130)
+    assert runs.load(run.path) == stopped
+    with pytest.raises(UsageError, match="`one` is not running: it has interrupted"):
+        runs.stop(stopped)
+
+
+def test_a_log_is_followed_until_the_run_ends(project):
+    run = record(project, "one", "running")
+    log = run.path / "log.txt"
+    log.write_bytes(b"a\n\xff")
+    pieces = runs.follow(run, wait=True)
+    assert next(pieces) == b"a\n\xff"
+    log.write_bytes(b"a\n\xffmore")
+    run.end("succeeded", 0)
+    assert b"".join(pieces) == b"more"
+    assert b"".join(runs.follow(run, wait=False)) == b"a\n\xffmore"
+    log.unlink()
+    with pytest.raises(InputError, match="cannot read the log of `one`"):
+        list(runs.follow(run, wait=False))
+
+
+def changed(run, **values):
+    """Write other values into a run's record, as somebody does who has no key, and return it as it is read."""
+    file = run.path / "run.json"
+    file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | values))
+    return runs.load(run.path)
+
+
+def test_a_record_is_signed_but_for_its_place(project, tmp_path):
+    run = record(project, "one", "failed")
+    assert len(run.signature) == 64
+    assert changed(run).signature == run.signature  # written otherwise, it says the same
+    run.path.rename(tmp_path / "moved")
+    assert runs.load(tmp_path / "moved").signature == run.signature
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": "interrupted"},
+        {"checkpoints": {"output/iter_9.pth": "ab" * 32}},
+        {"model": "/other"},
+        {"pid": 1},
+        {"signature": ""},
+        {"signature": None},
+        {"signature": "ab" * 32},
+        {"signature": "ü"},
+        {"of_a_later_ftbridge": 1},
+        {"of_a_later_ftbridge": 10**30},
+    ],
+)
+def test_a_record_that_somebody_else_changed_is_not_signed(project, values):
+    assert changed(record(project, "one", "failed"), **values).signature is None
+
+
+def test_a_record_of_another_machine_is_not_signed(project, tmp_path, monkeypatch):
+    run = record(project, "one", "failed")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "other"))
+    assert runs.load(run.path).signature is None
+    assert record(project, "two").signature
+
+
+def test_a_record_of_a_later_ftbridge_keeps_its_signature(project):
+    run = record(project, "one", "failed")
+    content = msgspec.json.decode((run.path / "run.json").read_bytes()) | {"more": {"b": 1, "a": 2}}
+    signature = signing.sign(runs._signed_part(msgspec.json.encode(content)))
+    assert changed(run, more={"a": 2, "b": 1}, signature=signature).signature == signature
+
+
+def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
+    foreign = changed(record(project, "one", "running"), pid=dead())
+    assert (foreign.status, foreign.signature) == ("failed", None)
+    assert foreign.end("interrupted", 130).signature is None
+    assert foreign.watched().signature is None
+    assert runs.load(foreign.path).signature is None
+
+
+def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
+    signing._warn.cache_clear()
+    (tmp_path / "full").touch()
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "full"))
+    run = record(project, "one", "running").watched().end("succeeded", 0)
+    assert run.signature == ""
+    assert runs.load(run.path).signature is None
+    assert capsys.readouterr().err.count("warning: ") == 1
+    monkeypatch.delenv("XDG_DATA_HOME")
+    assert run.save().signature  # it is ours all the same
+
+
+def sleeper():
+    """Return a process that does nothing until it is sent a signal."""
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+
+
+REBOOTED = runs.Machine(
+    f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}", "an earlier start", runs.here().container
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "running"),
+        ({"pid_started": 1}, "failed"),
+        # Nothing says which process was meant.
+        ({"pid_started": 0}, "unknown"),
+        ({"pid_started": -1}, "unknown"),
+        *(({"pid": pid}, "unknown") for pid in (-1, 0, 1, -(2**31), 99999999999, 10**30)),
+        # Elsewhere: not named, another machine, another container on this one.
+        ({"machine": runs.Machine()}, "unknown"),
+        ({"machine": runs.Machine("else 1234", "a", "pid:[1]")}, "unknown"),
+        ({"machine": msgspec.structs.replace(runs.here(), container="pid:[1]")}, "unknown"),
+        ({"machine": REBOOTED}, "failed"),
+        ({"machine": msgspec.structs.replace(REBOOTED, container="pid:[1]")}, "unknown"),
+        ({"machine": msgspec.structs.replace(REBOOTED, name=socket.gethostname())}, "unknown"),
+        ({"machine": msgspec.structs.replace(REBOOTED, boot="")}, "unknown"),
+    ],
+)
+def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, monkeypatch, changes, status):
+    monkeypatch.setattr(runs, "FIRST_CONTAINER", runs.here().container)
+    with sleeper() as other:
+        run = msgspec.structs.replace(record(project, "one", "running", other.pid), **changes).save()
+        found = runs.load(run.path)
+        assert found.status == status
+        if status != "running":
+            with pytest.raises(UsageError, match="cannot be told from here" if status == "unknown" else "has failed"):
+                runs.stop(found)
+            assert other.poll() is None
+            other.kill()
+            return
+        assert runs.stop(found).status == "interrupted"
+        assert other.wait(timeout=60) == -signal.SIGTERM
+
+
+def test_a_process_that_ended_between_is_not_mixed_up_with_another(project):
+    with sleeper() as other:
+        run = record(project, "one", "running", other.pid)
+        ended = msgspec.structs.replace(run, pid_started=run.pid_started + 1)  # what was loaded is of before
+        assert runs.stop(ended).status == "running"
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_run_of_elsewhere_is_given_up_when_its_user_says_so(project):
+    run = msgspec.structs.replace(record(project, "one", "running"), machine=runs.Machine("else 1234", "a", "b")).save()
+    with pytest.raises(UsageError, match=r"on `else`.*--mark-failed"):
+        runs.stop(runs.load(run.path))
+    given_up = runs.give_up(runs.load(run.path))
+    assert (given_up.status, given_up.died) == ("failed", False)
+    assert runs.load(run.path) == given_up
+    with pytest.raises(UsageError, match="has the status failed"):
+        runs.give_up(given_up)
+    assert b"".join(runs.follow(run_with_log(run), wait=True)) == b"a"
+
+
+def run_with_log(run):
+    """Return `run`, saved again as it was, with a log."""
+    (run.path / "log.txt").write_bytes(b"a")
+    return run.save()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempts": []},
+        {"attempts": [{"started": "0001-01-01T00:00:00Z"}]},
+        {"attempts": [{"started": "9999-12-31T23:59:59Z"}]},
+        {"attempts": [{"started": "2026-01-02T00:00:00"}]},
+        {"attempts": [{"started": "2026-01-02T00:00:00Z", "exit_code": 10**30}]},
+        {"attempts": None},
+        {"steps": -1},
+        {"samples": 10**30},
+        {"pid": 1.5},
+        {"pid": "7"},
+        {"machine": []},
+        {"spec": {"backend": "none", "model": "base", "dataset": "faq"}},
+        {"status": "unheard of"},
+        {"launch": None},
+    ],
+)
+def test_a_record_with_a_wrong_value_is_left_out(project, changes, capsys):
+    record(project, "good")
+    file = record(project, "bad").path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert "bad/run.json`" in capsys.readouterr().err
+
+
+def deep(file):
+    file.write_text('{"id": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def endless(file):
+    with file.open("wb") as opened:
+        opened.truncate(2 << 30)
+
+
+@pytest.mark.parametrize("make", [deep, endless, os.mkfifo, Path.mkdir, lambda file: file.symlink_to("/dev/zero")])
+def test_what_is_no_record_is_left_out_and_not_waited_for(project, make, capsys):
+    record(project, "good")
+    file = record(project, "bad").path / "run.json"
+    file.unlink()
+    make(file)
+    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert "bad/run.json`" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        runs.by_id(project, "bad")
+
+
+def test_a_log_that_is_a_pipe_is_not_waited_for(project):
+    run = record(project, "one")
+    os.mkfifo(run.path / "log.txt")
+    with pytest.raises(InputError, match=r"cannot read the log of `one`: .*no file"):
+        list(runs.follow(run, wait=True))

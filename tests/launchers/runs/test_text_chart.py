@@ -1,0 +1,33 @@
+"""Curves as text."""
+
+import math
+
+import pytest
+
+from ftbridge.launchers.runs import text_chart
+
+CURVES = {"training of one": [(1, 4.0), (2, math.nan), (3, 2.0)], "validation of one": [(2, 3.0)]}
+
+
+def test_a_chart_has_the_points_the_ranges_and_a_legend():
+    assert text_chart.text(CURVES, width=9, height=3).splitlines() == [
+        "        4 |*",
+        "          |    o",
+        "        2 |        *",
+        "          +---------",
+        "           1       3  step",
+        "          * training of one",
+        "          o validation of one",
+    ]
+
+
+@pytest.mark.parametrize(
+    "points", [[(1, 2.0)], [(1, 2.0), (1, 2.0)], [(1, 1e308), (2, -1e308)], [(-1e308, 1), (1e308, 1)]]
+)
+def test_any_range_can_be_drawn(points):
+    assert "*" in text_chart.text({"one": points}).splitlines()[0]
+
+
+@pytest.mark.parametrize("curves", [{}, {"one": []}, {"one": [(1, math.nan)]}])
+def test_without_a_number_there_is_nothing_to_draw(curves):
+    assert text_chart.text(curves) == "there is nothing to draw yet"

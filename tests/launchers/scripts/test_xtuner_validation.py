@@ -1,0 +1,38 @@
+"""XTuner's validation loss is what transformers computes for the checkpoint that it belongs to."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import ftbridge
+from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.runs import checkpoints
+
+from ...conftest import ROOT, SMALL  # noqa: TID252
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("gpus", [1, pytest.param(2, marks=pytest.mark.matrix)])
+def test_the_loss_is_that_of_transformers(in_project, tmp_path, training_python, monkeypatch, gpus):
+    sample = ROOT / "dataset_info" / "samples" / "medqa.xlsx"
+    ftbridge.convert(sample, split="test=12,validation=5", name="odd")  # no multiple of processes or batches
+    run = ftbridge.train(**{**SMALL, "dataset": "odd", "backend": "xtuner", "method": "lora", "gpus": gpus})
+    best = checkpoints.best(run)
+    lines = (run.path / "metrics.jsonl").read_text().splitlines()
+    lowest = min(record["validation_loss"] for record in map(json.loads, lines) if "validation_loss" in record)
+    config = (run.path / "xtuner_config.py").read_text(encoding="utf-8")
+    (tmp_path / "config.py").write_text(config.replace("odd-train.", "odd-validation."), encoding="utf-8")
+    adapter = ftbridge.export(best, model="base", out=tmp_path / "adapter")
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    rows = tmp_path / "rows.json"
+    for command in (
+        [here.parents[1] / "builders" / "training_rows.py", "xtuner", tmp_path / "config.py", rows],
+        [here / "training_loss.py", in_project / "base", adapter, rows],
+    ):
+        done = subprocess.run([training_python, *command], check=True, capture_output=True, text=True)
+    assert len(json.loads(rows.read_text())) == 5
+    assert lowest == pytest.approx(float(done.stdout.splitlines()[-1]), abs=1e-3)

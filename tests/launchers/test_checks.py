@@ -1,8 +1,0 @@
-"""The record of what was looked at, and how it is shown."""
-
-from ftbridge.launchers.checks import Check, shown
-
-
-def test_a_remedy_stands_below_what_it_mends():
-    checks = [Check("Python", "ok", "3.11.7"), Check("disk", "failure", "full", "make room")]
-    assert shown(checks) == "ok       Python: 3.11.7\nfailure  disk: full\n         -> make room"

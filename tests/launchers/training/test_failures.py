@@ -1,0 +1,211 @@
+"""Why a training failed: the known lines, the last traceback, and real failures of the frameworks' packages."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ftbridge.cli import COMMANDS
+from ftbridge.cli.train import command
+from ftbridge.launchers.environment.venv import QUIET, default_folder
+from ftbridge.launchers.training.failures import END, LONGEST, explain, last_lines, last_traceback, signatures
+
+NAMES = [signature.name for signature in signatures()]
+# Options of `ftbridge train` that remedies name and that are still to come.
+BOOM = """\
+Traceback (most recent call last):
+  File "train.py", line 7, in <module>
+    main()
+  File "train.py", line 3, in main
+    raise ValueError("what went wrong")
+ValueError: what went wrong
+"""
+SUMMARY = """\
+Traceback (most recent call last):
+  File "run.py", line 901, in main
+    elastic_launch(
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+  exitcode  : 1 (pid: 7)
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Return a function that writes a log and returns its path."""
+
+    def write(text):
+        file = tmp_path / "log.txt"
+        file.write_bytes(text.encode())
+        return file
+
+    return write
+
+
+def test_every_failure_has_a_name_of_its_own():
+    assert len(set(NAMES)) == len(NAMES) >= 25
+
+
+@pytest.mark.parametrize("signature", signatures(), ids=NAMES)
+def test_a_sample_is_told_by_its_own_signature(log, signature):
+    for form in ("{}\n", "[rank1]: {}\n", " 50%|#### | 3/6\r{}\nmore\n", "\x1b[31m{}\x1b[0m"):
+        failure = explain(log("INFO start\n" + form.format(signature.sample)), 1)
+        assert failure
+        assert failure.name == signature.name
+        assert failure.line in signature.sample
+
+
+def test_cause_and_remedy_are_a_sentence_each():
+    for signature in signatures():
+        for text in (signature.cause, signature.remedy):
+            assert "\n" not in text
+            assert not text.endswith(".")
+
+
+def test_remedies_name_what_is_there():
+    remedies = " ".join(signature.remedy for signature in signatures())
+    options = {option for param in command.params for option in param.opts}
+    assert set(re.findall(r"`(?:ftbridge train )?(--[a-z-]+)", remedies)) <= options
+    assert set(re.findall(r"`ftbridge ([a-z]+)", remedies)) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(-9, "killed"), (137, "killed"), (-15, "ended-by-signal"), (-11, "crash"), (139, "crash"), (1, None), (0, None)],
+)
+def test_the_exit_status_alone_tells(log, code, name):
+    failure = explain(log("step 1\n"), code)
+    assert (failure.name if failure else None) == name
+
+
+def test_the_cause_stands_before_what_follows(log):
+    lines = [
+        "RuntimeError: [pair.cc:544] Connection closed by peer [127.0.0.1]:32898",
+        "RuntimeError: CUDA out of memory. Tried to allocate 1.00 GiB. The first.",
+        "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB. The second.",
+        "failed (exitcode: -9) local_rank: 0",
+    ]
+    failure = explain(log("\n".join(lines)), -9)
+    assert (failure.name, failure.line) == ("gpu-memory", lines[1])
+
+
+def test_an_earlier_attempt_does_not_count(log):
+    before = "OSError: [Errno 28] No space left on device\n"
+    file = log(before + "step 2\n" + BOOM)
+    assert explain(file, 1).name == "disk-full"
+    assert explain(file, 1, start=len(before)) is None
+    assert last_traceback(file, start=len(before + BOOM)) == ""
+
+
+def test_code_in_a_traceback_is_no_message(log):
+    text = BOOM.replace("raise ValueError(", 'raise OSError(f"CUDA out of memory. Tried to allocate {n}", ')
+    assert explain(log(text), 1) is None
+
+
+def test_only_the_end_is_read_and_long_lines_are_cut(log):
+    full = "OSError: [Errno 28] No space left on device\n"
+    assert explain(log(full + ("x" * 99 + "\n") * (END // 100 + 1)), 1) is None
+    assert explain(log("x" * LONGEST + full), 1) is None
+    assert len(explain(log("OSError: [Errno 13] PermissionError: [Errno 13] " + "x" * 9999), 1).line) == 300
+    assert explain(log("PermissionError: [Errno 13] \x1b]0;title\x07\x00\x9b"), 1).line.isprintable()
+
+
+def test_the_last_traceback_is_whole_and_of_one_process(log):
+    first, second = (BOOM.replace("what", word) for word in ("one", "two"))
+    mixed = "".join(
+        f"[rank{rank}]: {line}\n"
+        for pair in zip(first.splitlines(), second.splitlines(), strict=True)
+        for rank, line in enumerate(pair)
+    )
+    assert last_traceback(log(mixed + SUMMARY)) == second.strip()
+    assert last_traceback(log(BOOM + second + "step 1\n" + "\n".join(first.splitlines()[:3]))) == second.strip()
+    assert last_traceback(log("step 1\n")) == ""
+
+
+def test_the_summary_of_torchrun_counts_where_it_is_alone(log):
+    assert "ChildFailedError" in last_traceback(log(SUMMARY))
+
+
+def test_a_deep_traceback_is_cut_at_its_start(log):
+    deep = BOOM.replace("    main()\n", "    main()\n" + '  File "deep.py", line 1, in deeper\n    deeper()\n' * 50)
+    shown = last_traceback(log(deep)).splitlines()
+    assert len(shown) == 40
+    assert shown[-1] == "ValueError: what went wrong"
+
+
+def test_the_last_lines_are_twenty(log):
+    assert last_lines(log("".join(f"{number}\n" for number in range(50)))).split() == [str(n) for n in range(30, 50)]
+    assert last_lines(log("")) == ""
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("signature", [each for each in signatures() if each.text], ids=lambda each: each.name)
+def test_the_message_stands_in_its_source(training_python, signature):
+    place = default_folder(signature.environment) if signature.environment else training_python.parents[1]
+    if not place.exists():
+        pytest.skip(f"only {signature.environment} writes this, which is not there")
+    packages = next((place / "lib").glob("python3*/site-packages"))
+    assert signature.text.encode() in (packages / signature.source).read_bytes()
+
+
+@pytest.fixture(scope="session")
+def provoked(training_python, tmp_path_factory):
+    """Return the tracebacks of failures provoked in the training environment, by name."""
+    script = Path(__file__).with_name("provoke_failures.py")
+    folder = tmp_path_factory.mktemp("provoked")
+    argv = [training_python, script, folder / "found.json"]
+    env = {**os.environ, **QUIET}
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize(
+    "name",
+    [
+        "attention-unsupported",
+        "checkpoint-pickle",
+        "dataset-empty",
+        "dataset-json",
+        "dataset-types",
+        "dataset-undefined",
+        "deepspeed-batch",
+        "disk-full",
+        "flash-attention-missing",
+        "host-memory",
+        "lora-targets",
+        "model-unknown",
+        "no-gradient",
+        "option-unknown",
+        "package-wrong",
+        "port-in-use",
+        "quantised-full",
+        "remote-code",
+        "resume-optimizer",
+        "shapes",
+        "template-unknown",
+        "tokenizer-damaged",
+        "vocabulary",
+        "warmup-too-short",
+        "weights-damaged",
+        "weights-missing",
+        "weights-shape",
+    ],
+)
+def test_a_real_failure_is_told(provoked, log, name):
+    assert provoked[name]
+    for text in provoked[name]:
+        failure = explain(log(text), 1)
+        assert failure, text
+        assert failure.name == name, text
+        assert last_traceback(log(text)).splitlines()[-1][:40] in text
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+def test_a_run_that_succeeded_holds_no_failure(trained, backend):
+    assert explain(trained(backend=backend).path / "log.txt", 0) is None

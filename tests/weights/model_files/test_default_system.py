@@ -1,0 +1,79 @@
+"""A chat template that adds a system prompt: none is added where the training had none."""
+
+import json
+
+import msgspec
+import pytest
+
+from ftbridge.templates import chat_templates, families
+from ftbridge.weights.model_files.default_system import leave_out
+from ftbridge.weights.source import Card
+
+PROMPT = families.get("qwen2.5").cell("xtuner").prompt
+CARD = Card(
+    base="",
+    family="qwen2.5",
+    backend="xtuner",
+    template=msgspec.to_builtins(PROMPT),
+    system="",
+    thinking="none",
+    run="1",
+)
+QUESTION = [{"role": "user", "content": "Why?"}]
+GIVEN = [{"role": "system", "content": "Be brief."}, *QUESTION]
+TURN = "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+TEMPLATE = (
+    "{% if messages[0].role != 'system' %}DEFAULT{% endif %}{% for message in messages %}" + TURN + "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# As a text of Jinja's, as it stands, and put together, where it cannot be told what belongs to it.
+QUOTED = TEMPLATE.replace("DEFAULT", r"{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}")
+PLAIN = TEMPLATE.replace("DEFAULT", "<|im_start|>system\nBe kind.<|im_end|>\n")
+ASSEMBLED = TEMPLATE.replace("DEFAULT", r"{{ '<|im_start|>system\nBe ' + 'kind.' + '<|im_end|>\n' }}")
+
+
+def rendered(folder, messages):
+    return chat_templates.render(chat_templates.read(folder), messages, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("template", [QUOTED, PLAIN])
+@pytest.mark.parametrize("config", [False, True])
+def test_it_is_taken_out_wherever_the_template_stands(tmp_path, capsys, template, config):
+    file = tmp_path / ("tokenizer_config.json" if config else "chat_template.jinja")
+    file.write_text(json.dumps({"chat_template": template, "model_max_length": 9}) if config else template)
+    given = rendered(tmp_path, GIVEN)
+    assert "Be kind." in rendered(tmp_path, QUESTION)
+    leave_out(tmp_path, CARD)
+    assert rendered(tmp_path, QUESTION) == PROMPT.render("", [("Why?", None)])
+    assert rendered(tmp_path, GIVEN) == given == PROMPT.render("Be brief.", [("Why?", None)])
+    assert "adds `<|im_start|>system Be kind.<|im_end|>`, and the training did not; the new" in capsys.readouterr().err
+    leave_out(tmp_path, CARD)
+    assert capsys.readouterr().err == ""
+    assert not config or json.loads(file.read_text())["model_max_length"] == 9
+
+
+def test_one_that_cannot_be_taken_out_is_said(tmp_path, capsys):
+    (tmp_path / "chat_template.jinja").write_text(ASSEMBLED)
+    leave_out(tmp_path, CARD)
+    assert (tmp_path / "chat_template.jinja").read_text() == ASSEMBLED
+    assert "asks otherwise than `ftbridge chat`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("template", "known"),
+    [
+        (QUOTED, {"run": ""}),  # how others trained is not known
+        (QUOTED, {"system": "Be kind."}),
+        (QUOTED, {"family": "", "template": {}}),
+        (TEMPLATE.replace("DEFAULT", ""), {}),
+        (TEMPLATE.replace("DEFAULT", "").replace("<|im_start|>' +", "<|' +"), {}),  # of another family
+        ("{{ nothing.at.all }}", {}),
+        ("", {}),
+    ],
+)
+def test_all_else_stays_as_it_is(tmp_path, capsys, template, known):
+    (tmp_path / "chat_template.jinja").write_text(template)
+    leave_out(tmp_path, msgspec.structs.replace(CARD, **known))
+    assert (tmp_path / "chat_template.jinja").read_text() == template
+    assert capsys.readouterr().err == ""

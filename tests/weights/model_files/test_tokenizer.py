@@ -1,0 +1,74 @@
+"""A tokenizer's files: the base's own where a training has only saved them anew."""
+
+import json
+
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.weights.model_files.tokenizer import copy_tokenizer, token_ids
+
+TOKENIZER = {"model": {"vocab": {"a": 0, "</s>": 1}}, "added_tokens": [{"id": 2, "content": "<|im_end|>"}]}
+NEW = {"backend": "tokenizers", "tokenizer_class": "TokenizersBackend"}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return a training's folder, the base and a new one, the first saved anew by transformers 5."""
+    made = [tmp_path / name for name in ("own", "base", "new")]
+    for folder in made:
+        folder.mkdir()
+    own, base, _ = made
+    (own / "tokenizer.json").write_text(json.dumps({**TOKENIZER, "saved": "anew"}))
+    (own / "tokenizer_config.json").write_text(json.dumps(NEW))
+    (base / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (base / "tokenizer_config.json").write_text('{"legacy": true}')
+    (base / "merges.txt").write_text("")
+    return made
+
+
+def held(folder):
+    return json.loads((folder / "tokenizer.json").read_text()), json.loads(
+        (folder / "tokenizer_config.json").read_text()
+    )
+
+
+def test_the_bases_files_count_where_the_tokens_are_the_same(folders):
+    own, base, new = folders
+    (own / "chat_template.jinja").write_text("own")
+    (base / "chat_template.jinja").write_text("base")
+    copy_tokenizer(own, base, new)
+    assert held(new) == (TOKENIZER, {"legacy": True})
+    assert (new / "chat_template.jinja").read_text() == "own"
+    assert (new / "merges.txt").exists()
+
+
+def test_settings_without_tokens_are_no_tokenizer(folders):
+    own, base, new = folders
+    (own / "tokenizer.json").unlink()
+    copy_tokenizer(own, base, new)
+    assert held(new) == (TOKENIZER, {"legacy": True})
+
+
+def test_a_tokenizer_with_other_tokens_counts_and_4_57_can_read_it(folders):
+    own, base, new = folders
+    more = {**TOKENIZER, "added_tokens": [*TOKENIZER["added_tokens"], {"id": 3, "content": "<new>"}]}
+    (own / "tokenizer.json").write_text(json.dumps(more))
+    copy_tokenizer(own, base, new)
+    assert held(new) == (more, {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def test_what_transformers_4_has_saved_counts(folders):
+    own, base, new = folders
+    (own / "tokenizer_config.json").write_text('{"tokenizer_class": "Mine"}')
+    copy_tokenizer(own, base, new)
+    assert held(new)[1] == {"tokenizer_class": "Mine"}
+
+
+def test_tokens_are_found_in_each_of_the_files(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(TOKENIZER))
+    (tmp_path / "added_tokens.json").write_text('{"<x>": 3}')
+    (tmp_path / "tokenizer_config.json").write_text('{"added_tokens_decoder": {"4": {"content": "<y>"}}}')
+    assert token_ids(tmp_path) == {"a": 0, "</s>": 1, "<|im_end|>": 2, "<x>": 3, "<y>": 4}
+    (tmp_path / "tokenizer.json").write_text('{"added_tokens": [1]}')
+    with pytest.raises(InputError, match=r"the tokenizer in .* is damaged"):
+        token_ids(tmp_path)
