@@ -352,7 +352,7 @@ import subprocess
 from pathlib import Path
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
-from ftbridge.launchers import written
+from ftbridge.launchers.runs import written_files
 from ftbridge.weights.output_folder import refuse_overlap
 from ftbridge.weights.source import Source
 subprocess.run(["mount", "--bind", "models", "again"], check=True)

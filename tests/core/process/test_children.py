@@ -45,24 +45,24 @@ time.sleep(300)
 """,
     "uv": """
 import uv
-from ftbridge.launchers import setup
+from ftbridge.launchers.environment import setup
 uv.find_uv_bin = lambda: busy
 setup._uv("venv")
 """,
     "an environment's Python": """
-from ftbridge.launchers import setup
+from ftbridge.launchers.environment import setup
 setup._runs(Path(busy))
 """,
     "nvidia-smi": """
 import os
-from ftbridge.launchers import machine
+from ftbridge.launchers.environment import hardware
 Path("nvidia-smi").symlink_to(busy)
 os.environ["PATH"] = str(Path.cwd())
-machine.smi()
+hardware.smi()
 """,
     "nvcc": """
 import os
-from ftbridge.launchers import doctor
+from ftbridge.launchers.environment import doctor
 Path("bin").mkdir()
 Path("bin/nvcc").symlink_to(busy)
 os.environ["CUDA_HOME"] = str(Path.cwd())
@@ -70,8 +70,8 @@ doctor.toolkit_check("12.8")
 """,
     "merge": """
 import time
-from ftbridge.weights import streaming
-helper = streaming._Helper(Path(busy), Path("plan.json").absolute(), [])
+from ftbridge.weights.merging import stream
+helper = stream._Helper(Path(busy), Path("plan.json").absolute(), [])
 time.sleep(300)
 """,
     "chat": """
@@ -98,8 +98,8 @@ from ftbridge.adapters.sources.workbook.reader import Order, messages
 list(messages(Order("rows.xlsx", True, "openpyxl")))
 """,
     "workers of convert": """
-from ftbridge.adapters import make
-make.cores = lambda: 2
+from ftbridge.adapters.convert.samples import encode
+encode.cores = lambda: 2
 import ftbridge
 ftbridge.convert("rows.jsonl", to=["xtuner"])
 """,

@@ -25,7 +25,7 @@ def on(*gpus, dtype="bfloat16"):
 
 def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtuner", **spec):
     """Return status and text of what was found, joined."""
-    made = plan(machine=hardware, deepspeed=deepspeed, **spec)
+    made = plan(machine=machine, deepspeed=deepspeed, **spec)
     made = msgspec.structs.replace(made, spec=msgspec.structs.replace(made.spec, backend=backend))
     checks = combination_checks(made, config or {}, installed or {})
     return [f"{check.status}: {check.found} -> {check.remedy}" for check in checks if check.status != "ok"]

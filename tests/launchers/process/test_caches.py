@@ -38,7 +38,7 @@ def test_else_a_child_gets_a_private_folder(tmp_path, monkeypatch, home):
 
 
 def test_the_folder_goes_with_the_process(tmp_path):
-    program = "from ftbridge.launchers import caches; print(caches.environment()['MPLCONFIGDIR'])"
+    program = "from ftbridge.launchers.process import caches; print(caches.environment()['MPLCONFIGDIR'])"
     environment = {**os.environ, "HOME": "/proc/nobody"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     folder = Path(done.stdout.strip()).parent

@@ -35,11 +35,11 @@ WATCHER = """
 import sys
 from pathlib import Path
 from ftbridge.core.records import Launch
-from ftbridge.launchers import process
-process.GRACE = float(sys.argv[1])
+from ftbridge.launchers.process import child
+child.GRACE = float(sys.argv[1])
 launch = Launch((sys.executable, "-c", *sys.argv[2:]), {}, ".", {})
 try:
-    process.execute(launch, Path("log.txt"), lambda: None)
+    child.execute(launch, Path("log.txt"), lambda: None)
 except KeyboardInterrupt:
     sys.exit(130)
 """

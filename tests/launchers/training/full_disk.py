@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import made_up
+import recorded_runs
 
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project, Settings
@@ -39,7 +39,7 @@ folder, kind = Path(sys.argv[1]), sys.argv[2]
 limit = "size=2m" if kind == "bytes" else "size=9m,nr_inodes=60"
 subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", folder], check=True)
 project = Project(folder, Settings())
-run = made_up.run(project, "one", "running", argv=(sys.executable, "-c", CHILD, kind))
+run = recorded_runs.run(project, "one", "running", argv=(sys.executable, "-c", CHILD, kind))
 try:
     watch(run, lambda _record: None)
 except FtbridgeError as error:

@@ -24,6 +24,7 @@ from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.training.train import _datasets as recorded
 from ftbridge.launchers.training.train import describe, preflight, prepare
 
+from ...builders import recorded_runs  # noqa: TID252
 from ...conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252
 
 BACKENDS = ["xtuner", "llamafactory"]
@@ -49,7 +50,11 @@ def own_mounts():
 def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_room(tmp_path, own_mounts, kind):
     program = Path(__file__).with_name("full_disk.py")
     done = subprocess.run(
-        [*own_mounts, sys.executable, program, tmp_path, kind], capture_output=True, text=True, check=False
+        [*own_mounts, sys.executable, program, tmp_path, kind],
+        env={**os.environ, "PYTHONPATH": str(Path(recorded_runs.__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     said, *rest = json.loads(done.stdout)

@@ -584,11 +584,11 @@ def test_a_wrong_size_in_the_file_loses_no_rows(workbook):
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from ftbridge.adapters.sources import workbook
+from ftbridge.adapters.sources.workbook import source
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.plugins import Reading
 try:
-    (table,) = workbook.open_tables(Path(sys.argv[1]), Reading())
+    (table,) = source.open_tables(Path(sys.argv[1]), Reading())
     print(sum(1 for piece in table.pieces for row in piece.rows()), "rows")
 except InputError as error:
     print(error)
