@@ -90,7 +90,7 @@ def test_an_environment_of_an_older_ftbridge_is_told_once_and_used(folder, capsy
 @pytest.mark.parametrize("older", [{}, {"torch": "2.7.0"}])
 def test_an_environment_that_is_half_made_is_refused(folder, environment, older):
     make_environment(default_folder(environment), environment, deepspeed=None, **older)
-    command = "setup" if venv == NEWEST else f"setup --environment {venv}"
+    command = "setup" if environment == NEWEST else f"setup --environment {environment}"
     with pytest.raises(SetupError, match=rf"not whole \(1 of .* among them deepspeed\); .*`ftbridge {command}`"):
         interpreter(Project(folder, Settings()), "xtuner", environment)
 
