@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from ftbridge.adapters.values import shown
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing import closest
-from ftbridge.core.plugins import Table
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.records import Table
 
 # How many columns a message names.
 SHOWN = 30

@@ -16,7 +16,7 @@ from ftbridge.adapters.mapping.inference.sidecar import beside
 from ftbridge.adapters.sources.locate import open_origin, origins
 from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
-from ftbridge.core.plugins import Reading, Table
+from ftbridge.core.records import Reading, Table
 
 # Progress is told after so many rows.
 TOLD_EVERY = 1000

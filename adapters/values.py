@@ -204,3 +204,9 @@ def _number(value: float | Decimal) -> str:
     if shortest == "-0":
         return "0"
     return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < DIGITS else shortest
+
+
+DATE = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
+)

@@ -25,15 +25,14 @@ from gpu_parts.tables import markdown, placed
 
 import ftbridge
 from ftbridge.core.errors import FtbridgeError
-from ftbridge.core.files.atomic import write_atomic
+from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.gpu_checks import torch_build
 from ftbridge.launchers.environment.setup import setup
 from ftbridge.launchers.environment.venv import inspect
 from ftbridge.launchers.process.child import execute
-from ftbridge.launchers.runs.training_log import json_lines
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "accelerate", "xtuner", "llamafactory")
 FIRST = "models"  # what every other phase needs
@@ -162,7 +161,7 @@ def _known(bench: Bench, about: Row) -> dict[str, Any]:
     return {}
 
 
-def _machine(bench: Bench, cards: list[hardware.Gpu]) -> Row:
+def _machine(bench: Bench, cards: list[devices.Gpu]) -> Row:
     card = cards[0] if cards else None
     found: Row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -170,8 +169,8 @@ def _machine(bench: Bench, cards: list[hardware.Gpu]) -> Row:
         "memory": f"{card.memory} MiB" if card else "-",
         "compute capability": card.capability if card else "-",
         "driver": card.driver if card else "-",
-        "processor": hardware.processor()[0],
-        "cores": hardware.cores(),
+        "processor": devices.processor()[0],
+        "cores": devices.cores(),
         "Python": platform.python_version(),
         "ftbridge": ftbridge.__version__ + _commit(),
     }
@@ -208,7 +207,7 @@ def _write(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
 
 if __name__ == "__main__":
     # Several trainings share the cores, and leave the computing to the card.
-    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, hardware.cores() // 5)))
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, devices.cores() // 5)))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing import closest
+from ftbridge.core.parsing.json_yaml import closest
 
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.parsing import closest, load_yaml, parse
+from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ import msgspec
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, QuestionError, SetupError
 from ftbridge.core.files.atomic import locked, sha256
-from ftbridge.core.parsing import closest, parse
+from ftbridge.core.parsing.json_yaml import closest, parse
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys

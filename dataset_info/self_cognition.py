@@ -11,7 +11,7 @@ from itertools import chain, cycle, islice, product, zip_longest
 import msgspec
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.parsing import closest, load_yaml, parse
+from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
 
 LANGUAGES = ("zh", "en")
 

@@ -16,17 +16,17 @@ import msgspec
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.console import result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
-from ftbridge.core.files.atomic import write_atomic
+from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.venv import ask, interpreter
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs import training_log
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.training_log import json_lines
 from ftbridge.launchers.training.train import train
 from ftbridge.weights.merge import merge
 from ftbridge.weights.model_files.transformers4 import make_for_both
@@ -207,12 +207,12 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
     if not poor:
         return
     losses = {each: _losses(run) for each, run in runs.items()}
-    processor, bfloat16 = hardware.processor()
+    processor, bfloat16 = devices.processor()
     report = {
         "shares": {each: answers.share(each) for each in runs},
         "losses": losses,
         "answers": answers,
-        "processor": {"name": processor, "bfloat16": bfloat16, "cores": hardware.cores()},
+        "processor": {"name": processor, "bfloat16": bfloat16, "cores": devices.cores()},
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.files.atomic import read_text
-from ftbridge.core.parsing import load_json
+from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.process import children
 
 _LARGEST = 1 << 18  # letters

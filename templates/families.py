@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
-from ftbridge.core.parsing import closest, load_json, load_yaml, parse
+from ftbridge.core.parsing.json_yaml import closest, load_json, load_yaml, parse
 from ftbridge.templates import chat_templates
 
 # Where a vocabulary's tokens can be read as text, JSON files first; the code of ChatGLM3 names its own.

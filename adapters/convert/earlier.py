@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.convert.plan import Job, Options, digest
+from ftbridge.adapters.convert.plan import Job, Options
 from ftbridge.adapters.convert.split import PARTS
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import edited, ours, read

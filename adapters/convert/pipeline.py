@@ -21,8 +21,9 @@ from ftbridge.adapters.convert.plan import TO, Job, OnError, Options, dataset_na
 from ftbridge.adapters.convert.rejected_workbook import write_workbook
 from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected
 from ftbridge.adapters.convert.result import Conversion, conversion
-from ftbridge.adapters.convert.samples.encode import MOST, Dedup, Maker, batches
+from ftbridge.adapters.convert.samples.encode import Dedup, Maker
 from ftbridge.adapters.convert.samples.remarks import Remarks, said
+from ftbridge.adapters.convert.samples.workers import MOST, batches
 from ftbridge.adapters.convert.selection import Counts, Made, select, selected
 from ftbridge.adapters.convert.split import PARTS, parse_sample
 from ftbridge.adapters.mapping.inference.infer import Wish
@@ -33,9 +34,8 @@ from ftbridge.core import plugins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
-from ftbridge.core.plugins import Reading
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry
+from ftbridge.core.records import DatasetEntry, Reading
 from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
 
 # A field of more different values holds no classes, and they would be kept in memory.

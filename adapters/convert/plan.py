@@ -17,15 +17,12 @@ from ftbridge.adapters.convert.samples.encode import Dedup
 from ftbridge.adapters.convert.split import PARTS, parse_split
 from ftbridge.adapters.mapping.inference.infer import ALONE, Choice, Wish, for_all, read_as
 from ftbridge.adapters.mapping.inference.sidecar import Beside, beside
-from ftbridge.adapters.registered.column_types import DATE
 from ftbridge.adapters.sources.locate import Origin, open_origin
-from ftbridge.adapters.sources.repository.folder import files_below
-from ftbridge.adapters.values import BadValueError, listed, plain
+from ftbridge.adapters.sources.repository.layout import digest
+from ftbridge.adapters.values import DATE, BadValueError, listed, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, QuestionError, UsageError
-from ftbridge.core.files.atomic import sha256
-from ftbridge.core.plugins import Reading, Table
-from ftbridge.core.records import Conversation
+from ftbridge.core.records import Conversation, Reading, Table
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
 OnError = Literal["stop", "skip"]
@@ -269,16 +266,3 @@ def _alike(table: Table, told: Preset) -> bool:
     """Tell whether lists stand where the preset's sample has lists: columns of the same names may hold other things."""
     lists = [column for column, value in told.sample.items() if isinstance(value, list)]
     return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, or of all files in a folder that `files_below` names, with their names."""
-    try:
-        if not path.is_dir():
-            return sha256(path)
-        whole = hashlib.sha256()
-        for name in sorted(name for name in files_below(path) if (path / name).is_file()):
-            whole.update(f"{name}\0{digest(path / name)}\n".encode(errors="surrogateescape"))
-        return whole.hexdigest()
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error

@@ -6,36 +6,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import IO
 
-from ftbridge.adapters.mapping.base import Problem
+from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import plain, shown
-from ftbridge.core.console import aligned
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row
-
-SHOWN = 20
-
-
-class Tally:
-    """Problems: how many, and the first of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[Problem] = []
-
-    def add(self, problems: list[Problem]) -> None:
-        """Note problems."""
-        self.count += len(problems)
-        self.first += problems[: SHOWN - len(self.first)]
-
-    def table(self) -> str:
-        """Return the first problems as an aligned table, address, field, what is wrong, value; and how many follow."""
-        several = len({each.where.file for each in self.first}) > 1
-        rows = [("address", "field", "what is wrong", "value")]
-        for each in self.first:
-            address = f"{each.where.file} {each.address}" if several else each.address
-            rows.append((address, each.field or "row", each.reason, each.value))
-        more = self.count - len(self.first)
-        return aligned(rows) + (f"\n... and {more} more" if more else "")
 
 
 class Rejects:

@@ -12,8 +12,7 @@ from ftbridge.adapters.mapping.base import Mapping, Notes, Quick
 from ftbridge.adapters.mapping.conversations.formats import OPENAI, SHAREGPT, XTUNER, Reader, unfolded
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, USER, refuse_unknown, role_of
 from ftbridge.adapters.values import BadValueError, passed, plain
-from ftbridge.core.plugins import Table
-from ftbridge.core.records import Conversation, Row, Text, Turn
+from ftbridge.core.records import Conversation, Row, Table, Text, Turn
 
 
 class OpenAI(msgspec.Struct, forbid_unknown_fields=True, gc=False):

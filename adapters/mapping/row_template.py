@@ -16,7 +16,7 @@ import msgspec
 from ftbridge.adapters.columns import listing, near
 from ftbridge.adapters.values import EXACT, BadCell, BadValueError, blank, parsed, plain, text
 from ftbridge.core.errors import UsageError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes

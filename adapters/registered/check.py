@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from ftbridge.adapters.convert.plan import digest
-from ftbridge.adapters.convert.rejects import Tally
+from ftbridge.adapters.problems import Tally
 from ftbridge.adapters.registered.dataset import ALONE, REREAD, edit
 from ftbridge.adapters.registered.validate import examine
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret, of_turns

@@ -10,15 +10,11 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.values import BadValueError
+from ftbridge.adapters.values import DATE, BadValueError
 
 # A kind is None for null, a word for a scalar, a list of one kind, or a dict of kinds.
 Kind = Any
 TEXTS = {"text", "dates", "numerals"}
-DATE = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
-)
 NUMERAL = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[Tt]rue|TRUE|[Ff]alse|FALSE)\s*")
 # By form: text that is loaded as something else where a column holds nothing else, and the word for it.
 MISTAKEN = {"line": (DATE, "dates"), "csv": (NUMERAL, "numerals")}

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.convert.plan import digest
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.validate import Findings, examine
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
 from ftbridge.core import plugins
 from ftbridge.core.console import say

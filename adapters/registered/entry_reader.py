@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import msgspec
 
+from ftbridge.adapters.sources.compression import first_bytes
 from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import first_bytes
-from ftbridge.core.plugins import Reading, Source, Table
-from ftbridge.core.records import Conversation, Row, Turn
+from ftbridge.core.plugins import Source
+from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.

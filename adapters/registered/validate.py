@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.convert.rejects import Tally
-from ftbridge.adapters.mapping.base import Problem
+from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.registered import entry_reader
-from ftbridge.adapters.registered.column_types import DATE, Kinds
+from ftbridge.adapters.registered.column_types import Kinds
 from ftbridge.adapters.registered.entry_reader import UnfitError
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import BadValueError, shown
+from ftbridge.adapters.values import DATE, BadValueError, shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files

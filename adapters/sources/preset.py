@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.parsing import closest
-from ftbridge.core.plugins import FIRST, Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info import self_cognition
 from ftbridge.dataset_info.presets import Preset, preset
 

@@ -12,8 +12,8 @@ import msgspec
 
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs import record
 from ftbridge.launchers.runs.record import Run
@@ -74,12 +74,12 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cards(self) -> list[Gpu]:
         """Return the GPUs, none in a rehearsal; raises SetupError where there should be some."""
-        return hardware.computing(self.device)
+        return devices.computing(self.device)
 
     @property
     def jobs(self) -> int:
         """Return how many trainings may run at a time: each keeps about three cores busy while it imports."""
-        return 1 if self.rehearse else max(1, min(5, hardware.cores() // 3))
+        return 1 if self.rehearse else max(1, min(5, devices.cores() // 3))
 
     @property
     def shapes(self) -> dict[str, str]:

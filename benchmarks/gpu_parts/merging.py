@@ -10,8 +10,8 @@ import numpy as np
 from gpu_parts.bench import GB, Bench, Row, attempt
 
 import ftbridge
-from ftbridge.core.files.atomic import safetensors_header
-from ftbridge.launchers.environment.hardware import free_space
+from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.launchers.hardware.devices import free_space
 
 VALUES = 1 << 24  # compared at a time
 

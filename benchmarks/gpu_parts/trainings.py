@@ -11,12 +11,13 @@ from gpu_parts.bench import Bench, Row, at_once, attempt, gib
 from gpu_parts.looking import Looking
 from gpu_parts.memory import Watch
 
-from ftbridge.core.parsing import read_json
+from ftbridge.core.files.atomic import json_lines
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
-from ftbridge.launchers.preflight.model import shapes
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.training_log import curve, json_lines, points
+from ftbridge.launchers.runs.training_log import curve, points
 from ftbridge.launchers.training.train import Prepared, prepare, start
 
 LOGS = {"xtuner": "output/*/vis_data/scalars.json", "llamafactory": "output/trainer_log.jsonl"}

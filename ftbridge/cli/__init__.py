@@ -44,7 +44,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the closest command for one that is not there."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from ftbridge.core.parsing import closest
+            from ftbridge.core.parsing.json_yaml import closest
 
             ctx.fail(f"there is no command `{args[0]}`{closest(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)

@@ -22,7 +22,7 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
     """
     from ftbridge.adapters.inspect import inspect
     from ftbridge.core.console import print_json, result
-    from ftbridge.core.plugins import Reading
+    from ftbridge.core.records import Reading
 
     with rows_shown() as progress:
         found = inspect(*sources, reading=Reading(sheets=sheet, **options), progress=progress)

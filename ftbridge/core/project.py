@@ -8,7 +8,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
 from ftbridge.core.files.owner import SAFE_FOLDERS, stranger
-from ftbridge.core.parsing import PathText, closest, load_json, load_yaml, parse
+from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse
 from ftbridge.core.plugins import names
 from ftbridge.core.train_spec import TrainSpec
 

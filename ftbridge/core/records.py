@@ -3,10 +3,16 @@
 Those of which there are millions are kept from the garbage collector: they never refer to themselves.
 """
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
+
+from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.files.atomic import LONGEST
 
 
 class Where(msgspec.Struct, frozen=True, gc=False):
@@ -108,3 +114,131 @@ class Launch(msgspec.Struct, frozen=True):
     env: dict[str, str]
     cwd: str
     files: dict[str, str]
+
+
+# How many rows a table gives as its first.
+FIRST = 100
+
+
+# Names of delimiters that a shell makes hard to type.
+DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """How sources are to be read; what is left open, a source finds out by itself.
+
+    `header_row` counts from 1, and 0 says that there is none; `encoding` is a codec's name. `delimiter` is a character
+    or its name, `quote` a character or "none". `exact` takes JSON only as the frameworks' own loader does. Raises
+    UsageError for what can be none of these.
+    """
+
+    sheets: tuple[str, ...] = ()
+    all_sheets: bool = False
+    header_row: int | None = None
+    fill_merged: bool = False
+    as_shown: bool = False
+    encoding: str = ""
+    exact: bool = False
+    delimiter: str = ""
+    quote: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what can stand neither between nor around cells; raises UsageError."""
+        if len(self.separator) > 1 or self.separator in {"\r", "\n", "\0"}:
+            names = ", ".join(f"`{name}`" for name in DELIMITERS)
+            raise UsageError(f"`--delimiter` takes one character, or {names}; got {self.delimiter!r}")
+        if self.quote != "none" and (len(self.quote) > 1 or self.quote in {"\r", "\n", "\0", "\t", " "}):
+            raise UsageError(f'`--quote` takes one character, such as `"`, or `none`; got {self.quote!r}')
+        if self.quote and self.quote == self.separator:
+            raise UsageError(
+                f"`--quote` and `--delimiter` are both `{self.quote}`; one stands around cells, one between"
+            )
+
+    @property
+    def separator(self) -> str:
+        """Return the character that is to stand between cells, "" where that is to be found."""
+        return DELIMITERS.get(self.delimiter, self.delimiter)
+
+    @property
+    def quoting(self) -> str | None:
+        """Return the character that is to stand around cells, "" where quotes mean nothing, None for what is found."""
+        return "" if self.quote == "none" else self.quote or None
+
+    def refuse_sheets(self, path: Path, kind: str) -> None:
+        """Raise InputError where sheets are asked for, which `path`, of this `kind`, does not have."""
+        if self.sheets:
+            raise InputError(f"`{path}` is {kind} and has no sheets; leave `--sheet` out")
+
+    def refuse_delimiter(self, path: Path) -> None:
+        """Raise InputError where cells are to be told apart in `path`, which is no delimited text."""
+        if self.delimiter or self.quote:
+            raise InputError(f"`{path}` is no delimited text; leave `--delimiter` and `--quote` out")
+
+
+class Piece(Protocol):
+    """A stretch of a table's rows that can be read without those before it."""
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows in order; `where.row` counts on from the last row of the piece before, as if that were 0.
+
+        An empty row is yielded without values. Raises InputError where the source is damaged.
+        """
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """An opened source, or a sheet or a split of one.
+
+    `file` is its name in messages; `first` are its first rows, up to `FIRST` of them, which the pieces bring again.
+    The pieces are read once, in order; `cut` says that they are values that other processes can read.
+    `lettered` says that columns have letters, as in a sheet; `part` is train, validation or test where the
+    source says so; `notes` are told to the user, such as a guessed encoding, and so are those in `late`, which come
+    in as the rows are read; `streamed` says that the rows come over a network as they are read; `revision` identifies
+    the content where it is no file, such as a hub's commit. `asks` is what the user must decide before the rows are
+    read, such as which row holds the headers; `unsure` whether there are headers at all, to be decided where columns
+    are meant by their places.
+    """
+
+    file: str
+    columns: tuple[str, ...]
+    pieces: Iterable[Piece]
+    first: tuple[Row, ...]
+    cut: bool = False
+    sheet: str = ""
+    lettered: bool = False
+    part: str = ""
+    notes: tuple[str, ...] = ()
+    late: list[str] = []
+    streamed: bool = False
+    revision: str = ""
+    asks: QuestionError | None = None
+    unsure: QuestionError | None = None
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of all pieces, once, numbered through."""
+        before = last = 0
+        for piece in self.pieces:
+            for row in piece.rows():
+                last = before + row.where.row
+                yield moved(row, before)
+            before = last
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """The one piece of a source that cannot be cut."""
+
+    iterator: Iterator[Row]
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows, once."""
+        return self.iterator
+
+
+def first_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return up to `FIRST` rows, fewer where they are long."""
+    first, size = [], 0
+    for row in islice(rows, FIRST):
+        first.append(row)
+        size += sum(len(str(value)) for value in row.values.values())
+        if size > LONGEST:
+            break
+    return tuple(first)

@@ -18,10 +18,10 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
 from ftbridge.core.process.children import guarded
 from ftbridge.dialogue.placement import Loading, place
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.hardware import Gpu
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.process import caches
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.templates.families import Segment
 from ftbridge.weights.source import Card
 
@@ -112,7 +112,7 @@ class Generator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **hardware.environment(self.placement.cards)},
+            env={**os.environ, **QUIET, **caches.environment(), **devices.environment(self.placement.cards)},
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 

@@ -1,7 +1,7 @@
 """System prompts by name: the names of XTuner's SYSTEM_TEMPLATE, in words of our own."""
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.parsing import closest
+from ftbridge.core.parsing.json_yaml import closest
 
 NAME = "BOT"  # as `xtuner chat` calls a bot without a name
 SYSTEMS = {

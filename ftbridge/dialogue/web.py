@@ -27,8 +27,9 @@ from ftbridge.core.process.children import guarded
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import LIMITS, Sampling
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS, environment_of, interpreter, tested_set, versions
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.environment.venv import environment_of, interpreter, tested_set, versions
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
@@ -199,7 +200,7 @@ def _page(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **hardware.environment(())},  # it computes nothing
+            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

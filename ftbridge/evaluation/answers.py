@@ -15,7 +15,7 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, opened_record, read_record, read_text, write_atomic, write_json
-from ftbridge.core.parsing import load_json
+from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import Finish
 from ftbridge.templates.families import Prompt
 

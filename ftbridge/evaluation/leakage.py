@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.convert.plan import digest
 from ftbridge.adapters.convert.samples.encode import normalized
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError

@@ -37,7 +37,7 @@ from ftbridge.evaluation.answers import (
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.runs import record
 from ftbridge.templates import families
@@ -91,7 +91,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, cards = source_of(source, checkpoint), hardware.computing(device)
+    found, cards = source_of(source, checkpoint), devices.computing(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]

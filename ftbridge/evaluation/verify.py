@@ -10,7 +10,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.samples import questions
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.runs import record
 from ftbridge.templates import families
@@ -43,7 +43,7 @@ def same_answers(
         trust = trusted(run, (base, merged), said=trust_remote_code)
         python = interpreter_for(project, card.backend, base, trust_remote_code=trust)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        cards, loading = hardware.computing(device), Loading(dtype="float32", trust_remote_code=trust)
+        cards, loading = devices.computing(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
         after = _answers(Generator(python, card, merged, None, cards, loading), asked)
         same = sum(map(str.__eq__, before, after))

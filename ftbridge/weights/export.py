@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import safetensors_header, write_atomic, write_json
-from ftbridge.core.parsing import read_json
+from ftbridge.core.files.atomic import write_atomic, write_json
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.scripts.lora_targets import has_experts, shortest
 from ftbridge.templates import chat_templates
 from ftbridge.weights.base import say_changes

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.files.atomic import write_json
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.model_files.transformers4 import config_for_both
 from ftbridge.weights.tensors import index, safetensors

@@ -14,10 +14,11 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files.atomic import safetensors_header, write_atomic
-from ftbridge.core.parsing import read_json
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.core.files.atomic import write_atomic
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.export import write
@@ -68,7 +69,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = hardware.freest(hardware.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    cards = devices.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")

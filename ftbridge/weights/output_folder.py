@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import flock, left_for, write_json
-from ftbridge.core.parsing import read_json
-from ftbridge.launchers.environment.model_download import base_of
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs import written_files
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, base_of
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.source import Source
 

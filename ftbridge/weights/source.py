@@ -10,13 +10,13 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text, write_json
-from ftbridge.core.parsing import PathText, load_json, read_json
+from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment.model_download import base_of, local_model
+from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.runs import checkpoints, record
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, base_of
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt

@@ -6,11 +6,12 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.files.atomic import json_lines
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Lines
 from ftbridge.launchers.backends.plan import Plan, offloads
 from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
-from ftbridge.launchers.runs.training_log import json_lines, numbers
+from ftbridge.launchers.runs.training_log import numbers
 from ftbridge.templates.render import render_yaml
 
 title = "LLaMA-Factory"

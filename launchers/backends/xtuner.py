@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import UsageError
-from ftbridge.core.parsing import closest
+from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import Lines
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan

@@ -9,8 +9,9 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.environment.hardware import BFLOAT16, GIB, Gpu, no_peers, version
-from ftbridge.launchers.environment.venv import SETS, ask, default_folder, setup_command
+from ftbridge.launchers.hardware.devices import BFLOAT16, GIB, Gpu, no_peers, version
+from ftbridge.launchers.environment.venv import SETS, default_folder, setup_command
+from ftbridge.launchers.process.script import ask
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 SPACE_TO_SHARE = 1  # GiB

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.launchers.environment.venv import ask
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.process.script import ask
 
 _HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
@@ -41,13 +40,3 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
             f"could not get `{name}` from {title}; its message stands above. Check the name and the network "
             f"({other}{name}`)"
         ) from error
-
-
-def base_of(run: Run) -> str:
-    """Return the folder that a run was trained on: in its own project, which may be moved or a copy, else as it was.
-
-    It is "" where the record has none.
-    """
-    inside = run.path.absolute().parents[1] / run.spec.model
-    is_inside = not Path(run.spec.model).is_absolute() and inside.is_dir()
-    return str(inside.resolve()) if is_inside else run.model

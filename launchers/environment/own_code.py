@@ -13,12 +13,11 @@ from typing import Any
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment.model_download import base_of
 from ftbridge.launchers.environment.venv import interpreter, versions
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.launchers.runs.record import UNSIGNED, Run
+from ftbridge.launchers.runs.record import UNSIGNED, Run, base_of
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -22,10 +22,9 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
-from ftbridge.core.process import children
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.process import caches
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.process.script import ask
 
 Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
@@ -33,21 +32,6 @@ NEWEST: Environment = "transformers5"
 SETS: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
 # What no training does without.
 NEEDED = ("torch", "transformers", "peft", "xtuner", "llamafactory", "deepspeed", "bitsandbytes", "datasets")
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-# Children speak UTF-8, send no telemetry, and print as they go.
-QUIET = {
-    # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.
-    "DS_IGNORE_CUDA_DETECTION": "1",
-    # LLaMA-Factory 0.9.5 allows transformers up to 5.6 and peft up to 0.20; scripts/mends.py mends what is newer.
-    "DISABLE_VERSION_CHECK": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    # A notebook's own would be inherited, and matplotlib refuses to be imported where it lacks it.
-    "MPLBACKEND": "agg",
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONUTF8": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -168,22 +152,6 @@ def _compare(python: Path, environment: Environment) -> None:
         )
 
 
-def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
-    """Run a helper in the environment of `python`; returns the last line it printed.
-
-    Few compute anything, so that GPUs are hidden unless it `sees_gpus`.
-    Raises SetupError, with the end of what it wrote, where it fails.
-    """
-    argv = [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else hardware.environment(()))
-    done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
-    lines: list[str] = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
-        raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
-    return lines[-1]
-
-
 def inspect(python: Path, imports: list[str]) -> Inspection:
     """Return what the environment of `python` holds, importing `imports` there (15 s each)."""
     line = ask(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
@@ -240,6 +208,6 @@ def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
 
 
 def _stamp(python: Path, wanted: Sequence[str]) -> Path:
-    cards = [(gpu.name, gpu.driver) for gpu in hardware.gpus()]
-    about = [str(python), wanted, sorted(versions(python).items()), cards, str(hardware.toolkit())]
+    cards = [(gpu.name, gpu.driver) for gpu in devices.gpus()]
+    about = [str(python), wanted, sorted(versions(python).items()), cards, str(devices.toolkit())]
     return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import Plan
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.preflight.memory_estimate import Shape, linear_layers, module_of
+from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
 from ftbridge.launchers.preflight.model import is_older
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, of_mamba
 

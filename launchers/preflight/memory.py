@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.environment.hardware import GIB, main_memory
-from ftbridge.launchers.preflight.memory_estimate import Memory, Shape, estimate
+from ftbridge.launchers.hardware.devices import GIB, main_memory
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 
 MIB = 1024**2
 # Shares of what is free: the estimate is not so exact that a little more must fail, or a little less must fit.

@@ -45,11 +45,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan, offloads
-from ftbridge.launchers.environment.hardware import GIB
+from ftbridge.launchers.hardware.devices import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 
-Shape = tuple[int, ...]
 _BEYOND = 1 << 40  # of no model or config that there is; products of larger numbers do not fit into a float
 Size = Annotated[int, msgspec.Meta(ge=1, lt=_BEYOND)]
 _EMBEDDING = re.compile(r"(?:embed|embd|wte|wpe)", re.IGNORECASE)

@@ -6,50 +6,17 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import safetensors_header
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import Plan
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.preflight.memory_estimate import Shape, text_config
+from ftbridge.launchers.preflight.memory_estimate import text_config
 from ftbridge.templates import families
 from ftbridge.templates.families import Family
 
-INDEX = "model.safetensors.index.json"
 _AGAIN = "copy or download the model again"
 _EXPERT = re.compile(r"\.experts\.\d+\.")
 _LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d{1,9})\.")
-
-
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
-
-
-def shapes(model: Path) -> dict[str, Shape]:
-    """Return the shapes of the model's tensors by name, by the headers of its safetensors files; none without them.
-
-    Raises InputError where a file is missing or not whole.
-    """
-    found: dict[str, Shape] = {}
-    named: set[str] = set()
-    files = {file.name for file in model.glob("model*.safetensors")}
-    if (model / INDEX).is_file():
-        try:
-            index = msgspec.convert(read_json(model / INDEX), _Index)
-        except msgspec.ValidationError as error:
-            raise InputError(f"`{model / INDEX}` does not say where the weights are: {error}") from error
-        files, named = set(index.weight_map.values()), set(index.weight_map)
-    for name in sorted(files):
-        header = safetensors_header(model / name)
-        if header is None:
-            what = "is not whole" if (model / name).is_file() else "is missing"
-            raise InputError(f"the weights in `{model / name}`: the file {what}")
-        found |= {tensor: tuple(value["shape"]) for tensor, value in header.items() if math.prod(value["shape"])}
-    if missing := named - set(found):
-        raise InputError(f"`{model / INDEX}` names {len(missing)} tensors that are in no file, e.g. `{min(missing)}`")
-    return found
 
 
 def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], transformers: str) -> dict[str, Shape]:

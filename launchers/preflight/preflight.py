@@ -11,11 +11,12 @@ import msgspec
 
 from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import Shape, shapes
 from ftbridge.launchers.backends.plan import Plan, outside
 from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
-from ftbridge.launchers.environment.hardware import free_space
+from ftbridge.launchers.hardware.devices import free_space
 from ftbridge.launchers.environment.own_code import known_classes
 from ftbridge.launchers.environment.venv import broken_imports, versions
 from ftbridge.launchers.preflight.combinations import combination_checks
@@ -23,8 +24,8 @@ from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked
 from ftbridge.launchers.preflight.lora_targets import target_checks
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preflight.memory import memory_checks
-from ftbridge.launchers.preflight.memory_estimate import Shape, checkpoint_size
-from ftbridge.launchers.preflight.model import as_held, folder_checks, shapes, template_checks, tokenizer_checks
+from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
+from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
 
 
 def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:

@@ -18,11 +18,12 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import ask, interpreter
+from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.preflight.cutoff import looked_at
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
 from ftbridge.launchers.preview.token_statistics import stats as stats_of
+from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs.png_chart import draw, picture_file
 from ftbridge.launchers.training.train import choose
 from ftbridge.templates import families

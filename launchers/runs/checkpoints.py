@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.launchers.runs.record import Run
 

@@ -15,8 +15,9 @@ import msgspec
 
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import read_text, safetensors_header, sha256
-from ftbridge.core.parsing import load_json
+from ftbridge.core.files.atomic import read_text, sha256
+from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import opened_record, write_atomic
-from ftbridge.launchers.environment.venv import ask
+from ftbridge.launchers.process.script import ask
 
 _OURS = "ftbridge"  # stands in every picture of ours, as the software that wrote it
 

@@ -9,11 +9,10 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.plugins import backend as load_backend
-from ftbridge.launchers.environment.model_download import base_of
 from ftbridge.launchers.runs.checkpoints import best
-from ftbridge.launchers.runs.record import RESERVE, Run, load
+from ftbridge.launchers.runs.record import RESERVE, Run, base_of, load
 from ftbridge.launchers.runs.training_log import FILE
 from ftbridge.launchers.runs.written_files import CARD, foreign, is_plain, shown
 

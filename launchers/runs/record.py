@@ -18,7 +18,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
-from ftbridge.core.parsing import closest, load_json
+from ftbridge.core.parsing.json_yaml import closest, load_json
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
@@ -377,3 +377,13 @@ def _started(pid: int) -> int:
     except OSError:
         return 0
     return 0 if fields[0] in "XZ" else int(fields[19])
+
+
+def base_of(run: Run) -> str:
+    """Return the folder that a run was trained on: in its own project, which may be moved or a copy, else as it was.
+
+    It is "" where the record has none.
+    """
+    inside = run.path.absolute().parents[1] / run.spec.model
+    is_inside = not Path(run.spec.model).is_absolute() and inside.is_dir()
+    return str(inside.resolve()) if is_inside else run.model

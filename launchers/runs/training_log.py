@@ -1,9 +1,8 @@
 """What a training measures: followed while it runs, and read back as one curve."""
 
-import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import SetupError
-from ftbridge.core.files.atomic import LONGEST, opened_record
+from ftbridge.core.files.atomic import _objects, json_lines, opened_record
 from ftbridge.core.plugins import Backend
 from ftbridge.launchers.runs.record import Run, now
 
@@ -98,22 +97,5 @@ def numbers(line: dict[str, Any], *names: str) -> bool:
     return all(name in line and line[name] is not None and _measured(line[name]) for name in names)
 
 
-def json_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects in the lines of `file`; nothing where it cannot be read."""
-    with suppress(OSError), opened_record(file) as opened:
-        yield from _objects(iter(lambda: opened.readline(LONGEST), b""))
-
-
 def _measured(value: Any) -> bool:
     return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_STEPS)
-
-
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects of `lines`, one each; frameworks write NaN, which only Python's own reader takes."""
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):  # a line that a full disk, or a kill, has cut
-            continue
-        if isinstance(value, dict):
-            yield value

@@ -10,7 +10,7 @@ from textwrap import indent
 import msgspec
 
 from ftbridge.core.files.atomic import opened_record
-from ftbridge.core.parsing import load_yaml, parse
+from ftbridge.core.parsing.json_yaml import load_yaml, parse
 
 END = 2 * 1024 * 1024  # bytes of the log that are read
 LONGEST = 2000  # characters of a line that are searched

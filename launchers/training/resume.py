@@ -19,7 +19,7 @@ import msgspec
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
 from ftbridge.core.files.atomic import locked, read_record, sha256
-from ftbridge.core.parsing import parse
+from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project

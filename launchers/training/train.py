@@ -16,7 +16,7 @@ from ftbridge.adapters.registered.dataset import Dataset, as_it_stands, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import write_atomic
-from ftbridge.core.parsing import parse
+from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, names
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.project import Project
@@ -26,16 +26,17 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS, environment_of, interpreter
+from ftbridge.launchers.environment.venv import environment_of, interpreter
 from ftbridge.launchers.environment.venv import versions as installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, refuse
 from ftbridge.launchers.preflight.preflight import preflight as run_preflight
 from ftbridge.launchers.process import torch_locks
 from ftbridge.launchers.process.child import execute
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.training_log import Metrics, Record
@@ -81,7 +82,7 @@ def prepare(
     spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
     dataset = _dataset(project, spec, spec.dataset)
-    chosen = hardware.choose(spec)
+    chosen = devices.choose(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
         resuming.interpreter_of(resumed, project)
@@ -361,8 +362,8 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
         # Else the processes look for each other by this machine's own name, which need not resolve.
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
-    threads = os.environ.get("OMP_NUM_THREADS") or max(1, hardware.cores() // processes)
-    env = {**QUIET, **hardware.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
+    threads = os.environ.get("OMP_NUM_THREADS") or max(1, devices.cores() // processes)
+    env = {**QUIET, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
     env |= trackers.environment(plan)
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ftbridge.adapters.columns import find_column, letter, listing, quoted, unique_headers
 from ftbridge.core.errors import InputError, QuestionError, UsageError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 
 def table(*columns, lettered=True):

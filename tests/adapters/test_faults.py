@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.convert.plan import digest
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.files.atomic import locked
 from ftbridge.dataset_info.registry import FILE, ours
 

@@ -10,7 +10,7 @@ import pytest
 import ftbridge
 from ftbridge.adapters.inspect import inspect
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 
 def columns_of(profile):

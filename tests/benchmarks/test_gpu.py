@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from ftbridge.launchers.environment.hardware import Gpu
+from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.preflight.preflight import preflight
 from ftbridge.launchers.training.train import prepare
 from ftbridge.weights.tensors import safetensors

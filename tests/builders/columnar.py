@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from ftbridge.adapters.values import BadCell
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 READING = Reading()
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001

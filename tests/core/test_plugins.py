@@ -7,6 +7,7 @@ import pytest
 
 from ftbridge.core import plugins
 from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.records import Reading
 
 PROTOCOLS = {"sources": plugins.Source, "targets": plugins.Target, "backends": plugins.Backend}
 BUILT_IN = {
@@ -101,10 +102,10 @@ def test_a_plugin_is_imported_when_it_is_used(installed, tmp_path, monkeypatch):
 )
 def test_what_can_stand_neither_between_nor_around_cells_is_refused(asked, message):
     with pytest.raises(UsageError, match=message):
-        plugins.Reading(**asked)
+        Reading(**asked)
 
 
 def test_delimiters_and_quotes_have_names():
     names = ["tab", "\\t", "\t", "comma", "semicolon", "pipe", "space", "^", ""]
-    assert [plugins.Reading(delimiter=name).separator for name in names] == [*"\t\t\t,;| ^", ""]
-    assert [plugins.Reading(quote=quote).quoting for quote in ("none", "'", "")] == ["", "'", None]
+    assert [Reading(delimiter=name).separator for name in names] == [*"\t\t\t,;| ^", ""]
+    assert [Reading(quote=quote).quoting for quote in ("none", "'", "")] == ["", "'", None]

@@ -3,7 +3,7 @@
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing import parse
+from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.train_spec import TrainSpec, defaults
 
 NEEDED = {"backend": "xtuner", "model": "base", "dataset": "faq"}

@@ -10,7 +10,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from ftbridge.adapters.values import text
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing import parse
+from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.dataset_info.presets import Preset, preset, preset_of, presets
 
 FIELDS = ("system", "instruction", "input", "output", "history")

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ftbridge.cli import cli
 from ftbridge.core.errors import UsageError
 from ftbridge.dialogue.system_templates import SYSTEMS, system_prompt
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 
 
 def test_the_name_of_the_bot_stands_in_it():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 
 PARROT = Path(__file__).with_name("parrot.py")
 GOOD = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]

@@ -16,7 +16,8 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
-from ftbridge.launchers.environment.venv import SCRIPTS, interpreter
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates import families
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import card_of, load_card, resolve

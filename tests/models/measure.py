@@ -22,9 +22,9 @@ import yaml
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
-from ftbridge.core.files.atomic import write_atomic, write_json
+from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.runs.training_log import FILE, json_lines
+from ftbridge.launchers.runs.training_log import FILE
 from ftbridge.templates import families
 
 HERE = Path(__file__).parent

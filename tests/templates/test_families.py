@@ -14,8 +14,8 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.parsing import parse
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.core.parsing.json_yaml import parse
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.templates import families
 from ftbridge.templates.families import Prompt, Token
 

@@ -16,8 +16,8 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed
-from ftbridge.launchers.environment.hardware import Machine
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.training.train import prepare
 from ftbridge.templates import families
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.weights.source import load_card
 
 pytestmark = pytest.mark.framework

@@ -18,7 +18,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import FtbridgeError, InputError, SetupError
-from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs import checkpoints
 from ftbridge.templates import families

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.consolidate import read

@@ -15,7 +15,7 @@ from ftbridge.adapters.mapping.conversations.roles import role_of
 from ftbridge.adapters.mapping.headers import header
 from ftbridge.adapters.values import blank, plain, shown
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 # Columns of OASST, whose rows are the messages of a tree, or whole trees.
 MESSAGES_OF_TREE, TREES = {"message id", "parent id", "text", "role"}, {"message tree id", "prompt"}

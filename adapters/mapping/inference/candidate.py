@@ -9,7 +9,7 @@ from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_o
 from ftbridge.adapters.mapping.headers import HEADERS, header
 from ftbridge.adapters.mapping.row_template import Prompt
 from ftbridge.adapters.values import blank, parsed, plain, shown
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 FIELDS = ("messages", *HEADERS)
 BOOLEANS, NUMBERS, TEXT, LISTS, OBJECTS = "true or false", "numbers", "text", "lists", "objects"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ftbridge.adapters.mapping.headers import HEADERS, header
 from ftbridge.adapters.values import blank, listed, plain, shown
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 WHOLE = {
     *("choices", "options", "candidates", "option", "choice", "answer choices", "answer options", "multiple choices"),

@@ -32,7 +32,7 @@ from ftbridge.adapters.mapping.inference.suggestions import Offer, Source, of_co
 from ftbridge.adapters.mapping.row_template import Prompt
 from ftbridge.adapters.values import blank, plain
 from ftbridge.core.errors import FtbridgeError, InputError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
 # Columns that tell rows apart, and are hardly a question or an answer.

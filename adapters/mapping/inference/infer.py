@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import find_column, letter, quoted
-from ftbridge.adapters.mapping.base import ColumnMapping, Mapping
+from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.mapping.conversations.roles import refuse_roles
+from ftbridge.adapters.mapping.fields import ColumnMapping
 from ftbridge.adapters.mapping.headers import FLAG, HEADERS, header, recognise, refused
 from ftbridge.adapters.mapping.inference.candidate import FIELDS, Seen, Shape, seen_in, whole
 from ftbridge.adapters.mapping.inference.detect import STYLES, missing_fields, recognised
@@ -21,8 +22,8 @@ from ftbridge.adapters.mapping.messages import MessageMapping
 from ftbridge.adapters.mapping.row_template import Prompt, prompt
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
-from ftbridge.core.parsing import closest
-from ftbridge.core.plugins import Table
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.records import Table
 from ftbridge.dataset_info.presets import Preset
 
 TEMPLATES = ("instruction", "input", "output")

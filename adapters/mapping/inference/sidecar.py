@@ -16,7 +16,7 @@ from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOO
 from ftbridge.adapters.mapping.headers import refused
 from ftbridge.adapters.mapping.inference.infer import Choice, Wish, read_as
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
 from ftbridge.dataset_info.registry import FILE, is_ours, read
 

@@ -7,9 +7,7 @@ cut between its record batches without reading them, and never more than one of 
 Class labels become their names: `1` of `ClassLabel(names=["neg", "pos"])` is `pos`.
 """
 
-import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,28 +15,16 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.class_labels import Labels, of_features, of_metadata, put_names
-from ftbridge.adapters.sources.repository.layout import parts
-from ftbridge.adapters.values import BadCell
-from ftbridge.core.errors import FtbridgeError, InputError, SetupError
-from ftbridge.core.files.atomic import LONGEST, is_packed, read_text
-from ftbridge.core.parsing import load_json
-from ftbridge.core.plugins import Reading, Table, first_rows
-from ftbridge.core.records import Row, Where
+from ftbridge.adapters.sources.columnar.arrow_ipc import FILE, MESSAGE, messages
+from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, check, rows_of, told
+from ftbridge.adapters.sources.columnar.class_labels import Labels, of_features, of_metadata
+from ftbridge.adapters.sources.split_names import parts
+from ftbridge.core.errors import InputError
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.records import Reading, Row, Table, first_rows
 
-# Rows that are Python objects at the same time, and bytes of a file that make a piece.
-STEP = 1000
-PIECE = 1 << 20
-# A larger batch is mapped instead of read.
-LARGE = 64 << 20
-# What a packed batch may say that it unpacks to.
-UNPACKED = 1 << 30
 T = TypeVar("T")
-FILE = b"ARROW1"
-MESSAGE = b"\xff\xff\xff\xff"
-# Kinds of messages.
-DICTIONARY = 2
-RECORD_BATCH = 3
 
 
 def detect(path: Path, head: bytes) -> bool:
@@ -63,51 +49,6 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     return [
         msgspec.structs.replace(_saved(path / split, f"{path.name}/{split}"), part=part) for part, split in split_parts
     ]
-
-
-def check(path: Path, reading: Reading) -> None:
-    """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
-    reading.refuse_sheets(path, "columnar data")
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise SetupError("parquet, arrow and saved datasets need pyarrow: pip install 'ftbridge[arrow]'") from error
-    del pa
-    if path.is_file() and is_packed(path):
-        raise InputError(f"`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd")
-
-
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises for damaged files into InputError."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except FtbridgeError:
-        raise
-    except (
-        *(ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError, OSError, TypeError),
-        *(ValueError, pa.ArrowException, struct.error),
-    ) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
-
-
-def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
-    """Yield the rows of record batches, numbered from 1."""
-    import pyarrow as pa
-
-    number = 0
-    for batch in batches:
-        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], marked(batch.schema.names))
-        for values in _values(plain):
-            number += 1
-            where = Where(file, number, unit="row")
-            if values is None:
-                yield Row(where, {}, error=f"is larger than {LONGEST >> 20} MiB")
-            else:
-                yield Row(where, values, put_names(values, labels))
 
 
 class Batches(msgspec.Struct, frozen=True):
@@ -216,7 +157,7 @@ def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Itera
     """Yield stretches of about a MiB, of a larger batch as many rows as take that; without `cut`, whole files."""
     for path in paths:
         start = end = 0
-        for at, after, rows, packed in _messages(path):
+        for at, after, rows, packed in messages(path):
             if not cut:
                 end = after
                 continue
@@ -232,158 +173,10 @@ def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Itera
             yield Batches(path, file, labels, start, end)
 
 
-def _messages(path: Path) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield start, end and rows of each record batch, and whether it is packed.
-
-    Raises InputError where the stream has no end mark, or a batch would unpack to more than a GiB.
-    """
-    with told(path), path.open("rb") as file:
-        size = path.stat().st_size
-        file.seek(_first_message(file, size))
-        while (at := file.tell()) < size:
-            mark, length = struct.unpack("<4si", file.read(8))
-            if mark != MESSAGE or not 0 <= length <= size - at:
-                raise ValueError(f"no message at byte {at}")
-            if not length:
-                return
-            message = _Flat.root(file.read(length))
-            body, after = file.tell(), file.tell() + message.number("q", 3)
-            if not body <= after <= size:
-                raise ValueError(f"the message at byte {at} is cut off")
-            kind = message.number("B", 1)
-            if kind in {RECORD_BATCH, DICTIONARY}:
-                batch = message.table(2) if kind == RECORD_BATCH else message.table(2).table(1)
-                if packed := bool(batch.place(3)):
-                    _check_size(path, file, body, batch)
-                if kind == RECORD_BATCH:
-                    yield at, after, batch.number("q", 0), packed
-            file.seek(after)
-        raise ValueError("its end mark is missing")
-
-
-def _first_message(file: Any, size: int) -> int:
-    """Return where the messages begin: in a stream with the schema, in a file behind it, at the end mark at last."""
-    if file.read(len(FILE)) != FILE:
-        return 0
-    file.seek(size - len(FILE) - 4)
-    (length,) = struct.unpack("<I", file.read(4))
-    end = size - len(FILE) - 4 - length
-    file.seek(end)
-    footer = _Flat.root(file.read(length))
-    blocks = [footer.table(field) for field in (2, 3) if footer.place(field)]
-    return min((each.at_number("q", 4) for each in blocks if each.at_number("I", 0)), default=end - 8)
-
-
-def _check_size(path: Path, file: Any, body: int, batch: "_Flat") -> None:
-    """Raise InputError where the buffers of a packed batch, each of which begins with its length, are too large."""
-    total = 0
-    vector = batch.table(2)
-    for index in range(vector.at_number("I", 0)):
-        offset, length = (vector.at_number("q", 4 + 16 * index + part) for part in (0, 8))
-        if length > 0:
-            file.seek(body + offset)
-            total += max(struct.unpack("<q", file.read(8))[0], length)
-    if total > UNPACKED:
-        raise InputError(
-            f"`{path}` holds a batch that unpacks to {total >> 20} MiB; write it in batches of some 1000 rows"
-        )
-
-
-class _Flat(msgspec.Struct, frozen=True):
-    """A table of the flatbuffers in which Arrow writes its headers (https://flatbuffers.dev/internals)."""
-
-    data: bytes
-    at: int
-
-    @classmethod
-    def root(cls, data: bytes) -> "_Flat":
-        """Return the outermost table."""
-        return cls(data, *struct.unpack_from("<I", data))
-
-    def at_number(self, kind: str, offset: int) -> int:
-        """Return the number `offset` bytes on."""
-        value: int = struct.unpack_from(f"<{kind}", self.data, self.at + offset)[0]
-        return value
-
-    def place(self, field: int) -> int:
-        """Return how many bytes on a field is, 0 for one that is not there."""
-        vtable = _Flat(self.data, self.at - self.at_number("i", 0))
-        entry = 4 + 2 * field
-        return vtable.at_number("H", entry) if entry < vtable.at_number("H", 0) else 0
-
-    def number(self, kind: str, field: int) -> int:
-        """Return a field that is a number."""
-        place = self.place(field)
-        return self.at_number(kind, place) if place else 0
-
-    def table(self, field: int) -> "_Flat":
-        """Return a field that is a table or a vector."""
-        place = self.place(field)
-        return _Flat(self.data, self.at + place + self.at_number("I", place))
-
-
-def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
-    """Yield the rows as dicts, some at a time; None for a row that is too large."""
-    for at in range(0, batch.num_rows, STEP):
-        part = batch.slice(at, STEP)
-        if sum(map(_size, part.columns)) <= LONGEST:
-            yield from _python(part)
-        elif part.num_rows > 1:
-            half = part.num_rows // 2
-            yield from _values(part.slice(0, half))
-            yield from _values(part.slice(half))
-        else:
-            yield None
-
-
-def _python(part: Any) -> list[dict[str, Any]]:
-    """Return the rows as dicts; a time that Python does not have is wrong only where it is used."""
-    try:
-        return part.to_pylist()  # type: ignore[no-any-return]
-    except (ValueError, OverflowError):
-        columns = dict(zip(part.schema.names, part.columns, strict=True))
-        return [{name: _value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
-
-
-def _value(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError):
-        return BadCell(str(scalar.type), "is a time beyond what can be read")
-
-
-def _size(column: Any) -> int:
-    """Return the bytes of a column's values, where it holds them in a dictionary as often as they occur."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_dictionary(column.type):
-        return int(column.nbytes)
-    try:
-        lengths = pc.binary_length(column.dictionary)
-    except pa.ArrowNotImplementedError:  # numbers and the like
-        return int(column.dictionary.nbytes) // max(len(column.dictionary), 1) * len(column)
-    return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
-
-
 def _checked(batch: Any) -> Any:
     """Return a batch whose offsets, which stand in the file as they are, point into it."""
     batch.validate(full=True)
     return batch
-
-
-def _plain(column: Any) -> Any:
-    """Return a column with numbers as they were written, and times that Python has."""
-    import pyarrow as pa
-
-    if pa.types.is_floating(column.type) and column.type.bit_width < 64:  # noqa: PLR2004 - a float of Python
-        return column.cast(pa.float32()).cast(pa.string()).cast(pa.float64())  # 0.1, not 0.10000000149011612
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        try:
-            return column.cast(pa.timestamp("us", column.type.tz))
-        except pa.ArrowInvalid:
-            return column.cast(pa.string())
-    return column
 
 
 def _json(file: Path, kind: type[T]) -> T:

@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.arrow import LARGE, PIECE, STEP, check, rows_of, told
+from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, STEP, check, rows_of, told
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_metadata
 from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading, Table, first_rows
-from ftbridge.core.records import Row
+from ftbridge.core.records import Reading, Row, Table, first_rows
 
 MAGIC = b"PAR1"
 ENCRYPTED = b"PARE"

@@ -3,20 +3,18 @@
 `layout` tells which files are data, and which split they are of; no script that lies beside them is run.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.core.console import some
+from ftbridge.adapters.sources.repository.layout import files_below, left_out, what_is_there
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Piece, Reading, Table
-from ftbridge.core.records import Row
-from ftbridge.dataset_info import registry
+from ftbridge.core.records import Piece, Reading, Row, Table
 
 # How many files a message names.
 SHOWN = 5
@@ -43,7 +41,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
         known = ", ".join(f"`{name}` ({next(iter(those.values()))[0]} ...)" for name, those in configs.items())
         raise InputError(f"`{path}` holds several datasets: {known}; give the folder or the files of one of them")
     splits = configs[config]
-    files = layout.parts(splits, lambda split: str(path / splits[split][0]))
+    files = split_names.parts(splits, lambda split: str(path / splits[split][0]))
     return open_files(path, files, card.labels(config), reading, (*notes, *left_out(names, configs)))
 
 
@@ -54,7 +52,7 @@ def open_files(
 
     Raises InputError where a file cannot be read.
     """
-    from ftbridge.adapters.sources.locate import open_path
+    from ftbridge.adapters.sources.detection import open_path
 
     files = list(files)
     count = Counter(PurePosixPath(name).name for _, names in files for name in names)
@@ -67,31 +65,6 @@ def open_files(
                 found.append(_of(table, part, file, labels, notes))
                 notes = ()
     return found
-
-
-def files_below(path: Path) -> Iterator[str]:
-    """Yield the files below a folder by their relative names; what is hidden, and what ftbridge wrote, is left out."""
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        own = registry.written(Path(folder))
-        shown = [name for name in files if name not in own and not name.startswith(".")]
-        yield from (Path(folder, name).relative_to(path).as_posix() for name in shown)
-
-
-def what_is_there(names: Iterable[str]) -> str:
-    """Return what else is there, for a message."""
-    shown = sorted(name for name in names if not PurePosixPath(name).name.startswith("."))
-    if not shown:
-        return "; it is empty, or holds only what ftbridge wrote"
-    scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
-    return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
-
-
-def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
-    """Return a note on data files that are of no split."""
-    used = {file for splits in configs.values() for files in splits.values() for file in files}
-    left = [name for name in layout.data_files(names) if name not in used]
-    return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -15,14 +15,15 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.adapters.sources.repository.folder import SHOWN, files_below, left_out, open_files, what_is_there
+from ftbridge.adapters.sources.repository.folder import SHOWN, open_files
 from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, told
+from ftbridge.adapters.sources.repository.layout import files_below, left_out, what_is_there
 from ftbridge.core.console import natural_size, some
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import FIRST, Reading, Rows, Table
-from ftbridge.core.records import Row
+from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 
 # Control characters, half a letter, and what Windows takes for a folder or a drive.
 _STRANGE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\\]|^[A-Za-z]:")
@@ -136,7 +137,7 @@ def _choose(repository: Repository, address: Address) -> Chosen:
             raise InputError(_unclear(address, "split", address.split, map(address.of_split, splits)))
         files = [("", splits[split])]
     else:
-        files = layout.parts(splits, address.of_split)
+        files = split_names.parts(splits, address.of_split)
     notes = repository.notes
     if any(f"/{PARTIAL}" in name for _, names in files for name in names):
         notes += (f"Hugging Face converted only the first 5 GB of `{address}`: this is a part of it",)

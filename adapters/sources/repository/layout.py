@@ -4,20 +4,28 @@ The README.md may say so in its front matter (`configs:` with `data_files:`); el
 else the names of folders, else those of files: `train`, `validation`, `test` and their like between other letters.
 """
 
+import hashlib
+import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_card
+from ftbridge.adapters.sources.compression import unpacked_name
+from ftbridge.adapters.sources.repository import layout
+from ftbridge.adapters.sources.repository.folder import SHOWN
+from ftbridge.adapters.sources.split_names import KEYWORDS, _keyword
 from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
+from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import unpacked_name
-from ftbridge.core.parsing import load_yaml
+from ftbridge.core.files.atomic import sha256
+from ftbridge.core.parsing.json_yaml import load_yaml
+from ftbridge.dataset_info import registry
 
 SUFFIXES = {".arrow", ".feather", ".ipc", ".parquet", *WORKBOOKS}
 TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tab", ".tsv"}
@@ -26,22 +34,8 @@ NO_DATA = {
     *("config.json", "configuration.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json"),
     *("state.json", "dummy_data.zip"),
 }
-# `datasets` looks for these between characters that are none of a word.
-KEYWORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
-# The part of a dataset that a split becomes.
-PART_OF = {
-    **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"),
-    **dict.fromkeys(("验证", "验证集", "开发集"), "validation"),
-    **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
-}
 Splits = dict[str, list[str]]
-T = TypeVar("T")
 
 
 class Config(msgspec.Struct):
@@ -122,23 +116,6 @@ def choose(found: Collection[str], wanted: str, default: str) -> str | None:
     return key if key in found else None
 
 
-def parts(splits: dict[str, T], where: Callable[[str], str]) -> list[tuple[str, T]]:
-    """Return the splits with the parts that they become, train first; `where` tells how to name one of them.
-
-    Raises InputError for a split, among several, that is none of train, validation and test.
-    """
-    if len(splits) == 1:
-        return [(PART_OF.get(split, ""), those) for split, those in splits.items()]
-    if strange := [split for split in splits if split not in PART_OF]:
-        choices = ", ".join(f"`{where(split)}`" for split in splits)
-        raise InputError(
-            f"{' and '.join(f'`{split}`' for split in strange)} is none of train, validation and test; "
-            f"give one split: {choices}"
-        )
-    found = [(PART_OF[split], those) for split, those in splits.items()]
-    return sorted(found, key=lambda pair: [*KEYWORDS].index(pair[0]))
-
-
 def splits(files: list[str]) -> Splits:
     """Return `files` by split as their names tell it, all under "" where no name does."""
     shards = [(match[1], file) for file in files if (match := SHARD.fullmatch(file))]
@@ -185,11 +162,6 @@ def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     return fnmatchcase(path[0], pattern[0]) and _matches(pattern[1:], path[1:])
 
 
-def _keyword(name: str) -> str:
-    words = re.split(r"[-._ 0-9/]+", name.lower())
-    return next((split for word in words for split, known in KEYWORDS.items() if word in known), "")
-
-
 def _grouped(told: Iterable[tuple[str, str]]) -> Splits:
     found: Splits = {}
     for split, file in sorted(told, key=lambda pair: [*KEYWORDS, pair[0]].index(pair[0])):
@@ -199,3 +171,41 @@ def _grouped(told: Iterable[tuple[str, str]]) -> Splits:
 
 def _natural(name: str) -> list[Any]:
     return [int(piece) if piece.isascii() and piece.isdigit() else piece for piece in re.split("([0-9]+)", name)]
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file, or of all files in a folder that `files_below` names, with their names."""
+    try:
+        if not path.is_dir():
+            return sha256(path)
+        whole = hashlib.sha256()
+        for name in sorted(name for name in files_below(path) if (path / name).is_file()):
+            whole.update(f"{name}\0{digest(path / name)}\n".encode(errors="surrogateescape"))
+        return whole.hexdigest()
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+def files_below(path: Path) -> Iterator[str]:
+    """Yield the files below a folder by their relative names; what is hidden, and what ftbridge wrote, is left out."""
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        own = registry.written(Path(folder))
+        shown = [name for name in files if name not in own and not name.startswith(".")]
+        yield from (Path(folder, name).relative_to(path).as_posix() for name in shown)
+
+
+def what_is_there(names: Iterable[str]) -> str:
+    """Return what else is there, for a message."""
+    shown = sorted(name for name in names if not PurePosixPath(name).name.startswith("."))
+    if not shown:
+        return "; it is empty, or holds only what ftbridge wrote"
+    scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
+    return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
+
+
+def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
+    """Return a note on data files that are of no split."""
+    used = {file for splits in configs.values() for files in splits.values() for file in files}
+    left = [name for name in layout.data_files(names) if name not in used]
+    return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()

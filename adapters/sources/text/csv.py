@@ -17,14 +17,14 @@ import msgspec
 from ftbridge.adapters.columns import unique_headers
 from ftbridge.adapters.mapping.header_rows import HEADERS_TO, UNSURE, Headers, Sheet, is_rule, no_sample, suspects
 from ftbridge.adapters.mapping.headers import fits
+from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.sources.text.csv_dialect import ALIKE, HEADERS_WITHIN, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.sources.text.encoding import Text, as_utf8, find_encoding
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import LONGEST, unpacked_name
-from ftbridge.core.plugins import FIRST, Reading, Rows, Table, first_rows
-from ftbridge.core.records import Row, Where
+from ftbridge.core.files.atomic import LONGEST
+from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TABBED = {".tsv", ".tab"}

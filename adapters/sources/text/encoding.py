@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from ftbridge.adapters.sources.compression import first_bytes, unpacked
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.files.atomic import LONGEST, first_bytes, unpacked
+from ftbridge.core.files.atomic import LONGEST
 
 MARKS = {
     codecs.BOM_UTF8: "utf-8",

@@ -15,7 +15,8 @@ import msgspec
 
 from ftbridge.adapters.mapping.conversations.formats import style_of, surely, whole_conversation
 from ftbridge.adapters.mapping.headers import asks, fits
-from ftbridge.adapters.sources.repository.layout import PART_OF
+from ftbridge.adapters.sources.compression import unpacked_name
+from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.sources.text.jsonl import (
     BLANK,
@@ -32,10 +33,9 @@ from ftbridge.adapters.sources.text.jsonl import (
 )
 from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import LONGEST, unpacked_name
-from ftbridge.core.parsing import closest
-from ftbridge.core.plugins import Reading, Rows, Table
-from ftbridge.core.records import Row
+from ftbridge.core.files.atomic import LONGEST
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.records import Reading, Row, Rows, Table
 
 # One object with one of these is a record of its own; with other lists, those hold the records.
 CONVERSATIONS = {"messages", "conversations", "conversation"}

@@ -21,12 +21,12 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.adapters.mapping.conversations.formats import message_keys, whole_conversation
+from ftbridge.adapters.sources.compression import is_packed, unpacked, unpacked_name
 from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
 from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import LONGEST, is_packed, unpacked, unpacked_name
-from ftbridge.core.plugins import FIRST, Piece, Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.files.atomic import LONGEST
+from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
 
 # Columns are the keys of this many first rows; a known column that comes later is an error of its row.
 PEEK = 10_000

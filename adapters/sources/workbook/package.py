@@ -17,9 +17,9 @@ from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
 from ftbridge.adapters.columns import letter_index
+from ftbridge.adapters.sources.compression import GZIP, ZSTD
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import GZIP, ZSTD
 
 Kind = Literal["xlsx", "xlsb", "ods", "xls"]
 # Row and column, both from 1, of the cells of a sheet that hold no value, in its order; what they hold, and why that is

@@ -16,7 +16,7 @@ import msgspec
 from ftbridge.adapters.columns import letter, marked_headers
 from ftbridge.adapters.mapping.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
 from ftbridge.adapters.mapping.headers import fits, header
-from ftbridge.adapters.sources.repository.layout import PART_OF
+from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
 from ftbridge.adapters.sources.workbook.package import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
 from ftbridge.adapters.sources.workbook.reader import (
@@ -33,9 +33,8 @@ from ftbridge.adapters.sources.workbook.reader import (
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.core.parsing import closest
-from ftbridge.core.plugins import FIRST, Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import preset_of
 
 # Headers are searched in so many rows.

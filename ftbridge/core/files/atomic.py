@@ -3,28 +3,21 @@
 import errno
 import glob
 import hashlib
-import io
-import math
+import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 from ftbridge.core.errors import InputError, SetupError
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
-GZIP = b"\x1f\x8b"
-ZSTD = b"\x28\xb5\x2f\xfd"
 # What one line or cell may hold, in bytes or characters: no sample is as long, and a hostile file must not fill memory.
 LONGEST = 16 << 20
 # The largest text that is read whole: the largest tokenizers have half as much.
 LARGEST_TEXT = 64 << 20
-# What safetensors itself takes for a header, at most.
-LARGEST_HEADER = 100_000_000
-LARGEST_NUMBER = 1 << 48
-MOST_DIMENSIONS = 64
 
 
 @contextmanager
@@ -162,124 +155,10 @@ def read_record(path: Path, most: int = LONGEST) -> bytes:
         raise InputError(f"cannot read `{path}`: {error.strerror or error}") from error
 
 
-@contextmanager
-def unpacked(path: Path) -> Iterator[IO[bytes]]:
-    """Yield the content of `path` as a binary file, unpacked where it is gzip or zstd by its first bytes.
-
-    Raises InputError where it cannot be read or is damaged, in the block as well.
-    """
-    import gzip
-    import zlib
-
-    import zstandard
-
-    try:
-        with path.open("rb") as file:
-            magic = file.peek(4)[:4]
-            if magic[:2] == GZIP:
-                with gzip.open(file) as plain:
-                    yield cast("IO[bytes]", plain)
-            elif magic == ZSTD:
-                yield io.BufferedReader(_Zstd(file), 1 << 16)
-            else:
-                yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise InputError(f"`{path}` is packed and damaged: {error}") from error
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
-
-
-def first_bytes(path: Path) -> bytes:
-    """Return the first 4 KiB of a file's content, unpacked, b"" for a folder; raises InputError as `unpacked` does."""
-    if path.is_dir():
-        return b""
-    with unpacked(path) as file:
-        return file.read(4096)
-
-
-class _Zstd(io.RawIOBase):
-    """Unpacks zstd frames; unlike the library's own reader, it notices a frame that breaks off."""
-
-    # No more than 32 MiB come out of so many bytes: a block is 4 bytes at least, and 128 KiB unpacked at most.
-    FEED = 1 << 10
-
-    def __init__(self, file: IO[bytes]) -> None:
-        from zstandard import ZstdDecompressor
-
-        self._file = file
-        self._frame = ZstdDecompressor().decompressobj
-        self._open = self._frame()
-        self._packed = b""
-        self._plain = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._plain:
-            self._packed = self._packed or self._file.read(self.FEED)
-            if self._open.eof and self._packed:
-                self._open = self._frame()
-            elif not self._packed:
-                if not self._open.eof:
-                    raise EOFError("it breaks off")
-                return 0
-            self._plain = memoryview(self._open.decompress(self._packed))
-            self._packed = self._open.unused_data
-        size = min(len(buffer), len(self._plain))
-        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
-        return size
-
-
-def unpacked_name(path: AnyPath) -> AnyPath:
-    """Return `path` without the suffix of its packing: `faq.csv` for `faq.csv.gz`."""
-    return path.with_suffix("") if path.suffix.lower() in {".gz", ".zst", ".zstd"} else path
-
-
-def is_packed(path: Path) -> bool:
-    """Tell whether `path` is gzip or zstd."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    return magic[:2] == GZIP or magic == ZSTD
-
-
 def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal digits; raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def safetensors_header(path: Path) -> dict[str, Any] | None:
-    """Return the header of a safetensors file (tensor name to dtype, shape, offsets), or None if it is not whole.
-
-    The format: 8 bytes of header length, the header as JSON, the tensors' bytes.
-    """
-    import msgspec
-
-    try:
-        with opened_record(path) as file:
-            length = int.from_bytes(file.read(8), "little")
-            size = path.stat().st_size
-            if length > min(size, LARGEST_HEADER):
-                return None
-            header = msgspec.json.decode(file.read(length), type=dict[str, Any])
-    except (OSError, RecursionError, ValueError):  # a path with NUL, no JSON, not UTF-8
-        return None
-    header.pop("__metadata__", None)
-    if not all(map(_is_tensor, header.values())):
-        return None
-    end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    return header if size == 8 + length + end else None
-
-
-def _is_tensor(value: Any) -> bool:
-    """Tell whether a safetensors header may say this of a tensor, in which a byte holds eight items at most."""
-    match value:
-        case {"dtype": str(), "shape": [*shape], "data_offsets": [begin, end]}:
-            numbers = [*shape, begin, end]
-            whole = all(type(number) is int and 0 <= number <= LARGEST_NUMBER for number in numbers)
-            return whole and len(shape) <= MOST_DIMENSIONS and math.prod(shape) <= 8 * (end - begin)
-    return False
 
 
 def flock(file: IO[bytes] | int) -> bool:
@@ -311,3 +190,20 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in the lines of `file`; nothing where it cannot be read."""
+    with suppress(OSError), opened_record(file) as opened:
+        yield from _objects(iter(lambda: opened.readline(LONGEST), b""))
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of `lines`, one each; frameworks write NaN, which only Python's own reader takes."""
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):  # a line that a full disk, or a kill, has cut
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -14,7 +14,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
-from ftbridge.core.parsing import load_json
+from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.weights.tensors.experts import shares
 from ftbridge.weights.tensors.index import Place, of_adapter
 from ftbridge.weights.tensors.names import in_files

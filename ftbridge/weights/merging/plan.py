@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.weights.merging.lora import Change, changes
 from ftbridge.weights.merging.stream import Copy
 from ftbridge.weights.model_files.config import refuse_quantised

@@ -15,9 +15,9 @@ import msgspec
 from ftbridge.core.console import is_terminal, natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.process.children import guarded
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.hardware import Gpu
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 _PIECE = 1 << 22  # bytes
 # For glibc: memory that was used once is kept for the next piece instead of being asked for again.
@@ -103,7 +103,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **QUIET, **_KEEP, **hardware.environment(cards)},
+                env={**os.environ, **QUIET, **_KEEP, **devices.environment(cards)},
             )
 
     def __enter__(self) -> Self:

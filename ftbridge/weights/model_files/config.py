@@ -7,7 +7,7 @@ from typing import Any
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import write_json
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.weights.model_files.tokenizer import copy_files, copy_tokenizer, token_ids
 from ftbridge.weights.model_files.transformers4 import config_for_both
 

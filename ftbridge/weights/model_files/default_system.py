@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic, write_json
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.templates.families import Prompt
 from ftbridge.weights.source import Card

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.weights.model_files.transformers4 import is_new_tokenizer, make_tokenizer_for_both
 
 CHAT_TEMPLATE = ("chat_template*",)

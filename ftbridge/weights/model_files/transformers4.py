@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftbridge.core.files.atomic import write_json
-from ftbridge.core.parsing import read_json
+from ftbridge.core.parsing.json_yaml import read_json
 
 # What transformers 4 has outside `rope_scaling`, under the same names.
 _OUTSIDE = ("rope_theta", "partial_rotary_factor")

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing import read_json
-from ftbridge.launchers.preflight.model import INDEX
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import INDEX
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import SIZES, Part, Tensor, stretch
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored, is_shape

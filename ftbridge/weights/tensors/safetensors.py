@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import atomic_file, safetensors_header, write_json
-from ftbridge.launchers.preflight.model import INDEX
+from ftbridge.core.files.atomic import atomic_file, write_json
+from ftbridge.core.parsing.safetensors_header import INDEX, safetensors_header
 from ftbridge.weights.tensors.tensor import SIZES, Part, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it

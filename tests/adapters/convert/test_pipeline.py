@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
 from ftbridge.dataset_info.registry import find, read
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
 HERE = Path(__file__).parent

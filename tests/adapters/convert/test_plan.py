@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.adapters.convert.plan import Options, dataset_name, digest, prepare
+from ftbridge.adapters.convert.plan import Options, dataset_name, prepare
 from ftbridge.adapters.mapping.inference.infer import Wish
 from ftbridge.adapters.sources.locate import Origin, origins
+from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 
 

@@ -11,7 +11,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.rejected_workbook import write_workbook
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.core.files.atomic import sha256
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 from ftbridge.dataset_info.registry import remove, written
 
 

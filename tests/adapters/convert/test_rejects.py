@@ -6,8 +6,8 @@ import json
 import pytest
 from rich.cells import cell_len
 
-from ftbridge.adapters.convert.rejects import Rejects, Tally, parse_max_rejected
-from ftbridge.adapters.mapping.base import Problem
+from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected
+from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row, Where

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.base import ColumnMapping
+from ftbridge.adapters.mapping.fields import ColumnMapping
 from ftbridge.adapters.mapping.row_template import Prompt
 from ftbridge.adapters.targets import alpaca
 from ftbridge.adapters.values import BadCell, BadValueError

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ftbridge.adapters.mapping.row_template import prompt
 from ftbridge.adapters.values import BadCell, BadValueError
 from ftbridge.core.errors import UsageError
-from ftbridge.core.plugins import Table
+from ftbridge.core.records import Table
 
 COLUMNS = ("text", "category", "Tweet text", "a b", "a-b", "问题", "n")
 TABLE = Table(file="news.jsonl", columns=COLUMNS, pieces=[], first=())

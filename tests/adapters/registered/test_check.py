@@ -15,7 +15,7 @@ from ftbridge.adapters.targets import sharegpt
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 HERE = Path(__file__).parent
 GOOD = {"instruction": "why?", "input": "", "output": "because"}

@@ -3,8 +3,8 @@
 import pytest
 
 from ftbridge.adapters.registered import column_types
-from ftbridge.adapters.registered.column_types import DATE, NUMERAL, Kinds
-from ftbridge.adapters.values import BadValueError
+from ftbridge.adapters.registered.column_types import NUMERAL, Kinds
+from ftbridge.adapters.values import DATE, BadValueError
 
 
 def known(form, *records):

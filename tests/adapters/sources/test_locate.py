@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.adapters.sources import locate
-from ftbridge.adapters.sources.locate import Origin, open_origin, open_path, origins
+from ftbridge.adapters.sources.detection import open_path
+from ftbridge.adapters.sources.locate import Origin, open_origin, origins
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 READING = Reading()
 

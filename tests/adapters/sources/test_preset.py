@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.adapters.sources.preset import open_generated
 from ftbridge.core.errors import UsageError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 from ftbridge.dataset_info.presets import preset
 
 SAID = {"name": "小助", "author": "某某团队"}

@@ -11,18 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from ftbridge.adapters.sources.compression import first_bytes, is_packed, unpacked, unpacked_name
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import (
-    atomic_file,
-    first_bytes,
-    is_packed,
-    locked,
-    read_text,
-    safetensors_header,
-    unpacked,
-    unpacked_name,
-    write_atomic,
-)
+from ftbridge.core.files.atomic import atomic_file, locked, read_text, write_atomic
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 
 ADD_ONE = """
 import sys

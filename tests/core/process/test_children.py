@@ -55,10 +55,10 @@ setup._runs(Path(busy))
 """,
     "nvidia-smi": """
 import os
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 Path("nvidia-smi").symlink_to(busy)
 os.environ["PATH"] = str(Path.cwd())
-hardware.smi()
+devices.smi()
 """,
     "nvcc": """
 import os

@@ -10,7 +10,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed, offloads, outside
-from ftbridge.launchers.environment.hardware import Machine
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.templates import families
 
 ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")

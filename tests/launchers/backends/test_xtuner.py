@@ -15,7 +15,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import Optimizer, TrainSpec
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.backends.plan import Plan
-from ftbridge.launchers.environment.hardware import Machine
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.templates import families
 
 NASTY = [

@@ -11,7 +11,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
-from ftbridge.launchers.environment import hardware
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.doctor import GIB, LOCKED, doctor, toolkit_check
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import tested_set as pinned
@@ -174,7 +174,7 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
 
 def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(hardware, "TOOLKIT", tmp_path / "absent")
+    monkeypatch.setattr(devices, "TOOLKIT", tmp_path / "absent")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
     assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 

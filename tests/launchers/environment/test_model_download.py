@@ -7,7 +7,8 @@ import pytest
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.environment import model_download
-from ftbridge.launchers.environment.model_download import base_of, local_model
+from ftbridge.launchers.environment.model_download import local_model
+from ftbridge.launchers.runs.record import base_of
 
 from ...builders import recorded_runs  # noqa: TID252
 

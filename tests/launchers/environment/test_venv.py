@@ -9,8 +9,10 @@ import pytest
 from ftbridge.core.errors import SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.launchers.environment import venv
-from ftbridge.launchers.environment.venv import NEWEST, Inspection, Package, ask, default_folder, interpreter
+from ftbridge.launchers.environment.venv import NEWEST, Inspection, Package, default_folder, interpreter
 from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.process import script
+from ftbridge.launchers.process.script import ask
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...fake_gpu.fake import H100, T4, nvidia_smi  # noqa: TID252
@@ -188,7 +190,7 @@ def test_what_a_training_imports_is_tried_once_for_packages_and_cards(imported, 
 
 
 def test_children_let_deepspeed_be_imported_without_a_toolkit():
-    assert venv.QUIET["DS_IGNORE_CUDA_DETECTION"] == "1"
+    assert script.QUIET["DS_IGNORE_CUDA_DETECTION"] == "1"
 
 
 def test_versions_are_read_from_the_names_of_folders(tmp_path):

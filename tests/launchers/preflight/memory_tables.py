@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed
-from ftbridge.launchers.environment.hardware import Machine
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.preflight.memory import WARNED
-from ftbridge.launchers.preflight.memory_estimate import Memory, Shape, estimate
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 from ftbridge.templates import families
 
 ROOT = Path(__file__).parents[3]

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing import read_json
-from ftbridge.launchers.preflight.model import as_held, folder_checks, shapes, template_checks, tokenizer_checks
+from ftbridge.core.parsing.json_yaml import read_json
+from ftbridge.core.parsing.safetensors_header import shapes
+from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
 from ftbridge.templates import families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252

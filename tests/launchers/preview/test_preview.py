@@ -15,9 +15,9 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import FILE, register
-from ftbridge.launchers.environment.venv import QUIET, SCRIPTS
 from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
+from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs import png_chart
 from ftbridge.launchers.training.train import prepare
 from ftbridge.templates import families

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 
 # What is said of each adapter, made of one that fits.
 FIT = """

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 
 # A whole Llama 4, asked about text alone.
 LLAMA4 = """

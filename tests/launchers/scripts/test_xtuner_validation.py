@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs import checkpoints
 
 from ...conftest import ROOT, SMALL  # noqa: TID252

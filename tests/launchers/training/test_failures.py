@@ -10,7 +10,8 @@ import pytest
 
 from ftbridge.cli import COMMANDS
 from ftbridge.cli.train import command
-from ftbridge.launchers.environment.venv import QUIET, default_folder
+from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.process.script import QUIET
 from ftbridge.launchers.training.failures import END, LONGEST, explain, last_lines, last_traceback, signatures
 
 NAMES = [signature.name for signature in signatures()]

@@ -16,7 +16,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, SetupError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.launchers.environment import venv
-from ftbridge.launchers.environment.venv import SCRIPTS
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.training.train import prepare
 
 from ...conftest import SMALL  # noqa: TID252

@@ -17,8 +17,8 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import defaults
-from ftbridge.launchers.environment.venv import SCRIPTS
 from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.training.train import _datasets as recorded

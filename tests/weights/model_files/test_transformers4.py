@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import ftbridge
-from ftbridge.launchers.environment.venv import QUIET, default_folder
+from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.process.script import QUIET
 from ftbridge.weights.model_files.transformers4 import config_for_both, make_tokenizer_for_both
 
 READERS = Path(__file__).with_name("two_readers.py")

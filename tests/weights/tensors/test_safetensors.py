@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import safetensors_header
+from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.weights.tensors.safetensors import read, write, write_model
 
 NAME = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name != "__metadata__")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.adapters.convert.samples import encode
-from ftbridge.adapters.convert.samples.encode import Maker, batches, normalized
+from ftbridge.adapters.convert.samples.encode import Maker, normalized
+from ftbridge.adapters.convert.samples.workers import batches
 from ftbridge.adapters.mapping.inference.infer import Wish, read_as
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.records import Reading, Row, Rows, Table, Where
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import pytest
 
 from ftbridge.adapters.mapping.conversations.ambiguous import ask_for_turns, refuse_single_messages
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.core.plugins import Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.records import Row, Table, Where
 
 
 def table(**values):

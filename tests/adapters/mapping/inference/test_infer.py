@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from ftbridge.adapters.mapping.inference.infer import Wish, read_as
 from ftbridge.adapters.mapping.label_map import load_label_map
-from ftbridge.adapters.sources.locate import open_path
+from ftbridge.adapters.sources.detection import open_path
 from ftbridge.adapters.targets import alpaca, xtuner
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
-from ftbridge.core.plugins import Reading, Rows, Table
-from ftbridge.core.records import Row, Where
+from ftbridge.core.records import Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import Preset, preset
 
 TEXT = st.text(max_size=8).filter(lambda text: text.strip() and "\0" not in text)

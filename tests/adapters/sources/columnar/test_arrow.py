@@ -14,7 +14,7 @@ from hypothesis import example, given
 
 from ftbridge.adapters.sources.columnar import arrow
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read  # noqa: TID252
 

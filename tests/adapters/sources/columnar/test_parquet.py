@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 
 from ftbridge.adapters.sources.columnar import arrow, parquet
-from ftbridge.adapters.sources.locate import source_of
+from ftbridge.adapters.sources.detection import source_of
 from ftbridge.core.errors import InputError
 
 from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read  # noqa: TID252

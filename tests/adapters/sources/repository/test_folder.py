@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ftbridge.adapters.sources.columnar import arrow
-from ftbridge.adapters.sources.locate import open_path, source_of
+from ftbridge.adapters.sources.detection import open_path, source_of
 from ftbridge.adapters.sources.repository import folder
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 READING = Reading()
 CARD = """---

@@ -11,7 +11,7 @@ from ftbridge.adapters.convert.samples import encode
 from ftbridge.adapters.sources.repository import hub
 from ftbridge.adapters.values import plain
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 READING = Reading()
 HUBS = pytest.mark.parametrize("scheme", ["hf", "ms"])

@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.adapters.sources.repository.hub import open_url
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 READING = Reading()
 HUBS = pytest.mark.parametrize("scheme", ["hf", "ms"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ftbridge.adapters.mapping.headers import recognise
 from ftbridge.adapters.sources.text import csv as source
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 TABLES = st.integers(2, 4).flatmap(

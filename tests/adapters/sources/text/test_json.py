@@ -13,7 +13,7 @@ from ftbridge.adapters.sources.text import encoding as encodings
 from ftbridge.adapters.sources.text import json as source
 from ftbridge.adapters.values import plain
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text())
 NESTED = st.one_of(SCALARS, st.lists(st.dictionaries(st.text(), SCALARS, max_size=2), max_size=3))

@@ -14,7 +14,7 @@ from ftbridge.adapters.mapping.inference.infer import Wish, read_as
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.values import plain, text
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2))
 RECORDS = st.lists(st.dictionaries(st.text(), VALUES, min_size=1, max_size=4), min_size=1, max_size=5)

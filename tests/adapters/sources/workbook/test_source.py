@@ -22,7 +22,7 @@ from ftbridge.adapters.sources.workbook import source
 from ftbridge.adapters.sources.workbook.package import UNSTORED, searched
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 FAQ = [["question", "answer"], ["why?", "because"]]
 SHEET = "xl/worksheets/sheet1.xml"

@@ -9,7 +9,7 @@ from ftbridge.adapters.sources.workbook import source
 from ftbridge.adapters.sources.workbook.package import kind_of
 from ftbridge.adapters.sources.workbook.xls_records import BIFF8, Records
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 
 
 def record(kind, data=b""):

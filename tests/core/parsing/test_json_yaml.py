@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing import PathText, closest, load_json, load_yaml, parse, read_json
+from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse, read_json
 
 
 class Meal(msgspec.Struct):

@@ -8,9 +8,9 @@ import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.environment import hardware
-from ftbridge.launchers.environment.hardware import Gpu, Machine, choose, computing, gpus, main_memory
-from ftbridge.launchers.environment.hardware import smi as complaint
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware.devices import Gpu, Machine, choose, computing, gpus, main_memory
+from ftbridge.launchers.hardware.devices import smi as complaint
 
 from ...fake_gpu.fake import MIG, RTX4090, SLICES, nvidia_smi  # noqa: TID252
 
@@ -32,7 +32,7 @@ def smi(tmp_path, monkeypatch):
     """Make an nvidia-smi with three GPUs the only program on the path; returns a function for another output."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(hardware, "DRIVER_FILES", (tmp_path / "nvidia0",))
+    monkeypatch.setattr(devices, "DRIVER_FILES", (tmp_path / "nvidia0",))
 
     def says(*lines, listed=""):
         nvidia_smi(tmp_path, *lines, listed=listed)
@@ -81,7 +81,7 @@ def test_what_the_driver_complains_of_is_told(smi):
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftbridge.launchers.environment.hardware.PATIENCE", 0.2)
+    monkeypatch.setattr("ftbridge.launchers.hardware.devices.PATIENCE", 0.2)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 20\n")
     assert gpus() == []
     assert complaint() == "nvidia-smi has not answered in 0.2 s"
@@ -92,7 +92,7 @@ def test_one_command_asks_once(tmp_path, monkeypatch):
     assert (gpus(), computing("auto"), choose(spec()).gpus) == ([TURING], [TURING], (TURING,))
     assert (tmp_path / "asked").read_text() == "asked\n"
     now = time.monotonic()
-    monkeypatch.setattr(hardware.time, "monotonic", lambda: now + hardware.FRESH + 1)
+    monkeypatch.setattr(devices.time, "monotonic", lambda: now + devices.FRESH + 1)
     gpus()
     assert (tmp_path / "asked").read_text() == "asked\n" * 2
 
@@ -150,7 +150,7 @@ def test_cuda_stops_at_what_it_does_not_know_and_that_is_said(monkeypatch, capsy
 
 def test_a_gpu_without_a_uuid_is_called_by_its_number(smi):
     smi("3, [N/A], NVIDIA X, 24564, 8.6, 570.1, 20000")
-    assert hardware.environment(gpus())["CUDA_VISIBLE_DEVICES"] == "3"
+    assert devices.environment(gpus())["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 @pytest.mark.parametrize("complaint", ["[GPU is lost]", "[Unknown Error]", "[GPU requires reset]"])
@@ -319,7 +319,7 @@ def test_slices_do_not_train_together(smi):
 
 def test_a_child_sees_its_cards_alone(monkeypatch):
     for name in (
-        *hardware.ALLOCATOR,
+        *devices.ALLOCATOR,
         "NCCL_P2P_DISABLE",
         "NCCL_IB_DISABLE",
         "TORCH_NCCL_AVOID_RECORD_STREAMS",
@@ -327,24 +327,24 @@ def test_a_child_sees_its_cards_alone(monkeypatch):
         "OMP_NUM_THREADS",
     ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hardware, "cores", lambda: 3)
-    assert hardware.environment([]) == {
+    monkeypatch.setattr(devices, "cores", lambda: 3)
+    assert devices.environment([]) == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "3",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    one = hardware.environment([SECOND])
+    one = devices.environment([SECOND])
     assert one == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "GPU-bbbb-2",
         "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }
-    two = hardware.environment([SECOND, FIRST])
+    two = devices.environment([SECOND, FIRST])
     assert two["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb-2,GPU-aaaa-1"
     assert two["TORCH_NCCL_AVOID_RECORD_STREAMS"] == "1"
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128")
-    assert not {*hardware.ALLOCATOR} & hardware.environment([SECOND]).keys()
+    assert not {*devices.ALLOCATOR} & devices.environment([SECOND]).keys()
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_several_rtx40_with_an_older_driver_do_not_try_to_reach_each_other(smi, 
     for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"):
         monkeypatch.delenv(name, raising=False)
     smi(*(RTX4090.format(number).replace("535.161.07", driver) for number in range(cards)))
-    given = hardware.environment(gpus()[:1])
+    given = devices.environment(gpus()[:1])
     assert ({"NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"} <= given.keys()) is told
 
 
@@ -391,9 +391,9 @@ def test_a_container_has_the_memory_that_it_was_given(tmp_path, monkeypatch, gro
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "cgroup").write_text(f"{group}\n")
-    monkeypatch.setattr(hardware, "CGROUPS", tmp_path)
-    monkeypatch.setattr(hardware, "GROUPS_OF_THIS", tmp_path / "cgroup")
-    assert list(hardware._limited()) == ([] if free is None else [free])
+    monkeypatch.setattr(devices, "CGROUPS", tmp_path)
+    monkeypatch.setattr(devices, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    assert list(devices._limited()) == ([] if free is None else [free])
     assert main_memory() == free or free is None
 
 
@@ -413,10 +413,10 @@ def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, grou
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "cgroup").write_text(f"{group}\n")
-    monkeypatch.setattr(hardware, "CGROUPS", tmp_path)
-    monkeypatch.setattr(hardware, "GROUPS_OF_THIS", tmp_path / "cgroup")
-    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda _: set(range(8)))
-    assert hardware.cores() == found
+    monkeypatch.setattr(devices, "CGROUPS", tmp_path)
+    monkeypatch.setattr(devices, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert devices.cores() == found
 
 
 @pytest.mark.parametrize(
@@ -424,19 +424,19 @@ def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, grou
     [
         ("model name\t: AMD EPYC\nflags\t\t: fpu avx512_bf16\n", ("AMD EPYC", True)),
         ("model name\t: Core i5\nflags\t\t: fpu avx2\nmodel name\t: other\n", ("Core i5", False)),
-        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", (hardware.os.uname().machine, True)),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", (devices.os.uname().machine, True)),
     ],
 )
 def test_the_processor_tells_whether_it_has_bfloat16(tmp_path, monkeypatch, text, told):
     (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(hardware, "CPU_INFO", tmp_path / "cpuinfo")
-    hardware.processor.cache_clear()
-    assert hardware.processor() == told
-    hardware.processor.cache_clear()
+    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
+    devices.processor.cache_clear()
+    assert devices.processor() == told
+    devices.processor.cache_clear()
 
 
 def test_a_processor_that_is_not_told_has_a_name(monkeypatch):
-    monkeypatch.setattr(hardware, "CPU_INFO", Path("/nowhere"))
-    hardware.processor.cache_clear()
-    assert hardware.processor()[0]
-    hardware.processor.cache_clear()
+    monkeypatch.setattr(devices, "CPU_INFO", Path("/nowhere"))
+    devices.processor.cache_clear()
+    assert devices.processor()[0]
+    devices.processor.cache_clear()

@@ -1,0 +1,128 @@
+"""Record batches of pyarrow as rows."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ftbridge.adapters.columns import marked
+from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
+from ftbridge.adapters.sources.compression import is_packed
+from ftbridge.adapters.values import BadCell
+from ftbridge.core.errors import FtbridgeError, InputError, SetupError
+from ftbridge.core.files.atomic import LONGEST
+from ftbridge.core.records import Reading, Row, Where
+
+# Rows that are Python objects at the same time, and bytes of a file that make a piece.
+STEP = 1000
+
+
+PIECE = 1 << 20
+
+
+# A larger batch is mapped instead of read.
+LARGE = 64 << 20
+
+
+def check(path: Path, reading: Reading) -> None:
+    """Raise InputError for what columnar files do not have, SetupError where pyarrow is not installed."""
+    reading.refuse_sheets(path, "columnar data")
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise SetupError("parquet, arrow and saved datasets need pyarrow: pip install 'ftbridge[arrow]'") from error
+    del pa
+    if path.is_file() and is_packed(path):
+        raise InputError(f"`{path}` is packed a second time, around its own packing; unpack it with gunzip or unzstd")
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what pyarrow raises for damaged files into InputError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except FtbridgeError:
+        raise
+    except (
+        *(ArithmeticError, AttributeError, LookupError, MemoryError, NotImplementedError, OSError, TypeError),
+        *(ValueError, pa.ArrowException, struct.error),
+    ) as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"`{path}` cannot be read; it may be damaged or cut off: {reason}") from error
+
+
+def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
+    """Yield the rows of record batches, numbered from 1."""
+    import pyarrow as pa
+
+    number = 0
+    for batch in batches:
+        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], marked(batch.schema.names))
+        for values in _values(plain):
+            number += 1
+            where = Where(file, number, unit="row")
+            if values is None:
+                yield Row(where, {}, error=f"is larger than {LONGEST >> 20} MiB")
+            else:
+                yield Row(where, values, put_names(values, labels))
+
+
+def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
+    """Yield the rows as dicts, some at a time; None for a row that is too large."""
+    for at in range(0, batch.num_rows, STEP):
+        part = batch.slice(at, STEP)
+        if sum(map(_size, part.columns)) <= LONGEST:
+            yield from _python(part)
+        elif part.num_rows > 1:
+            half = part.num_rows // 2
+            yield from _values(part.slice(0, half))
+            yield from _values(part.slice(half))
+        else:
+            yield None
+
+
+def _python(part: Any) -> list[dict[str, Any]]:
+    """Return the rows as dicts; a time that Python does not have is wrong only where it is used."""
+    try:
+        return part.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        columns = dict(zip(part.schema.names, part.columns, strict=True))
+        return [{name: _value(column[at]) for name, column in columns.items()} for at in range(part.num_rows)]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return BadCell(str(scalar.type), "is a time beyond what can be read")
+
+
+def _size(column: Any) -> int:
+    """Return the bytes of a column's values, where it holds them in a dictionary as often as they occur."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    try:
+        lengths = pc.binary_length(column.dictionary)
+    except pa.ArrowNotImplementedError:  # numbers and the like
+        return int(column.dictionary.nbytes) // max(len(column.dictionary), 1) * len(column)
+    return int(pc.sum(lengths.take(column.indices)).as_py() or 0)
+
+
+def _plain(column: Any) -> Any:
+    """Return a column with numbers as they were written, and times that Python has."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type) and column.type.bit_width < 64:  # noqa: PLR2004 - a float of Python
+        return column.cast(pa.float32()).cast(pa.string()).cast(pa.float64())  # 0.1, not 0.10000000149011612
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        try:
+            return column.cast(pa.timestamp("us", column.type.tz))
+        except pa.ArrowInvalid:
+            return column.cast(pa.string())
+    return column

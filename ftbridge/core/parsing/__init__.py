@@ -1,0 +1,1 @@
+"""Files from the outside into checked values: JSON, YAML, the headers of safetensors."""

@@ -1,0 +1,1 @@
+"""The machine: its GPUs, its memory and processor, and what of it a command computes on."""

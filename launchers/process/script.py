@@ -1,0 +1,47 @@
+"""TODO."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.errors import SetupError
+from ftbridge.core.process import children
+from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.process import caches
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+# Children speak UTF-8, send no telemetry, and print as they go.
+QUIET = {
+    # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.
+    "DS_IGNORE_CUDA_DETECTION": "1",
+    # LLaMA-Factory 0.9.5 allows transformers up to 5.6 and peft up to 0.20; scripts/mends.py mends what is newer.
+    "DISABLE_VERSION_CHECK": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    # A notebook's own would be inherited, and matplotlib refuses to be imported where it lacks it.
+    "MPLBACKEND": "agg",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONUTF8": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
+    """Run a helper in the environment of `python`; returns the last line it printed.
+
+    Few compute anything, so that GPUs are hidden unless it `sees_gpus`.
+    Raises SetupError, with the end of what it wrote, where it fails.
+    """
+    argv = [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
+    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.environment(()))
+    done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
+    lines: list[str] = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
+        raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
+    return lines[-1]
