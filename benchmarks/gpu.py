@@ -28,10 +28,10 @@ from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.gpu_checks import torch_build
 from ftbridge.launchers.environment.setup import setup
 from ftbridge.launchers.environment.venv import inspect
+from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.child import execute
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "accelerate", "xtuner", "llamafactory")
@@ -161,7 +161,7 @@ def _known(bench: Bench, about: Row) -> dict[str, Any]:
     return {}
 
 
-def _machine(bench: Bench, cards: list[devices.Gpu]) -> Row:
+def _machine(bench: Bench, cards: list[nvidia.Gpu]) -> Row:
     card = cards[0] if cards else None
     found: Row = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
@@ -169,8 +169,8 @@ def _machine(bench: Bench, cards: list[devices.Gpu]) -> Row:
         "memory": f"{card.memory} MiB" if card else "-",
         "compute capability": card.capability if card else "-",
         "driver": card.driver if card else "-",
-        "processor": devices.processor()[0],
-        "cores": devices.cores(),
+        "processor": host.processor()[0],
+        "cores": host.cores(),
         "Python": platform.python_version(),
         "ftbridge": ftbridge.__version__ + _commit(),
     }
@@ -207,7 +207,7 @@ def _write(bench: Bench, results: dict[str, Any], page: Path | None) -> None:
 
 if __name__ == "__main__":
     # Several trainings share the cores, and leave the computing to the card.
-    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, devices.cores() // 5)))
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if "--rehearse" in sys.argv else str(max(1, host.cores() // 5)))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

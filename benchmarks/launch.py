@@ -20,7 +20,7 @@ import ftbridge
 from ftbridge.core.project import Project
 from ftbridge.demo import base_model
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 
 PYTHON = default_folder() / "bin" / "python"
 SAMPLE = Path(__file__).parents[1] / "dataset_info" / "samples" / "medqa.xlsx"

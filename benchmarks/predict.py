@@ -20,7 +20,7 @@ from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.templates import families
+from ftbridge.templates import detect, families
 from ftbridge.weights.source import Card
 
 PYTHON = default_folder() / "bin" / "python"
@@ -137,7 +137,7 @@ def _news() -> list[dict[str, object]]:
 
 
 def _card(base: Path) -> Card:
-    family = families.detect(base)
+    family = detect.detect(base)
     return Card(
         base=str(base),
         family=family.name,

@@ -22,8 +22,8 @@ from ftbridge.core.plugins import names
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.hardware import host
 from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs import training_log
 from ftbridge.launchers.runs.record import Run
@@ -207,12 +207,12 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
     if not poor:
         return
     losses = {each: _losses(run) for each, run in runs.items()}
-    processor, bfloat16 = devices.processor()
+    processor, bfloat16 = host.processor()
     report = {
         "shares": {each: answers.share(each) for each in runs},
         "losses": losses,
         "answers": answers,
-        "processor": {"name": processor, "bfloat16": bfloat16, "cores": devices.cores()},
+        "processor": {"name": processor, "bfloat16": bfloat16, "cores": host.cores()},
         "platform": platform.platform(),
         "environment": {name: os.environ[name] for name in COMPUTING if name in os.environ},
         "runs": {each: {"versions": run.versions, "options": run.spec} for each, run in runs.items()},

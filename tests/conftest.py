@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 import ftbridge
 from ftbridge.demo import base_model
 from ftbridge.launchers.environment import venv
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.venv import default_folder
+from ftbridge.launchers.hardware import nvidia
 from ftbridge.launchers.runs.record import Run
 
 ROOT = Path(__file__).parents[1]
@@ -47,8 +47,8 @@ SMALL = {
 def asked_anew() -> None:
     """Forget what nvidia-smi said to another test, and what was said of an environment."""
     venv._compare.cache_clear()
-    devices._answers.clear()
-    devices._say_once.cache_clear()
+    nvidia._answers.clear()
+    nvidia._say_once.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ is an error here, and so is what XTuner cannot hold.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -16,9 +16,11 @@ from ftbridge.adapters.sources.compression import first_bytes
 from ftbridge.adapters.values import BadValueError, listed, plain
 from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Source
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
+
+if TYPE_CHECKING:
+    from ftbridge.core.plugins import Source
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.
 NOTHING = {

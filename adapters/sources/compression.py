@@ -10,8 +10,6 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import AnyPath
 
 GZIP = b"\x1f\x8b"
-
-
 ZSTD = b"\x28\xb5\x2f\xfd"
 
 

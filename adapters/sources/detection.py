@@ -24,8 +24,6 @@ ARCHIVES = {
     GZIP: "packed twice",
     ZSTD: "packed twice",
 }
-
-
 TAR_AT = 257
 
 

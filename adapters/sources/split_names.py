@@ -12,8 +12,6 @@ KEYWORDS = {
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-
-
 # The part of a dataset that a split becomes.
 PART_OF = {
     **dict.fromkeys(("train", "training", "训练", "训练集"), "train"),
@@ -21,8 +19,6 @@ PART_OF = {
     **dict.fromkeys(("验证", "验证集", "开发集"), "validation"),
     **dict.fromkeys(("test", "testing", "测试", "测试集"), "test"),
 }
-
-
 T = TypeVar("T")
 
 

@@ -12,9 +12,9 @@ import msgspec
 
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.runs import record
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.train import train
@@ -79,7 +79,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def jobs(self) -> int:
         """Return how many trainings may run at a time: each keeps about three cores busy while it imports."""
-        return 1 if self.rehearse else max(1, min(5, devices.cores() // 3))
+        return 1 if self.rehearse else max(1, min(5, host.cores() // 3))
 
     @property
     def shapes(self) -> dict[str, str]:

@@ -14,7 +14,7 @@ from gpu_parts.bench import Bench, Row, attempt, gib
 from gpu_parts.memory import used
 
 from ftbridge.core.errors import FrameworkError
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.runs import record
 
 BEGUN, GONE = 150, 30  # seconds: until a training steps, until it has left

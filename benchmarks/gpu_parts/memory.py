@@ -2,8 +2,8 @@
 
 from gpu_parts.looking import Looking
 
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware import nvidia
+from ftbridge.launchers.hardware.nvidia import Gpu
 
 EVERY = 0.2  # seconds between two looks, beside what nvidia-smi takes
 MIB = 1024**2
@@ -12,7 +12,7 @@ _QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used", "--format=csv,noheader,n
 
 def used(cards: list[Gpu]) -> int | None:
     """Return the bytes that are used on the first of `cards` now, None where there is none or it does not tell."""
-    for line in devices._run(*_QUERY).splitlines() if cards else ():  # noqa: SLF001 - which nvidia-smi cannot hang
+    for line in nvidia._run(*_QUERY).splitlines() if cards else ():  # noqa: SLF001 - which nvidia-smi cannot hang
         uuid, _, size = (cell.strip() for cell in line.partition(","))
         if uuid == cards[0].uuid and size.isdecimal():
             return int(size) * MIB

@@ -11,7 +11,7 @@ from gpu_parts.bench import GB, Bench, Row, attempt
 
 import ftbridge
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware.devices import free_space
+from ftbridge.launchers.hardware.host import free_space
 
 VALUES = 1 << 24  # compared at a time
 

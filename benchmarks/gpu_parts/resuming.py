@@ -8,7 +8,8 @@ from ftbridge.core.project import Project
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import Record, curve, points
-from ftbridge.launchers.training.train import Prepared, prepare, start, train
+from ftbridge.launchers.training.prepare import Prepared, prepare
+from ftbridge.launchers.training.train import start, train
 
 STEPS, SAVED = 60, 6
 

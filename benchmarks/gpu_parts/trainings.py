@@ -18,7 +18,8 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import curve, points
-from ftbridge.launchers.training.train import Prepared, prepare, start
+from ftbridge.launchers.training.prepare import Prepared, prepare
+from ftbridge.launchers.training.train import start
 
 LOGS = {"xtuner": "output/*/vis_data/scalars.json", "llamafactory": "output/trainer_log.jsonl"}
 WARM_UP = 2  # steps whose time does not count

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.launchers.training import prepare
 
 METAVARS = {
     "backend": "NAME",
@@ -100,7 +101,7 @@ def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, det
 
     if check and no_check:
         raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
-    ready = train.prepare(config, **options)
+    ready = prepare.prepare(config, **options)
     if dry_run or check:
         _show(ready, preflight=not no_check, build=check)
         return
@@ -119,12 +120,12 @@ def _show(ready: Any, *, preflight: bool, build: bool) -> None:
     from ftbridge.launchers.environment.checklist import shown
     from ftbridge.launchers.training import train
 
-    result(train.describe(ready))
+    result(prepare.describe(ready))
     if preflight:
         checks = train.preflight(ready)
         result(f"\n--- pre-flight\n{shown(checks)}")
         if any(each.status == "failure" for each in checks):
             raise InputError("this training would fail; the remedies stand above")
     if build:
-        train.build(ready)
+        prepare.build(ready)
         say("the framework builds all that the config names; nothing was started")

@@ -118,8 +118,6 @@ class Launch(msgspec.Struct, frozen=True):
 
 # How many rows a table gives as its first.
 FIRST = 100
-
-
 # Names of delimiters that a shell makes hard to type.
 DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 

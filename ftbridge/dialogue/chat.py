@@ -16,11 +16,11 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.hardware import devices, host
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.templates import families
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.merge import adapter_of
@@ -259,7 +259,7 @@ def _adjusted(card: Card, options: Options) -> Card:
 def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together do not fit into free memory."""
     needed = sum(place(cards, model, None, loading).size for model in models)
-    free = free_memory(cards) if cards else devices.main_memory()
+    free = free_memory(cards) if cards else host.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "

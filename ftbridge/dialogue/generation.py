@@ -19,10 +19,10 @@ from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageEr
 from ftbridge.core.process.children import guarded
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import caches
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
-from ftbridge.templates.families import Segment
+from ftbridge.templates.prompt import Segment
 from ftbridge.weights.source import Card
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.

@@ -13,7 +13,7 @@ from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware.devices import Gpu, freest
+from ftbridge.launchers.hardware.nvidia import Gpu, freest
 from ftbridge.launchers.scripts.lora_targets import EXPERTS
 
 ROOM = 1.2  # times the weights: an answer needs some beside them

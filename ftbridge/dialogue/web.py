@@ -27,8 +27,8 @@ from ftbridge.core.process.children import guarded
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import LIMITS, Sampling
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.venv import environment_of, interpreter, tested_set, versions
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 PORTS = range(7860, 7960)  # those of Gradio

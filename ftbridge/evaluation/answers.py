@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, opened_record, read_record, read_text, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import Finish
-from ftbridge.templates.families import Prompt
+from ftbridge.templates.prompt import Prompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"

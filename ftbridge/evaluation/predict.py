@@ -37,8 +37,8 @@ from ftbridge.evaluation.answers import (
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs import record
 from ftbridge.templates import families
 from ftbridge.weights.output_folder import refuse_inside

@@ -10,8 +10,8 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.samples import questions
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs import record
 from ftbridge.templates import families
 from ftbridge.weights.source import Card

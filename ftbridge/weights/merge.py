@@ -17,9 +17,9 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
 from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.hardware import devices, nvidia
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.base import say_changes
 from ftbridge.weights.export import write
 from ftbridge.weights.merging.plan import Merged
@@ -69,7 +69,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = devices.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    cards = nvidia.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")

@@ -18,8 +18,8 @@ from ftbridge.launchers.runs import checkpoints, record
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.launchers.runs.record import Run, base_of
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.templates import families
-from ftbridge.templates.families import Prompt
+from ftbridge.templates import detect, families
+from ftbridge.templates.prompt import Prompt
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +188,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
-    family = families.get(name) if name else families.find(base)
+    family = families.get(name) if name else detect.find(base)
     return Card(
         base=str(base),
         family=family.name if family else "",
@@ -210,7 +210,7 @@ def askable(card: Card, model: Path, template: str | None = None) -> Card:
     """
     if card.family and not template:
         return card
-    family = families.get(template) if template else families.detect(model)
+    family = families.get(template) if template else detect.detect(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 

@@ -13,8 +13,8 @@ from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.environment.venv import NEWEST, Environment
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config

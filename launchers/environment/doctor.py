@@ -19,7 +19,6 @@ from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
     LOCKED,
@@ -30,7 +29,6 @@ from ftbridge.launchers.environment.gpu_checks import (
     shared_memory_checks,
     torch_build,
 )
-from ftbridge.launchers.hardware.devices import GIB
 from ftbridge.launchers.environment.setup import SPACE
 from ftbridge.launchers.environment.venv import (
     NEWEST,
@@ -43,6 +41,8 @@ from ftbridge.launchers.environment.venv import (
     modules,
     setup_command,
 )
+from ftbridge.launchers.hardware import host, nvidia
+from ftbridge.launchers.hardware.host import GIB
 
 SPACE_TO_TRAIN = 5  # GiB
 HUB_PATIENCE = 3  # seconds
@@ -74,7 +74,7 @@ def checks() -> Iterator[Check]:
         except (SetupError, OSError) as error:
             yield no_torch(python, error)
     yield _processor()
-    gpus = devices.gpus()
+    gpus = nvidia.gpus()
     judged = [each for build in [*builds.values()] or [LOCKED] for each in _build_checks(build, gpus)]
     yield from dict.fromkeys(judged)  # two interpreters may have the same torch
     yield from shared_memory_checks()
@@ -88,7 +88,7 @@ def checks() -> Iterator[Check]:
 
 def toolkit_check(cuda: str) -> Check:
     """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
-    home = devices.toolkit()
+    home = host.toolkit()
     remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
     if not home:
         return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
@@ -121,7 +121,7 @@ def _python(name: str, version: str, where: str) -> Check:
     return Check(name, "failure", f"{version}, {where}", "both frameworks run on 3.11 and 3.12; use one of them")
 
 
-def _build_checks(build: TorchBuild, gpus: list[devices.Gpu]) -> Iterator[Check]:
+def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
     if build is not LOCKED:
         yield _python("the backends' Python", build.python, build.executable)
     yield from card_checks(build, gpus) if gpus else [*card_checks(build, gpus), _no_gpu()]
@@ -130,7 +130,7 @@ def _build_checks(build: TorchBuild, gpus: list[devices.Gpu]) -> Iterator[Check]
 
 def _no_gpu() -> Check:
     """A GPU that cannot be used stops what would compute on it; where there seems to be none, the CPU serves."""
-    if why := devices.unusable():
+    if why := nvidia.unusable():
         return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
     none = "none; training runs on the CPU, fit for trials only"
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -140,7 +140,7 @@ def _no_gpu() -> Check:
 
 
 def _processor() -> Check:
-    name, has_bfloat16 = devices.processor()
+    name, has_bfloat16 = host.processor()
     words = "has instructions for bfloat16" if has_bfloat16 else "no instructions for bfloat16"
     return Check("processor", "ok", f"{name}, {words}; training on it uses float32 unless `--dtype` says otherwise")
 
@@ -188,7 +188,7 @@ def _disk(project: Project) -> list[Check]:
         ("disk for runs", project.folder, SPACE_TO_TRAIN),
         ("disk for the environment", default_folder(), 0 if installed else SPACE),
     ):
-        free, at = devices.free_space(folder)
+        free, at = host.free_space(folder)
         short = free < least * GIB
         remedy = f"at least {least} GiB are wanted in {at}" if short else ""
         checks.append(Check(name, "warning" if short else "ok", f"{free / GIB:.0f} GiB free in {at}", remedy))

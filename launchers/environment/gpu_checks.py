@@ -9,8 +9,9 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.devices import BFLOAT16, GIB, Gpu, no_peers, version
 from ftbridge.launchers.environment.venv import SETS, default_folder, setup_command
+from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.hardware.nvidia import BFLOAT16, Gpu, no_peers, version
 from ftbridge.launchers.process.script import ask
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written

@@ -12,8 +12,6 @@ from ftbridge.core.files.atomic import locked
 from ftbridge.core.plugins import names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import GIB
 from ftbridge.launchers.environment.venv import (
     NEWEST,
     SETS,
@@ -23,6 +21,8 @@ from ftbridge.launchers.environment.venv import (
     forget_imports,
     inspect,
 )
+from ftbridge.launchers.hardware import host
+from ftbridge.launchers.hardware.host import GIB
 
 # What an environment takes, measured on Linux with Python 3.11, and one beside another: uv links what both have.
 SPACE, SPACE_BESIDE = 9, 4  # GiB
@@ -79,7 +79,7 @@ def _check_space(folder: Path, wrong: dict[str, str]) -> None:
     if "torch" not in wrong:
         return
     beside = any(default_folder(other).exists() and default_folder(other) != folder for other in SETS)
-    needed, (free, at) = SPACE_BESIDE if beside else SPACE, devices.free_space(folder)
+    needed, (free, at) = SPACE_BESIDE if beside else SPACE, host.free_space(folder)
     if free < needed * GIB:
         raise SetupError(
             f"the environment takes about {needed} GiB, and {natural_size(free, binary=True)} are free in {at}; make "

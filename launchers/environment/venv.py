@@ -23,7 +23,7 @@ from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import backend as load_backend
 from ftbridge.core.plugins import names
 from ftbridge.core.project import Project
-from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.script import ask
 
 Environment = Literal["transformers5", "transformers4"]
@@ -208,6 +208,6 @@ def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
 
 
 def _stamp(python: Path, wanted: Sequence[str]) -> Path:
-    cards = [(gpu.name, gpu.driver) for gpu in devices.gpus()]
-    about = [str(python), wanted, sorted(versions(python).items()), cards, str(devices.toolkit())]
+    cards = [(gpu.name, gpu.driver) for gpu in nvidia.gpus()]
+    about = [str(python), wanted, sorted(versions(python).items()), cards, str(host.toolkit())]
     return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]

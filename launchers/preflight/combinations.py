@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from ftbridge.launchers.backends.plan import Plan, offloads
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.devices import BFLOAT16, cores, processor, toolkit
+from ftbridge.launchers.hardware.host import cores, processor, toolkit
+from ftbridge.launchers.hardware.nvidia import BFLOAT16
 from ftbridge.launchers.preflight.memory_estimate import halved, text_config
 from ftbridge.launchers.preflight.model import is_older
 

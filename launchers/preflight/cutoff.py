@@ -20,7 +20,7 @@ from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.launchers.backends.plan import Plan
-from ftbridge.templates.families import Prompt, Segment
+from ftbridge.templates.prompt import Prompt, Segment
 
 MOST_SAMPLES, MOST_TEXT = 2000, 2_000_000  # the text in characters: about a second to encode
 Turns = list[tuple[int, int]]  # the tokens of each question with what is around it, and of each answer

@@ -8,7 +8,7 @@ import msgspec
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.devices import GIB, main_memory
+from ftbridge.launchers.hardware.host import GIB, main_memory
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 
 MIB = 1024**2

@@ -47,7 +47,7 @@ import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan, offloads
-from ftbridge.launchers.hardware.devices import GIB
+from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 
 _BEYOND = 1 << 40  # of no model or config that there is; products of larger numbers do not fit into a float

@@ -11,7 +11,7 @@ from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import Plan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import text_config
-from ftbridge.templates import families
+from ftbridge.templates import detect
 from ftbridge.templates.families import Family
 
 _AGAIN = "copy or download the model again"
@@ -69,7 +69,7 @@ def template_checks(plan: Plan) -> list[Check]:
     name, chosen = plan.spec.template, plan.family
     if not name:
         return []
-    told, missing = families.find(plan.model), families.lacking(plan.model, chosen)
+    told, missing = detect.find(plan.model), detect.lacking(plan.model, chosen)
     found = []
     if told and _said(told, plan.spec.backend) != _said(chosen, plan.spec.backend):
         found.append(f"`--template {name}` is the prompt of {chosen.title}, and by its files the model is {told.title}")

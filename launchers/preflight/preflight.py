@@ -16,9 +16,9 @@ from ftbridge.core.parsing.safetensors_header import Shape, shapes
 from ftbridge.launchers.backends.plan import Plan, outside
 from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
-from ftbridge.launchers.hardware.devices import free_space
 from ftbridge.launchers.environment.own_code import known_classes
 from ftbridge.launchers.environment.venv import broken_imports, versions
+from ftbridge.launchers.hardware.host import free_space
 from ftbridge.launchers.preflight.combinations import combination_checks
 from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
 from ftbridge.launchers.preflight.lora_targets import target_checks

@@ -25,8 +25,8 @@ from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
 from ftbridge.launchers.preview.token_statistics import stats as stats_of
 from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs.png_chart import draw, picture_file
-from ftbridge.launchers.training.train import choose
-from ftbridge.templates import families
+from ftbridge.launchers.training.options import choose
+from ftbridge.templates import detect, families
 from ftbridge.templates.families import Family
 
 BACKENDS = ("xtuner", "llamafactory")  # those that the helper knows
@@ -166,7 +166,7 @@ def _model(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
         raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
-    return model, families.get(spec.template) if spec.template else families.detect(model)
+    return model, families.get(spec.template) if spec.template else detect.detect(model)
 
 
 def _data(wanted: list[str], folder: Path, spec: TrainSpec, family: Family, cache: Path) -> dict[str, Dataset]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Scripts of `scripts/`, run by the interpreter of a training environment."""
 
 import os
 import subprocess
@@ -13,8 +13,6 @@ from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process import caches
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
 # Children speak UTF-8, send no telemetry, and print as they go.
 QUIET = {
     # Else `import deepspeed`, which XTuner and transformers' Trainer do, fails where there is a GPU and no nvcc.

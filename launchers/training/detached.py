@@ -57,7 +57,7 @@ def start(run: runs.Run) -> runs.Run:
 
 def main() -> int:
     """Watch over the run on stdin; returns the exit status."""
-    from ftbridge.launchers.training.train import watch
+    from ftbridge.launchers.training.watch import watch
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     told: list[bool] = []

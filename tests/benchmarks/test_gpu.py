@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight.preflight import preflight
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors import safetensors
 
 from ..conftest import ROOT  # noqa: TID252

@@ -16,8 +16,8 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue import chat, generation
 from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware import host, nvidia
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.source import CARD, card_of, resolve
 
 from ..builders import recorded_runs  # noqa: TID252
@@ -242,7 +242,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     base = shutil.copytree(model, tmp_path / "base")
     for folder in (base, model):
         (folder / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(devices, "main_memory", lambda: 1999)
+    monkeypatch.setattr(host, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"), talks(model, compare=True, **options):
         pass
@@ -253,7 +253,7 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     for folder in (base, model):
         (folder / "pytorch_model.bin").write_bytes(bytes(10 * 2**20))
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
-    monkeypatch.setattr(devices, "gpus", lambda: cards)
+    monkeypatch.setattr(nvidia, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
     monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")

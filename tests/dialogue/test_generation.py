@@ -12,7 +12,7 @@ from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.dialogue import generation
 from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
 from ftbridge.dialogue.placement import Loading
-from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates import families
 from ftbridge.weights.source import Card, card_of, resolve
@@ -179,7 +179,7 @@ def child(tmp_path, monkeypatch):
         smi.chmod(0o755)
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
-            patch.setattr(devices, "_answers", {})
+            patch.setattr(nvidia, "_answers", {})
             found = devices.computing("auto")
             generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
         with generator:

@@ -6,7 +6,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.dialogue.placement import Loading, Placement, free_memory, place
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.tensors import safetensors
 
 SMALL, NEW, OLD = 11, 8.0, 7.5  # MiB that the model below has no room in, and compute capabilities

@@ -11,7 +11,7 @@ import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError
 from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 
 from .parrot import Parrot, predict, rows
 

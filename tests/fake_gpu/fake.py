@@ -7,7 +7,7 @@ where MIG matters, "Enabled".
 import os
 from pathlib import Path
 
-from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware import nvidia
 
 HOOK = Path(__file__).with_name("hook")
 H100 = "{0}, GPU-h100-{0}, NVIDIA H100 80GB HBM3, 81559, 9.0, 570.86.15, 81000"
@@ -26,7 +26,7 @@ def nvidia_smi(folder: Path, *rows: str, listed: str = "") -> Path:
     `listed` is what it prints for `--list-gpus`; accelerate's two questions are answered from the rows.
     """
     cells = [[cell.strip() for cell in row.split(",")] for row in rows]
-    told = [row for row in cells if len(row) >= len(devices.COLUMNS) - 1]
+    told = [row for row in cells if len(row) >= len(nvidia.COLUMNS) - 1]
     answers = {
         "*--list-gpus*": listed,
         "*query-gpu=count,name*": "\n".join(f"{len(told)}, {row[2]}" for row in told),
@@ -38,7 +38,7 @@ def nvidia_smi(folder: Path, *rows: str, listed: str = "") -> Path:
     program = folder / "nvidia-smi"
     program.write_text("\n".join(["#!/bin/sh", 'case "$*" in', *lines, "esac", ""]), encoding="utf-8")
     program.chmod(0o755)
-    devices._answers.clear()
+    nvidia._answers.clear()
     return folder
 
 

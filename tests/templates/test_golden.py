@@ -18,7 +18,7 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
 
 from ..conftest import SMALL  # noqa: TID252

@@ -19,12 +19,8 @@ from ftbridge.core.records import Piece, Rows, Table, moved
 
 # Rows of a source that cannot be cut are made this many at a time, fewer once they fill so many bytes.
 CHUNK = 256
-
-
 # Fewer pieces than this are not worth other processes.
 FEW = 4
-
-
 # More processes than this wait for each other's writing.
 MOST = 8
 

@@ -12,18 +12,10 @@ from ftbridge.core.errors import InputError
 
 # What a packed batch may say that it unpacks to.
 UNPACKED = 1 << 30
-
-
 FILE = b"ARROW1"
-
-
 MESSAGE = b"\xff\xff\xff\xff"
-
-
 # Kinds of messages.
 DICTIONARY = 2
-
-
 RECORD_BATCH = 3
 
 

@@ -16,11 +16,7 @@ from ftbridge.core.records import Reading, Row, Where
 
 # Rows that are Python objects at the same time, and bytes of a file that make a piece.
 STEP = 1000
-
-
 PIECE = 1 << 20
-
-
 # A larger batch is mapped instead of read.
 LARGE = 64 << 20
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Which tensors a model folder has, of which shapes, by the headers of its safetensors files and their index."""
 
 import math
 from pathlib import Path
@@ -12,11 +12,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 
 # What safetensors itself takes for a header, at most.
 LARGEST_HEADER = 100_000_000
-
-
 LARGEST_NUMBER = 1 << 48
-
-
 MOST_DIMENSIONS = 64
 
 
@@ -54,8 +50,6 @@ def _is_tensor(value: Any) -> bool:
 
 
 Shape = tuple[int, ...]
-
-
 INDEX = "model.safetensors.index.json"
 
 

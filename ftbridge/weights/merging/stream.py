@@ -16,7 +16,7 @@ from ftbridge.core.console import is_terminal, natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.process.children import guarded
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 _PIECE = 1 << 22  # bytes

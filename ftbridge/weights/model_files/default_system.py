@@ -9,7 +9,7 @@ from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
-from ftbridge.templates.families import Prompt
+from ftbridge.templates.prompt import Prompt
 from ftbridge.weights.source import Card
 
 _QUESTION = {"role": "user", "content": "The user's words."}

@@ -55,10 +55,10 @@ setup._runs(Path(busy))
 """,
     "nvidia-smi": """
 import os
-from ftbridge.launchers.hardware import devices
+from ftbridge.launchers.hardware import nvidia
 Path("nvidia-smi").symlink_to(busy)
 os.environ["PATH"] = str(Path.cwd())
-devices.smi()
+nvidia.smi()
 """,
     "nvcc": """
 import os

@@ -12,8 +12,8 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends import llamafactory
 from ftbridge.launchers.backends.plan import Plan
-from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.environment.venv import NEWEST
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.templates import families
 
 NASTY = [

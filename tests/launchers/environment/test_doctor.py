@@ -11,10 +11,10 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.doctor import GIB, LOCKED, doctor, toolkit_check
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.hardware import host
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...fake_gpu.fake import RTX4090  # noqa: TID252
@@ -174,7 +174,7 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
 
 def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(devices, "TOOLKIT", tmp_path / "absent")
+    monkeypatch.setattr(host, "TOOLKIT", tmp_path / "absent")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
     assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 

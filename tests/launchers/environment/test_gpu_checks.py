@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.environment.gpu_checks import LOCKED, interpreter_checks, torch_build
+from ftbridge.launchers.hardware import nvidia
 
 from ...fake_gpu.fake import nvidia_smi  # noqa: TID252
 
@@ -46,7 +46,7 @@ def a100(tmp_path, monkeypatch):
 
 
 def judged(python):
-    return interpreter_checks(python, devices.gpus())
+    return interpreter_checks(python, nvidia.gpus())
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.hardware.devices import Gpu, Machine, choose, computing, gpus, main_memory
-from ftbridge.launchers.hardware.devices import smi as complaint
+from ftbridge.launchers.hardware import devices, host, nvidia
+from ftbridge.launchers.hardware.devices import Machine, choose, computing
+from ftbridge.launchers.hardware.host import main_memory
+from ftbridge.launchers.hardware.nvidia import Gpu, gpus
+from ftbridge.launchers.hardware.nvidia import smi as complaint
 
 from ...fake_gpu.fake import MIG, RTX4090, SLICES, nvidia_smi  # noqa: TID252
 
@@ -32,7 +34,7 @@ def smi(tmp_path, monkeypatch):
     """Make an nvidia-smi with three GPUs the only program on the path; returns a function for another output."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(devices, "DRIVER_FILES", (tmp_path / "nvidia0",))
+    monkeypatch.setattr(nvidia, "DRIVER_FILES", (tmp_path / "nvidia0",))
 
     def says(*lines, listed=""):
         nvidia_smi(tmp_path, *lines, listed=listed)
@@ -81,7 +83,7 @@ def test_what_the_driver_complains_of_is_told(smi):
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftbridge.launchers.hardware.devices.PATIENCE", 0.2)
+    monkeypatch.setattr("ftbridge.launchers.hardware.nvidia.PATIENCE", 0.2)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 20\n")
     assert gpus() == []
     assert complaint() == "nvidia-smi has not answered in 0.2 s"
@@ -92,7 +94,7 @@ def test_one_command_asks_once(tmp_path, monkeypatch):
     assert (gpus(), computing("auto"), choose(spec()).gpus) == ([TURING], [TURING], (TURING,))
     assert (tmp_path / "asked").read_text() == "asked\n"
     now = time.monotonic()
-    monkeypatch.setattr(devices.time, "monotonic", lambda: now + devices.FRESH + 1)
+    monkeypatch.setattr(nvidia.time, "monotonic", lambda: now + nvidia.FRESH + 1)
     gpus()
     assert (tmp_path / "asked").read_text() == "asked\n" * 2
 
@@ -327,7 +329,7 @@ def test_a_child_sees_its_cards_alone(monkeypatch):
         "OMP_NUM_THREADS",
     ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices, "cores", lambda: 3)
+    monkeypatch.setattr(host, "cores", lambda: 3)
     assert devices.environment([]) == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "3",
@@ -391,9 +393,9 @@ def test_a_container_has_the_memory_that_it_was_given(tmp_path, monkeypatch, gro
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "cgroup").write_text(f"{group}\n")
-    monkeypatch.setattr(devices, "CGROUPS", tmp_path)
-    monkeypatch.setattr(devices, "GROUPS_OF_THIS", tmp_path / "cgroup")
-    assert list(devices._limited()) == ([] if free is None else [free])
+    monkeypatch.setattr(host, "CGROUPS", tmp_path)
+    monkeypatch.setattr(host, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    assert list(host._limited()) == ([] if free is None else [free])
     assert main_memory() == free or free is None
 
 
@@ -413,10 +415,10 @@ def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, grou
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "cgroup").write_text(f"{group}\n")
-    monkeypatch.setattr(devices, "CGROUPS", tmp_path)
-    monkeypatch.setattr(devices, "GROUPS_OF_THIS", tmp_path / "cgroup")
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(8)))
-    assert devices.cores() == found
+    monkeypatch.setattr(host, "CGROUPS", tmp_path)
+    monkeypatch.setattr(host, "GROUPS_OF_THIS", tmp_path / "cgroup")
+    monkeypatch.setattr(host.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert host.cores() == found
 
 
 @pytest.mark.parametrize(
@@ -424,19 +426,19 @@ def test_a_container_has_the_cores_that_it_was_given(tmp_path, monkeypatch, grou
     [
         ("model name\t: AMD EPYC\nflags\t\t: fpu avx512_bf16\n", ("AMD EPYC", True)),
         ("model name\t: Core i5\nflags\t\t: fpu avx2\nmodel name\t: other\n", ("Core i5", False)),
-        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", (devices.os.uname().machine, True)),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", (host.os.uname().machine, True)),
     ],
 )
 def test_the_processor_tells_whether_it_has_bfloat16(tmp_path, monkeypatch, text, told):
     (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(devices, "CPU_INFO", tmp_path / "cpuinfo")
-    devices.processor.cache_clear()
-    assert devices.processor() == told
-    devices.processor.cache_clear()
+    monkeypatch.setattr(host, "CPU_INFO", tmp_path / "cpuinfo")
+    host.processor.cache_clear()
+    assert host.processor() == told
+    host.processor.cache_clear()
 
 
 def test_a_processor_that_is_not_told_has_a_name(monkeypatch):
-    monkeypatch.setattr(devices, "CPU_INFO", Path("/nowhere"))
-    devices.processor.cache_clear()
-    assert devices.processor()[0]
-    devices.processor.cache_clear()
+    monkeypatch.setattr(host, "CPU_INFO", Path("/nowhere"))
+    host.processor.cache_clear()
+    assert host.processor()[0]
+    host.processor.cache_clear()

@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from ftbridge.launchers.backends.plan import load_deepspeed
-from ftbridge.launchers.hardware.devices import GIB, Gpu, Machine
+from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight import memory as module
 from ftbridge.launchers.preflight.combinations import combination_checks
 from ftbridge.launchers.preflight.memory import MIB, memory_checks

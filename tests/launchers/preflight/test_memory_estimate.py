@@ -14,12 +14,12 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.demo import base_model
 from ftbridge.launchers.backends import xtuner
-from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.environment.venv import versions
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.preflight.model import as_held
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.render import deepspeed_config
 
 from ..backends.test_plan import plan  # noqa: TID252

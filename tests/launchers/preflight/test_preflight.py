@@ -13,7 +13,9 @@ import pytest
 from ftbridge.adapters.registered.dataset import Dataset, usable
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.devices import GIB, Gpu, Machine
+from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.host import GIB
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight.preflight import import_checks, preflight, refuse
 from ftbridge.templates import families
 

@@ -19,7 +19,7 @@ from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs import png_chart
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
 
 TITLES = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}

@@ -10,7 +10,7 @@ import ftbridge
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors.safetensors import write
 
 from ...builders import recorded_runs  # noqa: TID252

@@ -15,7 +15,7 @@ from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs import record
 from ftbridge.launchers.training import resume
-from ftbridge.launchers.training.train import watch
+from ftbridge.launchers.training.watch import watch
 
 # A whole checkpoint, and one that the disk has no room for.
 CHILD = """

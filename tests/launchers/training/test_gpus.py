@@ -17,7 +17,7 @@ from ftbridge.core.errors import FrameworkError, SetupError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.launchers.training.train import prepare
+from ftbridge.launchers.training.prepare import prepare
 
 from ...conftest import SMALL  # noqa: TID252
 from ...fake_gpu import fake  # noqa: TID252

@@ -16,8 +16,8 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan
-from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.environment.venv import SETS, default_folder
+from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.training import resume

@@ -21,8 +21,9 @@ from ftbridge.launchers.environment.venv import tested_set as pinned
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.training.train import _datasets as recorded
-from ftbridge.launchers.training.train import describe, preflight, prepare
+from ftbridge.launchers.training.prepare import _datasets as recorded
+from ftbridge.launchers.training.prepare import describe, prepare
+from ftbridge.launchers.training.train import preflight
 
 from ...builders import recorded_runs  # noqa: TID252
 from ...conftest import NOTEBOOK, SECRET, SMALL  # noqa: TID252

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
-from ftbridge.launchers.hardware.devices import Gpu
+from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.merging import stream as streaming
 from ftbridge.weights.merging.stream import Copy, copy, stream
 

@@ -1,0 +1,100 @@
+"""The processor, the memory, the disk and the CUDA toolkit of this machine, or what of them a container gives."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+GIB = 1024**3
+TOOLKIT = Path("/usr/local/cuda")
+# Instructions for bfloat16, as /proc/cpuinfo calls them: x86-64's, and ARM's.
+CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+CPU_INFO = Path("/proc/cpuinfo")
+CGROUPS = Path("/sys/fs/cgroup")
+GROUPS_OF_THIS = Path("/proc/self/cgroup")
+
+
+def toolkit() -> Path | None:
+    """Return the folder of the CUDA toolkit, looked for as torch.utils.cpp_extension does; None where there is none.
+
+    What CUDA_HOME or CUDA_PATH names is returned without a look at it.
+    """
+    if named := os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return Path(named)
+    if nvcc := shutil.which("nvcc"):
+        return Path(nvcc).parent.parent
+    return TOOLKIT if TOOLKIT.exists() else None
+
+
+def free_space(folder: Path) -> tuple[int, Path]:
+    """Return the bytes that are free where `folder` is or would be made, and the nearest folder that exists."""
+    at = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(at).free, at
+
+
+def main_memory() -> int:
+    """Return the bytes of main memory that programs can still have, here or in this container; 0 where unknown."""
+    free = 0
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    return min([free, *_limited()])
+
+
+def _limited() -> Iterator[int]:
+    """Yield what each control group that this process is in leaves of its memory.
+
+    Pages of files that were not used lately are given back when memory is wanted, so they count as free.
+    """
+    for first, folder in _groups("memory"):
+        names = ("memory.max", "memory.current", "inactive_file")
+        if first:
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        # ValueError: the limit is "max"; OSError: a container sees its own group as the top.
+        with suppress(OSError, ValueError, KeyError):
+            limit, used = (int((folder / name).read_text(encoding="ascii")) for name in names[:2])
+            pages = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
+            yield max(0, limit - used + int(dict(page.split(" ", 1) for page in pages)[names[2]]))
+
+
+def cores() -> int:
+    """Return how many of the processor's cores this process may use: those it may run on, or a container's quota."""
+    found = len(os.sched_getaffinity(0))
+    for first, folder in _groups("cpu"):
+        with suppress(OSError, ValueError):  # as above; -1 is no limit, too
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if first else ("cpu.max",)
+            quota, period = map(int, " ".join((folder / name).read_text(encoding="ascii") for name in names).split())
+            found = min(found, math.ceil(quota / period)) if quota > 0 else found
+    return found
+
+
+def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
+    """Yield the folders of the control groups (a container, a Slurm job) that this process is in, inner ones first.
+
+    With each comes whether it is of the first version of control groups.
+    """
+    with suppress(OSError):
+        for line in GROUPS_OF_THIS.read_text(encoding="utf-8").splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number != "0" and controller not in controllers.split(","):
+                continue
+            top = CGROUPS if number == "0" else CGROUPS / controller
+            inner = top / path.lstrip("/")
+            for folder in (inner, *(each for each in inner.parents if each.is_relative_to(top))):
+                yield number != "0", folder
+
+
+@cache
+def processor() -> tuple[str, bool]:
+    """Return the processor's name, and whether it has instructions for bfloat16 (else each is many others)."""
+    lines: dict[str, str] = {}
+    with suppress(OSError):
+        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            lines.setdefault(key.strip(), value.strip())
+    flags = lines.get("flags") or lines.get("Features") or ""
+    return lines.get("model name") or os.uname().machine, bool(CPU_BFLOAT16.intersection(flags.split()))

@@ -1,0 +1,235 @@
+"""The GPUs that this machine has, as nvidia-smi tells them; torch is never asked."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.process import children
+
+# A driver that hangs never answers; a card that sleeps takes some seconds.
+PATIENCE = 20  # seconds
+FRESH = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
+BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
+# What a driver makes where there is a card, also in a container.
+DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
+HIDDEN = {"", "-1", "none", "void", "NoDevFiles"}  # values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose
+COLUMNS = ("index", "uuid", "name", "memory.total", "compute_cap", "driver_version", "memory.free", "mig.mode.current")
+_LISTED = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
+_BROKEN = re.compile(r"is lost|Unknown Error|requires reset")
+# With older drivers these cards claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
+NO_PEERS = "RTX 40"
+PEERS_DRIVER = (550, 40, 7)
+
+
+class Gpu(msgspec.Struct, frozen=True):
+    """One visible GPU, or a MIG slice of one: its name, memory in MiB, compute capability, driver, and free memory.
+
+    Memory and compute capability (8.0: bfloat16) are None where nvidia-smi does not tell.
+    """
+
+    name: str
+    memory: int | None
+    capability: float | None
+    driver: str
+    free: int | None = None
+    uuid: str = ""
+
+    @property
+    def bfloat16(self) -> bool:
+        """Tell whether the card is known to have bfloat16 and FlashAttention 2."""
+        return self.capability is not None and self.capability >= BFLOAT16
+
+    @property
+    def is_slice(self) -> bool:
+        """Tell whether this is a part of a card (MIG), which cannot train together with others."""
+        return self.uuid.startswith("MIG-")
+
+
+class _Card(msgspec.Struct, frozen=True):
+    """A card as nvidia-smi numbers it, and what a program can use of it: the card, or its MIG slices."""
+
+    index: str
+    gpu: Gpu
+    parts: tuple[Gpu, ...]
+    unlisted: bool = False  # whether it may have slices that nvidia-smi does not show here
+
+
+def gpus() -> list[Gpu]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order; none without a driver.
+
+    Numbers in it count as nvidia-smi does (CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    """
+    cards = _cards()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [gpu for card in cards for gpu in card.parts]
+    found: list[Gpu] = []
+    for item in visible.split(","):
+        named = _named(item.strip(), cards)
+        if not named:  # CUDA itself stops at the first that it does not know
+            if found:
+                _say_once(f"CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it")
+            break
+        found += [gpu for gpu in named if gpu not in found]
+    return found
+
+
+def _named(item: str, cards: list[_Card]) -> list[Gpu]:
+    """Return what an item of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a uuid."""
+    if not item.startswith(("GPU-", "MIG-")):
+        return [gpu for card in cards if card.index == item for gpu in card.parts]
+    named = [gpu for card in cards for gpu in card.parts if item.startswith("MIG-") and gpu.uuid.startswith(item)]
+    named += [gpu for card in cards for gpu in card.parts if card.gpu.uuid.startswith(item)]
+    # A container may be shown a slice and not the list of slices: it is one of these cards'.
+    parents = [card.gpu for card in cards if card.unlisted]
+    if named or not parents or item.startswith("GPU-"):
+        return named
+    return [_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", item)]
+
+
+def _cards() -> list[_Card]:
+    cards = []
+    for line in smi().splitlines():
+        row = _row(line)
+        if not row:
+            if _BROKEN.search(line):
+                _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
+            continue
+        if lost := next((cell for cell in row if _BROKEN.search(cell)), ""):
+            _say_once(f"GPU {row[0]} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
+            continue
+        uuid = row[1] if row[1].startswith("GPU-") else row[0]
+        gpu = Gpu(row[2], _mebibytes(row[3]), _number(row[4]), row[5], _mebibytes(row[6]), uuid)
+        mode = row[7] if len(row) == len(COLUMNS) else ""
+        listed = _slices(gpu) if mode == "Enabled" else ()
+        # Where the slices are not listed, one of them is what the card's own uuid means.
+        whole = _slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu
+        cards.append(_Card(row[0], gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
+    return cards
+
+
+def _row(line: str) -> list[str]:
+    """Return the cells of a line, whose name may hold commas; [] for a line that is no card's."""
+    cells = [cell.strip() for cell in line.split(",")]
+    last = len(COLUMNS) - 3 if cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS) else len(COLUMNS) - 4
+    return [*cells[:2], ", ".join(cells[2:-last]), *cells[-last:]] if len(cells) >= last + 3 else []
+
+
+def _slices(card: Gpu) -> tuple[Gpu, ...]:
+    """Return the MIG slices of a card; CUDA takes one of them for a process, and the card's memory is not theirs."""
+    found, parent = [], ""
+    for listed in filter(None, map(_LISTED.match, _ask("--list-gpus").splitlines())):
+        kind, title, uuid = listed.groups()
+        if kind == "GPU":
+            parent = uuid
+        elif parent == card.uuid:
+            found.append(_slice(card, f"MIG {title.split()[0]}", uuid))
+    return tuple(found)
+
+
+def _slice(parent: Gpu, title: str, uuid: str) -> Gpu:
+    return Gpu(f"{parent.name} {title}", None, parent.capability, parent.driver, None, uuid)
+
+
+@cache
+def _say_once(text: str) -> None:
+    say(text)
+
+
+def smi() -> str:
+    """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
+    said = _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+    if "not a valid field" not in said:
+        return said
+    # Older drivers know neither of these, and answer nothing for a query with one that they do not know.
+    known = [column for column in COLUMNS if column not in {"compute_cap", "mig.mode.current"}]
+    older = _ask(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
+    rows = [line.rsplit(",", 2) for line in older.splitlines() if line.count(",") >= len(known) - 1]
+    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or said
+
+
+_answers: dict[tuple[str, ...], tuple[float, str]] = {}
+
+
+def _ask(*arguments: str) -> str:
+    """Return what nvidia-smi prints; on a server it takes seconds, so an answer counts for a while."""
+    program = shutil.which("nvidia-smi")
+    if not program:
+        return ""
+    key = (program, *arguments)
+    if key not in _answers or time.monotonic() - _answers[key][0] > FRESH:
+        said = _run(*key)
+        _answers[key] = time.monotonic(), said
+    return _answers[key][1]
+
+
+def _run(*argv: str) -> str:
+    try:
+        done = children.run(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        return f"nvidia-smi has not answered in {PATIENCE} s"
+    silent = done.returncode and not done.stdout.strip()
+    return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
+
+
+def _mebibytes(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None
+
+
+def _number(cell: str) -> float | None:
+    return float(cell) if re.fullmatch(r"\d+(\.\d+)?", cell) else None
+
+
+def version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as a driver's, () where it is not told."""
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def unusable() -> str:
+    """Return why the NVIDIA GPU that this machine seems to have is not used, "" where it seems to have none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.split(",")[0].strip() in HIDDEN:
+        return ""
+    if cards := _cards():
+        known = ", ".join(f"{card.index} ({card.gpu.name}, {card.gpu.uuid})" for card in cards)
+        return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
+    said = " ".join(smi().split())[:300].rstrip(".")
+    files = [str(file) for file in DRIVER_FILES if file.exists()]
+    if said and (files or "No devices were found" not in said):
+        return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
+    if files:
+        return (
+            f"{files[0]} is there, and nvidia-smi, which tells what the GPU is, is not on the path; install it, or "
+            "start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+        )
+    return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
+
+
+def freest(cards: Sequence[Gpu]) -> list[Gpu]:
+    """Return the GPUs, the one with the most free memory first; those that do not tell come last."""
+    return sorted(cards, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
+
+
+def no_peers() -> str:
+    """Return the driver of a machine whose several RTX 40xx cannot reach each other with it, else "".
+
+    accelerate refuses to start there, even on one of them, unless NCCL is told not to try.
+    """
+    cards = [card.gpu for card in _cards()]
+    poor = [gpu for gpu in cards if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
+    return poor[0].driver if len(cards) > 1 and poor else ""

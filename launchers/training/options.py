@@ -1,0 +1,61 @@
+"""TODO."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ftbridge.core.console import say
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.parsing.json_yaml import parse
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import names
+from ftbridge.core.project import Project
+from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.presets import preset
+
+
+def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
+    """Return the training that is asked for.
+
+    Options win over settings, those over the last conversion, that over the preset, that over defaults.
+    """
+    state = project.state()
+    values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
+    values |= project.settings.train | _given(project, options)
+    if "backend" not in values:
+        raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
+    load_backend(str(values["backend"]))
+    if not values["dataset"]:
+        raise UsageError(
+            "there is no dataset yet: convert one first (`ftbridge convert FILE`), or name one with `--dataset`"
+        )
+    dataset_dir = (project.folder / str(values["dataset_dir"])).resolve()
+    name, _ = registry.look_up(dataset_dir, str(values["dataset"]))
+    if "model" not in values:
+        known = registry.ours(dataset_dir, [name])
+        if not known or not known[name].preset:
+            raise UsageError(
+                "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
+                "or write `model: ...` into ftbridge.yaml"
+            )
+        values["model"] = preset(known[name].preset).model
+        say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
+    if isinstance(extra := values.get("set"), dict):  # YAML has read numbers already
+        values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
+    try:
+        return parse(TrainSpec, values, "the training")
+    except InputError as error:
+        raise UsageError(str(error)) from error
+
+
+def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
+    given = {key: value for key, value in options.items() if value not in (None, {}, ())}
+    for key in given.keys() & {"model", "dataset_dir", "deepspeed"}:
+        path = Path(str(given[key])).expanduser()
+        if key == "dataset_dir" or path.exists():
+            inside = path.absolute().is_relative_to(project.folder)
+            given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
+    return given

@@ -1,0 +1,67 @@
+"""TODO."""
+
+from collections.abc import Callable
+
+from ftbridge.core.errors import FrameworkError, InterruptedRun, SetupError
+from ftbridge.core.plugins import Backend
+from ftbridge.core.plugins import backend as load_backend
+from ftbridge.launchers.process.child import execute
+from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.training_log import Metrics, Record
+from ftbridge.launchers.training import resume as resuming
+from ftbridge.launchers.training.failures import told
+from ftbridge.launchers.training.progress import reporter
+
+
+def watch(
+    run: runs.Run, report: Callable[[Record], None] | None = None, started: Callable[[], None] | None = None
+) -> runs.Run:
+    """Run what `run` says, wait for its end, and return it; raises as `train` does.
+
+    `started` is called, again and again, while the framework's process is there.
+    """
+    backend = load_backend(run.spec.backend)
+    run = run.watched()
+    metrics, ledger = Metrics(run, backend), resuming.Ledger(run, backend)
+    log = run.path / "log.txt"
+    begun = log.stat().st_size if log.exists() else 0
+    try:
+        with reporter(run.steps, report) as update:
+
+            def follow() -> None:
+                if started:
+                    started()
+                for record in metrics.update():
+                    update(record)
+                ledger.look()
+
+            try:
+                code = execute(run.launch, log, follow)
+            finally:
+                run.release()
+            for record in metrics.update():
+                update(record)
+        run = ledger.look(ended=code != 0)
+    except KeyboardInterrupt:
+        ledger.look(ended=True).end("interrupted", InterruptedRun.exit_code)
+        raise InterruptedRun(f"stopped; what was saved is in {run.path}") from None
+    except Exception as error:  # our own failing must not leave a run that seems to go on
+        failed = ledger.look(ended=True).end("failed", getattr(error, "exit_code", 1))
+        if isinstance(error, SetupError) and failed.checkpoints:
+            raise SetupError(
+                f"{error}; the training was ended, and once that is mended `ftbridge train --resume {run.id}` goes on"
+            ) from error
+        raise
+    return _judge(run, backend, code, begun)
+
+
+def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:
+    """A run succeeded when its process ended with 0 and what it should have written is there.
+
+    What it wrote of itself begins at byte `begun` of the log.
+    """
+    if code == 0 and backend.checkpoints(run.path):
+        return run.end("succeeded", 0)
+    run = run.end("failed", code)
+    how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
+    raise FrameworkError(f"{backend.title} {how}{told(run.path / 'log.txt', code, begun)}")
