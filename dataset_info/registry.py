@@ -20,10 +20,10 @@ from typing import IO, Any
 
 import msgspec
 
-from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, QuestionError, SetupError
 from ftbridge.core.files.atomic import locked, sha256
 from ftbridge.core.parsing.json_yaml import closest, parse
+from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys
@@ -283,7 +283,7 @@ def is_ours(raw: Any) -> bool:
 
 def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
     """Tell whether somebody has changed how the entry `raw` of ours is read: its file, columns, or anything else."""
-    if not own.files.keys() <= set(plugins.names("targets")):
+    if not own.files.keys() <= set(plugin_names("targets")):
         return False  # the package that wrote it is not here
     return _theirs(raw) != _read_as(own)
 
@@ -313,7 +313,7 @@ def _raw(entry: DatasetEntry) -> dict[str, Any]:
 
 def _read_as(entry: DatasetEntry) -> dict[str, Any]:
     """Return what LLaMA-Factory is told of an entry."""
-    keys = {name: plugins.target(name).entry for name in sorted(entry.files)}
+    keys = {name: load_target(name).entry for name in sorted(entry.files)}
     readable = [name for name in keys if keys[name] is not None]  # alpaca before sharegpt
     # A format that LLaMA-Factory does not know, it refuses by its name: "Dataset converter xtuner not found".
     chosen = readable[0] if readable else min(keys)

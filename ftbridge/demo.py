@@ -17,8 +17,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.console import result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
 from ftbridge.core.files.atomic import json_lines, write_atomic
-from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import Talk, talks
 from ftbridge.dialogue.generation import Generator, Sampling
@@ -78,7 +77,7 @@ def demo(
     """
     if not train and not keep:
         raise UsageError("`--no-train` makes files to go on with: give a folder for them with `--keep DIR`")
-    backends = [backend] if backend else names("backends")[::-1]
+    backends = [backend] if backend else plugin_names("backends")[::-1]
     for name in backends:
         load_backend(name)
     around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)

@@ -13,7 +13,7 @@ import pytest
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
 from ftbridge.launchers.environment.venv import SETS
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 
 ROOT = Path(__file__).parents[1]
 MAPPED = ("adapters", "dataset_info", "templates", "launchers")

@@ -30,10 +30,10 @@ from ftbridge.adapters.mapping.inference.infer import Wish
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.adapters.values import LONGEST
-from ftbridge.core import plugins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
+from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry, Reading
 from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
@@ -322,7 +322,7 @@ def _notes(job: Job) -> str:
 
 
 def _file(name: str, target: str) -> str:
-    return f"{name}.{plugins.target(target).suffix}"
+    return f"{name}.{load_target(target).suffix}"
 
 
 def _entry(

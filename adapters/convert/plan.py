@@ -20,8 +20,8 @@ from ftbridge.adapters.mapping.inference.sidecar import Beside, beside
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import DATE, BadValueError, listed, plain
-from ftbridge.core import plugins
 from ftbridge.core.errors import InputError, QuestionError, UsageError
+from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Reading, Table
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
@@ -67,7 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     f"`{option}` takes {' or '.join(f'`{each}`' for each in known if each)}; got `{value}`"
                 )
         for name in self.to:
-            plugins.target(name)
+            load_target(name)
         if self.split is not None:
             parse_split(self.split)
         if self.max_rejected:

@@ -16,10 +16,10 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.validate import Findings, examine
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
-from ftbridge.core import plugins
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import scratch_file
+from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
@@ -50,7 +50,7 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     some of its records would be lost.
     """
     full, raw = registry.look_up(dataset_dir, name)
-    target = backend if backend in plugins.names("targets") else ""
+    target = backend if backend in plugin_names("targets") else ""
     if registry.is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
         return own
     entry = interpret(full, raw)
@@ -186,8 +186,8 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
     findings = _fit(dataset_dir, entry, special=True)
-    file = f"{name}.{plugins.target(target).suffix}"
-    sample = plugins.target(target).sample
+    file = f"{name}.{load_target(target).suffix}"
+    sample = load_target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.
     head, between, tail = ARRAY if findings.dates else LINES
     with scratch_file(cache / file) as out:

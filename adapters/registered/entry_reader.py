@@ -14,8 +14,8 @@ import msgspec
 
 from ftbridge.adapters.sources.compression import first_bytes
 from ftbridge.adapters.values import BadValueError, listed, plain
-from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
 
@@ -56,7 +56,7 @@ def _open(file: Path, kind: str) -> list[Table]:
     """Open a file as what its name says, which is what LLaMA-Factory goes by."""
     head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
-        source = cast("Source", plugins.load("sources", name))
+        source = cast("Source", load_plugin("sources", name))
         if source.detect(file, head):
             return source.open_tables(file, Reading(exact=True))
     raise InputError(f"`{file}` does not hold {kind}, as its name says it does")

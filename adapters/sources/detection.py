@@ -10,9 +10,8 @@ from typing import cast
 
 from ftbridge.adapters.columns import near
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
-from ftbridge.core import plugins
 from ftbridge.core.errors import InputError
-from ftbridge.core.plugins import Source
+from ftbridge.core.plugins import Source, load_plugin, plugin_names
 from ftbridge.core.records import Reading, Table
 
 # What files begin with that hold other files, or are packed in a way that is not read.
@@ -31,7 +30,7 @@ def open_path(path: Path, reading: Reading) -> list[Table]:
     """Open a file or folder with the source that reads it; raises InputError where there is none."""
     try:
         source = source_of(path, delimited=bool(reading.delimiter))
-        if not path.is_dir() and source is not plugins.load("sources", "csv"):
+        if not path.is_dir() and source is not load_plugin("sources", "csv"):
             reading.refuse_delimiter(path)
         return source.open_tables(path, reading)
     except InputError as error:
@@ -49,10 +48,10 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
     head = first_bytes(path)
     if not head and not path.is_dir():
         raise InputError(f"`{path}` is empty")
-    known = plugins.names("sources")
+    known = plugin_names("sources")
     try:
         for name in known:
-            source = cast("Source", plugins.load("sources", name))
+            source = cast("Source", load_plugin("sources", name))
             if source.detect(path, head):
                 return source
     except OSError as error:
@@ -61,7 +60,7 @@ def source_of(path: Path, *, delimited: bool = False) -> Source:
     if archive := tar or next((name for magic, name in ARCHIVES.items() if head.startswith(magic)), ""):
         raise InputError(f"`{path}` is {archive}; unpack it, and give what is in it")
     if delimited and not path.is_dir():
-        return cast("Source", plugins.load("sources", "csv"))
+        return cast("Source", load_plugin("sources", "csv"))
     kind = "folder" if path.is_dir() else "file"
     raise InputError(f"no source reads the {kind} `{path}`; there are: {', '.join(known)}")
 

@@ -15,8 +15,7 @@ from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.runs import record
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, all_runs
 from ftbridge.launchers.training.train import train
 
 BACKENDS = ("xtuner", "llamafactory")
@@ -116,7 +115,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     def trained(self, model: str, backend: str) -> Run:
         """Return a run of `backend` on `model` with an adapter: the last one, else a short one made now."""
         folder = (self.project / model).resolve()
-        for run in reversed(record.all_runs(Project.find())):
+        for run in reversed(all_runs(Project.find())):
             fits = run.status == "succeeded" and run.spec.method != "full" and run.spec.backend == backend
             if fits and Path(run.model) == folder:
                 return run

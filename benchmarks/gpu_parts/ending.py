@@ -15,7 +15,7 @@ from gpu_parts.memory import used
 
 from ftbridge.core.errors import FrameworkError
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import load_run, stop_run
 
 BEGUN, GONE = 150, 30  # seconds: until a training steps, until it has left
 SLACK = 64 * 1024**2  # bytes by which what is used on an idle card moves
@@ -84,7 +84,7 @@ def _interrupt(child: Child, _run: Path) -> None:
 
 
 def _stop(_child: Child, run: Path) -> None:
-    record.stop(record.load(run))
+    stop_run(load_run(run))
 
 
 def left(project: Path) -> list[int]:

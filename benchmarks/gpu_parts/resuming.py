@@ -5,8 +5,7 @@ from gpu_parts.trainings import expected, measured
 
 from ftbridge.core.errors import FrameworkError, InterruptedRun
 from ftbridge.core.project import Project
-from ftbridge.launchers.runs import record as runs
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, all_runs, find_run
 from ftbridge.launchers.runs.training_log import Record, curve, points
 from ftbridge.launchers.training.prepare import Prepared, prepare
 from ftbridge.launchers.training.train import start, train
@@ -18,7 +17,7 @@ def resumed(bench: Bench, backend: str) -> Row:
     """Return what the uninterrupted training took, and how far the losses after the resumption are from its."""
     ready = prepare(**{**bench.defaults, "backend": backend, "max_steps": STEPS, "save_steps": SAVED})
     row = measured(ready, expected(ready))
-    whole = dict(points(curve(runs.by_id(Project.find(), row["run"])), "loss"))
+    whole = dict(points(curve(find_run(Project.find(), row["run"])), "loss"))
     run = train(resume=_stopped(ready).id, report=lambda _record: None)
     again = dict(points(curve(run), "loss"))
     gap = max(abs(again[step] - loss) for step, loss in whole.items() if step > SAVED and step in again)
@@ -36,6 +35,6 @@ def _stopped(ready: Prepared) -> Run:
         start(ready, report=stop)
     except InterruptedRun:
         backend = ready.plan.spec.backend
-        ended = [run for run in runs.all_runs(Project.find()) if run.spec.backend == backend]
+        ended = [run for run in all_runs(Project.find()) if run.spec.backend == backend]
         return next(run for run in reversed(ended) if run.status == "interrupted")
     raise FrameworkError("the training was over before it could be stopped")

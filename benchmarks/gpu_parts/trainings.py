@@ -14,7 +14,7 @@ from gpu_parts.memory import Watch
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import curve, points

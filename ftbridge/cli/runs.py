@@ -53,7 +53,7 @@ def show_command(name: str | None, as_json: bool) -> None:
     import msgspec
 
     from ftbridge.core.console import print_json, result
-    from ftbridge.core.plugins import backend as load_backend
+    from ftbridge.core.plugins import load_backend
     from ftbridge.launchers.runs.summary import summary
 
     run = _chosen([name] if name else [])[0]
@@ -83,9 +83,9 @@ def show_command(name: str | None, as_json: bool) -> None:
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge.core.console import show_log
-    from ftbridge.launchers.runs.record import follow
+    from ftbridge.launchers.runs.record import follow_log
 
-    show_log(follow(_chosen([name] if name else [])[0], wait=wait))
+    show_log(follow_log(_chosen([name] if name else [])[0], wait=wait))
 
 
 @command.command("plot")
@@ -139,13 +139,16 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 
 @command.command("stop")
 @click.argument("name", metavar="RUN")
-@click.option("--mark-failed", is_flag=True, help="Say that a run whose status is unknown has ended; stops nothing.")
-def stop_command(name: str, mark_failed: bool) -> None:
+@click.option(
+    "--mark-failed", "failed", is_flag=True, help="Say that a run whose status is unknown has ended; stops nothing."
+)
+def stop_command(name: str, failed: bool) -> None:
     """End a running RUN; what it has saved stays."""
     from ftbridge.core.console import result
-    from ftbridge.launchers.runs.record import give_up, stop
+    from ftbridge.launchers.runs.record import mark_failed, stop_run
 
-    run = (give_up if mark_failed else stop)(_chosen([name])[0])
+    end = mark_failed if failed else stop_run
+    run = end(_chosen([name])[0])
     result(f"{run.id} {run.status}")
 
 
@@ -175,11 +178,11 @@ def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
     """Return the runs that are called so, or the newest."""
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.record import all_runs, by_id
+    from ftbridge.launchers.runs.record import all_runs, find_run
 
     project = Project.find()
     if names:
-        return [by_id(project, name) for name in names]
+        return [find_run(project, name) for name in names]
     if not (found := all_runs(project)):
         raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
     return found[-1:]

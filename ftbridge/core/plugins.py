@@ -89,24 +89,24 @@ def _entries(family: str) -> "dict[str, EntryPoint]":
     return found
 
 
-def names(family: str) -> list[str]:
+def plugin_names(family: str) -> list[str]:
     """Return the names of all plugins of a family, sorted."""
     return sorted(_entries(family))
 
 
-def load(family: str, name: str) -> Any:
+def load_plugin(family: str, name: str) -> Any:
     """Return the plugin `name` of `family`, importing it; raises UsageError for an unknown name."""
     if name not in _entries(family):
-        known = ", ".join(names(family)) or "none is installed"
+        known = ", ".join(plugin_names(family)) or "none is installed"
         raise UsageError(f"there is no {family.rstrip('s')} `{name}`; choose from: {known}")
     return _entries(family)[name].load()
 
 
-def target(name: str) -> Target:
+def load_target(name: str) -> Target:
     """Return the target `name`; raises UsageError for an unknown name."""
-    return cast("Target", load("targets", name))
+    return cast("Target", load_plugin("targets", name))
 
 
-def backend(name: str) -> Backend:
+def load_backend(name: str) -> Backend:
     """Return the backend `name`; raises UsageError for an unknown name."""
-    return cast("Backend", load("backends", name))
+    return cast("Backend", load_plugin("backends", name))

@@ -9,7 +9,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
 from ftbridge.core.files.owner import SAFE_FOLDERS, stranger
 from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import plugin_names
 from ftbridge.core.train_spec import TrainSpec
 
 SETTINGS = "ftbridge.yaml"
@@ -68,7 +68,7 @@ class Project(msgspec.Struct, frozen=True):
                 parse(TrainSpec, {key: None}, f"`{file}`")
         settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
         for name in settings.backends:
-            if name not in (known := names("backends")):
+            if name not in (known := plugin_names("backends")):
                 raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
         return cls(folder, settings)
 

@@ -22,12 +22,12 @@ from msgspec.structs import asdict
 
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import plugin_names
 from ftbridge.core.process.children import guarded
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import Talk
 from ftbridge.dialogue.generation import LIMITS, Sampling
-from ftbridge.launchers.environment.venv import environment_of, interpreter, tested_set, versions
+from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter, pinned_versions
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
@@ -112,16 +112,17 @@ def serve(
 def _python(project: Project) -> Path:
     """Return the first Python of the backends that has Gradio."""
     pythons = []
-    for name in names("backends"):
+    for name in plugin_names("backends"):
         with suppress(SetupError):
             pythons.append(interpreter(project, name))
     for python in pythons:
-        if "gradio" in versions(python):
+        if "gradio" in installed_versions(python):
             return python
-    python = pythons[0] if pythons else interpreter(project, names("backends")[0])
+    python = pythons[0] if pythons else interpreter(project, plugin_names("backends")[0])
+    pinned = pinned_versions(environment_of(installed_versions(python)))
     raise SetupError(
         f"the page needs Gradio, which `{python}` does not have; install it with "
-        f"`uv pip install --python {python} gradio=={tested_set(environment_of(versions(python)))['gradio']}`"
+        f"`uv pip install --python {python} gradio=={pinned['gradio']}`"
     )
 
 

@@ -39,7 +39,7 @@ from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import find_run
 from ftbridge.templates import families
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import Source, target_of
@@ -241,7 +241,7 @@ def _answer(
 def _leaks(source: Source, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
     """Return which questions were trained on; None where no run is known to have made the model."""
     try:
-        run = source.run or (record.by_id(source.project, trained_by) if trained_by else None)
+        run = source.run or (find_run(source.project, trained_by) if trained_by else None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
     return leaks(source.project, run, questions, data) if run else None

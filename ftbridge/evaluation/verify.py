@@ -12,7 +12,7 @@ from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.samples import questions
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import find_run, load_run
 from ftbridge.templates import families
 from ftbridge.weights.source import Card
 
@@ -37,7 +37,7 @@ def same_answers(
         if not card.run:
             raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
         own = adapter.parent / "run.json"
-        run = record.load(adapter.parent) if own.is_file() else record.by_id(project, card.run)
+        run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
         asked = questions(project, run, count)
         base = Path(card.base)
         trust = trusted(run, (base, merged), said=trust_remote_code)

@@ -16,9 +16,8 @@ from typing import Any, Literal
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import flock, left_for, write_json
 from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs import written_files
-from ftbridge.launchers.runs.record import Run, base_of
+from ftbridge.launchers.runs.record import Run, all_runs, base_of, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.source import Source
 
@@ -109,7 +108,7 @@ def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Pa
     for run in _runs_around(target):
         if not own or not _same(run.path, own.path):
             _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
-    for run in runs.all_runs(source.project) if target.exists() else ():
+    for run in all_runs(source.project) if target.exists() else ():
         for model in filter(None, {base_of(run), run.model}):
             _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
 
@@ -146,7 +145,7 @@ def _runs_around(target: Path) -> Iterator[Run]:
     for folder in (target, *target.parents):
         if (folder / "run.json").is_file():
             with suppress(InputError):  # it is none, or too damaged to take anything for its own
-                yield runs.load(folder)
+                yield load_run(folder)
 
 
 def _same(one: Path, other: Path) -> bool:

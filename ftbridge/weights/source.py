@@ -14,9 +14,9 @@ from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import interpreter
-from ftbridge.launchers.runs import checkpoints, record
+from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.launchers.runs.record import Run, base_of
+from ftbridge.launchers.runs.record import Run, base_of, find_run, last_run, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import detect, families
 from ftbridge.templates.prompt import Prompt
@@ -96,17 +96,17 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
 def _resolve(source: str | os.PathLike[str] | None) -> Source:
     project = Project.find()
     if source is None:
-        run, newer = record.last(project)
+        run, newer = last_run(project)
         if newer:
             say(f"using {run.id}; the newer {newer.id} {newer.status}")
         return Source(project=project, folder=run.path, run=run)
     name = os.fspath(source)
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
-        return Source(project=project, folder=path.resolve(), run=record.load(path.resolve()))
+        return Source(project=project, folder=path.resolve(), run=load_run(path.resolve()))
     if path.exists():
         return _checkpoint(project, path.resolve()) or Source(project=project, folder=path.resolve(), run=None)
-    run = record.by_id(project, name)
+    run = find_run(project, name)
     return Source(project=project, folder=run.path, run=run)
 
 
@@ -114,7 +114,7 @@ def _checkpoint(project: Project, path: Path) -> Source | None:
     """Return the run that has `path` as a readable checkpoint, with it chosen; None where there is none."""
     for folder in path.parents[:2]:
         if (folder / "run.json").is_file():
-            run = record.load(folder)
+            run = load_run(folder)
             with suppress(InputError):
                 chosen = checkpoints.named(run, str(path))
                 return Source(project=project, folder=folder, run=run, checkpoint=chosen)
@@ -248,7 +248,7 @@ def _card_base(source: Source, known: Card) -> str:
     folder = source.folder.parent
     if known.run and (folder / "run.json").is_file():
         with suppress(InputError):  # of a damaged record
-            run = record.load(folder)
+            run = load_run(folder)
             if (run.id, run.model) == (known.run, known.base):
                 return base_of(run)
     return known.base

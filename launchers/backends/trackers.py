@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.backends.plan import Plan
-from ftbridge.launchers.environment.venv import default_folder, environment_of, tested_set, versions
+from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
 
 
 def folder(plan: Plan, tracker: str) -> str:
@@ -51,9 +51,9 @@ def swanlab_mode() -> str:
 
 def check(python: Path, trackers: tuple[str, ...]) -> None:
     """Raise SetupError for a tracker that the environment of `python` lacks."""
-    installed = versions(python) if trackers else {}
+    installed = installed_versions(python) if trackers else {}
     for name in trackers:
         if name not in installed:
-            own = f"uv pip install --python {python} {name}=={tested_set(environment_of(installed))[name]}"
+            own = f"uv pip install --python {python} {name}=={pinned_versions(environment_of(installed))[name]}"
             how = "ftbridge setup" if python.is_relative_to(default_folder()) else own
             raise SetupError(f"`--track {name}` needs the package {name}, which `{python}` lacks; install it: `{how}`")

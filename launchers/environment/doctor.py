@@ -15,8 +15,7 @@ from urllib.request import Request, urlopen
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
-from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.checklist import Check
@@ -60,7 +59,7 @@ def checks() -> Iterator[Check]:
     project = Project.find()
     yield _python("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
     by_python: dict[Path, list[str]] = {}
-    for name, environment in product(names("backends"), _environments(project)):
+    for name, environment in product(plugin_names("backends"), _environments(project)):
         try:
             found = by_python.setdefault(interpreter(project, name, environment), [])
         except SetupError as error:

@@ -15,7 +15,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment.venv import interpreter, versions
+from ftbridge.launchers.environment.venv import installed_versions, interpreter
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.launchers.runs.record import UNSIGNED, Run, base_of
 
@@ -49,8 +49,9 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
     known = known_classes(python)
     if not kind or not known or kind in known or config.get("auto_map"):
         return python
+    version = installed_versions(python).get("transformers")
     raise InputError(
-        f"`{file}` says model_type `{kind}`, which transformers {versions(python).get('transformers')} does not know, "
+        f"`{file}` says model_type `{kind}`, which transformers {version} does not know, "
         "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
         f"(`backends: {{{backend}: {{python: PATH}}}}`)"
     )

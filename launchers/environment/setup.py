@@ -9,7 +9,7 @@ from pathlib import Path
 from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import (
@@ -53,7 +53,7 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
             say(f"installing {len(wrong)} packages of the tested set ({_download(wrong)}) ...")
             _install(python, wrong, environment)
             forget_imports(python)
-        for module, error in broken_imports(python, names("backends")).items():
+        for module, error in broken_imports(python, plugin_names("backends")).items():
             raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
     say(f"the training environment is ready: {python}")
     if project:
@@ -63,10 +63,10 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
 
 def _refuse_foreign(folder: Path, *, needs_mark: bool) -> None:
     """Raise InputError where a folder that would be emptied holds anything but a virtual environment."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    strange = [name for name in names if name not in PARTS]
-    if needs_mark and names and "pyvenv.cfg" not in names:
-        strange = names
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in found if name not in PARTS]
+    if needs_mark and found and "pyvenv.cfg" not in found:
+        strange = found
     if strange or (folder.exists() and not folder.is_dir()):
         what = f"holds `{strange[0]}`, which is" if strange else "is"
         raise InputError(
@@ -106,7 +106,7 @@ def _install(python: Path, wrong: dict[str, str], environment: Environment) -> N
 
 def _point_at(project: Project, python: Path, environment: Environment) -> None:
     key = "python" if environment == NEWEST else "python_transformers4"
-    backends = {name: {key: str(python)} for name in names("backends")}
+    backends = {name: {key: str(python)} for name in plugin_names("backends")}
     if written := project.write_settings({"backends": backends}):
         say(f"wrote {written}, so that `train` in this folder uses it")
     elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):

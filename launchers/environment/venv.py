@@ -20,8 +20,7 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.owner import data_folder
-from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.script import ask
@@ -51,7 +50,7 @@ class Inspection(msgspec.Struct, frozen=True):
     def wrong(self, environment: Environment = NEWEST) -> dict[str, str]:
         """Return what differs from the tested set of `environment`: package to what is wrong with it."""
         found = {}
-        for name, version in tested_set(environment).items():
+        for name, version in pinned_versions(environment).items():
             package = self.packages.get(name)
             if package is None:
                 found[name] = "not installed"
@@ -68,7 +67,7 @@ def default_folder(environment: Environment = NEWEST) -> Path:
 
 
 @cache
-def tested_set(environment: Environment) -> dict[str, str]:
+def pinned_versions(environment: Environment) -> dict[str, str]:
     """Return the pinned version of each package of a training environment."""
     lock = resources.files("ftbridge.launchers").joinpath(f"{SETS[environment]}.lock").read_text(encoding="utf-8")
     pins = (line.split("==") for line in lock.splitlines() if "==" in line)
@@ -85,7 +84,7 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     if path := _named(project, backend, key):
         return path
     own = _named(project, backend, "python")
-    if own and environment_of(versions(own)) == environment:
+    if own and environment_of(installed_versions(own)) == environment:
         return own
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
@@ -126,7 +125,7 @@ def _title(environment: Environment) -> str:
 @cache
 def _compare(python: Path, environment: Environment) -> None:
     """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
-    found, wanted = _installed(python), tested_set(environment)
+    found, wanted = _installed(python), pinned_versions(environment)
     missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in NEEDED)
     if "transformers" in found and environment_of(found) != environment != NEWEST:
         raise SetupError(
@@ -158,7 +157,7 @@ def inspect(python: Path, imports: list[str]) -> Inspection:
     return msgspec.json.decode(line, type=Inspection)
 
 
-def versions(python: Path) -> dict[str, str]:
+def installed_versions(python: Path) -> dict[str, str]:
     """Return the version of each package beside `python`, by the names of the folders that installers leave.
 
     Takes milliseconds, where `inspect` starts the interpreter and looks for every file, as it must where the
@@ -186,7 +185,7 @@ def modules(backends: Sequence[str]) -> list[str]:
 
 def forget_imports(python: Path) -> None:
     """Have the frameworks of `python` tried again, whatever went well before."""
-    _stamp(python, modules(names("backends"))).unlink(missing_ok=True)
+    _stamp(python, modules(plugin_names("backends"))).unlink(missing_ok=True)
 
 
 def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
@@ -209,5 +208,5 @@ def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:
 
 def _stamp(python: Path, wanted: Sequence[str]) -> Path:
     cards = [(gpu.name, gpu.driver) for gpu in nvidia.gpus()]
-    about = [str(python), wanted, sorted(versions(python).items()), cards, str(host.toolkit())]
+    about = [str(python), wanted, sorted(installed_versions(python).items()), cards, str(host.toolkit())]
     return default_folder().parent / "imported" / hashlib.sha256(msgspec.json.encode(about)).hexdigest()[:32]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ftbridge.adapters.convert.samples.remarks import THOUGHT, Remark, Remarks, marks_in
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Conversation
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.templates.families import Family

@@ -17,7 +17,7 @@ from ftbridge.launchers.backends.plan import Plan, outside
 from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.environment.own_code import known_classes
-from ftbridge.launchers.environment.venv import broken_imports, versions
+from ftbridge.launchers.environment.venv import broken_imports, installed_versions
 from ftbridge.launchers.hardware.host import free_space
 from ftbridge.launchers.preflight.combinations import combination_checks
 from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
@@ -30,7 +30,7 @@ from ftbridge.launchers.preflight.model import as_held, folder_checks, template_
 
 def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     """Return all checks of `plan`, for the interpreter `python` and checkpoints below the folder `runs`."""
-    installed = versions(python)
+    installed = installed_versions(python)
     transformers = installed.get("transformers", "")
     tokenizer, error = _tokenizer(plan.model / "tokenizer.json")
     tensors: dict[str, Shape] = {}
@@ -68,7 +68,7 @@ def import_checks(plan: Plan, python: Path) -> list[Check]:
         broken = broken_imports(python, [plan.spec.backend])
     except (SetupError, OSError) as error:
         return [Check("environment", "failure", str(error), repair(python))]
-    installed, spec = versions(python), plan.spec
+    installed, spec = installed_versions(python), plan.spec
     needless = set() if plan.deepspeed is not None else {"deepspeed"}
     if spec.method != "qlora" and not spec.optimizer.startswith("paged") and not spec.optimizer.endswith("8bit"):
         needless.add("bitsandbytes")

@@ -12,7 +12,7 @@ import msgspec
 from ftbridge.adapters.registered.dataset import Dataset, read_by, usable
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up

@@ -8,7 +8,7 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.runs.record import Run
 
 PICKLED = {".pt", ".pth", ".bin"}

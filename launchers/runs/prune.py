@@ -10,9 +10,9 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import SetupError
 from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.runs.checkpoints import best
-from ftbridge.launchers.runs.record import RESERVE, Run, base_of, load
+from ftbridge.launchers.runs.record import RESERVE, Run, base_of, load_run
 from ftbridge.launchers.runs.training_log import FILE
 from ftbridge.launchers.runs.written_files import CARD, foreign, is_plain, shown
 
@@ -69,7 +69,7 @@ def remove(gone: list[Leftover]) -> int:
     for each in gone:
         path = Path(each.path)
         folder = path if (path / "run.json").exists() else path.parents[1]
-        if load(folder).status in {"running", "unknown"}:
+        if load_run(folder).status in {"running", "unknown"}:
             continue
         try:
             if path.is_dir():

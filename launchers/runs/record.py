@@ -19,7 +19,7 @@ from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageEr
 from ftbridge.core.files import signing
 from ftbridge.core.files.atomic import flock, is_locked, opened_record, read_record, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import closest, load_json
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
@@ -51,7 +51,7 @@ class Attempt(msgspec.Struct, frozen=True):
             raise ValueError("a time is not of this age")
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Host(msgspec.Struct, frozen=True):
     """Where numbers of processes mean something: the machine's name and id, its start, and the container."""
 
     name: str = ""
@@ -91,7 +91,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Annotated[tuple[Attempt, ...], Meta(min_length=1)]
     pid: int
     pid_started: int = 0
-    machine: Machine = Machine()
+    machine: Host = Host()
     checkpoints: dict[str, str] = {}
     signature: str | None = ""
 
@@ -116,7 +116,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             end = time.monotonic() + 1  # others look for a moment; a file system without locks has none for them either
             while not flock(lock) and time.monotonic() < end:
                 time.sleep(0.01)
-        began = msgspec.structs.replace(self, status="running", pid=me, pid_started=_started(me), machine=here())
+        began = msgspec.structs.replace(
+            self, status="running", pid=me, pid_started=_started(me), machine=this_machine()
+        )
         return began.save()
 
     def release(self) -> None:
@@ -136,18 +138,18 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def end(self, status: Status, exit_code: int) -> "Run":
         """Return the run, saved, with its last attempt ended."""
         self.release()
-        last = msgspec.structs.replace(
-            self.attempts[-1], ended=max(now(), self.attempts[-1].started), exit_code=exit_code
+        last_run = msgspec.structs.replace(
+            self.attempts[-1], ended=max(utc_now(), self.attempts[-1].started), exit_code=exit_code
         )
-        return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last)).save()
+        return msgspec.structs.replace(self, status=status, attempts=(*self.attempts[:-1], last_run)).save()
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """Return the time, in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def new_folder(project: Project, name: str) -> Path:
+def new_run_folder(project: Project, name: str) -> Path:
     """Make and return a folder for a new run: its time, then `name`."""
     stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
     for number in range(1, 1000):
@@ -162,7 +164,7 @@ def new_folder(project: Project, name: str) -> Path:
     raise InputError(f"too many runs start in the same second in `{project.runs}`")
 
 
-def load(folder: Path) -> Run:
+def load_run(folder: Path) -> Run:
     """Return the run in `folder`, which may have been moved; one whose watcher is dead has failed.
 
     Its signature is None where it does not hold. Raises InputError where run.json is not whole.
@@ -170,7 +172,7 @@ def load(folder: Path) -> Run:
     file = folder / "run.json"
     content = read_record(file)
     run = load_json(content, Run, f"cannot read `{file}`")
-    if (backend := run.spec.backend) not in (known := names("backends")):
+    if (backend := run.spec.backend) not in (known := plugin_names("backends")):
         raise InputError(f"cannot read `{file}`: there is no backend `{backend}` here{closest(backend, known)}")
     signature = run.signature if run.signature and _holds(content, run.signature) else None
     run = msgspec.structs.replace(run, folder=str(folder), signature=signature)
@@ -182,16 +184,16 @@ def all_runs(project: Project) -> list[Run]:
     found = []
     for file in project.runs.glob("*/run.json"):
         try:
-            found.append(load(file.parent))
+            found.append(load_run(file.parent))
         except InputError as error:
             say(f"warning: {error}; the folder is left out")
     found.sort(key=lambda run: ([attempt.started for attempt in run.attempts[:1]], run.id))
-    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > now()]:
+    if ahead := [run.id for run in found if run.attempts and run.attempts[0].started > utc_now()]:
         say(f"warning: by the clock `{ahead[-1]}` began in the future, and counts as newer than what is trained now")
     return found
 
 
-def last(project: Project) -> tuple[Run, Run | None]:
+def last_run(project: Project) -> tuple[Run, Run | None]:
     """Return the last run that succeeded, and the newest one if that failed after it."""
     runs = all_runs(project)
     good = [run for run in runs if run.status == "succeeded"]
@@ -201,15 +203,15 @@ def last(project: Project) -> tuple[Run, Run | None]:
     return good[-1], runs[-1] if runs[-1].id != good[-1].id else None
 
 
-def by_id(project: Project, name: str) -> Run:
+def find_run(project: Project, name: str) -> Run:
     """Return the run called `name`; raises InputError naming the closest one."""
     if (project.runs / name / "run.json").is_file():
-        return load(project.runs / name)
+        return load_run(project.runs / name)
     known = [run.id for run in all_runs(project)]
     raise InputError(f"there is no run or folder `{name}`{closest(name, known) if known else '; no run was made yet'}")
 
 
-def stop(run: Run) -> Run:
+def stop_run(run: Run) -> Run:
     """End a running run and return it: its watcher is asked, and killed where it does not answer in time.
 
     No other process than the one that began the run is ever sent a signal. Raises UsageError where it is not running or
@@ -226,7 +228,7 @@ def stop(run: Run) -> Run:
             send(signal.SIGTERM)
             send(signal.SIGCONT)  # one that was halted by Ctrl-Z hears of it, too
             end = time.monotonic() + PATIENCE
-            while load(run.path).status == "running":
+            while load_run(run.path).status == "running":
                 if time.monotonic() > end:
                     send(signal.SIGKILL)  # whose guard then ends what the framework has started
                 time.sleep(0.1)
@@ -234,13 +236,13 @@ def stop(run: Run) -> Run:
         pass
     except PermissionError as error:
         raise SetupError(f"`{run.id}` belongs to another user (process {run.pid}); only they can stop it") from error
-    ended = load(run.path)
+    ended = load_run(run.path)
     return ended.end("interrupted", InterruptedRun.exit_code) if ended.died else ended
 
 
 def _doubt(run: Run) -> str:
     """Return why the process that a running run names is not signalled, and what to do instead; "" where it may be."""
-    if run.machine.container != here().container:
+    if run.machine.container != this_machine().container:
         return "in another container: stop it there, or stop that container"
     if run.pid == 1:
         return "as the first process of its container: stop the container"
@@ -251,7 +253,7 @@ def _doubt(run: Run) -> str:
     return ""
 
 
-def give_up(run: Run) -> Run:
+def mark_failed(run: Run) -> Run:
     """Return a run of which nobody can tell whether it runs, saved, as failed; nothing is stopped.
 
     Raises UsageError where that can be told.
@@ -273,12 +275,12 @@ def unseen(run: Run) -> str:
     )
 
 
-def follow(run: Run, *, wait: bool) -> Iterator[bytes]:
+def follow_log(run: Run, *, wait: bool) -> Iterator[bytes]:
     """Yield the log of `run` in pieces, and with `wait` what comes until the run ends, or is not seen from here."""
     try:
         with opened_record(run.path / "log.txt") as file:
             while True:
-                ended = not wait or load(run.path).status != "running"  # looked at before the last piece is read
+                ended = not wait or load_run(run.path).status != "running"  # looked at before the last piece is read
                 while piece := file.read(1 << 16):
                     yield piece
                 if ended:
@@ -303,7 +305,7 @@ def _holds(content: bytes, signature: str) -> bool:
 
 
 @cache
-def here() -> Machine:
+def this_machine() -> Host:
     """Return where this process runs."""
     name, boot, container = socket.gethostname(), "", ""
     with suppress(OSError):
@@ -312,14 +314,14 @@ def here() -> Machine:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     with suppress(OSError):
         container = str(Path("/proc/self/ns/pid").readlink())
-    return Machine(name, boot, container)
+    return Host(name, boot, container)
 
 
 def _status(run: Run) -> Status:
     """Return how a run is doing, as far as it can be told from here."""
     if run.status != "running":
         return run.status
-    me, there = here(), run.machine
+    me, there = this_machine(), run.machine
     if not me.boot or there.boot != me.boot:
         # The same machine, and no container of it, was started anew meanwhile: nothing of before lives.
         restarted = there.name == me.name and there.container == me.container == FIRST_CONTAINER and " " in me.name

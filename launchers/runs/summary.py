@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.launchers.runs.record import Run, now
+from ftbridge.launchers.runs.record import Run, utc_now
 from ftbridge.launchers.runs.training_log import curve, points
 
 _SHA256 = "sha256 of "
@@ -97,7 +97,7 @@ def _end(run: Run) -> datetime:
     """Return until when a run without a written end has worked: now, or when its log was last written."""
     log, begun = run.path / "log.txt", run.attempts[-1].started
     if run.status == "running":
-        return max(now(), begun)
+        return max(utc_now(), begun)
     with suppress(OSError, ValueError):  # not there, or of a time beyond all calendars
-        return max(datetime.fromtimestamp(log.stat().st_mtime, now().tzinfo), begun)
+        return max(datetime.fromtimestamp(log.stat().st_mtime, utc_now().tzinfo), begun)
     return begun

@@ -12,7 +12,7 @@ import msgspec
 from ftbridge.core.errors import SetupError
 from ftbridge.core.files.atomic import _objects, json_lines, opened_record
 from ftbridge.core.plugins import Backend
-from ftbridge.launchers.runs.record import Run, now
+from ftbridge.launchers.runs.record import Run, utc_now
 
 Record = dict[str, float]
 FILE = "metrics.jsonl"
@@ -36,7 +36,7 @@ class Metrics:
         `validation_loss`), with the seconds since the run began (`time`) and the number of the `attempt`. Raises
         SetupError where the file cannot be written.
         """
-        time = max(0.0, (now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
+        time = max(0.0, (utc_now() - self._run.attempts[0].started).total_seconds())  # the clock may be put back
         more = {"time": time, "attempt": len(self._run.attempts)}
         new = [record | more for record in self._logged()]
         path = self._run.path / FILE

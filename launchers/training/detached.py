@@ -16,11 +16,11 @@ import msgspec
 
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
-from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.record import Run, load_run
 from ftbridge.launchers.training.failures import told
 
 
-def start(run: runs.Run) -> runs.Run:
+def start(run: Run) -> Run:
     """Have a new process start and watch `run`; returns once the framework's process is there.
 
     Raises FrameworkError, with the end of the log, where it is not.
@@ -52,7 +52,7 @@ def start(run: runs.Run) -> runs.Run:
             watcher.wait()
     if not going:
         raise FrameworkError(f"the run did not start{told(log, watcher.returncode)}")
-    return runs.load(run.path)
+    return load_run(run.path)
 
 
 def main() -> int:
@@ -69,7 +69,7 @@ def main() -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     try:
-        run = msgspec.json.decode(sys.stdin.buffer.read(), type=runs.Run)
+        run = msgspec.json.decode(sys.stdin.buffer.read(), type=Run)
         watch(run, lambda _record: None, started)
     except FtbridgeError as error:
         say(f"ftbridge: {error}")

@@ -8,8 +8,7 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.core.plugins import backend as load_backend
-from ftbridge.core.plugins import names
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
@@ -25,7 +24,7 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
     values = {"dataset": state.dataset, "dataset_dir": state.dataset_dir or "data"}
     values |= project.settings.train | _given(project, options)
     if "backend" not in values:
-        raise UsageError(f"choose a framework with `--backend`: {' or '.join(names('backends'))}")
+        raise UsageError(f"choose a framework with `--backend`: {' or '.join(plugin_names('backends'))}")
     load_backend(str(values["backend"]))
     if not values["dataset"]:
         raise UsageError(

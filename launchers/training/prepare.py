@@ -12,8 +12,7 @@ from ftbridge.adapters.registered.dataset import Dataset, as_it_stands, usable
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files.atomic import write_atomic
-from ftbridge.core.plugins import Backend
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
@@ -22,13 +21,12 @@ from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import environment_of, interpreter
-from ftbridge.launchers.environment.venv import versions as installed_versions
+from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
-from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import told
 from ftbridge.launchers.training.options import _given, choose
@@ -44,7 +42,7 @@ class Prepared(msgspec.Struct, frozen=True):
     launch: Launch
     project: Project
     python: Path
-    resumed: runs.Run | None = None
+    resumed: Run | None = None
 
 
 def prepare(

@@ -20,16 +20,14 @@ from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
 from ftbridge.core.files.atomic import locked, read_record, sha256
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.core.plugins import Backend
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, zero_stage
-from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, interpreter, versions
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, say_passed_over
 from ftbridge.launchers.runs.fingerprint import changes
-from ftbridge.launchers.runs.record import UNSIGNED
+from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen
 
 Signature = list[tuple[str, int, int]]
 
@@ -38,7 +36,7 @@ class Source(msgspec.Struct, frozen=True):
     """Where a training goes on from: a checkpoint, and the run that it belongs to, None for one from elsewhere."""
 
     checkpoint: Path
-    run: record.Run | None
+    run: Run | None
 
 
 def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> Source:
@@ -52,18 +50,18 @@ def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool)
     if wanted == "auto":
         source = _newest(project, trusted=trusted)
     elif (path / "run.json").is_file():
-        source = _of_run(record.load(path.absolute()), trusted=trusted)
+        source = _of_run(load_run(path.absolute()), trusted=trusted)
     elif path.exists():
         source = _at(path.absolute(), trusted=trusted)
     else:
-        source = _of_run(record.by_id(project, wanted), trusted=trusted)
+        source = _of_run(find_run(project, wanted), trusted=trusted)
     if source.run:
         _same_options(source.run, given)
         _said_again(source.run, given)
     return source
 
 
-def interpreter_of(run: record.Run, project: Project) -> Path:
+def interpreter_of(run: Run, project: Project) -> Path:
     """Return the interpreter to go on with: that of the environment that the run began in.
 
     Raises SetupError where it is not there, UsageError where it holds another transformers by now.
@@ -77,7 +75,7 @@ def interpreter_of(run: record.Run, project: Project) -> Path:
         python = interpreter(project, run.spec.backend, began)
     except SetupError as error:
         raise SetupError(f"run `{run.id}` began with transformers {version}: {error}") from error
-    now = versions(python).get("transformers", "")
+    now = installed_versions(python).get("transformers", "")
     if now.partition(".")[0] != (version or now).partition(".")[0]:
         raise UsageError(
             f"run `{run.id}` began with transformers {version}, and `{python}` has {now}: name one with {version} in "
@@ -120,7 +118,7 @@ def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, s
         )
 
 
-def _refuse_other_data(run: record.Run, plan: Plan, datasets: dict[str, str]) -> None:
+def _refuse_other_data(run: Run, plan: Plan, datasets: dict[str, str]) -> None:
     # A run of before there were fingerprints has noted the other backend's files, and none of the validation set.
     shared = datasets.keys() & run.datasets.keys()
     names = datasets.keys() | run.datasets.keys() if run.base else shared
@@ -133,13 +131,13 @@ def _refuse_other_data(run: record.Run, plan: Plan, datasets: dict[str, str]) ->
         )
 
 
-def claim(before: record.Run, now: record.Run) -> record.Run:
+def claim(before: Run, now: Run) -> Run:
     """Save `now` with one more attempt than `before`, unless another process has taken the run meanwhile.
 
     It is signed from now on, without what somebody else may have put on record.
     """
     with locked(before.path / "run.json"):
-        _may_go_on(record.load(before.path))
+        _may_go_on(load_run(before.path))
         before.release()  # of a watcher that was killed: until the new one has its own, nobody takes the run for dead
         attempts = (*before.attempts, *now.attempts)
         checkpoints = before.checkpoints if before.signature else {}
@@ -161,7 +159,7 @@ class Ledger:
     is not made ours by going on.
     """
 
-    def __init__(self, run: record.Run, backend: Backend) -> None:
+    def __init__(self, run: Run, backend: Backend) -> None:
         self.run = run
         self._backend = backend
         # Of what this process has just written: on a file system that maps users, it need not be our own number.
@@ -169,7 +167,7 @@ class Ledger:
         self._known = {name: _signature(path) for name, path in self._found()}
         self._seen = dict(self._known)
 
-    def look(self, *, ended: bool = False) -> record.Run:
+    def look(self, *, ended: bool = False) -> Run:
         """Note what is new since the last look and return the run; `ended`: nothing is written any more."""
         notes: dict[str, str] = {}
         for name, path in self._found():
@@ -211,7 +209,7 @@ def digest(checkpoint: Path) -> str:
 
 
 def _newest(project: Project, *, trusted: bool) -> Source:
-    for run in reversed(record.all_runs(project)):
+    for run in reversed(all_runs(project)):
         if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
             return _of_run(run, trusted=trusted)
     raise InputError(
@@ -219,7 +217,7 @@ def _newest(project: Project, *, trusted: bool) -> Source:
     )
 
 
-def _of_run(run: record.Run, *, trusted: bool) -> Source:
+def _of_run(run: Run, *, trusted: bool) -> Source:
     """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
     _may_go_on(run)
     found = _resumable(run, load_backend(run.spec.backend))
@@ -245,14 +243,14 @@ def _at(path: Path, *, trusted: bool) -> Source:
                 "If you trust who made it, add `--trust-checkpoint`"
             )
         return Source(path, None)
-    run = record.load(folder)
+    run = load_run(folder)
     _may_go_on(run)
     if path not in _resumable(run, load_backend(run.spec.backend)):
         raise InputError(f"`{path}` is no whole checkpoint of run `{run.id}`; `--resume {run.id}` takes the newest one")
     return _trusted(path, run, trusted=trusted)
 
 
-def _trusted(path: Path, run: record.Run, *, trusted: bool) -> Source:
+def _trusted(path: Path, run: Run, *, trusted: bool) -> Source:
     noted = run.checkpoints.get(_name(run, path))
     if not trusted and (not run.signature or noted is None or noted != digest(path)):
         why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
@@ -265,16 +263,16 @@ def _trusted(path: Path, run: record.Run, *, trusted: bool) -> Source:
     return Source(path, run)
 
 
-def _may_go_on(run: record.Run) -> None:
+def _may_go_on(run: Run) -> None:
     if run.status == "unknown":
-        raise UsageError(record.unseen(run))
+        raise UsageError(unseen(run))
     if run.status == "running":
         raise UsageError(f"run `{run.id}` is still running (process {run.pid}); there is nothing to resume")
     if run.status == "succeeded":
         raise UsageError(f"run `{run.id}` has succeeded: nothing is left to resume; start a new one without `--resume`")
 
 
-def _same_options(run: record.Run, given: dict[str, Any]) -> None:
+def _same_options(run: Run, given: dict[str, Any]) -> None:
     """The schedule, the order of the data and the optimiser's state hang on the options, so none may change."""
     before = msgspec.to_builtins(run.spec)
     try:
@@ -289,7 +287,7 @@ def _same_options(run: record.Run, given: dict[str, Any]) -> None:
             )
 
 
-def _said_again(run: record.Run, given: dict[str, Any]) -> None:
+def _said_again(run: Run, given: dict[str, Any]) -> None:
     """Raise UsageError for what could run code, or send data, and is said by another's record alone."""
     spec = run.spec
     own_file = spec.deepspeed.endswith(".json")
@@ -307,7 +305,7 @@ def _said_again(run: record.Run, given: dict[str, Any]) -> None:
         )
 
 
-def _resumable(run: record.Run, backend: Backend) -> list[Path]:
+def _resumable(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
     processes = _processes(run.launch.argv)
     return [path for path in backend.checkpoints(run.path) if _whole(path, processes)]
@@ -344,7 +342,7 @@ def _json(file: Path) -> Any:
     return None
 
 
-def _name(run: record.Run, path: Path) -> str:
+def _name(run: Run, path: Path) -> str:
     return path.relative_to(run.path).as_posix()
 
 

@@ -12,15 +12,15 @@ import msgspec
 from ftbridge import __version__
 from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Launch
 from ftbridge.launchers.backends.plan import Plan
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.environment.venv import versions as installed_versions
+from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, refuse
 from ftbridge.launchers.preflight.preflight import preflight as run_preflight
 from ftbridge.launchers.process import torch_locks
-from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.record import Attempt, Run, new_run_folder, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
 from ftbridge.launchers.training import resume as resuming
@@ -34,7 +34,7 @@ def train(
     report: Callable[[Record], None] | None = None,
     preflight: bool = True,
     **options: Any,
-) -> runs.Run:
+) -> Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
 
     Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
@@ -46,14 +46,14 @@ def train(
     return start(ready, report=report, preflight=preflight)
 
 
-def start(ready: Prepared, *, report: Callable[[Record], None] | None = None, preflight: bool = True) -> runs.Run:
+def start(ready: Prepared, *, report: Callable[[Record], None] | None = None, preflight: bool = True) -> Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
     run = watch(_begin(ready, preflight_first=preflight), report)
     _remember(ready)
     return run
 
 
-def detach(ready: Prepared, *, preflight: bool = True) -> runs.Run:
+def detach(ready: Prepared, *, preflight: bool = True) -> Run:
     """Start what `prepare` decided in a process that outlives this one, and return the run once it is going.
 
     Raises FrameworkError, with the end of the log, where it does not come so far.
@@ -63,7 +63,7 @@ def detach(ready: Prepared, *, preflight: bool = True) -> runs.Run:
     return run
 
 
-def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
+def _begin(ready: Prepared, *, preflight_first: bool) -> Run:
     """Make the run's folder with all that is needed to start it."""
     if preflight_first:
         refuse(preflight(ready))
@@ -71,7 +71,7 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> runs.Run:
         torch_locks.free()
     backend = load_backend(ready.plan.spec.backend)
     name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
-    folder = ready.resumed.path if ready.resumed else runs.new_folder(ready.project, name)
+    folder = ready.resumed.path if ready.resumed else new_run_folder(ready.project, name)
     plan = msgspec.structs.replace(ready.plan, run=folder)
     try:
         launch = _launch(plan, backend, ready.python)
@@ -103,10 +103,10 @@ def preflight(ready: Prepared) -> list[Check]:
     return [*checks, *import_checks(ready.plan, ready.python)]
 
 
-def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
+def _record(plan: Plan, launch: Launch, python: Path) -> Run:
     installed = installed_versions(python)
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
-    return runs.Run(
+    return Run(
         id=plan.run.name,
         folder=str(plan.run),
         status="running",
@@ -123,6 +123,6 @@ def _record(plan: Plan, launch: Launch, python: Path) -> runs.Run:
         environment=plan.environment,
         datasets=_datasets(plan),
         base=plan.base,
-        attempts=(runs.Attempt(runs.now()),),
+        attempts=(Attempt(utc_now()),),
         pid=os.getpid(),
     )

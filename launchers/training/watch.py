@@ -3,19 +3,16 @@
 from collections.abc import Callable
 
 from ftbridge.core.errors import FrameworkError, InterruptedRun, SetupError
-from ftbridge.core.plugins import Backend
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.launchers.process.child import execute
-from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import Metrics, Record
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import told
 from ftbridge.launchers.training.progress import reporter
 
 
-def watch(
-    run: runs.Run, report: Callable[[Record], None] | None = None, started: Callable[[], None] | None = None
-) -> runs.Run:
+def watch(run: Run, report: Callable[[Record], None] | None = None, started: Callable[[], None] | None = None) -> Run:
     """Run what `run` says, wait for its end, and return it; raises as `train` does.
 
     `started` is called, again and again, while the framework's process is there.
@@ -55,7 +52,7 @@ def watch(
     return _judge(run, backend, code, begun)
 
 
-def _judge(run: runs.Run, backend: Backend, code: int, begun: int) -> runs.Run:
+def _judge(run: Run, backend: Backend, code: int, begun: int) -> Run:
     """A run succeeded when its process ended with 0 and what it should have written is there.
 
     What it wrote of itself begins at byte `begun` of the log.

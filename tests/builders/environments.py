@@ -5,7 +5,7 @@ import sys
 
 import msgspec
 
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.templates import families
 from ftbridge.weights.source import Card
 

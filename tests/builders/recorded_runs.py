@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.runs.record import Attempt, Run, _started, here
+from ftbridge.launchers.runs.record import Attempt, Run, _started, this_machine
 
 BEGIN = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ def run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, arg
         attempts=(Attempt(begun, ended, 0 if status == "succeeded" else 1),),
         pid=pid or os.getpid(),
         pid_started=_started(pid or os.getpid()) or 1,
-        machine=here(),
+        machine=this_machine(),
     ).save()
     write(made, *metrics)
     return made

@@ -5,11 +5,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from ftbridge.core import plugins
 from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.plugins import Backend, Source, Target, _entries, load_backend, load_plugin, plugin_names
 from ftbridge.core.records import Reading
 
-PROTOCOLS = {"sources": plugins.Source, "targets": plugins.Target, "backends": plugins.Backend}
+PROTOCOLS = {"sources": Source, "targets": Target, "backends": Backend}
 BUILT_IN = {
     "sources": ["arrow", "csv", "folder", "json", "jsonl", "parquet", "workbook"],
     "targets": ["alpaca", "xtuner"],
@@ -24,11 +24,11 @@ def installed(monkeypatch):
     def install(*pairs):
         entries = [EntryPoint(name, value, "ftbridge.sources") for name, value in pairs]
         monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: entries)
-        plugins._entries.cache_clear()
+        _entries.cache_clear()
 
-    plugins._entries.cache_clear()
+    _entries.cache_clear()
     yield install
-    plugins._entries.cache_clear()
+    _entries.cache_clear()
 
 
 def members(protocol):
@@ -38,13 +38,13 @@ def members(protocol):
 @pytest.mark.parametrize("family", PROTOCOLS)
 def test_a_family_has_at_most_six_members_and_its_built_ins(family):
     assert 1 <= len(members(PROTOCOLS[family])) <= 6
-    assert set(BUILT_IN[family]) <= set(plugins.names(family))
-    assert plugins.names(family) == sorted(plugins.names(family))
+    assert set(BUILT_IN[family]) <= set(plugin_names(family))
+    assert plugin_names(family) == sorted(plugin_names(family))
 
 
-@pytest.mark.parametrize(("family", "name"), [(family, name) for family in BUILT_IN for name in plugins.names(family)])
+@pytest.mark.parametrize(("family", "name"), [(family, name) for family in BUILT_IN for name in plugin_names(family)])
 def test_a_registered_plugin_loads_and_has_what_its_family_promises(family, name):
-    plugin = plugins.load(family, name)
+    plugin = load_plugin(family, name)
     protocol = PROTOCOLS[family]
     for member in members(protocol):
         kind = protocol.__annotations__.get(member)
@@ -53,7 +53,7 @@ def test_a_registered_plugin_loads_and_has_what_its_family_promises(family, name
 
 
 def test_a_backend_is_loaded_by_its_name():
-    assert plugins.backend("xtuner").title == "XTuner"
+    assert load_backend("xtuner").title == "XTuner"
 
 
 @pytest.mark.parametrize(
@@ -66,27 +66,27 @@ def test_a_backend_is_loaded_by_its_name():
 )
 def test_an_unknown_name_gets_the_known_ones(family, name, message):
     with pytest.raises(UsageError, match=message):
-        plugins.load(family, name)
+        load_plugin(family, name)
 
 
 def test_two_of_one_name_are_refused_naming_both(installed):
     installed(("toml", "one.toml"), ("csv", "one.csv"), ("toml", "two.toml"))
     with pytest.raises(SetupError, match=r"`toml` in ftbridge.sources: `one.toml` and `two.toml`; uninstall"):
-        plugins.names("sources")
+        plugin_names("sources")
 
 
 def test_one_plugin_found_twice_is_one(installed):
     installed(("csv", "one.csv"), ("csv", "one.csv"))
-    assert plugins.names("sources") == ["csv"]
+    assert plugin_names("sources") == ["csv"]
 
 
 def test_a_plugin_is_imported_when_it_is_used(installed, tmp_path, monkeypatch):
     (tmp_path / "a_csv_source.py").write_text("def detect(path, head): return True")
     monkeypatch.syspath_prepend(tmp_path)
     installed(("csv", "a_csv_source"), ("broken", "no_such_module"))
-    assert plugins.names("sources") == ["broken", "csv"]
+    assert plugin_names("sources") == ["broken", "csv"]
     assert "a_csv_source" not in sys.modules
-    assert plugins.load("sources", "csv").detect(None, b"")
+    assert load_plugin("sources", "csv").detect(None, b"")
     del sys.modules["a_csv_source"]
 
 

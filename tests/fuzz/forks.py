@@ -113,13 +113,13 @@ def main():
     """Serve until the input ends."""
     for name in MODULES:
         importlib.import_module(name)
-    from ftbridge.core.plugins import load, names
+    from ftbridge.core.plugins import load_plugin, plugin_names
     from ftbridge.dataset_info.presets import presets
     from ftbridge.templates import families
 
     for kind in ("backends", "sources", "targets"):
-        for name in names(kind):
-            load(kind, name)
+        for name in plugin_names(kind):
+            load_plugin(kind, name)
     families.load(), presets()
     gc.freeze()
     for line in sys.stdin:

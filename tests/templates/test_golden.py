@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.files.atomic import write_atomic
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan, load_deepspeed

@@ -16,7 +16,7 @@ from ftbridge.adapters.convert.samples.remarks import TOGETHER, Remarks, system_
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.values import BadValueError, plain
-from ftbridge.core import plugins
+from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
 FULL = 1 << 20
@@ -73,7 +73,7 @@ class Maker(msgspec.Struct, frozen=True, kw_only=True):
         batch, row = Batch(), None
         marks = batch.marks
         fresh: list[Conversation] = []
-        made = [(plugins.target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
+        made = [(load_target(name).sample, bytearray(), array("Q", [0])) for name in self.targets]
         for row in piece.rows():
             if not row.values and not row.error:
                 batch.empty += 1

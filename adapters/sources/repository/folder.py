@@ -16,9 +16,6 @@ from ftbridge.adapters.sources.repository.layout import files_below, left_out, w
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Piece, Reading, Row, Table
 
-# How many files a message names.
-SHOWN = 5
-
 
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether `path` is a folder; `arrow` comes first, and takes those that `datasets` saved."""

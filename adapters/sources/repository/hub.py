@@ -18,9 +18,9 @@ import msgspec
 from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.adapters.sources.repository.folder import SHOWN, open_files
+from ftbridge.adapters.sources.repository.folder import open_files
 from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, told
-from ftbridge.adapters.sources.repository.layout import files_below, left_out, what_is_there
+from ftbridge.adapters.sources.repository.layout import SHOWN, files_below, left_out, what_is_there
 from ftbridge.core.console import natural_size, some
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table

@@ -18,7 +18,6 @@ import msgspec
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_card
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.adapters.sources.repository.folder import SHOWN
 from ftbridge.adapters.sources.split_names import KEYWORDS, _keyword
 from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
 from ftbridge.core.console import some
@@ -209,3 +208,7 @@ def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[s
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in layout.data_files(names) if name not in used]
     return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
+
+
+# How many files a message names.
+SHOWN = 5

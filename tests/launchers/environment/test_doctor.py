@@ -13,7 +13,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
 from ftbridge.launchers.environment.doctor import GIB, LOCKED, doctor, toolkit_check
 from ftbridge.launchers.environment.venv import Inspection, Package
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
 
 from ...builders.environments import make_environment  # noqa: TID252

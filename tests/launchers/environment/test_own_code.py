@@ -15,8 +15,8 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment.own_code import interpreter_for, known_classes, trusted
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.runs import record
 from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import load_run
 from ftbridge.templates import families
 
 from ...builders import recorded_runs  # noqa: TID252
@@ -126,7 +126,7 @@ def test_code_runs_where_the_user_says_so_or_has_for_a_run_of_ours(own, tmp_path
 def test_what_an_unsigned_record_says_of_code_does_not_count(own, tmp_path, capsys):
     file = own.path / "run.json"
     file.write_text(file.read_text().replace('"pid"', '"and": 1, "pid"'))
-    foreign = record.load(own.path)
+    foreign = load_run(own.path)
     assert not trusted(foreign, [tmp_path / "model"], said=False)
     said = capsys.readouterr().err
     assert "its record is not signed by this machine" in said

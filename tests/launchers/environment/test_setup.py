@@ -10,7 +10,7 @@ from ftbridge.core.project import Project
 from ftbridge.launchers.environment import setup as module
 from ftbridge.launchers.environment.setup import _pip_index, _uv, setup
 from ftbridge.launchers.environment.venv import Inspection, Package, default_folder
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware.host import GIB
 
 

@@ -10,7 +10,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.environment.venv import NEWEST, Inspection, Package, default_folder, interpreter
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.process import script
 from ftbridge.launchers.process.script import ask
 
@@ -197,13 +197,13 @@ def test_versions_are_read_from_the_names_of_folders(tmp_path):
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
     for name in ("Flash_Attn-2.8.3.dist-info", "ruamel.yaml-0.18.dist-info", "torch"):
         (packages / name).mkdir(parents=True)
-    assert venv.versions(tmp_path / "bin" / "python") == {"flash-attn": "2.8.3", "ruamel-yaml": "0.18"}
+    assert venv.installed_versions(tmp_path / "bin" / "python") == {"flash-attn": "2.8.3", "ruamel-yaml": "0.18"}
 
 
 def test_packages_that_an_environment_takes_from_its_parent_count(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path], check=True)
     (tmp_path / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "own-1.0.dist-info").mkdir()
-    found = venv.versions(tmp_path / "bin" / "python")
+    found = venv.installed_versions(tmp_path / "bin" / "python")
     # A virtual environment's parent is the interpreter that it was made from, not another virtual environment.
     assert found.keys() != {"own"}
     assert "pip" in found

@@ -14,7 +14,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.demo import base_model
 from ftbridge.launchers.backends import xtuner
-from ftbridge.launchers.environment.venv import versions
+from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Machine
 from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.preflight.model import as_held
@@ -118,7 +118,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    version = versions(training_python)["transformers"]
+    version = installed_versions(training_python)["transformers"]
     for case, planned, real in zip(cases, plans, json.loads(done.stdout.splitlines()[-1]), strict=True):
         model = planned.model
         wanted = TARGETS.get(model.name, DENSE if case["method"] != "full" else [])

@@ -9,7 +9,7 @@ import pytest
 from ftbridge.core.project import Project, Settings
 from ftbridge.evaluation import answers
 from ftbridge.launchers.runs import prune
-from ftbridge.launchers.runs.record import RESERVE, Machine, all_runs
+from ftbridge.launchers.runs.record import RESERVE, Host, all_runs
 from ftbridge.launchers.runs.written_files import files_in
 
 from ...builders import recorded_runs  # noqa: TID252
@@ -27,9 +27,7 @@ def names(gone):
 def test_runs_that_did_not_succeed_go_and_no_others(project):
     for name, status in (("a", "failed"), ("bb", "succeeded"), ("ccc", "interrupted"), ("dddd", "running")):
         recorded_runs.run(project, name, status)
-    msgspec.structs.replace(
-        recorded_runs.run(project, "eeeee", "running"), machine=Machine()
-    ).save()  # unknown from here
+    msgspec.structs.replace(recorded_runs.run(project, "eeeee", "running"), machine=Host()).save()  # unknown from here
     gone = prune.leftovers(all_runs(project))
     assert [(each.run, each.why) for each in gone] == [("a", "failed"), ("ccc", "interrupted")]
     assert gone[0].size == sum(file.stat().st_size for file in (project.runs / "a").iterdir())

@@ -17,6 +17,21 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files import signing
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs import record as runs
+from ftbridge.launchers.runs.record import (
+    Host,
+    _locks,
+    _signed_part,
+    all_runs,
+    find_run,
+    follow_log,
+    last_run,
+    load_run,
+    mark_failed,
+    new_run_folder,
+    stop_run,
+    this_machine,
+    utc_now,
+)
 from ftbridge.launchers.runs.summary import summary
 
 from ...builders import recorded_runs  # noqa: TID252
@@ -40,7 +55,7 @@ def dead():
 
 def test_folders_of_the_same_second_do_not_meet(project):
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: runs.new_folder(project, "xtuner-faq"), range(24)))
+        folders = list(pool.map(lambda _: new_run_folder(project, "xtuner-faq"), range(24)))
     assert len(set(folders)) == 24
     assert all(folder.is_dir() and folder.parent == project.runs for folder in folders)
     assert all("-xtuner-faq" in folder.name for folder in folders)
@@ -48,38 +63,38 @@ def test_folders_of_the_same_second_do_not_meet(project):
 
 def test_a_record_reads_back_as_it_was(project):
     run = record(project, "one")
-    assert runs.load(project.runs / "one") == run
+    assert load_run(project.runs / "one") == run
     assert run.path == project.runs / "one"
     assert (run.path / "run.json").read_bytes().endswith(b"\n")
 
 
 def test_a_run_that_was_moved_knows_its_new_place(project, tmp_path):
     record(project, "one").path.rename(tmp_path / "moved")
-    assert runs.load(tmp_path / "moved").path == tmp_path / "moved"
+    assert load_run(tmp_path / "moved").path == tmp_path / "moved"
 
 
 def test_an_end_is_kept(project):
     ended = record(project, "one", "running").end("interrupted", 130)
-    assert runs.load(project.runs / "one") == ended
+    assert load_run(project.runs / "one") == ended
     assert (ended.status, ended.attempts[0].exit_code) == ("interrupted", 130)
     assert ended.attempts[0].ended >= ended.attempts[0].started
 
 
 def test_a_clock_that_was_put_back_makes_no_time_negative_and_is_told(project, capsys):
-    ahead = runs.now() + timedelta(days=365)
+    ahead = utc_now() + timedelta(days=365)
     run = record(project, "one", "running")
     run = msgspec.structs.replace(run, attempts=(msgspec.structs.replace(run.attempts[0], started=ahead),)).save()
     record(project, "another")
     assert summary(run).seconds == 0
     assert run.end("failed", 1).attempts[0].ended == ahead
-    assert [each.id for each in runs.all_runs(project)] == ["another", "one"]
+    assert [each.id for each in all_runs(project)] == ["another", "one"]
     assert "`one` began in the future" in capsys.readouterr().err
 
 
 def test_a_running_run_whose_watcher_is_dead_has_failed(project):
     record(project, "one", "running", dead())
     record(project, "two", "running")
-    assert [run.status for run in runs.all_runs(project)] == ["failed", "running"]
+    assert [run.status for run in all_runs(project)] == ["failed", "running"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"id": 1}', b"\xff"])
@@ -87,7 +102,7 @@ def test_a_damaged_record_is_one_sentence(project, content):
     record(project, "one")
     (project.runs / "one" / "run.json").write_bytes(content)
     with pytest.raises(InputError, match=r"cannot read `.*one/run.json`"):
-        runs.load(project.runs / "one")
+        load_run(project.runs / "one")
 
 
 @pytest.mark.parametrize(
@@ -103,75 +118,75 @@ def test_a_damaged_record_is_one_sentence(project, content):
 def test_the_last_is_the_last_that_succeeded(project, statuses, good, newer):
     for number, status in enumerate(statuses):
         record(project, str(number), status)
-    found, failed = runs.last(project)
+    found, failed = last_run(project)
     assert (found.id, failed.id if failed else None) == (good, newer)
 
 
 def test_without_a_good_run_the_message_says_what_there_is(project):
     with pytest.raises(InputError, match=r"no run has succeeded in `.*` yet; start one"):
-        runs.last(project)
+        last_run(project)
     record(project, "one", "failed")
     with pytest.raises(InputError, match="yet; `one` failed; start one with `ftbridge train`"):
-        runs.last(project)
+        last_run(project)
 
 
 def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
     with pytest.raises(InputError, match="no run or folder `one`; no run was made yet"):
-        runs.by_id(project, "one")
+        find_run(project, "one")
     run = record(project, "20260102-030405-xtuner-faq")
-    assert runs.by_id(project, run.id) == run
+    assert find_run(project, run.id) == run
     with pytest.raises(InputError, match=f"did you mean `{run.id}`"):
-        runs.by_id(project, "20260102-030405-xtuner-fag")
+        find_run(project, "20260102-030405-xtuner-fag")
 
 
 def test_an_unfinished_folder_is_no_run(project):
-    runs.new_folder(project, "xtuner-faq")
-    assert runs.all_runs(project) == []
+    new_run_folder(project, "xtuner-faq")
+    assert all_runs(project) == []
 
 
 def test_times_are_whole_seconds_in_utc():
-    assert runs.now().tzinfo is UTC
-    assert msgspec.json.encode(runs.now()).endswith(b'Z"')
-    assert runs.now().microsecond == 0
+    assert utc_now().tzinfo is UTC
+    assert msgspec.json.encode(utc_now()).endswith(b'Z"')
+    assert utc_now().microsecond == 0
 
 
 def test_a_damaged_record_is_named_and_the_others_are_listed(project, capsys):
     record(project, "one")
     record(project, "two")
     (project.runs / "one" / "run.json").write_bytes(b"{")
-    assert [run.id for run in runs.all_runs(project)] == ["two"]
+    assert [run.id for run in all_runs(project)] == ["two"]
     assert "one/run.json`" in capsys.readouterr().err
 
 
 def test_another_process_of_the_same_number_is_not_the_watcher(project):
     run = record(project, "one", "running").watched()
-    assert runs.load(run.path) == run
+    assert load_run(run.path) == run
     run.release()
     msgspec.structs.replace(run, pid_started=run.pid_started + 1).save()
-    found = runs.load(run.path)
+    found = load_run(run.path)
     assert (found.status, found.died) == ("failed", True)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(runs.here(), name="renamed")}]
+    "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(this_machine(), name="renamed")}]
 )
-@pytest.mark.parametrize("container", [runs.here().container, "pid:[1]"])
+@pytest.mark.parametrize("container", [this_machine().container, "pid:[1]"])
 def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
     run = record(project, "one", "running").watched()
     assert run.watched() == run  # a second time changes nothing
-    changes = {"machine": runs.here(), **changes}
+    changes = {"machine": this_machine(), **changes}
     changes["machine"] = msgspec.structs.replace(changes["machine"], container=container)
     msgspec.structs.replace(run, **changes).save()
-    assert runs.load(run.path).status == "running"
+    assert load_run(run.path).status == "running"
     with pytest.raises(UsageError, match="`--mark-failed` out"):
-        runs.give_up(runs.load(run.path))
-    os.close(runs._locks.pop(run.folder))  # as the kernel does with the process's end, in another container as well
-    assert runs.load(run.path).status == "failed"
+        mark_failed(load_run(run.path))
+    os.close(_locks.pop(run.folder))  # as the kernel does with the process's end, in another container as well
+    assert load_run(run.path).status == "failed"
 
 
 def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(project):
     run = record(project, "one", "running").watched()
-    elsewhere = msgspec.structs.replace(runs.here(), container="pid:[1]")
+    elsewhere = msgspec.structs.replace(this_machine(), container="pid:[1]")
     for changes, doubt in (
         ({"machine": elsewhere}, "in another container"),
         ({"pid": 1}, "the first process of its container"),
@@ -180,9 +195,9 @@ def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(p
     ):
         msgspec.structs.replace(run, **changes).save()
         with pytest.raises(UsageError, match=f"runs, and .*{doubt}"):
-            runs.stop(runs.load(run.path))
+            stop_run(load_run(run.path))
     with pytest.raises(UsageError, match=f"not signed by this machine.*`kill {run.pid}`"):
-        runs.stop(changed(run.save(), samples=22))
+        stop_run(changed(run.save(), samples=22))
     run.release()
 
 
@@ -190,8 +205,8 @@ def test_nothing_is_signalled_but_what_a_signed_record_names_as_seen_from_here(p
 WATCHER = """
 import signal, sys, time
 from pathlib import Path
-from ftbridge.launchers.runs.record import load
-run = load(Path(sys.argv[1])).watched()
+from ftbridge.launchers.runs.record import load_run
+run = load_run(Path(sys.argv[1])).watched()
 def end(number, frame):
     if sys.argv[2] == "polite":
         run.end("interrupted", 130)
@@ -210,33 +225,33 @@ def test_a_running_run_is_stopped(project, monkeypatch, manner):
     argv = [sys.executable, "-c", WATCHER, str(run.path), manner]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as watcher:
         assert watcher.stdout.readline()
-        stopped = runs.stop(runs.load(run.path))
+        stopped = stop_run(load_run(run.path))
     assert (stopped.status, stopped.attempts[-1].exit_code) == ("interrupted", 130)
-    assert runs.load(run.path) == stopped
+    assert load_run(run.path) == stopped
     with pytest.raises(UsageError, match="`one` is not running: it has interrupted"):
-        runs.stop(stopped)
+        stop_run(stopped)
 
 
 def test_a_log_is_followed_until_the_run_ends(project):
     run = record(project, "one", "running")
     log = run.path / "log.txt"
     log.write_bytes(b"a\n\xff")
-    pieces = runs.follow(run, wait=True)
+    pieces = follow_log(run, wait=True)
     assert next(pieces) == b"a\n\xff"
     log.write_bytes(b"a\n\xffmore")
     run.end("succeeded", 0)
     assert b"".join(pieces) == b"more"
-    assert b"".join(runs.follow(run, wait=False)) == b"a\n\xffmore"
+    assert b"".join(follow_log(run, wait=False)) == b"a\n\xffmore"
     log.unlink()
     with pytest.raises(InputError, match="cannot read the log of `one`"):
-        list(runs.follow(run, wait=False))
+        list(follow_log(run, wait=False))
 
 
 def changed(run, **values):
     """Write other values into a run's record, as somebody does who has no key, and return it as it is read."""
     file = run.path / "run.json"
     file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | values))
-    return runs.load(run.path)
+    return load_run(run.path)
 
 
 def test_a_record_is_signed_but_for_its_place(project, tmp_path):
@@ -244,7 +259,7 @@ def test_a_record_is_signed_but_for_its_place(project, tmp_path):
     assert len(run.signature) == 64
     assert changed(run).signature == run.signature  # written otherwise, it says the same
     run.path.rename(tmp_path / "moved")
-    assert runs.load(tmp_path / "moved").signature == run.signature
+    assert load_run(tmp_path / "moved").signature == run.signature
 
 
 @pytest.mark.parametrize(
@@ -269,14 +284,14 @@ def test_a_record_that_somebody_else_changed_is_not_signed(project, values):
 def test_a_record_of_another_machine_is_not_signed(project, tmp_path, monkeypatch):
     run = record(project, "one", "failed")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "other"))
-    assert runs.load(run.path).signature is None
+    assert load_run(run.path).signature is None
     assert record(project, "two").signature
 
 
 def test_a_record_of_a_later_ftbridge_keeps_its_signature(project):
     run = record(project, "one", "failed")
     content = msgspec.json.decode((run.path / "run.json").read_bytes()) | {"more": {"b": 1, "a": 2}}
-    signature = signing.sign(runs._signed_part(msgspec.json.encode(content)))
+    signature = signing.sign(_signed_part(msgspec.json.encode(content)))
     assert changed(run, more={"a": 2, "b": 1}, signature=signature).signature == signature
 
 
@@ -285,7 +300,7 @@ def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
     assert (foreign.status, foreign.signature) == ("failed", None)
     assert foreign.end("interrupted", 130).signature is None
     assert foreign.watched().signature is None
-    assert runs.load(foreign.path).signature is None
+    assert load_run(foreign.path).signature is None
 
 
 def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
@@ -294,7 +309,7 @@ def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, mon
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "full"))
     run = record(project, "one", "running").watched().end("succeeded", 0)
     assert run.signature == ""
-    assert runs.load(run.path).signature is None
+    assert load_run(run.path).signature is None
     assert capsys.readouterr().err.count("warning: ") == 1
     monkeypatch.delenv("XDG_DATA_HOME")
     assert run.save().signature  # it is ours all the same
@@ -305,8 +320,10 @@ def sleeper():
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
 
 
-REBOOTED = runs.Machine(
-    f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}", "an earlier start", runs.here().container
+REBOOTED = Host(
+    f"{socket.gethostname()} {Path('/etc/machine-id').read_text().strip()}",
+    "an earlier start",
+    this_machine().container,
 )
 
 
@@ -320,9 +337,9 @@ REBOOTED = runs.Machine(
         ({"pid_started": -1}, "unknown"),
         *(({"pid": pid}, "unknown") for pid in (-1, 0, 1, -(2**31), 99999999999, 10**30)),
         # Elsewhere: not named, another machine, another container on this one.
-        ({"machine": runs.Machine()}, "unknown"),
-        ({"machine": runs.Machine("else 1234", "a", "pid:[1]")}, "unknown"),
-        ({"machine": msgspec.structs.replace(runs.here(), container="pid:[1]")}, "unknown"),
+        ({"machine": Host()}, "unknown"),
+        ({"machine": Host("else 1234", "a", "pid:[1]")}, "unknown"),
+        ({"machine": msgspec.structs.replace(this_machine(), container="pid:[1]")}, "unknown"),
         ({"machine": REBOOTED}, "failed"),
         ({"machine": msgspec.structs.replace(REBOOTED, container="pid:[1]")}, "unknown"),
         ({"machine": msgspec.structs.replace(REBOOTED, name=socket.gethostname())}, "unknown"),
@@ -330,18 +347,18 @@ REBOOTED = runs.Machine(
     ],
 )
 def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, monkeypatch, changes, status):
-    monkeypatch.setattr(runs, "FIRST_CONTAINER", runs.here().container)
+    monkeypatch.setattr(runs, "FIRST_CONTAINER", this_machine().container)
     with sleeper() as other:
         run = msgspec.structs.replace(record(project, "one", "running", other.pid), **changes).save()
-        found = runs.load(run.path)
+        found = load_run(run.path)
         assert found.status == status
         if status != "running":
             with pytest.raises(UsageError, match="cannot be told from here" if status == "unknown" else "has failed"):
-                runs.stop(found)
+                stop_run(found)
             assert other.poll() is None
             other.kill()
             return
-        assert runs.stop(found).status == "interrupted"
+        assert stop_run(found).status == "interrupted"
         assert other.wait(timeout=60) == -signal.SIGTERM
 
 
@@ -349,21 +366,21 @@ def test_a_process_that_ended_between_is_not_mixed_up_with_another(project):
     with sleeper() as other:
         run = record(project, "one", "running", other.pid)
         ended = msgspec.structs.replace(run, pid_started=run.pid_started + 1)  # what was loaded is of before
-        assert runs.stop(ended).status == "running"
+        assert stop_run(ended).status == "running"
         assert other.poll() is None
         other.kill()
 
 
 def test_a_run_of_elsewhere_is_given_up_when_its_user_says_so(project):
-    run = msgspec.structs.replace(record(project, "one", "running"), machine=runs.Machine("else 1234", "a", "b")).save()
+    run = msgspec.structs.replace(record(project, "one", "running"), machine=Host("else 1234", "a", "b")).save()
     with pytest.raises(UsageError, match=r"on `else`.*--mark-failed"):
-        runs.stop(runs.load(run.path))
-    given_up = runs.give_up(runs.load(run.path))
+        stop_run(load_run(run.path))
+    given_up = mark_failed(load_run(run.path))
     assert (given_up.status, given_up.died) == ("failed", False)
-    assert runs.load(run.path) == given_up
+    assert load_run(run.path) == given_up
     with pytest.raises(UsageError, match="has the status failed"):
-        runs.give_up(given_up)
-    assert b"".join(runs.follow(run_with_log(run), wait=True)) == b"a"
+        mark_failed(given_up)
+    assert b"".join(follow_log(run_with_log(run), wait=True)) == b"a"
 
 
 def run_with_log(run):
@@ -395,7 +412,7 @@ def test_a_record_with_a_wrong_value_is_left_out(project, changes, capsys):
     record(project, "good")
     file = record(project, "bad").path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert [run.id for run in all_runs(project)] == ["good"]
     assert "bad/run.json`" in capsys.readouterr().err
 
 
@@ -414,14 +431,14 @@ def test_what_is_no_record_is_left_out_and_not_waited_for(project, make, capsys)
     file = record(project, "bad").path / "run.json"
     file.unlink()
     make(file)
-    assert [run.id for run in runs.all_runs(project)] == ["good"]
+    assert [run.id for run in all_runs(project)] == ["good"]
     assert "bad/run.json`" in capsys.readouterr().err
     with pytest.raises(InputError):
-        runs.by_id(project, "bad")
+        find_run(project, "bad")
 
 
 def test_a_log_that_is_a_pipe_is_not_waited_for(project):
     run = record(project, "one")
     os.mkfifo(run.path / "log.txt")
     with pytest.raises(InputError, match=r"cannot read the log of `one`: .*no file"):
-        list(runs.follow(run, wait=True))
+        list(follow_log(run, wait=True))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.project import Project, Settings
-from ftbridge.launchers.runs.record import load
+from ftbridge.launchers.runs.record import load_run
 from ftbridge.launchers.runs.summary import clock, compare, summary
 
 from ...builders import recorded_runs  # noqa: TID252
@@ -39,7 +39,7 @@ def test_a_died_run_worked_until_its_log_ended(project):
     log.touch()
     end = (run.attempts[0].started + timedelta(seconds=7)).timestamp()
     os.utime(log, (end, end))
-    line = summary(load(run.path))
+    line = summary(load_run(run.path))
     assert (line.status, line.seconds) == ("died", 7)
 
 

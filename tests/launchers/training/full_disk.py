@@ -13,7 +13,7 @@ import recorded_runs
 
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project, Settings
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import load_run
 from ftbridge.launchers.training import resume
 from ftbridge.launchers.training.watch import watch
 
@@ -44,7 +44,7 @@ try:
     watch(run, lambda _record: None)
 except FtbridgeError as error:
     said, code = str(error), error.exit_code
-after = record.load(run.path)
+after = load_run(run.path)
 left = [file.name for file in run.path.iterdir() if file.name.startswith(".")]
 for file in (run.path / "output").iterdir():
     if file.suffix != ".pth":

@@ -15,7 +15,7 @@ from ftbridge.core.files.atomic import is_locked
 from ftbridge.core.project import Project, Settings
 from ftbridge.core.records import Launch
 from ftbridge.launchers.backends import llamafactory
-from ftbridge.launchers.runs import record
+from ftbridge.launchers.runs.record import RESERVE, _locks, load_run, stop_run
 from ftbridge.launchers.training import detached
 
 from ...builders import recorded_runs  # noqa: TID252
@@ -45,14 +45,14 @@ while not os.path.exists('go on'):
     time.sleep(0.05)
 """
     run = detached.start(prepared(place, code).watched())
-    assert is_locked(run.path / record.RESERVE)  # by the new process, not by this one
-    assert run.folder not in record._locks
+    assert is_locked(run.path / RESERVE)  # by the new process, not by this one
+    assert run.folder not in _locks
     assert run.status == "running"
     assert run.pid != os.getpid()
     assert os.getsid(run.pid) == run.pid
     (run.path / "go on").touch()
-    _wait_for(lambda: record.load(run.path).status != "running")
-    ended = record.load(run.path)
+    _wait_for(lambda: load_run(run.path).status != "running")
+    ended = load_run(run.path)
     assert (ended.status, ended.died) == ("failed", False)  # it left no checkpoint
     assert '"loss":2.0' in (run.path / "metrics.jsonl").read_text()
     end = f"ftbridge: {llamafactory.title} ended without a readable checkpoint"
@@ -69,7 +69,7 @@ def test_what_somebody_else_writes_into_the_record_is_not_started(place):
     _wait_for((run.path / "ours").exists)
     assert started.signature
     assert started.launch.argv == run.launch.argv
-    record.stop(started)
+    stop_run(started)
     assert not (run.path / "theirs").exists()
 
 
@@ -79,7 +79,7 @@ def test_a_run_is_stopped_with_its_framework(place):
     run = detached.start(prepared(place, code))
     file = run.path / "pid"  # it may be there only after a while, where the machine is slow
     pid = int(_wait_for(lambda: file.exists() and file.read_text()))
-    assert record.stop(run).status == "interrupted"
+    assert stop_run(run).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -98,7 +98,7 @@ def test_a_run_that_does_not_start_says_why(place, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patient"))
     with pytest.raises(FrameworkError, match=r"did not start(?s:.*)no luck"):
         detached.start(prepared(place, "raise SystemExit('no luck')"))
-    assert record.load(place.runs / "one").status == "failed"
+    assert load_run(place.runs / "one").status == "failed"
 
 
 @pytest.mark.framework
@@ -119,7 +119,7 @@ def test_a_training_survives_its_terminal(in_project, run_ftbridge):
     _, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGHUP
     _wait_for((folder / "metrics.jsonl").exists)
-    assert record.load(folder).status == "running"
+    assert load_run(folder).status == "running"
     done = run_ftbridge("runs", "stop", folder.name, cwd=in_project)
     assert (done.returncode, done.stdout) == (0, f"{folder.name} interrupted\n"), done.stderr
     assert _processes(folder) == []

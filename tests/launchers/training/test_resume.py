@@ -11,15 +11,15 @@ import yaml
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
-from ftbridge.core.plugins import backend as load_backend
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import Plan
 from ftbridge.launchers.environment.venv import SETS, default_folder
 from ftbridge.launchers.hardware.devices import Machine
-from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
 from ftbridge.templates import families
 
@@ -50,7 +50,7 @@ def test_a_resumed_run_goes_on_with_the_losses_of_an_unbroken_one(in_project, tm
         patch.setenv("KILL", "1")
         with pytest.raises(FrameworkError):
             ftbridge.train(**options)
-    killed = runs.all_runs(Project.find())[-1]
+    killed = all_runs(Project.find())[-1]
     before = losses(killed)
     assert 7 <= max(before) < 8  # XTuner logs each micro batch
     assert killed.status == "failed"
@@ -192,7 +192,7 @@ def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_
     packed(file, "more")
     assert ledger.look().checkpoints == {}
     assert ledger.look().checkpoints == {"output/iter_3.pth": resume.digest(file)}
-    assert runs.load(run.path).checkpoints == ledger.run.checkpoints
+    assert load_run(run.path).checkpoints == ledger.run.checkpoints
     file.unlink()
     assert ledger.look().checkpoints == {}
 
@@ -208,7 +208,7 @@ def test_a_run_that_goes_on_or_is_done_is_refused(place, status, message):
 
 def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
     run = watched(place, 3, status="running")
-    msgspec.structs.replace(run, machine=runs.Machine("else 1234", "a", "b")).save()
+    msgspec.structs.replace(run, machine=Host("else 1234", "a", "b")).save()
     for wanted in ("one", "auto"):
         with pytest.raises(UsageError, match=r"on `else`.*`ftbridge runs stop one --mark-failed`"):
             resume.find(place, wanted, {}, trusted=False)
@@ -256,7 +256,7 @@ def forged(run, **values):
     """Write other values into a run's record, as somebody does who has no key; return it as it is read."""
     file = run.path / "run.json"
     file.write_bytes(msgspec.json.encode(msgspec.json.decode(file.read_bytes()) | values))
-    return runs.load(run.path)
+    return load_run(run.path)
 
 
 NO_SIGNATURE = r"belongs to run `one`, whose record is not signed by this machine .* `--trust-checkpoint`"

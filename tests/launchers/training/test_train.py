@@ -17,10 +17,10 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, InterruptedRun, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import defaults
-from ftbridge.launchers.environment.venv import tested_set as pinned
+from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.launchers.runs import record as runs
 from ftbridge.launchers.runs.fingerprint import fingerprint
+from ftbridge.launchers.runs.record import all_runs, load_run
 from ftbridge.launchers.training.prepare import _datasets as recorded
 from ftbridge.launchers.training.prepare import describe, prepare
 from ftbridge.launchers.training.train import preflight
@@ -69,7 +69,7 @@ def test_training_leaves_an_honest_run(trained, backend):
     run = trained(backend=backend)
     assert run.status == "succeeded"
     assert run.attempts[-1].exit_code == 0
-    assert runs.load(run.path) == run
+    assert load_run(run.path) == run
     assert run.steps == 6  # 21 samples in batches of 4
     metrics = [msgspec.json.decode(line) for line in (run.path / "metrics.jsonl").read_bytes().splitlines()]
     assert [set(record) for record in metrics] == [{"step", "loss", "learning_rate", "time", "attempt"}] * len(metrics)
@@ -178,7 +178,7 @@ def test_every_combination_trains_merges_and_answers(trained, in_project, backen
 def test_unknown_option_of_the_framework_fails_with_the_log(in_project):
     with pytest.raises(FrameworkError, match="no_such_option"):
         ftbridge.train(**{**SMALL, "dataset": "medqa", "backend": "llamafactory", "set": {"no_such_option": "1"}})
-    assert runs.all_runs(Project.find())[-1].status == "failed"
+    assert all_runs(Project.find())[-1].status == "failed"
 
 
 @pytest.mark.framework
@@ -187,7 +187,7 @@ def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run
     done = run_ftbridge(*_command(backend), cwd=in_project, CRASH_AT="4")
     assert done.returncode == 5, done.stderr
     assert "made to crash" in done.stderr
-    run = runs.all_runs(Project.find())[-1]
+    run = all_runs(Project.find())[-1]
     assert (run.status, run.attempts[-1].exit_code) == ("failed", 1)
 
 
@@ -203,7 +203,7 @@ def test_killed_rank_is_a_failure(in_project, backend):
     _, messages = child.communicate(timeout=600)
     assert child.returncode == 5, messages
     assert "a process of the training was killed" in messages
-    assert runs.load(folder).status == "failed"
+    assert load_run(folder).status == "failed"
     assert _processes(folder) == []
 
 
@@ -230,7 +230,7 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
     child.send_signal(signal.SIGINT)
     _, messages = child.communicate(timeout=600)
     assert child.returncode == 130, messages
-    assert runs.load(folder).status == "interrupted"
+    assert load_run(folder).status == "interrupted"
     assert _processes(folder) == []
 
 

@@ -586,7 +586,7 @@ import resource, sys
 from pathlib import Path
 from ftbridge.adapters.sources.workbook import source
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.core.plugins import Reading
+from ftbridge.core.records import Reading
 try:
     (table,) = source.open_tables(Path(sys.argv[1]), Reading())
     print(sum(1 for piece in table.pieces for row in piece.rows()), "rows")
