@@ -21,7 +21,7 @@ from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.templates import detect, families
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 PYTHON = default_folder() / "bin" / "python"
 SYSTEM = "你是一个文本分类领域的专家，你会接收到一段文本和几个潜在的分类选项，请输出文本内容的正确类型"

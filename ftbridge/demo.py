@@ -27,9 +27,10 @@ from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs import training_log
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.train import train
+from ftbridge.weights.card import card_of
 from ftbridge.weights.merge import merge
 from ftbridge.weights.model_files.transformers4 import make_for_both
-from ftbridge.weights.source import card_of, resolve
+from ftbridge.weights.source import resolve
 
 # A model this small learns by heart at a high rate; all samples go into one batch. A rate that rises and falls slowly
 # leaves a margin for what processors round otherwise: docs/demo.md has what was measured where.

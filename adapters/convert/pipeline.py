@@ -18,8 +18,7 @@ import msgspec
 from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
 from ftbridge.adapters.convert.plan import TO, Job, OnError, Options, dataset_name, prepare
-from ftbridge.adapters.convert.rejected_workbook import write_workbook
-from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected
+from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
 from ftbridge.adapters.convert.result import Conversion, conversion
 from ftbridge.adapters.convert.samples.encode import Dedup, Maker
 from ftbridge.adapters.convert.samples.remarks import Remarks, said

@@ -1,15 +1,19 @@
-"""What is wrong with the rows of a source: counted, shown as a table, and kept beside the dataset."""
+"""Rejected rows: counted, kept beside the dataset as JSON lines, and as a workbook to be mended in a spreadsheet."""
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import IO
+from itertools import chain, islice
+from typing import IO, Any
 
 from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import plain, shown
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row
+
+# Excel's limits, and how many digits of a number it keeps.
+CHARACTERS, ROWS, COLUMNS = 32_767, 1 << 20, 1 << 14
 
 
 class Rejects:
@@ -53,3 +57,84 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
     if match[1]:
         return lambda _: int(match[1])
     return lambda rows: int(rows * Fraction(match[2]) / 100)
+
+
+EXACT = 10**15
+
+
+# What XML cannot hold, or changes, and what looks like Excel's own escape of such a character.
+ESCAPED = re.compile("[\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+
+
+HALF_ESCAPE = re.compile("(?<!_x[0-9A-F]{4})_(x[0-9A-F]{0,4})?$")
+
+
+def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
+    """Write the rows in `lines`, which are those of a file of rejected rows, as an .xlsx `file`."""
+    from openpyxl import Workbook
+
+    lines.seek(0)
+    places, columns = _look(map(json.loads, lines))
+    book = Workbook(write_only=True)
+    lines.seek(0)
+    rows = (_row(json.loads(line), places, columns) for line in lines)
+    for number, first in enumerate(rows, 1):
+        page = book.create_sheet(f"rejected {number}" if number > 1 else "rejected")
+        page.freeze_panes = "A2"
+        for row in chain([["row", *places, "column", "reason", *columns], first], islice(rows, ROWS - 2)):
+            page.append(_cells(page, row))
+    book.save(file)
+    book.close()
+
+
+def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return which of file and sheet differ, and all columns that a sheet has room for."""
+    first: dict[str, Any] = {}
+    places: set[str] = set()
+    columns: dict[str, None] = {}
+    for record in records:
+        first = first or record
+        places.update(place for place in ("file", "sheet") if record[place] != first[place])
+        if len(columns) < COLUMNS and not columns.keys() >= record["values"].keys():
+            columns |= dict.fromkeys(islice(record["values"], COLUMNS))
+    return [place for place in ("file", "sheet") if place in places], [*islice(columns, COLUMNS - 5)]
+
+
+def _row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
+    values = record["values"]
+    problems = [{"column": record["column"], "reason": record["reason"]}, *record["more"]]
+    reasons = [problems[0]["reason"], *(f"{each['column']}: {each['reason']}".lstrip(": ") for each in problems[1:])]
+    reasons += [f"value: {record['value']}"] if record["value"] and not values else []
+    texts = [_text(values.get(column)) for column in columns]
+    cut = [f"`{column}`" for column, text in zip(columns, texts, strict=True) if isinstance(text, str) and _long(text)]
+    reasons += [f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds"] if cut else []
+    return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]
+
+
+def _text(value: Any) -> Any:
+    """Return a value as it goes into a cell: a number that Excel keeps, else text."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < EXACT:
+        return value
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _long(text: str) -> bool:
+    return len(text) * 2 > CHARACTERS and len(_escaped(text)) > CHARACTERS * 2
+
+
+def _escaped(text: str) -> bytes:
+    """Return a text with Excel's escapes, in UTF-16, whose units Excel counts."""
+    return ESCAPED.sub(lambda match: f"_x{ord(match[0]):04X}_", text).encode("utf-16-le")
+
+
+def _cells(page: Any, row: list[Any]) -> Iterator[Any]:
+    from openpyxl.cell import WriteOnlyCell
+
+    for value in row:
+        if not isinstance(value, str):
+            yield value
+            continue
+        text = _escaped(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
+        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _long(value) else text)
+        cell.data_type = "s"
+        yield cell

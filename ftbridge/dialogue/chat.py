@@ -22,9 +22,9 @@ from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.templates import families
-from ftbridge.weights.base import say_changes
+from ftbridge.weights.card import Card, askable, card_in, card_of, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.source import Card, Source, askable, card_in, card_of, load_card, resolve, target_of
+from ftbridge.weights.source import Source, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.

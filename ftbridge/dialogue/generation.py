@@ -23,7 +23,7 @@ from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import caches
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.templates.prompt import Segment
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]

@@ -1,20 +1,24 @@
 """`ftbridge merge --verify`: whether the merged model answers as base and adapter do."""
 
-from collections.abc import Callable
-from itertools import takewhile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice, takewhile
 from pathlib import Path
 
+from ftbridge.adapters.registered import entry_reader
+from ftbridge.adapters.values import BadValueError
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
+from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.entries import data_files, interpret
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.evaluation.samples import questions
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.runs.record import find_run, load_run
+from ftbridge.launchers.runs.record import Run, find_run, load_run
 from ftbridge.templates import families
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 LENGTH = 64  # tokens of an answer
 SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the same
@@ -72,3 +76,22 @@ def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
         stop = families.get(generator.card.family).stop
         sampling = Sampling(max_new_tokens=LENGTH)
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
+
+
+def questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
+    """Return the system prompt and the first question of the first samples, `count` at most, of a run's dataset.
+
+    Raises InputError where the dataset, or a file of it, is gone.
+    """
+    return list(islice(_questions(project, run), count))
+
+
+def _questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
+    folder = (project.folder / run.spec.dataset_dir).resolve()
+    name, raw = registry.look_up(folder, run.spec.dataset)
+    entry = interpret(name, raw)
+    for file in data_files(folder, entry):
+        for row in entry_reader.rows(file):
+            with suppress(BadValueError):  # the training has judged the data already
+                conversation = entry_reader.conversation(entry, row, tools=True)
+                yield str(conversation.system), str(conversation.turns[0].user)

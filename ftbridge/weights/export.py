@@ -18,14 +18,14 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.scripts.lora_targets import has_experts, shortest
 from ftbridge.templates import chat_templates
-from ftbridge.weights.base import say_changes
+from ftbridge.weights.card import Card, card_of, say_changes
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.merging.lora import EXPERTS
 from ftbridge.weights.model_files import default_system
 from ftbridge.weights.model_files.config import write_stops
 from ftbridge.weights.model_files.tokenizer import copy_tokenizer
 from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
-from ftbridge.weights.source import Card, Source, card_of, checkpoint_of, resolve, target_of
+from ftbridge.weights.source import Source, checkpoint_of, resolve, target_of
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.consolidate import Weights, is_adapter, read
 

@@ -20,7 +20,7 @@ from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.base import say_changes
+from ftbridge.weights.card import Card, card_of, load_card, made, say_changes
 from ftbridge.weights.export import write
 from ftbridge.weights.merging.plan import Merged
 from ftbridge.weights.merging.stream import stream
@@ -28,7 +28,7 @@ from ftbridge.weights.model_files import default_system
 from ftbridge.weights.model_files.config import write_files
 from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import Card, Source, card_of, load_card, made, resolve, target_of
+from ftbridge.weights.source import Source, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.

@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.templates import families
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 
 def make_environment(folder, environment="transformers5", **changed):

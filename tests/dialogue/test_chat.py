@@ -18,7 +18,9 @@ from ftbridge.dialogue.chat import Talk, save, talks
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.source import CARD, card_of, resolve
+from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.weights.card import card_of
+from ftbridge.weights.source import resolve
 
 from ..builders import recorded_runs  # noqa: TID252
 from ..builders.torch_files import save_pickled  # noqa: TID252

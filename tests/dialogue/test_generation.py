@@ -15,7 +15,8 @@ from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates import families
-from ftbridge.weights.source import Card, card_of, resolve
+from ftbridge.weights.card import Card, card_of
+from ftbridge.weights.source import resolve
 
 # Feeds an answer's tokens one by one, as transformers does, and prints the pieces that came after each.
 STREAM = """

@@ -9,7 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.templates import families
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 from .parrot import NEWS, SYSTEM, Parrot
 

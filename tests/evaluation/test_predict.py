@@ -19,8 +19,9 @@ from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates import families
+from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.source import card_of, load_card, resolve
+from ftbridge.weights.source import resolve
 
 from ..builders import recorded_runs  # noqa: TID252
 from .parrot import NEWS, SYSTEM, Parrot, predict, rows

@@ -6,7 +6,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
-from ftbridge.evaluation.samples import questions
+from ftbridge.evaluation.verify import questions
 
 from ..builders import recorded_runs  # noqa: TID252
 

@@ -9,7 +9,8 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.evaluation import verify
 from ftbridge.evaluation.verify import same_answers
-from ftbridge.weights.source import card_of, resolve
+from ftbridge.weights.card import card_of
+from ftbridge.weights.source import resolve
 
 
 class Parrot:

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ftbridge.templates import families
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 from ..builders.environments import make_environment  # noqa: TID252
 from ..builders.torch_files import floats, save, tensor  # noqa: TID252

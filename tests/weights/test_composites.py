@@ -8,7 +8,7 @@ import pytest
 
 import ftbridge
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.weights.source import load_card
+from ftbridge.weights.card import load_card
 
 pytestmark = pytest.mark.framework
 SCRIPT = Path(__file__).with_name("composites.py")

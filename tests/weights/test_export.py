@@ -22,10 +22,11 @@ from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs import checkpoints
 from ftbridge.templates import families
+from ftbridge.weights.card import load_card
 from ftbridge.weights.export import export
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.output_folder import fresh_folder
-from ftbridge.weights.source import load_card, resolve
+from ftbridge.weights.source import resolve
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.consolidate import read
 

@@ -16,8 +16,8 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.hardware import nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.weights.card import load_card
 from ftbridge.weights.merge import merge_weights
-from ftbridge.weights.source import load_card
 from ftbridge.weights.tensors import index as tensors
 from ftbridge.weights.tensors import safetensors
 

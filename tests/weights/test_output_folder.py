@@ -14,8 +14,9 @@ import pytest
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.project import Project
 from ftbridge.launchers.runs import written_files
+from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import CARD, Source
+from ftbridge.weights.source import Source
 
 
 def content(folder):

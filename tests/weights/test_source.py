@@ -14,19 +14,10 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs.record import Attempt, Run
+from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import families
-from ftbridge.weights.source import (
-    CARD,
-    Card,
-    askable,
-    card_in,
-    card_of,
-    checkpoint_of,
-    load_card,
-    made,
-    resolve,
-    target_of,
-)
+from ftbridge.weights.card import Card, askable, card_in, card_of, load_card, made
+from ftbridge.weights.source import checkpoint_of, resolve, target_of
 
 from ..builders.torch_files import save_pickled  # noqa: TID252
 

@@ -10,7 +10,7 @@ from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
 from ftbridge.templates.prompt import Prompt
-from ftbridge.weights.source import Card
+from ftbridge.weights.card import Card
 
 _QUESTION = {"role": "user", "content": "The user's words."}
 _SYSTEM = {"role": "system", "content": "The system's words."}

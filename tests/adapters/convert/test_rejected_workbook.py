@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.adapters.convert import rejected_workbook
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.convert.rejected_workbook import write_workbook
+from ftbridge.adapters.convert.rejects import write_workbook
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading

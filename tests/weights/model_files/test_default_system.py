@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from ftbridge.templates import chat_templates, families
+from ftbridge.weights.card import Card
 from ftbridge.weights.model_files.default_system import leave_out
-from ftbridge.weights.source import Card
 
 PROMPT = families.get("qwen2.5").cell("xtuner").prompt
 CARD = Card(

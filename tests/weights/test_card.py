@@ -12,7 +12,8 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.weights.source import CARD, load_card
+from ftbridge.launchers.runs.written_files import CARD
+from ftbridge.weights.card import load_card
 from ftbridge.weights.tensors import safetensors
 
 from ..builders import recorded_runs  # noqa: TID252
