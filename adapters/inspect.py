@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import letter
-from ftbridge.adapters.convert.plan import Options, preset_for
-from ftbridge.adapters.mapping.inference.infer import Choice, Wish, read_as
-from ftbridge.adapters.mapping.inference.sidecar import beside
+from ftbridge.adapters.convert.plan import ConvertOptions, preset_for
+from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
+from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
 from ftbridge.adapters.sources.locate import open_origin, origins
 from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
@@ -59,7 +59,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
     notes: tuple[str, ...]
     preset: str
-    choice: Choice | None
+    choice: TableMapping | None
     unclear: str
 
 
@@ -73,11 +73,14 @@ def inspect(
     found = []
     for origin in origins([str(source) for source in sources]):
         for table in open_origin(origin, reading, {}):
-            preset = preset_for(Options(), origin, table)
-            told = None if preset else beside(origin.path, table)
+            preset = preset_for(ConvertOptions(), origin, table)
+            told = None if preset else find_sidecar(origin.path, table)
             table = told.noted(table) if told else table  # noqa: PLW2901 - the same table, with a note
             try:
-                choice, unclear = told.read(table, Wish()) if told else read_as(table, Wish(), preset), ""
+                choice, unclear = (
+                    told.read(table, MappingOptions()) if told else infer_mapping(table, MappingOptions(), preset),
+                    "",
+                )
             except FtbridgeError as error:
                 choice, unclear = None, str(error)
             rows, broken, columns = _counted(table, progress)

@@ -21,7 +21,7 @@ from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.templates import detect, families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 PYTHON = default_folder() / "bin" / "python"
 SYSTEM = "你是一个文本分类领域的专家，你会接收到一段文本和几个潜在的分类选项，请输出文本内容的正确类型"
@@ -136,9 +136,9 @@ def _news() -> list[dict[str, object]]:
     return [{"text": "".join(drawn.choices(letters, k=length)), "category": CLASSES} for length in lengths]
 
 
-def _card(base: Path) -> Card:
+def _card(base: Path) -> ModelCard:
     family = detect.detect(base)
-    return Card(
+    return ModelCard(
         base=str(base),
         family=family.name,
         backend="xtuner",
@@ -154,7 +154,7 @@ def _one_by_one(child: subprocess.Popen[str]) -> list[str]:
     return json.loads(child.stdout.readline())
 
 
-def _in_batches(generator: Generator, card: Card, rows: list[dict[str, object]]) -> list[str]:
+def _in_batches(generator: Generator, card: ModelCard, rows: list[dict[str, object]]) -> list[str]:
     turns = [[(f"文本:{row['text']},类型选型:{row['category']}", None)] for row in rows]
     prompts = [card.prompt.segments(SYSTEM, each) for each in turns]
     found = generator.batch(prompts, families.get(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))

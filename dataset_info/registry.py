@@ -30,8 +30,6 @@ from ftbridge.dataset_info.json_text import keys
 from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_made_here, is_own, named
 
 FILE = REGISTRY
-
-
 # The registries whose locks this process holds: what is pending there has been tried.
 _changing: set[Path] = set()
 

@@ -19,7 +19,7 @@ from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project, Settings
-from ftbridge.dialogue.chat import Talk, talks
+from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
@@ -159,7 +159,7 @@ def _story(folder: Path, backends: list[str], seed: int) -> Answers:
         if not given:
             given["before"] = _before(run.id, questions, system)
         merge(run.id)
-        with talks(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as (conversation,):
+        with chat_sessions(run.id, device="cpu", sampling=Sampling(max_new_tokens=80)) as (conversation,):
             given[name] = _ask_all(conversation, questions)
     answers = Answers(questions, expected, given)
     _show(answers, time.monotonic() - started)
@@ -177,10 +177,10 @@ def _before(run: str, questions: list[str], system: str) -> list[str]:
     source = resolve(run)
     card = card_of(source)
     with Generator(interpreter(source.project, card.backend), card, Path(card.base), None, ()) as generator:
-        return _ask_all(Talk(generator, system, Sampling(max_new_tokens=40)), questions)
+        return _ask_all(ChatSession(generator, system, Sampling(max_new_tokens=40)), questions)
 
 
-def _ask_all(conversation: Talk, questions: list[str]) -> list[str]:
+def _ask_all(conversation: ChatSession, questions: list[str]) -> list[str]:
     answers = []
     for question in questions:
         conversation.reset()

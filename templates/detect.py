@@ -21,11 +21,7 @@ _JSON = (
     "special_tokens_map.json",
     "vocab.json",
 )
-
-
 _RAW = "tokenizer.model"
-
-
 _CODE = "tokenization_*.py"
 
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
-from ftbridge.templates.prompt import Prompt
+from ftbridge.templates.prompt import ChatPrompt
 
 # What looks like a token in a prompt.
 MARK = re.compile(r"<\|[^<>|]+\|>")
@@ -27,7 +27,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead.
     """
 
-    prompt: Prompt
+    prompt: ChatPrompt
     name: str = ""
     enable_thinking: bool | None = None
 
@@ -69,7 +69,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Table(msgspec.Struct, frozen=True):
     families: dict[str, Family]
-    prompts: dict[str, Prompt]
+    prompts: dict[str, ChatPrompt]
 
 
 @cache
@@ -102,5 +102,5 @@ def get(name: str) -> Family:
     raise UsageError(f"there is no model family `{name}`{closest(wanted, load())}")
 
 
-def _prompts(family: Family) -> dict[str, Prompt | None]:
+def _prompts(family: Family) -> dict[str, ChatPrompt | None]:
     return {backend: cell.prompt if cell else None for backend, cell in family.backends.items()}

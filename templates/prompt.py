@@ -15,15 +15,11 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Segment = str | Token
-
-
 Piece = str | tuple[Segment, ...]
-
-
 Record = TypeVar("Record")
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
+class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="upper"):
     """How a conversation becomes text, in XTuner's words; the head of families.yaml explains the keys."""
 
     instruction: Piece

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.convert.plan import Job, Options
+from ftbridge.adapters.convert.plan import ConvertOptions, ConvertPlan
 from ftbridge.adapters.convert.split import PARTS
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import QuestionError, UsageError
@@ -27,23 +27,23 @@ class Replaced(msgspec.Struct, frozen=True):
     after: int
 
 
-def asked(job: Job) -> Any:
+def asked(job: ConvertPlan) -> Any:
     """Return the options as they stand in JSON."""
     return msgspec.json.decode(msgspec.json.encode(job.options))
 
 
-def beside(job: Job) -> dict[str, Any]:
+def beside(job: ConvertPlan) -> dict[str, Any]:
     """Return what another dataset_info.json has said of the sources, for the entries; {} for nothing."""
-    return {"beside": msgspec.json.decode(msgspec.json.encode(job.beside))} if any(job.beside) else {}
+    return {"beside": msgspec.json.decode(msgspec.json.encode(job.sidecars))} if any(job.sidecars) else {}
 
 
-def of_dataset(job: Job) -> dict[str, DatasetEntry]:
+def of_dataset(job: ConvertPlan) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
     every = ours(job.dataset_dir).items()
     return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
 
 
-def is_whole(job: Job, entries: Mapping[str, DatasetEntry]) -> bool:
+def is_whole(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
     """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
     made = {"asked": asked(job), "names": [*entries], **beside(job)}
     for entry in entries.values():
@@ -57,7 +57,7 @@ def is_whole(job: Job, entries: Mapping[str, DatasetEntry]) -> bool:
     return bool(entries)
 
 
-def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
+def refuse_loss(job: ConvertPlan, before: Mapping[str, DatasetEntry], names: Iterable[str]) -> None:
     """Raise QuestionError where making `names` takes something away, or may put other rows into what is held out.
 
     A model may have been measured on such a part, or will be: its rows do not get into training by the way.
@@ -85,7 +85,7 @@ def refuse_loss(job: Job, before: Mapping[str, DatasetEntry], names: Iterable[st
     )
 
 
-def refuse_edited(job: Job, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
+def refuse_edited(job: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple[Path, ...]:
     """Return the files of the dataset that somebody has changed since; raises QuestionError where there are some.
 
     With `replace` they are given up, and are only returned.
@@ -99,21 +99,21 @@ def refuse_edited(job: Job, before: Mapping[str, DatasetEntry]) -> tuple[Path, .
     return changed
 
 
-def replaced(job: Job, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:
+def replaced(job: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:
     """Return what is made anew of other rows or in another way, with its samples `now`, and what is no more."""
     changed = [name for name, entry in before.items() if name in now and not _same_rows(job, entry)]
     gone = [name for name in before if name not in now]
     return tuple(Replaced(name, before[name].samples, now.get(name, 0)) for name in (*changed, *gone))
 
 
-def _moves(job: Job, name: str, entry: DatasetEntry) -> bool:
+def _moves(job: ConvertPlan, name: str, entry: DatasetEntry) -> bool:
     """Tell whether a part that is held out gets other rows; of the source's own parts each keeps its rows."""
     earlier = _options(entry)
     ours = job.options.split or earlier is None or earlier.split
     return name != f"{job.name}-{PARTS[0]}" and bool(ours) and not _same_rows(job, entry)
 
 
-def _same_rows(job: Job, entry: DatasetEntry) -> bool:
+def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
     """Tell whether an entry was made of the same rows, each in the part where this job puts it."""
     earlier = _options(entry)
     if earlier is None or entry.sources != job.sources:
@@ -122,14 +122,14 @@ def _same_rows(job: Job, entry: DatasetEntry) -> bool:
     return msgspec.structs.replace(earlier, **kept) == job.options
 
 
-def _options(entry: DatasetEntry) -> Options | None:
+def _options(entry: DatasetEntry) -> ConvertOptions | None:
     """Return the options that an entry was made with, None where this version does not know all of them."""
     with suppress(msgspec.ValidationError, UsageError):
-        return msgspec.convert(entry.options.get("asked"), Options)
+        return msgspec.convert(entry.options.get("asked"), ConvertOptions)
     return None
 
 
-def _free_name(job: Job) -> str:
+def _free_name(job: ConvertPlan) -> str:
     """Return a name like the job's that no dataset has."""
     known = read(job.dataset_dir)
     number = 2

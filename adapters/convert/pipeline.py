@@ -17,15 +17,15 @@ import msgspec
 
 from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
-from ftbridge.adapters.convert.plan import TO, Job, OnError, Options, dataset_name, prepare
+from ftbridge.adapters.convert.plan import TO, ConvertOptions, ConvertPlan, OnError, dataset_name, plan_conversion
 from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
 from ftbridge.adapters.convert.result import Conversion, conversion
-from ftbridge.adapters.convert.samples.encode import Dedup, Maker
-from ftbridge.adapters.convert.samples.remarks import Remarks, said
+from ftbridge.adapters.convert.samples.encode import Dedup, Encoder
+from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
 from ftbridge.adapters.convert.samples.workers import MOST, batches
-from ftbridge.adapters.convert.selection import Counts, Made, select, selected
+from ftbridge.adapters.convert.selection import Counts, EncodedSamples, select, selected
 from ftbridge.adapters.convert.split import PARTS, parse_sample
-from ftbridge.adapters.mapping.inference.infer import Wish
+from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.adapters.values import LONGEST
@@ -95,7 +95,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     project = Project.find()
     if not sources or not to:
         raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
-    options = Options(
+    options = ConvertOptions(
         reading=Reading(
             sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
             all_sheets=all_sheets,
@@ -106,7 +106,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             delimiter=delimiter,
             quote=quote,
         ),
-        wish=Wish(
+        wish=MappingOptions(
             map={field: str(column) for field, column in (map or {}).items()},
             system=system,
             instruction=instruction,
@@ -132,7 +132,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([str(source) for source in sources])
-    job = prepare(
+    job = plan_conversion(
         found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
     )
     done = _convert(job, progress)
@@ -147,10 +147,10 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     return done
 
 
-def _checked(options: Options) -> Options:
+def _checked(options: ConvertOptions) -> ConvertOptions:
     """Return `options`; raises UsageError for one that could not be kept in the registry."""
     try:
-        return msgspec.json.decode(msgspec.json.encode(options), type=Options)
+        return msgspec.json.decode(msgspec.json.encode(options), type=ConvertOptions)
     except UnicodeEncodeError as error:
         text = ascii(error.object)
         raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
@@ -158,7 +158,7 @@ def _checked(options: Options) -> Options:
         raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
-def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
+def _convert(job: ConvertPlan, progress: Callable[[int], None] | None) -> Conversion:
     before = earlier.of_dataset(job)
     if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
         return conversion(job, whole, changed=False)
@@ -180,7 +180,7 @@ def _convert(job: Job, progress: Callable[[int], None] | None) -> Conversion:
         raise
 
 
-def _with_workbook(job: Job, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
+def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
     """Return the entries with a workbook of rejected rows where one is asked for; {} where its rows are not there."""
     options, (rows, name) = next(iter(before.values())).options, (job.rejected_file.name, job.rejected_workbook.name)
     if not job.xlsx or job.dry_run or not options.get("counts", {}).get("rejected"):
@@ -200,7 +200,7 @@ def _with_workbook(job: Job, before: dict[str, DatasetEntry]) -> dict[str, Datas
     return entries
 
 
-def _try(job: Job, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
+def _try(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
     """Do all but write."""
     with Path(devnull).open("r+b") as nowhere:
         staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
@@ -213,7 +213,7 @@ def _try(job: Job, edited: Sequence[Path], progress: Callable[[int], None] | Non
     return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
 
 
-def _write(job: Job, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
+def _write(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
     stamps = job.stamps()
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
@@ -258,10 +258,12 @@ def _sha256(file: IO[bytes]) -> str:
     return sha256(Path(file.name))
 
 
-def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None) -> Made:
+def _stream(
+    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None
+) -> EncodedSamples:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
     options, parts = job.options, job.parts
-    maker = Maker(
+    maker = Encoder(
         mappings=tuple(choice.mapping for choice in job.choices),
         targets=options.to,
         between=files[0].between,
@@ -271,7 +273,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
         dedup=options.dedup,
     )
     codes: dict[int, int] = {}
-    made = Made()
+    made = EncodedSamples()
     for table, batch in batches(maker, job.tables, files, options.limit):
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
@@ -299,7 +301,7 @@ def _stream(job: Job, files: list[SampleFile], rejects: Rejects, progress: Calla
     return made
 
 
-def _judge(job: Job, made: Made, rejects: Rejects) -> None:
+def _judge(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
     allowed = parse_max_rejected(options.tolerated)(read_rows)
@@ -314,7 +316,7 @@ def _judge(job: Job, made: Made, rejects: Rejects) -> None:
         raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 
-def _notes(job: Job) -> str:
+def _notes(job: ConvertPlan) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
     notes = dict.fromkeys(note for table in job.tables for note in (*table.notes, *table.late))
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
@@ -325,8 +327,8 @@ def _file(name: str, target: str) -> str:
 
 
 def _entry(
-    job: Job,
-    made: Made,
+    job: ConvertPlan,
+    made: EncodedSamples,
     counts: Counts,
     samples: Mapping[str, int],
     name: str,
@@ -357,7 +359,7 @@ def _entry(
             "sha256": {target: file.sha256 for target, file in files.items()},
             "rejected": dict(rejected),
             "sheets": [table.sheet for table in job.tables if table.sheet],
-            "notes": said(every.found, job.choices[0].columns.get("system", "")),
+            "notes": describe_remarks(every.found, job.choices[0].columns.get("system", "")),
         },
         preset=job.presets[0],
         system=min(systems) if len(systems) == 1 else job.choices[0].mapping.system,

@@ -15,8 +15,8 @@ import msgspec
 from ftbridge.adapters.convert.rejects import parse_max_rejected
 from ftbridge.adapters.convert.samples.encode import Dedup
 from ftbridge.adapters.convert.split import PARTS, parse_split
-from ftbridge.adapters.mapping.inference.infer import ALONE, Choice, Wish, for_all, read_as
-from ftbridge.adapters.mapping.inference.sidecar import Beside, beside
+from ftbridge.adapters.mapping.inference.infer import ALONE, MappingOptions, TableMapping, for_all, infer_mapping
+from ftbridge.adapters.mapping.inference.sidecar import Sidecar, find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import DATE, BadValueError, listed, plain
@@ -29,7 +29,7 @@ OnError = Literal["stop", "skip"]
 TO = ("xtuner", "alpaca")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What decides the content of a dataset besides its sources; kept in its entry.
 
     `seed` is None where the order stays the source's; `sample` are the sizes of nested subsets; `settings` are for
@@ -37,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     reading: Reading = Reading()
-    wish: Wish = Wish()
+    wish: MappingOptions = MappingOptions()
     preset: str = ""
     settings: dict[str, str] = {}
     split: str | None = None
@@ -78,23 +78,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise UsageError(f"`--limit` takes a number from 1 on; got {self.limit}")
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One conversion, with all questions answered before the first row is read; a choice for each table.
 
-    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time. `beside`
-    is what LLaMA-Factory's dataset_info.json beside the sources says of each table. With `dry_run` nothing is written.
+    `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time. `sidecars`
+    are what LLaMA-Factory's dataset_info.json beside the sources says of each table. With `dry_run` nothing is written.
     """
 
     name: str
     dataset_dir: Path
-    options: Options
+    options: ConvertOptions
     replace: bool
     tables: tuple[Table, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[TableMapping, ...]
     presets: tuple[str, ...]
     origins: tuple[Origin, ...]
     array: bool
-    beside: tuple[Beside | None, ...] = ()
+    sidecars: tuple[Sidecar | None, ...] = ()
     dry_run: bool = False
     xlsx: bool = False
 
@@ -175,16 +175,16 @@ def _as_name(stem: str) -> str:
     return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", stem)).strip("-._") or "dataset"
 
 
-def prepare(
+def plan_conversion(
     origins: Sequence[Origin],
     name: str,
     folder: Path,
-    options: Options,
+    options: ConvertOptions,
     *,
     replace: bool,
     dry_run: bool = False,
     xlsx: bool = False,
-) -> Job:
+) -> ConvertPlan:
     """Open the sources and settle all that `options` leave open.
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
@@ -196,18 +196,18 @@ def prepare(
         )
     presets = [preset_for(options, origin, table) for origin, table in opened]
     said = [
-        None if preset or options.wish.decides else beside(origin.path, table)
+        None if preset or options.wish.decides else find_sidecar(origin.path, table)
         for (origin, table), preset in zip(opened, presets, strict=True)
     ]
     try:
         choices = tuple(
-            each.read(table, options.wish) if each else read_as(table, options.wish, preset)
+            each.read(table, options.wish) if each else infer_mapping(table, options.wish, preset)
             for (_, table), preset, each in zip(opened, presets, said, strict=True)
         )
     except QuestionError as error:
         raise for_all(error, [table for _, table in opened], options.wish) from error
     tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
-    job = Job(
+    job = ConvertPlan(
         name=name,
         dataset_dir=folder,
         options=options,
@@ -218,7 +218,7 @@ def prepare(
         array=options.array or any(map(_dated, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
         origins=tuple(origins),
-        beside=tuple(said),
+        sidecars=tuple(said),
         dry_run=dry_run,
     )
     if options.sample and PARTS[0] not in job.parts:
@@ -226,7 +226,7 @@ def prepare(
     return job
 
 
-def _opened(origins: Sequence[Origin], options: Options) -> list[tuple[Origin, Table]]:
+def _opened(origins: Sequence[Origin], options: ConvertOptions) -> list[tuple[Origin, Table]]:
     """Return the tables of all sources; what one of several asks can be answered for none of the others."""
     found = []
     for origin in origins:
@@ -239,7 +239,7 @@ def _opened(origins: Sequence[Origin], options: Options) -> list[tuple[Origin, T
     return found
 
 
-def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:
+def _samples(table: Table, choice: TableMapping) -> Iterator[Conversation]:
     for row in table.first:
         with suppress(BadValueError, UnicodeEncodeError):
             sample = choice.mapping.conversation(row)
@@ -247,14 +247,14 @@ def _samples(table: Table, choice: Choice) -> Iterator[Conversation]:
             yield sample
 
 
-def _dated(table: Table, choice: Choice) -> bool:
+def _dated(table: Table, choice: TableMapping) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
     last = [(sample.system, sample.turns[-1]) for sample in _samples(table, choice)]
     texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
     return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
 
 
-def preset_for(options: Options, origin: Origin, table: Table) -> Preset | None:
+def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset | None:
     """Return the preset that was asked for, else the one that the table is told to be."""
     if asked := options.preset or origin.preset:
         return preset(asked)

@@ -60,12 +60,8 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
 
 
 EXACT = 10**15
-
-
 # What XML cannot hold, or changes, and what looks like Excel's own escape of such a character.
 ESCAPED = re.compile("[\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-
-
 HALF_ESCAPE = re.compile("(?<!_x[0-9A-F]{4})_(x[0-9A-F]{0,4})?$")
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace as altered
 
 from ftbridge.adapters.convert.earlier import Replaced
-from ftbridge.adapters.convert.plan import Job
+from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.selection import Counts
 from ftbridge.adapters.values import plain, shown
 from ftbridge.core.records import Conversation, DatasetEntry, Turn
@@ -72,7 +72,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conversion(
-    job: Job,
+    job: ConvertPlan,
     entries: Mapping[str, DatasetEntry],
     *,
     changed: bool,
@@ -106,7 +106,7 @@ def conversion(
     )
 
 
-def _table_read(job: Job, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
+def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) -> TableRead:
     table, choice = job.tables[at], job.choices[at]
     notes = (*table.notes, *table.late)
     if table.part and (name := f"{job.name}-{table.part}") not in entries:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ftbridge.adapters.convert.plan import Job
+from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.samples.remarks import Remarks
 from ftbridge.adapters.convert.split import LEFT_OUT, PARTS, assign, nested, shared, unique
 from ftbridge.adapters.targets.sample_file import SampleFile, late_history
@@ -36,7 +36,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     shared: int = 0
 
 
-class Made(msgspec.Struct):
+class EncodedSamples(msgspec.Struct):
     """What the samples of the staged files are, by number; `remarks` are by the source's own part, else "train"."""
 
     counts: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(("read", "empty", "left_out"), 0))
@@ -49,7 +49,7 @@ class Made(msgspec.Struct):
     remarks: dict[str, Remarks] = {}
 
 
-def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
+def select(job: ConvertPlan, made: EncodedSamples) -> tuple[dict[str, "Numbers | None"], Counts]:
     """Return the numbers of the samples of each part and subset, None for all in order, and the final counts.
 
     A part of the source's own that no sample is left for is left out. What only this needs of `made` is let go on
@@ -93,7 +93,7 @@ def select(job: Job, made: Made) -> tuple[dict[str, "Numbers | None"], Counts]:
     return {name: selection[name] for name in job.names if name in selection}, Counts(**counts)
 
 
-def _codes(job: Job, made: Made, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
+def _codes(job: ConvertPlan, made: EncodedSamples, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
     """Return the place of each kept sample's part, and how many samples of other parts have a training question."""
     import numpy as np
 
@@ -109,7 +109,7 @@ def _codes(job: Job, made: Made, kept: Any, labels: "Numbers") -> tuple["Codes",
 
 
 def selected(
-    job: Job,
+    job: ConvertPlan,
     selection: dict[str, "Numbers | None"],
     staged: dict[str, SampleFile],
     marks: bytearray,

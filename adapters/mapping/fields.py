@@ -5,7 +5,7 @@ from typing import Any
 from ftbridge.adapters.mapping.base import Mapping, Notes, Quick
 from ftbridge.adapters.mapping.conversations.formats import PAIRS, Reader, style_of, unfolded
 from ftbridge.adapters.mapping.headers import HEADERS
-from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import BadValueError, blank, checked, passed
 from ftbridge.core.records import Conversation, Row, Text, Turn
 
@@ -13,7 +13,7 @@ from ftbridge.core.records import Conversation, Row, Text, Turn
 class ColumnMapping(Mapping, frozen=True, kw_only=True):
     """One sample a row, its fields in columns of their own or made by templates; `labels` are texts for outputs."""
 
-    prompts: dict[str, Prompt] = {}  # noqa: RUF012 - msgspec copies it, as ruff knows only of a direct subclass
+    prompts: dict[str, RowTemplate] = {}  # noqa: RUF012 - msgspec copies it, as ruff knows only of a direct subclass
     labels: dict[str, str] = {}  # noqa: RUF012
 
     def quick(self) -> Quick | None:

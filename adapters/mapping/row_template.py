@@ -42,7 +42,7 @@ FILTERS = {
 }
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class RowTemplate(msgspec.Struct, frozen=True):
     """A template, and the columns it uses, by the names it uses; `row` are those it reaches as `row['a name']`.
 
     `decides` says that it says itself what stands for what is empty.
@@ -77,14 +77,14 @@ class Prompt(msgspec.Struct, frozen=True):
             raise BadValueError(f"does not fit the template: {error}") from error
 
 
-def prompt(template: str, field: str, table: Table) -> Prompt:
+def prompt(template: str, field: str, table: Table) -> RowTemplate:
     """Return the template of `field` for the rows of `table`.
 
     A column whose name is no Jinja name is reached as `row['a name']`, or as `a_name` where only one is meant.
     Raises UsageError for a mistake in the template and for a column that is not there.
     """
     if not _is_template(template):
-        return Prompt(template)
+        return RowTemplate(template)
     from jinja2 import TemplateSyntaxError, meta
 
     where = f"the template of `--{field}`"
@@ -105,7 +105,7 @@ def prompt(template: str, field: str, table: Table) -> Prompt:
     for name in sorted((undeclared - names.keys() - {"row"}) | (set(row) - set(table.columns))):
         hint = near(name, [*names, *table.columns])
         raise UsageError(f"{where} uses `{name}`, which is no column{hint}\n{listing(table)}")
-    return Prompt(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _decides(tree))
+    return RowTemplate(template, {name: names[name] for name in sorted(undeclared - {"row"})}, row, _decides(tree))
 
 
 def _decides(tree: "nodes.Template") -> bool:

@@ -8,31 +8,31 @@ import msgspec
 
 from ftbridge.adapters.problems import Tally
 from ftbridge.adapters.registered.dataset import ALONE, REREAD, edit
-from ftbridge.adapters.registered.validate import examine
+from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret, of_turns
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Support(msgspec.Struct, frozen=True):
     """Whether a framework would load a dataset and keep all of it; "unknown" where the data is not here."""
 
     loads: Literal["yes", "no", "unknown"]
     reasons: tuple[str, ...] = ()
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
 
     name: str
     ours: bool
-    llamafactory: Answer
-    xtuner: Answer
+    llamafactory: Support
+    xtuner: Support
     notes: tuple[str, ...]
 
 
-def check(dataset_dir: Path, names: Iterable[str] = ()) -> list[Verdict]:
+def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckResult]:
     """Tell of the entries that `names` mean, or of all, whether both frameworks would load them.
 
     Raises InputError for an unknown name, or where dataset_info.json is damaged.
@@ -42,24 +42,24 @@ def check(dataset_dir: Path, names: Iterable[str] = ()) -> list[Verdict]:
     return [_verdict(dataset_dir, name, known[name]) for name in chosen or known]
 
 
-def _verdict(dataset_dir: Path, name: str, raw: Any) -> Verdict:
+def _verdict(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
     entry, ours = interpret(name, raw), registry.is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
     if entry.remote:
-        llamafactory = xtuner = Answer("unknown", (f"its data is at `{entry.remote}`",))
+        llamafactory = xtuner = Support("unknown", (f"its data is at `{entry.remote}`",))
     elif ours:
         try:
             llamafactory, xtuner = _own(dataset_dir, entry, raw, notes)
         except InputError as error:  # somebody changed what we wrote
-            llamafactory = xtuner = Answer("no", (str(error),))
+            llamafactory = xtuner = Support("no", (str(error),))
     else:
         if isinstance(raw, dict) and "ftbridge" in raw:
             notes.append("it was made by an older version of ftbridge; convert its source again")
         llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
-    return Verdict(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
+    return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
 
 
-def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Answer, Answer]:
+def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
     own = registry.entry_of(dataset_dir, entry.name, raw)
     notes += [REREAD] if registry.is_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
@@ -76,9 +76,9 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
     return llamafactory, xtuner
 
 
-def _answers(both: list[str], special: list[str]) -> tuple[Answer, Answer]:
+def _answers(both: list[str], special: list[str]) -> tuple[Support, Support]:
     """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
-    llamafactory, xtuner = (Answer("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
+    llamafactory, xtuner = (Support("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
     return llamafactory, xtuner
 
 
@@ -96,7 +96,7 @@ def _problems(
     if entry.problems:
         return list(entry.problems), []
     try:
-        findings = examine(dataset_dir, entry, trusted=entry.file_name in trusted)
+        findings = validate(dataset_dir, entry, trusted=entry.file_name in trusted)
     except InputError as error:
         return [str(error)], []
     if changed and entry.file_name in changed:

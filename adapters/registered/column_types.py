@@ -13,7 +13,7 @@ import msgspec
 from ftbridge.adapters.values import DATE, BadValueError
 
 # A kind is None for null, a word for a scalar, a list of one kind, or a dict of kinds.
-Kind = Any
+ColumnType = Any
 TEXTS = {"text", "dates", "numerals"}
 NUMERAL = re.compile(r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf|[Tt]rue|TRUE|[Ff]alse|FALSE)\s*")
 # By form: text that is loaded as something else where a column holds nothing else, and the word for it.
@@ -21,14 +21,14 @@ MISTAKEN = {"line": (DATE, "dates"), "csv": (NUMERAL, "numerals")}
 SETTLED_BYTES, SETTLED_ROWS = 10 << 20, 10_000
 
 
-class Kinds:
+class ColumnTypes:
     """The kinds of the columns so far; `form` is "line" for JSON lines, "csv", or anything else.
 
     `settled` says that they stay as they are, as they do from the second file on.
     """
 
     def __init__(self, form: str) -> None:
-        self.known: dict[str, Kind] = {}
+        self.known: dict[str, ColumnType] = {}
         self.settled = False
         self._form = form
         self._size = 0
@@ -47,7 +47,7 @@ class Kinds:
             self._size += 1
             self.settled |= self._size >= SETTLED_ROWS
 
-    def _kind(self, value: Any) -> Kind:
+    def _kind(self, value: Any) -> ColumnType:
         if isinstance(value, str):
             pattern, word = MISTAKEN.get(self._form, (None, ""))
             return word if pattern and pattern.fullmatch(value) else "text"
@@ -63,7 +63,7 @@ class Kinds:
         return "truth" if isinstance(value, bool) else "number"
 
 
-def _merged(known: Kind, new: Kind, path: str) -> Kind:
+def _merged(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
     if new is None or known == new:
         return known
     if known is None:
@@ -78,7 +78,7 @@ def _merged(known: Kind, new: Kind, path: str) -> Kind:
     raise BadValueError(f"has {_named(new)} in `{path}`, where a record before has {_named(known)}")
 
 
-def _named(kind: Kind) -> str:
+def _named(kind: ColumnType) -> str:
     if isinstance(kind, dict | list):
         return "an object" if isinstance(kind, dict) else "a list"
     return {"number": "a number", "truth": "true or false"}.get(kind, "text")

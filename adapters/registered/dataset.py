@@ -13,7 +13,7 @@ import msgspec
 
 from ftbridge import __version__
 from ftbridge.adapters.registered import entry_reader
-from ftbridge.adapters.registered.validate import Findings, examine
+from ftbridge.adapters.registered.validate import Findings, validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.targets.sample_file import ARRAY, LINES
 from ftbridge.core.console import say
@@ -42,7 +42,7 @@ class Dataset(msgspec.Struct, frozen=True):
     edited: str = ""
 
 
-def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
+def resolve_dataset(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     """Return the dataset `name` as `backend` can train on it, converted into the folder `cache` where it must be.
 
     A backend that has a target of its name is given that target's file; any other reads dataset_info.json, as
@@ -60,7 +60,7 @@ def usable(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
     return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
 
 
-def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
+def files_read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
     """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
     if own := data.entry.files.get(backend):
         entry = of_turns(data.name, own)
@@ -69,7 +69,7 @@ def read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
     return entry, data_files(data.folder, entry)
 
 
-def as_it_stands(data: Dataset, backend: str) -> Dataset:
+def record_hashes(data: Dataset, backend: str) -> Dataset:
     """Return what `usable` gave with the sha256 of what `backend` reads now; samples are counted anew where edited.
 
     Raises InputError where an edited record would be lost.
@@ -144,7 +144,7 @@ def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Data
 
 def _fit(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
     """Return what is in an entry's records; raises InputError where some are lost, or, with `special`, to XTuner."""
-    findings = examine(dataset_dir, entry)
+    findings = validate(dataset_dir, entry)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if findings.columns or not findings.records:
         reasons = "; ".join(findings.columns) or "it holds no records"

@@ -8,7 +8,7 @@ import msgspec
 
 from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.registered import entry_reader
-from ftbridge.adapters.registered.column_types import Kinds
+from ftbridge.adapters.registered.column_types import ColumnTypes
 from ftbridge.adapters.registered.entry_reader import UnfitError
 from ftbridge.adapters.targets import xtuner
 from ftbridge.adapters.values import DATE, BadValueError, shown
@@ -33,7 +33,7 @@ class Findings:
         self._entry = entry
         self._systems: set[str] = set()
         self._plain = {"question": False, "answer": False}
-        self._kinds: Kinds | None = None
+        self._kinds: ColumnTypes | None = None
         self._last = Where(entry.file_name, 1)
 
     @property
@@ -58,7 +58,7 @@ class Findings:
         for row in entry_reader.rows(file):
             self.records += 1
             self._last = row.where
-            self._kinds = self._kinds or Kinds("csv" if file.suffix == ".csv" else row.where.unit)
+            self._kinds = self._kinds or ColumnTypes("csv" if file.suffix == ".csv" else row.where.unit)
             try:
                 self._kinds.add({} if row.error else row.values)
                 self._take(entry_reader.conversation(self._entry, row))
@@ -100,7 +100,7 @@ class Findings:
             self.unread = sorted(meant & known.keys() - set(entry.columns.values()))
 
 
-def examine(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findings:
+def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findings:
     """Return what is in an entry's files; raises InputError where one is missing or damaged."""
     findings = Findings(entry)
     for file in data_files(dataset_dir, entry):

@@ -9,7 +9,7 @@ from gpu_parts.memory import Watch
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError
-from ftbridge.dialogue.chat import talks
+from ftbridge.dialogue.chat import chat_sessions
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.runs.record import Run
@@ -30,7 +30,7 @@ def _ask(bench: Bench, run: Run, bits: int | None) -> Row:
     sampling, device = Sampling(max_new_tokens=length), bench.device
     with Watch(bench.cards) as watch:
         begun = time.perf_counter()
-        with talks(run.id, sampling=sampling, bits=bits, device=device) as (talk,):
+        with chat_sessions(run.id, sampling=sampling, bits=bits, device=device) as (talk,):
             loaded = time.perf_counter()
             list(talk.say(QUESTION))  # the first answer also prepares the kernels
             warm = time.perf_counter()

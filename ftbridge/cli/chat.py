@@ -68,7 +68,7 @@ def command(
     from ftbridge.core.console import say
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal
-    from ftbridge.dialogue.chat import talks
+    from ftbridge.dialogue.chat import chat_sessions
     from ftbridge.dialogue.generation import Sampling
     from ftbridge.dialogue.web import serve
 
@@ -82,7 +82,7 @@ def command(
     sampling = Sampling(**{name: options.pop(name) for name in Sampling.__struct_fields__})
     page = {name: options.pop(name) for name in ("host", "port", "allow_hosts", "password")}
     page["password"] = _password(page["password"])
-    conversations = talks(source, compare=compare, system=system, sampling=sampling, **options)
+    conversations = chat_sessions(source, compare=compare, system=system, sampling=sampling, **options)
     if web:
         serve(conversations, **page)
         return

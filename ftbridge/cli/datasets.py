@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ftbridge.adapters.registered.check import Verdict
+    from ftbridge.adapters.registered.check import CheckResult
 
 Command = Callable[..., None]
 
@@ -77,11 +77,11 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
 @_options
 def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
-    from ftbridge.adapters.registered.check import check
+    from ftbridge.adapters.registered.check import check_datasets
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = check(_folder(dataset_dir), names)
+    verdicts = check_datasets(_folder(dataset_dir), names)
     if as_json:
         print_json(verdicts)
     elif not verdicts:
@@ -129,7 +129,7 @@ def _none_yet(dataset_dir: Path | None) -> str:
     return f"there is no dataset in {_folder(dataset_dir)} yet"
 
 
-def _verdict(verdict: "Verdict") -> str:
+def _verdict(verdict: "CheckResult") -> str:
     lines = [verdict.name if verdict.ours else f"{verdict.name} (not made by ftbridge)"]
     for title, answer in (("LLaMA-Factory", verdict.llamafactory), ("XTuner", verdict.xtuner)):
         lines.append(f"  {title + ':':<15} {': '.join((answer.loads, *answer.reasons[:1]))}")

@@ -7,7 +7,6 @@ import click
 import msgspec
 
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.training import prepare
 
 METAVARS = {
     "backend": "NAME",
@@ -98,10 +97,11 @@ def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, det
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
     from ftbridge.launchers.training import train
+    from ftbridge.launchers.training.prepare import prepare
 
     if check and no_check:
         raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
-    ready = prepare.prepare(config, **options)
+    ready = prepare(config, **options)
     if dry_run or check:
         _show(ready, preflight=not no_check, build=check)
         return
@@ -119,13 +119,14 @@ def _show(ready: Any, *, preflight: bool, build: bool) -> None:
     from ftbridge.core.errors import InputError
     from ftbridge.launchers.environment.checklist import shown
     from ftbridge.launchers.training import train
+    from ftbridge.launchers.training.prepare import build_only, describe
 
-    result(prepare.describe(ready))
+    result(describe(ready))
     if preflight:
         checks = train.preflight(ready)
         result(f"\n--- pre-flight\n{shown(checks)}")
         if any(each.status == "failure" for each in checks):
             raise InputError("this training would fail; the remedies stand above")
     if build:
-        prepare.build(ready)
+        build_only(ready)
         say("the framework builds all that the config names; nothing was started")

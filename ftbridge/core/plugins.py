@@ -50,7 +50,7 @@ Lines = Callable[[Path], Iterator[dict[str, Any]]]
 
 
 class Backend(Protocol):
-    """Runs one training framework; `plan` is a `ftbridge.launchers.backends.plan.Plan`."""
+    """Runs one training framework; `plan` is a `ftbridge.launchers.backends.plan.TrainPlan`."""
 
     title: str
     module: str

@@ -22,9 +22,9 @@ from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.templates import families
-from ftbridge.weights.card import Card, askable, card_in, card_of, load_card, say_changes
+from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
-from ftbridge.weights.source import Source, resolve, target_of
+from ftbridge.weights.source import ModelSource, resolve, target_of
 
 SHOWN = 80  # characters of a system prompt
 # What a model writes before its answer where it thinks; no template has it in earlier turns.
@@ -33,7 +33,7 @@ _THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)
 _NO_THOUGHT = "<think>\n\n</think>\n\n"
 
 
-class Talk:
+class ChatSession:
     """A conversation: it keeps what was said, and answers as the training taught.
 
     `title` is "before" for the base model, else "after"; `system` may be ""; `turns` are questions with their
@@ -96,7 +96,7 @@ class Talk:
         self._generator.interrupt()
 
 
-class Options(TypedDict, total=False):
+class ChatOptions(TypedDict, total=False):
     """How a model is found and loaded.
 
     `checkpoint` chooses one of a run's; `model` names the base, `template` the family, where the files do not say them
@@ -117,14 +117,14 @@ class Options(TypedDict, total=False):
 
 
 @contextmanager
-def talks(
+def chat_sessions(
     source: str | os.PathLike[str] | None = None,
     *,
     compare: bool = False,
     system: str | None = None,
     sampling: Sampling | None = None,
-    **options: Unpack[Options],
-) -> Iterator[tuple[Talk, ...]]:
+    **options: Unpack[ChatOptions],
+) -> Iterator[tuple[ChatSession, ...]]:
     """Load the model of a run (default: the last that succeeded), of a folder or of a hub; yield its conversation.
 
     A run's merged model is used where there is one, else base and adapter, exporting first. With `compare` two are
@@ -155,14 +155,14 @@ def talks(
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
         after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))
-        talk = Talk(after, system, sampling)
+        talk = ChatSession(after, system, sampling)
         if not compare:
             yield (talk,)
             return
         if not adapter:
             cards = after.placement.left(cards)
             before = stack.enter_context(Generator(python, card, Path(card.base), None, cards, loading))
-        yield Talk(before, system, sampling, "before", adapter=False), talk
+        yield ChatSession(before, system, sampling, "before", adapter=False), talk
 
 
 def chat(
@@ -172,10 +172,10 @@ def chat(
     system: str | None = None,
     sampling: Sampling | None = None,
     write: Callable[[str], None] | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ChatOptions],
 ) -> str:
     """Return the answer of a run's model to one question; `write` gets it piece by piece as well."""
-    with talks(source, system=system, sampling=sampling, **options) as (talk,):
+    with chat_sessions(source, system=system, sampling=sampling, **options) as (talk,):
         answer = ""
         for piece in talk.say(prompt):
             answer += piece
@@ -184,7 +184,7 @@ def chat(
         return answer
 
 
-def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
+def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     """Write the conversations as a new file of messages, which `convert` reads; returns its path.
 
     The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
@@ -201,14 +201,14 @@ def save(talks: Sequence[Talk], file: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _messages(talk: Talk) -> bytes:
+def _messages(talk: ChatSession) -> bytes:
     said = [("system", talk.system)] if talk.system else []
     for question, answer in talk.answered:
         said += [("user", question), ("assistant", answer)]
     return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
 
 
-def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = None) -> Source:
+def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = None) -> ModelSource:
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model, `checkpoint` one of a run's."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()
@@ -217,8 +217,8 @@ def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = No
 
 
 def model_of(
-    source: Source, compare: bool = False, base: str | None = None, template: str | None = None
-) -> tuple[Card, Path, Path | None]:
+    source: ModelSource, compare: bool = False, base: str | None = None, template: str | None = None
+) -> tuple[ModelCard, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
     whole = target_of(source, None, "merged") if source.run else source.folder
     is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
@@ -246,7 +246,7 @@ def model_of(
     return card, found, None
 
 
-def _adjusted(card: Card, options: Options) -> Card:
+def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:
     """Return the card with what the user wants otherwise than in training."""
     if not options.get("thinking"):
         return card

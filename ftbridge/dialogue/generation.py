@@ -23,12 +23,10 @@ from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import caches
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.templates.prompt import Segment
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 # How an answer ended: at a stop token, at max_new_tokens, at the model's limit; or the prompt alone is beyond that.
 Finish = Literal["stop", "length", "full", "too_long"]
-
-
 # What the settings may be. Smaller temperatures and penalties let numbers overflow, after which a GPU serves nobody.
 SEEDS = 1 << 32
 LIMITS: dict[str, tuple[float, float]] = {
@@ -81,7 +79,7 @@ class Generator:
     def __init__(
         self,
         python: Path,
-        card: Card,
+        card: ModelCard,
         model: Path,
         adapter: Path | None,
         cards: Sequence[Gpu],

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from ftbridge.core.console import DIRECTIONS, escaped, piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.dialogue.chat import Talk, save
+from ftbridge.dialogue.chat import ChatSession, save
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
-Begin = Callable[[Talk], Iterator[str]]
+Begin = Callable[[ChatSession], Iterator[str]]
 HELP = """\
 /reset forgets what was said, /retry asks the last question again, /system TEXT sets the system prompt, /save FILE
 writes the conversation for `ftbridge convert`, /exit or Ctrl-D ends; Ctrl-C ends an answer. Several lines: paste them,
@@ -34,7 +34,7 @@ _ENDS = {
 }
 
 
-def converse(talks: Sequence[Talk], *, name: str = "", stream: bool = True) -> None:
+def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = True) -> None:
     """Answer what is typed until the user ends it; `name` stands before each answer.
 
     Raises FrameworkError where the model dies.
@@ -70,7 +70,7 @@ def read_question() -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def show(talks: Sequence[Talk], begin: Begin, *, name: str = "", stream: bool = True) -> None:
+def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: bool = True) -> None:
     """Print what each conversation answers, as it comes or, without `stream`, when it is whole.
 
     Two stand side by side in a terminal that is wide enough, else one below the other.
@@ -92,7 +92,7 @@ def show(talks: Sequence[Talk], begin: Begin, *, name: str = "", stream: bool = 
             say(f"({who}{_ENDS[talk.finish].format(talk.sampling.max_new_tokens)})")
 
 
-def _obey(text: str, talks: Sequence[Talk], name: str, stream: bool) -> bool:
+def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
     """Carry out a command, or answer; return whether the conversation goes on."""
     command = _COMMAND.fullmatch(text.rstrip())
     if not command:
@@ -103,7 +103,7 @@ def _obey(text: str, talks: Sequence[Talk], name: str, stream: bool) -> bool:
     if word == "retry":
         if not talks[0].sampling.temperature:
             say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
-        _answer(talks, Talk.retry, name, stream)
+        _answer(talks, ChatSession.retry, name, stream)
     elif word == "save":
         say(f"wrote {save(talks, value)}")
     elif word in _SETTINGS:
@@ -113,13 +113,13 @@ def _obey(text: str, talks: Sequence[Talk], name: str, stream: bool) -> bool:
     return word != "exit"
 
 
-def _reset(talks: Sequence[Talk], _: str) -> None:
+def _reset(talks: Sequence[ChatSession], _: str) -> None:
     for talk in talks:
         talk.reset()
     say("a new conversation")
 
 
-def _system(talks: Sequence[Talk], text: str) -> None:
+def _system(talks: Sequence[ChatSession], text: str) -> None:
     if text:
         for talk in talks:
             talk.system = "" if text == '""' else text
@@ -129,8 +129,8 @@ def _system(talks: Sequence[Talk], text: str) -> None:
 _SETTINGS = {"reset": _reset, "system": _system}
 
 
-def _answer(talks: Sequence[Talk], begin: Begin, name: str, stream: bool) -> None:
-    def attended(talk: Talk) -> Iterator[str]:
+def _answer(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
+    def attended(talk: ChatSession) -> Iterator[str]:
         with _ending(talk):
             yield from begin(talk)
 
@@ -138,7 +138,7 @@ def _answer(talks: Sequence[Talk], begin: Begin, name: str, stream: bool) -> Non
 
 
 @contextmanager
-def _ending(talk: Talk) -> Iterator[None]:
+def _ending(talk: ChatSession) -> Iterator[None]:
     """Let Ctrl-C end the answer; a second one no longer waits for the model, should it not listen."""
     usual = signal.getsignal(signal.SIGINT)
 
@@ -167,7 +167,7 @@ class _Screen:
             yield Segment.line()
 
 
-def _side_by_side(console: "Console", talks: Sequence[Talk], begin: Begin, stream: bool) -> None:
+def _side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin, stream: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.live import Live
     from rich.table import Table

@@ -25,7 +25,7 @@ from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, Setu
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.process.children import guarded
 from ftbridge.core.project import Project
-from ftbridge.dialogue.chat import Talk
+from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter, pinned_versions
 from ftbridge.launchers.hardware import devices
@@ -61,7 +61,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 def serve(
-    conversations: AbstractContextManager[Sequence[Talk]],
+    conversations: AbstractContextManager[Sequence[ChatSession]],
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
@@ -184,7 +184,7 @@ def _address(listener: socket.socket, host: str) -> str:
 
 @contextmanager
 def _page(
-    python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[Talk]
+    python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[ChatSession]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the page; once it answers, yield it. Raises FrameworkError where it ends, with its last messages."""
     spec = {
@@ -227,7 +227,7 @@ def _write(page: subprocess.Popen[bytes], record: dict[str, Any]) -> None:
         data = data[os.write(cast("IO[bytes]", page.stdin).fileno(), data) :]
 
 
-def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[Talk]) -> None:
+def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[ChatSession]) -> None:
     """Answer one question after another, until the page ends; raises FrameworkError where the model dies."""
     questions = SimpleQueue[Question | Refused | None]()
     stopped = set[int]()
@@ -266,7 +266,7 @@ def _question(record: dict[str, Any], columns: int) -> Question | Refused:
 
 
 def _answer(
-    talks: Sequence[Talk], question: Question | Refused, sampling: Sampling, stopped: set[int]
+    talks: Sequence[ChatSession], question: Question | Refused, sampling: Sampling, stopped: set[int]
 ) -> Iterator[dict[str, int | str]]:
     """Yield the answers of all columns as the page wants them; one that is stopped ends with what is there."""
     try:

@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked, opened_record, read_record, read_text, write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.dialogue.generation import Finish
-from ftbridge.templates.prompt import Prompt
+from ftbridge.templates.prompt import ChatPrompt
 
 SETTINGS, FINISHED, UNFINISHED = "predict.json", "predictions.jsonl", "unfinished.jsonl"
 METRICS, RESULT = "metrics.json", "result.jsonl"
@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     data: str
     model: str
-    prompt: Prompt
+    prompt: ChatPrompt
     stop: tuple[str, ...]
     max_new_tokens: int
     bits: int | None

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, usable
+from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import rich_console, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
@@ -42,7 +42,7 @@ from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
 from ftbridge.templates import families
 from ftbridge.weights.output_folder import refuse_inside
-from ftbridge.weights.source import Source, target_of
+from ftbridge.weights.source import ModelSource, target_of
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".jinja", ".model")
 END = 1 << 16  # bytes
@@ -148,7 +148,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     )
 
 
-def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
     project, run = source.project, source.run
     folder = _datasets(source, dataset_dir)
     known = registry.read(folder)
@@ -164,10 +164,10 @@ def _dataset(source: Source, name: str | None, dataset_dir: str | os.PathLike[st
             )
     elif name not in known and f"{name}-test" in known:
         name = f"{name}-test"
-    return usable(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
+    return resolve_dataset(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
 
 
-def _datasets(source: Source, dataset_dir: str | os.PathLike[str] | None) -> Path:
+def _datasets(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
     own = source.run.spec.dataset_dir if source.run else source.project.state().dataset_dir or "data"
     return Path(dataset_dir).expanduser().absolute() if dataset_dir else (source.project.folder / own).resolve()
 
@@ -238,7 +238,7 @@ def _answer(
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
 
 
-def _leaks(source: Source, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
+def _leaks(source: ModelSource, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
     """Return which questions were trained on; None where no run is known to have made the model."""
     try:
         run = source.run or (find_run(source.project, trained_by) if trained_by else None)

@@ -18,7 +18,7 @@ from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import Run, find_run, load_run
 from ftbridge.templates import families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 LENGTH = 64  # tokens of an answer
 SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the same
@@ -26,7 +26,7 @@ SHARE = 0.5  # of the answers' length, on the mean, up to which they must be the
 
 def same_answers(
     count: int, device: str = "auto", *, trust_remote_code: bool = False
-) -> Callable[[Card, Path, Path], None]:
+) -> Callable[[ModelCard, Path, Path], None]:
     """Return a check for `merge`: greedy answers to `count` questions of the run's data, before and after the merge.
 
     Both compute in float32. Rounding to the base's dtype may tip a word over, after which an answer goes its own way:
@@ -36,7 +36,7 @@ def same_answers(
     with the base.
     """
 
-    def check(card: Card, adapter: Path, merged: Path) -> None:
+    def check(card: ModelCard, adapter: Path, merged: Path) -> None:
         project = Project.find()
         if not card.run:
             raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")

@@ -17,11 +17,11 @@ from ftbridge.launchers.runs.fingerprint import Fingerprint, changes
 from ftbridge.launchers.runs.record import base_of, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import detect, families
-from ftbridge.templates.prompt import Prompt
-from ftbridge.weights.source import Source, target_of
+from ftbridge.templates.prompt import ChatPrompt
+from ftbridge.weights.source import ModelSource, target_of
 
 
-class Card(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
 
     Whether code that comes with the model may run is never said here: a folder may be anybody's.
@@ -43,9 +43,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     trained_on: Fingerprint | None = None
 
     @property
-    def prompt(self) -> Prompt:
+    def prompt(self) -> ChatPrompt:
         """Return the prompt that the model was trained with."""
-        return msgspec.convert(self.template, Prompt)
+        return msgspec.convert(self.template, ChatPrompt)
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
         write_json(folder / CARD, self)
 
 
-def made(source: Source, card: Card, name: str) -> Path | None:
+def made(source: ModelSource, card: ModelCard, name: str) -> Path | None:
     """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
 
     A folder stays good when the run's checkpoints are gone.
@@ -70,7 +70,7 @@ def made(source: Source, card: Card, name: str) -> Path | None:
     return folder if msgspec.json.encode(known) == msgspec.json.encode(wanted) else None
 
 
-def load_card(folder: Path) -> Card | None:
+def load_card(folder: Path) -> ModelCard | None:
     """Return what `folder` says of itself, or None where no ftbridge.json is there.
 
     Raises InputError where it is damaged, or holds a prompt as ftbridge writes none.
@@ -78,7 +78,7 @@ def load_card(folder: Path) -> Card | None:
     file = folder / CARD
     if not file.is_file():
         return None
-    card = load_json(read_text(file, "card"), Card, f"`{file}` is damaged")
+    card = load_json(read_text(file, "card"), ModelCard, f"`{file}` is damaged")
     if card.family:
         try:
             _ = card.prompt
@@ -87,7 +87,7 @@ def load_card(folder: Path) -> Card | None:
     return card
 
 
-def card_in(source: Source, folder: Path) -> Card | None:
+def card_in(source: ModelSource, folder: Path) -> ModelCard | None:
     """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone.
 
     Of a run's it must say that it was made of this run: another one's may have been put there.
@@ -98,7 +98,7 @@ def card_in(source: Source, folder: Path) -> Card | None:
     return known if not name or known.checkpoint == name else None
 
 
-def card_of(source: Source, model: str | None = None, template: str | None = None) -> Card:
+def card_of(source: ModelSource, model: str | None = None, template: str | None = None) -> ModelCard:
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
     `template` names the family instead of what the files say; without it the card of a model of no known family has
@@ -112,7 +112,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
         return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
     family = families.get(name) if name else detect.find(base)
-    return Card(
+    return ModelCard(
         base=str(base),
         family=family.name if family else "",
         backend=backend,
@@ -126,7 +126,7 @@ def card_of(source: Source, model: str | None = None, template: str | None = Non
     )
 
 
-def askable(card: Card, model: Path, template: str | None = None) -> Card:
+def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
     """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
 
     Raises InputError, with the families that can be named, where the model is of none that is known.
@@ -138,12 +138,12 @@ def askable(card: Card, model: Path, template: str | None = None) -> Card:
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 
 
-def _name(source: Source) -> str:
+def _name(source: ModelSource) -> str:
     chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
-def _base(source: Source, model: str | None, known: Card | None, backend: str) -> Path:
+def _base(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
     named = model or (
         base_of(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
@@ -159,7 +159,7 @@ def _base(source: Source, model: str | None, known: Card | None, backend: str) -
         ) from error
 
 
-def _card_base(source: Source, known: Card) -> str:
+def _card_base(source: ModelSource, known: ModelCard) -> str:
     """Return the base that a card names; in a run's folder that of the run, where the card has it of this run."""
     folder = source.folder.parent
     if known.run and (folder / "run.json").is_file():
@@ -177,7 +177,7 @@ def _adapter_base(folder: Path) -> str:
     return str(folder) if (folder / "config.json").is_file() else ""
 
 
-def say_changes(card: Card, *, refuse: bool = False) -> None:
+def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
     """Name what in the card's base is not as the training had it; nothing is said of a training without a record.
 
     With `refuse`, other weights are an InputError.

@@ -18,14 +18,14 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.scripts.lora_targets import has_experts, shortest
 from ftbridge.templates import chat_templates
-from ftbridge.weights.card import Card, card_of, say_changes
+from ftbridge.weights.card import ModelCard, card_of, say_changes
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.merging.lora import EXPERTS
 from ftbridge.weights.model_files import default_system
 from ftbridge.weights.model_files.config import write_stops
 from ftbridge.weights.model_files.tokenizer import copy_tokenizer
 from ftbridge.weights.output_folder import fresh_folder, refuse_overlap
-from ftbridge.weights.source import Source, checkpoint_of, resolve, target_of
+from ftbridge.weights.source import ModelSource, checkpoint_of, resolve, target_of
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.consolidate import Weights, is_adapter, read
 
@@ -50,7 +50,7 @@ def export(
     return write(found, card, target_of(found, out, "adapter"))
 
 
-def write(source: Source, card: Card, target: Path) -> Path:
+def write(source: ModelSource, card: ModelCard, target: Path) -> Path:
     """Write the adapter, or the model, of a source to `target`, as `export` does; returns `target`."""
     refuse_overlap(target, source, Path(card.base))
     path = checkpoint_of(source)
@@ -74,7 +74,7 @@ def write(source: Source, card: Card, target: Path) -> Path:
     return target
 
 
-def _write_adapter(folder: Path, weights: Weights, own: Path, source: Source, card: Card) -> None:
+def _write_adapter(folder: Path, weights: Weights, own: Path, source: ModelSource, card: ModelCard) -> None:
     tensors = {_peft_name(name): tensor for name, tensor in weights.tensors.items()}
     entries = ((name, tensor.dtype, tensor.shape, tensor.pieces()) for name, tensor in tensors.items())
     if own.is_file():
@@ -92,7 +92,7 @@ def _peft_name(name: str) -> str:
     return name.removesuffix(".weight") if ".lora_magnitude_vector" in name else name
 
 
-def _scaling(content: Mapping[Any, Any], source: Source) -> tuple[int, bool]:
+def _scaling(content: Mapping[Any, Any], source: ModelSource) -> tuple[int, bool]:
     """Return alpha and whether rsLoRA scales, by the config that XTuner keeps in the checkpoint, else by the run."""
     meta = content.get("meta")
     text = meta.get("cfg") if isinstance(meta, dict) else ""

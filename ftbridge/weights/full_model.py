@@ -13,7 +13,7 @@ from ftbridge.weights.tensors import index, safetensors
 from ftbridge.weights.tensors.experts import split
 from ftbridge.weights.tensors.index import Place
 from ftbridge.weights.tensors.names import beside_text, in_files
-from ftbridge.weights.tensors.tensor import Part, Tensor, rounded
+from ftbridge.weights.tensors.tensor import FileRange, Tensor, rounded
 
 _DTYPES = {"bfloat16": "BF16", "float16": "F16"}
 # What a training may have changed in the config: the vocabulary, and how far the model sees.
@@ -82,4 +82,4 @@ def _config(base: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, An
 
 
 def _tensor(place: Place) -> Tensor:
-    return Tensor(place.dtype, place.shape, (Part(Path(place.file), place.offset, place.size),))
+    return Tensor(place.dtype, place.shape, (FileRange(Path(place.file), place.offset, place.size),))

@@ -20,20 +20,20 @@ from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.card import Card, card_of, load_card, made, say_changes
+from ftbridge.weights.card import ModelCard, card_of, load_card, made, say_changes
 from ftbridge.weights.export import write
-from ftbridge.weights.merging.plan import Merged
+from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import default_system
 from ftbridge.weights.model_files.config import write_files
 from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import Source, resolve, target_of
+from ftbridge.weights.source import ModelSource, resolve, target_of
 from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-Check = Callable[[Card, Path, Path], None]
+Check = Callable[[ModelCard, Path, Path], None]
 
 
 class Merging(TypedDict, total=False):
@@ -108,7 +108,7 @@ def merge(
     return target
 
 
-def adapter_of(source: Source, model: str | None = None) -> Path:
+def adapter_of(source: ModelSource, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         card = card_of(source, model)
@@ -118,7 +118,7 @@ def adapter_of(source: Source, model: str | None = None) -> Path:
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
 
 
-def _is_adapter(source: Source) -> bool:
+def _is_adapter(source: ModelSource) -> bool:
     """Tell whether a base is needed; what full fine-tuning leaves is a model by itself."""
     return source.run.spec.method != "full" if source.run else (source.folder / "adapter_config.json").is_file()
 
@@ -139,7 +139,7 @@ def merge_weights(
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
-    merged = Merged(base, adapters)
+    merged = MergePlan(base, adapters)
     if not merged.changes:
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
     copies, computed = merged.lay_out(folder, shard_size)
@@ -158,7 +158,7 @@ def merge_weights(
     return merged.config
 
 
-def _rounding(source: Source, onto: str | None) -> dict[str, Any] | None:
+def _rounding(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
     """Return how the 4-bit values are made: as the run's training made them, where the source is a run."""
     if not onto:
         return None

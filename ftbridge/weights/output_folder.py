@@ -19,7 +19,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.launchers.runs import written_files
 from ftbridge.launchers.runs.record import Run, all_runs, base_of, load_run
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.weights.source import Source
+from ftbridge.weights.source import ModelSource
 
 Kind = Literal["adapter", "model", "merged"]
 # What older versions wrote, whose ftbridge.json has no list; and what they took from the base as it was.
@@ -92,7 +92,7 @@ def refuse_foreign(folder: Path, kind: Kind, target: Path | None = None) -> None
         )
 
 
-def refuse_overlap(target: Path, source: Source, base: Path, others: Iterable[Path] = ()) -> None:
+def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterable[Path] = ()) -> None:
     """Raise InputError where `target` is, holds or lies in what is read: the source, its base, `others`.
 
     So it does where the base of another run of the project would go, and in the folder of another run, which would take

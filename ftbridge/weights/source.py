@@ -13,7 +13,7 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.record import Run, find_run, last_run, load_run
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
     """A run of ours (`run`), or a folder that holds a checkpoint, an adapter or a model.
 
     `checkpoint` is which of the run's is meant, None for the last.
@@ -25,7 +25,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     checkpoint: Path | None = None
 
 
-def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> Source:
+def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> ModelSource:
     """Return the run called `source`, the folder `source`, or, for None, the last run that succeeded.
 
     A run's checkpoint, given as the source, means the run and this checkpoint of it.
@@ -48,35 +48,35 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     return msgspec.structs.replace(found, checkpoint=chosen)
 
 
-def _resolve(source: str | os.PathLike[str] | None) -> Source:
+def _resolve(source: str | os.PathLike[str] | None) -> ModelSource:
     project = Project.find()
     if source is None:
         run, newer = last_run(project)
         if newer:
             say(f"using {run.id}; the newer {newer.id} {newer.status}")
-        return Source(project=project, folder=run.path, run=run)
+        return ModelSource(project=project, folder=run.path, run=run)
     name = os.fspath(source)
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
-        return Source(project=project, folder=path.resolve(), run=load_run(path.resolve()))
+        return ModelSource(project=project, folder=path.resolve(), run=load_run(path.resolve()))
     if path.exists():
-        return _checkpoint(project, path.resolve()) or Source(project=project, folder=path.resolve(), run=None)
+        return _checkpoint(project, path.resolve()) or ModelSource(project=project, folder=path.resolve(), run=None)
     run = find_run(project, name)
-    return Source(project=project, folder=run.path, run=run)
+    return ModelSource(project=project, folder=run.path, run=run)
 
 
-def _checkpoint(project: Project, path: Path) -> Source | None:
+def _checkpoint(project: Project, path: Path) -> ModelSource | None:
     """Return the run that has `path` as a readable checkpoint, with it chosen; None where there is none."""
     for folder in path.parents[:2]:
         if (folder / "run.json").is_file():
             run = load_run(folder)
             with suppress(InputError):
                 chosen = checkpoints.named(run, str(path))
-                return Source(project=project, folder=folder, run=run, checkpoint=chosen)
+                return ModelSource(project=project, folder=folder, run=run, checkpoint=chosen)
     return None
 
 
-def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> Path:
+def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str) -> Path:
     """Return where to write: `out`, else the folder `name` of a run, or `name-CHECKPOINT` of another than its last.
 
     Raises InputError for a folder without `out`.
@@ -89,7 +89,7 @@ def target_of(source: Source, out: str | os.PathLike[str] | None, name: str) -> 
     return source.folder / (f"{name}-{chosen.stem}" if chosen and chosen != checkpoints.last(source.run) else name)
 
 
-def checkpoint_of(source: Source) -> Path:
+def checkpoint_of(source: ModelSource) -> Path:
     """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
     if not source.run:
         return source.folder

@@ -9,7 +9,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Lines
-from ftbridge.launchers.backends.plan import Plan, offloads
+from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
 from ftbridge.launchers.runs.training_log import numbers
 from ftbridge.templates.render import render_yaml
@@ -21,7 +21,7 @@ _ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attent
 _FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
 
 
-def render(plan: Plan) -> dict[str, str]:
+def render(plan: TrainPlan) -> dict[str, str]:
     """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
 
     Raises UsageError for what LLaMA-Factory lacks, and a `--set` of what ftbridge decides; unknown keys it refuses
@@ -57,7 +57,7 @@ def render(plan: Plan) -> dict[str, str]:
     return files
 
 
-def _optimizer(plan: Plan) -> str:
+def _optimizer(plan: TrainPlan) -> str:
     """AdamW in one kernel is transformers' own default on a GPU; DeepSpeed's offload computes it on the CPU."""
     if plan.spec.optimizer != "adamw":
         return plan.spec.optimizer
@@ -65,7 +65,7 @@ def _optimizer(plan: Plan) -> str:
     return "adamw_torch_fused" if fused else "adamw_torch"
 
 
-def arguments(plan: Plan) -> list[str]:
+def arguments(plan: TrainPlan) -> list[str]:
     """Return what follows `llamafactory-cli train` for the files that `render` gave.
 
     `--set` comes after the file: a key that the file has already would stop it as a duplicate there.

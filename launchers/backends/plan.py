@@ -14,7 +14,7 @@ from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.environment.venv import NEWEST, Environment
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
@@ -22,8 +22,6 @@ from ftbridge.templates.render import deepspeed_config
 # Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
 # (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
 AUTO_BUCKET = 50_000_000
-
-
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
 _TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
 _MORE = {
@@ -33,7 +31,7 @@ _MORE = {
 }
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A training, decided: folders are absolute, `dataset` is the entry's own name, `run` may not exist yet.
 
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
@@ -49,7 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dataset_dir: Path
     entry: DatasetEntry
     family: Family
-    machine: Machine
+    machine: Devices
     deepspeed: dict[str, Any] | None
     validation: Dataset | None = None
     resume: Path | None = None
@@ -179,7 +177,7 @@ def _check_deepspeed(name: str, config: dict[str, Any]) -> None:
             raise InputError(f'the DeepSpeed config `{name}` must give {key} as `{{"device": "cpu"}}`')
 
 
-def load_deepspeed(name: str, folder: Path, machine: Machine) -> dict[str, Any] | None:
+def load_deepspeed(name: str, folder: Path, machine: Devices) -> dict[str, Any] | None:
     """Return the DeepSpeed config `name`: "none", a shipped one such as "zero2", or a JSON file.
 
     "auto" is ZeRO-2 for several processes and none for one.

@@ -8,21 +8,21 @@ import re
 from pathlib import Path
 
 from ftbridge.core.errors import SetupError
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import default_folder, environment_of, installed_versions, pinned_versions
 
 
-def folder(plan: Plan, tracker: str) -> str:
+def folder(plan: TrainPlan, tracker: str) -> str:
     """Return where `tracker` writes: a folder inside the run's."""
     return str(plan.run / "tracking" / tracker)
 
 
-def project_name(plan: Plan) -> str:
+def project_name(plan: TrainPlan) -> str:
     """Return the training set's name, or `ftbridge` where SwanLab would refuse it."""
     return plan.dataset if re.fullmatch(r"[A-Za-z0-9_.+-]{1,100}", plan.dataset) else "ftbridge"
 
 
-def environment(plan: Plan) -> dict[str, str]:
+def environment(plan: TrainPlan) -> dict[str, str]:
     """Return what the trackers of a run are told; without a key in the environment they stay offline."""
     env: dict[str, str] = {}
     if "tensorboard" in plan.spec.track:

@@ -12,7 +12,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import Lines
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan
+from ftbridge.launchers.backends.plan import AUTO_BUCKET, TrainPlan
 from ftbridge.launchers.backends.trackers import folder
 from ftbridge.launchers.runs.training_log import numbers
 from ftbridge.templates.render import render_python
@@ -35,7 +35,7 @@ _OPTIMIZERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def render(plan: Plan) -> dict[str, str]:
+def render(plan: TrainPlan) -> dict[str, str]:
     """Return the config file, and the DeepSpeed file where one is used, by name; the config comes first.
 
     Raises UsageError for an option that XTuner lacks, or a `--set` that it would not know.
@@ -71,7 +71,7 @@ def render(plan: Plan) -> dict[str, str]:
     return files
 
 
-def arguments(plan: Plan) -> list[str]:
+def arguments(plan: TrainPlan) -> list[str]:
     """Return what follows `xtuner train` for the files that `render` gave, written into the run's folder."""
     options = [f"{key}={value}" for key, value in plan.spec.set.items()]
     return [
@@ -110,7 +110,7 @@ def _readable(path: Path) -> bool:
     return bool(files) and all(file.is_file() and zipfile.is_zipfile(file) for file in files)
 
 
-def _refuse(plan: Plan) -> None:
+def _refuse(plan: TrainPlan) -> None:
     spec = plan.spec
     if spec.neftune_alpha is not None:
         raise UsageError("XTuner has no NEFTune: leave `neftune_alpha` out, or take `--backend llamafactory`")

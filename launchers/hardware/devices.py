@@ -14,7 +14,7 @@ from ftbridge.launchers.hardware.nvidia import BFLOAT16, Gpu, freest, gpus, no_p
 ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
-class Machine(msgspec.Struct, frozen=True):
+class Devices(msgspec.Struct, frozen=True):
     """What a run computes on: `device` is "cuda" or "cpu", `processes` how many, `dtype` as torch calls it.
 
     `gpus` are those that it computes on, as they were when it was decided.
@@ -42,7 +42,7 @@ def computing(wanted: str) -> list[Gpu]:
     return found
 
 
-def choose(spec: TrainSpec) -> Machine:
+def choose(spec: TrainSpec) -> Devices:
     """Return what `spec` trains on; of equal cards the freest.
 
     Raises SetupError where it asks for more than is there, UsageError for what this kind of machine cannot do.
@@ -54,7 +54,7 @@ def choose(spec: TrainSpec) -> Machine:
         if "paged" in spec.optimizer or "8bit" in spec.optimizer:
             raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
         dtype = "float32" if spec.dtype == "auto" else spec.dtype
-        return Machine("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
+        return Devices("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
     count = len(found) if spec.gpus == "all" else spec.gpus
     if count > len(found):
         raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
@@ -71,7 +71,7 @@ def choose(spec: TrainSpec) -> Machine:
             f"{too_old[0].capability}; take `--dtype float16`, or leave it out"
         )
     auto = "float16" if old else "bfloat16"
-    return Machine("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(chosen))
+    return Devices("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(chosen))
 
 
 def _alike(found: Sequence[Gpu], count: int) -> list[Gpu]:

@@ -7,7 +7,7 @@ From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), 
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from ftbridge.launchers.backends.plan import Plan, offloads
+from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import cores, processor, toolkit
 from ftbridge.launchers.hardware.nvidia import BFLOAT16
@@ -15,7 +15,7 @@ from ftbridge.launchers.preflight.memory_estimate import halved, text_config
 from ftbridge.launchers.preflight.model import is_older
 
 
-def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
+def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
     """Return a check for each combination that does not work; `installed` has versions by package."""
     found = [
         *_quantization(plan, config),
@@ -30,7 +30,7 @@ def combination_checks(plan: Plan, config: dict[str, Any], installed: dict[str, 
 Found = Iterator[tuple[Literal["warning", "failure"], str, str]]
 
 
-def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
+def _quantization(plan: TrainPlan, config: dict[str, Any]) -> Found:
     spec, stage = plan.spec, plan.zero_stage
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
@@ -50,7 +50,7 @@ def _quantization(plan: Plan, config: dict[str, Any]) -> Found:
         yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
 
 
-def _quantized_router(plan: Plan, config: dict[str, Any], transformers: str) -> Found:
+def _quantized_router(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Found:
     is_llama4 = text_config(config).get("model_type") == "llama4_text"
     if is_llama4 and plan.spec.method == "qlora" and is_older(transformers):
         yield (
@@ -60,7 +60,7 @@ def _quantized_router(plan: Plan, config: dict[str, Any], transformers: str) -> 
         )
 
 
-def _attention(plan: Plan, installed: dict[str, str]) -> Found:
+def _attention(plan: TrainPlan, installed: dict[str, str]) -> Found:
     if plan.spec.attention != "flash_attention_2":
         return
     if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
@@ -75,7 +75,7 @@ def _attention(plan: Plan, installed: dict[str, str]) -> Found:
         )
 
 
-def _toolkit(plan: Plan) -> Found:
+def _toolkit(plan: TrainPlan) -> Found:
     if plan.machine.device == "cuda" and _compiled(plan) and not toolkit():
         yield (
             "failure",
@@ -84,13 +84,13 @@ def _toolkit(plan: Plan) -> Found:
         )
 
 
-def _compiled(plan: Plan) -> bool:
+def _compiled(plan: TrainPlan) -> bool:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
     forced = (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
     return forced and plan.spec.backend != "xtuner" and offloads(plan.deepspeed, "offload_optimizer")
 
 
-def _wasteful(plan: Plan) -> Found:
+def _wasteful(plan: TrainPlan) -> Found:
     """Return what works, and not as one may think."""
     spec = plan.spec
     name, has_bfloat16 = processor()

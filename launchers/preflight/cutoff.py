@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.registered import entry_reader
-from ftbridge.adapters.registered.dataset import Dataset, read_by
+from ftbridge.adapters.registered.dataset import Dataset, files_read_by
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info.entries import Entry
-from ftbridge.launchers.backends.plan import Plan
-from ftbridge.templates.prompt import Prompt, Segment
+from ftbridge.launchers.backends.plan import TrainPlan
+from ftbridge.templates.prompt import ChatPrompt, Segment
 
 MOST_SAMPLES, MOST_TEXT = 2000, 2_000_000  # the text in characters: about a second to encode
 Turns = list[tuple[int, int]]  # the tokens of each question with what is around it, and of each answer
@@ -35,12 +35,12 @@ class Lengths(msgspec.Struct, frozen=True):
     longest: int
 
 
-def files_of(plan: Plan) -> tuple[Entry, list[Path]]:
+def files_of(plan: TrainPlan) -> tuple[Entry, list[Path]]:
     """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
-    return read_by(plan.spec.backend, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
+    return files_read_by(plan.spec.backend, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
 
 
-def count(plan: Plan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:
+def count(plan: TrainPlan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:
     """Return the lengths of samples, of which `looked_at` gives enough."""
     cutoff, backend = plan.spec.cutoff_length, plan.spec.backend
     cut = lost = longest = 0
@@ -92,7 +92,7 @@ def _bounded(talks: Iterator[Conversation]) -> Iterator[Conversation]:
         text += len(str(talk.system)) + sum(len(str(turn.user)) + len(str(turn.output)) for turn in talk.turns)
 
 
-def _turns(prompt: Prompt, talks: Sequence[Conversation], tokenizer: Any) -> list[Turns]:
+def _turns(prompt: ChatPrompt, talks: Sequence[Conversation], tokenizer: Any) -> list[Turns]:
     """Return the tokens of each turn: the texts by themselves, and what the prompt puts around them."""
 
     def counted(texts: list[str]) -> list[int]:

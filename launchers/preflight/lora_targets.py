@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ftbridge.core.parsing.safetensors_header import Shape
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
 from ftbridge.launchers.preflight.model import is_older
@@ -17,7 +17,7 @@ _RENAMED = {
 }
 
 
-def target_checks(plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
+def target_checks(plan: TrainPlan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
     """Return a failure for each of the user's targets that this model lacks, or that gets no adapter.
 
     `tensors` are the shapes as they are held in memory.

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
-from ftbridge.launchers.backends.plan import Plan, load_deepspeed, offloads
+from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import GIB, main_memory
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
@@ -35,7 +35,7 @@ class _Need(msgspec.Struct, frozen=True):
         return "failure" if self.least > REFUSED * self.free else "warning"
 
 
-def memory_checks(plan: Plan, tensors: dict[str, Shape], config: dict[str, Any]) -> list[Check]:
+def memory_checks(plan: TrainPlan, tensors: dict[str, Shape], config: dict[str, Any]) -> list[Check]:
     """Return a check of the memory that is computed in, and one of main memory where a GPU's training wants it too."""
     checks = []
     for need in _needs(plan, estimate(plan, tensors, config)):
@@ -44,7 +44,7 @@ def memory_checks(plan: Plan, tensors: dict[str, Shape], config: dict[str, Any])
     return checks
 
 
-def _needs(plan: Plan, memory: Memory) -> list[_Need]:
+def _needs(plan: TrainPlan, memory: Memory) -> list[_Need]:
     main = main_memory() // plan.machine.processes or None
     room = "how much main memory is free is not known"
     if main:
@@ -62,7 +62,7 @@ def _needs(plan: Plan, memory: Memory) -> list[_Need]:
     return needs
 
 
-def _on_gpu(plan: Plan, memory: Memory) -> _Need:
+def _on_gpu(plan: TrainPlan, memory: Memory) -> _Need:
     told = [gpu.free * MIB for gpu in plan.machine.gpus if gpu.free is not None]
     free = min(told, default=None)
     room = "how much is free on the GPU is not told" if free is None else f"{free / GIB:.2f} GiB are free on the GPU"
@@ -71,7 +71,7 @@ def _on_gpu(plan: Plan, memory: Memory) -> _Need:
     return _Need("memory", least, memory.total, free, f"{memory}; {room}")
 
 
-def _remedy(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> str:
+def _remedy(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> str:
     """Return what would help: options that each are enough, else some that are together."""
     ways = []
     cards = [gpu.memory * MIB for gpu in plan.machine.gpus if gpu.memory is not None]
@@ -91,13 +91,13 @@ class _Try(msgspec.Struct, frozen=True):
 
     name: str
     option: str
-    plan: Plan
+    plan: TrainPlan
     most: float
     enough: bool
 
 
 def _tried(
-    plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any], without: set[str]
+    plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any], without: set[str]
 ) -> Iterator[_Try]:
     """Yield what becomes of the plan with each option but those `without`."""
     for name, value in () if plan.resume else _changes(plan, config):  # a resumed run keeps its options
@@ -113,7 +113,7 @@ def _tried(
         yield _Try(name, f"`{option}`", changed, most, all(each.status == "ok" for each in needs))
 
 
-def _together(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> list[str]:
+def _together(plan: TrainPlan, need: _Need, tensors: dict[str, Shape], config: dict[str, Any]) -> list[str]:
     """Return a few options that are enough together, two if possible; [] where none are found."""
     for first in _tried(plan, need, tensors, config, set()):
         for second in _tried(first.plan, need, tensors, config, {first.name}):
@@ -133,7 +133,7 @@ def _together(plan: Plan, need: _Need, tensors: dict[str, Shape], config: dict[s
     return []
 
 
-def _changes(plan: Plan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _changes(plan: TrainPlan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield options that go with this plan and may lower its memory, what changes the training least first."""
     spec = plan.spec
     # ZeRO-3 can share out what is quantised by bitsandbytes alone, and each GPU has the whole of it before.
@@ -154,7 +154,7 @@ def _changes(plan: Plan, config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "cutoff_length", spec.cutoff_length // 2
 
 
-def _on_gpus(plan: Plan, *, quantised: bool) -> Iterator[tuple[str, str]]:
+def _on_gpus(plan: TrainPlan, *, quantised: bool) -> Iterator[tuple[str, str]]:
     optimizer = plan.spec.optimizer
     if plan.zero_stage < 2 or quantised:  # noqa: PLR2004
         yield "deepspeed", "zero2"

@@ -46,7 +46,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
-from ftbridge.launchers.backends.plan import AUTO_BUCKET, Plan, offloads
+from ftbridge.launchers.backends.plan import AUTO_BUCKET, TrainPlan, offloads
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 
@@ -108,7 +108,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
+def estimate(plan: TrainPlan, shapes: dict[str, Shape], config: dict[str, Any]) -> Memory:
     """Return the bytes that `plan` takes, for a model of these `shapes` (by name) with this config.json."""
     trained, sizes, loaded = _trained(plan, shapes), _sizes(config), _loaded(plan, config)
     kept = 2 if halved(plan) else 4 if plan.spec.method == "full" else loaded
@@ -135,19 +135,19 @@ def estimate(plan: Plan, shapes: dict[str, Shape], config: dict[str, Any]) -> Me
     )
 
 
-def checkpoint_size(plan: Plan, shapes: dict[str, Shape]) -> int:
+def checkpoint_size(plan: TrainPlan, shapes: dict[str, Shape]) -> int:
     """Return the bytes of one checkpoint: what is trained, and the optimiser's state."""
     trained = _trained(plan, shapes)
     return _bytes(plan, trained) + _optimizer(plan, trained)
 
 
-def halved(plan: Plan) -> bool:
+def halved(plan: TrainPlan) -> bool:
     """Tell whether DeepSpeed casts all weights to 16 bits."""
     sections = [plan.deepspeed.get(key, {}) for key in ("bf16", "fp16")] if plan.deepspeed else []
     return any(section.get("enabled") is True for section in sections)
 
 
-def adapter_shapes(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
+def adapter_shapes(plan: TrainPlan, shapes: dict[str, Shape]) -> list[Shape]:
     """Return the shapes of what an adapter trains: two matrices a layer, and with DoRA a magnitude for each row."""
     rank = plan.spec.lora_rank
     found: list[Shape] = []
@@ -172,15 +172,15 @@ def module_of(name: str) -> str:
     return name.removesuffix(".weight")
 
 
-def _trained(plan: Plan, shapes: dict[str, Shape]) -> list[Shape]:
+def _trained(plan: TrainPlan, shapes: dict[str, Shape]) -> list[Shape]:
     return list(shapes.values()) if plan.spec.method == "full" else adapter_shapes(plan, shapes)
 
 
-def _bytes(plan: Plan, trained: Iterable[Shape]) -> int:
+def _bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
     return (2 if halved(plan) else 4) * sum(map(math.prod, trained))
 
 
-def _zero(plan: Plan) -> dict[str, Any]:
+def _zero(plan: TrainPlan) -> dict[str, Any]:
     return (plan.deepspeed or {}).get("zero_optimization") or {}
 
 
@@ -190,18 +190,18 @@ def _number(section: dict[str, Any], key: str, default: int) -> int:
     return int(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
 
 
-def _shared(plan: Plan, size: int, stage: int) -> int:
+def _shared(plan: TrainPlan, size: int, stage: int) -> int:
     """Return what each process has of `size` bytes that ZeRO shares out from `stage` on."""
     return math.ceil(size / plan.machine.processes) if plan.zero_stage >= stage else size
 
 
-def _moves(plan: Plan, key: str, device: str = "") -> bool:
+def _moves(plan: TrainPlan, key: str, device: str = "") -> bool:
     """Tell whether offload takes something off the GPU; on the CPU all is in main memory anyway."""
     moves = plan.machine.device == "cuda" and offloads(plan.deepspeed, key)
     return moves and device in {"", _zero(plan)[key]["device"]}
 
 
-def _gradients(plan: Plan, trained: list[Shape]) -> int:
+def _gradients(plan: TrainPlan, trained: list[Shape]) -> int:
     if plan.deepspeed is None:
         return _bytes(plan, trained)
     in_float32 = 4 * sum(map(math.prod, trained))
@@ -210,7 +210,7 @@ def _gradients(plan: Plan, trained: list[Shape]) -> int:
     return _shared(plan, _bytes(plan, trained), 2) + _shared(plan, in_float32, 1)
 
 
-def _buckets(plan: Plan, trained: list[Shape], sizes: Sizes | None) -> int:
+def _buckets(plan: TrainPlan, trained: list[Shape], sizes: Sizes | None) -> int:
     """Return what DDP or DeepSpeed holds gradients in while processes exchange them."""
     if plan.deepspeed is None:
         return _bytes(plan, trained) if plan.machine.processes > 1 else 0
@@ -226,7 +226,7 @@ def _buckets(plan: Plan, trained: list[Shape], sizes: Sizes | None) -> int:
     return (2 if double else 1) * (2 if halved(plan) else 4) * size
 
 
-def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
+def _gathered(plan: TrainPlan, shapes: dict[str, Shape], weights: int) -> int:
     """Return what a process has at a time of weights that ZeRO-3 shares out."""
     if plan.zero_stage != 3:  # noqa: PLR2004
         return 0
@@ -235,7 +235,7 @@ def _gathered(plan: Plan, shapes: dict[str, Shape], weights: int) -> int:
     return max(live, (2 if plan.spec.method == "full" else 1) * width * max(map(math.prod, shapes.values())))
 
 
-def _copies(plan: Plan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int) -> int:
+def _copies(plan: TrainPlan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int) -> int:
     """Return autocast's copies in 16 bits: it caches those of what is trained, and backward keeps frozen ones."""
     machine, spec = plan.machine, plan.spec
     if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
@@ -255,12 +255,12 @@ def _copies(plan: Plan, shapes: dict[str, Shape], sizes: Sizes | None, kept: int
     return copies
 
 
-def _context(plan: Plan, used: int) -> int:
+def _context(plan: TrainPlan, used: int) -> int:
     """Return what CUDA takes beside `used` bytes: its context, and what the allocator cannot use."""
     return int(0.6 * GIB + 0.05 * used) if plan.machine.device == "cuda" else 0
 
 
-def _loads_into_main_memory(plan: Plan) -> bool:
+def _loads_into_main_memory(plan: TrainPlan) -> bool:
     """Tell whether each process has the whole model in main memory before it goes to the GPU.
 
     transformers puts it on the GPU at once where it is told so: by LLaMA-Factory, and for quantised models. ZeRO-3
@@ -273,7 +273,7 @@ def _loads_into_main_memory(plan: Plan) -> bool:
     return plan.spec.backend == "xtuner" and plan.zero_stage != 3  # noqa: PLR2004
 
 
-def _loaded(plan: Plan, config: dict[str, Any]) -> int:
+def _loaded(plan: TrainPlan, config: dict[str, Any]) -> int:
     """Return the bytes of a value that is not quantised, as the framework loads it."""
     if plan.machine.dtype == "float32":
         return 4
@@ -293,7 +293,7 @@ def _is_hidden(name: str, shape: Shape) -> bool:
     return _is_linear(name, shape) and not OUTPUT.search(module) and not ROUTER.search(module)
 
 
-def _weights(plan: Plan, shapes: dict[str, Shape], kept: int) -> int:
+def _weights(plan: TrainPlan, shapes: dict[str, Shape], kept: int) -> int:
     """Return the bytes of the whole model, where a value that is not quantised has `kept`."""
     spec, total = plan.spec, 0
     for name, shape in shapes.items():
@@ -314,7 +314,7 @@ def _quantized(shape: Shape, bits: int, *, double: bool) -> int:
     return math.ceil(numbers / 2) + maxima + 64
 
 
-def _optimizer(plan: Plan, trained: Iterable[Shape]) -> int:
+def _optimizer(plan: TrainPlan, trained: Iterable[Shape]) -> int:
     master = 4 if plan.zero_stage or halved(plan) else 0
     return sum(master * math.prod(shape) + _state(plan.spec.optimizer, shape) for shape in trained)
 
@@ -365,7 +365,7 @@ def _passed_through(text: dict[str, Any]) -> int:
     return int(max(dense, (chosen + shared) * width + together))
 
 
-def _activations(plan: Plan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:
+def _activations(plan: TrainPlan, sizes: Sizes, shapes: dict[str, Shape], stream: int) -> int:
     """Return the bytes by the formula above, where a value of the hidden state has `stream`."""
     spec, hidden = plan.spec, sizes.hidden_size
     value = 4 if plan.machine.dtype == "float32" and not halved(plan) else 2

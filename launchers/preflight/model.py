@@ -8,7 +8,7 @@ from typing import Any
 
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import text_config
 from ftbridge.templates import detect
@@ -19,7 +19,7 @@ _EXPERT = re.compile(r"\.experts\.\d+\.")
 _LAYER = re.compile(r"(?:model\.|language_model\.)*layers\.(\d{1,9})\.")
 
 
-def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], transformers: str) -> dict[str, Shape]:
+def as_held(tensors: dict[str, Shape], plan: TrainPlan, config: dict[str, Any], transformers: str) -> dict[str, Shape]:
     """Return the shapes as this version of transformers holds them in memory.
 
     Layers that predict more than the next token, after the last or called `mtp`, are not loaded. From 5 on, all classes
@@ -39,7 +39,7 @@ def as_held(tensors: dict[str, Shape], plan: Plan, config: dict[str, Any], trans
 
 
 def folder_checks(
-    plan: Plan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str, known: Collection[str] = ()
+    plan: TrainPlan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str, known: Collection[str] = ()
 ) -> list[Check]:
     """Return what there is to say of the weights and config.json, for this version of transformers.
 
@@ -64,7 +64,7 @@ def folder_checks(
     return checks
 
 
-def template_checks(plan: Plan) -> list[Check]:
+def template_checks(plan: TrainPlan) -> list[Check]:
     """Return a warning where `--template` is not what the model's files say, which the vocabulary may, too."""
     name, chosen = plan.spec.template, plan.family
     if not name:
@@ -97,7 +97,7 @@ def _newer_config(model: Path, config: dict[str, Any], transformers: str) -> lis
     return [Check("model config", "failure", found, f'put `"rope_theta": {theta}` into it, beside `rope_parameters`')]
 
 
-def tokenizer_checks(plan: Plan, tokenizer: Any, error: str, transformers: str) -> list[Check]:
+def tokenizer_checks(plan: TrainPlan, tokenizer: Any, error: str, transformers: str) -> list[Check]:
     """Return what there is to say of the tokenizer: `tokenizer` is that of tokenizer.json or None, `error` why not."""
     model, file = plan.model, plan.model / "tokenizer_config.json"
     if error:

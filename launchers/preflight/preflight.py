@@ -13,7 +13,7 @@ from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
-from ftbridge.launchers.backends.plan import Plan, outside
+from ftbridge.launchers.backends.plan import TrainPlan, outside
 from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.environment.own_code import known_classes
@@ -28,7 +28,7 @@ from ftbridge.launchers.preflight.memory_estimate import checkpoint_size
 from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
 
 
-def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
+def preflight(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     """Return all checks of `plan`, for the interpreter `python` and checkpoints below the folder `runs`."""
     installed = installed_versions(python)
     transformers = installed.get("transformers", "")
@@ -58,7 +58,7 @@ def preflight(plan: Plan, python: Path, runs: Path) -> list[Check]:
     return checks
 
 
-def import_checks(plan: Plan, python: Path) -> list[Check]:
+def import_checks(plan: TrainPlan, python: Path) -> list[Check]:
     """Return a failure for each module that this training imports and that cannot be imported with its interpreter.
 
     The interpreter is asked once for its packages, cards and drivers, which takes up to half a minute. What is not
@@ -103,7 +103,7 @@ def _tokenizer(file: Path) -> tuple[Any, str]:
         return None, str(error)
 
 
-def _data(plan: Plan, tokenizer: Any, name: str = "dataset") -> list[Check]:
+def _data(plan: TrainPlan, tokenizer: Any, name: str = "dataset") -> list[Check]:
     try:
         entry, files = files_of(plan)
     except InputError as error:
@@ -138,7 +138,7 @@ def _cutoff(cutoff: int, found: Lengths) -> Check:
     return Check("cutoff length", status, f"{looked}; with {cutoff}, {share}", remedy)
 
 
-def _steps(plan: Plan) -> Check:
+def _steps(plan: TrainPlan) -> Check:
     found = f"{plan.steps} optimiser steps, {plan.warmup_steps} of them warm-up"
     if plan.steps > plan.warmup_steps:
         return Check("steps", "ok", found)
@@ -146,7 +146,7 @@ def _steps(plan: Plan) -> Check:
     return Check("steps", "warning", f"{found}: the learning rate never gets past it", remedy)
 
 
-def _disk(plan: Plan, tensors: dict[str, Shape], runs: Path) -> Check:
+def _disk(plan: TrainPlan, tensors: dict[str, Shape], runs: Path) -> Check:
     """One more checkpoint than are kept is there for a moment: the new one is written before the oldest goes."""
     (free, at), each = free_space(runs), checkpoint_size(plan, tensors)
     wanted = each * (plan.spec.save_limit + 1)

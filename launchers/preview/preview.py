@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, read_by, usable
+from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend
@@ -176,7 +176,7 @@ def _data(wanted: list[str], folder: Path, spec: TrainSpec, family: Family, cach
     for each in wanted:
         try:
             family.cell(each)
-            data[each] = usable(folder, spec.dataset, each, cache)
+            data[each] = resolve_dataset(folder, spec.dataset, each, cache)
         except FtbridgeError as error:
             errors[each] = error
     if not data:
@@ -240,7 +240,7 @@ def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
 def _marked(backend: str, data: Dataset, family: Family) -> list[str]:
     """Return a sentence for each kind of mark in the samples that means something to a chat template."""
     with suppress(InputError):  # the framework has judged the file
-        return [check.found for check in mark_checks(looked_at(*read_by(backend, data)), family, backend)]
+        return [check.found for check in mark_checks(looked_at(*files_read_by(backend, data)), family, backend)]
     return []
 
 

@@ -19,7 +19,7 @@ FILE = "metrics.jsonl"
 MOST_STEPS = 1 << 53  # whole numbers above are not told apart
 
 
-class Metrics:
+class TrainingLog:
     """Brings what a framework logs of a run into metrics.jsonl, reading each of its files once."""
 
     def __init__(self, run: Run, backend: Backend) -> None:

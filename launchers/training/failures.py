@@ -21,8 +21,6 @@ TRACEBACK = 40  # lines of a traceback that are shown
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 # Torch begins the lines of several processes with their rank.
 _LINE = re.compile(r"(?:(\[rank\d+\]:) ?)?(.*)")
-
-
 # What a log on a full disk has no room for.
 _FULL = "Error: No space left on device"
 _LITTLE, _FEW = 1 << 20, 9  # bytes, files

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.registered.dataset import Dataset, as_it_stands, usable
+from ftbridge.adapters.registered.dataset import Dataset, record_hashes, resolve_dataset
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.files.atomic import write_atomic
@@ -18,7 +18,7 @@ from ftbridge.core.records import Launch
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
 from ftbridge.launchers.backends import trackers
-from ftbridge.launchers.backends.plan import Plan, load_deepspeed
+from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
@@ -38,7 +38,7 @@ VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datas
 class Prepared(msgspec.Struct, frozen=True):
     """A training that is decided and not started; what `--dry-run` prints is what would run."""
 
-    plan: Plan
+    plan: TrainPlan
     launch: Launch
     project: Project
     python: Path
@@ -61,7 +61,11 @@ def prepare(
     what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    source = resuming.find(project, resume, _given(project, options), trusted=trust_checkpoint) if resume else None
+    source = (
+        resuming.find_resume_point(project, resume, _given(project, options), trusted=trust_checkpoint)
+        if resume
+        else None
+    )
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
     resumed = source.run if source else None
@@ -78,7 +82,7 @@ def prepare(
     family = families.get(spec.template) if spec.template else detect.detect(model)
     family.cell(spec.backend)
     trackers.check(python, spec.track)
-    plan = Plan(
+    plan = TrainPlan(
         spec=spec,
         run=resumed.path if resumed else project.runs / "RUN",
         model=model,
@@ -101,7 +105,7 @@ def prepare(
     return Prepared(plan, launch, project, python, resumed)
 
 
-def build(ready: Prepared) -> None:
+def build_only(ready: Prepared) -> None:
     """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
 
     Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
@@ -141,7 +145,9 @@ def describe(ready: Prepared) -> str:
 
 def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    return as_it_stands(usable(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets"), spec.backend)
+    return record_hashes(
+        resolve_dataset(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets"), spec.backend
+    )
 
 
 def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
@@ -163,7 +169,7 @@ def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | No
     return _dataset(project, spec, name)
 
 
-def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
+def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     """Put together what will run; `files` maps absolute paths to content."""
     cpu = plan.machine.device == "cpu"
     processes = plan.machine.processes
@@ -203,17 +209,17 @@ def _launch(plan: Plan, backend: Backend, python: Path) -> Launch:
     return Launch(argv, env, str(plan.run), files)
 
 
-def _datasets(plan: Plan) -> dict[str, str]:
+def _datasets(plan: TrainPlan) -> dict[str, str]:
     """Return the sha256 of what is trained and validated on, as it is read, and of its sources as they were known."""
     validation = {**plan.validation.entry.sources, **plan.validation.sha256} if plan.validation else {}
     return {**plan.entry.sources, **validation, **plan.sha256}
 
 
-def _steps(plan: Plan) -> str:
+def _steps(plan: TrainPlan) -> str:
     return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
 
 
-def _machine(plan: Plan) -> str:
+def _machine(plan: TrainPlan) -> str:
     if plan.machine.device == "cuda":
         return f"{plan.machine.processes} GPU{'s' if plan.machine.processes > 1 else ''}"
     return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"

@@ -23,7 +23,7 @@ from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import Plan, zero_stage
+from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
 from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, say_passed_over
 from ftbridge.launchers.runs.fingerprint import changes
@@ -32,14 +32,14 @@ from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, lo
 Signature = list[tuple[str, int, int]]
 
 
-class Source(msgspec.Struct, frozen=True):
+class ResumePoint(msgspec.Struct, frozen=True):
     """Where a training goes on from: a checkpoint, and the run that it belongs to, None for one from elsewhere."""
 
     checkpoint: Path
     run: Run | None
 
 
-def find(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> Source:
+def find_resume_point(project: Project, wanted: str, given: dict[str, Any], *, trusted: bool) -> ResumePoint:
     """Return what `--resume WANTED` means: `auto`, a run's id or folder, or a checkpoint's path.
 
     `given` are the options of the command line, which must say what the run's own say; where this machine has not
@@ -84,7 +84,7 @@ def interpreter_of(run: Run, project: Project) -> Path:
     return python
 
 
-def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, str]) -> None:
+def check(source: ResumePoint, plan: TrainPlan, argv: Sequence[str], datasets: dict[str, str]) -> None:
     """Raise where `plan`, started by `argv` on `datasets`, cannot go on from the checkpoint.
 
     UsageError where the machine differs in its processes or in DeepSpeed, InputError where data or model has changed.
@@ -118,7 +118,7 @@ def check(source: Source, plan: Plan, argv: Sequence[str], datasets: dict[str, s
         )
 
 
-def _refuse_other_data(run: Run, plan: Plan, datasets: dict[str, str]) -> None:
+def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> None:
     # A run of before there were fingerprints has noted the other backend's files, and none of the validation set.
     shared = datasets.keys() & run.datasets.keys()
     names = datasets.keys() | run.datasets.keys() if run.base else shared
@@ -144,7 +144,7 @@ def claim(before: Run, now: Run) -> Run:
         return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
 
 
-def environment(plan: Plan) -> dict[str, str]:
+def environment(plan: TrainPlan) -> dict[str, str]:
     """Return what a child needs to load the checkpoint that `find` has let through.
 
     XTuner's hold mmengine's objects, so torch must unpickle them in full; transformers loads its own without that.
@@ -208,7 +208,7 @@ def digest(checkpoint: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _newest(project: Project, *, trusted: bool) -> Source:
+def _newest(project: Project, *, trusted: bool) -> ResumePoint:
     for run in reversed(all_runs(project)):
         if run.status in {"failed", "interrupted", "unknown"} and _resumable(run, load_backend(run.spec.backend)):
             return _of_run(run, trusted=trusted)
@@ -217,7 +217,7 @@ def _newest(project: Project, *, trusted: bool) -> Source:
     )
 
 
-def _of_run(run: Run, *, trusted: bool) -> Source:
+def _of_run(run: Run, *, trusted: bool) -> ResumePoint:
     """Return the newest whole checkpoint of a run: the newest that is noted, unless it is trusted without."""
     _may_go_on(run)
     found = _resumable(run, load_backend(run.spec.backend))
@@ -234,7 +234,7 @@ def _of_run(run: Run, *, trusted: bool) -> Source:
     return _trusted(chosen, run, trusted=trusted)
 
 
-def _at(path: Path, *, trusted: bool) -> Source:
+def _at(path: Path, *, trusted: bool) -> ResumePoint:
     folder = path.parents[1]
     if not (folder / "run.json").is_file():
         if not trusted:
@@ -242,7 +242,7 @@ def _at(path: Path, *, trusted: bool) -> Source:
                 f"`{path}` lies in no run of ftbridge, and loading a checkpoint runs what its pickles hold. "
                 "If you trust who made it, add `--trust-checkpoint`"
             )
-        return Source(path, None)
+        return ResumePoint(path, None)
     run = load_run(folder)
     _may_go_on(run)
     if path not in _resumable(run, load_backend(run.spec.backend)):
@@ -250,7 +250,7 @@ def _at(path: Path, *, trusted: bool) -> Source:
     return _trusted(path, run, trusted=trusted)
 
 
-def _trusted(path: Path, run: Run, *, trusted: bool) -> Source:
+def _trusted(path: Path, run: Run, *, trusted: bool) -> ResumePoint:
     noted = run.checkpoints.get(_name(run, path))
     if not trusted and (not run.signature or noted is None or noted != digest(path)):
         why = f"belongs to run `{run.id}`, whose record {UNSIGNED}"
@@ -260,7 +260,7 @@ def _trusted(path: Path, run: Run, *, trusted: bool) -> Source:
             f"`{path}` {why}, and loading a checkpoint runs what its pickles hold. "
             "If you know that nobody else wrote it, add `--trust-checkpoint`"
         )
-    return Source(path, run)
+    return ResumePoint(path, run)
 
 
 def _may_go_on(run: Run) -> None:

@@ -14,7 +14,7 @@ from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Launch
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, refuse
@@ -103,7 +103,7 @@ def preflight(ready: Prepared) -> list[Check]:
     return [*checks, *import_checks(ready.plan, ready.python)]
 
 
-def _record(plan: Plan, launch: Launch, python: Path) -> Run:
+def _record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
     installed = installed_versions(python)
     wanted = (load_backend(plan.spec.backend).module, *VERSIONS)
     return Run(

@@ -6,7 +6,7 @@ from ftbridge.core.errors import FrameworkError, InterruptedRun, SetupError
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.training_log import Metrics, Record
+from ftbridge.launchers.runs.training_log import Record, TrainingLog
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import told
 from ftbridge.launchers.training.progress import reporter
@@ -19,7 +19,7 @@ def watch(run: Run, report: Callable[[Record], None] | None = None, started: Cal
     """
     backend = load_backend(run.spec.backend)
     run = run.watched()
-    metrics, ledger = Metrics(run, backend), resuming.Ledger(run, backend)
+    metrics, ledger = TrainingLog(run, backend), resuming.Ledger(run, backend)
     log = run.path / "log.txt"
     begun = log.stat().st_size if log.exists() else 0
     try:

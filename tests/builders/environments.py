@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.templates import families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 
 def make_environment(folder, environment="transformers5", **changed):
@@ -33,4 +33,4 @@ def make_model(folder, script, **card):
     (folder / "model.safetensors").write_bytes(b"weights")
     prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
     about = {"base": "", "family": "qwen2.5", "backend": "xtuner", "system": "", "thinking": "none"}
-    Card(template=prompt, **about | card).save(folder)
+    ModelCard(template=prompt, **about | card).save(folder)

@@ -14,9 +14,9 @@ import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue import chat, generation
-from ftbridge.dialogue.chat import Talk, save, talks
+from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
 from ftbridge.dialogue.generation import Sampling
-from ftbridge.launchers.hardware import host, nvidia
+from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
@@ -32,7 +32,7 @@ FEW = Sampling(max_new_tokens=12)
 @pytest.fixture(scope="module")
 def two(trained, project):
     """Return the conversations before and after a training, of one model."""
-    with contextlib.chdir(project), talks(trained(backend="xtuner").id, compare=True, device="cpu") as found:
+    with contextlib.chdir(project), chat_sessions(trained(backend="xtuner").id, compare=True, device="cpu") as found:
         yield found
 
 
@@ -50,7 +50,7 @@ def after(two):
     return two[1]
 
 
-def answer(talk: Talk, question: str = QUESTION) -> str:
+def answer(talk: ChatSession, question: str = QUESTION) -> str:
     return "".join(talk.say(question))
 
 
@@ -69,7 +69,7 @@ def test_both_answer_each_with_a_history_of_its_own(before, after):
 
 @pytest.mark.framework
 def test_before_is_the_base(before, in_project):
-    with talks("base", system=before.system, sampling=FEW, device="cpu", template="qwen2.5") as (plain,):
+    with chat_sessions("base", system=before.system, sampling=FEW, device="cpu", template="qwen2.5") as (plain,):
         assert answer(plain) == answer(before)
 
 
@@ -154,14 +154,14 @@ def test_answers_of_a_merged_model_need_no_base(trained, in_project, tmp_path, a
     (merged / CARD).write_bytes(msgspec.json.encode(card))
     given = ftbridge.chat(merged, QUESTION, sampling=FEW, device="cpu", dtype="float32")
     assert given
-    with pytest.raises(InputError, match=r"base model of .* is not to be had"), talks(merged, compare=True):
+    with pytest.raises(InputError, match=r"base model of .* is not to be had"), chat_sessions(merged, compare=True):
         pass
 
 
 @pytest.mark.matrix
 def test_two_models_are_compared_where_there_is_no_adapter(trained, in_project, tmp_path):
     merged = ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged")
-    with talks(merged, compare=True, sampling=FEW, device="cpu") as found:
+    with chat_sessions(merged, compare=True, sampling=FEW, device="cpu") as found:
         before, after = map(answer, found)
     assert before != after
 
@@ -169,7 +169,7 @@ def test_two_models_are_compared_where_there_is_no_adapter(trained, in_project, 
 @pytest.mark.matrix
 @pytest.mark.parametrize("bits", [4, 8])
 def test_a_model_of_few_bits_answers_on_the_cpu(bits, trained, in_project):
-    with talks(trained(backend="xtuner").id, compare=True, sampling=FEW, device="cpu", bits=bits) as found:
+    with chat_sessions(trained(backend="xtuner").id, compare=True, sampling=FEW, device="cpu", bits=bits) as found:
         assert all(map(answer, found))
 
 
@@ -181,12 +181,12 @@ def test_an_adapter_of_others_without_a_chat_template(trained, in_project, tmp_p
     base = shutil.copytree("base", tmp_path / "base")
     (base / "chat_template.jinja").unlink(missing_ok=True)
     folder = tmp_path / "offloaded"
-    with talks(exported, model=str(base), template="qwen", sampling=FEW, device="cpu", offload_folder=str(folder)) as (
-        talk,
-    ):
+    with chat_sessions(
+        exported, model=str(base), template="qwen", sampling=FEW, device="cpu", offload_folder=str(folder)
+    ) as (talk,):
         assert answer(talk)
         assert talk.system == ""
-    wrong = talks(exported, model=str(base), template="llama3", sampling=FEW, device="cpu")
+    wrong = chat_sessions(exported, model=str(base), template="llama3", sampling=FEW, device="cpu")
     with wrong as (talk,), pytest.raises(InputError, match="this is the prompt of another model family"):
         answer(talk)
 
@@ -236,7 +236,10 @@ def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(
 
 
 def test_a_model_without_a_base_cannot_be_compared(model):
-    with pytest.raises(InputError, match="there is nothing to compare"), talks(model, compare=True, template="qwen3"):
+    with (
+        pytest.raises(InputError, match="there is nothing to compare"),
+        chat_sessions(model, compare=True, template="qwen3"),
+    ):
         pass
 
 
@@ -246,7 +249,10 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
         (folder / "model.safetensors").write_bytes(bytes(1000))
     monkeypatch.setattr(host, "main_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
-    with pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"), talks(model, compare=True, **options):
+    with (
+        pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"),
+        chat_sessions(model, compare=True, **options),
+    ):
         pass
 
 
@@ -255,15 +261,18 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     for folder in (base, model):
         (folder / "pytorch_model.bin").write_bytes(bytes(10 * 2**20))
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
-    monkeypatch.setattr(nvidia, "gpus", lambda: cards)
+    monkeypatch.setattr(devices, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
     monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
-    with talks(model, compare=True, model=str(base), template="qwen3") as found:
+    with chat_sessions(model, compare=True, model=str(base), template="qwen3") as found:
         before, after = (talk._generator.placement.cards for talk in found)
     assert (after, before) == ((cards[0],), (cards[1],))
     cards.pop()
-    with pytest.raises(SetupError, match="--bits 4"), talks(model, compare=True, model=str(base), template="qwen3"):
+    with (
+        pytest.raises(SetupError, match="--bits 4"),
+        chat_sessions(model, compare=True, model=str(base), template="qwen3"),
+    ):
         pass
 
 
@@ -285,7 +294,7 @@ def test_it_is_said_where_the_training_had_several_system_prompts(
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
     monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
-    with talks(model, system=option, device="cpu") as (talk,):
+    with chat_sessions(model, system=option, device="cpu") as (talk,):
         assert talk.system == (system if option is None else option)
     found = capsys.readouterr().err
     assert found.endswith(said) if said else found == ""
@@ -294,7 +303,7 @@ def test_it_is_said_where_the_training_had_several_system_prompts(
 def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert chat._THOUGHT.sub("", "\n<think>\nwell\n</think>\n\nyes <think>no</think>") == "yes <think>no</think>"
     assert chat._THOUGHT.sub("", "<think>cut") == ""
-    talk = Talk(SimpleNamespace(card=SimpleNamespace(family="qwen3")), "", Sampling())
+    talk = ChatSession(SimpleNamespace(card=SimpleNamespace(family="qwen3")), "", Sampling())
     talk.turns = [("69?", "<think>well</think>yes"), ("why?", "<think>cut")]
     assert talk.answered == [("69?", "yes")]
 

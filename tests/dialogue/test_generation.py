@@ -15,7 +15,7 @@ from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates import families
-from ftbridge.weights.card import Card, card_of
+from ftbridge.weights.card import ModelCard, card_of
 from ftbridge.weights.source import resolve
 
 # Feeds an answer's tokens one by one, as transformers does, and prints the pieces that came after each.
@@ -152,7 +152,7 @@ def test_cublas_says_so_in_its_own_words():
 
 
 TEMPLATE = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
-CARD = Card(base="", family="qwen2.5", backend="xtuner", template=TEMPLATE, system="", thinking="none")
+CARD = ModelCard(base="", family="qwen2.5", backend="xtuner", template=TEMPLATE, system="", thinking="none")
 # Stands for generate.py: notes what it was started with, and answers with what it was asked.
 CHILD = """
 import json, os, pathlib, sys

@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.dialogue import terminal
-from ftbridge.dialogue.chat import Talk
+from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import Sampling
 
 from ..builders import keyboard  # noqa: TID252
@@ -91,7 +91,7 @@ def test_in_a_narrow_terminal_one_stands_below_the_other():
 @pytest.fixture
 def talk():
     """Return a conversation with something in it; its model is never asked."""
-    talk = Talk(SimpleNamespace(card=SimpleNamespace(family="qwen2.5")), "be kind", Sampling())
+    talk = ChatSession(SimpleNamespace(card=SimpleNamespace(family="qwen2.5")), "be kind", Sampling())
     talk.turns = [("药?", "好"), ("cut", "")]
     return talk
 
@@ -118,7 +118,7 @@ def test_an_unknown_command_is_not_asked(talk):
     with pytest.raises(InputError, match="there is no command `/rest`; to ask this, begin with a space"):
         obey("/rest", talk)
     with pytest.raises(InputError, match="no question yet"):
-        obey("/retry", Talk(talk._generator, "", Sampling(temperature=1.0)))
+        obey("/retry", ChatSession(talk._generator, "", Sampling(temperature=1.0)))
 
 
 def test_a_conversation_is_saved_once(talk, tmp_path, capsys):

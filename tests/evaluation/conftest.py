@@ -9,7 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.templates import families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 from .parrot import NEWS, SYSTEM, Parrot
 
@@ -28,7 +28,7 @@ def model(tmp_path, monkeypatch):
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
     prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
-    Card(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
+    ModelCard(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
     monkeypatch.setattr(Parrot, "asked", [], raising=False)
     monkeypatch.setattr(Parrot, "stop_after", None, raising=False)
     monkeypatch.setattr("ftbridge.evaluation.predict.Generator", Parrot)

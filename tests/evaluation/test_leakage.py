@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.adapters.registered.dataset import usable
+from ftbridge.adapters.registered.dataset import resolve_dataset
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.evaluation.leakage import leaks
@@ -35,7 +35,7 @@ def faq(*questions, **more):
 def trained(dataset, backend="xtuner", name="one") -> Run:
     """Return a run of ours as a training on `dataset` leaves it."""
     folder = Path("data").resolve()
-    found = usable(folder, dataset, backend, Path("cache").resolve())
+    found = resolve_dataset(folder, dataset, backend, Path("cache").resolve())
     written = found.entry.options.get("sha256", {})
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)
@@ -47,7 +47,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
 
 
 def leaked(run, dataset):
-    data = usable(Path("data").resolve(), dataset, TARGET, Path("cache").resolve())
+    data = resolve_dataset(Path("data").resolve(), dataset, TARGET, Path("cache").resolve())
     questions = questions_of(data)
     return leaks(Project.find(), run, questions, data).among([question.id for question in questions])
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ftbridge.templates import families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 
 from ..builders.environments import make_environment  # noqa: TID252
 from ..builders.torch_files import floats, save, tensor  # noqa: TID252
@@ -107,7 +107,7 @@ def _adapters(project):
     put(project / "adapter" / "adapter_model.safetensors", _safetensors(LORA, "F32", 4))
     template = msgspec.to_builtins(families.load()["qwen2"].cell("xtuner").prompt)
     names = {"base": str(project / "base"), "family": "qwen2", "backend": "xtuner", "system": "S", "thinking": "none"}
-    put(project / "adapter" / "ftbridge.json", msgspec.json.encode(Card(**names, template=template)))
+    put(project / "adapter" / "ftbridge.json", msgspec.json.encode(ModelCard(**names, template=template)))
     numbers = {"_0": floats(*range(16)), "_1": floats(*range(16))}
     held = {name: tensor(shape, key=str(key)) for key, (name, shape) in enumerate(LORA.items())}
     save(project / "old" / "adapter_model.bin", held, **numbers)

@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.templates import detect, families
-from ftbridge.templates.prompt import Prompt, Token
+from ftbridge.templates.prompt import ChatPrompt, Token
 
 HERE = Path(__file__).parent
 QWENS = ("qwen1.5", "qwen2", "qwen2.5", "qwen3", "qwen3-instruct-2507", "qwen3.5")
@@ -59,7 +59,7 @@ def test_an_empty_cell_names_the_backend_that_has_the_family(name):
 
 def test_the_table_is_parsed_strictly():
     good: dict[str, Any] = {"SYSTEM": "{system}", "INSTRUCTION": "{input}", "SUFFIX_AS_EOS": True}
-    assert msgspec.convert(good, Prompt).suffix_as_eos
+    assert msgspec.convert(good, ChatPrompt).suffix_as_eos
     for bad in ({**good, "SUFIX": "x"}, {**good, "SUFFIX_AS_EOS": False}, {"SYSTEM": "{system}"}):
         with pytest.raises(InputError, match=r"families\.prompts|families"):
             parse(families._Table, {"prompts": {"one": bad}, "families": {}}, "families.yaml")
@@ -133,7 +133,7 @@ def test_render_is_what_stands_in_the_segments():
 
 
 def test_round_is_counted_from_one():
-    prompt = Prompt(system="{system}", instruction="[Round {round}] {input}:", suffix_as_eos=True, sep="\n")
+    prompt = ChatPrompt(system="{system}", instruction="[Round {round}] {input}:", suffix_as_eos=True, sep="\n")
     assert prompt.render("", [("q", "a"), ("r", None)]) == "[Round 1] q:a\n[Round 2] r:"
 
 
@@ -467,7 +467,7 @@ def vocabularies(training_python, tmp_path_factory):
     return folder
 
 
-def _prompts() -> list[Prompt]:
+def _prompts() -> list[ChatPrompt]:
     return [cell.prompt for family in families.load().values() for cell in family.backends.values() if cell]
 
 

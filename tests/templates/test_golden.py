@@ -15,8 +15,8 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import Plan, load_deepspeed
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
@@ -25,7 +25,7 @@ from ..conftest import SMALL  # noqa: TID252
 
 GOLDEN = Path(__file__).with_name("golden")
 BUILD = Path(__file__).with_name("build.py")
-CPU, GPUS, OLD = Machine("cpu", 1, "float32"), Machine("cuda", 2, "bfloat16"), Machine("cuda", 1, "float16")
+CPU, GPUS, OLD = Devices("cpu", 1, "float32"), Devices("cuda", 2, "bfloat16"), Devices("cuda", 1, "float16")
 CASES = {
     "qlora-cpu": (CPU, "qwen2.5", {}),
     "qlora-two-gpus": (GPUS, "qwen3", {"deepspeed": "zero2", "gpus": 2}),
@@ -70,7 +70,7 @@ def golden_plan(backend, machine, family, options):
         columns={},
         options={},
     )
-    return Plan(
+    return TrainPlan(
         spec=spec,
         run=Path("/project/runs/RUN"),
         model=Path("/models/base"),

@@ -16,7 +16,7 @@ from ftbridge.core.project import Project
 from ftbridge.launchers.runs import written_files
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.output_folder import fresh_folder, refuse_foreign, refuse_overlap
-from ftbridge.weights.source import Source
+from ftbridge.weights.source import ModelSource
 
 
 def content(folder):
@@ -309,7 +309,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("work/adapter", "models/base", "models/other"):
         Path(name).mkdir(parents=True)
-    source = Source(project=Project.find(), folder=Path("work/adapter").resolve(), run=None)
+    source = ModelSource(project=Project.find(), folder=Path("work/adapter").resolve(), run=None)
 
     def refused(target):
         said = ""
@@ -355,9 +355,9 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.launchers.runs import written_files
 from ftbridge.weights.output_folder import refuse_overlap
-from ftbridge.weights.source import Source
+from ftbridge.weights.source import ModelSource
 subprocess.run(["mount", "--bind", "models", "again"], check=True)
-source = Source(project=Project.find(), folder=Path("work/adapter").resolve(), run=None)
+source = ModelSource(project=Project.find(), folder=Path("work/adapter").resolve(), run=None)
 for target in ("again", "again/base", "again/base/new", "again/new"):
     try:
         refuse_overlap(Path(target), source, Path("models/base"))

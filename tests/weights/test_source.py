@@ -16,7 +16,7 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs.record import Attempt, Run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import families
-from ftbridge.weights.card import Card, askable, card_in, card_of, load_card, made
+from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, made
 from ftbridge.weights.source import checkpoint_of, resolve, target_of
 
 from ..builders.torch_files import save_pickled  # noqa: TID252
@@ -57,7 +57,7 @@ def run(name, status="succeeded", backend="xtuner", family="qwen2"):
 def card(base="base", **values):
     template = msgspec.json.decode(msgspec.json.encode(families.get("qwen2").cell("llamafactory").prompt))
     facts = {"family": "qwen2", "backend": "llamafactory", "template": template, "system": "s", "thinking": "none"}
-    return Card(base=str(Path(base).absolute()), **facts | values)
+    return ModelCard(base=str(Path(base).absolute()), **facts | values)
 
 
 def test_without_a_name_it_is_the_last_run_that_succeeded(capsys):

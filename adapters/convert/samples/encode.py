@@ -45,7 +45,7 @@ class Batch(msgspec.Struct):
     remarks: Remarks = msgspec.field(default_factory=Remarks)
 
 
-class Maker(msgspec.Struct, frozen=True, kw_only=True):
+class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     """Makes the samples of a piece; `mappings` has one for each table.
 
     `grouped` asks for the questions' hashes, `dedup` for those of whole samples, `classed` for labels.

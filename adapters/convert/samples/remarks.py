@@ -91,7 +91,7 @@ def system_beside(columns: Mapping[str, str]) -> str | None:
     return columns.get("system") if "messages" in columns else None
 
 
-def said(remarks: Mapping[str, Remark], column: str = "") -> list[str]:
+def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[str]:
     """Return the remarks as sentences; `column` is that of the system prompts that were not taken."""
     lines = []
     for kind, remark in remarks.items():

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
 
-from ftbridge.adapters.convert.samples.encode import Batch, Maker
+from ftbridge.adapters.convert.samples.encode import Batch, Encoder
 from ftbridge.adapters.targets.sample_file import SampleFile, write_at
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process.guard import end_with_parent
@@ -53,10 +53,10 @@ class _Turns:
         return offsets
 
 
-_worker: tuple[Maker, _Turns, list[int]]
+_worker: tuple[Encoder, _Turns, list[int]]
 
 
-def _start_worker(maker: Maker, turns: _Turns, handles: list[int], parent: int) -> None:
+def _start_worker(maker: Encoder, turns: _Turns, handles: list[int], parent: int) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
     _worker = maker, turns, handles
     end_with_parent(parent)
@@ -76,7 +76,7 @@ def _work(number: int, table: int, piece: Piece) -> Batch:
 
 
 def batches(
-    maker: Maker, tables: Sequence[Table], files: Sequence[SampleFile], limit: int | None
+    maker: Encoder, tables: Sequence[Table], files: Sequence[SampleFile], limit: int | None
 ) -> Iterator[tuple[int, Batch]]:
     """Write the samples of all `tables` to `files`, one for each target, and yield what became of the rows.
 
@@ -112,7 +112,7 @@ def _tasks(tables: Sequence[Table], full: Callable[[], bool]) -> Iterator[tuple[
 
 
 def _here(
-    maker: Maker,
+    maker: Encoder,
     tables: Sequence[Table],
     tasks: Iterable[tuple[int, Piece]],
     files: Sequence[SampleFile],
@@ -128,7 +128,7 @@ def _here(
 
 
 def _in_processes(
-    maker: Maker, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile]
+    maker: Encoder, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile]
 ) -> Iterator[tuple[int, Batch]]:
     workers = cores()
     given = maker, _Turns(file.size for file in files), [file.file.fileno() for file in files], os.getpid()

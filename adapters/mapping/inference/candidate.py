@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_of, surely, wants_answer
 from ftbridge.adapters.mapping.headers import HEADERS, header
-from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import blank, parsed, plain, shown
 from ftbridge.core.records import Table
 
@@ -16,12 +16,12 @@ BOOLEANS, NUMBERS, TEXT, LISTS, OBJECTS = "true or false", "numbers", "text", "l
 KINDS = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
 
 
-class Shape(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True):
     """One way to read a table: fields from columns, fields from templates, and the style of its messages."""
 
     name: str
     columns: dict[str, str]
-    prompts: dict[str, Prompt] = {}
+    prompts: dict[str, RowTemplate] = {}
     style: str = ""
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Shape(msgspec.Struct, frozen=True):
         return {*self.columns.values(), *(column for each in self.prompts.values() for column in each.columns)}
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ColumnSample(msgspec.Struct, frozen=True):
     """What stands in a column's first rows: kinds of values, an example, and the style where they are messages.
 
     `maybe` is their style where the user says that they are messages; `open` tells that they want an answer.
@@ -58,7 +58,7 @@ class Seen(msgspec.Struct, frozen=True):
         return not self.kinds or not {LISTS, OBJECTS, self.style, *KEYS}.issuperset(self.kinds)
 
 
-def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[str, str]) -> Seen:
+def sample_column(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[str, str]) -> ColumnSample:
     """Return what stands in the first rows of a column; `roles` and `tags` say more of messages than they do."""
     values = [value for row in table.first if not blank(value := plain(row.values.get(column)))]
     maybe = [style_of(value, roles, tags) for value in values]
@@ -69,7 +69,7 @@ def seen_in(table: Table, column: str, roles: Mapping[str, str], tags: Mapping[s
         values = [*map(parsed, values)]
     asking = header(column) in HEADERS["instruction"]
     kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
-    return Seen(
+    return ColumnSample(
         tuple(dict.fromkeys(kinds)),
         shown(values[0]) if values else "",
         next(filter(None, sure), ""),
@@ -89,9 +89,9 @@ def dumped(value: Any) -> bool:
     return False
 
 
-def whole(name: str, columns: dict[str, str], prompts: dict[str, Prompt]) -> Shape:
+def whole(name: str, columns: dict[str, str], prompts: dict[str, RowTemplate]) -> Candidate:
     """Return a reading; a question that is alone is its instruction."""
     if "instruction" not in columns.keys() | prompts.keys():
         columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
         prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}
-    return Shape(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)
+    return Candidate(name, {field: columns[field] for field in FIELDS if field in columns}, prompts)

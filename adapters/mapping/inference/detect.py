@@ -26,10 +26,19 @@ from ftbridge.adapters.mapping.headers import (
     recognise,
 )
 from ftbridge.adapters.mapping.inference import suggestions
-from ftbridge.adapters.mapping.inference.candidate import BOOLEANS, LISTS, NUMBERS, OBJECTS, TEXT, Seen, Shape, whole
+from ftbridge.adapters.mapping.inference.candidate import (
+    BOOLEANS,
+    LISTS,
+    NUMBERS,
+    OBJECTS,
+    TEXT,
+    Candidate,
+    ColumnSample,
+    whole,
+)
 from ftbridge.adapters.mapping.inference.choices import choices_of, key_of, questions_with
-from ftbridge.adapters.mapping.inference.suggestions import Offer, Source, of_column, of_columns
-from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, of_column, of_columns
+from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import blank, plain
 from ftbridge.core.errors import FtbridgeError, InputError
 from ftbridge.core.records import Table
@@ -40,10 +49,12 @@ MARKS = re.compile(
     r"qid\d*|(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
     r"编号|序号|日期|时间|链接|备注|题型|章节|难度|知识点|解析"
 )
-Works = Callable[[Offer], bool]
+Works = Callable[[Suggestion], bool]
 
 
-def recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> Shape:
+def recognised(
+    table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+) -> Candidate:
     """Return the one reading that columns and first rows allow, beside what `prompts` say.
 
     Raises QuestionError where only the user can tell, with the readings that `works` finds nothing wrong with, and
@@ -53,7 +64,7 @@ def recognised(table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], 
 
 
 def missing_fields(
-    table: Table, fields: Sequence[str], shape: Shape, seen: dict[str, Seen], works: Works | None
+    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: Works | None
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
     reason = f"`--map` names no {' and no '.join(fields)}"
@@ -69,7 +80,9 @@ def missing_fields(
 
 
 class _Recognition:
-    def __init__(self, table: Table, prompts: dict[str, Prompt], seen: dict[str, Seen], works: Works | None) -> None:
+    def __init__(
+        self, table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+    ) -> None:
         self.table, self.prompts, self.seen, self.works = table, prompts, seen, works
         used = {column for each in prompts.values() for column in each.columns}
         self.free = [column for column in table.columns if column not in used]
@@ -79,7 +92,7 @@ class _Recognition:
         if not _constant(prompts.get("instruction")):
             self.found = {field: names for field, names in self.found.items() if field not in prompts}
 
-    def shape(self) -> Shape:
+    def shape(self) -> Candidate:
         """Return the reading."""
         if not self.prompts:
             self._take_out_choices()
@@ -109,7 +122,7 @@ class _Recognition:
                 for column, each in self.seen.items()
                 if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column))
             ]
-            self._ask_for_questions([Shape(style, {"messages": column}, style=style) for column, style in maybe])
+            self._ask_for_questions([Candidate(style, {"messages": column}, style=style) for column, style in maybe])
             refuse_single_messages(self.table)
             ask_for_turns(self.table)
         if not shapes or "system" in double:
@@ -119,7 +132,7 @@ class _Recognition:
             self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
         return shapes[0]
 
-    def _ask(self, reason: str, found: Iterable[Offer], none: str = "") -> NoReturn:
+    def _ask(self, reason: str, found: Iterable[Suggestion], none: str = "") -> NoReturn:
         if self.works is None:
             raise InputError(reason)
         places = self.table.columns if self.table.unsure else ()
@@ -139,7 +152,7 @@ class _Recognition:
         rest = [column for column in self._others() if column not in {*choices, key}]
         known = fields.get("instruction", [])
         guesses = [[each] for each in rest if TEXT in self.seen[each].kinds and len(self.seen[each].kinds) == 1]
-        found: list[Offer] = []
+        found: list[Suggestion] = []
         answers = self._sources(key) if key else []
         for questions in ([known] if known else guesses) if answers else ():
             more = {"input": questions[1]} if len(questions) > 1 else {}
@@ -147,10 +160,10 @@ class _Recognition:
             alone["output"] = answers[0]
             for counted, template in questions_with(choices, questions, key, self.table).items():
                 said = f"{_named(questions)} with {'their' if more else 'its'} choices{counted}"
-                asked = alone | {"instruction": Source(said, template=template)}
+                asked = alone | {"instruction": FieldSource(said, template=template)}
                 found.append({field: asked[field] for field in asked if not (more and field == "input")})
             if found:
-                found.append(alone | {"instruction": Source(f"`{questions[0]}` alone", questions[0])})
+                found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
         if found:
             self._ask(
                 f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
@@ -177,7 +190,7 @@ class _Recognition:
         ]
         self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
 
-    def _conversations(self) -> Iterator[Shape]:
+    def _conversations(self) -> Iterator[Candidate]:
         """Yield a reading for each column of whole conversations, or of messages that another column answers."""
         seen, found = self.seen, self.found
         systems = found.get("system") or [column for column in self.free if header(column) in HEADERS["system"]]
@@ -192,9 +205,9 @@ class _Recognition:
             if name in HEADERS["output"] and any(seen[other].open for other in self.free):
                 continue
             answer = {"output": answers[0]} if seen[column].open and len(answers) == 1 else {}
-            yield Shape(style, {"messages": column} | answer | system, style=style)
+            yield Candidate(style, {"messages": column} | answer | system, style=style)
 
-    def _columns(self) -> list[Shape]:
+    def _columns(self) -> list[Candidate]:
         """Return the reading by headers, where it is whole."""
         prompts, found = self.prompts, self.found
         columns = {field: names[0] for field, names in found.items() if field not in prompts}
@@ -205,7 +218,7 @@ class _Recognition:
             return []
         return [whole(_name(columns, prompts), columns, prompts)]
 
-    def _refuse_more(self, shapes: Sequence[Shape]) -> None:
+    def _refuse_more(self, shapes: Sequence[Candidate]) -> None:
         """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
         readings = [*map(_offer, shapes)]
         if better := self._preferences():
@@ -248,7 +261,7 @@ class _Recognition:
     def _written(self, column: str) -> bool:
         return not {BOOLEANS, NUMBERS}.issuperset(self.seen[column].kinds) and bool(self.seen[column].kinds)
 
-    def _ask_for_questions(self, conversations: Sequence[Shape]) -> None:
+    def _ask_for_questions(self, conversations: Sequence[Candidate]) -> None:
         """Ask where a question stands beside a conversation that does not repeat it."""
         for shape in conversations:
             column = shape.columns["messages"]
@@ -264,7 +277,7 @@ class _Recognition:
                     [*({"instruction": each, **first} for each in questions for first in firsts), _offer(shape)],
                 )
 
-    def _ask_for_class(self, shape: Shape) -> None:
+    def _ask_for_class(self, shape: Candidate) -> None:
         """Ask where the only answer to a question is a class by its header."""
         question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
         if not asks([question]) or header(answer) not in CLASSES | NAMED_CLASSES:
@@ -297,12 +310,12 @@ class _Recognition:
             fields |= {column: "input" for column in held if header(column) in TEXTS}
         return {column: field for column, field in fields.items() if field and field != "history"}
 
-    def _sources(self, column: str, between: str = ", ") -> list[Source]:
+    def _sources(self, column: str, between: str = ", ") -> list[FieldSource]:
         if self.seen[column].readable:
             return [of_column(column)]
         return suggestions.sources(column, self.rows, between)
 
-    def _whatever_fits(self) -> Iterator[Offer]:
+    def _whatever_fits(self) -> Iterator[Suggestion]:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
         others = self._others()
@@ -355,7 +368,7 @@ class _Recognition:
         return hint
 
 
-def _constant(template: Prompt | None) -> bool:
+def _constant(template: RowTemplate | None) -> bool:
     return template is not None and not template.columns
 
 
@@ -364,7 +377,7 @@ def _lettered(choices: Sequence[str]) -> bool:
     return len(choices) > 1 and all(len(header(name)) == 1 for name in choices)
 
 
-def _name(columns: dict[str, str], prompts: dict[str, Prompt]) -> str:
+def _name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
     if prompts:
         return "templates over columns"
     headers = {field: header(column) for field, column in columns.items()}
@@ -379,7 +392,7 @@ def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {field: names[0] for field, names in fields.items()}
 
 
-def _offer(shape: Shape) -> Offer:
+def _offer(shape: Candidate) -> Suggestion:
     return of_columns(shape.columns)
 
 

@@ -15,11 +15,11 @@ from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.mapping.conversations.roles import refuse_roles
 from ftbridge.adapters.mapping.fields import ColumnMapping
 from ftbridge.adapters.mapping.headers import FLAG, HEADERS, header, recognise, refused
-from ftbridge.adapters.mapping.inference.candidate import FIELDS, Seen, Shape, seen_in, whole
+from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, sample_column, whole
 from ftbridge.adapters.mapping.inference.detect import STYLES, missing_fields, recognised
-from ftbridge.adapters.mapping.inference.suggestions import Offer
+from ftbridge.adapters.mapping.inference.suggestions import Suggestion
 from ftbridge.adapters.mapping.messages import MessageMapping
-from ftbridge.adapters.mapping.row_template import Prompt, prompt
+from ftbridge.adapters.mapping.row_template import RowTemplate, prompt
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
@@ -32,7 +32,7 @@ TRIED = 20
 ALONE = "several sources, sheets or files are read with the same options, and none fits all: convert them one by one"
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class MappingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the user asks of the reading of rows; kept with the dataset.
 
     `map` maps a field (messages, system, instruction, input, output, history) to a column; `instruction`, `input` and
@@ -59,7 +59,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.map) or any(getattr(self, field) is not None for field in TEMPLATES)
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class TableMapping(msgspec.Struct, frozen=True, kw_only=True):
     """How a table is read: `columns` maps a field to its column or template, `why` are the lines that explain it."""
 
     mapping: Mapping
@@ -69,7 +69,9 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     why: tuple[str, ...]
 
 
-def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, ask: bool = True) -> Choice:
+def infer_mapping(
+    table: Table, wish: MappingOptions, preset: Preset | None, told: str = "", *, ask: bool = True
+) -> TableMapping:
     """Choose how `table` is read: by `wish`, else by `preset`, else by its columns and first rows.
 
     `told` is what says so where that is not the user. Raises QuestionError for what only the user can decide
@@ -79,7 +81,7 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
     if table.asks:
         raise table.asks
     refuse_roles(wish.role)
-    seen = {column: seen_in(table, column, wish.role, wish.tags) for column in table.columns}
+    seen = {column: sample_column(table, column, wish.role, wish.tags) for column in table.columns}
     works = partial(_works, table, wish) if ask else None
     columns, prompts = _asked(table, wish, preset)
     if columns:
@@ -92,7 +94,7 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
         shape = recognised(table, prompts, seen, works)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
         reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
-    return Choice(
+    return TableMapping(
         mapping=_mapping(table, wish, preset, shape),
         shape=shape.name,
         columns=shape.sources,
@@ -101,7 +103,7 @@ def read_as(table: Table, wish: Wish, preset: Preset | None, told: str = "", *, 
     )
 
 
-def for_all(error: QuestionError, tables: Sequence[Table], wish: Wish) -> FtbridgeError:
+def for_all(error: QuestionError, tables: Sequence[Table], wish: MappingOptions) -> FtbridgeError:
     """Return a table's question with the answers that are right for all of `tables`; an error where none is."""
     if len(tables) == 1:
         return error
@@ -109,7 +111,7 @@ def for_all(error: QuestionError, tables: Sequence[Table], wish: Wish) -> Ftbrid
     return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
 
 
-def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: Wish) -> bool:
+def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOptions) -> bool:
     taken: dict[str, Any] = {"map": dict(wish.map), "role": dict(wish.role)}
     for option, value in zip(options[::2], options[1::2], strict=False):
         name = option.removeprefix("--")
@@ -123,23 +125,23 @@ def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: Wish) -> bo
     return all(_reads(table, msgspec.structs.replace(wish, **taken)) for table in tables)
 
 
-def _works(table: Table, wish: Wish, offer: Offer) -> bool:
+def _works(table: Table, wish: MappingOptions, offer: Suggestion) -> bool:
     """Tell whether a reading makes a sample of one of the first rows."""
     columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
     templates = {field: source.template for field, source in offer.items() if source.template}
     return _reads(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
 
 
-def _reads(table: Table, wish: Wish) -> bool:
+def _reads(table: Table, wish: MappingOptions) -> bool:
     try:
-        mapping = read_as(table, wish, None, ask=False).mapping
+        mapping = infer_mapping(table, wish, None, ask=False).mapping
     except FtbridgeError:
         return False
     rows = table.first[:TRIED]
     return not rows or any(not mapping.problems(row) for row in rows)
 
 
-def _asked(table: Table, wish: Wish, preset: Preset | None) -> tuple[dict[str, str], dict[str, Prompt]]:
+def _asked(table: Table, wish: MappingOptions, preset: Preset | None) -> tuple[dict[str, str], dict[str, RowTemplate]]:
     """Return the columns and the templates that the user and the preset name."""
     templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
     columns: dict[str, str] = {}
@@ -181,7 +183,7 @@ def _field(name: str) -> str:
     return next(iter(recognise([name])), "")
 
 
-def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, Seen]) -> Shape:
+def _told(columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample]) -> Candidate:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
         room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
@@ -189,11 +191,11 @@ def _told(columns: dict[str, str], prompts: dict[str, Prompt], seen: dict[str, S
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
         if not (style := seen[columns["messages"]].maybe):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
-        return Shape(style, columns, style=style)
+        return Candidate(style, columns, style=style)
     return whole("columns as asked for", columns, prompts)
 
 
-def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
+def _described(seen: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
     """Yield a line for each column: what was seen in it, and what its header says."""
     for column, each in seen.items():
         line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
@@ -204,7 +206,7 @@ def _described(seen: dict[str, Seen], shape: Shape) -> Iterator[str]:
         yield line
 
 
-def _refuse_texts(wish: Wish) -> None:
+def _refuse_texts(wish: MappingOptions) -> None:
     """Raise UsageError for texts of the user's that cannot stand in a sample."""
     texts = {"--system": wish.system, **{f"--label-map {label}": text for label, text in wish.label_map.items()}}
     for option, text in texts.items():
@@ -218,7 +220,7 @@ def _refuse_texts(wish: Wish) -> None:
         raise UsageError(f"`--max-characters` takes a number from 1; got `{wish.max_characters}`")
 
 
-def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> Mapping:
+def _mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: Candidate) -> Mapping:
     """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
     system = wish.system if wish.system is not None else preset.system if preset else ""
     _refuse_texts(wish)
@@ -253,7 +255,7 @@ def _mapping(table: Table, wish: Wish, preset: Preset | None, shape: Shape) -> M
     return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
 
 
-def _labels(wish: Wish, preset: Preset | None, shape: Shape) -> dict[str, str]:
+def _labels(wish: MappingOptions, preset: Preset | None, shape: Candidate) -> dict[str, str]:
     """Return the user's texts for outputs, else the preset's where the outputs are from its column."""
     if wish.label_map or not preset or wish.output is not None:
         return wish.label_map

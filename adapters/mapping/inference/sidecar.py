@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOOL, USER
 from ftbridge.adapters.mapping.headers import refused
-from ftbridge.adapters.mapping.inference.infer import Choice, Wish, read_as
+from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
@@ -32,7 +32,7 @@ TAGS = {
 }
 
 
-class Beside(msgspec.Struct, frozen=True, kw_only=True):
+class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
     """What an entry says of a table: `map` maps fields to columns, `role` names to roles, `tags` are a message's keys.
 
     The columns in `refused` hold tools or media.
@@ -44,10 +44,10 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     refused: dict[str, str] = {}
 
-    def read(self, table: Table, wish: Wish) -> Choice:
+    def read(self, table: Table, wish: MappingOptions) -> TableMapping:
         """Return how `table` is read; what `wish` says of roles wins. Raises UsageError where it does not fit."""
         wish = replace(wish, map=self.map, role=self.role | wish.role, tags=self.tags)
-        choice = read_as(table, wish, None, f"as `{self.name}` in {FILE} says")
+        choice = infer_mapping(table, wish, None, f"as `{self.name}` in {FILE} says")
         left = refused(column for column in table.columns if column not in self.map.values())
         return replace(choice, mapping=replace(choice.mapping, refused=left | self.refused))
 
@@ -57,7 +57,7 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
         return replace(table, notes=(*table.notes, note))
 
 
-def beside(path: Path | None, table: Table) -> Beside | None:
+def find_sidecar(path: Path | None, table: Table) -> Sidecar | None:
     """Return what a dataset_info.json beside the source at `path` says of its `table`, None where it says nothing.
 
     It stands in the folder of the source, or in the source where that is a folder. None, too, where entries disagree.
@@ -86,7 +86,7 @@ def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-def _said(name: str, raw: dict[str, Any], table: Table) -> Beside | None:
+def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
     """Return what an entry says of the table, None where it does not fit."""
     entry = interpret(name, raw)
     if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
@@ -104,12 +104,12 @@ def _said(name: str, raw: dict[str, Any], table: Table) -> Beside | None:
         fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
         if "output" not in fields or not {"instruction", "input"} & fields.keys():
             return None
-        return Beside(name=name, map=fields, refused=empty)
+        return Sidecar(name=name, map=fields, refused=empty)
     return _conversations(entry, columns, empty) if "messages" in columns else None
 
 
-def _conversations(entry: Entry, columns: dict[str, str], empty: dict[str, str]) -> Beside:
-    return Beside(
+def _conversations(entry: Entry, columns: dict[str, str], empty: dict[str, str]) -> Sidecar:
+    return Sidecar(
         name=entry.name,
         map={field: columns[field] for field in ("messages", "system") if field in columns},
         role={entry.tags[tag]: role for tag, role in TAGS.items() if tag in entry.tags},

@@ -32,7 +32,7 @@ SPAN = 3  # start, end and label
 TEXTS_OF_SPANS = {*HEADED, "data"}
 
 
-class Source(msgspec.Struct, frozen=True):
+class FieldSource(msgspec.Struct, frozen=True):
     """What a field is taken from: a column, or a template over columns; `said` is how it is called.
 
     `of` is the column that a template makes text of.
@@ -44,23 +44,23 @@ class Source(msgspec.Struct, frozen=True):
     of: str = ""
 
 
-Offer = dict[str, Source]
+Suggestion = dict[str, FieldSource]
 
 
-def of_column(column: str) -> Source:
+def of_column(column: str) -> FieldSource:
     """Return a column as the source of a field."""
-    return Source(f"`{column}`", column)
+    return FieldSource(f"`{column}`", column)
 
 
-def of_columns(columns: Mapping[str, str]) -> Offer:
+def of_columns(columns: Mapping[str, str]) -> Suggestion:
     """Return the reading of fields from columns."""
     return {field: of_column(column) for field, column in columns.items()}
 
 
 def question(
     reason: str,
-    offers: Iterable[Offer],
-    works: Callable[[Offer], bool],
+    offers: Iterable[Suggestion],
+    works: Callable[[Suggestion], bool],
     none: str = "",
     places: Sequence[str] = (),
 ) -> FtbridgeError:
@@ -77,7 +77,7 @@ def question(
         found[said] = options(offer)
         if places and not any(source.template for source in offer.values()):
             numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-            said = meaning({field: Source(f"column {number}") for field, number in numbers.items()})
+            said = meaning({field: FieldSource(f"column {number}") for field, number in numbers.items()})
             maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
             by_place[f"the first row is data, {said}"] = ["--header-row", "none", *maps]
         if len(found) == MOST:
@@ -85,12 +85,12 @@ def question(
     return QuestionError(reason, found | by_place) if found else InputError(reason + none)
 
 
-def meaning(offer: Offer) -> str:
+def meaning(offer: Suggestion) -> str:
     """Return what an offer is, for a message."""
     return ", ".join(f"{FIELDS[field]} from {offer[field].said}" for field in FIELDS if field in offer)
 
 
-def options(offer: Offer) -> list[str]:
+def options(offer: Suggestion) -> list[str]:
     """Return the options that choose an offer."""
     words = []
     for field in sorted(offer, key=[*FIELDS].index):
@@ -99,21 +99,21 @@ def options(offer: Offer) -> list[str]:
     return words
 
 
-def alternatives(found: Mapping[str, Sequence[Source]]) -> Iterator[Offer]:
+def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggestion]:
     """Yield the readings that take one of several sources for each field, and no column twice.
 
     Of two questions the second may be the input of the first; of several inputs all may be wanted.
     """
-    fields: list[list[Offer]] = []
+    fields: list[list[Suggestion]] = []
     for field, sources in found.items():
-        each: list[Offer] = [{field: source} for source in sources]
+        each: list[Suggestion] = [{field: source} for source in sources]
         if field == "instruction" and "input" not in found:
             each += [{field: one, "input": other} for one, other in pairwise(sources)]
         if field == "output" and "input" not in found:  # a text, what of it is asked, and the answer
             each += [{"input": one, field: other} for one, other in pairwise(sources) if one.column]
         if field == "input" and len(sources) > 1:
             both = " ".join(f"{{{{ {reference(source.column)} }}}}" for source in sources)
-            each.append({field: Source(" and ".join(source.said for source in sources), template=both)})
+            each.append({field: FieldSource(" and ".join(source.said for source in sources), template=both)})
         fields.append(each)
     for chosen in product(*fields):
         offer = {field: source for part in chosen for field, source in part.items()}
@@ -122,12 +122,12 @@ def alternatives(found: Mapping[str, Sequence[Source]]) -> Iterator[Offer]:
             yield offer
 
 
-def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[Source]:
+def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
     """Return how the lists or objects in a column make text, [] where that cannot be told."""
     return [msgspec.structs.replace(source, of=column) for source in _sources(column, rows, between)]
 
 
-def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[Source]:
+def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
     """Return those of `sources`."""
     values = [parsed(row.get(column)) for row in rows]
     written = any(isinstance(plain(row.get(column)), str) for row in rows)
@@ -135,12 +135,12 @@ def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", "
     filled = [value for value in values if not blank(value)]
     value = filled[0] if filled else None
     if isinstance(value, dict):
-        whole = [Source(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
+        whole = [FieldSource(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
         key = next((key for key in TEXTS if key in value), "")
         name = f"({name}).{key}" if written else f"{name}.{key}"
         values = [each.get(key) if isinstance(each, dict) else None for each in filled]
         if not any(isinstance(each, list) for each in values):
-            return [Source(f"`{key}` of {said}", template=f"{{{{ {name} }}}}"), *whole] if key else whole
+            return [FieldSource(f"`{key}` of {said}", template=f"{{{{ {name} }}}}"), *whole] if key else whole
         said, filled = f"`{key}` of {said}", [each for each in values if isinstance(each, list) and each]
         value = filled[0] if filled else None
     if not isinstance(value, list) or not value:
@@ -150,7 +150,7 @@ def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", "
         return _spans(name, said, value[0], rows)
     if isinstance(value[0], dict):
         key = next((key for key in TEXTS if key in value[0]), "")
-        whole = [Source(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
+        whole = [FieldSource(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
         if not key:
             return whole
         joined, first = f"{name} | map(attribute='{key}')", f"({name})[0].{key}" if written else f"{name}[0].{key}"
@@ -159,23 +159,25 @@ def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", "
         joined, first = name, f"({name})[0]" if written else f"{name}[0]"
     text = f"({joined} | join('{between}')) or 'none'" if none else f"{joined} | join('{between}')"
     found = [
-        Source(f"the entries of {said}{', `none` where there is none' if none else ''}", template=f"{{{{ {text} }}}}")
+        FieldSource(
+            f"the entries of {said}{', `none` where there is none' if none else ''}", template=f"{{{{ {text} }}}}"
+        )
     ]
     several = any(isinstance(each, list) and len(each) > 1 for each in filled)
     return [
         *found,
-        *([Source(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several and not none else []),
+        *([FieldSource(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several and not none else []),
         *whole,
     ]
 
 
-def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[Source]:
+def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:
     """Return the template for spans of a text, `[[0, 5, "PER"], ...]`."""
     if len(span) != SPAN or not isinstance(span[0], int) or not isinstance(span[1], int):
         return []
     columns = [column for column in rows[0] if header(column) in TEXTS_OF_SPANS]
     return [
-        Source(
+        FieldSource(
             f"the spans of {said}",
             template=f"{{% for each in {name} %}}{{{{ {reference(column)}[each[0]:each[1]] }}}}: {{{{ each[2] }}}}"
             "{% if not loop.last %}, {% endif %}{% endfor %}",
@@ -184,13 +186,14 @@ def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str
     ]
 
 
-def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Offer]:
+def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
     """Yield readings of rows whose texts stand in objects: a pair of translations, what Label Studio exports."""
     first = {column: plain(value) for column, value in rows[0].items()} if rows else {}
     for column, value in first.items():
         if isinstance(value, dict) and len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - a text and its translation
             said = [
-                Source(f"`{key}` of `{column}`", template=f"{{{{ {reference(column)}[{key!r}] }}}}") for key in value
+                FieldSource(f"`{key}` of `{column}`", template=f"{{{{ {reference(column)}[{key!r}] }}}}")
+                for key in value
             ]
             yield {"instruction": said[0], "output": said[1]}
             yield {"instruction": said[1], "output": said[0]}
@@ -201,19 +204,19 @@ def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Offer]:
         for key, answer in product(texts, ("choices", "text", "labels")):
             label = f"{{{{ {kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ') }}}}"
             yield {
-                "instruction": Source(f"`{key}` of `data`", template=f"{{{{ data[{key!r}] }}}}"),
-                "output": Source(f"`{answer}` of `{kind}`", template=label),
+                "instruction": FieldSource(f"`{key}` of `data`", template=f"{{{{ data[{key!r}] }}}}"),
+                "output": FieldSource(f"`{answer}` of `{kind}`", template=label),
             }
 
 
-def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Offer]:
+def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
     """Yield the reading of lists of `{input, output}` that takes the first of each, beside a question."""
     values = [value for row in rows if isinstance(value := plain(row.get(column)), list) and value]
     if values and all(isinstance(value[0], dict) and value[0].keys() >= {"input", "output"} for value in values):
         name = reference(column)
         which = "the first of" if any(len(value) > 1 for value in values) else "the entry of"
         yield {
-            field: Source(
+            field: FieldSource(
                 f"{which} `{column}`" if field == "input" else f"its {field}", template=f"{{{{ {name}[0].{field} }}}}"
             )
             for field in ("input", "output")

@@ -29,7 +29,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     Raises InputError where there are none, or where they are of several datasets.
     """
     names = list(files_below(path))
-    card, notes = layout.card(path)
+    card, notes = layout.read_dataset_card(path)
     configs = layout.configs(names, card)
     if not configs:
         raise InputError(f"`{path}` holds no data that can be read{what_is_there(names)}")

@@ -41,7 +41,7 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     listing: Listing
     configs: dict[str, layout.Splits]
-    card: layout.Card
+    card: layout.DatasetCard
     notes: tuple[str, ...]
 
 
@@ -97,9 +97,9 @@ def _repository(hub: Hub, address: Address) -> Repository:
     """Return what the repository holds, or of one that only its script can read, the hub's conversion."""
     listing, notes = _listed(hub, address, hub.main)
     sizes = listing.sizes
-    card = layout.Card()
+    card = layout.DatasetCard()
     if "README.md" in sizes:
-        card, broken = layout.card(listing.root or hub.fetch(address.name, hub.main, ["README.md"]))
+        card, broken = layout.read_dataset_card(listing.root or hub.fetch(address.name, hub.main, ["README.md"]))
         notes += broken
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _one_format(sizes), card)
@@ -112,7 +112,7 @@ def _repository(hub: Hub, address: Address) -> Repository:
     return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
 
 
-def _converted(hub: Hub, address: Address, card: layout.Card) -> Repository | None:
+def _converted(hub: Hub, address: Address, card: layout.DatasetCard) -> Repository | None:
     """Return the hub's own conversion of a repository, None where there is none."""
     try:
         listing, notes = _listed(hub, address, CONVERTED)

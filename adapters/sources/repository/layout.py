@@ -46,22 +46,22 @@ class Config(msgspec.Struct):
     default: bool = False
 
 
-class Info(msgspec.Struct):
+class DatasetInfo(msgspec.Struct):
     """An entry of `dataset_info:`."""
 
     config_name: str = "default"
     features: list[dict[str, Any]] = []
 
 
-class Card(msgspec.Struct):
+class DatasetCard(msgspec.Struct):
     """The front matter of a README.md."""
 
     configs: list[Config] | None = None
-    dataset_info: Info | list[Info] | None = None
+    dataset_info: DatasetInfo | list[DatasetInfo] | None = None
 
     def labels(self, config: str) -> Labels:
         """Return the names of the class labels of a config."""
-        infos = self.dataset_info if isinstance(self.dataset_info, list) else [self.dataset_info or Info()]
+        infos = self.dataset_info if isinstance(self.dataset_info, list) else [self.dataset_info or DatasetInfo()]
         return of_card(next((info.features for info in infos if info.config_name == config or len(infos) == 1), []))
 
     def default(self) -> str:
@@ -69,17 +69,17 @@ class Card(msgspec.Struct):
         return next((config.config_name for config in self.configs or [] if config.default), "default")
 
 
-def card(folder: Path) -> tuple[Card, tuple[str, ...]]:
+def read_dataset_card(folder: Path) -> tuple[DatasetCard, tuple[str, ...]]:
     """Return the front matter of the README.md in `folder`, and a note for the user where it is broken."""
     file = folder / "README.md"
     if not file.is_file():
-        return Card(), ()
+        return DatasetCard(), ()
     with file.open(encoding="utf-8-sig", errors="replace") as text:
         found = re.match(r"---\s*\n(.*?)\n---", text.read(1 << 20), re.DOTALL)
     try:
-        return msgspec.convert(load_yaml(found[1], "it") if found else {}, Card, strict=False), ()
+        return msgspec.convert(load_yaml(found[1], "it") if found else {}, DatasetCard, strict=False), ()
     except (InputError, msgspec.ValidationError, RecursionError) as error:
-        return Card(), (
+        return DatasetCard(), (
             f"the front matter of README.md is left aside, since it is broken: {' '.join(str(error).split())}",
         )
 
@@ -97,7 +97,7 @@ def data_files(names: Iterable[str]) -> list[str]:
     return sorted(found, key=_natural)
 
 
-def configs(names: Iterable[str], card: Card) -> dict[str, Splits]:
+def configs(names: Iterable[str], card: DatasetCard) -> dict[str, Splits]:
     """Return the data files by config and split; a config that nothing names is "", and so is a split."""
     files = data_files(names)
     declared = [config for config in card.configs or [] if config.data_files or config.data_dir]
@@ -203,7 +203,7 @@ def what_is_there(names: Iterable[str]) -> str:
     return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
 
 
-def left_out(names: Iterable[str], configs: dict[str, layout.Splits]) -> tuple[str, ...]:
+def left_out(names: Iterable[str], configs: dict[str, Splits]) -> tuple[str, ...]:
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in layout.data_files(names) if name not in used]

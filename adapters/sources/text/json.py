@@ -257,7 +257,10 @@ def _talks(key: str, elements: Sequence[Element]) -> bool:
     """Tell whether the elements of a list are the messages or the turns of one conversation, rather than rows."""
     if len(elements) > PEEK:
         return False
-    messages = [plain(msgspec.Raw(each)) for each in elements]
+    try:
+        messages = [plain(msgspec.Raw(each)) for each in elements]
+    except UnicodeDecodeError:  # each is a row, and those that do not decode are told as such
+        return False
     if not all(isinstance(each, dict) for each in messages):
         return False
     return whole_conversation(messages) or (key not in HOLDERS and surely(key, style_of(messages)))

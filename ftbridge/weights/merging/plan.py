@@ -22,7 +22,7 @@ _OUTPUT = "lm_head.weight"
 _EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings|embed_in)\.weight")
 
 
-class Merged:
+class MergePlan:
     """A base with adapters merged into it, known from headers alone: `config`, and `total`, the bytes of its weights.
 
     An output layer that shares the embedding's tensor gets one of its own where an adapter changes either: PEFT's

@@ -9,15 +9,15 @@ from ftbridge.core.console import say
 from ftbridge.core.files.atomic import write_atomic, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.templates import chat_templates
-from ftbridge.templates.prompt import Prompt
-from ftbridge.weights.card import Card
+from ftbridge.templates.prompt import ChatPrompt
+from ftbridge.weights.card import ModelCard
 
 _QUESTION = {"role": "user", "content": "The user's words."}
 _SYSTEM = {"role": "system", "content": "The system's words."}
 _MORE = ({"role": "assistant", "content": "The answer."}, {"role": "user", "content": "More words."})
 
 
-def leave_out(folder: Path, card: Card) -> None:
+def leave_out(folder: Path, card: ModelCard) -> None:
     """Take such a system prompt out of the chat template in `folder`, where a run of ours trained without one.
 
     A template in which it does not stand as text stays as it is. Either is said.
@@ -43,7 +43,7 @@ def leave_out(folder: Path, card: Card) -> None:
     say(f"{what}; the new folder's does not, either")
 
 
-def _added(template: str, tokens: dict[str, str], prompt: Prompt) -> str:
+def _added(template: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
     """Return what the template writes before a question where the prompt has nothing; "" for any other difference."""
     words, bos = _QUESTION["content"], "".join(prompt.bos)
     wanted = prompt.render("", [(words, None)]).partition(words)[0].removeprefix(bos)
@@ -52,7 +52,7 @@ def _added(template: str, tokens: dict[str, str], prompt: Prompt) -> str:
     return shown.removesuffix(wanted) if shown.endswith(wanted) else ""
 
 
-def _without(template: str, added: str, tokens: dict[str, str], prompt: Prompt) -> str:
+def _without(template: str, added: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
     """Return the template without the text `added`, or "" where it does not stand there, or more would change."""
     written = [added, added.replace("\n", "\\n")]
     changed = next((template.replace(text, "") for text in written if text in template), "")

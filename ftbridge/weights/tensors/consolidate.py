@@ -19,7 +19,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import INDEX
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.tensor import SIZES, Part, Tensor, stretch
+from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, stretch
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored, is_shape
 
 _WHOLE = "mp_rank_00_model_states.pt"
@@ -148,7 +148,7 @@ def _step(state: Checkpoint) -> str:
     return f"{struct.unpack('<f', b''.join(state.tensor(step, 'step').pieces()))[0]:g}"
 
 
-def _flat(state: Checkpoint) -> list[Part]:
+def _flat(state: Checkpoint) -> list[FileRange]:
     """Return where a process's shares lie, one after another."""
     groups = _list(_dict(state.content.get("optimizer_state_dict")).get("fp32_flat_groups"))
     tensors = [state.tensor(stored, f"fp32_flat_groups[{number}]") for number, stored in enumerate(groups)]

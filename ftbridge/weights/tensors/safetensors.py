@@ -10,7 +10,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import atomic_file, write_json
 from ftbridge.core.parsing.safetensors_header import INDEX, safetensors_header
-from ftbridge.weights.tensors.tensor import SIZES, Part, Tensor
+from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it
 # What is to be written: name, dtype, shape, and the bytes in pieces, which are made when their turn comes.
@@ -33,7 +33,7 @@ def read(path: Path) -> dict[str, Tensor]:
     found = {}
     for name, place in header.items():
         start, end = place.data_offsets
-        tensor = Tensor(place.dtype, place.shape, (Part(path, base + start, end - start),))
+        tensor = Tensor(place.dtype, place.shape, (FileRange(path, base + start, end - start),))
         if place.dtype not in SIZES or tensor.size != end - start:
             raise InputError(f"`{path}` is damaged, or `{name}` of a dtype that is not known: {place.dtype}")
         found[name] = tensor

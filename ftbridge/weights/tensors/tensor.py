@@ -13,7 +13,7 @@ PIECE = 1 << 18  # bytes: what the cache holds is rounded fastest; a multiple of
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
-class Part(msgspec.Struct, frozen=True):
+class FileRange(msgspec.Struct, frozen=True):
     """The `size` bytes of `file` from byte `start` on."""
 
     file: Path
@@ -26,7 +26,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
     dtype: str
     shape: tuple[int, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[FileRange, ...]
 
     @property
     def size(self) -> int:
@@ -49,12 +49,12 @@ class Tensor(msgspec.Struct, frozen=True):
                 raise InputError(f"`{part.file}` is damaged: it ends {left} bytes too early")
 
 
-def stretch(parts: Iterable[Part], start: int, size: int) -> Iterator[Part]:
+def stretch(parts: Iterable[FileRange], start: int, size: int) -> Iterator[FileRange]:
     """Yield `size` bytes, from byte `start` on, of what the parts hold one after another."""
     for part in parts:
         begin, end = max(start, 0), min(start + size, part.size)
         if begin < end:
-            yield Part(part.file, part.start + begin, end - begin)
+            yield FileRange(part.file, part.start + begin, end - begin)
         start -= part.size
 
 

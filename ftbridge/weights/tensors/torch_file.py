@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.tensor import PIECE, SIZES, Part, Tensor
+from ftbridge.weights.tensors.tensor import PIECE, SIZES, FileRange, Tensor
 
 # Storage class to safetensors' dtype.
 _STORAGES = {
@@ -137,7 +137,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         """Open `path`; raises InputError, in one sentence, where it is damaged or no checkpoint."""
         self.path = path
-        self._records: dict[str, Part] = {}
+        self._records: dict[str, FileRange] = {}
         with self._damage():
             self._zip = zipfile.ZipFile(path)
             pickled = next((name for name in self._zip.namelist() if name.endswith("/data.pkl")), "data.pkl")
@@ -161,17 +161,17 @@ class Checkpoint:
             expected *= length
         return Tensor(stored.dtype, shape, (self._part(stored, where),))
 
-    def _part(self, stored: Stored, where: str) -> Part:
+    def _part(self, stored: Stored, where: str) -> FileRange:
         item = SIZES[stored.dtype]
         size = prod(stored.shape) * item
         if not size:  # torch may have left its empty storage out
-            return Part(self.path, 0, 0)
+            return FileRange(self.path, 0, 0)
         record = self._record(str(stored.key) if isinstance(stored.key, (str, int)) else "")
         if stored.offset * item + size > record.size:
             raise InputError(f"{where} is damaged: it reaches beyond its bytes")
-        return Part(self.path, record.start + stored.offset * item, size)
+        return FileRange(self.path, record.start + stored.offset * item, size)
 
-    def _record(self, key: str) -> Part:
+    def _record(self, key: str) -> FileRange:
         """Return where a storage's bytes are, once they are known to have the zip's checksum."""
         if key not in self._records:
             with self._damage():
@@ -182,7 +182,7 @@ class Checkpoint:
                 with self.path.open("rb") as file:
                     file.seek(info.header_offset + 26)  # the header's last two fields: lengths of what follows it
                     name, extra = int.from_bytes(file.read(2), "little"), int.from_bytes(file.read(2), "little")
-                self._records[key] = Part(self.path, info.header_offset + 30 + name + extra, info.file_size)
+                self._records[key] = FileRange(self.path, info.header_offset + 30 + name + extra, info.file_size)
         return self._records[key]
 
     def _plain(self, name: str) -> zipfile.ZipInfo:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.adapters.convert.plan import Options, dataset_name, prepare
-from ftbridge.adapters.mapping.inference.infer import Wish
+from ftbridge.adapters.convert.plan import ConvertOptions, dataset_name, plan_conversion
+from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import Origin, origins
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError, QuestionError, UsageError
@@ -13,7 +13,7 @@ from ftbridge.core.errors import InputError, QuestionError, UsageError
 
 def prepared(*paths, name="faq", **options):
     found = origins([str(path) for path in paths])
-    return prepare(found, dataset_name(found, name), Path("data"), Options(**options), replace=False)
+    return plan_conversion(found, dataset_name(found, name), Path("data"), ConvertOptions(**options), replace=False)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
-    assert settled(wish=Wish(system=""))[1].mapping.system == ""
-    preset, mapped = settled(wish=Wish(map={"instruction": "C", "output": "A"}))
+    assert settled(wish=MappingOptions(system=""))[1].mapping.system == ""
+    preset, mapped = settled(wish=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
@@ -94,7 +94,7 @@ def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folde
         ["--map", "instruction=they say", "--map", "output=we say"],
         ["--map", "instruction=we say", "--map", "output=they say"],
     ]
-    chosen = Wish(map={"instruction": "they say", "output": "we say"})
+    chosen = MappingOptions(map={"instruction": "they say", "output": "we say"})
     assert [next(prepared(other, alike, wish=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
         "me",
         "there",

@@ -6,7 +6,7 @@ import json
 import openpyxl
 import pytest
 
-from ftbridge.adapters.convert import rejected_workbook
+from ftbridge.adapters.convert import rejects
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.rejects import write_workbook
 from ftbridge.adapters.sources.workbook.source import open_tables
@@ -109,8 +109,8 @@ def test_a_cell_too_long_for_excel_is_cut_with_a_note(text, kept):
 
 
 def test_more_rows_than_a_sheet_holds_go_on_in_another(monkeypatch):
-    monkeypatch.setattr(rejected_workbook, "ROWS", 3)
-    monkeypatch.setattr(rejected_workbook, "COLUMNS", 7)
+    monkeypatch.setattr(rejects, "ROWS", 3)
+    monkeypatch.setattr(rejects, "COLUMNS", 7)
     pages = values([line(number, {"q": number, "r": 1, "s": 1}) for number in range(5)])
     assert [[row[0] for row in page] for page in pages] == [["row", 0, 1], ["row", 2, 3], ["row", 4]]
     assert {tuple(page[0]) for page in pages} == {("row", "column", "reason", "q", "r")}

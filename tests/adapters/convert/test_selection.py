@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftbridge.adapters.convert.plan import Options, prepare
-from ftbridge.adapters.convert.selection import Made, select
-from ftbridge.adapters.mapping.inference.infer import Wish
+from ftbridge.adapters.convert.plan import ConvertOptions, plan_conversion
+from ftbridge.adapters.convert.selection import EncodedSamples, select
+from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.core.errors import InputError, UsageError
 
@@ -18,7 +18,7 @@ from ftbridge.core.errors import InputError, UsageError
 def job(lines):
     def make(**options):
         found = origins([str(lines({"question": "q", "answer": "a"}))])
-        return prepare(found, "faq", Path("data"), Options(**options), replace=False)
+        return plan_conversion(found, "faq", Path("data"), ConvertOptions(**options), replace=False)
 
     return make
 
@@ -26,7 +26,7 @@ def job(lines):
 def made(questions, wholes=()):
     counts = {"read": len(questions) + 2, "empty": 0, "left_out": 1, "rejected": 1}
     size = len(questions)
-    return Made(
+    return EncodedSamples(
         counts, size, bytearray(size), bytearray(), array("i"), array("Q", questions), array("Q", wholes or range(size))
     )
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_had_is_refused(job):
 def test_memory_stays_low(job, classes, most):
     size, draw = 1_000_000, np.random.default_rng(1)
     hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
-    asked = job(split="7:3", sample=(100,), dedup="exact", wish=Wish(stratify="answer" if classes else ""))
+    asked = job(split="7:3", sample=(100,), dedup="exact", wish=MappingOptions(stratify="answer" if classes else ""))
     tracemalloc.start()
     try:
         given = made(())

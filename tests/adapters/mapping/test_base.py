@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.mapping.fields import ColumnMapping
-from ftbridge.adapters.mapping.row_template import Prompt
+from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.targets import alpaca
 from ftbridge.adapters.values import BadCell, BadValueError
 from ftbridge.core.records import Row, Turn, Where
@@ -147,8 +147,8 @@ def test_a_known_column_that_comes_late_is_not_lost_silently():
 
 def test_templates_and_constants():
     prompts = {
-        "instruction": Prompt("Classify"),
-        "input": Prompt("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
+        "instruction": RowTemplate("Classify"),
+        "input": RowTemplate("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
     }
     columns = ColumnMapping(columns={"output": "a"}, prompts=prompts, known=frozenset("tca"), letters={"t": "B"})
     made = columns.conversation(row(t=raw("它"), c=["Military", "Space"], a="Space"))
@@ -204,7 +204,7 @@ def test_text_is_kept_to_the_character_unless_stripped():
 def test_a_row_makes_a_sample_or_says_why_not(values, strip, labelled, templated):
     reads = ColumnMapping(
         columns={field: column for field, column in COLUMNS.items() if field != "input" or not templated},
-        prompts={"input": Prompt("{{ i }}!", {"i": "i"})} if templated else {},
+        prompts={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},
         known=frozenset(COLUMNS.values()),
         watched=frozenset(["history"]),
         labels={"x": "y"} if labelled else {},

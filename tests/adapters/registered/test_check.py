@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.registered.check import check
-from ftbridge.adapters.registered.dataset import usable
+from ftbridge.adapters.registered.check import check_datasets
+from ftbridge.adapters.registered.dataset import resolve_dataset
 from ftbridge.adapters.targets import sharegpt
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
@@ -186,13 +186,13 @@ def data(folder):
 
 
 def test_every_case_is_judged(data):
-    found = {verdict.name: (verdict.llamafactory.loads, verdict.xtuner.loads) for verdict in check(data)}
+    found = {verdict.name: (verdict.llamafactory.loads, verdict.xtuner.loads) for verdict in check_datasets(data)}
     wanted = dict.fromkeys(LOAD, ("yes", "yes")) | dict.fromkeys(SPECIAL, ("yes", "no"))
     assert found == wanted | dict.fromkeys(FAIL, ("no", "no"))
 
 
 def test_reasons_name_the_first_record_that_does_not_fit(data):
-    (wrong, special) = check(data, ["half-a-pair", "tools"])
+    (wrong, special) = check_datasets(data, ["half-a-pair", "tools"])
     line = "records that do not fit: 1; the first, half-a-pair.json element 1: holds half of a surrogate pair"
     assert wrong.llamafactory.reasons == wrong.xtuner.reasons == (line,)
     assert special.llamafactory.reasons == ()
@@ -209,7 +209,7 @@ def test_reasons_name_the_first_record_that_does_not_fit(data):
 def test_an_old_entry_of_ours_is_read_as_it_stands_and_a_broken_one_is_told(folder, own, loads, told):
     write(folder / "a.json", [GOOD])
     (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": own}}))
-    (verdict,) = check(folder)
+    (verdict,) = check_datasets(folder)
     assert (verdict.llamafactory.loads, verdict.xtuner.loads) == (loads, loads)
     assert told in " ".join((*verdict.notes, *verdict.llamafactory.reasons))
 
@@ -217,7 +217,7 @@ def test_an_old_entry_of_ours_is_read_as_it_stands_and_a_broken_one_is_told(fold
 def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
     place = folder / "data"
-    (verdict,) = check(place)
+    (verdict,) = check_datasets(place)
     assert verdict.notes == ()
     turns, alpaca = place / "faq-train.xtuner.jsonl", place / "faq-train.alpaca.jsonl"
     turns.write_text(turns.read_text().splitlines()[0] + "\n")
@@ -225,7 +225,7 @@ def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_i
     known = json.loads((place / FILE).read_text())
     known["faq-train"]["num_samples"] = 9
     (place / FILE).write_text(json.dumps(known))
-    (verdict,) = check(place)
+    (verdict,) = check_datasets(place)
     assert (verdict.llamafactory.loads, verdict.xtuner.loads) == ("no", "yes")
     entry, first, second = verdict.notes
     assert entry == "its entry in dataset_info.json has been changed since ftbridge wrote it"
@@ -241,11 +241,11 @@ def test_the_frameworks_agree(data, project, training_python):
     """What loads is loaded whole, and what does not is refused, or loses samples."""
     files = {}
     for name in LOAD:
-        ready = usable(data, name, "xtuner", data.parent / "cache")
+        ready = resolve_dataset(data, name, "xtuner", data.parent / "cache")
         files[name] = str(ready.folder / ready.entry.files["xtuner"])
     for name in FAIL | SPECIAL:
         with pytest.raises(InputError):
-            usable(data, name, "xtuner", data.parent / "cache")
+            resolve_dataset(data, name, "xtuner", data.parent / "cache")
     turns = [{"conversation": [{"system": "", "input": "when?", "output": f"2024-01-0{day}"}]} for day in (1, 2)]
     write(data / "dates.jsonl", turns)
     job, output = data.parent / "job.json", data.parent / "answers.json"

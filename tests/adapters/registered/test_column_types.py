@@ -3,12 +3,12 @@
 import pytest
 
 from ftbridge.adapters.registered import column_types
-from ftbridge.adapters.registered.column_types import NUMERAL, Kinds
+from ftbridge.adapters.registered.column_types import NUMERAL, ColumnTypes
 from ftbridge.adapters.values import DATE, BadValueError
 
 
 def known(form, *records):
-    found = Kinds(form)
+    found = ColumnTypes(form)
     for record in records:
         found.add(record)
     return found.known

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.registered.dataset import as_it_stands, usable
+from ftbridge.adapters.registered.dataset import record_hashes, resolve_dataset
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.registry import FILE, read
 
@@ -36,13 +36,13 @@ def written(dataset):
 def test_a_dataset_of_ours_is_used_as_it_is(lines, folder):
     convert(lines(GOOD), name="faq")
     for backend in ("xtuner", "llamafactory"):
-        found = usable(folder / "data", "faq", backend, folder / "cache")
+        found = resolve_dataset(folder / "data", "faq", backend, folder / "cache")
         assert (found.name, found.folder, found.entry.samples) == ("faq-train", folder / "data", 1)
     assert not (folder / "cache").exists()
     (folder / "data" / "faq-train.xtuner.jsonl").unlink()
-    assert usable(folder / "data", "faq", "llamafactory", folder / "cache").entry.samples == 1
+    assert resolve_dataset(folder / "data", "faq", "llamafactory", folder / "cache").entry.samples == 1
     with pytest.raises(InputError, match=r"lacks its file .*faq-train.xtuner.jsonl`; convert it again"):
-        usable(folder / "data", "faq", "xtuner", folder / "cache")
+        resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache")
 
 
 @pytest.fixture
@@ -63,54 +63,54 @@ def alone(lines, folder):
 
 def test_a_dataset_of_ours_without_xtuners_file_is_converted(alone, folder):
     alone("alpaca")
-    assert written(usable(folder / "data", "faq", "xtuner", folder / "cache")) == [[("", "why?", "so")]]
+    assert written(resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache")) == [[("", "why?", "so")]]
 
 
 def test_a_dataset_for_xtuner_alone_is_not_for_llamafactory(alone, folder):
     alone("xtuner")
-    assert usable(folder / "data", "faq", "xtuner", folder / "cache").folder == folder / "data"
+    assert resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache").folder == folder / "data"
     with pytest.raises(InputError, match=r"was converted for XTuner alone; .*--to alpaca"):
-        usable(folder / "data", "faq", "llamafactory", folder / "cache")
+        resolve_dataset(folder / "data", "faq", "llamafactory", folder / "cache")
 
 
 def test_what_is_not_ours_is_converted_once_and_stays_as_it_is(data, folder, capsys):
     columns = {"messages": "conversations", "system": "rule"}
     place = data({"conversations": CHAT * 2, "rule": "be kind"}, formatting="sharegpt", columns=columns)
     before = {file.name: file.read_bytes() for file in place.iterdir()}
-    found = usable(place, "theirs", "xtuner", folder / "cache")
+    found = resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     assert written(found) == [[("be kind", "hi", "hello"), ("", "hi", "hello")]]
     assert (found.name, found.folder, found.entry.samples) == ("theirs", folder / "cache", 1)
     assert (found.entry.system, list(found.entry.sources)) == ("be kind", ["theirs.json"])
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
     assert "converting it" in capsys.readouterr().err
-    assert usable(place, "theirs", "xtuner", folder / "cache") == found
+    assert resolve_dataset(place, "theirs", "xtuner", folder / "cache") == found
     assert capsys.readouterr().err == ""
     (folder / "cache" / found.entry.files["xtuner"]).unlink()
-    assert written(usable(place, "theirs", "xtuner", folder / "cache"))
+    assert written(resolve_dataset(place, "theirs", "xtuner", folder / "cache"))
 
 
 def test_a_file_that_nobody_registered_is_not_written_over(data, folder):
     place, cache = data(GOOD), folder / "cache"
-    file = usable(place, "theirs", "xtuner", cache).entry.files["xtuner"]
+    file = resolve_dataset(place, "theirs", "xtuner", cache).entry.files["xtuner"]
     (cache / "dataset_info.json").unlink()
     (cache / file).write_text("mine")
     with pytest.raises(InputError, match=f"{file}` is there, and no dataset .* move it away"):
-        usable(place, "theirs", "xtuner", cache)
+        resolve_dataset(place, "theirs", "xtuner", cache)
     assert (cache / file).read_text() == "mine"
 
 
 def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
-    first = usable(data(GOOD), "theirs", "xtuner", folder / "cache")
-    other = usable(data(GOOD | {"output": "and"}), "theirs", "xtuner", folder / "cache")
+    first = resolve_dataset(data(GOOD), "theirs", "xtuner", folder / "cache")
+    other = resolve_dataset(data(GOOD | {"output": "and"}), "theirs", "xtuner", folder / "cache")
     assert [written(first), written(other)] == [[[("", "why?", "so")]], [[("", "why?", "and")]]]
     mapped = data(GOOD, columns={"prompt": "output", "response": "instruction"})
-    assert written(usable(mapped, "theirs", "xtuner", folder / "cache")) == [[("", "so", "why?")]]
+    assert written(resolve_dataset(mapped, "theirs", "xtuner", folder / "cache")) == [[("", "so", "why?")]]
 
 
 def test_llamafactory_gets_the_file_as_it_is(data, folder):
-    found = usable(data(GOOD, GOOD), "theirs", "llamafactory", folder / "cache")
+    found = resolve_dataset(data(GOOD, GOOD), "theirs", "llamafactory", folder / "cache")
     assert (found.folder, found.entry.samples, found.entry.files) == (folder / "data", 2, {})
-    drawn = usable(data(GOOD, GOOD, num_samples=7), "theirs", "llamafactory", folder / "cache")
+    drawn = resolve_dataset(data(GOOD, GOOD, num_samples=7), "theirs", "llamafactory", folder / "cache")
     assert drawn.entry.samples == 7
     assert not (folder / "cache").exists()
 
@@ -118,9 +118,9 @@ def test_llamafactory_gets_the_file_as_it_is(data, folder):
 def test_tools_are_for_llamafactory_alone(data, folder):
     calls = [CHAT[0], {"from": "function_call", "value": "{}"}]
     place = data({"conversations": CHAT}, {"conversations": calls}, formatting="sharegpt")
-    assert usable(place, "theirs", "llamafactory", folder / "cache").entry.samples == 2
+    assert resolve_dataset(place, "theirs", "llamafactory", folder / "cache").entry.samples == 2
     with pytest.raises(InputError, match=r"1 of 2 records .*not fit for XTuner\n\naddress(.|\n)*line 2.*calls tools"):
-        usable(place, "theirs", "xtuner", folder / "cache")
+        resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     assert not (folder / "cache").exists()
 
 
@@ -143,14 +143,14 @@ def test_tools_are_for_llamafactory_alone(data, folder):
 )
 def test_what_would_be_lost_is_refused(data, folder, backend, records, keys, message):
     with pytest.raises(InputError, match=message):
-        usable(data(*records, **keys), "theirs", backend, folder / "cache")
+        resolve_dataset(data(*records, **keys), "theirs", backend, folder / "cache")
     assert not (folder / "cache").exists()
 
 
 def test_dates_are_written_so_that_they_stay_text(data, folder):
     place = data(GOOD)
     (place / "theirs.json").write_text(json.dumps([GOOD | {"output": "2024-01-01"}] * 2))
-    found = usable(place, "theirs", "xtuner", folder / "cache")
+    found = resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     assert (found.folder / found.entry.files["xtuner"]).read_text().startswith("[\n{")
     assert written(found) == [[("", "why?", "2024-01-01")]] * 2
 
@@ -159,7 +159,7 @@ def test_any_name_makes_a_file(data, folder):
     place = data(GOOD)
     text = (place / FILE).read_text()
     (place / FILE).write_text(text.replace('"theirs":', '"../问 \\n.":'))
-    assert written(usable(place, "../问 \n.", "xtuner", folder / "cache"))
+    assert written(resolve_dataset(place, "../问 \n.", "xtuner", folder / "cache"))
 
 
 BACKENDS = ["xtuner", "llamafactory"]
@@ -172,7 +172,7 @@ def faq(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}, GOOD | {"instruction": "when?"}), name="faq")
 
     def stands(backend):
-        return as_it_stands(usable(folder / "data", "faq", backend, folder / "cache"), backend)
+        return record_hashes(resolve_dataset(folder / "data", "faq", backend, folder / "cache"), backend)
 
     return stands
 
@@ -234,10 +234,10 @@ def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, fol
     convert(lines(GOOD | {"system": "be kind"}, GOOD | {"system": "be kind", "instruction": "how?"}), name="faq")
     file = folder / "data" / FILES["xtuner"]
     file.write_text(file.read_text().replace("be kind", "be brief"))
-    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    found = record_hashes(resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
     assert (found.system, found.several_systems) == ("be brief", False)
     file.write_text(file.read_text().replace("be brief", "be quick", 1))
-    found = as_it_stands(usable(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
+    found = record_hashes(resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache"), "xtuner").entry
     assert found.several_systems
 
 
@@ -278,7 +278,7 @@ def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
-    found = as_it_stands(usable(data(GOOD), "theirs", backend, folder / "cache"), backend)
+    found = record_hashes(resolve_dataset(data(GOOD), "theirs", backend, folder / "cache"), backend)
     (name, sha256) = next(iter(found.sha256.items()))
     assert hashlib.sha256((found.folder / name).read_bytes()).hexdigest() == sha256
     assert found.edited == ""
@@ -286,9 +286,9 @@ def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
 
 def test_what_was_converted_for_xtuner_is_converted_again_where_it_was_edited(data, folder):
     place = data(GOOD)
-    found = usable(place, "theirs", "xtuner", folder / "cache")
+    found = resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     file = folder / "cache" / found.entry.files["xtuner"]
     before = file.read_bytes()
     file.write_bytes(before.replace(b"so", b"no"))
-    assert usable(place, "theirs", "xtuner", folder / "cache") == found
+    assert resolve_dataset(place, "theirs", "xtuner", folder / "cache") == found
     assert file.read_bytes() == before

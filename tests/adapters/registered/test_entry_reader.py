@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ftbridge.adapters.registered.entry_reader import UnfitError, conversation, rows
-from ftbridge.adapters.registered.validate import examine
+from ftbridge.adapters.registered.validate import validate
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Row, Where
 from ftbridge.dataset_info.entries import interpret
@@ -137,7 +137,7 @@ def test_nesting_has_a_bound(folder, empty, opening, closing):
     for depth in (300, *range(900, 1000, 5), 5000):  # the decoder gives up, or what looks into its answer does
         nested = opening * depth + empty + closing * depth
         (folder / "a.jsonl").write_text(good + good.replace(empty, nested))
-        found = examine(folder, entry)
+        found = validate(folder, entry)
         assert found.records == 2
         assert found.wrong.count == {300: 0, 5000: 1}.get(depth, found.wrong.count)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ftbridge.adapters.registered.validate import examine, first_samples
+from ftbridge.adapters.registered.validate import first_samples, validate
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.entries import interpret
 
@@ -23,20 +23,20 @@ def good(**values):
 
 def test_good_records_are_counted(folder):
     write(folder, good(), good(output=""), good(instruction=""))
-    found = examine(folder, ENTRY)
+    found = validate(folder, ENTRY)
     assert (found.records, found.empty, found.columns, found.wrong.count, found.system) == (3, 2, [], 0, "")
 
 
 def test_a_system_prompt_that_all_share_is_the_datasets(folder):
     write(folder, {"q": "a", "a": "b", "s": "be kind"}, {"q": "c", "a": "d", "s": "be kind"})
-    assert examine(folder, MAPPED).system == "be kind"
+    assert validate(folder, MAPPED).system == "be kind"
     write(folder, {"q": "a", "a": "b", "s": "be kind"}, {"q": "c", "a": "d", "s": None})
-    assert examine(folder, MAPPED).system == ""
+    assert validate(folder, MAPPED).system == ""
 
 
 def test_problems_are_counted_and_the_first_shown(folder):
     write(folder, good(), *[good(output=number) for number in range(30)], array=True)
-    tally = examine(folder, ENTRY).wrong
+    tally = validate(folder, ENTRY).wrong
     assert (tally.count, str(tally.first[0].where)) == (30, "a.json element 2")
     assert tally.first[0].reason.startswith("has a number in `output`, where a record")
     assert tally.table().endswith("... and 10 more")
@@ -44,38 +44,38 @@ def test_problems_are_counted_and_the_first_shown(folder):
 
 def test_an_answer_that_is_never_text_is_named_with_its_value(folder):
     write(folder, good(output=69))
-    (problem,) = examine(folder, ENTRY).wrong.first
+    (problem,) = validate(folder, ENTRY).wrong.first
     assert (str(problem.where), problem.field, problem.value) == ("a.json line 1", "output", "69")
 
 
 def test_columns_are_judged_as_a_whole(folder):
     write(folder, {"question": "a", "output": "b"})
-    assert [text.partition(",")[0] for text in examine(folder, ENTRY).columns] == [
+    assert [text.partition(",")[0] for text in validate(folder, ENTRY).columns] == [
         "the column `instruction` is to be read",
         "the column `input` is to be read",
     ]
     write(folder, good(output="2024-01-01"), good(output="2024-01-02"))
-    found = examine(folder, ENTRY)
+    found = validate(folder, ENTRY)
     assert found.columns == ["`output` holds nothing but dates, which are loaded as times, not as text"]
     assert found.dates
     write(folder, good(output="2024-01-01"), array=True)
-    found = examine(folder, ENTRY)
+    found = validate(folder, ENTRY)
     assert (found.columns, found.dates) == ([], True)
 
 
 def test_columns_that_seem_meant_and_are_not_read_are_named(folder):
     write(folder, good(system="be kind", history=[], note="x"))
-    assert examine(folder, ENTRY).unread == ["history", "system"]
+    assert validate(folder, ENTRY).unread == ["history", "system"]
 
 
 def test_a_trusted_file_is_read_until_a_text_is_no_date(folder):
     write(folder, *[good(output="2024-01-01")] * 3, *[good()] * 5)
-    assert examine(folder, ENTRY, trusted=True).records == 4
+    assert validate(folder, ENTRY, trusted=True).records == 4
 
 
 def test_half_a_pair_is_wrong(folder):
     write(folder, good(), good(output="\ud800"), array=True)
-    assert "half of a surrogate pair" in examine(folder, ENTRY).wrong.first[0].reason
+    assert "half of a surrogate pair" in validate(folder, ENTRY).wrong.first[0].reason
 
 
 def test_the_first_samples(folder):

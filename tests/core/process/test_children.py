@@ -98,8 +98,8 @@ from ftbridge.adapters.sources.workbook.reader import Order, messages
 list(messages(Order("rows.xlsx", True, "openpyxl")))
 """,
     "workers of convert": """
-from ftbridge.adapters.convert.samples import encode
-encode.cores = lambda: 2
+from ftbridge.adapters.convert.samples import workers
+workers.cores = lambda: 2
 import ftbridge
 ftbridge.convert("rows.jsonl", to=["xtuner"])
 """,

@@ -11,9 +11,9 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends import llamafactory
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import NEWEST
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.templates import families
 
 NASTY = [
@@ -31,7 +31,7 @@ NASTY = [
 def plan(name="faq", family="qwen2", environment=NEWEST, **spec):
     others = {key: spec.pop(key, None) for key in ("machine", "deepspeed", "validation")}
     facts = {"version": "1", "sources": {}, "columns": {}, "options": {}, "samples": 40}
-    return Plan(
+    return TrainPlan(
         spec=TrainSpec(backend="llamafactory", model=name, dataset=name, **spec),
         run=Path("/runs") / name,
         model=Path("/models") / name,
@@ -40,7 +40,7 @@ def plan(name="faq", family="qwen2", environment=NEWEST, **spec):
         entry=DatasetEntry(files={}, **facts),
         family=families.get(family),
         environment=environment,
-        **others | {"machine": others["machine"] or Machine("cpu", 1, "bfloat16")},
+        **others | {"machine": others["machine"] or Devices("cpu", 1, "bfloat16")},
     )
 
 
@@ -75,7 +75,7 @@ def test_every_family_has_its_template(family):
         ({"method": "lora"}, {"quantization_bit": None, "lora_alpha": 16, "lora_dropout": 0.1}),
         ({"method": "full"}, {"quantization_bit": None, "finetuning_type": "full", "lora_rank": None}),
         ({"deepspeed": {"a": 1}}, {"deepspeed": "/runs/faq/deepspeed.json", "ddp_backend": "gloo"}),
-        ({"machine": Machine("cuda", 1, "float16")}, {"bf16": False, "fp16": True, "use_cpu": None}),
+        ({"machine": Devices("cuda", 1, "float16")}, {"bf16": False, "fp16": True, "use_cpu": None}),
         ({}, {"bf16": True, "fp16": False, "use_cpu": True, "deepspeed": None, "ddp_backend": None}),
         ({"learning_rate": 2e-05}, {"learning_rate": 2e-05, "warmup_steps": 1}),
         ({"scheduler": "constant"}, {"lr_scheduler_type": "constant_with_warmup"}),

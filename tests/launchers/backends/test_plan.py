@@ -9,15 +9,15 @@ import pytest
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import Plan, load_deepspeed, offloads, outside
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads, outside
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.templates import families
 
-ONE, TWO = Machine("cpu", 1, "bfloat16"), Machine("cuda", 2, "float16")
+ONE, TWO = Devices("cpu", 1, "bfloat16"), Devices("cuda", 2, "float16")
 
 
 def plan(samples=100, machine=ONE, deepspeed=None, backend="xtuner", **spec):
-    return Plan(
+    return TrainPlan(
         spec=TrainSpec(backend=backend, model="base", dataset="faq", **spec),
         run=Path("/run"),
         model=Path("/base"),

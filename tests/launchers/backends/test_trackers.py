@@ -46,7 +46,7 @@ def test_a_project_is_called_as_the_dataset_where_it_may(dataset, project):
     ],
 )
 def test_a_missing_tracker_comes_with_its_command(monkeypatch, python, command):
-    monkeypatch.setattr(trackers, "versions", lambda _: {"wandb": "1"})
+    monkeypatch.setattr(trackers, "installed_versions", lambda _: {"wandb": "1"})
     trackers.check(python, ("wandb",))
     with pytest.raises(SetupError, match=f"`--track swanlab` needs the package swanlab.*{command}"):
         trackers.check(python, ("wandb", "swanlab"))

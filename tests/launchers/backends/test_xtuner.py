@@ -14,8 +14,8 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import Optimizer, TrainSpec
 from ftbridge.launchers.backends import xtuner
-from ftbridge.launchers.backends.plan import Plan
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.backends.plan import TrainPlan
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.templates import families
 
 NASTY = [
@@ -35,7 +35,7 @@ def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validatio
     """Return a plan whose every text is made of `place`."""
     files = {"xtuner": f"{place}.xtuner.jsonl", "alpaca": f"{place}.alpaca.jsonl"}
     entry = DatasetEntry(version="1", files=files, samples=40, sources={}, columns={}, options={}, system=place)
-    return Plan(
+    return TrainPlan(
         spec=TrainSpec(backend="xtuner", model=place, dataset=place, **spec),
         run=Path("/runs", place),
         model=Path("/models", place),
@@ -43,7 +43,7 @@ def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validatio
         dataset_dir=Path("/data", place),
         entry=entry,
         family=families.get(family),
-        machine=machine or Machine("cpu", 1, "bfloat16"),
+        machine=machine or Devices("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,
         validation=Dataset(place, Path("/data", place), entry) if validation else None,
     )
@@ -94,16 +94,16 @@ def test_every_family_gives_valid_code(family):
         ({"method": "full"}, "model", "torch_dtype=torch.float32"),
         ({"method": "full", "deepspeed": {"a": 1}}, "model", "torch_dtype=torch.bfloat16"),
         ({}, "optim_wrapper", "type=OptimWrapper,"),
-        ({"machine": Machine("cuda", 1, "float16")}, "optim_wrapper", "loss_scale='dynamic', dtype='float16'"),
-        ({"machine": Machine("cuda", 1, "bfloat16")}, "optim_wrapper", "loss_scale=1.0, dtype='bfloat16'"),
+        ({"machine": Devices("cuda", 1, "float16")}, "optim_wrapper", "loss_scale='dynamic', dtype='float16'"),
+        ({"machine": Devices("cuda", 1, "bfloat16")}, "optim_wrapper", "loss_scale=1.0, dtype='bfloat16'"),
         ({"learning_rate": 2e-05}, "optim_wrapper", "lr=2e-05"),
         ({"gradient_accumulation_steps": 4}, "param_scheduler", "end=5)"),
         ({"scheduler": "linear"}, "param_scheduler", "LinearLR, start_factor=1.0, end_factor=0.0"),
         ({"scheduler": "constant"}, "param_scheduler", "end=17)]"),  # the warm-up alone
         ({"epochs": 0.5}, "train_cfg", "max_iters=20"),
         ({"save_steps": 2, "gradient_accumulation_steps": 8}, "default_hooks", "interval=16, max_keep_ckpts=2"),
-        ({"machine": Machine("cpu", 2, "bfloat16")}, "env_cfg", "backend='gloo'"),
-        ({"machine": Machine("cuda", 2, "bfloat16")}, "env_cfg", "backend='nccl'"),
+        ({"machine": Devices("cpu", 2, "bfloat16")}, "env_cfg", "backend='gloo'"),
+        ({"machine": Devices("cuda", 2, "bfloat16")}, "env_cfg", "backend='nccl'"),
         ({"trust_remote_code": True}, "tokenizer", "trust_remote_code=True"),
         ({"seed": 7}, "randomness", "seed=7"),
     ],

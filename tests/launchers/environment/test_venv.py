@@ -102,7 +102,7 @@ def helper(folder, monkeypatch):
     """Return a function that makes `code` the helper `own`."""
 
     def make(code):
-        monkeypatch.setattr(venv, "SCRIPTS", folder)
+        monkeypatch.setattr(script, "SCRIPTS", folder)
         (folder / "own.py").write_text(code)
 
     return make

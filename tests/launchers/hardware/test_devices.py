@@ -9,7 +9,7 @@ import pytest
 from ftbridge.core.errors import SetupError, UsageError
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.hardware import devices, host, nvidia
-from ftbridge.launchers.hardware.devices import Machine, choose, computing
+from ftbridge.launchers.hardware.devices import Devices, choose, computing
 from ftbridge.launchers.hardware.host import main_memory
 from ftbridge.launchers.hardware.nvidia import Gpu, gpus
 from ftbridge.launchers.hardware.nvidia import smi as complaint
@@ -168,7 +168,7 @@ def test_a_card_that_does_not_answer_is_left_out_with_a_word(smi, capsys, compla
 def test_no_driver_is_no_gpu(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpus() == []
-    assert choose(spec()) == Machine("cpu", 1, "float32")
+    assert choose(spec()) == Devices("cpu", 1, "float32")
     with pytest.raises(SetupError, match=r"--device cuda.*ftbridge doctor"):
         choose(spec(device="cuda"))
 
@@ -222,13 +222,13 @@ def test_gpus_that_are_hidden_on_purpose_or_not_there_leave_the_cpu(smi, monkeyp
 @pytest.mark.parametrize(
     ("values", "made"),
     [
-        ({}, Machine("cuda", 1, "bfloat16", (SECOND,))),
-        ({"device": "cuda", "gpus": 2}, Machine("cuda", 2, "bfloat16", (SECOND, FIRST))),
-        ({"gpus": "all"}, Machine("cuda", 3, "float16", (SECOND, FIRST, TURING))),
-        ({"device": "cpu", "gpus": 2}, Machine("cpu", 2, "float32")),
-        ({"device": "cpu", "gpus": "all"}, Machine("cpu", 1, "float32")),
-        ({"device": "cpu", "dtype": "bfloat16"}, Machine("cpu", 1, "bfloat16")),
-        ({"dtype": "float32"}, Machine("cuda", 1, "float32", (SECOND,))),
+        ({}, Devices("cuda", 1, "bfloat16", (SECOND,))),
+        ({"device": "cuda", "gpus": 2}, Devices("cuda", 2, "bfloat16", (SECOND, FIRST))),
+        ({"gpus": "all"}, Devices("cuda", 3, "float16", (SECOND, FIRST, TURING))),
+        ({"device": "cpu", "gpus": 2}, Devices("cpu", 2, "float32")),
+        ({"device": "cpu", "gpus": "all"}, Devices("cpu", 1, "float32")),
+        ({"device": "cpu", "dtype": "bfloat16"}, Devices("cpu", 1, "bfloat16")),
+        ({"dtype": "float32"}, Devices("cuda", 1, "float32", (SECOND,))),
     ],
 )
 def test_a_training_gets_what_it_asks_for(values, made):
@@ -329,7 +329,7 @@ def test_a_child_sees_its_cards_alone(monkeypatch):
         "OMP_NUM_THREADS",
     ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(host, "cores", lambda: 3)
+    monkeypatch.setattr(devices, "cores", lambda: 3)
     assert devices.environment([]) == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "3",

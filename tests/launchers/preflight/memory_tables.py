@@ -10,8 +10,8 @@ from typing import Any
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import Plan, load_deepspeed
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.preflight.memory import WARNED
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 from ftbridge.templates import families
@@ -99,9 +99,9 @@ def shapes(size: str) -> dict[str, Shape]:
 
 def memory(size: str, processes: int = 1, **spec: Any) -> Memory:
     """Return the estimate for a Qwen2.5 of this size on GPUs with bfloat16."""
-    machine = Machine("cuda", processes, "bfloat16")
+    machine = Devices("cuda", processes, "bfloat16")
     options = TrainSpec(**{"backend": "llamafactory", "model": "base", "dataset": "faq", "gpus": processes, **spec})
-    plan = Plan(
+    plan = TrainPlan(
         spec=options,
         run=ROOT / "run",
         model=ROOT / "base",

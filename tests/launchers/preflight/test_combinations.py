@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ftbridge.launchers.hardware import host
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight import combinations
 from ftbridge.launchers.preflight.combinations import combination_checks
@@ -12,7 +12,7 @@ from ftbridge.launchers.preflight.combinations import combination_checks
 from ..backends.test_plan import plan  # noqa: TID252
 
 A100, T4 = Gpu("A100", 81920, 8.0, "570.86"), Gpu("T4", 15360, 7.5, "570.86")
-CPU = Machine("cpu", 1, "float32")
+CPU = Devices("cpu", 1, "float32")
 ZERO3 = {"bf16": {"enabled": True}, "zero_optimization": {"stage": 3}}
 OFFLOAD = {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}
 HALF = {"bf16": {"enabled": True}}
@@ -21,7 +21,7 @@ QUANTIZED = {"quantization_config": {"quant_method": "gptq"}}
 
 
 def on(*gpus, dtype="bfloat16"):
-    return Machine("cuda", len(gpus), dtype, gpus)
+    return Devices("cuda", len(gpus), dtype, gpus)
 
 
 def found(machine=CPU, deepspeed=None, config=None, installed=None, backend="xtuner", **spec):
@@ -87,7 +87,7 @@ def test_what_works_is_let_through(values):
 @pytest.mark.parametrize(("processes", "told"), [(2, False), (3, True)])
 def test_more_processes_than_cores_are_unwise(monkeypatch, processes, told):
     monkeypatch.setattr(combinations, "cores", lambda: 2)
-    texts = found(machine=Machine("cpu", processes, "float32"), deepspeed=ZERO3)
+    texts = found(machine=Devices("cpu", processes, "float32"), deepspeed=ZERO3)
     assert ["3 processes share 2 cores" in text for text in texts] == [True] * told
 
 
@@ -96,7 +96,7 @@ def test_more_processes_than_cores_are_unwise(monkeypatch, processes, told):
 )
 def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions, dtype, told):
     monkeypatch.setattr(combinations, "processor", lambda: ("Core i5", instructions))
-    texts = found(machine=Machine("cpu", 1, dtype))
+    texts = found(machine=Devices("cpu", 1, dtype))
     assert [
         text.startswith("warning: this processor (Core i5) has no instructions for bfloat16") for text in texts
     ] == [True] * told

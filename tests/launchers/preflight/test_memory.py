@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ftbridge.launchers.backends.plan import load_deepspeed
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight import memory as module
@@ -19,12 +19,12 @@ from ..backends.test_plan import plan  # noqa: TID252
 from .memory_tables import config, documents, shapes
 
 FIXED = Memory(weights=50 * GIB, adapters=0, gradients=0, optimizer=30 * GIB, activations=20 * GIB, host=10 * GIB)
-CPU = Machine("cpu", 2, "float32")
+CPU = Devices("cpu", 2, "float32")
 
 
 def on(*free, total=None):
     gpus = tuple(Gpu("A100", total, 8.0, "570.86", free=each and round(each * GIB / MIB)) for each in free)
-    return Machine("cuda", len(free), "bfloat16", gpus)
+    return Devices("cuda", len(free), "bfloat16", gpus)
 
 
 def made(machine, deepspeed="none", **spec):
@@ -213,7 +213,7 @@ def test_the_tables_in_the_documents_are_what_the_code_makes():
 def test_two_options_are_found_where_the_one_that_lowers_it_most_leads_nowhere(free, backend, method):
     free(21)
     t4 = Gpu("Tesla T4", 15360, 7.5, "570.86", free=15090)
-    planned = made(Machine("cuda", 2, "float16", (t4, t4)), method=method, backend=backend)
+    planned = made(Devices("cuda", 2, "float16", (t4, t4)), method=method, backend=backend)
     remedy = judged(planned)["memory"].remedy
     named = re.findall(r"`(--[^`]+)`", remedy)
     assert len(named) == 2, remedy

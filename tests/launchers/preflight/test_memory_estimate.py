@@ -15,7 +15,7 @@ from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.demo import base_model
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment.venv import installed_versions
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.preflight.model import as_held
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
@@ -77,7 +77,7 @@ TARGETS = {
 
 def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, deepspeed=HALF, **spec):
     deepspeed = {**deepspeed, "zero_optimization": zero} if zero else None
-    machine = machine or Machine("cuda", processes, "bfloat16")
+    machine = machine or Devices("cuda", processes, "bfloat16")
     return estimate(plan(deepspeed=deepspeed, machine=machine, lora_rank=8, **spec), shapes, config)
 
 
@@ -184,11 +184,11 @@ def test_xtuner_keeps_in_float32_what_is_not_quantised():
 @pytest.mark.parametrize(
     ("config", "machine", "size"),
     [
-        ({}, Machine("cuda", 1, "bfloat16"), 2),
-        ({"torch_dtype": "float16"}, Machine("cuda", 1, "bfloat16"), 2),
-        ({"torch_dtype": "float32"}, Machine("cuda", 1, "bfloat16"), 4),
-        ({"text_config": {"dtype": "float32"}}, Machine("cuda", 1, "float16"), 4),
-        ({"torch_dtype": "bfloat16"}, Machine("cpu", 1, "float32"), 4),
+        ({}, Devices("cuda", 1, "bfloat16"), 2),
+        ({"torch_dtype": "float16"}, Devices("cuda", 1, "bfloat16"), 2),
+        ({"torch_dtype": "float32"}, Devices("cuda", 1, "bfloat16"), 4),
+        ({"text_config": {"dtype": "float32"}}, Devices("cuda", 1, "float16"), 4),
+        ({"torch_dtype": "bfloat16"}, Devices("cpu", 1, "float32"), 4),
     ],
 )
 def test_llamafactory_loads_the_dtype_of_the_config_or_float32(config, machine, size):
@@ -248,7 +248,7 @@ def test_zero_shares_out_more_with_each_stage(stage, weights, gradients, optimiz
 
 
 def test_zero_keeps_float32_weights_of_its_own_beside_those_in_float32():
-    found = memory(zero={"stage": 2}, method="full", machine=Machine("cpu", 1, "float32"), deepspeed={})
+    found = memory(zero={"stage": 2}, method="full", machine=Devices("cpu", 1, "float32"), deepspeed={})
     assert found.optimizer == 12 * (QUANTIZED + OTHERS)
 
 
@@ -266,7 +266,7 @@ def test_offload_moves_to_the_machines_memory():
 
 def test_offload_moves_nothing_on_the_cpu():
     zero = {"stage": 2, "offload_optimizer": {"device": "cpu"}}
-    found = memory(zero=zero, method="full", machine=Machine("cpu", 1, "bfloat16"))
+    found = memory(zero=zero, method="full", machine=Devices("cpu", 1, "bfloat16"))
     assert (found.optimizer, found.host) == (12 * (QUANTIZED + OTHERS), 0)
 
 
@@ -277,7 +277,7 @@ def test_xtuner_loads_into_main_memory_what_it_does_not_quantise():
     assert memory(method="full", zero={"stage": 2}).host == 2 * numbers
     assert memory(method="full", zero={"stage": 3}).host == 0
     assert memory(method="lora", backend="llamafactory").host == memory().host == 0
-    assert memory(method="lora", machine=Machine("cpu", 1, "float32")).host == 0
+    assert memory(method="lora", machine=Devices("cpu", 1, "float32")).host == 0
 
 
 @pytest.mark.parametrize(("backend", "loaded"), [("xtuner", 4), ("llamafactory", 2)])
@@ -330,7 +330,7 @@ def test_the_shipped_configs_have_buckets_of_less_than_half_a_gib(name):
 
 
 def test_a_bucket_on_the_cpu_takes_what_is_written_to_it():
-    found = memory(zero={"stage": 2}, machine=Machine("cpu", 2, "bfloat16"))
+    found = memory(zero={"stage": 2}, machine=Devices("cpu", 2, "bfloat16"))
     assert found.buffers == 2 * ADAPTER
 
 
@@ -352,14 +352,14 @@ def test_autocast_copies_what_is_trained_and_what_backward_wants_of_frozen_float
     assert memory(method="full").buffers == 2 * QUANTIZED + head
     tied = {name: shape for name, shape in SHAPES.items() if name != "lm_head.weight"}
     assert memory(shapes=tied).buffers == adapter + head
-    assert memory(machine=Machine("cuda", 1, "float32")).buffers == 0
-    assert memory(machine=Machine("cpu", 1, "bfloat16")).buffers == 0
+    assert memory(machine=Devices("cuda", 1, "float32")).buffers == 0
+    assert memory(machine=Devices("cpu", 1, "bfloat16")).buffers == 0
 
 
 def test_cuda_takes_its_share_and_the_cpu_none():
     found = memory()
     assert found.context == CUDA + int(0.05 * (found.total - found.context))
-    assert memory(machine=Machine("cpu", 1, "float32")).context == 0
+    assert memory(machine=Devices("cpu", 1, "float32")).context == 0
 
 
 def test_activations_follow_the_stated_formula():
@@ -370,7 +370,7 @@ def test_activations_follow_the_stated_formula():
     assert without.activations == tokens * (4 * (layer + adapter) + 12 * 1000)
     eager = memory(**options, attention="eager")
     assert eager.activations - memory(**options).activations == tokens * 6 * 4 * 100
-    in_float32 = memory(**options, machine=Machine("cpu", 1, "float32"))
+    in_float32 = memory(**options, machine=Devices("cpu", 1, "float32"))
     layer = 16 * 128 + 4 * (4 * 128 + 128 + 3 * 512) + 4 * (6 * 128 + 512)
     assert in_float32.activations == tokens * (4 * 128 * 4 + layer + 12 * 1000)
     assert memory(**{**options, "method": "qlora"}).activations - memory(**options).activations == 2 * 128 * 512

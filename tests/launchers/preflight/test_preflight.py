@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from ftbridge.adapters.registered.dataset import Dataset, usable
+from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.errors import InputError
 from ftbridge.launchers.environment.checklist import Check
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight.preflight import import_checks, preflight, refuse
@@ -68,10 +68,10 @@ def test_it_starts_no_process_and_imports_no_framework(well, tmp_path):
 import subprocess, sys
 from pathlib import Path
 import msgspec
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.preflight.preflight import preflight
 subprocess.Popen = None
-plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan, dec_hook=lambda kind, value: kind(value))
+plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=TrainPlan, dec_hook=lambda kind, value: kind(value))
 folder = plan.dataset_dir
 checks = preflight(plan, folder / "bin" / "python", folder / "runs")
 assert [check.status for check in checks] == ["ok"] * 8, checks
@@ -141,7 +141,7 @@ def test_samples_with_tools_are_samples_for_llamafactory(well, tools):
     (well.dataset_dir / "dataset_info.json").write_text(json.dumps(info))
     records = [{"conversations": CALLED if tools else CALLED[::3], "tools": tools}] * 3
     (well.dataset_dir / "faq.json").write_text(json.dumps(records))
-    own = usable(well.dataset_dir, "faq", "llamafactory", well.dataset_dir / "cache").entry
+    own = resolve_dataset(well.dataset_dir, "faq", "llamafactory", well.dataset_dir / "cache").entry
     planned = msgspec.structs.replace(with_spec(well, backend="llamafactory"), entry=own, dataset="faq")
     found = checks(planned)["cutoff length"]
     assert found.status == "ok"
@@ -218,7 +218,7 @@ def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
 
 
 def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
-    card = Machine("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
+    card = Devices("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
     on_card = msgspec.structs.replace(well, machine=card)
     python = environment(tmp_path / "own")
     found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
@@ -230,7 +230,7 @@ def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
 def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch, processes, looked):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
     cards = (Gpu("A100", 81920, 8.0, "570.86", free=80000),) * processes
-    on_cards = msgspec.structs.replace(well, machine=Machine("cuda", processes, "bfloat16", cards))
+    on_cards = msgspec.structs.replace(well, machine=Devices("cuda", processes, "bfloat16", cards))
     found = {check.name: check for check in preflight(on_cards, environment(tmp_path / "own"), tmp_path / "runs")}
     assert ("shared memory" in found) is looked
     if looked:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ftbridge.core.errors import SetupError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.backends import llamafactory, xtuner
-from ftbridge.launchers.runs.training_log import Metrics, curve, points
+from ftbridge.launchers.runs.training_log import TrainingLog, curve, points
 
 from ...builders import recorded_runs  # noqa: TID252
 
@@ -36,7 +36,7 @@ def steps(records):
 
 def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
     run = recorded_runs.run(project, "one", "running", backend="llamafactory")
-    metrics = Metrics(run, llamafactory)
+    metrics = TrainingLog(run, llamafactory)
     assert metrics.update() == []
     with log(run).open("w", buffering=1) as file:
         file.write(line(1) + line(2) + line(3)[:9])
@@ -64,7 +64,7 @@ def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
     run = recorded_runs.run(
         Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory"
     )
-    content, metrics = "".join(map(line, range(1, 6))).encode(), Metrics(run, llamafactory)
+    content, metrics = "".join(map(line, range(1, 6))).encode(), TrainingLog(run, llamafactory)
     for end in [*sorted(cuts), len(content)]:
         log(run).write_bytes(content[:end])
         metrics.update()
@@ -74,7 +74,7 @@ def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
 def test_a_log_that_begins_anew_is_read_anew(project):
     run = recorded_runs.run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1) + line(2))
-    metrics = Metrics(recorded_runs.again(run), llamafactory)
+    metrics = TrainingLog(recorded_runs.again(run), llamafactory)
     log(run).unlink()
     assert metrics.update() == []
     log(run).write_text(line(2) + line(3))
@@ -89,7 +89,7 @@ def test_a_second_attempt_leaves_what_the_first_one_logged(project):
         log(run, f"{start}/vis_data").mkdir(parents=True)
     text = '{"iter": 4, "loss": 2.0, "lr": 0.1}\n'
     log(run, "1/vis_data/scalars.json").write_text(text)
-    metrics = Metrics(recorded_runs.again(run), xtuner)
+    metrics = TrainingLog(recorded_runs.again(run), xtuner)
     log(run, "2/vis_data/scalars.json").write_text(text)
     assert [(record["step"], record["attempt"]) for record in metrics.update()] == [(2, 2)]
 
@@ -117,7 +117,7 @@ def test_a_validation_stands_beside_its_step(project):
 def test_a_loss_that_is_no_number_is_kept(project):
     run = recorded_runs.run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1, "NaN"))
-    Metrics(run, llamafactory).update()
+    TrainingLog(run, llamafactory).update()
     assert b'"loss":null' in (run.path / "metrics.jsonl").read_bytes()
     assert math.isnan(curve(run)[0]["loss"])
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_written_is_a_sentence(project):
     (run.path / "metrics.jsonl").unlink()
     (run.path / "metrics.jsonl").mkdir()
     with pytest.raises(SetupError, match=r"cannot write `.*metrics\.jsonl`"):
-        Metrics(run, llamafactory).update()
+        TrainingLog(run, llamafactory).update()
 
 
 def test_what_a_full_disk_has_cut_is_taken_back(project):
@@ -138,7 +138,7 @@ def test_what_a_full_disk_has_cut_is_taken_back(project):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         with pytest.raises(SetupError, match=r"cannot write `.*metrics\.jsonl`: File too large"):
-            Metrics(run, llamafactory).update()
+            TrainingLog(run, llamafactory).update()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (run.path / "metrics.jsonl").read_bytes() == b""

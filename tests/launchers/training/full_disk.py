@@ -49,5 +49,5 @@ left = [file.name for file in run.path.iterdir() if file.name.startswith(".")]
 for file in (run.path / "output").iterdir():
     if file.suffix != ".pth":
         file.unlink()
-found = resume.find(project, "auto", {}, trusted=False).checkpoint.name
+found = resume.find_resume_point(project, "auto", {}, trusted=False).checkpoint.name
 sys.stdout.write(json.dumps([said, code, after.status, after.died, list(after.checkpoints), left, found]))

@@ -15,9 +15,9 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import Plan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import SETS, default_folder
-from ftbridge.launchers.hardware.devices import Machine
+from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
@@ -109,12 +109,12 @@ def test_the_newest_checkpoint_of_the_newest_stopped_run_is_taken(place, backend
     run = watched(place, 3, 6, backend=backend)
     stopped(place, "two")  # without a checkpoint
     stopped(place, "three", status="succeeded")
-    source = resume.find(place, "auto", {}, trusted=False)
+    source = resume.find_resume_point(place, "auto", {}, trusted=False)
     assert (source.run.id, "6" in source.checkpoint.name) == ("one", True)
     older = next(path for path in run.path.glob("output/*3*"))
-    assert resume.find(place, "one", {}, trusted=False) == source
-    assert resume.find(place, str(run.path), {}, trusted=False) == source
-    assert resume.find(place, str(older), {}, trusted=False).checkpoint == older
+    assert resume.find_resume_point(place, "one", {}, trusted=False) == source
+    assert resume.find_resume_point(place, str(run.path), {}, trusted=False) == source
+    assert resume.find_resume_point(place, str(older), {}, trusted=False).checkpoint == older
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
     run = watched(place, 3, 6, backend=backend)
     whole = run.path / "output" / file
     whole.write_bytes(whole.read_bytes()[:-8])
-    assert "3" in resume.find(place, "auto", {}, trusted=False).checkpoint.name
+    assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
     with pytest.raises(InputError, match="is no whole checkpoint of run `one`"):
-        resume.find(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
+        resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
 def test_under_deepspeed_every_process_must_have_saved_its_part(place):
@@ -142,24 +142,24 @@ def test_under_deepspeed_every_process_must_have_saved_its_part(place):
     packed(folder / "mp_rank_00_model_states.pt")
     packed(folder / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")
     with pytest.raises(InputError, match="nothing to resume"):
-        resume.find(place, "auto", {}, trusted=True)
+        resume.find_resume_point(place, "auto", {}, trusted=True)
     packed(folder / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt")
-    assert resume.find(place, "auto", {}, trusted=True).checkpoint == folder
+    assert resume.find_resume_point(place, "auto", {}, trusted=True).checkpoint == folder
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, capsys):
     run = watched(place, 3, backend=backend)
     newer = saved(run, 6)  # nobody watched
-    assert "3" in resume.find(place, "one", {}, trusted=False).checkpoint.name
+    assert "3" in resume.find_resume_point(place, "one", {}, trusted=False).checkpoint.name
     assert "is not on record" in capsys.readouterr().err
-    assert resume.find(place, "one", {}, trusted=True).checkpoint == newer
+    assert resume.find_resume_point(place, "one", {}, trusted=True).checkpoint == newer
     with pytest.raises(InputError, match=r"not on record .* `--trust-checkpoint`"):
-        resume.find(place, str(newer), {}, trusted=False)
+        resume.find_resume_point(place, str(newer), {}, trusted=False)
     noted = next(path for path in run.path.glob("output/*3*"))
     packed(noted if noted.is_file() else noted / "optimizer.pt", "another's")
     with pytest.raises(InputError, match=r"has changed since .* `--trust-checkpoint`"):
-        resume.find(place, "one", {}, trusted=False)
+        resume.find_resume_point(place, "one", {}, trusted=False)
 
 
 def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
@@ -201,9 +201,9 @@ def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_
 def test_a_run_that_goes_on_or_is_done_is_refused(place, status, message):
     watched(place, 3, status=status)
     with pytest.raises(UsageError, match=message):
-        resume.find(place, "one", {}, trusted=True)
+        resume.find_resume_point(place, "one", {}, trusted=True)
     with pytest.raises(InputError, match="nothing to resume"):
-        resume.find(place, "auto", {}, trusted=True)
+        resume.find_resume_point(place, "auto", {}, trusted=True)
 
 
 def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
@@ -211,7 +211,7 @@ def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
     msgspec.structs.replace(run, machine=Host("else 1234", "a", "b")).save()
     for wanted in ("one", "auto"):
         with pytest.raises(UsageError, match=r"on `else`.*`ftbridge runs stop one --mark-failed`"):
-            resume.find(place, wanted, {}, trusted=False)
+            resume.find_resume_point(place, wanted, {}, trusted=False)
 
 
 def test_two_do_not_resume_the_same_run(place):
@@ -224,32 +224,32 @@ def test_two_do_not_resume_the_same_run(place):
 
 def test_options_given_again_must_be_the_runs(place):
     watched(place, 3)
-    assert resume.find(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
+    assert resume.find_resume_point(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
-        resume.find(place, "one", {"lora_rank": 16}, trusted=False)
+        resume.find_resume_point(place, "one", {"lora_rank": 16}, trusted=False)
     with pytest.raises(UsageError, match="epochs"):
-        resume.find(place, "one", {"epochs": -1}, trusted=False)
+        resume.find_resume_point(place, "one", {"epochs": -1}, trusted=False)
 
 
 @pytest.mark.parametrize("processes", ["many", "-1", "9" * 5000, ""])
 def test_a_record_with_no_number_of_processes_is_read_as_of_one(place, processes):
     run = watched(place, 3, processes=processes)
-    assert resume.find(place, run.id, {}, trusted=False).checkpoint.name == "iter_3.pth"
+    assert resume.find_resume_point(place, run.id, {}, trusted=False).checkpoint.name == "iter_3.pth"
 
 
 def test_what_is_not_there_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
-        resume.find(place, "none", {}, trusted=False)
+        resume.find_resume_point(place, "none", {}, trusted=False)
     stopped(place)
     with pytest.raises(InputError, match=r"no whole checkpoint to go on from \(`--save-steps 3`\)"):
-        resume.find(place, "one", {}, trusted=False)
+        resume.find_resume_point(place, "one", {}, trusted=False)
 
 
 def test_a_checkpoint_from_elsewhere_needs_trust(place, tmp_path):
     file = packed(tmp_path / "downloads" / "theirs" / "iter_3.pth")
     with pytest.raises(UsageError, match=r"in no run of ftbridge.*`--trust-checkpoint`"):
-        resume.find(place, str(file), {}, trusted=False)
-    assert resume.find(place, str(file), {"lora_rank": 16}, trusted=True) == resume.Source(file, None)
+        resume.find_resume_point(place, str(file), {}, trusted=False)
+    assert resume.find_resume_point(place, str(file), {"lora_rank": 16}, trusted=True) == resume.ResumePoint(file, None)
 
 
 def forged(run, **values):
@@ -271,8 +271,8 @@ def test_a_forged_checkpoint_with_its_forged_record_needs_trust(place, backend, 
     forged(run, status="interrupted", checkpoints=digests)
     for wanted in ("auto", "one", str(run.path), str(evil), str(evil.with_name(evil.name.replace("6", "3")))):
         with pytest.raises(InputError, match=NO_SIGNATURE):
-            resume.find(place, wanted, {}, trusted=False)
-    assert resume.find(place, "auto", {}, trusted=True).checkpoint == evil
+            resume.find_resume_point(place, wanted, {}, trusted=False)
+    assert resume.find_resume_point(place, "auto", {}, trusted=True).checkpoint == evil
 
 
 def test_a_run_of_another_machine_or_an_older_ftbridge_needs_trust(place, tmp_path, monkeypatch):
@@ -280,31 +280,31 @@ def test_a_run_of_another_machine_or_an_older_ftbridge_needs_trust(place, tmp_pa
     with monkeypatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path / "another"))
         with pytest.raises(InputError, match=NO_SIGNATURE):
-            resume.find(place, "one", {}, trusted=False)
-    assert resume.find(place, "one", {}, trusted=False)
+            resume.find_resume_point(place, "one", {}, trusted=False)
+    assert resume.find_resume_point(place, "one", {}, trusted=False)
     older = msgspec.json.decode((run.path / "run.json").read_bytes())
     del older["signature"]
     (run.path / "run.json").write_bytes(msgspec.json.encode(older))
     with pytest.raises(InputError, match=NO_SIGNATURE):
-        resume.find(place, "one", {}, trusted=False)
+        resume.find_resume_point(place, "one", {}, trusted=False)
 
 
 def test_a_run_that_was_moved_is_still_ours(place, tmp_path):
     watched(place, 3).path.rename(tmp_path / "moved")
-    assert resume.find(place, str(tmp_path / "moved"), {}, trusted=False).checkpoint.name == "iter_3.pth"
+    assert resume.find_resume_point(place, str(tmp_path / "moved"), {}, trusted=False).checkpoint.name == "iter_3.pth"
 
 
 def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place):
     run = watched(place, 3, 6)
     foreign = forged(run, steps=10)
-    found = resume.find(place, "one", {}, trusted=True)
+    found = resume.find_resume_point(place, "one", {}, trusted=True)
     assert (found.run, found.checkpoint.name) == (foreign, "iter_6.pth")
     now = resume.claim(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
     assert (bool(now.signature), now.checkpoints) == (True, {})
     ledger = resume.Ledger(now, load_backend(XTUNER))
     assert ledger.look(ended=True).checkpoints == {}
     with pytest.raises(InputError, match="is not on record"):
-        resume.find(place, "one", {}, trusted=False)
+        resume.find_resume_point(place, "one", {}, trusted=False)
 
 
 @pytest.mark.parametrize(
@@ -320,22 +320,22 @@ def test_what_can_run_code_is_said_again_for_a_strangers_run(place, options, wor
     run = watched(place, 3)
     spec = {**msgspec.to_builtins(run.spec), **options}
     signed = msgspec.structs.replace(run, spec=msgspec.convert(spec, TrainSpec)).save()
-    assert resume.find(place, "one", {}, trusted=False)
+    assert resume.find_resume_point(place, "one", {}, trusted=False)
     forged(signed, model="/theirs")
     with pytest.raises(UsageError, match=rf"options decide which code runs.* add `{re.escape(words)}`"):
-        resume.find(place, "one", {}, trusted=True)
-    assert resume.find(place, "one", options, trusted=True)
+        resume.find_resume_point(place, "one", {}, trusted=True)
+    assert resume.find_resume_point(place, "one", options, trusted=True)
 
 
 def test_a_strangers_run_without_such_options_needs_no_more_than_trust(place):
     forged(watched(place, 3), model="/theirs")
-    assert resume.find(place, "one", {}, trusted=True)
+    assert resume.find_resume_point(place, "one", {}, trusted=True)
 
 
 @pytest.fixture
 def plan(place):
     """Return a plan that goes on with the run `one`, as it would start now: two processes, ZeRO-2."""
-    return Plan(
+    return TrainPlan(
         spec=TrainSpec(backend=XTUNER, model="base", dataset="faq", epochs=1, gradient_accumulation_steps=1),
         run=place.runs / "one",
         model=Path("/base"),
@@ -343,7 +343,7 @@ def plan(place):
         dataset_dir=Path("/data"),
         entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}, options={}),
         family=families.get("qwen2.5"),
-        machine=Machine("cpu", 2, "bfloat16"),
+        machine=Devices("cpu", 2, "bfloat16"),
         deepspeed={"zero_optimization": {"stage": 2}},
     )
 
@@ -354,9 +354,9 @@ def test_what_starts_must_be_as_what_stopped(place, plan):
     for rank in (0, 1):
         packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
-    source, two = resume.Source(folder, run), ["--nproc-per-node=2"]
+    source, two = resume.ResumePoint(folder, run), ["--nproc-per-node=2"]
     resume.check(source, plan, two, run.datasets)
-    resume.check(resume.Source(folder, None), plan, two, run.datasets)
+    resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
     with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
         resume.check(source, plan, ["--nproc-per-node=3"], run.datasets)
     with pytest.raises(UsageError, match="go on with DeepSpeed"):
@@ -368,7 +368,7 @@ def test_what_starts_must_be_as_what_stopped(place, plan):
         resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
     with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
-        resume.check(resume.Source(folder, None), plan, two, run.datasets)
+        resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
 
 
 @pytest.fixture
@@ -378,9 +378,9 @@ def recorded(place, plan):
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
     (model / "tokenizer.json").write_text("{}")
-    now = msgspec.structs.replace(plan, model=model, machine=Machine("cpu", 1, "bfloat16"), deepspeed=None)
+    now = msgspec.structs.replace(plan, model=model, machine=Devices("cpu", 1, "bfloat16"), deepspeed=None)
     run = msgspec.structs.replace(stopped(place), base=fingerprint(model), steps=now.steps)
-    return now, resume.Source(packed(run.path / "output" / "iter_6.pth"), run)
+    return now, resume.ResumePoint(packed(run.path / "output" / "iter_6.pth"), run)
 
 
 @pytest.mark.parametrize("change", [{"faq.jsonl": "edited"}, {"faq-validation.jsonl": "new"}])
@@ -394,7 +394,7 @@ def test_other_data_is_refused_by_its_file(recorded, change):
 def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
     plan, source = recorded
     noted = {"faq.xtuner.jsonl": "a", "faq.alpaca.jsonl": "b", "faq.xlsx": "c"}  # both backends' files, as it was then
-    older = resume.Source(source.checkpoint, msgspec.structs.replace(source.run, base=None, datasets=noted))
+    older = resume.ResumePoint(source.checkpoint, msgspec.structs.replace(source.run, base=None, datasets=noted))
     now = {"faq.xtuner.jsonl": "a", "faq.xlsx": "c", "faq-validation.xtuner.jsonl": "d"}
     resume.check(older, plan, [], now)
     with pytest.raises(InputError, match=r"\(`faq\.xtuner\.jsonl`\)"):
@@ -419,13 +419,13 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
     newer = saved(run, 6)
     cut = newer if newer.is_file() else newer / "optimizer.pt"  # whose weights can be read
     cut.write_bytes(b"PK")
-    assert "3" in resume.find(place, "auto", {}, trusted=False).checkpoint.name
+    assert "3" in resume.find_resume_point(place, "auto", {}, trusted=False).checkpoint.name
     told = (
         f"warning: `{newer.name}` of run `one` cannot be read ({'it' if newer.is_file() else '`optimizer.pt`'} is no "
     )
     assert told in capsys.readouterr().err
     (newer / "optimizer.pt" if newer.is_dir() else newer).unlink()
-    resume.find(place, "auto", {}, trusted=False)
+    resume.find_resume_point(place, "auto", {}, trusted=False)
     assert ("(files of it are missing)" in capsys.readouterr().err) is newer.is_dir()
 
 

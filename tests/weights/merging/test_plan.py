@@ -6,7 +6,7 @@ from collections import namedtuple
 import pytest
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.weights.merging.plan import Merged
+from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.tensors import safetensors
 
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
@@ -26,7 +26,7 @@ def merged(tmp_path):
         write(tmp_path / "model.safetensors", dict.fromkeys([*base, "norm.weight"], (5, 2)))
         (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
         write(tmp_path / "adapter_model.safetensors", adapter, "base_model.model.")
-        return Merged(tmp_path, [(tmp_path, 1)])
+        return MergePlan(tmp_path, [(tmp_path, 1)])
 
     return look
 

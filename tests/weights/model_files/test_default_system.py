@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from ftbridge.templates import chat_templates, families
-from ftbridge.weights.card import Card
+from ftbridge.weights.card import ModelCard
 from ftbridge.weights.model_files.default_system import leave_out
 
 PROMPT = families.get("qwen2.5").cell("xtuner").prompt
-CARD = Card(
+CARD = ModelCard(
     base="",
     family="qwen2.5",
     backend="xtuner",

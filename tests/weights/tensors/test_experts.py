@@ -7,7 +7,7 @@ import pytest
 from ftbridge.core.errors import InputError
 from ftbridge.weights.tensors.experts import shares, split
 from ftbridge.weights.tensors.index import Place
-from ftbridge.weights.tensors.tensor import Part, Tensor
+from ftbridge.weights.tensors.tensor import FileRange, Tensor
 
 MODULE = "model.layers.1.mlp.experts"
 COUNT, INNER, OUTER = 3, 2, 5
@@ -64,14 +64,14 @@ def test_an_adapter_of_another_shape_fits_none(files, a, b):
 
 def numbers(shape):
     """Return a tensor whose bytes lie in two parts."""
-    return Tensor("F32", shape, (Part(Path("x"), 0, 44), Part(Path("y"), 8, place(*shape).size - 44)))
+    return Tensor("F32", shape, (FileRange(Path("x"), 0, 44), FileRange(Path("y"), 8, place(*shape).size - 44)))
 
 
 def test_a_tensor_of_all_experts_is_split_where_the_files_have_them_one_by_one(files):
     named, (gate, up, down) = files
     found = split(f"{MODULE}.gate_up_proj", numbers((COUNT, 2 * INNER, OUTER)), named)
     assert list(found) == [name.format(number) for number in range(COUNT) for name in (gate, up)]
-    assert found[up.format(0)].parts == (Part(Path("x"), 40, 4), Part(Path("y"), 8, 36))
+    assert found[up.format(0)].parts == (FileRange(Path("x"), 40, 4), FileRange(Path("y"), 8, 36))
     assert {tensor.shape for tensor in found.values()} == {(INNER, OUTER)}
     found = split(f"{MODULE}.down_proj", numbers((COUNT, OUTER, INNER)), named)
     assert {tensor.shape for tensor in found.values()} == {(OUTER, INNER)}

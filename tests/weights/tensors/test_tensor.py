@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.weights.tensors import tensor as parts
-from ftbridge.weights.tensors.tensor import Part, Tensor, rounded
+from ftbridge.weights.tensors.tensor import FileRange, Tensor, rounded
 
 
 @pytest.fixture
@@ -21,22 +21,22 @@ def file(tmp_path):
 
 def test_parts_follow_one_another_a_piece_at_a_time(file, monkeypatch):
     monkeypatch.setattr(parts, "PIECE", 4)
-    tensor = Tensor("U8", (2, 5), (Part(file, 90, 6), Part(file, 0, 0), Part(file, 10, 4)))
+    tensor = Tensor("U8", (2, 5), (FileRange(file, 90, 6), FileRange(file, 0, 0), FileRange(file, 10, 4)))
     assert tensor.size == 10
     assert [*map(list, tensor.pieces())] == [[90, 91, 92, 93], [94, 95], [10, 11, 12, 13]]
 
 
 def test_a_file_that_became_shorter_or_vanished_is_one_sentence(file):
     with pytest.raises(InputError, match="numbers` is damaged: it ends 5 bytes too early"):
-        list(Tensor("U8", (10,), (Part(file, 95, 10),)).pieces())
+        list(Tensor("U8", (10,), (FileRange(file, 95, 10),)).pieces())
     file.unlink()
     with pytest.raises(InputError, match=r"cannot read `.*numbers`: No such file"):
-        list(Tensor("U8", (1,), (Part(file, 0, 1),)).pieces())
+        list(Tensor("U8", (1,), (FileRange(file, 0, 1),)).pieces())
 
 
 def rounding(path, dtype, values):
     path.write_bytes(np.array(values, "<f4").tobytes())
-    data = b"".join(rounded(Tensor("F32", (len(values),), (Part(path, 0, 4 * len(values)),)), dtype))
+    data = b"".join(rounded(Tensor("F32", (len(values),), (FileRange(path, 0, 4 * len(values)),)), dtype))
     return np.frombuffer(data, "<u2")
 
 

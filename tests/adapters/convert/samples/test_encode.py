@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftbridge.adapters.convert.samples import encode
-from ftbridge.adapters.convert.samples.encode import Maker, normalized
+from ftbridge.adapters.convert.samples import encode, workers
+from ftbridge.adapters.convert.samples.encode import Encoder, normalized
 from ftbridge.adapters.convert.samples.workers import batches
-from ftbridge.adapters.mapping.inference.infer import Wish, read_as
+from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.targets.sample_file import SampleFile
 from ftbridge.core.errors import InputError, SetupError
@@ -24,13 +24,13 @@ from ftbridge.core.records import Reading, Row, Rows, Table, Where
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(jsonl, "BLOCK", 50)
-    monkeypatch.setattr(encode, "CHUNK", 3)
+    monkeypatch.setattr(workers, "CHUNK", 3)
 
 
 def run(*tables, limit=None, **options):
     """Return the samples of all tables, and what the batches say together."""
-    mappings = tuple(read_as(table, Wish(), None).mapping for table in tables)
-    maker = Maker(mappings=mappings, targets=("alpaca", "xtuner"), between=b"\n", **options)
+    mappings = tuple(infer_mapping(table, MappingOptions(), None).mapping for table in tables)
+    maker = Encoder(mappings=mappings, targets=("alpaca", "xtuner"), between=b"\n", **options)
     with Path("out.a").open("w+b") as alpaca, Path("out.x").open("w+b") as xtuner:
         files = [SampleFile(file, as_array=False) for file in (alpaca, xtuner)]
         found = [batch for _, batch in batches(maker, tables, files, limit)]
@@ -53,8 +53,8 @@ def test_several_processes_write_what_one_writes(small_pieces, lines, monkeypatc
     answers = [f"a{at}" * (at % 7 + 1) for at in range(200)]
     answers[150] = ""
     several, found = run(pieces_of(answers), grouped=True)
-    assert len(found) > encode.FEW
-    monkeypatch.setattr(encode, "MOST", 1)
+    assert len(found) > workers.FEW
+    monkeypatch.setattr(workers, "MOST", 1)
     one, _ = run(pieces_of(answers), grouped=True)
     assert several == one == [answer for answer in answers if answer]
     (reject,) = [reject for batch in found for reject in batch.rejects]
@@ -119,7 +119,7 @@ def test_an_interrupt_that_another_thread_takes_waits_as_well():
     done, reached = threading.Event(), []
 
     def disturb():
-        with encode._undisturbed():
+        with workers._undisturbed():
             os.kill(os.getpid(), signal.SIGINT)
             done.wait(0.1)
             reached.append(True)

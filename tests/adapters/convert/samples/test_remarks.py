@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.convert.samples import encode
+from ftbridge.adapters.convert.samples import workers
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.dataset_info.registry import find
 
@@ -82,7 +82,7 @@ def test_each_part_of_the_source_has_its_own(folder):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, monkeypatch, to, processes):
     monkeypatch.setattr(jsonl, "BLOCK", 700)
-    monkeypatch.setattr(encode, "MOST", processes)
+    monkeypatch.setattr(workers, "MOST", processes)
     rows = [talk(f"answer {at}", "is 1 < 2, and <b>bold</b>, <img src='a'>?") for at in range(150)]
     rows[100] = talk("<think>hm</think>so")
     rows[120] = talk("hm</think>so", "what is <think>?")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.inference.infer import Wish, read_as
+from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.mapping.label_map import load_label_map
 from ftbridge.adapters.sources.detection import open_path
 from ftbridge.adapters.targets import alpaca, xtuner
@@ -38,7 +38,7 @@ def from_csv(path):
 
 
 def choose(source, **wish):
-    return read_as(source, Wish(**wish), None)
+    return infer_mapping(source, MappingOptions(**wish), None)
 
 
 def samples(source, choice, target=alpaca):
@@ -283,16 +283,18 @@ def test_a_preset_is_the_default_and_wishes_win():
         labels={"1": "good"},
     )
     source = table({"text": "t", "label": 1, "answer": "x"})
-    choice = read_as(source, Wish(), news)
+    choice = infer_mapping(source, MappingOptions(), news)
     (row,) = source.first
     made = choice.mapping.conversation(row)
     assert (made.system, made.turns[0].user, made.turns[0].output) == ("Be brief.", "Classify.\nt", "good")
     assert choice.why[-1].endswith("as the preset `news` says")
-    made = read_as(source, Wish(instruction="Judge.", label_map={"1": "fine"}, system=""), news).mapping.conversation(
-        row
-    )
+    made = infer_mapping(
+        source, MappingOptions(instruction="Judge.", label_map={"1": "fine"}, system=""), news
+    ).mapping.conversation(row)
     assert (made.system, made.turns[0].user, made.turns[0].output) == ("", "Judge.\nt", "fine")
-    made = read_as(source, Wish(map={"instruction": "text", "output": "answer"}), news).mapping.conversation(row)
+    made = infer_mapping(
+        source, MappingOptions(map={"instruction": "text", "output": "answer"}), news
+    ).mapping.conversation(row)
     assert (made.turns[0].user, made.turns[0].output) == ("t", "x")
 
 
@@ -318,7 +320,7 @@ def test_columns_come_through_whole(records):
 def test_medqa(shared):
     (workbook,) = open_path(shared / "medqa" / "MedQA2019.xlsx", Reading())
     expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
-    assert samples(workbook, read_as(workbook, Wish(), preset("medqa")), xtuner) == expected
+    assert samples(workbook, infer_mapping(workbook, MappingOptions(), preset("medqa")), xtuner) == expected
     (structured,) = open_path(shared / "medqa" / "MedQA2019-structured.jsonl", Reading())
     choice = choose(structured)
     assert choice.shape == "XTuner conversations"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import example, given
 
-from ftbridge.adapters.sources.columnar import arrow
+from ftbridge.adapters.sources.columnar import arrow, batches
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import Reading
 
@@ -186,7 +186,7 @@ def test_a_batch_that_unpacks_to_too_much_is_refused(folder):
 
 
 def test_a_row_that_is_too_large_is_an_error_of_its_own(folder, monkeypatch):
-    monkeypatch.setattr(arrow, "LONGEST", 1 << 20)
+    monkeypatch.setattr(batches, "LONGEST", 1 << 20)
     path = write(folder / "data.arrow", pa.table({"q": ["a", "x" * (2 << 20), "b"]}))
     _, rows = read(arrow.open_tables(path, READING))
     assert [row.values.get("q") for row in rows] == ["a", None, "b"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 
-from ftbridge.adapters.sources.columnar import arrow, parquet
+from ftbridge.adapters.sources.columnar import batches, parquet
 from ftbridge.adapters.sources.detection import source_of
 from ftbridge.core.errors import InputError
 
@@ -91,7 +91,7 @@ def test_an_encrypted_file_is_one_sentence(folder):
 
 
 def test_rows_that_are_too_large_are_errors_of_their_own(folder, monkeypatch):
-    monkeypatch.setattr(arrow, "LONGEST", 1 << 20)
+    monkeypatch.setattr(batches, "LONGEST", 1 << 20)
     mixed = write(folder / "b.parquet", {"q": ["a", "x" * (2 << 20), "b", "c"]})
     _, rows = read(parquet.open_tables(mixed, READING))
     assert [row.error for row in rows] == ["", "is larger than 1 MiB", "", ""]

@@ -38,7 +38,7 @@ dataset_info:
 @pytest.fixture
 def card(folder):
     (folder / "README.md").write_text(CARD)
-    return layout.card(folder)[0]
+    return layout.read_dataset_card(folder)[0]
 
 
 def test_data_is_told_by_its_name():
@@ -127,15 +127,15 @@ def test_patterns_are_of_paths(pattern, name, fits):
 @pytest.mark.parametrize("front", ["- : {", "configs: 7", "a: " + "[" * 10_000, "x", "a: 2026-99-99"])
 def test_a_broken_card_is_left_aside_with_a_note(folder, front):
     (folder / "README.md").write_text(f"---\n{front}\n---\n")
-    card, (note,) = layout.card(folder)
-    assert card == layout.Card()
+    card, (note,) = layout.read_dataset_card(folder)
+    assert card == layout.DatasetCard()
     assert "since it is broken" in note
 
 
 @pytest.mark.parametrize("readme", ["", "# Just text\n", "---\n---\n"])
 def test_a_readme_may_have_no_card(folder, readme):
     (folder / "README.md").write_text(readme)
-    assert layout.card(folder) == (layout.Card(), ())
+    assert layout.read_dataset_card(folder) == (layout.DatasetCard(), ())
 
 
 @pytest.mark.parametrize(

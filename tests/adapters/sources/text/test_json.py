@@ -267,3 +267,11 @@ def test_agates_files_are_read_or_refused(shared):
         else:
             (table,) = reader.open_tables(path, Reading())
             assert sum(not row.error for piece in table.pieces for row in piece.rows()) == expected, path.name
+
+
+def test_messages_that_do_not_decode_are_rows_with_an_error():
+    """They cannot be told to be one conversation, and were a traceback."""
+    good = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+    (row, other) = read(b'{"data": [' + good.replace(b"messages", b"message\xc4") + b", " + good + b"]}")
+    assert "holds bytes that do not decode" in row.error
+    assert other.error is None or not other.error

@@ -10,7 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.inference.infer import Wish, read_as
+from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.values import plain, text
 from ftbridge.core.errors import InputError
@@ -229,4 +229,4 @@ def test_messages_of_several_conversations_are_not_one(folder, key):
     (table,) = jsonl.open_tables(folder / "talks.jsonl", Reading())
     assert len(table.first) == 4
     with pytest.raises(InputError, match=r"is one message|trees of messages"):
-        read_as(table, Wish(), None)
+        infer_mapping(table, MappingOptions(), None)
