@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def test_mapped_folders_are_never_imported_by_their_bare_name():
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [module for module in modules if module.partition(".")[0] in MAPPED], file
+
+
+def test_a_folder_has_at_most_nine_modules_and_folders():
+    """Commands and scripts may be more: one file each."""
+    folders = [folder for top in ("ftbridge", *MAPPED) for folder in (ROOT / top, *(ROOT / top).rglob("*/"))]
+    for folder in folders:
+        things = [*folder.glob("[!_]*.py"), *(path.parent for path in folder.glob("*/__init__.py"))]
+        assert len(things) <= 9 or folder.name in {"cli", "scripts"}, folder
+
+
+def test_the_table_of_folders_is_the_order_of_the_floors():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    floors = [name for layer in contracts[0]["layers"] for name in layer.split(" | ") if name.isidentifier()]
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("|---|")[2].partition("\n\n")[0]
+    folders = re.findall(r"^\| `(?:ftbridge/)?(\w+)(?:/|\.py)` \|", table, re.MULTILINE)
+    assert folders == [name for name in floors if name != "__main__"]
 
 
 @pytest.mark.slow
