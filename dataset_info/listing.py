@@ -9,6 +9,7 @@ import msgspec
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import interpret
+from ftbridge.dataset_info.names import is_ours
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ def _summary(dataset_dir: Path, name: str, raw: Any) -> Summary:
     entry = interpret(name, raw)
     samples, preset, source = None, "", entry.remote or entry.file_name
     formats: tuple[str, ...] = (entry.formatting,)
-    if registry.is_ours(raw):
+    if is_ours(raw):
         try:
             own = registry.entry_of(dataset_dir, name, raw)
         except InputError:
@@ -50,7 +51,7 @@ def _summary(dataset_dir: Path, name: str, raw: Any) -> Summary:
         made = datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M")
     return Summary(
         name=name,
-        ours=registry.is_ours(raw),
+        ours=is_ours(raw),
         samples=samples,
         formats=formats,
         source=source,

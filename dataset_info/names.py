@@ -8,8 +8,6 @@ from typing import Any
 REGISTRY = "dataset_info.json"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
-# The ends of the names of a dataset's files of rejected rows.
-REJECTED = (".rejected.jsonl", ".rejected.xlsx")
 _part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)
 _staged = re.compile(r"\.(.+)\.[0-9a-f]{8}" + re.escape(STAGED), re.DOTALL)
 
@@ -25,8 +23,8 @@ def settled(name: str) -> str:
     return found[1] if found and is_own(found[1]) else ""
 
 
-def is_made_here(raw: Any) -> bool:
-    """Tell whether any version of ftbridge made an entry."""
+def is_ours(raw: Any) -> bool:
+    """Tell whether ftbridge made an entry."""
     return isinstance(raw, dict) and isinstance(raw.get("ftbridge"), dict)
 
 
@@ -37,24 +35,20 @@ def bases(names: Iterable[str]) -> set[str]:
 
 def all_named(known: Mapping[str, Any]) -> set[str]:
     """Return all files that entries name."""
-    return {each for name, raw in known.items() for each in named(name, raw)}
+    return {each for raw in known.values() for each in named(raw)}
 
 
-def named(name: str, raw: Any) -> set[str]:
+def named(raw: Any) -> set[str]:
     """Return the files that an entry names, those of rejected rows as well.
 
     One on its way has two names: that which it has, and that which it is to have.
     """
     if not isinstance(raw, dict):
         return set()
-    own = raw["ftbridge"] if is_made_here(raw) else {}
-    options = own.get("options")
-    counts, rejected = (options.get("counts"), options.get("rejected")) if isinstance(options, dict) else (None, None)
-    files = [raw.get("file_name"), own.get("xtuner"), own.get("alpaca")]
+    own = raw["ftbridge"] if is_ours(raw) else {}
+    options = own["options"] if isinstance(own.get("options"), dict) else {}
+    files = [raw.get("file_name")]
     files += own["files"].values() if isinstance(own.get("files"), dict) else ()
-    if isinstance(rejected, dict):
-        files += rejected
-    elif own and not (isinstance(counts, dict) and counts.get("rejected") == 0):  # by an older version
-        files += [f"{base}{end}" for base in bases([name]) for end in REJECTED]
+    files += options["rejected"] if isinstance(options.get("rejected"), dict) else ()
     found = {each for each in files if isinstance(each, str)}
     return found | {*map(settled, found)} - {""}

@@ -27,30 +27,11 @@ from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys
-from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_made_here, is_own, named
+from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_ours, is_own, named
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
 _changing: set[Path] = set()
-
-
-class _Wish(msgspec.Struct, frozen=True):
-    label_map: dict[str, str] | None = None
-
-
-class _Asked(msgspec.Struct, frozen=True):
-    wish: _Wish = _Wish()
-
-
-class _Options(msgspec.Struct):
-    """Those of an entry's options that are looked at, which somebody may have changed to anything."""
-
-    dataset: str = ""
-    asked: _Asked = _Asked()
-    counts: dict[str, int] = {}
-    sha256: dict[str, str] = {}
-    rejected: dict[str, str] = {}
-    notes: tuple[str, ...] = ()
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -79,10 +60,10 @@ def find(dataset_dir: Path, name: str) -> tuple[str, DatasetEntry]:
     """
     full, raw = look_up(dataset_dir, name)
     if not is_ours(raw):
-        how = "by an older version; convert its source again"
-        if not is_made_here(raw):
-            how = "by somebody else; convert its file under a name of its own"
-        raise InputError(f"the dataset `{full}` in `{dataset_dir / FILE}` was made {how}")
+        raise InputError(
+            f"the dataset `{full}` in `{dataset_dir / FILE}` was made by somebody else; convert its file under a name "
+            "of its own"
+        )
     return full, entry_of(dataset_dir, full, raw)
 
 
@@ -123,7 +104,7 @@ def written(dataset_dir: Path) -> set[str]:
     known: dict[str, Any] = {}
     with suppress(InputError):
         known = read(dataset_dir)
-    made = {name: raw for name, raw in known.items() if is_made_here(raw)}
+    made = {name: raw for name, raw in known.items() if is_ours(raw)}
     return {FILE, *all_named(made)} if made else set()
 
 
@@ -211,9 +192,7 @@ def _unwritable(file: Path, error: Exception) -> str:
 
 def sha256_as_written(own: DatasetEntry) -> dict[str, str]:
     """Return the sha256 that the files of an entry of ours had when they were written, "" where it is not known."""
-    digests = own.options.get("sha256")
-    known = digests if isinstance(digests, dict) else {}
-    return {file: str(known.get(target, "")) for target, file in own.files.items()}
+    return {file: own.options.sha256.get(target, "") for target, file in own.files.items()}
 
 
 def edited(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
@@ -221,7 +200,7 @@ def edited(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ..
     made = {
         dataset_dir / file: then
         for entry in entries
-        for file, then in {**sha256_as_written(entry), **entry.options.get("rejected", {})}.items()
+        for file, then in {**sha256_as_written(entry), **entry.options.rejected}.items()
     }
     return tuple(path for path, known in made.items() if known and path.is_file() and sha256(path) != known)
 
@@ -274,11 +253,6 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
     return known
 
 
-def is_ours(raw: Any) -> bool:
-    """Tell whether an entry was made by ftbridge, and not by its version 0.1.0, whose entries had no `files`."""
-    return is_made_here(raw) and not {"xtuner", "alpaca"} & raw["ftbridge"].keys()
-
-
 def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
     """Tell whether somebody has changed how the entry `raw` of ours is read: its file, columns, or anything else."""
     if not own.files.keys() <= set(plugin_names("targets")):
@@ -293,11 +267,7 @@ def digest(raw: Any) -> str:
 
 def entry_of(dataset_dir: Path, name: str, raw: dict[str, Any]) -> DatasetEntry:
     """Return what an entry of ours says; raises InputError where somebody has changed it to what we do not write."""
-    where = f"the entry `{name}` in `{dataset_dir / FILE}`"
-    entry = parse(DatasetEntry, raw["ftbridge"], where)
-    looked_at = {key: entry.options[key] for key in _Options.__struct_fields__ if key in entry.options}
-    parse(_Options, looked_at, f"{where}, `options`")
-    return entry
+    return parse(DatasetEntry, raw["ftbridge"], f"the entry `{name}` in `{dataset_dir / FILE}`")
 
 
 def _theirs(raw: dict[str, Any]) -> dict[str, Any]:
@@ -323,7 +293,7 @@ def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
 
     Raises InputError, with the closest name, where there is none.
     """
-    parts = [key for key, raw in known.items() if bases([key]) == {name} and is_made_here(raw)]
+    parts = [key for key, raw in known.items() if bases([key]) == {name} and is_ours(raw)]
     if name not in known and not parts:
         raise InputError(_unknown(dataset_dir, name, known))
     return [name] if name in known else parts
@@ -331,7 +301,7 @@ def meant(dataset_dir: Path, name: str, known: dict[str, Any]) -> list[str]:
 
 def _own_files(known: Mapping[str, Any]) -> set[str]:
     """Return the files that ftbridge wrote for entries: a name with a folder in it is none of them."""
-    return set(filter(is_own, all_named({name: raw for name, raw in known.items() if is_made_here(raw)})))
+    return set(filter(is_own, all_named({name: raw for name, raw in known.items() if is_ours(raw)})))
 
 
 def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
@@ -344,7 +314,7 @@ def _unknown(dataset_dir: Path, name: str, known: dict[str, Any]) -> str:
 
 def _refuse_taken(dataset_dir: Path, known: dict[str, Any], sources: Mapping[str, dict[str, str]]) -> None:
     for name in sources.keys() & known.keys():
-        old = known[name]["ftbridge"].get("sources") if is_made_here(known[name]) else None
+        old = known[name]["ftbridge"].get("sources") if is_ours(known[name]) else None
         old = old if isinstance(old, dict) else {"a file that ftbridge did not convert": ""}
         if {str(digest) for digest in old.values()} != set(sources[name].values()):
             raise InputError(
@@ -364,7 +334,7 @@ def _refuse_foreign(
     for file in files:
         path = dataset_dir / file
         if file in others:
-            owner = next(name for name, raw in left.items() if file in named(name, raw))
+            owner = next(name for name, raw in left.items() if file in named(raw))
             raise InputError(f"`{path}` belongs to the dataset `{owner}`; choose another `--name`")
         if os.path.lexists(path) and (file not in own or path.is_dir()):
             raise InputError(

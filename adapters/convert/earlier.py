@@ -32,25 +32,25 @@ def asked(job: ConvertPlan) -> Any:
     return msgspec.json.decode(msgspec.json.encode(job.options))
 
 
-def beside(job: ConvertPlan) -> dict[str, Any]:
-    """Return what another dataset_info.json has said of the sources, for the entries; {} for nothing."""
-    return {"beside": msgspec.json.decode(msgspec.json.encode(job.sidecars))} if any(job.sidecars) else {}
+def beside(job: ConvertPlan) -> list[Any]:
+    """Return what another dataset_info.json has said of each source, for the entries; [] for nothing."""
+    return list(msgspec.json.decode(msgspec.json.encode(job.sidecars))) if any(job.sidecars) else []
 
 
 def of_dataset(job: ConvertPlan) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
     every = ours(job.dataset_dir).items()
-    return {name: entry for name, entry in every if entry.options.get("dataset") == job.name}
+    return {name: entry for name, entry in every if entry.options.dataset == job.name}
 
 
 def is_whole(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
     """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
-    made = {"asked": asked(job), "names": [*entries], **beside(job)}
+    made = asked(job), [*entries], beside(job)
     for entry in entries.values():
-        if "notes" not in entry.options:  # made before samples were looked at
-            return False
-        same = entry.version == __version__ and made.items() <= entry.options.items() and entry.sources == job.sources
-        kept = entry.options.get("sha256", {})
+        options = entry.options
+        same = (options.asked, options.names, options.beside) == made and entry.sources == job.sources
+        same = same and entry.version == __version__
+        kept = options.sha256
         files = {target: job.dataset_dir / file for target, file in entry.files.items()}
         if not same or not all(file.is_file() and digest(file) == kept.get(target) for target, file in files.items()):
             return False
@@ -108,24 +108,24 @@ def replaced(job: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[
 
 def _moves(job: ConvertPlan, name: str, entry: DatasetEntry) -> bool:
     """Tell whether a part that is held out gets other rows; of the source's own parts each keeps its rows."""
-    earlier = _options(entry)
+    earlier = options_of(entry)
     ours = job.options.split or earlier is None or earlier.split
     return name != f"{job.name}-{PARTS[0]}" and bool(ours) and not _same_rows(job, entry)
 
 
 def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
     """Tell whether an entry was made of the same rows, each in the part where this job puts it."""
-    earlier = _options(entry)
+    earlier = options_of(entry)
     if earlier is None or entry.sources != job.sources:
         return False
     kept = {name: getattr(job.options, name) for name in HARMLESS}
     return msgspec.structs.replace(earlier, **kept) == job.options
 
 
-def _options(entry: DatasetEntry) -> ConvertOptions | None:
+def options_of(entry: DatasetEntry) -> ConvertOptions | None:
     """Return the options that an entry was made with, None where this version does not know all of them."""
     with suppress(msgspec.ValidationError, UsageError):
-        return msgspec.convert(entry.options.get("asked"), ConvertOptions)
+        return msgspec.convert(entry.options.asked, ConvertOptions)
     return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+from msgspec.structs import replace
 
 from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
@@ -34,7 +35,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry, Reading
+from ftbridge.core.records import DatasetEntry, EntryOptions, Reading
 from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
 
 # A field of more different values holds no classes, and they would be kept in memory.
@@ -182,19 +183,19 @@ def _convert(job: ConvertPlan, progress: Callable[[int], None] | None) -> Conver
 
 def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
     """Return the entries with a workbook of rejected rows where one is asked for; {} where its rows are not there."""
-    options, (rows, name) = next(iter(before.values())).options, (job.rejected_file.name, job.rejected_workbook.name)
-    if not job.xlsx or job.dry_run or not options.get("counts", {}).get("rejected"):
+    options, name = next(iter(before.values())).options, job.rejected_workbook.name
+    if not job.xlsx or job.dry_run or not options.counts.get("rejected"):
         return before
-    known = options.get("rejected", {rows: "", name: ""})
-    if name in known and job.rejected_workbook.is_file():
+    if name in options.rejected and job.rejected_workbook.is_file():
         return before
     if not job.rejected_file.is_file():
         return {}
     with job.rejected_file.open("rb") as lines, scratch_file(job.rejected_workbook) as file:
         write_workbook(lines, file)
-        own = {"rejected": {**known, name: _sha256(file)}}
+        options = replace(options, rejected={**options.rejected, name: _sha256(file)})
         entries = {
-            key: msgspec.structs.replace(entry, options={**entry.options, **own}) for key, entry in before.items()
+            key: replace(entry, options=replace(entry.options, rejected=options.rejected))
+            for key, entry in before.items()
         }
         register(job.dataset_dir, entries, files={name: file})
     return entries
@@ -350,17 +351,17 @@ def _entry(
         samples=samples[name],
         sources={} if job.dry_run else job.sources,
         columns=job.choices[0].columns,
-        options={
-            "dataset": job.name,
-            "asked": earlier.asked(job),
-            "names": [*samples],
-            **earlier.beside(job),
-            "counts": msgspec.to_builtins(counts),
-            "sha256": {target: file.sha256 for target, file in files.items()},
-            "rejected": dict(rejected),
-            "sheets": [table.sheet for table in job.tables if table.sheet],
-            "notes": describe_remarks(every.found, job.choices[0].columns.get("system", "")),
-        },
+        options=EntryOptions(
+            dataset=job.name,
+            asked=earlier.asked(job),
+            names=[*samples],
+            beside=earlier.beside(job),
+            counts=msgspec.to_builtins(counts),
+            sha256={target: file.sha256 for target, file in files.items()},
+            rejected=dict(rejected),
+            sheets=[table.sheet for table in job.tables if table.sheet],
+            notes=describe_remarks(every.found, job.choices[0].columns.get("system", "")),
+        ),
         preset=job.presets[0],
         system=min(systems) if len(systems) == 1 else job.choices[0].mapping.system,
         several_systems=len(systems) > 1,

@@ -81,10 +81,10 @@ def conversion(
 ) -> Conversion:
     """Return what the `entries` of a dataset, which are registered or would be, tell of its conversion."""
     first = next(iter(entries.values()))
-    counts = msgspec.convert(first.options.get("counts", {}), Counts)
+    counts = msgspec.convert(first.options.counts, Counts)
     rejected = counts.rejected and not job.dry_run
     workbook = job.rejected_workbook
-    has_workbook = workbook.name in first.options.get("rejected", {workbook.name: ""}) and workbook.is_file()
+    has_workbook = workbook.name in first.options.rejected and workbook.is_file()
     return Conversion(
         name=job.name,
         dataset_dir=job.dataset_dir,
@@ -99,7 +99,7 @@ def conversion(
         changed=changed,
         system=first.system,
         several_systems=first.several_systems,
-        notes=tuple(first.options.get("notes", ())),
+        notes=tuple(first.options.notes),
         replaced=replaced,
         edited=tuple(edited),
         dry_run=job.dry_run,

@@ -13,6 +13,7 @@ from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret, of_turns
+from ftbridge.dataset_info.names import is_ours
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckRe
 
 
 def _verdict(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
-    entry, ours = interpret(name, raw), registry.is_ours(raw)
+    entry, ours = interpret(name, raw), is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
     if entry.remote:
         llamafactory = xtuner = Support("unknown", (f"its data is at `{entry.remote}`",))
@@ -53,8 +54,6 @@ def _verdict(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
         except InputError as error:  # somebody changed what we wrote
             llamafactory = xtuner = Support("no", (str(error),))
     else:
-        if isinstance(raw, dict) and "ftbridge" in raw:
-            notes.append("it was made by an older version of ftbridge; convert its source again")
         llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
     return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
 

@@ -20,9 +20,10 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import scratch_file
 from ftbridge.core.plugins import load_target, plugin_names
-from ftbridge.core.records import DatasetEntry
+from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.dataset_info.names import is_ours
 
 ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
 REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
@@ -51,7 +52,7 @@ def resolve_dataset(dataset_dir: Path, name: str, backend: str, cache: Path) -> 
     """
     full, raw = registry.look_up(dataset_dir, name)
     target = backend if backend in plugin_names("targets") else ""
-    if registry.is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
+    if is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
         return own
     entry = interpret(full, raw)
     _refuse_unreadable(dataset_dir, entry, target)
@@ -166,7 +167,6 @@ def _facts(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
         samples=entry.samples or findings.records,
         sources={Path(entry.file_name).name: digest(dataset_dir / entry.file_name)},
         columns=entry.columns,
-        options={},
         system=findings.system,
         several_systems=findings.several_systems,
     )
@@ -201,7 +201,7 @@ def _converted(dataset_dir: Path, entry: Entry, target: str, cache: Path) -> Dat
         made = msgspec.structs.replace(
             _facts(dataset_dir, entry, findings),
             files={target: file},
-            options={"sha256": {target: digest(Path(out.name))}},
+            options=EntryOptions(sha256={target: digest(Path(out.name))}),
         )
         registry.register(cache, {name: made}, replace=True, files={file: out})
     return made

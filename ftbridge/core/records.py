@@ -87,13 +87,34 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     label: str = ""
 
 
+class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What else decided the content of a dataset, and what its conversion found.
+
+    `dataset` is the conversion's name and `names` are all entries that it made; `asked` are the options that were
+    given, as adapters/convert/plan.py has them, `beside` is what another dataset_info.json said of the sources, a table
+    each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the files
+    of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as in
+    JSON, so that an entry that is written and read again is the same.
+    """
+
+    dataset: str = ""
+    asked: dict[str, Any] = {}
+    names: list[str] = []
+    beside: list[Any] = []
+    counts: dict[str, int] = {}
+    sha256: dict[str, str] = {}
+    rejected: dict[str, str] = {}
+    sheets: list[str] = []
+    notes: list[str] = []
+
+
 class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What the registry keeps of one part of a dataset, under the key `ftbridge` of its entry.
 
     `files` maps a target to its file's name, relative to the dataset folder, `sources` maps a source's name to
     the sha256 of its content, `columns` maps a field (instruction, input, output, system, history) to the
-    column it was read from, and `options` holds what else decided the content. `system` is the system prompt that
-    all samples share, or, where they have `several_systems`, the one of those that brought none.
+    column it was read from. `system` is the system prompt that all samples share, or, where they have
+    `several_systems`, the one of those that brought none.
     """
 
     version: str
@@ -101,7 +122,7 @@ class DatasetEntry(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     sources: dict[str, str]
     columns: dict[str, str]
-    options: dict[str, Any]
+    options: EntryOptions = EntryOptions()
     preset: str = ""
     system: str = ""
     several_systems: bool = False

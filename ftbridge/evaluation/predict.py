@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import rich_console, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
@@ -174,10 +175,10 @@ def _datasets(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -
 
 def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
-    asked = data.entry.options.get("asked", {}).get("wish", {}).get("label_map", {})
+    made_with = options_of(data.entry)
     known = presets().get(data.entry.preset)
-    if asked:
-        return tuple(dict.fromkeys(asked.values())), "the label map of the conversion"
+    if made_with and made_with.wish.label_map:
+        return tuple(dict.fromkeys(made_with.wish.label_map.values())), "the label map of the conversion"
     if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
         return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
     return (), ""

@@ -33,7 +33,7 @@ def whole():
     entries = ours(Path("data")) if Path("data").exists() else {}
     for entry in entries.values():
         for target, file in entry.files.items():
-            assert digest(Path("data", file)) == entry.options["sha256"][target]
+            assert digest(Path("data", file)) == entry.options.sha256[target]
     return list(entries)
 
 

@@ -26,7 +26,7 @@ def made_up(tmp_path, monkeypatch):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
     files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=40, sources={"f": "1"}, columns={}, options={})
+    entry = DatasetEntry(version="1", files=files, samples=40, sources={"f": "1"}, columns={})
     register(tmp_path / "data", {"faq-train": entry})
     for name in files.values():
         (tmp_path / "data" / name).write_text("")

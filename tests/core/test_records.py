@@ -27,7 +27,7 @@ def test_what_the_user_says_joins_instruction_and_input(instruction, question, u
     assert Turn(instruction, question, "answer").user == user
 
 
-ENTRY = DatasetEntry(version="1", files={"xtuner": "x"}, samples=1, sources={}, columns={}, options={})
+ENTRY = DatasetEntry(version="1", files={"xtuner": "x"}, samples=1, sources={}, columns={})
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,10 @@ def test_every_entry_has_its_line(tmp_path):
         "alpaca": {"file_name": "a.json"},
         "hub": {"hf_hub_url": "owner/name", "formatting": "sharegpt"},
         "odd": 5,
-        "old": {"file_name": "o", "ftbridge": {"version": "0.1.0", "xtuner": "x", "alpaca": "o"}},
     }
     (tmp_path / FILE).write_text(json.dumps(theirs))
     files = {"xtuner": "faq.xtuner.jsonl", "sharegpt": "faq.sharegpt.jsonl"}
-    facts = {"version": "1", "samples": 3, "columns": {}, "options": {}, "preset": "medqa"}
+    facts = {"version": "1", "samples": 3, "columns": {}, "preset": "medqa"}
     register(tmp_path, {"faq": DatasetEntry(files=files, sources={"faq.xlsx": "1"}, **facts)})
     (tmp_path / "faq.sharegpt.jsonl").touch()
     found = {each.name: each for each in summaries(tmp_path)}
@@ -31,7 +30,6 @@ def test_every_entry_has_its_line(tmp_path):
     assert (alpaca.ours, alpaca.samples, alpaca.formats) == (False, None, ("alpaca",))
     assert (alpaca.source, alpaca.made) == ("a.json", "")
     assert (found["hub"].source, found["hub"].formats) == ("owner/name", ("sharegpt",))
-    assert not found["old"].ours
 
 
 def test_a_damaged_entry_of_ours_does_not_hide_the_others(tmp_path):

@@ -36,7 +36,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
     """Return a run of ours as a training on `dataset` leaves it."""
     folder = Path("data").resolve()
     found = resolve_dataset(folder, dataset, backend, Path("cache").resolve())
-    written = found.entry.options.get("sha256", {})
+    written = found.entry.options.sha256
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)
     run = recorded_runs.run(Project.find(), name)

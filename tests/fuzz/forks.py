@@ -23,8 +23,11 @@ STEP, LOOK = 0.005, 0.1  # seconds, until the command is asked for its end, and 
 MODULES = [
     *(f"ftbridge.cli.{name}" for name in ("chat", "convert", "datasets", "export", "failure", "inspect", "merge")),
     *(f"ftbridge.cli.{name}" for name in ("preview", "runs", "train")),
-    *(f"ftbridge.adapters.{name}" for name in ("convert", "examine", "inspect", "verdicts")),
-    *(f"ftbridge.launchers.{name}" for name in ("preflight", "preview", "train")),
+    *(
+        f"ftbridge.adapters.{name}"
+        for name in ("convert.pipeline", "registered.validate", "inspect", "registered.check")
+    ),
+    *(f"ftbridge.launchers.{name}" for name in ("preflight.preflight", "preview.preview", "training.train")),
     *("ftbridge.dataset_info.listing", "ftbridge.dialogue.chat", "ftbridge.weights.export", "ftbridge.weights.merge"),
     *("charset_normalizer", "jinja2", "numpy", "openpyxl", "rich.progress", "tokenizers", "yaml"),
 ]

@@ -68,7 +68,6 @@ def golden_plan(backend, machine, family, options):
         samples=483,
         sources={},
         columns={},
-        options={},
     )
     return TrainPlan(
         spec=spec,

@@ -18,7 +18,8 @@ from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMappi
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
-from ftbridge.dataset_info.registry import FILE, is_ours, read
+from ftbridge.dataset_info.names import is_ours
+from ftbridge.dataset_info.registry import FILE, read
 
 # LLaMA-Factory's names of columns, and our fields.
 FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}

@@ -199,19 +199,12 @@ def test_reasons_name_the_first_record_that_does_not_fit(data):
     assert special.xtuner.reasons[0].startswith("records that do not fit: 1; the first, tools.json line 1: `")
 
 
-@pytest.mark.parametrize(
-    ("own", "loads", "told"),
-    [
-        ({"alpaca": "a.json", "xtuner": "a.jsonl"}, "yes", "older version of ftbridge"),
-        ({"files": 5}, "no", "the entry `a`"),
-    ],
-)
-def test_an_old_entry_of_ours_is_read_as_it_stands_and_a_broken_one_is_told(folder, own, loads, told):
+def test_a_broken_entry_of_ours_is_told(folder):
     write(folder / "a.json", [GOOD])
-    (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": own}}))
+    (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": {"files": 5}}}))
     (verdict,) = check_datasets(folder)
-    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == (loads, loads)
-    assert told in " ".join((*verdict.notes, *verdict.llamafactory.reasons))
+    assert (verdict.llamafactory.loads, verdict.xtuner.loads) == ("no", "no")
+    assert "the entry `a`" in " ".join(verdict.llamafactory.reasons)
 
 
 def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):

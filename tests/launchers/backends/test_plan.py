@@ -23,7 +23,7 @@ def plan(samples=100, machine=ONE, deepspeed=None, backend="xtuner", **spec):
         model=Path("/base"),
         dataset="faq",
         dataset_dir=Path("/data"),
-        entry=DatasetEntry(version="1", files={}, samples=samples, sources={}, columns={}, options={}),
+        entry=DatasetEntry(version="1", files={}, samples=samples, sources={}, columns={}),
         family=families.get("qwen2"),
         machine=machine,
         deepspeed=deepspeed,

@@ -34,7 +34,7 @@ NASTY = [
 def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validation=False, **spec):
     """Return a plan whose every text is made of `place`."""
     files = {"xtuner": f"{place}.xtuner.jsonl", "alpaca": f"{place}.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=40, sources={}, columns={}, options={}, system=place)
+    entry = DatasetEntry(version="1", files=files, samples=40, sources={}, columns={}, system=place)
     return TrainPlan(
         spec=TrainSpec(backend="xtuner", model=place, dataset=place, **spec),
         run=Path("/runs", place),

@@ -107,7 +107,7 @@ def memory(size: str, processes: int = 1, **spec: Any) -> Memory:
         model=ROOT / "base",
         dataset="faq",
         dataset_dir=ROOT,
-        entry=DatasetEntry(version="1", files={}, samples=1000, sources={}, columns={}, options={}),
+        entry=DatasetEntry(version="1", files={}, samples=1000, sources={}, columns={}),
         family=families.get("qwen2.5"),
         machine=machine,
         deepspeed=load_deepspeed(options.deepspeed, ROOT, machine),

@@ -42,7 +42,7 @@ def counted(tmp_path, words):
 
 def made(folder, samples, files, backend="xtuner", **spec):
     planned = plan(samples, **spec)
-    entry = DatasetEntry(version="1", files=files, samples=samples, sources={}, columns={}, options={})
+    entry = DatasetEntry(version="1", files=files, samples=samples, sources={}, columns={})
     spec = msgspec.structs.replace(planned.spec, backend=backend)
     family = families.get("qwen2.5")
     return msgspec.structs.replace(planned, spec=spec, entry=entry, dataset_dir=folder, family=family)

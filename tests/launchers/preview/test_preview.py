@@ -228,7 +228,7 @@ def made_up(tmp_path, monkeypatch):
     (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
     (tmp_path / "base" / "tokenizer_config.json").write_text('{"tokens": ["<|im_start|>", "<tool_call>"]}')
     files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=2, sources={"f": "1"}, columns={}, options={})
+    entry = DatasetEntry(version="1", files=files, samples=2, sources={"f": "1"}, columns={})
     register(tmp_path / "data", {"faq-train": entry})
     for name in files.values():
         (tmp_path / "data" / name).write_text("")

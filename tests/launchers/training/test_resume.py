@@ -341,7 +341,7 @@ def plan(place):
         model=Path("/base"),
         dataset="faq",
         dataset_dir=Path("/data"),
-        entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}, options={}),
+        entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}),
         family=families.get("qwen2.5"),
         machine=Devices("cpu", 2, "bfloat16"),
         deepspeed={"zero_optimization": {"stage": 2}},
