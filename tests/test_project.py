@@ -149,6 +149,13 @@ def test_the_tutorials_homework_runs_as_it_stands(tmp_path, training_python):
     assert "小青" in said.splitlines()[-1], said
 
 
+def test_the_files_that_the_architecture_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`((?:[a-z_]+/)+[\w.]*)`", text) if name != "runs/"]
+    assert len(named) > 50
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "ftbridge" / name).exists()] == []
+
+
 @pytest.mark.parametrize("page", ["pains.md", "security.md"])
 def test_every_row_of_the_docs_names_a_test_that_is_there(page):
     lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
