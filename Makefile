@@ -34,11 +34,11 @@ check: .venv/developer
 	cd build/check && ../../$(BIN)/lint-imports --config ../../pyproject.toml
 
 quick: check
-	$(BIN)/pytest -m "not framework and not slow and not matrix and not nightly and not gpu"
+	$(BIN)/pytest --durations=20 -m "not framework and not slow and not matrix and not nightly and not gpu"
 
 test: check
 	$(BIN)/ftbridge setup
-	$(BIN)/pytest -m "not matrix and not nightly and not gpu"
+	$(BIN)/pytest --durations=20 -m "not matrix and not nightly and not gpu"
 
 matrix: .venv/developer
 	$(BIN)/ftbridge setup

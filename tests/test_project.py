@@ -42,6 +42,17 @@ def test_mapped_folders_are_never_imported_by_their_bare_name():
             assert not [module for module in modules if module.partition(".")[0] in MAPPED], file
 
 
+def test_no_test_module_imports_another():
+    """What several share stands in tests/builders, or in the conftest.py of their folder."""
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = (
+                [node.module or "", *(alias.name for alias in node.names)] if isinstance(node, ast.ImportFrom) else []
+            )
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for each in modules for name in each.split(".") if name.startswith("test_")], file
+
+
 def test_a_folder_has_at_most_nine_modules_and_folders():
     """Commands and scripts may be more: one file each."""
     folders = [folder for top in ("ftbridge", *MAPPED) for folder in (ROOT / top, *(ROOT / top).rglob("*/"))]

@@ -4,6 +4,7 @@ import datetime as dt
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from ftbridge.adapters.values import BadCell
@@ -61,3 +62,19 @@ def assert_values(rows):
     """Compare rows with `COLUMNS`."""
     for name, (array, expected) in COLUMNS.items():
         assert [row.values[name] for row in rows] == (expected or array.to_pylist()), name
+
+
+def write_arrow(path, table, *, new=pa.ipc.new_stream, size=None, compression=None):
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.OSFile(str(path), "wb") as file, new(file, table.schema, options=options) as writer:
+        writer.write_table(table, size)
+    return path
+
+
+def write_parquet(path, *groups, **options):
+    """Write a row group for each of `groups`."""
+    tables = [pa.table(group) for group in groups]
+    with pq.ParquetWriter(path, tables[0].schema, **options) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return path

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-PARROT = Path(__file__).with_name("parrot.py")
+PARROT = Path(__file__).with_name("parrot_page.py")
 VALUES = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]  # system prompt and settings
 
 

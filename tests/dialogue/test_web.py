@@ -31,7 +31,7 @@ TINY = {"hidden": 128, "layers": 2}
 ROLES = ("user", "assistant")
 ROOT = Path(__file__).parents[2]
 PATIENCE = 120_000  # milliseconds that a slow machine gets to show what is expected
-PARROT = Path(__file__).with_name("parrot.py")
+PARROT = Path(__file__).with_name("parrot_page.py")
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - on purpose
 
 
@@ -384,7 +384,7 @@ def asked(tmp_path, monkeypatch):
 
 
 class Echo:
-    """Stands for a Talk: says what it is asked."""
+    """Stands for a ChatSession: says what it is asked."""
 
     title, system, turns, sampling = "after", "", (), Sampling()
 

@@ -15,7 +15,7 @@ import pytest
 
 from ftbridge.launchers.process.script import SCRIPTS
 
-PARROT = Path(__file__).with_name("parrot.py")
+PARROT = Path(__file__).with_name("parrot_page.py")
 GOOD = ["You are a parrot.", 3, 0, 40, 0.75, 1, 0]
 JOIN = "/gradio_api/queue/join"
 pytestmark = pytest.mark.framework

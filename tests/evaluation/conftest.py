@@ -1,4 +1,4 @@
-"""A project with a dataset, and a model folder that a parrot speaks for."""
+"""A project with a dataset, and a model folder that a stand-in answers for."""
 
 import json
 import sys
@@ -11,12 +11,12 @@ import ftbridge
 from ftbridge.templates import families
 from ftbridge.weights.card import ModelCard
 
-from .parrot import NEWS, SYSTEM, Parrot
+from .answering_model import NEWS, SYSTEM, AnsweringModel
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    """Stand in a project with a dataset of six news, and return a model folder that a parrot speaks for."""
+    """Stand in a project with a dataset of six news, and return a model folder that a stand-in answers for."""
     monkeypatch.chdir(tmp_path)
     Path("news.json").write_text(
         json.dumps([{"instruction": "Sort it", "input": q, "output": a, "system": SYSTEM} for q, a in NEWS])
@@ -29,8 +29,8 @@ def model(tmp_path, monkeypatch):
     (folder / "model.safetensors").write_bytes(b"weights")
     prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
     ModelCard(base="", family="qwen2.5", backend="xtuner", template=prompt, system="", thinking="none").save(folder)
-    monkeypatch.setattr(Parrot, "asked", [], raising=False)
-    monkeypatch.setattr(Parrot, "stop_after", None, raising=False)
-    monkeypatch.setattr("ftbridge.evaluation.predict.Generator", Parrot)
+    monkeypatch.setattr(AnsweringModel, "asked", [], raising=False)
+    monkeypatch.setattr(AnsweringModel, "stop_after", None, raising=False)
+    monkeypatch.setattr("ftbridge.evaluation.predict.Generator", AnsweringModel)
     monkeypatch.setattr("ftbridge.evaluation.predict.interpreter_for", lambda *_, **__: Path(sys.executable))
     return folder

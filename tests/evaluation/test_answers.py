@@ -13,62 +13,62 @@ from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 
-from .parrot import Parrot, predict, rows
+from .answering_model import AnsweringModel, predict, rows
 
 
 def test_what_was_stopped_goes_on(model):
-    Parrot.stop_after = 2
+    AnsweringModel.stop_after = 2
     with pytest.raises(InterruptedRun, match="2 answers of this time are kept in out"):
         predict(model)
     assert len(rows(Path("out"), UNFINISHED)) == 2
     assert not Path("out", FINISHED).exists()
-    Parrot.stop_after = None
+    AnsweringModel.stop_after = None
     assert predict(model).asked == 4
-    assert len(Parrot.asked) == len(set(Parrot.asked)) == 6
+    assert len(AnsweringModel.asked) == len(set(AnsweringModel.asked)) == 6
     assert predict(model).asked == 0
 
 
 def test_a_line_that_was_cut_is_asked_again(model):
-    Parrot.stop_after = 2
+    AnsweringModel.stop_after = 2
     with pytest.raises(InterruptedRun):
         predict(model)
     unfinished = Path("out", UNFINISHED)
     unfinished.write_bytes(unfinished.read_bytes()[:-9])
-    Parrot.stop_after = None
+    AnsweringModel.stop_after = None
     assert predict(model).asked == 5
     assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_row_that_was_cut_in_the_middle_is_asked_again(model):
-    Parrot.stop_after = 3
+    AnsweringModel.stop_after = 3
     with pytest.raises(InterruptedRun):
         predict(model)
     unfinished = Path("out", UNFINISHED)
     first, second, third = unfinished.read_bytes().splitlines(keepends=True)
     unfinished.write_bytes(first + second[:20] + third)
-    Parrot.stop_after = None
+    AnsweringModel.stop_after = None
     assert predict(model).asked == 5
     assert [row["id"] for row in rows(Path("out"))] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_disk_that_takes_half_a_row_ends_it_at_that_row(model):
     """Room for one row and a half: the system takes the half, and says that it did."""
-    Parrot.stop_after = 1
+    AnsweringModel.stop_after = 1
     with pytest.raises(InterruptedRun):
         predict(model)
     size = Path("out", UNFINISHED).stat().st_size
-    Parrot.stop_after = None
+    AnsweringModel.stop_after = None
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     room = max(size, *(path.stat().st_size for path in Path("out").iterdir())) + 20
     Path("out", UNFINISHED).write_bytes(Path("out", UNFINISHED).read_bytes().rjust(room - 20))
-    asked = len(Parrot.asked)
+    asked = len(AnsweringModel.asked)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
         with pytest.raises(SetupError, match=r"cannot write `out/unfinished\.jsonl`: File too large"):
             predict(model)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert len(Parrot.asked) == asked + 1
+    assert len(AnsweringModel.asked) == asked + 1
     assert predict(model).asked == 5
 
 

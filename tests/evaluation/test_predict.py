@@ -24,7 +24,7 @@ from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
 
 from ..builders import recorded_runs  # noqa: TID252
-from .parrot import NEWS, SYSTEM, Parrot, predict, rows
+from .answering_model import NEWS, SYSTEM, AnsweringModel, predict, rows
 
 
 def test_rows_are_in_the_datasets_order(model):
@@ -47,7 +47,7 @@ def test_the_last_turn_is_asked_with_what_was_said_before(model):
     ftbridge.convert("talk.jsonl")
     ftbridge.predict(model, "talk", out="out")
     (row,) = rows(Path("out"))
-    assert Parrot.asked == [row["prompt"]]
+    assert AnsweringModel.asked == [row["prompt"]]
     assert row["prompt"] == (
         "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
         "<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"
@@ -123,7 +123,7 @@ def test_metrics_of_answers_that_are_there(model):
     assert json.loads(Path("out/metrics.json").read_text()) == msgspec.to_builtins(found)
     Path("out/metrics.json").unlink()
     assert ftbridge.predict("out/predictions.jsonl").metrics == found
-    assert len(Parrot.asked) == len(NEWS)
+    assert len(AnsweringModel.asked) == len(NEWS)
     with pytest.raises(InputError, match=r"no.jsonl. does not hold answers"):
         ftbridge.predict("no.jsonl")
 

@@ -1,16 +1,20 @@
 """The answers before and after a merge: the same where it is right, and an error where it is not."""
 
 import contextlib
+import json
 
 import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, UsageError
+from ftbridge.core.project import Project
 from ftbridge.evaluation import verify
-from ftbridge.evaluation.verify import same_answers
+from ftbridge.evaluation.verify import questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
+
+from ..builders import recorded_runs  # noqa: TID252
 
 
 class Parrot:
@@ -80,3 +84,27 @@ def test_a_real_merge_answers_as_its_adapter(trained, in_project, capsys):
     run = trained(backend="llamafactory")
     ftbridge.merge(run.id, check=same_answers(2, "cpu"))
     assert "of 2 answers are the same" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """Stand in a project with a dataset `faq` of three samples."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    rows = [{"instruction": f"q{number}", "input": "", "output": "a", "system": "s"} for number in range(3)]
+    (tmp_path / "data" / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entry = {"file_name": "faq.jsonl", "columns": {"prompt": "instruction", "response": "output", "system": "system"}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"faq": entry}))
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    return Project.find()
+
+
+def test_the_first_samples_are_asked_with_their_system_prompt(project):
+    run = recorded_runs.run(project, "one")
+    assert questions(project, run, 2) == [("s", "q0"), ("s", "q1")]
+    assert len(questions(project, run, 9)) == 3
+
+
+def test_a_dataset_that_is_gone_is_told(project):
+    with pytest.raises(InputError, match="other"):
+        questions(project, recorded_runs.run(project, "one", dataset="other"), 2)

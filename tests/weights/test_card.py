@@ -17,7 +17,7 @@ from ftbridge.weights.card import load_card
 from ftbridge.weights.tensors import safetensors
 
 from ..builders import recorded_runs  # noqa: TID252
-from .test_export import LORA, xtuner
+from ..builders.checkpoints import LORA, xtuner  # noqa: TID252
 
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 OTHER = f"does not have the weights that run `one` was trained on: 1 of its 1 tensors differ, such as `{TENSOR}`"

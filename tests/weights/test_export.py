@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-from collections import OrderedDict
 from math import prod
 from pathlib import Path
 
@@ -30,10 +29,9 @@ from ftbridge.weights.source import resolve
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.consolidate import read
 
+from ..builders.checkpoints import LAYER, LORA, weights, xtuner  # noqa: TID252
 from ..builders.torch_files import floats, save, tensor, zero3  # noqa: TID252
 
-LAYER = "llm.base_model.model.model.layers.0.self_attn.q_proj"
-LORA = {f"{LAYER}.lora_A.default.weight": (2, 3), f"{LAYER}.lora_B.default.weight": (3, 2)}
 PEFT = [f"base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight" for part in "AB"]
 FULL = {"llm.model.embed_tokens.weight": (2, 3), "llm.model.norm.weight": (3,)}
 BASE = '{"model_type": "qwen2", "tokens": ["<|im_start|>", "<|im_end|>", "<|endoftext|>"]}'
@@ -64,22 +62,6 @@ def run(folder, backend="xtuner"):
     output.mkdir(parents=True)
     (output.parent / "run.json").write_text(json.dumps(record))
     return output
-
-
-def weights(shapes, kind="FloatStorage"):
-    """Return tensors one after another in one storage."""
-    found, start = OrderedDict(), 0
-    for name, shape in shapes.items():
-        found[name] = tensor(shape, offset=start, kind=kind)
-        start += prod(shape)
-    return found
-
-
-def xtuner(path, shapes, meta="lora=dict(lora_alpha=8)", kind="FloatStorage", numbers=20):
-    """Write a checkpoint of one process, whose numbers count on."""
-    data = floats(*range(numbers))
-    data = data if kind == "FloatStorage" else b"".join(data[at + 2 : at + 4] for at in range(0, len(data), 4))
-    return save(path, {"state_dict": weights(shapes, kind), "meta": {"cfg": meta}}, _0=data)
 
 
 def numbers(file):

@@ -10,13 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ftbridge.adapters.sources import locate
 from ftbridge.adapters.sources.detection import open_path
 from ftbridge.adapters.sources.locate import Origin, open_origin, origins
-from ftbridge.core.errors import FtbridgeError, InputError, UsageError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Reading
 
 READING = Reading()
@@ -191,75 +189,3 @@ def test_addresses_of_hubs_are_opened_in_their_place(files, monkeypatch):
     hub = SimpleNamespace(open_url=lambda url, reading: open_path(Path(url.rpartition("/")[2]), reading))
     monkeypatch.setitem(sys.modules, "ftbridge.adapters.sources.repository.hub", hub)
     assert first(open_all(["a.csv", "hf://owner/b.csv", "ab.txt"])) == ["a.csv", "b.csv", "ab.txt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "columns"),
-    [
-        ("faq.txt", b'{"a": 1}\n{"a": 2}\n', ("a",)),
-        ("faq.csv", b'[{"a": 1}]', ("a",)),
-        ("faq.json", b'{"a": 1}\n{"a": 2}\n', ("a",)),
-        ("faq.jsonl", b'[{"a": 1}]', ("a",)),
-        ("faq", "甲;乙\n1;2\n".encode("gb18030"), ("甲", "乙")),
-        ("faq.json", '[{"甲": 1}]'.encode("utf-16"), ("甲",)),
-    ],
-)
-def test_content_decides_which_source_reads(folder, name, content, columns):
-    (folder / name).write_bytes(content)
-    (table,) = open_path(folder / name, READING)
-    assert table.columns == columns
-
-
-# What text formats are made of, so that many of the files below are nearly right.
-SCRAPS = [
-    *(b'"', b",", b"\n", b"\r", b"{", b"}", b"[", b"]", b"\\", b"\\u", b"\\ud800", b"\0", b"'", b";", b"\t"),
-    *(
-        b'{"a":',
-        b'"x"',
-        b"1e400",
-        b"NaN",
-        b"question,answer\n",
-        b'[{"a":1},',
-        b'{"data":[{',
-        b"\xff\xfe",
-        b"\xef\xbb\xbf",
-    ),
-    *("药".encode(codec) for codec in ("utf-8", "gb18030", "utf-16-le")),
-]
-FILES = st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=8), max_size=14).map(b"".join)
-READINGS = st.builds(
-    Reading,
-    header_row=st.sampled_from([None, 0, 1, 2]),
-    encoding=st.sampled_from(["", "", "utf-8", "gb18030", "utf-16", "cp1252"]),
-)
-
-
-def read_or_refused(content, name, reading):
-    Path(name).write_bytes(content)
-    try:
-        for table in open_path(Path(name), reading):
-            rows = [row for piece in table.pieces for row in piece.rows()]
-            assert [row.where for row in rows[: len(table.first)]] == [row.where for row in table.first]
-    except FtbridgeError as error:
-        assert name in str(error) or "--encoding" in str(error)  # noqa: PT017 - one of both is right
-
-
-ARBITRARY = given(FILES, st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.tsv", "a"]), READINGS)
-test_any_text_is_read_or_refused_in_a_sentence = settings(max_examples=200)(ARBITRARY(read_or_refused))
-test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
-    settings(max_examples=10_000)(ARBITRARY(read_or_refused))
-)
-
-
-def test_cells_are_told_apart_only_in_delimited_text(files):
-    (files / "log").write_text("q^a^b\n1^2^3\n")
-    with pytest.raises(InputError, match="no source reads the file `log`"):
-        open_path(Path("log"), READING)
-    (table,) = open_path(Path("log"), Reading(delimiter="^"))
-    assert table.columns == ("q", "a", "b")
-    (files / "faq.jsonl").write_text('{"q": 1}\n')
-    for asked in ({"delimiter": ","}, {"quote": "none"}):
-        with pytest.raises(
-            InputError, match=r"`faq.jsonl` is no delimited text; leave `--delimiter` and `--quote` out"
-        ):
-            open_path(Path("faq.jsonl"), Reading(**asked))

@@ -1,7 +1,5 @@
 """Files: whole or not at all, and one writer at a time."""
 
-import gzip
-import json
 import os
 import stat
 import subprocess
@@ -9,12 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import zstandard
 
-from ftbridge.adapters.sources.compression import first_bytes, is_packed, unpacked, unpacked_name
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import atomic_file, locked, read_text, write_atomic
-from ftbridge.core.parsing.safetensors_header import safetensors_header
 
 ADD_ONE = """
 import sys
@@ -25,13 +20,6 @@ for _ in range(25):
     with locked(counter):
         write_atomic(counter, str(int(counter.read_text()) + 1))
 """
-
-
-def safetensors(path, header, data, *, cut=0):
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    whole = len(text).to_bytes(8, "little") + text + data
-    path.write_bytes(whole[: len(whole) - cut])
-    return path
 
 
 def write_half(path, error):
@@ -140,101 +128,3 @@ def test_a_text_beyond_all_measure_is_not_read(tmp_path):
         file.truncate(1 << 34)
     with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):
         read_text(tmp_path / "huge", "card")
-
-
-HEADER = {"__metadata__": {"format": "pt"}, "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}}
-
-
-def test_a_whole_safetensors_file_gives_its_header(tmp_path):
-    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123")) == {"a": HEADER["a"]}
-    assert safetensors_header(safetensors(tmp_path / "m", {}, b"")) == {}
-
-
-@pytest.mark.parametrize("cut", [1, 3, 4, 60, 10_000])
-def test_a_truncated_safetensors_file_gives_none(tmp_path, cut):
-    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"123", cut=cut)) is None
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"",
-        b"[]",
-        b"{",
-        b'{"a": 1}',
-        b'{"a": {"dtype": "U8"}}',
-        b'{"a": {"dtype": "U8", "shape": null, "data_offsets": [0, 0]}}',
-        b'{"a\xff": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0], "\xff": 1}}',
-        b'{"a": {"dtype": ["U8"], "shape": [0], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0.0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": [0, true]}}',
-        b'{"a": {"dtype": "U8", "shape": [0], "data_offsets": {"0": 0, "1": 0}}}',
-        b'{"a": {"dtype": "U8", "shape": [-1], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0, 99999999999999999999], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": [0' + b", 0" * 64 + b'], "data_offsets": [0, 0]}}',
-        b'{"a": {"dtype": "U8", "shape": ' + b"[" * 5000 + b"]" * 5000 + b', "data_offsets": [0, 0]}}',
-        b'{"a": 9' + b"9" * 5000 + b"}",
-    ],
-)
-def test_a_wrong_header_gives_none(tmp_path, header):
-    assert safetensors_header(safetensors(tmp_path / "m", header, b"")) is None
-
-
-def test_no_file_gives_none(tmp_path):
-    assert safetensors_header(tmp_path / "absent") is None
-    assert safetensors_header(safetensors(tmp_path / "m", HEADER, b"1234")) is None
-
-
-PACKERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
-CONTENT = os.urandom(300_000) + bytes(5_000_000)
-
-
-def unpack(path, packed):
-    path.write_bytes(packed)
-    with unpacked(path) as file:
-        return file.read()
-
-
-@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
-def test_packed_files_are_unpacked_by_content(tmp_path, pack):
-    file = tmp_path / "file"
-    assert unpack(file, pack(CONTENT)) == CONTENT
-    assert is_packed(file)
-    assert unpack(file, pack(b"a") + pack(b"") + pack(b"b")) == b"ab"
-    assert unpack(file, b"plain") == b"plain"
-    assert not is_packed(file)
-
-
-@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
-def test_packed_files_that_are_damaged_are_one_sentence(tmp_path, pack):
-    packed = pack(CONTENT)
-    for damaged in (packed[:-9], packed[:1000], packed[:5], packed + packed[:100], packed + b"garbage"):
-        with pytest.raises(InputError, match=r"file` is packed and damaged: "):
-            unpack(tmp_path / "file", damaged)
-
-
-@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
-def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
-    import tracemalloc
-
-    (tmp_path / "bomb").write_bytes(pack(bytes(100_000_000)))
-    tracemalloc.start()
-    with unpacked(tmp_path / "bomb") as file:
-        assert sum(len(piece) for piece in iter(lambda: file.read(1 << 16), b"")) == 100_000_000
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert most < 80 << 20
-
-
-def test_a_suffix_is_that_of_the_content():
-    names = ("faq.CSV.gz", "faq.jsonl", "faq.json.zst", "faq.gz", "faq")
-    assert [unpacked_name(Path(name)).suffix for name in names] == [".CSV", ".jsonl", ".json", "", ""]
-
-
-def test_a_file_is_told_by_its_first_bytes_unpacked(tmp_path):
-    (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 5000))
-    assert first_bytes(tmp_path / "a.gz") == b"x" * 4096
-    assert first_bytes(tmp_path) == b""

@@ -1,33 +1,14 @@
 """A training, decided: how many steps it takes, and with which DeepSpeed config."""
 
 import json
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.core.records import DatasetEntry
-from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed, offloads, outside
-from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.launchers.backends.plan import load_deepspeed, offloads, outside
 
-ONE, TWO = Devices("cpu", 1, "bfloat16"), Devices("cuda", 2, "float16")
-
-
-def plan(samples=100, machine=ONE, deepspeed=None, backend="xtuner", **spec):
-    return TrainPlan(
-        spec=TrainSpec(backend=backend, model="base", dataset="faq", **spec),
-        run=Path("/run"),
-        model=Path("/base"),
-        dataset="faq",
-        dataset_dir=Path("/data"),
-        entry=DatasetEntry(version="1", files={}, samples=samples, sources={}, columns={}),
-        family=families.get("qwen2"),
-        machine=machine,
-        deepspeed=deepspeed,
-    )
+from ...builders.plans import ONE, TWO, plan  # noqa: TID252
 
 
 @pytest.mark.parametrize(

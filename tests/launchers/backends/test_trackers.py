@@ -9,7 +9,7 @@ from ftbridge.core.errors import SetupError
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.environment.venv import default_folder
 
-from .test_llamafactory import plan
+from ...builders.plans import plan  # noqa: TID252
 
 KEYS = {"WANDB_API_KEY": "WANDB_MODE", "SWANLAB_API_KEY": "SWANLAB_MODE"}
 

@@ -16,9 +16,8 @@ from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
 
-from ...builders.environments import make_environment  # noqa: TID252
-from ...fake_gpu.fake import RTX4090  # noqa: TID252
-from .test_gpu_checks import environment, program, show
+from ...builders.environments import make_environment, program, torch_environment  # noqa: TID252
+from ...fake_gpu.fake import RTX4090, nvidia_smi  # noqa: TID252
 
 A100 = "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150"
 
@@ -56,11 +55,11 @@ def well(tmp_path, monkeypatch, hub):
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    show(tmp_path, A100)
+    nvidia_smi(tmp_path / "path", A100)
     program(tmp_path / "path" / "bin" / "nvcc", "echo 'Cuda compilation tools, release 12.8, V12.8.93'")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "path"))
     make_environment(tmp_path / "ftbridge" / "training")
-    environment(tmp_path / "ftbridge" / "training")
+    torch_environment(tmp_path / "ftbridge" / "training")
     seen = {
         "python": "3.11.7",
         "packages": {name: Package(version, 0) for name, version in pinned("transformers5").items()},
@@ -101,7 +100,7 @@ def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch
     assert LOCKED.version.startswith(pinned("transformers5")["torch"])
     assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
-    show(tmp_path, "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
+    nvidia_smi(tmp_path / "path", "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
     found = poor()
     assert found.keys() == {"xtuner", "llamafactory", "GPU"}
     assert found["xtuner"].remedy == "ftbridge setup"
@@ -109,7 +108,7 @@ def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch
 
 
 def test_each_interpreter_is_judged_once(tmp_path):
-    one, two = (environment(tmp_path / name, cuda) for name, cuda in (("one", "12.8"), ("two", "13.0")))
+    one, two = (torch_environment(tmp_path / name, cuda) for name, cuda in (("one", "12.8"), ("two", "13.0")))
     (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {one}}}, llamafactory: {{python: {two}}}}}")
     found = doctor()
     assert [check.status for check in found if check.name == "GPU"] == ["failure", "ok"]
@@ -129,7 +128,7 @@ def test_each_interpreter_is_judged_once(tmp_path):
     ],
 )
 def test_no_gpu_is_a_warning_and_one_that_cannot_be_used_a_failure(tmp_path, monkeypatch, visible, says, status, text):
-    show(tmp_path, *([says] if says else []))
+    nvidia_smi(tmp_path / "path", *([says] if says else []))
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     check = poor()["GPU"]
@@ -149,9 +148,9 @@ def test_a_package_that_not_all_trainings_need_may_be_missing(well):
 
 
 def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
-    show(tmp_path, *(RTX4090.format(number) for number in range(2)))
+    nvidia_smi(tmp_path / "path", *(RTX4090.format(number) for number in range(2)))
     assert "driver 535.161.07" in poor()["GPUs"].found
-    show(tmp_path, RTX4090.format(0))
+    nvidia_smi(tmp_path / "path", RTX4090.format(0))
     assert poor() == {}
 
 
@@ -189,7 +188,7 @@ def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
 
 
 def test_other_versions_in_an_environment_of_the_users_are_a_warning(well, tmp_path):
-    python = environment(tmp_path / "own")
+    python = torch_environment(tmp_path / "own")
     settings = "".join(f"  {name}: {{python: {python}}}\n" for name in ("xtuner", "llamafactory"))
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")
     well["packages"]["torch"] = Package("1.0", 0)
@@ -276,7 +275,7 @@ def test_an_address_that_cannot_be_asked_is_a_warning(monkeypatch, address):
 
 def test_a_second_environment_is_checked_where_it_is_there(tmp_path, well, monkeypatch):
     make_environment(tmp_path / "ftbridge" / "training-transformers4", "transformers4")
-    second = environment(tmp_path / "ftbridge" / "training-transformers4")
+    second = torch_environment(tmp_path / "ftbridge" / "training-transformers4")
     asked = []
     monkeypatch.setattr(module, "inspect", lambda python, _: asked.append(python) or Inspection(**well))
     doctor()

@@ -9,40 +9,15 @@ import pytest
 from ftbridge.launchers.environment.gpu_checks import LOCKED, interpreter_checks, torch_build
 from ftbridge.launchers.hardware import nvidia
 
+from ...builders.environments import program, torch_environment  # noqa: TID252
 from ...fake_gpu.fake import nvidia_smi  # noqa: TID252
-
-BUILT_FOR = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
-
-
-def program(path, text):
-    """Make a shell script at `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
-
-
-def environment(folder, cuda="12.8", targets=BUILT_FOR):
-    """Return the Python of an environment whose torch has the files that are read, and fails when it is imported."""
-    torch = folder / "site" / "torch"
-    (torch / "lib").mkdir(parents=True, exist_ok=True)
-    (torch / "__init__.py").write_text("raise ImportError('torch must not be imported')")
-    (torch / "version.py").write_text(f"__version__ = '2.8.0+x'\ncuda: str | None = {cuda!r}\n")
-    (torch / "lib" / "libtorch_python.so").write_bytes(
-        b"\x7fELF sm_1 std::string ipc_h" + targets.encode() + b"\0sm_90\0"
-    )
-    return program(folder / "bin" / "python", f'PYTHONPATH="{folder}/site" exec "{sys.executable}" "$@"')
-
-
-def show(tmp_path, *rows):
-    nvidia_smi(tmp_path / "path", *rows)
 
 
 @pytest.fixture(autouse=True)
 def a100(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
-    show(tmp_path, "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150")
+    nvidia_smi(tmp_path / "path", "0, GPU-aaaa-1, NVIDIA A100-SXM4-80GB, 81920, 8.0, 570.86.15, 81150")
 
 
 def judged(python):
@@ -66,20 +41,20 @@ def judged(python):
     ],
 )
 def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
-    show(tmp_path, f"0, GPU-1, {row}")
-    torch, gpu = judged(environment(tmp_path / "own", cuda))
+    nvidia_smi(tmp_path / "path", f"0, GPU-1, {row}")
+    torch, gpu = judged(torch_environment(tmp_path / "own", cuda))
     assert (torch.status, gpu.status) == ("ok", status)
     assert remedy in gpu.remedy
     assert bool(gpu.remedy) == (status != "ok")
 
 
 def test_code_that_the_driver_compiles_serves_later_cards(tmp_path):
-    show(tmp_path, "0, GPU-1, NVIDIA X, 16280, 13.0, 590.1, 16000")
-    assert judged(environment(tmp_path / "own", targets="sm_80 compute_120"))[1].status == "ok"
+    nvidia_smi(tmp_path / "path", "0, GPU-1, NVIDIA X, 16280, 13.0, 590.1, 16000")
+    assert judged(torch_environment(tmp_path / "own", targets="sm_80 compute_120"))[1].status == "ok"
 
 
 def test_a_torch_for_the_cpu_is_a_failure_where_there_is_a_gpu(tmp_path):
-    python = environment(tmp_path / "own", cuda=None, targets="")
+    python = torch_environment(tmp_path / "own", cuda=None, targets="")
     assert [check.status for check in judged(python)] == ["failure", "ok"]
     (tmp_path / "path" / "nvidia-smi").unlink()
     assert [check.status for check in judged(python)] == ["ok"]

@@ -11,8 +11,6 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.environment.venv import NEWEST, Inspection, Package, default_folder, interpreter
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
-from ftbridge.launchers.process import script
-from ftbridge.launchers.process.script import ask
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...fake_gpu.fake import H100, T4, nvidia_smi  # noqa: TID252
@@ -97,35 +95,6 @@ def test_an_environment_that_is_half_made_is_refused(folder, environment, older)
         interpreter(Project(folder, Settings()), "xtuner", environment)
 
 
-@pytest.fixture
-def helper(folder, monkeypatch):
-    """Return a function that makes `code` the helper `own`."""
-
-    def make(code):
-        monkeypatch.setattr(script, "SCRIPTS", folder)
-        (folder / "own.py").write_text(code)
-
-    return make
-
-
-def test_a_helper_answers_in_its_last_line(helper):
-    helper("import os, sys; print('noise'); print(sys.argv[1], os.environ['PYTHONUTF8'])")
-    assert ask(HERE, "own", {"名": 1}) == '{"名":1} 1'
-
-
-@pytest.mark.parametrize(("sees", "seen"), [({}, ""), ({"sees_gpus": True}, "0,1")])
-def test_a_helper_sees_gpus_only_where_it_wants_them(helper, monkeypatch, sees, seen):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    helper("import os; print([os.environ['CUDA_VISIBLE_DEVICES']])")
-    assert ask(HERE, "own", {}, **sees) == f"[{seen!r}]"
-
-
-def test_a_helper_that_fails_is_quoted(helper):
-    helper("import sys; print('the reason', file=sys.stderr); sys.exit(9)")
-    with pytest.raises(SetupError, match=r"could not run own \(exit status 9\)\nthe reason$"):
-        ask(HERE, "own", {}, stderr=subprocess.PIPE)
-
-
 def test_an_environment_is_inspected():
     found = venv.inspect(HERE, ["json", "no_such_module"])
     assert found.python == ".".join(map(str, sys.version_info[:3]))
@@ -187,10 +156,6 @@ def test_what_a_training_imports_is_tried_once_for_packages_and_cards(imported, 
     (folder / "lib" / "python3.11" / "site-packages" / "peft-0.18.1.dist-info").mkdir()
     venv.broken_imports(python, ["xtuner"])
     assert len(asked) == 5
-
-
-def test_children_let_deepspeed_be_imported_without_a_toolkit():
-    assert script.QUIET["DS_IGNORE_CUDA_DETECTION"] == "1"
 
 
 def test_versions_are_read_from_the_names_of_folders(tmp_path):

@@ -9,7 +9,7 @@ from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight import combinations
 from ftbridge.launchers.preflight.combinations import combination_checks
 
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan  # noqa: TID252
 
 A100, T4 = Gpu("A100", 81920, 8.0, "570.86"), Gpu("T4", 15360, 7.5, "570.86")
 CPU = Devices("cpu", 1, "float32")

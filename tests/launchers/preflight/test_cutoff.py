@@ -2,17 +2,14 @@
 
 import json
 
-import msgspec
 import pytest
 from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.records import DatasetEntry
 from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
-from ftbridge.templates import families
 
 from ...builders.models import write_tokenizer  # noqa: TID252
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan_of_files, turn  # noqa: TID252
 
 
 @pytest.fixture
@@ -22,11 +19,6 @@ def words(tmp_path):
     return Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
 
 
-def turn(question, answer, system=""):
-    """Return a turn with so many words."""
-    return {"system": system, "input": "w " * question, "output": "w " * answer}
-
-
 @pytest.fixture
 def counted(tmp_path, words):
     """Return a function that counts samples of XTuner's format, the prompt's own words left out."""
@@ -34,18 +26,12 @@ def counted(tmp_path, words):
     def count_them(samples, backend="xtuner", **spec):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
-        planned = made(tmp_path, len(samples), {"xtuner": file.name, "llamafactory": file.name}, backend, **spec)
+        planned = plan_of_files(
+            tmp_path, len(samples), {"xtuner": file.name, "llamafactory": file.name}, backend, **spec
+        )
         return count(planned, [*looked_at(*files_of(planned))], words)
 
     return count_them
-
-
-def made(folder, samples, files, backend="xtuner", **spec):
-    planned = plan(samples, **spec)
-    entry = DatasetEntry(version="1", files=files, samples=samples, sources={}, columns={})
-    spec = msgspec.structs.replace(planned.spec, backend=backend)
-    family = families.get("qwen2.5")
-    return msgspec.structs.replace(planned, spec=spec, entry=entry, dataset_dir=folder, family=family)
 
 
 # A question has two words around it here, "<|im_start|>user" and "<|im_end|>", a third for the assistant, and an answer
@@ -82,7 +68,7 @@ def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
     broken = Tokenizer.from_str(json.dumps(described))
     file = tmp_path / "faq.xtuner.jsonl"
     file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
-    planned = made(tmp_path, 1, {"xtuner": file.name}, "xtuner")
+    planned = plan_of_files(tmp_path, 1, {"xtuner": file.name}, "xtuner")
     with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
         count(planned, [*looked_at(*files_of(planned))], broken)
 
@@ -111,7 +97,7 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
     info = {"faq": {"file_name": "faq.json", "columns": {"prompt": "q", "response": "a"}}}
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     (tmp_path / "faq.json").write_text(json.dumps([{"q": "w w", "a": "w"}, {"q": "w", "a": 7}]))
-    planned = made(tmp_path, 2, {}, "llamafactory")
+    planned = plan_of_files(tmp_path, 2, {}, "llamafactory")
     entry, files = files_of(planned)
     assert [file.name for file in files] == ["faq.json"]
     assert count(planned, [*looked_at(entry, files)], words).samples == 1  # an answer that is no text is left out
@@ -119,4 +105,4 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="its file is missing"):
-        files_of(made(tmp_path, 1, {"xtuner": "gone.jsonl"}))
+        files_of(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))

@@ -5,7 +5,7 @@ import pytest
 from ftbridge.launchers.preflight.lora_targets import target_checks
 from ftbridge.launchers.scripts.lora_targets import default_targets, shortest
 
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan  # noqa: TID252
 
 DENSE = {"self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"}
 LAYER = "model.layers.0"

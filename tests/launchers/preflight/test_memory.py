@@ -15,7 +15,7 @@ from ftbridge.launchers.preflight.combinations import combination_checks
 from ftbridge.launchers.preflight.memory import MIB, memory_checks
 from ftbridge.launchers.preflight.memory_estimate import Memory
 
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan  # noqa: TID252
 from .memory_tables import config, documents, shapes
 
 FIXED = Memory(weights=50 * GIB, adapters=0, gradients=0, optimizer=30 * GIB, activations=20 * GIB, host=10 * GIB)

@@ -22,7 +22,7 @@ from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.render import deepspeed_config
 
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan  # noqa: TID252
 from .memory_tables import memory as states
 from .memory_tables import shapes as qwen
 

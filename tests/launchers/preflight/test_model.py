@@ -12,7 +12,7 @@ from ftbridge.launchers.preflight.model import as_held, folder_checks, template_
 from ftbridge.templates import families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252
-from ..backends.test_plan import plan  # noqa: TID252
+from ...builders.plans import plan  # noqa: TID252
 
 
 @pytest.fixture

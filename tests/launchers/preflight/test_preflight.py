@@ -19,9 +19,9 @@ from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight.preflight import import_checks, preflight, refuse
 from ftbridge.templates import families
 
+from ...builders.environments import torch_environment  # noqa: TID252
 from ...builders.models import write_model  # noqa: TID252
-from ..environment.test_gpu_checks import environment  # noqa: TID252
-from .test_cutoff import made, turn
+from ...builders.plans import plan_of_files, turn  # noqa: TID252
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def well(tmp_path):
     (tmp_path / "lib" / "python3.11" / "site-packages" / "transformers-4.57.1.dist-info").mkdir(parents=True)
     samples = [json.dumps({"conversation": [turn(5, 5)]})] * 100
     (tmp_path / "faq.jsonl").write_text("\n".join(samples))
-    planned = made(tmp_path, 100, {"xtuner": "faq.jsonl"})
+    planned = plan_of_files(tmp_path, 100, {"xtuner": "faq.jsonl"})
     return msgspec.structs.replace(planned, model=write_model(tmp_path / "base"))
 
 
@@ -220,7 +220,7 @@ def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
 def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     card = Devices("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
     on_card = msgspec.structs.replace(well, machine=card)
-    python = environment(tmp_path / "own")
+    python = torch_environment(tmp_path / "own")
     found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
     assert found.keys() == {"GPU"}
     assert "no code for this card" in found["GPU"].remedy
@@ -231,7 +231,7 @@ def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
     cards = (Gpu("A100", 81920, 8.0, "570.86", free=80000),) * processes
     on_cards = msgspec.structs.replace(well, machine=Devices("cuda", processes, "bfloat16", cards))
-    found = {check.name: check for check in preflight(on_cards, environment(tmp_path / "own"), tmp_path / "runs")}
+    found = {check.name: check for check in preflight(on_cards, torch_environment(tmp_path / "own"), tmp_path / "runs")}
     assert ("shared memory" in found) is looked
     if looked:
         assert (found["shared memory"].status, "--shm-size" in found["shared memory"].remedy) == ("warning", True)

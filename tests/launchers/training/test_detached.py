@@ -19,7 +19,7 @@ from ftbridge.launchers.runs.record import RESERVE, _locks, load_run, stop_run
 from ftbridge.launchers.training import detached
 
 from ...builders import recorded_runs  # noqa: TID252
-from .test_train import _command, _processes, _wait_for
+from ...builders.trainings import processes, train_command, wait_for  # noqa: TID252
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ while not os.path.exists('go on'):
     assert run.pid != os.getpid()
     assert os.getsid(run.pid) == run.pid
     (run.path / "go on").touch()
-    _wait_for(lambda: load_run(run.path).status != "running")
+    wait_for(lambda: load_run(run.path).status != "running")
     ended = load_run(run.path)
     assert (ended.status, ended.died) == ("failed", False)  # it left no checkpoint
     assert '"loss":2.0' in (run.path / "metrics.jsonl").read_text()
     end = f"ftbridge: {llamafactory.title} ended without a readable checkpoint"
-    _wait_for(lambda: end in (run.path / "log.txt").read_text())
+    wait_for(lambda: end in (run.path / "log.txt").read_text())
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_what_somebody_else_writes_into_the_record_is_not_started(place):
     theirs["launch"]["argv"] = [sys.executable, "-c", "open('theirs', 'w'); import time; time.sleep(300)"]
     (run.path / "run.json").write_bytes(msgspec.json.encode(theirs))
     started = detached.start(run)
-    _wait_for((run.path / "ours").exists)
+    wait_for((run.path / "ours").exists)
     assert started.signature
     assert started.launch.argv == run.launch.argv
     stop_run(started)
@@ -78,7 +78,7 @@ def test_a_run_is_stopped_with_its_framework(place):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(300)"
     run = detached.start(prepared(place, code))
     file = run.path / "pid"  # it may be there only after a while, where the machine is slow
-    pid = int(_wait_for(lambda: file.exists() and file.read_text()))
+    pid = int(wait_for(lambda: file.exists() and file.read_text()))
     assert stop_run(run).status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -107,7 +107,7 @@ def test_a_training_survives_its_terminal(in_project, run_ftbridge):
     pid, terminal = pty.fork()
     if not pid:  # a shell that waits, as one does at the prompt
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
-        command = [sys.executable, "-m", "ftbridge", *_command("xtuner"), "--epochs=5000", "--detach"]
+        command = [sys.executable, "-m", "ftbridge", *train_command("xtuner"), "--epochs=5000", "--detach"]
         subprocess.run(command, check=False)
         time.sleep(300)
         os._exit(0)
@@ -118,8 +118,8 @@ def test_a_training_survives_its_terminal(in_project, run_ftbridge):
     os.close(terminal)  # the kernel sends SIGHUP
     _, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGHUP
-    _wait_for((folder / "metrics.jsonl").exists)
+    wait_for((folder / "metrics.jsonl").exists)
     assert load_run(folder).status == "running"
     done = run_ftbridge("runs", "stop", folder.name, cwd=in_project)
     assert (done.returncode, done.stdout) == (0, f"{folder.name} interrupted\n"), done.stderr
-    assert _processes(folder) == []
+    assert processes(folder) == []

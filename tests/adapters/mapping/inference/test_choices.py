@@ -8,7 +8,7 @@ import ftbridge
 from ftbridge.adapters.mapping.inference.choices import choices_of
 from ftbridge.core.errors import QuestionError
 
-from .test_infer import taken
+from ....builders.tables import taken  # noqa: TID252
 
 QUESTION = "Which city is the capital?"
 BY_LETTER = f"{QUESTION} A. Bonn B. Paris"

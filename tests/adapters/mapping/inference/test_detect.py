@@ -5,7 +5,7 @@ import pytest
 
 from ftbridge.core.errors import InputError, QuestionError
 
-from .test_infer import GOOD, choose, made_of, table
+from ....builders.tables import GOOD, choose, made_of, table  # noqa: TID252
 
 
 @pytest.mark.parametrize(

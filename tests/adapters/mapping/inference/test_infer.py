@@ -12,55 +12,21 @@ from hypothesis import strategies as st
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapping
 from ftbridge.adapters.mapping.label_map import load_label_map
 from ftbridge.adapters.sources.detection import open_path
-from ftbridge.adapters.targets import alpaca, xtuner
+from ftbridge.adapters.targets import xtuner
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
-from ftbridge.core.records import Reading, Row, Rows, Table, Where
+from ftbridge.core.records import Reading, Row, Where
 from ftbridge.dataset_info.presets import Preset, preset
 
+from ....builders.tables import GOOD, choose, samples, table, taken  # noqa: TID252
+
 TEXT = st.text(max_size=8).filter(lambda text: text.strip() and "\0" not in text)
-GOOD = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 CLASSIFY = "你是一个文本分类领域的专家\uff0c请输出文本内容的正确类型"
-
-
-def table(*records, columns=None, as_json=False, lettered=False):
-    if as_json:
-        decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        records = [decode(msgspec.json.encode(record)) for record in records]
-    rows = tuple(Row(Where("faq.jsonl", number), dict(values)) for number, values in enumerate(records, 1))
-    names = columns or tuple(dict.fromkeys(key for row in rows for key in row.values))
-    return Table(file="faq.jsonl", columns=names, pieces=[Rows(iter(rows))], first=rows[:100], lettered=lettered)
 
 
 def from_csv(path):
     with path.open(encoding="utf-8-sig", newline="") as file:
         return table(*csv.DictReader(file))
-
-
-def choose(source, **wish):
-    return infer_mapping(source, MappingOptions(**wish), None)
-
-
-def samples(source, choice, target=alpaca):
-    rows = [row for piece in source.pieces for row in piece.rows()]
-    return [json.loads(msgspec.json.encode(target.sample(choice.mapping.conversation(row)))) for row in rows]
-
-
-def taken(options):
-    """Return the options of an answer as wishes."""
-    given = {"map": {}}
-    for option, value in zip(options[::2], options[1::2], strict=True):
-        if option == "--map":
-            given["map"] |= [value.split("=", 1)]
-        else:
-            given[option.removeprefix("--")] = value
-    return given
-
-
-def made_of(record, options):
-    """Return the sample of a record, read as the options of an answer say."""
-    source = table(record)
-    return samples(source, choose(source, **taken(options)))
 
 
 def asked(record):

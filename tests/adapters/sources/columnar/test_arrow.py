@@ -2,21 +2,18 @@
 
 import json
 import pickle
-import struct
 import sys
 import tempfile
-import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
 
-from ftbridge.adapters.sources.columnar import arrow, batches
+from ftbridge.adapters.sources.columnar import arrow, parquet
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.records import Reading
 
-from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read  # noqa: TID252
+from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read, write_arrow  # noqa: TID252
 
 LABEL = {"names": ["neg", "pos"], "_type": "ClassLabel"}
 
@@ -26,17 +23,10 @@ def save(folder, *shards, features=None):
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"data-{at:05}-of-{len(shards):05}.arrow" for at in range(len(shards))]
     for name, shard in zip(names, shards, strict=True):
-        write(folder / name, pa.table(shard), size=1000)
+        write_arrow(folder / name, pa.table(shard), size=1000)
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
     (folder / "dataset_info.json").write_text(json.dumps({"features": features or {}}))
     return folder
-
-
-def write(path, table, *, new=pa.ipc.new_stream, size=None, compression=None):
-    options = pa.ipc.IpcWriteOptions(compression=compression)
-    with pa.OSFile(str(path), "wb") as file, new(file, table.schema, options=options) as writer:
-        writer.write_table(table, size)
-    return path
 
 
 @given(SHARDS)
@@ -55,7 +45,7 @@ def test_what_goes_in_comes_out(shards):
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
 def test_both_formats_are_told_by_their_content(folder, new, compression):
     table = pa.table({name: array for name, (array, _) in COLUMNS.items()})
-    path = write(folder / "data", table, new=new, compression=compression)
+    path = write_arrow(folder / "data", table, new=new, compression=compression)
     assert arrow.detect(path, path.read_bytes()[:100])
     found, rows = read(arrow.open_tables(path, READING))
     assert found.columns == tuple(COLUMNS)
@@ -65,7 +55,7 @@ def test_both_formats_are_told_by_their_content(folder, new, compression):
 @pytest.mark.parametrize("size", [1, 7000, None])
 def test_large_files_are_cut_and_large_batches_too(folder, size):
     texts = [f"{number} {'文' * 100}" for number in range(7000 if size else 20_000)]
-    path = write(folder / "data.arrow", pa.table({"q": texts}), size=size)
+    path = write_arrow(folder / "data.arrow", pa.table({"q": texts}), size=size)
     (table,) = arrow.open_tables(path, READING)
     pieces = list(table.pieces)
     assert len(pieces) > 1
@@ -75,41 +65,12 @@ def test_large_files_are_cut_and_large_batches_too(folder, size):
     assert [text for each in reversed(found) for text in each] == texts
 
 
-def test_dictionaries_keep_a_file_whole(folder):
-    path = write(folder / "data.arrow", pa.table({"q": pa.array(["a", "b", "a"]).dictionary_encode()}), size=1)
-    table, rows = read(arrow.open_tables(path, READING))
-    assert not table.cut
-    assert [row.values["q"] for row in rows] == ["a", "b", "a"]
-    path = write(folder / "numbers.arrow", pa.table({"q": pa.array([7, 8, 7]).dictionary_encode()}))
-    _, rows = read(arrow.open_tables(path, READING))
-    assert [row.values["q"] for row in rows] == [7, 8, 7]
-
-
 def test_a_selection_of_rows_that_old_versions_saved_is_refused(folder):
     saved = save(folder / "saved", {"q": ["a", "b"]})
     state = json.loads((saved / "state.json").read_text()) | {"_indices_files": [{"filename": "indices.arrow"}]}
     (saved / "state.json").write_text(json.dumps(state))
     with pytest.raises(InputError, match="saved with a selection of its rows"):
         arrow.open_tables(saved, READING)
-
-
-TEXTS = (pa.array(["a", "b"]), pa.array(["a"]).dictionary_encode(), pa.array([], pa.string()))
-
-
-@pytest.mark.parametrize("texts", TEXTS)
-def test_a_file_may_begin_with_a_schema_without_a_mark_as_polars_writes_it(folder, texts):
-    path = write(folder / "data.arrow", pa.table({"q": texts}), new=pa.ipc.new_file)
-    data = path.read_bytes()
-    path.write_bytes(data[:8] + data[16:24] + data[16:])
-    _, rows = read(arrow.open_tables(path, READING))
-    assert [row.values["q"] for row in rows] == texts.to_pylist()
-
-
-def test_columns_get_names_that_differ(folder):
-    table = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["a", "a", ""])
-    found, rows = read(arrow.open_tables(write(folder / "data.arrow", table), READING))
-    assert found.columns == ("a [A]", "a [B]", "[C]")
-    assert rows[0].values == {"a [A]": 1, "a [B]": 2, "[C]": 3}
 
 
 def test_labels_become_names(folder):
@@ -123,7 +84,7 @@ def test_labels_become_names(folder):
 
 def test_labels_stand_in_the_file_too(folder):
     metadata = {"huggingface": json.dumps({"info": {"features": {"label": LABEL}}})}
-    path = write(folder / "data.arrow", pa.table({"label": [1]}).replace_schema_metadata(metadata))
+    path = write_arrow(folder / "data.arrow", pa.table({"label": [1]}).replace_schema_metadata(metadata))
     assert read(arrow.open_tables(path, READING))[1][0].values == {"label": "pos"}
 
 
@@ -164,7 +125,7 @@ def test_a_damaged_folder_is_one_sentence(folder, damage):
 
 
 def test_no_damage_is_a_traceback_or_a_hang(folder):
-    good = write(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
+    good = write_arrow(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
     path, refused = folder / "bad.arrow", 0
     for at in range(0, len(good), 3):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
@@ -173,57 +134,6 @@ def test_no_damage_is_a_traceback_or_a_hang(folder):
         except InputError:
             refused += 1
     assert refused > len(good) / 10
-
-
-def test_a_batch_that_unpacks_to_too_much_is_refused(folder):
-    path = write(folder / "bomb.arrow", pa.table({"q": ["x" * 5000]}), compression="zstd")
-    data = path.read_bytes()
-    size = struct.pack("<q", 5000)
-    assert size in data
-    path.write_bytes(data.replace(size, struct.pack("<q", 2 << 30)))
-    with pytest.raises(InputError, match="unpacks to 2048 MiB"):
-        arrow.open_tables(path, READING)
-
-
-def test_a_row_that_is_too_large_is_an_error_of_its_own(folder, monkeypatch):
-    monkeypatch.setattr(batches, "LONGEST", 1 << 20)
-    path = write(folder / "data.arrow", pa.table({"q": ["a", "x" * (2 << 20), "b"]}))
-    _, rows = read(arrow.open_tables(path, READING))
-    assert [row.values.get("q") for row in rows] == ["a", None, "b"]
-    assert rows[1].error == "is larger than 1 MiB"
-
-
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary()])
-def test_values_that_a_dictionary_repeats_do_not_fill_the_memory(folder, kind):
-    values = pa.array(["x" * 200_000, "y" * 200_000], kind).dictionary_encode()
-    path = write(folder / "data.arrow", pa.table({"q": values.take(pa.array([0, 1] * 300))}))
-    tracemalloc.start()
-    (table,) = arrow.open_tables(path, READING)
-    assert sum(len(row.values["q"]) for piece in table.pieces for row in piece.rows()) == 120_000_000
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 60_000_000
-
-
-def test_a_file_that_is_packed_again_is_refused(folder):
-    import gzip
-
-    path = write(folder / "data.arrow", pa.table({"q": ["a"]}))
-    path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(InputError, match="packed a second time"):
-        arrow.open_tables(path, READING)
-
-
-def test_without_pyarrow_the_sentence_says_what_to_install(folder, monkeypatch):
-    saved = save(folder / "saved", {"q": ["x"]})
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SetupError, match="pip install 'ftbridge"):
-        arrow.open_tables(saved, READING)
-
-
-def test_a_sheet_is_refused(folder):
-    with pytest.raises(InputError, match="no sheets"):
-        arrow.open_tables(folder, Reading(sheets=("Sheet1",)))
 
 
 @pytest.mark.framework
@@ -248,6 +158,12 @@ def test_what_datasets_saves_is_read(folder, training_python):
     train, test = arrow.open_tables(folder / "splits", READING)
     assert [row.values for row in train.first] == expected
     assert [row.values for row in test.first] == [expected[3]]
-    from ftbridge.adapters.sources.columnar import parquet
 
     assert [row.values for row in read(parquet.open_tables(folder / "data.parquet", READING))[1]] == expected
+
+
+def test_without_pyarrow_the_sentence_says_what_to_install(folder, monkeypatch):
+    saved = save(folder / "saved", {"q": ["x"]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(SetupError, match="pip install 'ftbridge"):
+        arrow.open_tables(saved, READING)

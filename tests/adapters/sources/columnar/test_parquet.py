@@ -10,27 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 
-from ftbridge.adapters.sources.columnar import batches, parquet
+from ftbridge.adapters.sources.columnar import parquet
 from ftbridge.adapters.sources.detection import source_of
 from ftbridge.core.errors import InputError
 
-from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read  # noqa: TID252
-
-
-def write(path, *groups, **options):
-    """Write a row group for each of `groups`."""
-    tables = [pa.table(group) for group in groups]
-    with pq.ParquetWriter(path, tables[0].schema, **options) as writer:
-        for table in tables:
-            writer.write_table(table)
-    return path
+from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read, write_parquet  # noqa: TID252
 
 
 @given(SHARDS)
 @example([["x" * 300] * 9000, ["y"] * 10])
 def test_what_goes_in_comes_out(groups):
     with tempfile.TemporaryDirectory() as scratch:
-        path = write(Path(scratch) / "faq", *({"q": pa.array(values, pa.string())} for values in groups))
+        path = write_parquet(Path(scratch) / "faq", *({"q": pa.array(values, pa.string())} for values in groups))
         assert source_of(path) is parquet
         table, rows = read(parquet.open_tables(path, READING))
     assert table.columns == ("q",)
@@ -40,12 +31,14 @@ def test_what_goes_in_comes_out(groups):
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4"])
 def test_all_kinds_of_values(folder, compression):
     group = {name: array for name, (array, _) in COLUMNS.items()}
-    assert_values(read(parquet.open_tables(write(folder / "a.parquet", group, compression=compression), READING))[1])
+    assert_values(
+        read(parquet.open_tables(write_parquet(folder / "a.parquet", group, compression=compression), READING))[1]
+    )
 
 
 def test_pieces_are_values_in_any_order(folder):
     texts = [f"{number} {'文' * 100}" for number in range(20_000)]
-    path = write(folder / "faq.parquet", {"q": texts[:15_000]}, {"q": texts[15_000:]})
+    path = write_parquet(folder / "faq.parquet", {"q": texts[:15_000]}, {"q": texts[15_000:]})
     (table,) = parquet.open_tables(path, READING)
     pieces = pickle.loads(pickle.dumps(list(table.pieces)))
     assert table.cut
@@ -63,7 +56,7 @@ def test_labels_become_names(folder):
 
 
 def test_no_damage_is_a_traceback_or_a_hang(folder):
-    good = write(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
+    good = write_parquet(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
     path, refused = folder / "bad.parquet", 0
     for at in range(0, len(good), 3):
         path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
@@ -76,7 +69,7 @@ def test_no_damage_is_a_traceback_or_a_hang(folder):
 
 @pytest.mark.parametrize("length", [4, 100, -1])
 def test_a_file_that_is_cut_off_is_one_sentence(folder, length):
-    path = write(folder / "a.parquet", {"q": ["x"] * 100})
+    path = write_parquet(folder / "a.parquet", {"q": ["x"] * 100})
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(InputError, match=f"`{path}` cannot be read; it may be damaged or cut off"):
         parquet.open_tables(path, READING)
@@ -90,16 +83,9 @@ def test_an_encrypted_file_is_one_sentence(folder):
         parquet.open_tables(path, READING)
 
 
-def test_rows_that_are_too_large_are_errors_of_their_own(folder, monkeypatch):
-    monkeypatch.setattr(batches, "LONGEST", 1 << 20)
-    mixed = write(folder / "b.parquet", {"q": ["a", "x" * (2 << 20), "b", "c"]})
-    _, rows = read(parquet.open_tables(mixed, READING))
-    assert [row.error for row in rows] == ["", "is larger than 1 MiB", "", ""]
-
-
 def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkeypatch):
     monkeypatch.setattr(parquet, "LARGE", 1 << 20)
-    path = write(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})
+    path = write_parquet(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})
     assert path.stat().st_size < 10_000
     (table,) = parquet.open_tables(path, READING)
     assert [len(list(piece.rows())) for piece in table.pieces] == [10] * 100
@@ -108,7 +94,7 @@ def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkey
 @pytest.mark.slow
 def test_a_file_that_is_made_to_fill_the_memory_is_refused_before_it_is_read(folder):
     texts = ["x" * (96 << 20), *"ab" * 50]
-    path = write(folder / "a.parquet", {"q": texts}, compression="zstd")
+    path = write_parquet(folder / "a.parquet", {"q": texts}, compression="zstd")
     assert path.stat().st_size < 10_000
     with pytest.raises(InputError, match=r"unpacks .* bytes to 96 MiB"):
         parquet.open_tables(path, READING)

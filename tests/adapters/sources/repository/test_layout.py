@@ -5,9 +5,7 @@ import subprocess
 
 import pytest
 
-from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.repository import layout
-from ftbridge.core.errors import InputError
 
 CARD = """---
 configs:
@@ -151,11 +149,3 @@ def test_a_readme_may_have_no_card(folder, readme):
 )
 def test_one_of_several_is_meant(found, wanted, meant):
     assert layout.choose(found, wanted, "default") == meant
-
-
-def test_splits_become_parts():
-    told = split_names.parts({"testing": 3, "train": 1, "dev": 2}, str)
-    assert told == [("train", 1), ("validation", 2), ("test", 3)]
-    assert split_names.parts({"unsupervised": 1}, str) == [("", 1)]
-    with pytest.raises(InputError, match=r"`unsupervised` is none of .* give one split: `imdb/train`, `imdb/unsuper"):
-        split_names.parts({"train": 1, "unsupervised": 2}, lambda split: f"imdb/{split}")

@@ -1,4 +1,4 @@
-"""Serve the page with conversations that repeat what they are told: `python parrot.py COLUMN... [--OPTION VALUE]...`.
+"""Serve the page with conversations that repeat what they are told: `python parrot_page.py COLUMN... [--OPTION ...]`.
 
 What is asked is noted in asked.txt, a line each.
 """
@@ -15,7 +15,7 @@ from ftbridge.dialogue.web import serve
 
 
 class Parrot:
-    """Stands for a Talk: says how it was asked, word by word."""
+    """Stands for a ChatSession: says how it was asked, word by word."""
 
     def __init__(self, title, system):
         self.title, self.system, self.sampling, self.turns = title, system, Sampling(), []

@@ -9,7 +9,7 @@ SYSTEM = "You sort news."
 NEWS = [(f"news {'x' * (7 * number % 5)} {number}", "Sports" if number % 3 else "Politics") for number in range(1, 7)]
 
 
-class Parrot:
+class AnsweringModel:
     """Stands for a model: answers what it was asked for last, the longest first, and may be stopped."""
 
     asked: list[str]

@@ -1,0 +1,93 @@
+"""Which source reads a file, told by its content; whatever a file holds is read or refused in a sentence."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftbridge.adapters.sources.detection import open_path
+from ftbridge.core.errors import FtbridgeError, InputError
+from ftbridge.core.records import Reading
+
+READING = Reading()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns"),
+    [
+        ("faq.txt", b'{"a": 1}\n{"a": 2}\n', ("a",)),
+        ("faq.csv", b'[{"a": 1}]', ("a",)),
+        ("faq.json", b'{"a": 1}\n{"a": 2}\n', ("a",)),
+        ("faq.jsonl", b'[{"a": 1}]', ("a",)),
+        ("faq", "甲;乙\n1;2\n".encode("gb18030"), ("甲", "乙")),
+        ("faq.json", '[{"甲": 1}]'.encode("utf-16"), ("甲",)),
+    ],
+)
+def test_content_decides_which_source_reads(folder, name, content, columns):
+    (folder / name).write_bytes(content)
+    (table,) = open_path(folder / name, READING)
+    assert table.columns == columns
+
+
+# What text formats are made of, so that many of the files below are nearly right.
+SCRAPS = [
+    *(b'"', b",", b"\n", b"\r", b"{", b"}", b"[", b"]", b"\\", b"\\u", b"\\ud800", b"\0", b"'", b";", b"\t"),
+    *(
+        b'{"a":',
+        b'"x"',
+        b"1e400",
+        b"NaN",
+        b"question,answer\n",
+        b'[{"a":1},',
+        b'{"data":[{',
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+    ),
+    *("药".encode(codec) for codec in ("utf-8", "gb18030", "utf-16-le")),
+]
+
+
+FILES = st.lists(st.sampled_from(SCRAPS) | st.binary(max_size=8), max_size=14).map(b"".join)
+
+
+READINGS = st.builds(
+    Reading,
+    header_row=st.sampled_from([None, 0, 1, 2]),
+    encoding=st.sampled_from(["", "", "utf-8", "gb18030", "utf-16", "cp1252"]),
+)
+
+
+def read_or_refused(content, name, reading):
+    Path(name).write_bytes(content)
+    try:
+        for table in open_path(Path(name), reading):
+            rows = [row for piece in table.pieces for row in piece.rows()]
+            assert [row.where for row in rows[: len(table.first)]] == [row.where for row in table.first]
+    except FtbridgeError as error:
+        assert name in str(error) or "--encoding" in str(error)  # noqa: PT017 - one of both is right
+
+
+ARBITRARY = given(FILES, st.sampled_from(["a.csv", "a.json", "a.jsonl", "a.tsv", "a"]), READINGS)
+
+
+test_any_text_is_read_or_refused_in_a_sentence = settings(max_examples=200)(ARBITRARY(read_or_refused))
+
+
+test_any_text_is_read_or_refused_at_length = pytest.mark.nightly(
+    settings(max_examples=10_000)(ARBITRARY(read_or_refused))
+)
+
+
+def test_cells_are_told_apart_only_in_delimited_text(folder):
+    (folder / "log").write_text("q^a^b\n1^2^3\n")
+    with pytest.raises(InputError, match="no source reads the file `log`"):
+        open_path(Path("log"), READING)
+    (table,) = open_path(Path("log"), Reading(delimiter="^"))
+    assert table.columns == ("q", "a", "b")
+    (folder / "faq.jsonl").write_text('{"q": 1}\n')
+    for asked in ({"delimiter": ","}, {"quote": "none"}):
+        with pytest.raises(
+            InputError, match=r"`faq.jsonl` is no delimited text; leave `--delimiter` and `--quote` out"
+        ):
+            open_path(Path("faq.jsonl"), Reading(**asked))

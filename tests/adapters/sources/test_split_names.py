@@ -1,0 +1,14 @@
+"""Splits as parts of a dataset."""
+
+import pytest
+
+from ftbridge.adapters.sources import split_names
+from ftbridge.core.errors import InputError
+
+
+def test_splits_become_parts():
+    told = split_names.parts({"testing": 3, "train": 1, "dev": 2}, str)
+    assert told == [("train", 1), ("validation", 2), ("test", 3)]
+    assert split_names.parts({"unsupervised": 1}, str) == [("", 1)]
+    with pytest.raises(InputError, match=r"`unsupervised` is none of .* give one split: `imdb/train`, `imdb/unsuper"):
+        split_names.parts({"train": 1, "unsupervised": 2}, lambda split: f"imdb/{split}")

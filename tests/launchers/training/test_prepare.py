@@ -1,0 +1,68 @@
+"""Trainings decided and not started: what they are planned with, what `--dry-run` shows, and what builds alone."""
+
+import hashlib
+import shutil
+
+import pytest
+
+from ftbridge.core.errors import InputError
+from ftbridge.core.train_spec import defaults
+from ftbridge.launchers.training.prepare import _datasets as recorded
+from ftbridge.launchers.training.prepare import describe, prepare
+from ftbridge.launchers.training.train import preflight
+
+from ...builders.trainings import BACKENDS, train_command  # noqa: TID252
+from ...conftest import SMALL  # noqa: TID252
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path, backend, capsys):
+    shutil.copytree(in_project / "data", tmp_path / "data")
+    options = {**SMALL, "dataset": "medqa", "dataset_dir": str(tmp_path / "data"), "backend": backend}
+    options |= {"validation_dataset": "medqa-test"}
+    as_converted = prepare(**options).plan
+    for part in ("train", "test"):
+        file = tmp_path / "data" / f"medqa-{part}.{'xtuner' if backend == 'xtuner' else 'alpaca'}.jsonl"
+        lines = file.read_text("utf-8").splitlines()[:-1]
+        file.write_text("\n".join(lines) + "\n", "utf-8")
+    ready = prepare(**options)
+    assert (as_converted.entry.samples, as_converted.steps) == (21, 6)
+    assert (ready.plan.entry.samples, ready.plan.steps) == (20, 5)
+    found = {check.name: check for check in preflight(ready) if check.status == "warning"}
+    for name, count in (("dataset", "20 samples, and 21"), ("validation dataset", f"{len(lines)} samples")):
+        assert f"has been changed since ftbridge wrote it: it holds {count}" in found[name].found
+    assert recorded(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    train = file.with_name(file.name.replace("test", "train"))
+    assert recorded(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
+    train.write_text(train.read_text("utf-8") + "{broken\n", "utf-8")
+    with pytest.raises(InputError, match="1 of 21 records of the dataset `medqa-train`"):
+        prepare(**options)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dry_run_shows_the_same_defaults_on_both(in_project, backend):
+    shown = describe(prepare(backend=backend, model="base", dataset="medqa", device="cpu"))
+    for name, value in defaults().items():
+        if name not in {"set", "device"}:
+            assert f"  {name}: {value}\n" in shown
+    assert "launch.json" in shown
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
+    before = sorted(in_project.rglob("*"))
+    option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
+    wrong = [*train_command(backend), "--check", "--set", option[backend]]
+    done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
+    assert done.returncode == 5, done.stderr
+    assert "no_such_option" in done.stderr
+    assert "launch.json" in done.stdout
+    right = [*train_command(backend), "--check", "--gpus", "2", "--packing"]
+    done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "builds all that the config names" in done.stderr
+    assert sorted(in_project.rglob("*")) == before
+    assert not list(tmp_path.glob("ftbridge-check-*"))

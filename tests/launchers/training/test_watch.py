@@ -1,0 +1,97 @@
+"""Trainings watched to their end, and how they end."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftbridge.core.project import Project
+from ftbridge.launchers.runs.record import all_runs, load_run
+
+from ...builders import recorded_runs  # noqa: TID252
+from ...builders.trainings import processes, rank_process, train_command, wait_for  # noqa: TID252
+
+
+@pytest.fixture
+def own_mounts():
+    """Return the words before a command that may mount what it wants; skips where the kernel does not allow that."""
+    words = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespaces here")
+    return words
+
+
+@pytest.mark.parametrize("kind", ["bytes", "files"])
+def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_room(tmp_path, own_mounts, kind):
+    program = Path(__file__).with_name("full_disk.py")
+    done = subprocess.run(
+        [*own_mounts, sys.executable, program, tmp_path, kind],
+        env={**os.environ, "PYTHONPATH": str(Path(recorded_runs.__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said, *rest = json.loads(done.stdout)
+    assert said.startswith("XTuner ended with exit status 1: the disk is full")
+    assert rest == [5, "failed", False, ["output/iter_3.pth"], [], "iter_3.pth"]
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
+def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run_ftbridge, backend):
+    done = run_ftbridge(*train_command(backend), cwd=in_project, CRASH_AT="4")
+    assert done.returncode == 5, done.stderr
+    assert "made to crash" in done.stderr
+    run = all_runs(Project.find())[-1]
+    assert (run.status, run.attempts[-1].exit_code) == ("failed", 1)
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
+def test_killed_rank_is_a_failure(in_project, backend):
+    before = set((in_project / "runs").glob("*"))
+    options = [*train_command(backend), "--gpus", "2", "--save-steps", "1", "--epochs", "5000"]
+    child = subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE, text=True)
+    folder = wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+    wait_for(lambda: list(folder.glob("output/iter_*.pth")) or list(folder.glob("output/checkpoint-*")))
+    os.kill(rank_process(folder, "1"), signal.SIGKILL)
+    _, messages = child.communicate(timeout=600)
+    assert child.returncode == 5, messages
+    assert "a process of the training was killed" in messages
+    assert load_run(folder).status == "failed"
+    assert processes(folder) == []
+
+
+@pytest.mark.framework
+def test_interrupt_stops_the_children_and_marks_the_run(in_project):
+    before = set((in_project / "runs").glob("*"))
+    options = train_command("xtuner")
+    child = subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE, text=True)
+    folder = wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+    wait_for(lambda: processes(folder))
+    child.send_signal(signal.SIGINT)
+    _, messages = child.communicate(timeout=600)
+    assert child.returncode == 130, messages
+    assert load_run(folder).status == "interrupted"
+    assert processes(folder) == []
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
+def test_nothing_outlives_a_killed_ftbridge(in_project, run_ftbridge, backend):
+    before = set((in_project / "runs").glob("*"))
+    options = [*train_command(backend), "--gpus=2", "--epochs=5000"]
+    with subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE) as child:
+        folder = wait_for(lambda: set((in_project / "runs").glob("*")) - before).pop()
+        wait_for((folder / "metrics.jsonl").exists)
+        assert len(processes(folder)) >= 4  # the guard, torchrun, and two workers in sessions of their own
+        child.kill()
+    wait_for(lambda: not processes(folder))
+    listed = json.loads(run_ftbridge("runs", "list", "--json", cwd=in_project).stdout)
+    assert [each["status"] for each in listed if each["id"] == folder.name] == ["died"]
