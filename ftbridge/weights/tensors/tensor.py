@@ -63,6 +63,7 @@ def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
 
     Of two that are as near the even one is taken, and what is too large becomes infinite, as torch does both.
     """
+    import ml_dtypes
     import numpy as np
 
     for data in tensor.pieces():
@@ -71,12 +72,6 @@ def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
             with np.errstate(over="ignore"):
                 yield values.astype("<f2").tobytes()
         else:
-            bits = values.view("<u4")
-            nearest = bits >> 16
-            nearest &= 1
-            nearest += bits
-            nearest += 0x7FFF
-            nearest >>= 16
-            found = nearest.astype("<u2")
-            found[np.isnan(values)] = 0x7FC0
-            yield found.tobytes()
+            halves = values.astype(ml_dtypes.bfloat16)
+            halves[np.isnan(values)] = np.nan  # torch drops the sign of what is not a number
+            yield halves.tobytes()
