@@ -33,6 +33,12 @@ class Tensor(msgspec.Struct, frozen=True):
         """Return the number of bytes."""
         return prod(self.shape) * SIZES[self.dtype]
 
+    @property
+    def place(self) -> FileRange:
+        """Return where the bytes are, of a tensor that lies in one stretch, as all in a model's own files do."""
+        [place] = self.parts
+        return place
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes in order; raises InputError where they are no longer all there."""
         for part in self.parts:
