@@ -1,6 +1,7 @@
 """Files: whole or not at all, and one writer at a time."""
 
 import gzip
+import hashlib
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ import zstandard
 
 from ftbridge.adapters.sources.compression import first_bytes, is_packed, unpacked, unpacked_name
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import atomic_file, locked, read_text, write_atomic
+from ftbridge.core.files.atomic import atomic_file, locked, read_text, sha256_of_files, write_atomic
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 
 ADD_ONE = """
@@ -238,3 +239,13 @@ def test_a_file_is_told_by_its_first_bytes_unpacked(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 5000))
     assert first_bytes(tmp_path / "a.gz") == b"x" * 4096
     assert first_bytes(tmp_path) == b""
+
+
+def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
+    files = {name: tmp_path / name for name in ("b.txt", "a.txt")}
+    for name, file in files.items():
+        file.write_text(name)
+    printed = subprocess.run(["sha256sum", *files], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert sha256_of_files(files) == hashlib.sha256(printed).hexdigest()
+    assert sha256_of_files(dict(reversed(files.items()))) != sha256_of_files(files)
+    assert sha256_of_files({"odd\udcff": files["a.txt"]}) != sha256_of_files({"odd": files["a.txt"]})
