@@ -1,16 +1,13 @@
 """Where the tensors of a model or an adapter lie, read from the headers alone; no pickle is loaded."""
 
 from pathlib import Path
-from typing import Any
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.core.parsing.safetensors_header import INDEX
+from ftbridge.core.parsing.safetensors_header import INDEXES, weight_map
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import Tensor
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored
 
-INDEXES = (INDEX, "pytorch_model.bin.index.json")
 _AGAIN = "copy or download the model again"
 
 
@@ -19,16 +16,15 @@ def of_model(folder: Path) -> dict[str, Tensor]:
 
     Raises InputError where there are none, or where a file is missing or cut short.
     """
-    index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
-    named: Any = read_json(index).get("weight_map") if index else {}
-    if not isinstance(named, dict):
-        raise InputError(f"`{index}` does not say where the weights are; {_AGAIN}")
-    files = sorted({folder / str(name) for name in named.values()}) or _whole(folder)
+    named = weight_map(folder, INDEXES)
+    files = sorted({folder / name for name in named.values()}) or _whole(folder)
     if not files:
         raise InputError(f"`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)")
     found = {name: tensor for file in files for name, tensor in of_file(file).items()}
     if missing := sorted(named.keys() - found):
-        raise InputError(f"`{index}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_AGAIN}")
+        raise InputError(
+            f"the index in `{folder}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_AGAIN}"
+        )
     return found
 
 
