@@ -16,7 +16,7 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
-from ftbridge.core.process.children import guarded
+from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -251,7 +251,7 @@ class Generator:
         if self._child.wait() == -signal.SIGKILL:
             raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
         self._messages.seek(0)
-        tail = "\n".join(f"  {text.rstrip()}" for text in self._messages.readlines()[-15:])
+        tail = last_lines(self._messages, indent="  ")
         if _OWN_CODE in tail:
             raise InputError(
                 f"`{self._loaded[0]}` comes with Python code of its own. If you trust who made it, run the command "

@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import plugin_names
-from ftbridge.core.process.children import guarded
+from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
@@ -217,7 +217,7 @@ def _page(
             finally:
                 page.terminate()
         messages.seek(0)
-        tail = "\n".join(f"  {text.rstrip()}" for text in messages.readlines()[-15:])
+        tail = last_lines(messages, indent="  ")
         raise FrameworkError(f"the page ended; its last messages:\n{tail}")
 
 

@@ -11,9 +11,8 @@ from ftbridge.weights.model_files.tokenizer import copy_files
 from ftbridge.weights.model_files.transformers4 import config_for_both
 from ftbridge.weights.tensors import index, safetensors
 from ftbridge.weights.tensors.experts import split
-from ftbridge.weights.tensors.index import Place
 from ftbridge.weights.tensors.names import beside_text, in_files
-from ftbridge.weights.tensors.tensor import FileRange, Tensor, rounded
+from ftbridge.weights.tensors.tensor import Tensor, rounded
 
 _DTYPES = {"bfloat16": "BF16", "float16": "F16"}
 # What a training may have changed in the config: the vocabulary, and how far the model sees.
@@ -60,7 +59,7 @@ def _as_in_files(held: Mapping[str, Tensor], base: Path) -> dict[str, Tensor]:
         moved |= bool(here) and beside_text(name) != beside_text(here)
         found |= {here: tensor} if here else split(name, tensor, files)
     if moved:
-        found |= {name: _tensor(place) for name, place in files.items() if name not in found and beside_text(name)}
+        found |= {name: tensor for name, tensor in files.items() if name not in found and beside_text(name)}
     return found
 
 
@@ -79,7 +78,3 @@ def _config(base: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, An
         found = {key: value for key, value in base.items() if key not in _ROPE}
         found |= {key: trained[key] for key in _ROPE if key in trained}
     return found | {key: trained[key] for key in _CHANGED if key in trained}
-
-
-def _tensor(place: Place) -> Tensor:
-    return Tensor(place.dtype, place.shape, (FileRange(Path(place.file), place.offset, place.size),))

@@ -103,24 +103,39 @@ def _cards() -> list[_Card]:
             if _BROKEN.search(line):
                 _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
             continue
-        if lost := next((cell for cell in row if _BROKEN.search(cell)), ""):
-            _say_once(f"GPU {row[0]} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
+        index, mode = row["index"], row.get("mig.mode.current", "")
+        if lost := next((cell for cell in row.values() if _BROKEN.search(cell)), ""):
+            _say_once(f"GPU {index} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
             continue
-        uuid = row[1] if row[1].startswith("GPU-") else row[0]
-        gpu = Gpu(row[2], _mebibytes(row[3]), _number(row[4]), row[5], _mebibytes(row[6]), uuid)
-        mode = row[7] if len(row) == len(COLUMNS) else ""
+        uuid = row["uuid"] if row["uuid"].startswith("GPU-") else index
+        gpu = Gpu(
+            row["name"],
+            _mebibytes(row["memory.total"]),
+            _number(row["compute_cap"]),
+            row["driver_version"],
+            _mebibytes(row["memory.free"]),
+            uuid,
+        )
         listed = _slices(gpu) if mode == "Enabled" else ()
         # Where the slices are not listed, one of them is what the card's own uuid means.
         whole = _slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu
-        cards.append(_Card(row[0], gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
+        cards.append(_Card(index, gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
     return cards
 
 
-def _row(line: str) -> list[str]:
-    """Return the cells of a line, whose name may hold commas; [] for a line that is no card's."""
+def _row(line: str) -> dict[str, str]:
+    """Return the cells of a line by column; {} for a line that is no card's.
+
+    A card's name may hold commas, and what an older driver says ends before `mig.mode.current`.
+    """
     cells = [cell.strip() for cell in line.split(",")]
-    last = len(COLUMNS) - 3 if cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS) else len(COLUMNS) - 4
-    return [*cells[:2], ", ".join(cells[2:-last]), *cells[-last:]] if len(cells) >= last + 3 else []
+    has_mode = cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS)
+    columns = COLUMNS if has_mode else COLUMNS[:-1]
+    behind = len(columns) - columns.index("name") - 1
+    if len(cells) < len(columns):
+        return {}
+    named = [*cells[:2], ", ".join(cells[2:-behind]), *cells[-behind:]]
+    return dict(zip(columns, named, strict=True))
 
 
 def _slices(card: Gpu) -> tuple[Gpu, ...]:

@@ -40,6 +40,6 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
     done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        tail = "\n".join((done.stderr or done.stdout or "").strip().splitlines()[-15:])
+        tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())
         raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
     return lines[-1]

@@ -15,11 +15,9 @@ import msgspec
 
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import read_text, sha256
-from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.core.files.atomic import sha256
+from ftbridge.core.parsing.safetensors_header import INDEXES, stored_tensors, weight_map
 
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin", "*.pt", "*.pth")
 # What decides what the model computes, and which tokens it is given. README.md and the like do not.
 _FILES = (
@@ -55,16 +53,6 @@ class Changes(NamedTuple):
 
     weights: str
     files: list[str]
-
-
-class _Index(msgspec.Struct, frozen=True):
-    weight_map: dict[str, str]
-
-
-class _Stored(msgspec.Struct, frozen=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
 
 
 class _Stretch(NamedTuple):
@@ -124,26 +112,21 @@ def _weights(model: Path) -> dict[str, Path]:
     """Return the files that hold the weights by name: those that an index names, or of the first kind that is there."""
     for index in INDEXES:
         with suppress(InputError):  # it is not there, or damaged
-            named = load_json(read_text(model / index, "index"), _Index, index).weight_map
+            if not (named := weight_map(model, [index])):
+                continue
             return {name: model / name for name in sorted(set(named.values())) if (model / name).is_file()}
     kinds = (sorted(file for file in model.glob(kind) if file.is_file()) for kind in _WEIGHTS)
     return {file.name: file for file in next(filter(None, kinds), [])}
 
 
 def _stretches(name: str, file: Path) -> Iterator[_Stretch]:
-    size = file.stat().st_size
-    try:
-        header = msgspec.convert(safetensors_header(file) or {}, dict[str, _Stored])
-    except msgspec.ValidationError:
-        header = {}
-    ends = [stored.data_offsets for stored in header.values()]
-    if not ends or not all(0 <= begin <= end for begin, end in ends):  # pickled, or damaged, which others tell
+    tensors = stored_tensors(file)
+    if not tensors:  # pickled, or damaged, which others tell
+        size = file.stat().st_size
         yield _Stretch(name, str(size), file, 0, size, packed=True)
         return
-    start = size - max(end for _, end in ends)
-    for tensor, stored in header.items():
-        begin, end = stored.data_offsets
-        yield _Stretch(tensor, f"{stored.dtype} {stored.shape}", file, start + begin, end - begin)
+    for tensor, stored in tensors.items():
+        yield _Stretch(tensor, f"{stored.dtype} {stored.shape}", file, stored.start, stored.size)
 
 
 def _samples(stretches: list[_Stretch]) -> Iterator[str]:

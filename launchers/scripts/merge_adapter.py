@@ -3,7 +3,8 @@
 Runs inside the training environment: `python merge_adapter.py PLAN`, PLAN being a JSON file: `device`, `rounding`
 (null, or `type` and `double` of bitsandbytes' 4-bit values and `dtype`, in which they are made) and `tensors`, each
 with `name`, `dtype`, `before`, `start`, `steps` (see weights/merging/lora.py), `linear` (whether 4-bit training
-rounds it), `file` and `offset` where it goes. A place is `file`, `offset`, `dtype`, `shape`. Prints JSON lines:
+rounds it), `file` and `offset` where it goes. A tensor that is read is `dtype`, `shape` and, in `parts`, the one
+stretch that holds it: `file` and `start`. Prints JSON lines:
 {"done": bytes} as it goes and, last, {"unchanged": [names]}, {"error": sentence}, or {"gpu_error": words} where it is
 the GPU's. It ends when its stdin does, so that nothing is written for a parent that is gone.
 """
@@ -121,8 +122,9 @@ class Merge:
         ratio = (magnitude if transposed else magnitude[begin:end]) / length
         return (ratio.view(1, -1) if transposed else ratio.view(-1, 1)) * value
 
-    def _factor(self, place: dict[str, Any]) -> torch.Tensor:
-        return _factor(place["file"], place["offset"], place["dtype"], tuple(place["shape"]), self.device)
+    def _factor(self, tensor: dict[str, Any]) -> torch.Tensor:
+        [place] = tensor["parts"]
+        return _factor(place["file"], place["start"], tensor["dtype"], tuple(tensor["shape"]), self.device)
 
     def _rounded(self, piece: Piece, start: torch.Tensor) -> torch.Tensor:
         """Return the values that 4-bit training computes with; it rounds linear layers, but the output's."""
@@ -154,25 +156,27 @@ def _width(tensor: dict[str, Any]) -> int:
 
 
 def _rows(tensor: dict[str, Any], which: str, begin: int, end: int) -> torch.Tensor:
-    place, width = tensor[which], _width(tensor)
-    return _read(place, begin * width, (end - begin) * width).view(end - begin, width)
+    width = _width(tensor)
+    [place] = tensor[which]["parts"]
+    values = _read(place["file"], place["start"], tensor[which]["dtype"], begin * width, (end - begin) * width)
+    return values.view(end - begin, width)
 
 
 @lru_cache(maxsize=6)
-def _factor(file: str, offset: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
+def _factor(file: str, start: int, dtype: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
     """Return a tensor of an adapter in float32; it serves several pieces."""
-    values = _read({"file": file, "offset": offset, "dtype": dtype}, 0, math.prod(shape))
+    values = _read(file, start, dtype, 0, math.prod(shape))
     return values.view(shape).to(device, torch.float32)
 
 
-def _read(place: dict[str, Any], begin: int, count: int) -> torch.Tensor:
-    """Return `count` items of a tensor as they lie in the file's pages, to save a copy; not to be written to."""
-    dtype = DTYPES[place["dtype"]]
-    start = place["offset"] + begin * dtype.itemsize
+def _read(file: str, start: int, kind: str, begin: int, count: int) -> torch.Tensor:
+    """Return items of the tensor at byte `start`, as they lie in the file's pages to save a copy; not to be written."""
+    dtype = DTYPES[kind]
+    start += begin * dtype.itemsize
     within = start % mmap.ALLOCATIONGRANULARITY
-    with Path(place["file"]).open("rb") as file:
+    with Path(file).open("rb") as opened:
         size = within + count * dtype.itemsize
-        pages = mmap.mmap(file.fileno(), size, offset=start - within, access=mmap.ACCESS_COPY)
+        pages = mmap.mmap(opened.fileno(), size, offset=start - within, access=mmap.ACCESS_COPY)
     return torch.frombuffer(pages, dtype=dtype, count=count, offset=within)
 
 

@@ -5,7 +5,6 @@ checkpoint is noted in run.json as soon as it is whole, while the run is watched
 unless the user trusts it. What is noted counts where this machine has signed it.
 """
 
-import hashlib
 import re
 import stat
 import zipfile
@@ -18,7 +17,7 @@ import msgspec
 
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
-from ftbridge.core.files.atomic import locked, read_record, sha256
+from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
@@ -204,8 +203,7 @@ def digest(checkpoint: Path) -> str:
     if checkpoint.is_file():
         return sha256(checkpoint)
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file())
-    lines = "".join(f"{digest(file)}  {file.relative_to(checkpoint).as_posix()}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return sha256_of_files({file.relative_to(checkpoint).as_posix(): file for file in files})
 
 
 def _newest(project: Project, *, trusted: bool) -> ResumePoint:

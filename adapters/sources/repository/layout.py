@@ -4,7 +4,6 @@ The README.md may say so in its front matter (`configs:` with `data_files:`); el
 else the names of folders, else those of files: `train`, `validation`, `test` and their like between other letters.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -22,7 +21,7 @@ from ftbridge.adapters.sources.split_names import KEYWORDS, _keyword
 from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
 from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
-from ftbridge.core.files.atomic import sha256
+from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.dataset_info import registry
 
@@ -177,10 +176,8 @@ def digest(path: Path) -> str:
     try:
         if not path.is_dir():
             return sha256(path)
-        whole = hashlib.sha256()
-        for name in sorted(name for name in files_below(path) if (path / name).is_file()):
-            whole.update(f"{name}\0{digest(path / name)}\n".encode(errors="surrogateescape"))
-        return whole.hexdigest()
+        names = sorted(name for name in files_below(path) if (path / name).is_file())
+        return sha256_of_files({name: path / name for name in names})
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror or error}") from error
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import IO, Any, TypeVar
@@ -159,6 +159,15 @@ def sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hexadecimal digits; raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_files(files: Mapping[str, Path]) -> str:
+    """Return one sha256 of several files: of the lines that sha256sum would print for their names, in this order.
+
+    Raises OSError where one cannot be read.
+    """
+    lines = "".join(f"{sha256(file)}  {name}\n" for name, file in files.items())
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def flock(file: IO[bytes] | int) -> bool:

@@ -1,6 +1,7 @@
 """Which tensors a model folder has, of which shapes, by the headers of its safetensors files and their index."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ def safetensors_header(path: Path) -> dict[str, Any] | None:
 
     The format: 8 bytes of header length, the header as JSON, the tensors' bytes.
     """
-    import msgspec
-
     try:
         with opened_record(path) as file:
             length = int.from_bytes(file.read(8), "little")
@@ -51,10 +50,48 @@ def _is_tensor(value: Any) -> bool:
 
 Shape = tuple[int, ...]
 INDEX = "model.safetensors.index.json"
+# The indexes that a model folder may have, in the order in which they count.
+INDEXES = (INDEX, "pytorch_model.bin.index.json")
+
+
+class StoredTensor(msgspec.Struct, frozen=True):
+    """A tensor of a safetensors file: its dtype, its shape, and the bytes of the file that hold it."""
+
+    dtype: str
+    shape: Shape
+    start: int
+    size: int
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor] | None:
+    """Return the tensors of a safetensors file by name, in its order, or None if it is not whole."""
+    header = safetensors_header(path)
+    if header is None:
+        return None
+    base = path.stat().st_size - max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    found = {}
+    for name, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        found[name] = StoredTensor(tensor["dtype"], tuple(tensor["shape"]), base + begin, end - begin)
+    return found
 
 
 class _Index(msgspec.Struct):
     weight_map: dict[str, str]
+
+
+def weight_map(model: Path, indexes: Sequence[str] = (INDEX,)) -> dict[str, str]:
+    """Return the file of each tensor by name, as the first index says that is there; {} without one.
+
+    Raises InputError where it does not say.
+    """
+    index = next((model / name for name in indexes if (model / name).is_file()), None)
+    if not index:
+        return {}
+    try:
+        return msgspec.convert(read_json(index), _Index).weight_map
+    except msgspec.ValidationError as error:
+        raise InputError(f"`{index}` does not say where the weights are: {error}") from error
 
 
 def shapes(model: Path) -> dict[str, Shape]:
@@ -63,20 +100,15 @@ def shapes(model: Path) -> dict[str, Shape]:
     Raises InputError where a file is missing or not whole.
     """
     found: dict[str, Shape] = {}
-    named: set[str] = set()
-    files = {file.name for file in model.glob("model*.safetensors")}
-    if (model / INDEX).is_file():
-        try:
-            index = msgspec.convert(read_json(model / INDEX), _Index)
-        except msgspec.ValidationError as error:
-            raise InputError(f"`{model / INDEX}` does not say where the weights are: {error}") from error
-        files, named = set(index.weight_map.values()), set(index.weight_map)
+    named = weight_map(model)
+    is_indexed = (model / INDEX).is_file()
+    files = set(named.values()) if is_indexed else {file.name for file in model.glob("model*.safetensors")}
     for name in sorted(files):
-        header = safetensors_header(model / name)
-        if header is None:
+        tensors = stored_tensors(model / name)
+        if tensors is None:
             what = "is not whole" if (model / name).is_file() else "is missing"
             raise InputError(f"the weights in `{model / name}`: the file {what}")
-        found |= {tensor: tuple(value["shape"]) for tensor, value in header.items() if math.prod(value["shape"])}
-    if missing := named - set(found):
+        found |= {tensor: stored.shape for tensor, stored in tensors.items() if math.prod(stored.shape)}
+    if missing := named.keys() - found:
         raise InputError(f"`{model / INDEX}` names {len(missing)} tensors that are in no file, e.g. `{min(missing)}`")
     return found

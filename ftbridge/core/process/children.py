@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 GUARD = Path(__file__).with_name("guard.py")
+LAST_LINES = 15
 
 
 def guarded(command: Sequence[str], grace: float = 0) -> list[str]:
@@ -47,3 +49,8 @@ def run(
             process.terminate()
             raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def last_lines(written: Iterable[str], indent: str = "") -> str:
+    """Return the last lines that a process wrote, as a message about its failure shows them."""
+    return "\n".join(indent + line.rstrip() for line in deque(written, LAST_LINES))

@@ -16,8 +16,9 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.weights.tensors.experts import shares
-from ftbridge.weights.tensors.index import Place, of_adapter
+from ftbridge.weights.tensors.index import of_adapter
 from ftbridge.weights.tensors.names import in_files
+from ftbridge.weights.tensors.tensor import Tensor
 
 FLOATS = ("BF16", "F16", "F32")
 # Without a change to the base before the training starts; PiSSA, OLoRA, CorDA and LoftQ make one.
@@ -58,11 +59,11 @@ class Step(msgspec.Struct, frozen=True):
     `expert` says which columns count: those from its number on, in steps of the experts' count.
     """
 
-    b: Place
+    b: Tensor
     scale: float
-    a: Place | None = None
+    a: Tensor | None = None
     transposed: bool = False
-    magnitude: Place | None = None
+    magnitude: Tensor | None = None
     expert: tuple[int, int] | None = None
 
 
@@ -70,8 +71,8 @@ class Change(msgspec.Struct):
     """What becomes of a tensor of the base: it starts from `start`, its own or the adapter's, and gets `steps`."""
 
     dtype: str
-    before: Place
-    start: Place
+    before: Tensor
+    start: Tensor
     steps: list[Step] = []
 
     @property
@@ -80,7 +81,7 @@ class Change(msgspec.Struct):
         return self.start.shape
 
 
-def changes(base: Mapping[str, Place], adapters: Iterable[tuple[Path, float]]) -> dict[str, Change]:
+def changes(base: Mapping[str, Tensor], adapters: Iterable[tuple[Path, float]]) -> dict[str, Change]:
     """Return what adapters, each with its weight, change in the tensors of `base`, by name.
 
     Raises InputError for an adapter that is of another kind, or does not fit; UsageError for weights that it
@@ -96,33 +97,33 @@ class _Adapter:
     def __init__(self, folder: Path, weight: float) -> None:
         self.folder, self.weight = folder, weight
         self.config = _config(folder)
-        self.parts: dict[str, dict[str, Place]] = {}
-        self.own: dict[str, Place] = {}
+        self.parts: dict[str, dict[str, Tensor]] = {}
+        self.own: dict[str, Tensor] = {}
         self.embeddings: set[str] = set()
-        for name, place in of_adapter(folder).items():
+        for name, tensor in of_adapter(folder).items():
             if ".original_module." in name:  # the base's own, beside what took its place
                 continue
             match = _NAME.fullmatch(name)
             if not match:
                 raise InputError(f"`{folder}` cannot be merged: `{name}` is nothing that LoRA has")
             if match["own"]:
-                self.own[f"{match['module']}.{match['own']}"] = place
+                self.own[f"{match['module']}.{match['own']}"] = tensor
             else:
                 part = match["part"].replace("lora_embedding_", "lora_") + (".bias" if match["leaf"] == "bias" else "")
-                self.parts.setdefault(match["module"], {})[part] = place
+                self.parts.setdefault(match["module"], {})[part] = tensor
                 if "embedding" in match["part"]:
                     self.embeddings.add(match["module"])
 
-    def apply(self, base: Mapping[str, Place], found: dict[str, Change]) -> None:
+    def apply(self, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         """Add what this adapter does to `found`: first what it brings whole, then its products."""
-        for name, place in self.own.items():
+        for name, tensor in self.own.items():
             known = _find(name, base)
-            self._fits(name, bool(known) and _may_replace(known, base[known].shape, place.shape))
+            self._fits(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
             if known in found or self.weight != 1:
                 raise UsageError(
                     f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
                 )
-            found[known] = Change(base[known].dtype, base[known], place)
+            found[known] = Change(base[known].dtype, base[known], tensor)
         straight, turned = self._orientations(base)
         for module, parts in self.parts.items():
             known = _find(f"{module}.weight", base)
@@ -150,7 +151,7 @@ class _Adapter:
                 raise InputError(f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`")
 
     def _add_experts(
-        self, module: str, parts: Mapping[str, Place], base: Mapping[str, Place], found: dict[str, Change]
+        self, module: str, parts: Mapping[str, Tensor], base: Mapping[str, Tensor], found: dict[str, Change]
     ) -> None:
         experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
@@ -166,12 +167,12 @@ class _Adapter:
             change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
             change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
 
-    def _add_bias(self, name: str, step: Step, base: Mapping[str, Place], found: dict[str, Change]) -> None:
+    def _add_bias(self, name: str, step: Step, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         known = _find(name, base)
         self._fits(name, bool(known) and base[known].shape == step.b.shape)
         found.setdefault(known, Change(base[known].dtype, base[known], base[known])).steps.append(step)
 
-    def _orientations(self, base: Mapping[str, Place]) -> tuple[bool, bool]:
+    def _orientations(self, base: Mapping[str, Tensor]) -> tuple[bool, bool]:
         """Tell whether weights lie (outputs, inputs), or (inputs, outputs) as GPT-2's; square ones do not say."""
         found = set()
         for module, parts in self.parts.items():
@@ -195,7 +196,7 @@ class _Adapter:
         alpha = self.config.lora_alpha if key is None else patterns[key]
         return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
 
-    def _check_dora(self, name: str, shape: tuple[int, ...], magnitude: Place, *, transposed: bool) -> None:
+    def _check_dora(self, name: str, shape: tuple[int, ...], magnitude: Tensor, *, transposed: bool) -> None:
         self._fits(name, magnitude.shape == (shape[1 if transposed else 0],))
         if self.weight != 1:
             raise UsageError(
@@ -231,7 +232,7 @@ def _config(folder: Path) -> _Config:
     return config
 
 
-def _find(name: str, base: Mapping[str, Place]) -> str:
+def _find(name: str, base: Mapping[str, Tensor]) -> str:
     """Return what `base` calls a tensor, or "": a checkpoint may lack the first name, as GPT-2's `transformer.`."""
     shorter = name.partition(".")[2]
     return in_files(name, base) or (shorter if shorter in base else "")
@@ -243,7 +244,7 @@ def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
     return old == new or (resized and old[1:] == new[1:])
 
 
-def _orientation(shape: tuple[int, ...], a: Place, b: Place) -> str:
+def _orientation(shape: tuple[int, ...], a: Tensor, b: Tensor) -> str:
     """Return how a weight of `shape` must lie for b @ a: "straight", "turned", "either", or "" where neither fits."""
     if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] > 0:  # noqa: PLR2004
         return ""

@@ -33,26 +33,26 @@ class MergePlan:
         """Look into base and adapters; raises InputError where they are not whole, or do not fit."""
         self.config = read_json(base / "config.json")
         refuse_quantised(base, self.config, adapters[0][0])
-        self.places = index.of_model(base)
-        embedding = next(filter(_EMBEDDING.fullmatch, self.places), "")
+        self.tensors = index.of_model(base)
+        embedding = next(filter(_EMBEDDING.fullmatch, self.tensors), "")
         self.output = f"language_model.{_OUTPUT}" if embedding.startswith("language_model.model.") else _OUTPUT
         tied = bool(embedding) and self._said("tie_word_embeddings", True)  # transformers' default
-        untied = {**self.places, self.output: self.places[embedding]} if tied else self.places
+        untied = {**self.tensors, self.output: self.tensors[embedding]} if tied else self.tensors
         self.changes = changes(untied, adapters)
         old = untied[embedding].shape if embedding else ()
         new = self.changes[embedding].shape if embedding in self.changes else old
         if tied and (self.output in self.changes or (embedding in self.changes and new == old)):
-            self.places = untied
+            self.tensors = untied
             self._say("tie_word_embeddings", False)
             tied = False
         if new != old:
             self._say("vocab_size", new[0])
-            output = self.changes.get(self.output) or self.places.get(self.output)
+            output = self.changes.get(self.output) or self.tensors.get(self.output)
             if output and not tied and output.shape[0] != new[0]:
                 raise InputError(
                     f"`{embedding}` was resized to {new[0]} rows, and `{self.output}` has {output.shape[0]}"
                 )
-        self.sizes = {name: place.size for name, place in self.places.items()}
+        self.sizes = {name: tensor.size for name, tensor in self.tensors.items()}
         self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
         self.total = sum(self.sizes.values())
 
@@ -84,7 +84,7 @@ class MergePlan:
         files = safetensors.shards(self.sizes, most)
         for title, names in files.items():
             file = folder / title
-            kinds = {name: self.changes.get(name) or self.places[name] for name in names}
+            kinds = {name: self.changes.get(name) or self.tensors[name] for name in names}
             header = safetensors.header(
                 (name, kind.dtype, kind.shape, self.sizes[name]) for name, kind in kinds.items()
             )
@@ -93,9 +93,9 @@ class MergePlan:
                 if isinstance(kind, Change):
                     linear = name != self.output and any(step.a and not step.transposed for step in kind.steps)
                     place = {"name": name, "file": str(file), "offset": at, "linear": linear}
-                    computed.append(place | msgspec.to_builtins(kind))
+                    computed.append(place | msgspec.to_builtins(kind, enc_hook=str))
                 else:
-                    copies.append(Copy(kind.file, kind.offset, str(file), at, kind.size))
+                    copies.append(Copy(str(kind.place.file), kind.place.start, str(file), at, kind.size))
                 at += self.sizes[name]
             with file.open("wb") as content:
                 content.write(header)

@@ -14,7 +14,7 @@ import msgspec
 
 from ftbridge.core.console import is_terminal, natural_size, rich_console, say
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
-from ftbridge.core.process.children import guarded
+from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
@@ -120,7 +120,7 @@ class _Helper:
             yield msgspec.json.decode(line, type=_Report)
 
     def messages(self) -> str:
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+        return last_lines(self.log.read_text(encoding="utf-8", errors="replace").splitlines())
 
 
 @contextmanager

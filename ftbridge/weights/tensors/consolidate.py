@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.core.parsing.safetensors_header import INDEX
+from ftbridge.core.parsing.safetensors_header import weight_map
 from ftbridge.weights.tensors import safetensors
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, stretch
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored, is_shape
@@ -62,8 +61,7 @@ def is_adapter(names: Iterable[str]) -> bool:
 def _safetensors(folder: Path) -> dict[str, Tensor]:
     files = [*folder.glob("adapter_model.safetensors")] or sorted(folder.glob("model*.safetensors"))
     found = {name: tensor for file in files for name, tensor in safetensors.read(file).items()}
-    index = folder / INDEX
-    if index.is_file() and (missing := _dict(read_json(index).get("weight_map")).keys() - found):
+    if missing := weight_map(folder).keys() - found:
         raise InputError(f"`{folder}` lacks {len(missing)} tensors that its index names, such as `{min(missing)}`")
     return found
 

@@ -12,9 +12,8 @@ from math import prod
 import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.weights.tensors.index import Place
 from ftbridge.weights.tensors.names import in_files
-from ftbridge.weights.tensors.tensor import SIZES, Tensor, stretch
+from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor, stretch
 
 # What gate, up and down are called on disk.
 _LEAVES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
@@ -30,13 +29,13 @@ class Share(msgspec.Struct, frozen=True):
     name: str
     parameter: str
     rank: int
-    a: Place
-    b: Place
+    a: Tensor
+    b: Tensor
     number: int
     count: int
 
 
-def shares(module: str, a: Place, b: Place, files: Mapping[str, Place], ranks: Collection[int]) -> list[Share]:
+def shares(module: str, a: Tensor, b: Tensor, files: Mapping[str, Tensor], ranks: Collection[int]) -> list[Share]:
     """Return what the adapter of a module, of one of these `ranks`, holds for each tensor of `files`; [] for no fit."""
     experts = _experts(module, files)
     if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _same_shapes(experts, files):  # noqa: PLR2004
@@ -56,7 +55,7 @@ def shares(module: str, a: Place, b: Place, files: Mapping[str, Place], ranks: C
     return found
 
 
-def split(name: str, tensor: Tensor, files: Mapping[str, Place]) -> dict[str, Tensor]:
+def split(name: str, tensor: Tensor, files: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what becomes of the tensor `name` of all experts where `files` have them one by one; else itself.
 
     Raises InputError where they are there in another shape.
@@ -78,7 +77,7 @@ def split(name: str, tensor: Tensor, files: Mapping[str, Place]) -> dict[str, Te
     return found
 
 
-def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
+def _experts(module: str, files: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
     """Return what `files` call gate, up and down of each expert of a module."""
     found: list[tuple[str, ...]] = []
     for leaves in _LEAVES:
@@ -90,13 +89,12 @@ def _experts(module: str, files: Mapping[str, Place]) -> list[tuple[str, ...]]:
     return found if sum(map(str.isdigit, numbers)) == len(found) else []
 
 
-def _same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Place]) -> bool:
+def _same_shapes(experts: Sequence[tuple[str, ...]], files: Mapping[str, Tensor]) -> bool:
     shapes = {tuple(files[name].shape for name in each) for each in experts}
     return len(shapes) == 1 and all(len(shape) == 2 for shape in shapes.pop())  # noqa: PLR2004
 
 
-def _rows(place: Place, begin: int, count: int) -> Place:
-    size = place.size // place.shape[0]
-    return msgspec.structs.replace(
-        place, offset=place.offset + begin * size, size=count * size, shape=(count, *place.shape[1:])
-    )
+def _rows(tensor: Tensor, begin: int, count: int) -> Tensor:
+    size, place = tensor.size // tensor.shape[0], tensor.place
+    rows = FileRange(place.file, place.start + begin * size, count * size)
+    return Tensor(tensor.dtype, (count, *tensor.shape[1:]), (rows,))

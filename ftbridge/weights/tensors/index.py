@@ -1,45 +1,30 @@
 """Where the tensors of a model or an adapter lie, read from the headers alone; no pickle is loaded."""
 
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from ftbridge.core.errors import InputError
-from ftbridge.core.parsing.json_yaml import read_json
-from ftbridge.core.parsing.safetensors_header import INDEX
+from ftbridge.core.parsing.safetensors_header import INDEXES, weight_map
 from ftbridge.weights.tensors import safetensors
+from ftbridge.weights.tensors.tensor import Tensor
 from ftbridge.weights.tensors.torch_file import Checkpoint, Stored
 
-INDEXES = (INDEX, "pytorch_model.bin.index.json")
 _AGAIN = "copy or download the model again"
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A tensor's `size` bytes begin at `offset` of `file`; its dtype is named as safetensors names it."""
-
-    file: str
-    offset: int
-    size: int
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def of_model(folder: Path) -> dict[str, Place]:
+def of_model(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a model folder by name, of safetensors files where there are any, else of .bin files.
 
     Raises InputError where there are none, or where a file is missing or cut short.
     """
-    index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
-    named: Any = read_json(index).get("weight_map") if index else {}
-    if not isinstance(named, dict):
-        raise InputError(f"`{index}` does not say where the weights are; {_AGAIN}")
-    files = sorted({folder / str(name) for name in named.values()}) or _whole(folder)
+    named = weight_map(folder, INDEXES)
+    files = sorted({folder / name for name in named.values()}) or _whole(folder)
     if not files:
         raise InputError(f"`{folder}` holds no weights (model*.safetensors or pytorch_model*.bin)")
-    found = {name: place for file in files for name, place in of_file(file).items()}
+    found = {name: tensor for file in files for name, tensor in of_file(file).items()}
     if missing := sorted(named.keys() - found):
-        raise InputError(f"`{index}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_AGAIN}")
+        raise InputError(
+            f"the index in `{folder}` names {len(missing)} tensors that are in no file, e.g. `{missing[0]}`; {_AGAIN}"
+        )
     return found
 
 
@@ -48,7 +33,7 @@ def has_weights(folder: Path) -> bool:
     return bool(_whole(folder))
 
 
-def of_adapter(folder: Path) -> dict[str, Place]:
+def of_adapter(folder: Path) -> dict[str, Tensor]:
     """Return the tensors of a PEFT adapter's folder; raises InputError where they are missing or not whole."""
     for name in ("adapter_model.safetensors", "adapter_model.bin"):
         if (folder / name).is_file():
@@ -56,7 +41,7 @@ def of_adapter(folder: Path) -> dict[str, Place]:
     raise InputError(f"`{folder}` holds no adapter_model.safetensors; export the adapter again")
 
 
-def of_file(file: Path) -> dict[str, Place]:
+def of_file(file: Path) -> dict[str, Tensor]:
     """Return the tensors of one file by name, in the order in which they lie there."""
     if not file.is_file():
         raise InputError(f"the weights in `{file}`: the file is missing; {_AGAIN}")
@@ -66,12 +51,7 @@ def of_file(file: Path) -> dict[str, Place]:
         checkpoint = Checkpoint(file)
         stored = {str(name): value for name, value in checkpoint.content.items() if isinstance(value, Stored)}
         found = {name: checkpoint.tensor(value, name) for name, value in stored.items()}
-    places = {
-        name: Place(str(part.file), part.start, part.size, tensor.dtype, tensor.shape)
-        for name, tensor in found.items()
-        for part in tensor.parts
-    }
-    return dict(sorted(places.items(), key=lambda item: item[1].offset))
+    return dict(sorted(found.items(), key=lambda item: item[1].place.start))
 
 
 def _whole(folder: Path) -> list[Path]:

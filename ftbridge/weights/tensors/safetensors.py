@@ -9,7 +9,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import atomic_file, write_json
-from ftbridge.core.parsing.safetensors_header import INDEX, safetensors_header
+from ftbridge.core.parsing.safetensors_header import INDEX, stored_tensors
 from ftbridge.weights.tensors.tensor import SIZES, FileRange, Tensor
 
 SHARD = 5_000_000_000  # bytes, as transformers has it
@@ -17,25 +17,16 @@ SHARD = 5_000_000_000  # bytes, as transformers has it
 Entry = tuple[str, str, tuple[int, ...], Iterable[bytes]]
 
 
-class _Place(msgspec.Struct, frozen=True):
-    dtype: str
-    shape: tuple[int, ...]
-    data_offsets: tuple[int, int]
-
-
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, in its order; raises InputError where it is not whole."""
-    try:
-        header = msgspec.convert(safetensors_header(path), dict[str, _Place])
-    except msgspec.ValidationError as error:
-        raise InputError(f"`{path}` is damaged or no safetensors file") from error
-    base = path.stat().st_size - max((place.data_offsets[1] for place in header.values()), default=0)
+    stored = stored_tensors(path)
+    if stored is None:
+        raise InputError(f"`{path}` is damaged or no safetensors file")
     found = {}
-    for name, place in header.items():
-        start, end = place.data_offsets
-        tensor = Tensor(place.dtype, place.shape, (FileRange(path, base + start, end - start),))
-        if place.dtype not in SIZES or tensor.size != end - start:
-            raise InputError(f"`{path}` is damaged, or `{name}` of a dtype that is not known: {place.dtype}")
+    for name, each in stored.items():
+        tensor = Tensor(each.dtype, each.shape, (FileRange(path, each.start, each.size),))
+        if each.dtype not in SIZES or tensor.size != each.size:
+            raise InputError(f"`{path}` is damaged, or `{name}` of a dtype that is not known: {each.dtype}")
         found[name] = tensor
     return found
 

@@ -33,6 +33,12 @@ class Tensor(msgspec.Struct, frozen=True):
         """Return the number of bytes."""
         return prod(self.shape) * SIZES[self.dtype]
 
+    @property
+    def place(self) -> FileRange:
+        """Return where the bytes are, of a tensor that lies in one stretch, as all in a model's own files do."""
+        [place] = self.parts
+        return place
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the bytes in order; raises InputError where they are no longer all there."""
         for part in self.parts:
@@ -63,6 +69,7 @@ def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
 
     Of two that are as near the even one is taken, and what is too large becomes infinite, as torch does both.
     """
+    import ml_dtypes
     import numpy as np
 
     for data in tensor.pieces():
@@ -71,12 +78,6 @@ def rounded(tensor: Tensor, dtype: str) -> Iterator[bytes]:
             with np.errstate(over="ignore"):
                 yield values.astype("<f2").tobytes()
         else:
-            bits = values.view("<u4")
-            nearest = bits >> 16
-            nearest &= 1
-            nearest += bits
-            nearest += 0x7FFF
-            nearest >>= 16
-            found = nearest.astype("<u2")
-            found[np.isnan(values)] = 0x7FC0
-            yield found.tobytes()
+            halves = values.astype(ml_dtypes.bfloat16)
+            halves[np.isnan(values)] = np.nan  # torch drops the sign of what is not a number
+            yield halves.tobytes()

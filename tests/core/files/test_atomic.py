@@ -1,5 +1,6 @@
 """Files: whole or not at all, and one writer at a time."""
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import atomic_file, locked, read_text, write_atomic
+from ftbridge.core.files.atomic import atomic_file, locked, read_text, sha256_of_files, write_atomic
 
 ADD_ONE = """
 import sys
@@ -128,3 +129,13 @@ def test_a_text_beyond_all_measure_is_not_read(tmp_path):
         file.truncate(1 << 34)
     with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):
         read_text(tmp_path / "huge", "card")
+
+
+def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
+    files = {name: tmp_path / name for name in ("b.txt", "a.txt")}
+    for name, file in files.items():
+        file.write_text(name)
+    printed = subprocess.run(["sha256sum", *files], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert sha256_of_files(files) == hashlib.sha256(printed).hexdigest()
+    assert sha256_of_files(dict(reversed(files.items()))) != sha256_of_files(files)
+    assert sha256_of_files({"odd\udcff": files["a.txt"]}) != sha256_of_files({"odd": files["a.txt"]})

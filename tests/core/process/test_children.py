@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.core.process.children import guarded, run
+from ftbridge.core.process.children import guarded, last_lines, run
 
 # A program that cannot be asked to end, nor notices that nobody reads: it computes for ever inside of C code, which
 # holds Python's lock, and so does its own child, in a session of its own.
@@ -245,3 +245,10 @@ from ftbridge.core.process.children import run
 sys.exit(run([sys.executable, "-c", "raise SystemExit(7)"]).returncode)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 7
+
+
+def test_the_last_lines_of_what_was_written_are_shown():
+    written = [f"line {number} \n" for number in range(20)]
+    assert last_lines(written).splitlines() == [f"line {number}" for number in range(5, 20)]
+    assert last_lines(["one", "", "two\n"], indent="  ") == "  one\n  \n  two"
+    assert last_lines([]) == ""

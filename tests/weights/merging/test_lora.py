@@ -1,13 +1,14 @@
 """What adapters change in a base, and which ones cannot be merged; the numbers are judged in test_merge.py."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.weights.merging.lora import changes
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.index import Place
+from ftbridge.weights.tensors.tensor import FileRange, Tensor
 
 Q = "layers.0.q_proj"
 LORA = {f"{Q}.lora_A.weight": (2, 4), f"{Q}.lora_B.weight": (6, 2)}
@@ -15,7 +16,8 @@ LORA = {f"{Q}.lora_A.weight": (2, 4), f"{Q}.lora_B.weight": (6, 2)}
 
 def base(dtype="BF16", **shapes):
     named = {f"{Q}.weight": (6, 4), f"{Q}.bias": (6,), "embed_tokens.weight": (9, 4), "h.c_attn.weight": (4, 6)}
-    return {name: Place("base", 0, 0, dtype, shape) for name, shape in {**named, **shapes}.items()}
+    nothing = (FileRange(Path("base"), 0, 0),)
+    return {name: Tensor(dtype, shape, nothing) for name, shape in {**named, **shapes}.items()}
 
 
 @pytest.fixture

@@ -33,14 +33,14 @@ def merged(tmp_path):
 
 def test_a_shared_embedding_stays_shared_where_no_adapter_touches_it(merged):
     found = merged({"norm.weight": (5, 2)})
-    assert list(found.places) == [EMBEDDING, "norm.weight"]
+    assert list(found.tensors) == [EMBEDDING, "norm.weight"]
     assert found.config == {"vocab_size": 5}
 
 
 @pytest.mark.parametrize("touched", [EMBEDDING, OUTPUT])
 def test_the_output_layer_gets_a_tensor_of_its_own_where_one_of_the_two_changes(merged, touched):
     found = merged({touched: (5, 2)})
-    assert set(found.places) == {EMBEDDING, OUTPUT, "norm.weight"}
+    assert set(found.tensors) == {EMBEDDING, OUTPUT, "norm.weight"}
     assert found.config == {"vocab_size": 5, "tie_word_embeddings": False}
     assert list(found.changes) == [touched]
     assert found.total == 3 * 20

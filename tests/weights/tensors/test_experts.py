@@ -6,7 +6,6 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.weights.tensors.experts import shares, split
-from ftbridge.weights.tensors.index import Place
 from ftbridge.weights.tensors.tensor import FileRange, Tensor
 
 MODULE = "model.layers.1.mlp.experts"
@@ -17,7 +16,7 @@ def place(*shape, offset=0):
     size = 4
     for length in shape:
         size *= length
-    return Place("file", offset, size, "F32", shape)
+    return Tensor("F32", shape, (FileRange(Path("file"), offset, size),))
 
 
 @pytest.fixture(params=[("mlp", "gate_proj", "up_proj", "down_proj"), ("block_sparse_moe", "w1", "w3", "w2")])
@@ -41,8 +40,8 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     ]
     assert {(share.parameter, share.rank, share.count) for share in found} == {("gate_up_proj", 4, COUNT)}
     second = found[3]  # up of expert 1: the second four rows of A, the second half of B's rows
-    assert (second.a.offset, second.a.shape) == (4 * OUTER * 4, (4, OUTER))
-    assert (second.b.offset, second.b.shape) == (100 + INNER * 4 * COUNT * 4, (INNER, 4 * COUNT))
+    assert (second.a.place.start, second.a.shape) == (4 * OUTER * 4, (4, OUTER))
+    assert (second.b.place.start, second.b.shape) == (100 + INNER * 4 * COUNT * 4, (INNER, 4 * COUNT))
     found = shares(MODULE, place(COUNT * 2, INNER), place(OUTER, 2 * COUNT), named, {2})
     assert [(share.name, share.parameter) for share in found] == [
         (down.format(number), "down_proj") for number in range(COUNT)
