@@ -4,8 +4,10 @@ The names are one for both frameworks; what each makes of them stands in its tem
 docs/training.md come from this table, too.
 """
 
+import os
 import sys
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -110,6 +112,54 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
         if self.early_stopping and self.validation_dataset == "none":
             raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
+
+
+class TrainOptions(TypedDict, total=False):
+    """The fields of a TrainSpec as options of a function: what is left out, the settings or the defaults decide."""
+
+    backend: str
+    model: str | os.PathLike[str]
+    dataset: str
+    dataset_dir: str | os.PathLike[str]
+    validation_dataset: str
+    validation_steps: int | None
+    early_stopping: int | None
+    method: Method
+    quantization_bits: Literal[4, 8]
+    quantization_type: Literal["nf4", "fp4"]
+    double_quantization: bool
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    lora_targets: Sequence[str]
+    rslora: bool
+    dora: bool
+    optimizer: Optimizer
+    learning_rate: float
+    weight_decay: float
+    max_gradient_norm: float
+    scheduler: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float
+    epochs: float
+    max_steps: int | None
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    cutoff_length: int
+    packing: bool
+    gradient_checkpointing: bool
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    neftune_alpha: float | None
+    save_steps: int
+    save_limit: int
+    seed: int
+    track: Sequence[Tracker]
+    deepspeed: str | os.PathLike[str]
+    gpus: int | Literal["all"]
+    device: Device
+    template: str | None
+    trust_remote_code: bool
+    set: Mapping[str, str | float]
 
 
 def defaults() -> dict[str, Any]:

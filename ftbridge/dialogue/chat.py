@@ -171,16 +171,16 @@ def chat(
     *,
     system: str | None = None,
     sampling: Sampling | None = None,
-    write: Callable[[str], None] | None = None,
+    callback: Callable[[str], None] | None = None,
     **options: Unpack[ChatOptions],
 ) -> str:
-    """Return the answer of a run's model to one question; `write` gets it piece by piece as well."""
+    """Return the answer of a run's model to one question; `callback` is called with each piece of it."""
     with chat_sessions(source, system=system, sampling=sampling, **options) as (talk,):
         answer = ""
         for piece in talk.say(prompt):
             answer += piece
-            if write:
-                write(piece)
+            if callback:
+                callback(piece)
         return answer
 
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainOptions, TrainSpec
 from ftbridge.dataset_info import registry
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -50,7 +50,7 @@ def prepare(
     *,
     resume: str | None = None,
     trust_checkpoint: bool = False,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
