@@ -64,7 +64,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(
-    *sources: str | Path, callback: Callable[[int], None] | None = None, **options: Unpack[ReadingOptions]
+    *sources: str | Path, callback: Callable[[int], object] | None = None, **options: Unpack[ReadingOptions]
 ) -> list[Profile]:
     """Return what each table of `sources` holds, which are read to the end.
 
@@ -104,7 +104,7 @@ def inspect(
     return found
 
 
-def _counted(table: Table, callback: Callable[[int], None] | None) -> tuple[int, int, tuple[Column, ...]]:
+def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[int, int, tuple[Column, ...]]:
     """Return how many rows a table has, how many cannot be read, and its columns."""
     columns = {
         name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)

@@ -70,7 +70,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     replace: bool = False,
     dry_run: bool = False,
     dataset_dir: str | Path | None = None,
-    callback: Callable[[int], None] | None = None,
+    callback: Callable[[int], object] | None = None,
     **reading: Unpack[ReadingOptions],
 ) -> Conversion:
     """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
@@ -143,7 +143,7 @@ def _checked(options: ConvertOptions) -> ConvertOptions:
         raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
-def _convert(job: ConvertPlan, callback: Callable[[int], None] | None) -> Conversion:
+def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
     before = earlier.of_dataset(job)
     if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
         return conversion(job, whole, changed=False)
@@ -185,7 +185,7 @@ def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[st
     return entries
 
 
-def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], None] | None) -> Conversion:
+def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     """Do all but write."""
     with Path(devnull).open("r+b") as nowhere:
         staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
@@ -198,7 +198,7 @@ def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], Non
     return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
 
 
-def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], None] | None) -> Conversion:
+def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     stamps = job.stamps()
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
@@ -244,7 +244,7 @@ def _sha256(file: IO[bytes]) -> str:
 
 
 def _stream(
-    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], None] | None
+    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], object] | None
 ) -> EncodedSamples:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
     options, parts = job.options, job.parts

@@ -16,6 +16,7 @@ from ftbridge.core.errors import UsageError
 
 Method = Literal["qlora", "lora", "full"]
 Device = Literal["auto", "cuda", "cpu"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd"]
 Tracker = Literal["tensorboard", "swanlab", "wandb"]
 Whole = Annotated[int, Meta(ge=1, lt=1 << 31)]
@@ -78,7 +79,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="How attention is computed; auto is the framework's choice."),
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        Dtype,
         Meta(description="auto: bfloat16 on GPUs that have it, float16 on others, float32 on the CPU."),
     ] = "auto"
     neftune_alpha: Annotated[Positive | None, Meta(description="Noise on embeddings (LLaMA-Factory).")] = None
@@ -148,7 +149,7 @@ class TrainOptions(TypedDict, total=False):
     packing: bool
     gradient_checkpointing: bool
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    dtype: Dtype
     neftune_alpha: float | None
     save_steps: int
     save_limit: int

@@ -43,10 +43,8 @@ def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
             )
         values["model"] = preset(known[name].preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
-    if isinstance(extra := values.get("set"), Mapping):  # YAML has read numbers already
-        values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
     try:
-        return parse(TrainSpec, values, "the training")
+        return parse(TrainSpec, _set_as_text(values), "the training")
     except InputError as error:
         raise UsageError(str(error)) from error
 
@@ -61,4 +59,12 @@ def _given(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
         if key == "dataset_dir" or path.exists():
             inside = path.absolute().is_relative_to(project.folder)
             given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
-    return given
+    return _set_as_text(given)
+
+
+def _set_as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """Return `values` with what is `set` as texts: YAML has read numbers already, and Python has them."""
+    if isinstance(extra := values.get("set"), Mapping):
+        texts = {key: msgspec.json.encode(value).decode() for key, value in extra.items() if not isinstance(value, str)}
+        return values | {"set": {**extra, **texts}}
+    return values

@@ -48,7 +48,7 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(
     config: str | os.PathLike[str] | None = None,
     *,
-    resume: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     **options: Unpack[TrainOptions],
 ) -> Prepared:
@@ -62,7 +62,7 @@ def prepare(
     """
     project = Project.find(config=Path(config) if config else None)
     source = (
-        resuming.find_resume_point(project, resume, _given(project, options), trusted=trust_checkpoint)
+        resuming.find_resume_point(project, os.fspath(resume), _given(project, options), trusted=trust_checkpoint)
         if resume
         else None
     )

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ftbridge.core.console import is_terminal, rich_console, say
 from ftbridge.launchers.runs.summary import clock
 
-Update = Callable[[dict[str, float]], None]
+Update = Callable[[dict[str, float]], object]
 
 
 @contextmanager

@@ -33,10 +33,10 @@ from ftbridge.launchers.training.watch import watch
 def train(
     config: str | os.PathLike[str] | None = None,
     *,
-    callback: Callable[[Record], None] | None = None,
+    callback: Callable[[Record], object] | None = None,
     preflight: bool = True,
     detach: bool = False,
-    resume: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     **options: Unpack[TrainOptions],
 ) -> Run:
@@ -56,7 +56,7 @@ def train(
     return start(ready, callback=callback, preflight=preflight)
 
 
-def start(ready: Prepared, *, callback: Callable[[Record], None] | None = None, preflight: bool = True) -> Run:
+def start(ready: Prepared, *, callback: Callable[[Record], object] | None = None, preflight: bool = True) -> Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
     run = watch(_begin(ready, preflight_first=preflight), callback)
     _remember(ready)
