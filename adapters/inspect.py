@@ -5,7 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
 from ftbridge.adapters.sources.locate import open_origin, origins
 from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
 from ftbridge.core.errors import FtbridgeError
-from ftbridge.core.records import Reading, Table
+from ftbridge.core.records import Reading, ReadingOptions, Table
 
 # Progress is told after so many rows.
 TOLD_EVERY = 1000
@@ -64,10 +64,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(
-    *sources: str | Path, reading: Reading | None = None, progress: Callable[[int], None] | None = None
+    *sources: str | Path, callback: Callable[[int], object] | None = None, **options: Unpack[ReadingOptions]
 ) -> list[Profile]:
-    """Read `sources` to the end and return what each table holds; raises InputError where one cannot be read."""
-    reading = reading or Reading()
+    """Return what each table of `sources` holds, which are read to the end.
+
+    `options` say how they are read, as in `convert`; without `sheet`, all sheets are. `callback` is called with the
+    number of rows read so far. Raises UsageError for options that do not fit, InputError where one cannot be read.
+    """
+    reading = Reading.from_options(**options)
     if not reading.sheets:
         reading = msgspec.structs.replace(reading, all_sheets=True)
     found = []
@@ -83,7 +87,7 @@ def inspect(
                 )
             except FtbridgeError as error:
                 choice, unclear = None, str(error)
-            rows, broken, columns = _counted(table, progress)
+            rows, broken, columns = _counted(table, callback)
             profile = Profile(
                 file=table.file,
                 sheet=table.sheet,
@@ -100,7 +104,7 @@ def inspect(
     return found
 
 
-def _counted(table: Table, progress: Callable[[int], None] | None) -> tuple[int, int, tuple[Column, ...]]:
+def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[int, int, tuple[Column, ...]]:
     """Return how many rows a table has, how many cannot be read, and its columns."""
     columns = {
         name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
@@ -113,8 +117,8 @@ def _counted(table: Table, progress: Callable[[int], None] | None) -> tuple[int,
         for name, value in () if row.error else row.values.items():
             column = columns.setdefault(name, Column(name=name))
             lengths[name] += _count(column, plain(value))
-        if progress and rows % TOLD_EVERY == 0:
-            progress(rows)
+        if callback and rows % TOLD_EVERY == 0:
+            callback(rows)
     for column in columns.values():
         filled = sum(column.types.values())
         column.empty = rows - broken - filled

@@ -12,7 +12,7 @@ from ftbridge.dataset_info.entries import interpret
 from ftbridge.dataset_info.names import is_ours
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     """An entry in a line: `made` is when the file that LLaMA-Factory reads was last written, in local time.
 
     `samples` is None where ftbridge did not make the dataset, and so has not counted them; `source` is then its
@@ -28,12 +28,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     made: str
 
 
-def summaries(dataset_dir: Path) -> list[Summary]:
+def summaries(dataset_dir: Path) -> list[DatasetSummary]:
     """Return a summary of every entry, in the file's order; raises InputError where that is damaged."""
     return [_summary(dataset_dir, name, raw) for name, raw in registry.read(dataset_dir).items()]
 
 
-def _summary(dataset_dir: Path, name: str, raw: Any) -> Summary:
+def _summary(dataset_dir: Path, name: str, raw: Any) -> DatasetSummary:
     entry = interpret(name, raw)
     samples, preset, source = None, "", entry.remote or entry.file_name
     formats: tuple[str, ...] = (entry.formatting,)
@@ -49,7 +49,7 @@ def _summary(dataset_dir: Path, name: str, raw: Any) -> Summary:
     made = ""
     if file.is_file():
         made = datetime.fromtimestamp(file.stat().st_mtime).astimezone().strftime("%Y-%m-%d %H:%M")
-    return Summary(
+    return DatasetSummary(
         name=name,
         ours=is_ours(raw),
         samples=samples,

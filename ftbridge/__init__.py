@@ -1,13 +1,15 @@
 """From a spreadsheet of questions and answers to a fine-tuned model, on XTuner and LLaMA-Factory.
 
-What a command does, the function of the same name does; each is imported on first use, so that
-``import ftbridge`` stays light:
+What a command does, the function of the same name does, and `ftbridge.runs` and `ftbridge.datasets` hold those of
+`ftbridge runs` and `ftbridge datasets`. Each is imported on first use, so that ``import ftbridge`` stays light:
 
     import ftbridge
 
     ftbridge.convert("medqa.xlsx", split="7:3")
     run = ftbridge.train(backend="xtuner", model="Qwen/Qwen2.5-7B-Instruct")
     ftbridge.merge(run.id)
+
+Type checkers and editors read the same names, with their types, in __init__.pyi.
 """
 
 from importlib import import_module
@@ -15,28 +17,55 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FUNCTIONS = {
-    "inspect": "ftbridge.adapters.inspect:inspect",
-    "convert": "ftbridge.adapters.convert.pipeline:convert",
-    "presets": "ftbridge.dataset_info.presets:presets",
-    "setup": "ftbridge.launchers.environment.setup:setup",
-    "doctor": "ftbridge.launchers.environment.doctor:doctor",
-    "preview": "ftbridge.launchers.preview.preview:preview",
-    "train": "ftbridge.launchers.training.train:train",
-    "export": "ftbridge.weights.export:export",
-    "merge": "ftbridge.weights.merge:merge",
-    "chat": "ftbridge.dialogue.chat:chat",
-    "predict": "ftbridge.evaluation.predict:predict",
-    "demo": "ftbridge.demo:demo",
+# What each module gives. A stub, not imports under `if TYPE_CHECKING`: many modules import the version from here, and
+# the import linter would find everything to import everything else.
+_NAMES = {
+    "ftbridge.adapters.convert.pipeline": "convert",
+    "ftbridge.adapters.convert.result": "Conversion Part TableRead",
+    "ftbridge.adapters.convert.selection": "Counts",
+    "ftbridge.adapters.inspect": "Column Profile inspect",
+    "ftbridge.adapters.registered.check": "CheckResult Support",
+    "ftbridge.core.errors": "FrameworkError FtbridgeError InputError InterruptedRun QuestionError SetupError "
+    "UsageError",
+    "ftbridge.core.records": "Conversation Reading ReadingOptions Turn",
+    "ftbridge.core.train_spec": "TrainOptions TrainSpec",
+    "ftbridge.dataset_info.listing": "DatasetSummary",
+    "ftbridge.dataset_info.presets": "Preset presets",
+    "ftbridge.dataset_info.registry": "Removed",
+    "ftbridge.datasets": "DatasetDetails",
+    "ftbridge.demo": "Answers demo",
+    "ftbridge.dialogue.chat": "ChatOptions ChatSession chat chat_sessions",
+    "ftbridge.dialogue.generation": "Sampling",
+    "ftbridge.evaluation.leakage": "Leakage",
+    "ftbridge.evaluation.metrics": "Metrics",
+    "ftbridge.evaluation.predict": "Predictions predict",
+    "ftbridge.launchers.environment.checklist": "Check",
+    "ftbridge.launchers.environment.doctor": "doctor",
+    "ftbridge.launchers.environment.setup": "setup",
+    "ftbridge.launchers.preview.preview": "Preview PreviewOptions preview",
+    "ftbridge.launchers.runs.prune": "Leftover",
+    "ftbridge.launchers.runs.record": "Attempt Run",
+    "ftbridge.launchers.runs.summary": "RunSummary",
+    "ftbridge.launchers.training.prepare": "Prepared build_only prepare",
+    "ftbridge.launchers.training.train": "preflight train",
+    "ftbridge.runs": "RunComparison RunDetails",
+    "ftbridge.weights.export": "export",
+    "ftbridge.weights.merge": "MergeOptions merge",
 }
-__all__ = ["__version__", *_FUNCTIONS]  # noqa: PLE0604 - the names are strings
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+__all__ = ["__version__", "datasets", "runs", *_MODULES]  # noqa: PLE0604 - the names are strings
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FUNCTIONS:
+    if name in {"datasets", "runs"}:
+        return import_module(f"ftbridge.{name}")
+    if name not in _MODULES:
         raise AttributeError(f"module 'ftbridge' has no attribute {name!r}")
-    module, _, function = _FUNCTIONS[name].partition(":")
-    return getattr(import_module(module), function)
+    module = import_module(_MODULES[name])
+    # Importing `ftbridge.demo` leaves that module here, where the function of its name is meant.
+    names = {name, module.__name__.rpartition(".")[2]} & _MODULES.keys()
+    globals().update({each: getattr(module, each) for each in names if _MODULES[each] == module.__name__})
+    return globals()[name]
 
 
 def __dir__() -> list[str]:

@@ -79,6 +79,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ftbridge"}
     for needed in (
+        "ftbridge/__init__.pyi",
         "ftbridge/py.typed",
         "ftbridge/dataset_info/phrases/self-cognition-zh.yaml",
         "ftbridge/dataset_info/presets/medqa.yaml",

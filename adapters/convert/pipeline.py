@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from os import devnull
 from pathlib import Path
-from typing import IO
+from typing import IO, Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -35,7 +35,7 @@ from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry, EntryOptions, Reading
+from ftbridge.core.records import DatasetEntry, EntryOptions, Reading, ReadingOptions
 from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
 
 # A field of more different values holds no classes, and they would be kept in memory.
@@ -45,14 +45,6 @@ CLASSES = 10_000
 def convert(  # noqa: PLR0913 - the options of the command, all by name
     *sources: str | Path,
     name: str | None = None,
-    sheet: str | Sequence[str] = (),
-    all_sheets: bool = False,
-    header_row: int | None = None,
-    fill_merged: bool = False,
-    as_shown: bool = False,
-    encoding: str = "",
-    delimiter: str = "",
-    quote: str = "",
     map: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
     system: str | None = None,
     instruction: str | None = None,
@@ -79,15 +71,17 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     replace: bool = False,
     dry_run: bool = False,
     dataset_dir: str | Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    callback: Callable[[int], object] | None = None,
+    **reading: Unpack[ReadingOptions],
 ) -> Conversion:
     """Convert `sources` into files of both frameworks and register them as `<name>-train` and so on.
 
     The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
     user, assistant or system, `label_map` maps answers to text,
-    `settings` are the `--set` of a preset, `split` is as in "7:3", and `sample` holds the sizes of nested subsets.
-    `progress` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
+    `settings` are the `--set` of a preset, `split` is as in "7:3", `sample` holds the sizes of nested subsets, and
+    `reading` says how the sources are read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
+    `callback` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
     `on_error` is "skip" or `max_rejected` allows it (`xlsx` writes such rows as a workbook too), and nothing at all
     with `dry_run`, which reads and checks all the same. Raises UsageError for options that do not fit, InputError for
     a source that cannot be used or a name that is taken, and QuestionError where, without `replace`, a part of the
@@ -97,16 +91,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     if not sources or not to:
         raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
     options = ConvertOptions(
-        reading=Reading(
-            sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
-            all_sheets=all_sheets,
-            header_row=header_row,
-            fill_merged=fill_merged,
-            as_shown=as_shown,
-            encoding=encoding,
-            delimiter=delimiter,
-            quote=quote,
-        ),
+        reading=Reading.from_options(**reading),
         wish=MappingOptions(
             map={field: str(column) for field, column in (map or {}).items()},
             system=system,
@@ -136,7 +121,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     job = plan_conversion(
         found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
     )
-    done = _convert(job, progress)
+    done = _convert(job, callback)
     if dry_run:
         return done
     inside = folder.is_relative_to(project.folder)
@@ -159,7 +144,7 @@ def _checked(options: ConvertOptions) -> ConvertOptions:
         raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
-def _convert(job: ConvertPlan, progress: Callable[[int], None] | None) -> Conversion:
+def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
     before = earlier.of_dataset(job)
     if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
         return conversion(job, whole, changed=False)
@@ -170,10 +155,10 @@ def _convert(job: ConvertPlan, progress: Callable[[int], None] | None) -> Conver
     files = [_file(name, target) for name in job.names for target in job.options.to]
     refuse_foreign(job.dataset_dir, {**before, **dict.fromkeys(job.names)}, files)
     if job.dry_run:
-        return _try(job, edited, progress)
+        return _try(job, edited, callback)
     new_folder = not job.dataset_dir.exists()
     try:
-        return _write(job, edited, progress)
+        return _write(job, edited, callback)
     except BaseException:
         if new_folder:  # nothing was written, so nothing is left
             with suppress(OSError):
@@ -201,11 +186,11 @@ def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[st
     return entries
 
 
-def _try(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
+def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     """Do all but write."""
     with Path(devnull).open("r+b") as nowhere:
         staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
-        made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), progress)
+        made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), callback)
     selection, counts = select(job, made)
     samples = {name: made.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
     entries = {name: _entry(job, made, counts, samples, name, {}, {}) for name in samples}
@@ -214,7 +199,7 @@ def _try(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], Non
     return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
 
 
-def _write(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], None] | None) -> Conversion:
+def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     stamps = job.stamps()
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
@@ -228,7 +213,7 @@ def _write(job: ConvertPlan, edited: Sequence[Path], progress: Callable[[int], N
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
         rejects = Rejects(partial(scratch, job.rejected_file.name))
-        made = _stream(job, list(staged.values()), rejects, progress)
+        made = _stream(job, list(staged.values()), rejects, callback)
         selection, counts = select(job, made)
         files = selected(job, selection, staged, made.marks, new_file)
         with ThreadPoolExecutor(MOST) as pool:
@@ -260,7 +245,7 @@ def _sha256(file: IO[bytes]) -> str:
 
 
 def _stream(
-    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, progress: Callable[[int], None] | None
+    job: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], object] | None
 ) -> EncodedSamples:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
     options, parts = job.options, job.parts
@@ -294,8 +279,8 @@ def _stream(
             )
         if not options.split and len(parts) > 1:
             made.parts += bytes([parts.index(part)]) * len(batch.marks)
-        if progress:
-            progress(made.counts["read"])
+        if callback:
+            callback(made.counts["read"])
     made.counts["rejected"] = rejects.rows
     made.samples = files[0].samples
     _judge(job, made, rejects)

@@ -111,7 +111,7 @@ def taken(run: Run, memory: Memory, seconds: float) -> Row:
 def measured(ready: Prepared, memory: Memory) -> Row:
     """Train, and return what it took."""
     begun = time.perf_counter()
-    run = start(ready, report=lambda _record: None)
+    run = start(ready, callback=lambda _record: None)
     return taken(run, memory, time.perf_counter() - begun)
 
 

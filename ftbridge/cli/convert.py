@@ -139,7 +139,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     for name in ("instruction", "input", "output", "system"):
         options[name] = _text(options[name])
     with rows_shown() as progress:
-        done = convert(*sources, progress=progress, dry_run=dry_run or explain, **options)
+        done = convert(*sources, callback=progress, dry_run=dry_run or explain, **options)
     if as_json:
         print_json(done)
     else:

@@ -31,10 +31,10 @@ def command() -> None:
 @_options
 def list_command(dataset_dir: Path | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
+    from ftbridge import datasets
     from ftbridge.core.console import aligned, print_json, result
-    from ftbridge.dataset_info.listing import summaries
 
-    found = summaries(_folder(dataset_dir))
+    found = datasets.list(dataset_dir=dataset_dir)
     if as_json:
         print_json(found)
         return
@@ -53,18 +53,16 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
     """Show what is known of the dataset NAME, and its first samples."""
     import json
 
-    from ftbridge.adapters.registered.validate import first_samples
+    from ftbridge import datasets
     from ftbridge.core.console import print_json, result
-    from ftbridge.dataset_info.entries import interpret
-    from ftbridge.dataset_info.registry import look_up
 
-    folder = _folder(dataset_dir)
-    full, raw = look_up(folder, name)
     if as_json:
-        print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), count)})
+        print_json(datasets.show(name, samples=count, dataset_dir=dataset_dir))
         return
-    result(f"{full}, in {folder}\n{json.dumps(raw, indent=2, ensure_ascii=False)}")
-    for sample in first_samples(folder, interpret(full, raw), count):
+    found = datasets.show(name, samples=0, dataset_dir=dataset_dir)  # shown also where its samples cannot be read
+    entry = json.dumps(found.entry, indent=2, ensure_ascii=False)
+    result(f"{found.name}, in {datasets.folder(dataset_dir)}\n{entry}")
+    for sample in datasets.show(found.name, samples=count, dataset_dir=dataset_dir).samples:
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
         said += [pair for turn in sample.turns for pair in (("user", turn.user), ("assistant", turn.output))]
@@ -77,11 +75,11 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
 @_options
 def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
-    from ftbridge.adapters.registered.check import check_datasets
+    from ftbridge import datasets
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = check_datasets(_folder(dataset_dir), names)
+    verdicts = datasets.check(*names, dataset_dir=dataset_dir)
     if as_json:
         print_json(verdicts)
     elif not verdicts:
@@ -102,10 +100,10 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, 
 
     Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
     """
+    from ftbridge import datasets
     from ftbridge.core.console import print_json, result
-    from ftbridge.dataset_info.registry import remove
 
-    removed = remove(_folder(dataset_dir), names, edits=yes)
+    removed = datasets.remove(*names, edits=yes, dataset_dir=dataset_dir)
     if as_json:
         print_json(removed)
         return
@@ -115,18 +113,10 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, 
         result(f"removed {file}")
 
 
-def _folder(dataset_dir: Path | None) -> Path:
-    """Return the folder that is meant: as `ftbridge train` finds it."""
-    from ftbridge.core.project import Project
-
-    if dataset_dir:
-        return dataset_dir.absolute()
-    project = Project.find()
-    return project.folder / str(project.settings.train.get("dataset_dir") or project.state().dataset_dir or "data")
-
-
 def _none_yet(dataset_dir: Path | None) -> str:
-    return f"there is no dataset in {_folder(dataset_dir)} yet"
+    from ftbridge import datasets
+
+    return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
 
 
 def _verdict(verdict: "CheckResult") -> str:

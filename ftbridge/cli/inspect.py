@@ -15,17 +15,16 @@ if TYPE_CHECKING:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @reading_options
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **options: Any) -> None:
+def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show the sheets of SOURCE, their columns with types, empty cells and lengths, and the reading of each.
 
     SOURCE is anything that `ftbridge convert` takes.  Nothing is written.
     """
     from ftbridge.adapters.inspect import inspect
     from ftbridge.core.console import print_json, result
-    from ftbridge.core.records import Reading
 
     with rows_shown() as progress:
-        found = inspect(*sources, reading=Reading(sheets=sheet, **options), progress=progress)
+        found = inspect(*sources, callback=progress, **options)
     if as_json:
         print_json(found)
     else:

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from ftbridge.launchers.runs.record import Run
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 _some: Callable[..., Any] = click.argument("names", nargs=-1, metavar="[RUN]...")
@@ -23,13 +20,12 @@ def command() -> None:
 @_json
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
+    from ftbridge import runs
     from ftbridge.core.console import aligned, print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.record import all_runs
-    from ftbridge.launchers.runs.summary import clock, summary
+    from ftbridge.launchers.runs.summary import clock
 
-    project = Project.find()
-    found = [summary(run) for run in all_runs(project)]
+    found = runs.list()
     if as_json:
         print_json(found)
         return
@@ -42,7 +38,7 @@ def list_command(as_json: bool) -> None:
         rows.append(
             (each.id, status, each.backend, each.model, each.dataset, steps, loss, started, clock(each.seconds))
         )
-    result(aligned(rows) if found else f"there is no run in {project.runs} yet; start one with `ftbridge train`")
+    result(aligned(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
 
 
 @command.command("show")
@@ -52,22 +48,20 @@ def show_command(name: str | None, as_json: bool) -> None:
     """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
     import msgspec
 
+    from ftbridge import runs
     from ftbridge.core.console import print_json, result
-    from ftbridge.core.plugins import load_backend
-    from ftbridge.launchers.runs.summary import summary
 
-    run = _chosen([name] if name else [])[0]
-    saved = [str(path) for path in load_backend(run.spec.backend).checkpoints(run.path)]
+    found = runs.show(name)
     full: dict[str, Any] = {
-        **msgspec.json.decode(msgspec.json.encode(run)),
-        **msgspec.to_builtins(summary(run)),
-        "checkpoints": saved,
+        **msgspec.json.decode(msgspec.json.encode(found.run)),
+        **msgspec.to_builtins(found.summary),
+        "checkpoints": [str(path) for path in found.checkpoints],
     }
     if as_json:
         print_json(full)
         return
-    if run.base:
-        full["base"] = run.base.files | {name: f"{size} bytes" for name, size in run.base.weights.items()}
+    if base := found.run.base:
+        full["base"] = base.files | {name: f"{size} bytes" for name, size in base.weights.items()}
     for key, value in full.items():
         if not isinstance(value, dict | list):
             result(f"{key}: {'' if value is None else value}")
@@ -82,10 +76,10 @@ def show_command(name: str | None, as_json: bool) -> None:
 @click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
+    from ftbridge import runs
     from ftbridge.core.console import show_log
-    from ftbridge.launchers.runs.record import follow_log
 
-    show_log(follow_log(_chosen([name] if name else [])[0], wait=wait))
+    show_log(runs.logs(name, follow=wait))
 
 
 @command.command("plot")
@@ -93,29 +87,10 @@ def logs_command(name: str | None, wait: bool) -> None:
 @click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture instead.")
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
+    from ftbridge import runs
     from ftbridge.core.console import result
-    from ftbridge.core.errors import InputError
-    from ftbridge.core.project import Project
-    from ftbridge.launchers.environment.venv import interpreter
-    from ftbridge.launchers.runs import text_chart
-    from ftbridge.launchers.runs.png_chart import draw, picture_file
-    from ftbridge.launchers.runs.training_log import curve, points
 
-    chosen = _chosen(names)
-    curves = {
-        f"{title} of {run.id}": found
-        for run in chosen
-        for title, name in (("training", "loss"), ("validation", "validation_loss"))
-        if (found := points(curve(run), name))
-    }
-    if not png:
-        result(text_chart.text(curves))
-        return
-    path = picture_file(png)
-    if not curves:
-        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
-    draw(path, interpreter(Project.find(), chosen[0].spec.backend), "curves", {"curves": curves})
-    result(str(path))
+    result(str(runs.plot(*names, png=png)) if png else runs.plot(*names))
 
 
 @command.command("compare")
@@ -123,18 +98,15 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 @_json
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
+    from ftbridge import runs
     from ftbridge.core.console import aligned, print_json, result
-    from ftbridge.core.errors import UsageError
-    from ftbridge.launchers.runs.summary import compare
 
-    if len(set(names)) < 2:  # noqa: PLR2004
-        raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
-    runs = _chosen(names)
-    rows = compare(runs)
+    found = runs.compare(*names)
     if as_json:
-        print_json({"runs": [run.id for run in runs], "differences": rows})
+        print_json(found)
         return
-    result(aligned([("", *(run.id for run in runs)), *((name, *map(_cell, values)) for name, values in rows.items())]))
+    rows = ((name, *map(_cell, values)) for name, values in found.differences.items())
+    result(aligned([("", *found.runs), *rows]))
 
 
 @command.command("stop")
@@ -144,11 +116,10 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
 )
 def stop_command(name: str, failed: bool) -> None:
     """End a running RUN; what it has saved stays."""
+    from ftbridge import runs
     from ftbridge.core.console import result
-    from ftbridge.launchers.runs.record import mark_failed, stop_run
 
-    end = mark_failed if failed else stop_run
-    run = end(_chosen([name])[0])
+    run = runs.stop(name, mark_failed=failed)
     result(f"{run.id} {run.status}")
 
 
@@ -158,12 +129,11 @@ def stop_command(name: str, failed: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
+    from ftbridge import runs
     from ftbridge.core.console import aligned, result, say
-    from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.prune import leftovers, remove
-    from ftbridge.launchers.runs.record import all_runs
+    from ftbridge.launchers.runs.prune import remove
 
-    gone = leftovers(all_runs(Project.find()), keep, checkpoints=checkpoints)
+    gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
     if not gone:
         result("there is nothing to remove")
         return
@@ -171,21 +141,7 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
     total = sum(each.size for each in gone)
     if not yes:
         click.confirm(f"remove these {len(gone)} ({total:,} bytes)?", abort=True, err=True)
-    result(f"removed {remove(gone):,} bytes")
-
-
-def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
-    """Return the runs that are called so, or the newest."""
-    from ftbridge.core.errors import InputError
-    from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.record import all_runs, find_run
-
-    project = Project.find()
-    if names:
-        return [find_run(project, name) for name in names]
-    if not (found := all_runs(project)):
-        raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
-    return found[-1:]
+    result(f"removed {sum(each.size for each in remove(gone)):,} bytes")
 
 
 def _cell(value: Any) -> str:

@@ -106,7 +106,7 @@ def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, det
         _show(ready, preflight=not no_check, build=check)
         return
     if detach:
-        run = train.detach(ready, preflight=not no_check)
+        run = train.start_detached(ready, preflight=not no_check)
         say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
     else:
         run = train.start(ready, preflight=not no_check)

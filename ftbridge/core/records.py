@@ -3,10 +3,10 @@
 Those of which there are millions are kept from the garbage collector: they never refer to themselves.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypedDict
 
 import msgspec
 from msgspec.structs import replace
@@ -143,6 +143,19 @@ FIRST = 100
 DELIMITERS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
 
+class ReadingOptions(TypedDict, total=False):
+    """How sources are to be read, by the names of the command's options; Reading says what each means."""
+
+    sheet: str | Sequence[str]
+    all_sheets: bool
+    header_row: int | None
+    fill_merged: bool
+    as_shown: bool
+    encoding: str
+    delimiter: str
+    quote: str
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How sources are to be read; what is left open, a source finds out by itself.
 
@@ -172,6 +185,31 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
             raise UsageError(
                 f"`--quote` and `--delimiter` are both `{self.quote}`; one stands around cells, one between"
             )
+
+    @classmethod
+    def from_options(
+        cls,
+        *,
+        sheet: str | Sequence[str] = (),
+        all_sheets: bool = False,
+        header_row: int | None = None,
+        fill_merged: bool = False,
+        as_shown: bool = False,
+        encoding: str = "",
+        delimiter: str = "",
+        quote: str = "",
+    ) -> Self:
+        """Return the reading that options ask for, called as the command's are; raises UsageError as Reading does."""
+        return cls(
+            sheets=(sheet,) if isinstance(sheet, str) else tuple(sheet),
+            all_sheets=all_sheets,
+            header_row=header_row,
+            fill_merged=fill_merged,
+            as_shown=as_shown,
+            encoding=encoding,
+            delimiter=delimiter,
+            quote=quote,
+        )
 
     @property
     def separator(self) -> str:

@@ -4,8 +4,10 @@ The names are one for both frameworks; what each makes of them stands in its tem
 docs/training.md come from this table, too.
 """
 
+import os
 import sys
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +16,7 @@ from ftbridge.core.errors import UsageError
 
 Method = Literal["qlora", "lora", "full"]
 Device = Literal["auto", "cuda", "cpu"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_32bit", "paged_adamw_8bit", "adafactor", "sgd"]
 Tracker = Literal["tensorboard", "swanlab", "wandb"]
 Whole = Annotated[int, Meta(ge=1, lt=1 << 31)]
@@ -76,7 +79,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="How attention is computed; auto is the framework's choice."),
     ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        Dtype,
         Meta(description="auto: bfloat16 on GPUs that have it, float16 on others, float32 on the CPU."),
     ] = "auto"
     neftune_alpha: Annotated[Positive | None, Meta(description="Noise on embeddings (LLaMA-Factory).")] = None
@@ -110,6 +113,54 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageError(f"`{name}` is for an adapter, and `--method full` trains all weights; leave one out")
         if self.early_stopping and self.validation_dataset == "none":
             raise UsageError("`--early-stopping` watches the validation loss; leave `--validation-dataset none` out")
+
+
+class TrainOptions(TypedDict, total=False):
+    """The fields of a TrainSpec as options of a function: what is left out, the settings or the defaults decide."""
+
+    backend: str
+    model: str | os.PathLike[str]
+    dataset: str
+    dataset_dir: str | os.PathLike[str]
+    validation_dataset: str
+    validation_steps: int | None
+    early_stopping: int | None
+    method: Method
+    quantization_bits: Literal[4, 8]
+    quantization_type: Literal["nf4", "fp4"]
+    double_quantization: bool
+    lora_rank: int
+    lora_alpha: int
+    lora_dropout: float
+    lora_targets: Sequence[str]
+    rslora: bool
+    dora: bool
+    optimizer: Optimizer
+    learning_rate: float
+    weight_decay: float
+    max_gradient_norm: float
+    scheduler: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float
+    epochs: float
+    max_steps: int | None
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    cutoff_length: int
+    packing: bool
+    gradient_checkpointing: bool
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
+    dtype: Dtype
+    neftune_alpha: float | None
+    save_steps: int
+    save_limit: int
+    seed: int
+    track: Sequence[Tracker]
+    deepspeed: str | os.PathLike[str]
+    gpus: int | Literal["all"]
+    device: Device
+    template: str | None
+    trust_remote_code: bool
+    set: Mapping[str, str | float]
 
 
 def defaults() -> dict[str, Any]:

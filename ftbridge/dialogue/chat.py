@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from ftbridge.core.console import natural_size, printable, say
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.project import Project
+from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers.environment.model_download import local_model
@@ -105,15 +106,15 @@ class ChatOptions(TypedDict, total=False):
     `offload_folder` and `dtype` are those of Loading.
     """
 
-    checkpoint: str | None
+    checkpoint: str | os.PathLike[str] | None
     model: str | None
     template: str | None
     trust_remote_code: bool
     thinking: bool
-    device: str
-    bits: int | None
+    device: Device
+    bits: Literal[4, 8] | None
     offload_folder: str | None
-    dtype: str
+    dtype: Dtype
 
 
 @contextmanager
@@ -171,16 +172,16 @@ def chat(
     *,
     system: str | None = None,
     sampling: Sampling | None = None,
-    write: Callable[[str], None] | None = None,
+    callback: Callable[[str], object] | None = None,
     **options: Unpack[ChatOptions],
 ) -> str:
-    """Return the answer of a run's model to one question; `write` gets it piece by piece as well."""
+    """Return the answer of a run's model to one question; `callback` is called with each piece of it."""
     with chat_sessions(source, system=system, sampling=sampling, **options) as (talk,):
         answer = ""
         for piece in talk.say(prompt):
             answer += piece
-            if write:
-                write(piece)
+            if callback:
+                callback(piece)
         return answer
 
 
@@ -208,7 +209,7 @@ def _messages(talk: ChatSession) -> bytes:
     return msgspec.json.encode({"messages": [{"role": role, "content": content} for role, content in said]})
 
 
-def source_of(source: str | os.PathLike[str] | None, checkpoint: str | None = None) -> ModelSource:
+def source_of(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike[str] | None = None) -> ModelSource:
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model, `checkpoint` one of a run's."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import rich_console, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
+from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
@@ -68,7 +69,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     source: str | os.PathLike[str] | None = None,
     dataset: str | None = None,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     dataset_dir: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     metrics: bool = False,
@@ -76,9 +77,9 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     max_new_tokens: int = 512,
     batch_size: int | None = None,
     limit: int | None = None,
-    bits: int | None = None,
-    dtype: str = "auto",
-    device: str = "auto",
+    bits: Literal[4, 8] | None = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
     trust_remote_code: bool = False,
     replace: bool = False,
 ) -> Predictions:

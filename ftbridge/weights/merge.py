@@ -17,6 +17,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
+from ftbridge.core.train_spec import Device
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
@@ -36,7 +37,7 @@ _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 Check = Callable[[ModelCard, Path, Path], None]
 
 
-class Merging(TypedDict, total=False):
+class MergeOptions(TypedDict, total=False):
     """How to merge: more `adapters`, each with its weight, after the source's own.
 
     `onto` merges onto the 4-bit values that a QLoRA run trained on; `shard_size` is in bytes; `check` is called
@@ -48,7 +49,7 @@ class Merging(TypedDict, total=False):
     adapters: Sequence[tuple[str | os.PathLike[str], float]]
     onto: Literal["nf4", "fp4"] | None
     shard_size: int
-    device: Literal["auto", "cuda", "cpu"]
+    device: Device
     check: Check | None
 
 
@@ -57,7 +58,7 @@ def merge(
     *,
     model: str | None = None,
     out: str | os.PathLike[str] | None = None,
-    **how: Unpack[Merging],
+    **how: Unpack[MergeOptions],
 ) -> Path:
     """Merge the adapter of a run (default: the last that succeeded) or of a folder; returns the model folder.
 

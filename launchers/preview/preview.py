@@ -5,7 +5,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
@@ -87,6 +87,16 @@ class Preview(msgspec.Struct, frozen=True):
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
 
+class PreviewOptions(TypedDict, total=False):
+    """The options of a training that decide which tokens it sees, as TrainOptions has them."""
+
+    model: str | os.PathLike[str]
+    dataset_dir: str | os.PathLike[str]
+    cutoff_length: int
+    template: str | None
+    trust_remote_code: bool
+
+
 class _Answer(msgspec.Struct, frozen=True):
     """What the helper prints."""
 
@@ -103,14 +113,14 @@ def preview(
     stats: bool = False,
     png: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
-    **options: Any,
+    **options: Unpack[PreviewOptions],
 ) -> Preview:
     """Return the first `samples` of a dataset as both frameworks, or `backend` alone, would train them.
 
-    `options` are the fields of TrainSpec; of those, only what decides the tokens is looked at. With `stats` all
-    samples are counted, and a picture of their lengths is written to `png` (default: NAME-lengths.png in the
-    current folder). Of a hub's model only the tokenizer and the config are fetched. Raises an FtbridgeError that
-    says what to do where something is missing or does not fit.
+    `options` are those of `train` that decide the tokens. With `stats` all samples are counted, and a picture of
+    their lengths is written to `png` (default: NAME-lengths.png in the current folder). Of a hub's model only the
+    tokenizer and the config are fetched. Raises an FtbridgeError that says what to do where something is missing or
+    does not fit.
     """
     wanted = _wanted(backend)
     if png and not stats:

@@ -60,12 +60,12 @@ def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = 
     return gone
 
 
-def remove(gone: list[Leftover]) -> int:
-    """Remove what `leftovers` found and return its bytes; a run that has been resumed since stays.
+def remove(gone: list[Leftover]) -> list[Leftover]:
+    """Remove what `leftovers` found and return what went; a run that has been resumed since stays.
 
     Raises SetupError where something cannot be removed.
     """
-    freed = 0
+    removed = []
     for each in gone:
         path = Path(each.path)
         folder = path if (path / "run.json").exists() else path.parents[1]
@@ -78,8 +78,8 @@ def remove(gone: list[Leftover]) -> int:
                 path.unlink()
         except OSError as error:
             raise SetupError(f"cannot remove `{path}`: {error.strerror or error}") from error
-        freed += each.size
-    return freed
+        removed.append(each)
+    return removed
 
 
 def _needed(run: Run, others: list[Run]) -> bool:

@@ -13,7 +13,7 @@ from ftbridge.launchers.runs.training_log import curve, points
 _SHA256 = "sha256 of "
 
 
-class Summary(msgspec.Struct, frozen=True):
+class RunSummary(msgspec.Struct, frozen=True):
     """A run in a line; `step` of `steps` is done, losses are None where none was logged, `seconds` is its working time.
 
     `status` is `died` for a run whose watching process was killed.
@@ -34,11 +34,11 @@ class Summary(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def summary(run: Run) -> Summary:
+def summary(run: Run) -> RunSummary:
     """Return the line of `run`."""
     records = curve(run)
     losses, validations = ([value for _, value in points(records, name)] for name in ("loss", "validation_loss"))
-    return Summary(
+    return RunSummary(
         id=run.id,
         status="died" if run.died else run.status,
         backend=run.spec.backend,

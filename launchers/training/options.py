@@ -1,5 +1,7 @@
 """TODO."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.presets import preset
 
 
-def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
+def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
     """Return the training that is asked for.
 
     Options win over settings, those over the last conversion, that over the preset, that over defaults.
@@ -41,20 +43,28 @@ def choose(project: Project, options: dict[str, Any]) -> TrainSpec:
             )
         values["model"] = preset(known[name].preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
-    if isinstance(extra := values.get("set"), dict):  # YAML has read numbers already
-        values["set"] = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in extra.items()}
     try:
-        return parse(TrainSpec, values, "the training")
+        return parse(TrainSpec, _set_as_text(values), "the training")
     except InputError as error:
         raise UsageError(str(error)) from error
 
 
-def _given(project: Project, options: dict[str, Any]) -> dict[str, Any]:
+def _given(project: Project, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, paths, which start at the current folder, as seen from the project's."""
     given = {key: value for key, value in options.items() if value not in (None, {}, ())}
     for key in given.keys() & {"model", "dataset_dir", "deepspeed"}:
+        if isinstance(given[key], os.PathLike):
+            given[key] = os.fspath(given[key])
         path = Path(str(given[key])).expanduser()
         if key == "dataset_dir" or path.exists():
             inside = path.absolute().is_relative_to(project.folder)
             given[key] = str(path.absolute().relative_to(project.folder) if inside else path.absolute())
-    return given
+    return _set_as_text(given)
+
+
+def _set_as_text(values: dict[str, Any]) -> dict[str, Any]:
+    """Return `values` with what is `set` as texts: YAML has read numbers already, and Python has them."""
+    if isinstance(extra := values.get("set"), Mapping):
+        texts = {key: msgspec.json.encode(value).decode() for key, value in extra.items() if not isinstance(value, str)}
+        return values | {"set": {**extra, **texts}}
+    return values

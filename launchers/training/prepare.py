@@ -4,7 +4,7 @@ import os
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import TrainSpec
+from ftbridge.core.train_spec import TrainOptions, TrainSpec
 from ftbridge.dataset_info import registry
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -48,9 +48,9 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(
     config: str | os.PathLike[str] | None = None,
     *,
-    resume: str | None = None,
+    resume: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
-    **options: Any,
+    **options: Unpack[TrainOptions],
 ) -> Prepared:
     """Decide a training from `options` (the fields of TrainSpec), the settings, and the last conversion.
 
@@ -62,7 +62,7 @@ def prepare(
     """
     project = Project.find(config=Path(config) if config else None)
     source = (
-        resuming.find_resume_point(project, resume, _given(project, options), trusted=trust_checkpoint)
+        resuming.find_resume_point(project, os.fspath(resume), _given(project, options), trusted=trust_checkpoint)
         if resume
         else None
     )

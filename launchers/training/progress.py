@@ -8,17 +8,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from ftbridge.core.console import is_terminal, rich_console, say
 from ftbridge.launchers.runs.summary import clock
 
-Update = Callable[[dict[str, float]], None]
+Update = Callable[[dict[str, float]], object]
 
 
 @contextmanager
-def reporter(steps: int, own: Update | None = None) -> Iterator[Update]:
+def reporter(steps: int, callback: Update | None = None) -> Iterator[Update]:
     """Yield what is to be called with each record of metrics.jsonl as it comes, of `steps` in all.
 
     A terminal that has closed, or a pipe that nobody reads any more, is no reason to end what is shown there.
     """
-    if own:
-        yield own
+    if callback:
+        yield callback
         return
     shown = ExitStack()
     updates: list[Update] = []

@@ -5,15 +5,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import msgspec
 
 from ftbridge import __version__
 from ftbridge.core.console import say
+from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Launch
+from ftbridge.core.train_spec import TrainOptions
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
@@ -31,29 +33,37 @@ from ftbridge.launchers.training.watch import watch
 def train(
     config: str | os.PathLike[str] | None = None,
     *,
-    report: Callable[[Record], None] | None = None,
+    callback: Callable[[Record], object] | None = None,
     preflight: bool = True,
-    **options: Any,
+    detach: bool = False,
+    resume: str | os.PathLike[str] | None = None,
+    trust_checkpoint: bool = False,
+    **options: Unpack[TrainOptions],
 ) -> Run:
     """Train as `options` (the fields of TrainSpec) say and return the finished run.
 
     Where the pre-flight finds what would fail, nothing is started and InputError says what to do; `preflight=False`
-    leaves it out. `report` is called with each record of metrics.jsonl as it comes; by default a progress bar or
-    plain lines go to stderr. Raises FrameworkError, with the end of the log, where the framework failed or
-    left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
+    leaves it out. `callback` is called with each record of metrics.jsonl as it comes; by default a progress bar or
+    plain lines go to stderr. `detach` returns the run once it is going, in a process that outlives this one and calls
+    nobody back. `resume` and `trust_checkpoint` are those of `prepare`. Raises FrameworkError, with the end of the log,
+    where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
     """
-    ready = prepare(config, **options)
-    return start(ready, report=report, preflight=preflight)
+    if detach and callback:
+        raise UsageError("with `detach` nothing is called back: leave `callback` out, and read `ftbridge.runs.logs`")
+    ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, **options)
+    if detach:
+        return start_detached(ready, preflight=preflight)
+    return start(ready, callback=callback, preflight=preflight)
 
 
-def start(ready: Prepared, *, report: Callable[[Record], None] | None = None, preflight: bool = True) -> Run:
+def start(ready: Prepared, *, callback: Callable[[Record], object] | None = None, preflight: bool = True) -> Run:
     """Start what `prepare` decided, wait for its end, and return the run; raises as `train` does."""
-    run = watch(_begin(ready, preflight_first=preflight), report)
+    run = watch(_begin(ready, preflight_first=preflight), callback)
     _remember(ready)
     return run
 
 
-def detach(ready: Prepared, *, preflight: bool = True) -> Run:
+def start_detached(ready: Prepared, *, preflight: bool = True) -> Run:
     """Start what `prepare` decided in a process that outlives this one, and return the run once it is going.
 
     Raises FrameworkError, with the end of the log, where it does not come so far.

@@ -12,7 +12,9 @@ from ftbridge.launchers.training.failures import told
 from ftbridge.launchers.training.progress import reporter
 
 
-def watch(run: Run, report: Callable[[Record], None] | None = None, started: Callable[[], None] | None = None) -> Run:
+def watch(
+    run: Run, callback: Callable[[Record], object] | None = None, started: Callable[[], None] | None = None
+) -> Run:
     """Run what `run` says, wait for its end, and return it; raises as `train` does.
 
     `started` is called, again and again, while the framework's process is there.
@@ -23,7 +25,7 @@ def watch(run: Run, report: Callable[[Record], None] | None = None, started: Cal
     log = run.path / "log.txt"
     begun = log.stat().st_size if log.exists() else 0
     try:
-        with reporter(run.steps, report) as update:
+        with reporter(run.steps, callback) as update:
 
             def follow() -> None:
                 if started:

@@ -10,7 +10,6 @@ import pytest
 import ftbridge
 from ftbridge.adapters.inspect import inspect
 from ftbridge.core.errors import InputError
-from ftbridge.core.records import Reading
 
 
 def columns_of(profile):
@@ -46,7 +45,7 @@ def test_columns_are_counted_by_type(workbook):
 def test_every_sheet_that_is_not_hidden_is_shown(workbook):
     path = workbook(One=[["question", "answer"], ["q", "a"]], Two=[["x"], ["y"]])
     assert [profile.sheet for profile in inspect(path)] == ["One", "Two"]
-    (two,) = inspect(path, reading=Reading(sheets=("Two",)))
+    (two,) = inspect(path, sheet="Two")
     assert two.choice is None
     assert "--map" in two.unclear
 
@@ -88,7 +87,7 @@ def test_the_preset_is_named(workbook):
 def test_progress_is_told_on_the_way(folder):
     (folder / "a.csv").write_text("q,a\n" + "why?,so\n" * 2500)
     told = []
-    inspect(folder / "a.csv", progress=told.append)
+    inspect(folder / "a.csv", callback=told.append)
     assert told == [1000, 2000]
 
 

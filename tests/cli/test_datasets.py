@@ -60,6 +60,12 @@ def test_show_gives_the_entry_and_the_first_samples():
     assert "assistant" not in datasets("show", "hub")
 
 
+def test_show_gives_the_entry_also_where_its_samples_cannot_be_read():
+    done = CliRunner().invoke(cli, ["datasets", "show", "broken"])
+    assert '"file_name": "nowhere.json"' in done.stdout
+    assert isinstance(done.exception, InputError)
+
+
 def test_show_takes_names_that_are_no_text(project):
     (project / "data" / FILE).write_text('{"odd": {"hf_hub_url": "\\ud800"}}')
     assert '"hf_hub_url": "\\ud800"' in datasets("show", "odd")

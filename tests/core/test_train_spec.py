@@ -1,10 +1,14 @@
 """What the user wants trained: one table of defaults, and limits that hold."""
 
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import get_type_hints
+
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.core.train_spec import TrainSpec, defaults
+from ftbridge.core.train_spec import Tracker, TrainOptions, TrainSpec, defaults
 
 NEEDED = {"backend": "xtuner", "model": "base", "dataset": "faq"}
 
@@ -59,3 +63,19 @@ def test_a_value_out_of_its_limits_is_named(key, value):
 def test_a_count_of_no_gpus_is_wrong_usage():
     with pytest.raises(UsageError, match="got `0`"):
         TrainSpec(**NEEDED, gpus=0)
+
+
+def test_the_options_of_train_are_the_fields_of_a_spec_and_as_wide():
+    path = str | PathLike[str]
+    wider = {
+        "model": path,
+        "dataset_dir": path,
+        "deepspeed": path,
+        "lora_targets": Sequence[str],
+        "track": Sequence[Tracker],
+        "set": Mapping[str, str | float],
+    }
+    options = get_type_hints(TrainOptions)
+    assert list(options) == list(TrainSpec.__struct_fields__)
+    assert not TrainOptions.__required_keys__
+    assert options == get_type_hints(TrainSpec) | wider

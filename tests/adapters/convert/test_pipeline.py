@@ -531,7 +531,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(lines, monkeypatch):
         source.write_text(source.read_text() + "\n")
 
     with pytest.raises(InputError, match=r"faq\.jsonl has changed while it was read"):
-        convert(source, progress=change)
+        convert(source, callback=change)
     assert not Path("data").exists()
 
 

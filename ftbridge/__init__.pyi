@@ -1,0 +1,106 @@
+from ftbridge import datasets, runs
+from ftbridge.adapters.convert.pipeline import convert
+from ftbridge.adapters.convert.result import Conversion, Part, TableRead
+from ftbridge.adapters.convert.selection import Counts
+from ftbridge.adapters.inspect import Column, Profile, inspect
+from ftbridge.adapters.registered.check import CheckResult, Support
+from ftbridge.core.errors import (
+    FrameworkError,
+    FtbridgeError,
+    InputError,
+    InterruptedRun,
+    QuestionError,
+    SetupError,
+    UsageError,
+)
+from ftbridge.core.records import Conversation, Reading, ReadingOptions, Turn
+from ftbridge.core.train_spec import TrainOptions, TrainSpec
+from ftbridge.dataset_info.listing import DatasetSummary
+from ftbridge.dataset_info.presets import Preset, presets
+from ftbridge.dataset_info.registry import Removed
+from ftbridge.datasets import DatasetDetails
+from ftbridge.demo import Answers, demo
+from ftbridge.dialogue.chat import ChatOptions, ChatSession, chat, chat_sessions
+from ftbridge.dialogue.generation import Sampling
+from ftbridge.evaluation.leakage import Leakage
+from ftbridge.evaluation.metrics import Metrics
+from ftbridge.evaluation.predict import Predictions, predict
+from ftbridge.launchers.environment.checklist import Check
+from ftbridge.launchers.environment.doctor import doctor
+from ftbridge.launchers.environment.setup import setup
+from ftbridge.launchers.preview.preview import Preview, PreviewOptions, preview
+from ftbridge.launchers.runs.prune import Leftover
+from ftbridge.launchers.runs.record import Attempt, Run
+from ftbridge.launchers.runs.summary import RunSummary
+from ftbridge.launchers.training.prepare import Prepared, build_only, prepare
+from ftbridge.launchers.training.train import preflight, train
+from ftbridge.runs import RunComparison, RunDetails
+from ftbridge.weights.export import export
+from ftbridge.weights.merge import MergeOptions, merge
+
+__all__ = [
+    "Answers",
+    "Attempt",
+    "ChatOptions",
+    "ChatSession",
+    "Check",
+    "CheckResult",
+    "Column",
+    "Conversation",
+    "Conversion",
+    "Counts",
+    "DatasetDetails",
+    "DatasetSummary",
+    "FrameworkError",
+    "FtbridgeError",
+    "InputError",
+    "InterruptedRun",
+    "Leakage",
+    "Leftover",
+    "MergeOptions",
+    "Metrics",
+    "Part",
+    "Predictions",
+    "Prepared",
+    "Preset",
+    "Preview",
+    "PreviewOptions",
+    "Profile",
+    "QuestionError",
+    "Reading",
+    "ReadingOptions",
+    "Removed",
+    "Run",
+    "RunComparison",
+    "RunDetails",
+    "RunSummary",
+    "Sampling",
+    "SetupError",
+    "Support",
+    "TableRead",
+    "TrainOptions",
+    "TrainSpec",
+    "Turn",
+    "UsageError",
+    "__version__",
+    "build_only",
+    "chat",
+    "chat_sessions",
+    "convert",
+    "datasets",
+    "demo",
+    "doctor",
+    "export",
+    "inspect",
+    "merge",
+    "predict",
+    "preflight",
+    "prepare",
+    "presets",
+    "preview",
+    "runs",
+    "setup",
+    "train",
+]
+
+__version__: str

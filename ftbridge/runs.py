@@ -1,0 +1,129 @@
+"""The runs of this project: what `ftbridge runs` does, in Python.
+
+Each function is called as its command. A run is named by its id, or by the Run that `train` returns; where none is
+named, the newest is meant. All raise InputError for a run that is not there.
+"""
+
+import builtins
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, overload
+
+import msgspec
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.plugins import load_backend
+from ftbridge.core.project import Project
+from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.runs import record, summary, text_chart, training_log
+from ftbridge.launchers.runs.png_chart import draw, picture_file
+from ftbridge.launchers.runs.prune import Leftover, leftovers, remove
+from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.summary import RunSummary
+
+__all__ = ["compare", "get", "list", "logs", "losses", "plot", "prune", "show", "stop"]
+
+
+class RunDetails(msgspec.Struct, frozen=True):
+    """A run in full: its record, its line of the list, and its whole checkpoints, oldest first."""
+
+    run: Run
+    summary: RunSummary
+    checkpoints: tuple[Path, ...]
+
+
+class RunComparison(msgspec.Struct, frozen=True):
+    """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`."""
+
+    runs: tuple[str, ...]
+    differences: dict[str, builtins.list[Any]]
+
+
+def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot
+    """Return a line for each run, oldest first; a record that cannot be read is named on stderr and left out."""
+    return [summary.summary(run) for run in record.all_runs(Project.find())]
+
+
+def get(run: str | Run | None = None) -> Run:
+    """Return a run as its record says now; raises InputError, with the closest id, where there is none."""
+    if isinstance(run, Run):
+        return record.load_run(run.path)
+    project = Project.find()
+    if run is not None:
+        return record.find_run(project, run)
+    if not (found := record.all_runs(project)):
+        raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
+    return found[-1]
+
+
+def show(run: str | Run | None = None) -> RunDetails:
+    """Return all that is known of a run: its record, how it went, its checkpoints."""
+    found = get(run)
+    saved = load_backend(found.spec.backend).checkpoints(found.path)
+    return RunDetails(found, summary.summary(found), tuple(saved))
+
+
+def logs(run: str | Run | None = None, *, follow: bool = False) -> Iterator[bytes]:
+    """Yield what the framework wrote, in pieces; with `follow`, what comes until the run ends, too."""
+    return record.follow_log(get(run), wait=follow)
+
+
+def losses(run: str | Run | None = None) -> builtins.list[dict[str, float]]:
+    """Return what was measured, in order: dicts of `step`, `loss` and `learning_rate`, or `step`, `validation_loss`."""
+    return training_log.curve(get(run))
+
+
+@overload
+def plot(*runs: str | Run, png: None = None) -> str: ...
+@overload
+def plot(*runs: str | Run, png: str | os.PathLike[str]) -> Path: ...
+def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> str | Path:
+    """Return the training and validation losses of `runs` as lines for a terminal, or the picture drawn to `png`.
+
+    Raises UsageError where something else stands there, InputError where no loss was logged yet.
+    """
+    chosen = [get(run) for run in runs or (None,)]
+    curves = {
+        f"{title} of {run.id}": found
+        for run in chosen
+        for title, name in (("training", "loss"), ("validation", "validation_loss"))
+        if (found := training_log.points(training_log.curve(run), name))
+    }
+    if not png:
+        return text_chart.text(curves)
+    path = picture_file(png)
+    if not curves:
+        raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
+    draw(path, interpreter(Project.find(), chosen[0].spec.backend), "curves", {"curves": curves})
+    return path
+
+
+def compare(*runs: str | Run) -> RunComparison:
+    """Return in which options, versions and data `runs` differ, and how their losses ended.
+
+    Raises UsageError for fewer than two.
+    """
+    if len({run if isinstance(run, str) else run.id for run in runs}) < 2:  # noqa: PLR2004
+        raise UsageError("give at least two runs to compare; `ftbridge runs list` shows them")
+    found = [get(run) for run in runs]
+    return RunComparison(tuple(run.id for run in found), summary.compare(found))
+
+
+def stop(run: str | Run, *, mark_failed: bool = False) -> Run:
+    """End a running run and return it; what it has saved stays.
+
+    `mark_failed` says instead that a run whose status is unknown has ended, and stops nothing. Raises UsageError where
+    the run is not running, or cannot be seen from here, SetupError where it is another user's.
+    """
+    return record.mark_failed(get(run)) if mark_failed else record.stop_run(get(run))
+
+
+def prune(*, keep: int | None = None, checkpoints: bool = False, dry_run: bool = False) -> builtins.list[Leftover]:
+    """Remove the runs that failed or were interrupted, and return what went; never one that runs or may.
+
+    With `keep`, succeeded runs but the newest so many go, too; with `checkpoints`, old ones of succeeded runs. With
+    `dry_run` nothing goes, and what would is returned. Raises SetupError where something cannot be removed.
+    """
+    found = leftovers(record.all_runs(Project.find()), keep, checkpoints=checkpoints)
+    return found if dry_run else remove(found)

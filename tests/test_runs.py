@@ -1,0 +1,115 @@
+"""What `ftbridge runs` does, in Python."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import ftbridge
+from ftbridge.cli import cli
+from ftbridge.core.project import Project
+
+from .builders import recorded_runs
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    """Stand in a project with a good run on each backend and one whose watcher has died."""
+    monkeypatch.chdir(tmp_path)
+    found = Project.find()
+    one = recorded_runs.run(found, "a", metrics=recorded_runs.losses(3, 2, 1))
+    (one.path / "log.txt").write_text("step 1\n")
+    recorded_runs.run(found, "bb", backend="llamafactory", lora_rank=8, metrics=recorded_runs.losses(4, 3))
+    recorded_runs.run(found, "ccc", "running", pid=2**22 + 1)
+    return found
+
+
+def said(*arguments):
+    done = CliRunner().invoke(cli, ["runs", *arguments])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.stdout
+
+
+def left(project):
+    return sorted(folder.name for folder in project.runs.iterdir())
+
+
+def test_list_is_what_the_command_lists():
+    found = ftbridge.runs.list()
+    assert [(each.id, each.status, each.loss) for each in found] == [
+        ("a", "succeeded", 1), ("bb", "succeeded", 3), ("ccc", "died", None),
+    ]  # fmt: skip
+    assert [each["id"] for each in json.loads(said("list", "--json"))] == [each.id for each in found]
+
+
+def test_a_run_is_named_by_its_id_or_itself_and_by_nothing_is_the_newest(project, tmp_path, monkeypatch):
+    one = ftbridge.runs.get("a")
+    assert (one.id, one.path) == ("a", project.runs / "a")
+    assert ftbridge.runs.get().id == "ccc"
+    with pytest.raises(ftbridge.InputError, match="no run or folder `aa`; did you mean `a`"):
+        ftbridge.runs.get("aa")
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    (tmp_path / "new" / "ftbridge.yaml").touch()
+    assert ftbridge.runs.get(one) == one
+    with pytest.raises(ftbridge.InputError, match=r"there is no run in `.*new/runs` yet"):
+        ftbridge.runs.get()
+
+
+def test_show_has_record_summary_and_checkpoints():
+    found = ftbridge.runs.show("bb")
+    assert (found.run.spec.lora_rank, found.summary.lowest_loss, found.checkpoints) == (8, 3, ())
+    assert json.loads(said("show", "bb", "--json"))["lowest_loss"] == 3
+
+
+def test_logs_and_losses_are_of_the_run_that_is_meant():
+    assert b"".join(ftbridge.runs.logs("a")) == b"step 1\n"
+    assert b"".join(ftbridge.runs.logs("a", follow=True)) == b"step 1\n"
+    assert [(each["step"], each["loss"]) for each in ftbridge.runs.losses("a")] == [(1, 3), (2, 2), (3, 1)]
+    assert ftbridge.runs.losses() == []
+
+
+def test_plot_gives_lines_and_refuses_what_is_no_picture():
+    assert ftbridge.runs.plot("a", "bb") == said("plot", "a", "bb").removesuffix("\n")
+    assert "training of bb" in ftbridge.runs.plot(ftbridge.runs.get("bb"))
+    with pytest.raises(ftbridge.UsageError, match=r"must end with \.png"):
+        ftbridge.runs.plot("a", png="loss.jpg")
+    with pytest.raises(ftbridge.InputError, match="no loss was logged yet in ccc"):
+        ftbridge.runs.plot(png=Path("loss.png"))
+
+
+@pytest.mark.framework
+def test_plot_draws_a_picture(training_python):
+    assert ftbridge.runs.plot("a", "bb", png="loss.png") == Path("loss.png")
+    assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_gives_what_differs():
+    found = ftbridge.runs.compare("a", ftbridge.runs.get("bb"))
+    assert found.runs == ("a", "bb")
+    assert found.differences["lora_rank"] == [64, 8]
+    assert "seed" not in found.differences
+    with pytest.raises(ftbridge.UsageError, match="at least two runs"):
+        ftbridge.runs.compare("a", "a")
+    with pytest.raises(ftbridge.UsageError, match="at least two runs"):
+        ftbridge.runs.compare("a", ftbridge.runs.get("a"))
+
+
+def test_stop_refuses_what_does_not_run_and_marks_what_cannot_be_seen(project):
+    with pytest.raises(ftbridge.UsageError, match="`ccc` is not running: it has failed"):
+        ftbridge.runs.stop("ccc")
+    run = recorded_runs.run(project, "dddd", "running")
+    file = run.path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
+    assert ftbridge.runs.stop("dddd", mark_failed=True).status == "failed"
+    assert ftbridge.runs.get("dddd").status == "failed"
+
+
+def test_prune_returns_what_goes_and_goes_only_where_it_is_to(project):
+    would = ftbridge.runs.prune(keep=1, dry_run=True)
+    assert [each.run for each in would] == ["a", "ccc"]
+    assert left(project) == ["a", "bb", "ccc"]
+    assert [each.run for each in ftbridge.runs.prune()] == ["ccc"]
+    assert left(project) == ["a", "bb"]
+    assert ftbridge.runs.prune() == []
