@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 REGISTRY = "dataset_info.json"
+# The target, and the formatting of its entries, that holds whole conversations, which LLaMA-Factory does not read.
+CONVERSATIONS = "xtuner"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
 # The ends of the names of a dataset's files of rejected rows.
@@ -50,7 +52,7 @@ def named(name: str, raw: Any) -> set[str]:
     own = raw["ftbridge"] if is_made_here(raw) else {}
     options = own.get("options")
     counts, rejected = (options.get("counts"), options.get("rejected")) if isinstance(options, dict) else (None, None)
-    files = [raw.get("file_name"), own.get("xtuner"), own.get("alpaca")]
+    files = [raw.get("file_name"), own.get(CONVERSATIONS), own.get("alpaca")]
     files += own["files"].values() if isinstance(own.get("files"), dict) else ()
     if isinstance(rejected, dict):
         files += rejected

@@ -27,7 +27,7 @@ from ftbridge.core.plugins import load_target, plugin_names
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info import journal
 from ftbridge.dataset_info.json_text import keys
-from ftbridge.dataset_info.names import REGISTRY, all_named, bases, is_made_here, is_own, named
+from ftbridge.dataset_info.names import CONVERSATIONS, REGISTRY, all_named, bases, is_made_here, is_own, named
 
 FILE = REGISTRY
 # The registries whose locks this process holds: what is pending there has been tried.
@@ -276,7 +276,7 @@ def _parsed(file: Path, text: str) -> dict[str, Any]:
 
 def is_ours(raw: Any) -> bool:
     """Tell whether an entry was made by ftbridge, and not by its version 0.1.0, whose entries had no `files`."""
-    return is_made_here(raw) and not {"xtuner", "alpaca"} & raw["ftbridge"].keys()
+    return is_made_here(raw) and not {CONVERSATIONS, "alpaca"} & raw["ftbridge"].keys()
 
 
 def is_edited(raw: dict[str, Any], own: DatasetEntry) -> bool:
