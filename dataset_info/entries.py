@@ -17,6 +17,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.dataset_info.names import CONVERSATIONS
 
 REMOTE = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 KEYS = (*REMOTE, "file_name", "formatting", "ranking", "subset", "split", "folder", "num_samples", "columns", "tags")
@@ -116,7 +117,7 @@ def interpret(name: str, raw: Any) -> Entry:
 
 def of_turns(name: str, file_name: str) -> Entry:
     """Return what reads a file of XTuner's own format, which LLaMA-Factory's entries do not know."""
-    return Entry(name=name, file_name=file_name, formatting="xtuner", columns={"messages": "conversation"})
+    return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
 
 
 def data_files(dataset_dir: Path, entry: Entry) -> list[Path]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 REGISTRY = "dataset_info.json"
+# The target, and the formatting of its entries, that holds whole conversations, which LLaMA-Factory does not read.
+CONVERSATIONS = "xtuner"
 # How the names end that files have on their way; LLaMA-Factory tells the type of a file by its last ending.
 STAGED = ".staged.jsonl"
 _part = re.compile(r"(.+)-(?:train|validation|test)(?:-\d+)?", re.DOTALL)

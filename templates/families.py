@@ -24,7 +24,7 @@ MARK = re.compile(r"<\|[^<>|]+\|>")
 class Cell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one backend needs for a family.
 
-    `name` is the backend's own template, or "" where XTuner gets `prompt.template_dict()` instead.
+    `name` is the backend's own template, or "" where it is given the prompt instead.
     """
 
     prompt: ChatPrompt
@@ -59,12 +59,17 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str
 
     def cell(self, backend: str) -> Cell:
-        """Return what `backend` needs; raises UsageError for an empty cell, naming a backend that has one."""
-        found = self.backends.get(backend)
-        if found is None:
-            having = " or ".join(f"`--backend {name}`" for name, cell in self.backends.items() if cell)
-            raise UsageError(f"`{backend}` has no template for {self.title}; use {having}")
-        return found
+        """Return what `backend` needs; raises UsageError for an empty cell, naming a backend that has one.
+
+        One that no cell is named after has no template of its own, and takes the prompt of the first that is there.
+        """
+        having = {name: cell for name, cell in self.backends.items() if cell}
+        if backend not in self.backends:
+            return Cell(prompt=next(iter(having.values())).prompt)
+        if backend not in having:
+            others = " or ".join(f"`--backend {name}`" for name in having)
+            raise UsageError(f"`{backend}` has no template for {self.title}; use {others}")
+        return having[backend]
 
 
 class _Table(msgspec.Struct, frozen=True):

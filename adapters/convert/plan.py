@@ -23,10 +23,11 @@ from ftbridge.adapters.values import DATE, BadValueError, listed, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Reading, Table
+from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
 
 OnError = Literal["stop", "skip"]
-TO = ("xtuner", "alpaca")
+TO = (CONVERSATIONS, "alpaca")
 
 
 class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

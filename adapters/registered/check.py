@@ -13,7 +13,7 @@ from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret, of_turns
-from ftbridge.dataset_info.names import is_ours
+from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -65,11 +65,11 @@ def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str])
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
     both: list[str] = [ALONE]
     special: list[str] = []
-    if entry.formatting != "xtuner":
+    if entry.formatting != CONVERSATIONS:
         both, special = _problems(dataset_dir, entry, notes, here.keys() - changed, changed)
     llamafactory, xtuner = _answers(both, special)
-    if "xtuner" in own.files:
-        turns = of_turns(entry.name, own.files["xtuner"])
+    if CONVERSATIONS in own.files:
+        turns = of_turns(entry.name, own.files[CONVERSATIONS])
         xtuner, _ = _answers(*_problems(dataset_dir, turns, [], here.keys() - changed, changed))
     notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
     return llamafactory, xtuner

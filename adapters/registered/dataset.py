@@ -1,4 +1,4 @@
-"""Which file a backend trains on.
+"""Which file is trained on.
 
 What ftbridge did not convert is examined before it is trained on, and converted for XTuner when it is first
 used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json stay as they are.
@@ -19,11 +19,11 @@ from ftbridge.adapters.targets.sample_file import ARRAY, LINES
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import scratch_file
-from ftbridge.core.plugins import load_target, plugin_names
+from ftbridge.core.plugins import load_target
 from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
-from ftbridge.dataset_info.names import is_ours
+from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 ALONE = "was converted for XTuner alone; convert its source again with `--to alpaca`"
 REREAD = f"its entry in {registry.FILE} has been changed since ftbridge wrote it"
@@ -43,15 +43,13 @@ class Dataset(msgspec.Struct, frozen=True):
     edited: str = ""
 
 
-def resolve_dataset(dataset_dir: Path, name: str, backend: str, cache: Path) -> Dataset:
-    """Return the dataset `name` as `backend` can train on it, converted into the folder `cache` where it must be.
+def resolve_dataset(dataset_dir: Path, name: str, target: str, cache: Path) -> Dataset:
+    """Return the dataset `name` with a file of `target`, converted into the folder `cache` where it must be.
 
-    A backend that has a target of its name is given that target's file; any other reads dataset_info.json, as
-    LLaMA-Factory does. Raises InputError where there is no such dataset, where its file is missing, or where
-    some of its records would be lost.
+    With "" for a target it is what its entry in dataset_info.json says, as LLaMA-Factory reads it. Raises InputError
+    where there is no such dataset, where its file is missing, or where some of its records would be lost.
     """
     full, raw = registry.look_up(dataset_dir, name)
-    target = backend if backend in plugin_names("targets") else ""
     if is_ours(raw) and (own := _own(dataset_dir, full, raw, target)):
         return own
     entry = interpret(full, raw)
@@ -61,22 +59,22 @@ def resolve_dataset(dataset_dir: Path, name: str, backend: str, cache: Path) -> 
     return Dataset(full, dataset_dir, _facts(dataset_dir, entry, _fit(dataset_dir, entry)))
 
 
-def files_read_by(backend: str, data: Dataset) -> tuple[Entry, list[Path]]:
-    """Return a dataset's entry and the files of it that `backend` reads; raises InputError where they are not."""
-    if own := data.entry.files.get(backend):
+def files_read_by(target: str, data: Dataset) -> tuple[Entry, list[Path]]:
+    """Return a dataset's entry and its files, those of `target` or else its own; raises InputError for none."""
+    if own := data.entry.files.get(target):
         entry = of_turns(data.name, own)
     else:
         entry = interpret(data.name, registry.look_up(data.folder, data.name)[1])
     return entry, data_files(data.folder, entry)
 
 
-def record_hashes(data: Dataset, backend: str) -> Dataset:
-    """Return what `usable` gave with the sha256 of what `backend` reads now; samples are counted anew where edited.
+def record_hashes(data: Dataset, target: str) -> Dataset:
+    """Return what `resolve_dataset` gave with the sha256 of what is read now; samples are counted anew where edited.
 
     Raises InputError where an edited record would be lost.
     """
     own, read = data.entry, dict[str, str]()
-    if file := own.files.get(backend):
+    if file := own.files.get(target):
         entry, changed = of_turns(data.name, file), False
     else:
         raw = registry.look_up(data.folder, data.name)[1]
@@ -133,7 +131,7 @@ def _refuse_unreadable(dataset_dir: Path, entry: Entry, target: str) -> None:
 def _own(dataset_dir: Path, name: str, raw: dict[str, Any], target: str) -> Dataset | None:
     """Return a dataset of ours, None where it has no file of the target; raises InputError where that is missing."""
     own = registry.entry_of(dataset_dir, name, raw)
-    if not target and raw.get("formatting") == "xtuner":
+    if not target and raw.get("formatting") == CONVERSATIONS:
         raise InputError(f"the dataset `{name}` {ALONE}")
     file = own.files.get(target) if target else str(raw.get("file_name"))
     if not file:

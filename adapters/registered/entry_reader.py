@@ -18,6 +18,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
 from ftbridge.dataset_info.entries import MEDIA, TYPES, Entry
+from ftbridge.dataset_info.names import CONVERSATIONS
 
 if TYPE_CHECKING:
     from ftbridge.core.plugins import Source
@@ -71,7 +72,7 @@ def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation
     if row.error:
         raise UnfitError("", row.error)
     values = row.values
-    if entry.formatting == "xtuner":
+    if entry.formatting == CONVERSATIONS:
         system, turns = _xtuner(values)
     elif entry.formatting == "alpaca":
         system, turns = _alpaca(entry.columns, values)

@@ -15,6 +15,7 @@ from ftbridge.adapters.values import DATE, BadValueError, shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
+from ftbridge.dataset_info.names import CONVERSATIONS
 
 
 class Findings:
@@ -111,7 +112,7 @@ def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findi
 
 def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversation]:
     """Return the first conversations of a dataset; raises InputError where there are none, naming the record."""
-    if entry.remote or (entry.problems and entry.formatting != "xtuner"):
+    if entry.remote or (entry.problems and entry.formatting != CONVERSATIONS):
         return []
     rows = (row for file in data_files(dataset_dir, entry) for row in entry_reader.rows(file))
     found = []

@@ -21,7 +21,7 @@ BAR = 30  # letters of the longest bar
 @click.command("preview")
 @click.argument("dataset", metavar="[NAME]", required=False)
 @click.option("--model", help="As for train; of a hub's model only the tokenizer and the config are fetched.")
-@click.option("--backend", type=click.Choice(["xtuner", "llamafactory"]), help="One framework instead of both.")
+@click.option("--backend", metavar="NAME", help="One framework instead of all.")
 @click.option("-n", "--samples", type=click.IntRange(0), help="How many samples to show; default: 3, with --stats 0.")
 @click.option("--stats", is_flag=True, help="Count all samples: lengths, tokens in answers, what the cutoff cuts.")
 @click.option("--png", type=click.Path(), metavar="FILE", help="The picture of --stats (default: NAME-lengths.png).")

@@ -5,12 +5,16 @@ imported when it is first used. The protocols below say what each family's modul
 built-in of a family is the one to copy.
 """
 
-from collections.abc import Callable, Iterator
-from functools import cache
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ftbridge.core.errors import SetupError, UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
+from ftbridge.core.files.atomic import read_record
+from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import Conversation, Reading, Table
 
 if TYPE_CHECKING:
@@ -50,13 +54,36 @@ Lines = Callable[[Path], Iterator[dict[str, Any]]]
 
 
 class Backend(Protocol):
-    """Runs one training framework; `plan` is a `ftbridge.launchers.backends.plan.TrainPlan`."""
+    """Runs one training framework.
 
+    A backend is a module that has the members of REQUIRED; what it leaves out of the others is as it stands here,
+    which is what plain transformers and PEFT would answer (`load_backend` puts both together). `plan` is a
+    `ftbridge.launchers.backends.plan.TrainPlan`. `name` is the entry point's, and nobody's to compare: whoever wants to
+    know how a framework does something asks a member.
+    """
+
+    name: str
+    # What people call the framework, and the module that is imported to see whether it works.
     title: str
     module: str
+    # What trains in the training environment; launchers/scripts/run_backend.py says which functions the file has.
+    script: Path
+    # Packages that an environment for it cannot be without, as their installers call them, beside torch's and PEFT.
+    packages: tuple[str, ...] = ()
+    # The target whose file it reads; with none it reads what dataset_info.json says, as LLaMA-Factory does.
+    target: str = ""
+    # The columns of a dataset of ready tokens that it trains on as they are; none where it wants texts.
+    token_columns: tuple[str, ...] = ()
+    # Whether it leaves a sample out of which no token is trained, as where the cutoff took the whole answer.
+    drops_unlabelled: bool = False
+    # What it does to thoughts in answers under a template that has thinking off, after the framework's title.
+    thoughts: str = "may train on them in its own way"
 
     def render(self, plan: Any) -> dict[str, str]:
-        """Return the config files by name; the first is the one that the framework is given."""
+        """Return the config files by name; the first is the one that the framework is given.
+
+        Raises UsageError for an option that the framework lacks.
+        """
 
     def arguments(self, plan: Any) -> list[str]:
         """Return the framework's own arguments for the files that `render` gave."""
@@ -72,6 +99,94 @@ class Backend(Protocol):
 
         With `best`, only that of the lowest validation loss; [] without a validation.
         """
+
+    def checkpoint_step(self, checkpoint: Path, accumulation: int) -> float | None:
+        """Return the optimiser step of a checkpoint, None where it has none; by default the number its name ends with.
+
+        `accumulation` is the number of micro batches in a step.
+        """
+        del accumulation
+        number = re.search(r"\d+$", checkpoint.stem)
+        return int(number[0]) if number else None
+
+    def can_resume(self, checkpoint: Path, processes: int) -> bool:
+        """Tell whether a readable checkpoint has all that so many processes go on with, such as the optimiser's state.
+
+        By default it is a folder of transformers' Trainer, which writes trainer_state.json last. What is pickled in it
+        is looked at in any case.
+        """
+        shards = len([*checkpoint.glob("global_step*/*optim_states.pt")])
+        saved = shards == processes or (checkpoint / "optimizer.pt").is_file()
+        if not saved or len([*checkpoint.glob("rng_state*.pth")]) != processes:
+            return False
+        try:
+            return bool(load_json(read_record(checkpoint / "trainer_state.json"), dict[str, Any], "damaged"))
+        except InputError:
+            return False
+
+    def environment(self, plan: Any) -> dict[str, str]:
+        """Return the environment variables that this training needs, beside those of all; none by default."""
+        del plan
+        return {}
+
+    def steps(self, plan: Any) -> int:
+        """Return the optimiser steps of a plan whose `max_steps` says nothing.
+
+        By default, as transformers' Trainer does, each epoch ends with a smaller step where micro batches are left.
+        """
+        each = math.ceil(plan.epoch_iterations / plan.spec.gradient_accumulation_steps)
+        steps: int = math.ceil(each * plan.spec.epochs)
+        return steps
+
+    def deepspeed(self, plan: Any) -> dict[str, Any] | None:
+        """Return the content of the DeepSpeed config as the framework is given it, None for a plan without."""
+        config: dict[str, Any] | None = plan.deepspeed
+        return config
+
+    def kept(self, turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
+        """Yield what a cutoff of so many tokens leaves of each turn's answer, and of the question before it.
+
+        `turns` are the tokens of each question and answer; by default what is beyond the cutoff goes.
+        """
+        room = cutoff
+        for question, answer in turns:
+            asked = min(question, room)
+            kept = min(answer, room - asked)
+            yield kept, asked
+            room -= asked + kept
+
+    def weight_bytes(self, plan: Any, config: dict[str, Any]) -> int:
+        """Return the bytes of a value that is loaded and not quantised, where the plan's dtype has 16 bits.
+
+        `config` is the text model's config.json; by default its dtype is kept, which 4 bytes or 2 have.
+        """
+        del plan
+        return 4 if (config.get("dtype") or config.get("torch_dtype")) == "float32" else 2
+
+    def loads_into_main_memory(self, plan: Any) -> bool:
+        """Tell whether each process has all weights in main memory before they go to the GPU, where none is quantised.
+
+        By default transformers puts them there at once.
+        """
+        del plan
+        return False
+
+
+# What each backend's module has itself; its name comes from the entry point.
+REQUIRED = ("title", "module", "script", "render", "arguments", "progress", "checkpoints")
+
+
+class _BackendModule:
+    """A backend's module, and what `Backend` says for it where it says nothing."""
+
+    def __init__(self, name: str, module: Any) -> None:
+        self.name, self._module = name, module
+
+    def __getattr__(self, member: str) -> Any:
+        if hasattr(self._module, member):
+            return getattr(self._module, member)
+        default = getattr(Backend, member)
+        return partial(default, self) if callable(default) else default
 
 
 @cache
@@ -108,5 +223,10 @@ def load_target(name: str) -> Target:
 
 
 def load_backend(name: str) -> Backend:
-    """Return the backend `name`; raises UsageError for an unknown name."""
-    return cast("Backend", load_plugin("backends", name))
+    """Return the backend `name`; raises UsageError for an unknown name, SetupError where its module lacks a member."""
+    module = load_plugin("backends", name)
+    if missing := [member for member in REQUIRED if not hasattr(module, member)]:
+        raise SetupError(
+            f"the backend `{name}` ({module.__name__}) has no `{missing[0]}`; docs/plugins.md says what that is"
+        )
+    return cast("Backend", _BackendModule(name, module))

@@ -32,7 +32,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     values that contradict each other.
     """
 
-    backend: Annotated[str, Meta(description="xtuner or llamafactory.")]
+    backend: Annotated[str, Meta(description="The framework that trains; `ftbridge plugins` lists them.")]
     model: Annotated[
         str,
         Meta(description="A folder, owner/name or hf://owner/name (Hugging Face), ms://owner/name (ModelScope)."),

@@ -19,7 +19,7 @@ from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.templates import families
@@ -149,7 +149,8 @@ def chat_sessions(
     )
     if compare and not adapter and not loading.offload_folder:
         _check_room(cards, loading, model, Path(card.base))
-    python = interpreter_for(found.project, card.backend, model, trust_remote_code=loading.trust_remote_code)
+    backend = any_backend(found.project, card.backend)
+    python = interpreter_for(found.project, backend, model, trust_remote_code=loading.trust_remote_code)
     if system is None and card.several_systems:
         which = f"`{printable(card.system[:SHOWN])}`" if card.system else "none"
         say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
@@ -213,7 +214,7 @@ def source_of(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLi
     """Return the run or folder that is meant; `hf://` and `ms://` name a hub's model, `checkpoint` one of a run's."""
     if isinstance(source, str) and source.startswith(("hf://", "ms://")):
         project = Project.find()
-        source = local_model(source, lambda: interpreter(project, "xtuner"), Path.cwd())
+        source = local_model(source, lambda: interpreter(project, any_backend(project)), Path.cwd())
     return resolve(source, checkpoint)
 
 

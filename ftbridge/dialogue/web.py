@@ -27,7 +27,13 @@ from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
-from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter, pinned_versions
+from ftbridge.launchers.environment.venv import (
+    any_backend,
+    environment_of,
+    installed_versions,
+    interpreter,
+    pinned_versions,
+)
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
@@ -118,7 +124,7 @@ def _python(project: Project) -> Path:
     for python in pythons:
         if "gradio" in installed_versions(python):
             return python
-    python = pythons[0] if pythons else interpreter(project, plugin_names("backends")[0])
+    python = pythons[0] if pythons else interpreter(project, any_backend(project))
     pinned = pinned_versions(environment_of(installed_versions(python)))
     raise SetupError(
         f"the page needs Gradio, which `{python}` does not have; install it with "

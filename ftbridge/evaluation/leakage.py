@@ -21,11 +21,10 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
-from ftbridge.dataset_info.names import is_ours
+from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 from ftbridge.evaluation.questions import Question
 from ftbridge.launchers.runs.record import Run
 
-TURNS = "xtuner"  # the target whose files hold whole conversations, whatever entry is registered
 RULE = (
     "a question is trained on where a training sample has the same one, case, width and repeated blanks aside: all "
     "that the user says up to there, with the system prompt where the training has several"
@@ -87,7 +86,7 @@ def _trained(project: Project, run: Run) -> Iterator[bytes]:
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
     ways = [interpret(name, raw)]
-    if is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(TURNS)):
+    if is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(CONVERSATIONS)):
         ways.append(of_turns(name, own))
     for entry in ways:
         file = folder / entry.file_name

@@ -18,6 +18,7 @@ from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageEr
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
+from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dataset_info.presets import presets
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.dialogue.generation import Generator, Sampling
@@ -38,8 +39,9 @@ from ftbridge.evaluation.answers import (
 )
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
-from ftbridge.evaluation.questions import TARGET, Question, file_of, questions_of
+from ftbridge.evaluation.questions import Question, file_of, questions_of
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
 from ftbridge.templates import families
@@ -131,7 +133,9 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
-            python = interpreter_for(found.project, card.backend, model, trust_remote_code=trust)
+            python = interpreter_for(
+                found.project, any_backend(found.project, card.backend), model, trust_remote_code=trust
+            )
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, cards, loading) as generator:
                 _answer(generator, waiting, settings, batch_size, folder)
@@ -166,7 +170,7 @@ def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLi
             )
     elif name not in known and f"{name}-test" in known:
         name = f"{name}-test"
-    return resolve_dataset(folder, name, TARGET, project.folder / ".ftbridge" / "datasets")
+    return resolve_dataset(folder, name, CONVERSATIONS, project.folder / ".ftbridge" / "datasets")
 
 
 def _datasets(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:

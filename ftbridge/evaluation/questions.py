@@ -8,9 +8,8 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.records import Conversation
 from ftbridge.dataset_info.entries import Entry
+from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.dialogue.generation import refuse_half_characters
-
-TARGET = "xtuner"  # the format that samples are read from, whichever framework the run was on
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -30,12 +29,12 @@ class Question(msgspec.Struct, frozen=True):
 
 def file_of(data: Dataset) -> Path:
     """Return the file that the questions of a dataset are read from."""
-    return data.folder / data.entry.files[TARGET]
+    return data.folder / data.entry.files[CONVERSATIONS]
 
 
 def questions_of(data: Dataset) -> list[Question]:
     """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
-    entry = Entry(name=data.name, file_name=data.entry.files[TARGET], formatting=TARGET)
+    entry = Entry(name=data.name, file_name=data.entry.files[CONVERSATIONS], formatting=CONVERSATIONS)
     samples = (entry_reader.conversation(entry, row) for row in entry_reader.rows(file_of(data)))
     questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
     for question in questions:

@@ -11,7 +11,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.launchers.environment.model_download import local_model
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.fingerprint import Fingerprint, changes
 from ftbridge.launchers.runs.record import base_of, load_run
@@ -106,7 +106,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     family.
     """
     known = load_card(source.folder)
-    backend = source.run.spec.backend if source.run else known.backend if known else "xtuner"
+    backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
     base = _base(source, model, known, backend)
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
@@ -152,7 +152,7 @@ def _base(source: ModelSource, model: str | None, known: ModelCard | None, backe
     if Path(named).is_dir():
         return Path(named).resolve()
     try:
-        return local_model(named, lambda: interpreter(source.project, backend), Path.cwd())
+        return local_model(named, lambda: interpreter(source.project, any_backend(source.project, backend)), Path.cwd())
     except InputError as error:
         raise InputError(
             f"the base model of `{source.folder}` is not to be had: {error}; `--model` names another"

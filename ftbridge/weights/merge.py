@@ -18,7 +18,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import Device
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard, card_of, load_card, made, say_changes
@@ -88,7 +88,7 @@ def merge(
             wanted = [(adapter, 1.0), *more]
             say(f"merging {', '.join(str(path) for path, _ in wanted)} into {card.base} ...")
             config = merge_weights(
-                interpreter(found.project, card.backend),
+                interpreter(found.project, any_backend(found.project, card.backend)),
                 Path(card.base),
                 wanted,
                 folder,

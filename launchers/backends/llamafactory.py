@@ -1,6 +1,6 @@
 """LLaMA-Factory 0.9.5: its config, its arguments, what it logs and what it leaves behind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,11 +11,16 @@ from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.plugins import Lines
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs.training_log import numbers
 from ftbridge.templates.render import render_yaml
 
 title = "LLaMA-Factory"
 module = "llamafactory"
+packages = (module,)
+script = SCRIPTS / "llamafactory_backend.py"
+token_columns = ("input_ids", "attention_mask", "labels")  # its `tokenized_path`
+thoughts = "drops those that stand on lines of their own, and trains on others without the empty block"
 CONFIG = "llamafactory_config.yaml"
 _ATTENTION = {"auto": "auto", "eager": "disabled", "sdpa": "sdpa", "flash_attention_2": "fa2"}
 _FIXED = {"dataset_dir", "do_train", "output_dir", "resume_from_checkpoint", "stage"}
@@ -40,7 +45,7 @@ def render(plan: TrainPlan) -> dict[str, str]:
         "llamafactory.yaml.j2",
         plan=plan,
         spec=plan.spec,
-        cell=plan.family.cell("llamafactory"),
+        cell=plan.family.cell(plan.spec.backend),
         output=str(plan.run / "output"),
         dataset_dir=str(plan.dataset_dir),
         deepspeed_file=str(plan.run / "deepspeed.json"),
@@ -101,6 +106,22 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
         validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
         return [each for each in validated if _readable(each)][:1]
     return [each for each in [*saved, output] if _readable(each)]
+
+
+def kept(turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
+    """Yield what a cutoff leaves of each answer, and of the question before it: its `infer_seqlen` shortens both."""
+    room = cutoff
+    for question, answer in turns:
+        if answer * 2 < room:
+            most = room
+        elif question * 2 < room:
+            most = room - question
+        else:
+            most = room * answer // (question + answer)
+        left = min(most, answer)
+        asked = min(question, room - left)
+        yield left, asked
+        room -= left + asked
 
 
 def _readable(folder: Path) -> bool:

@@ -11,6 +11,7 @@ from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.environment.venv import NEWEST, Environment
@@ -19,9 +20,6 @@ from ftbridge.launchers.runs.fingerprint import Fingerprint
 from ftbridge.templates.families import Family
 from ftbridge.templates.render import deepspeed_config
 
-# Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
-# (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
-AUTO_BUCKET = 50_000_000
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
 _TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
 _MORE = {
@@ -94,17 +92,10 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def steps(self) -> int:
-        """Return the number of optimiser steps.
-
-        XTuner accumulates gradients across the end of an epoch; transformers' Trainer makes a last, smaller step
-        in each.
-        """
+        """Return the number of optimiser steps, as the backend makes them."""
         if self.spec.max_steps is not None:
             return self.spec.max_steps
-        accumulation = self.spec.gradient_accumulation_steps
-        if self.spec.backend == "xtuner":
-            return math.ceil(self.iterations / accumulation)
-        return math.ceil(math.ceil(self.epoch_iterations / accumulation) * self.spec.epochs)
+        return load_backend(self.spec.backend).steps(self)
 
     @property
     def warmup_steps(self) -> int:

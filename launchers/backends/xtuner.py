@@ -1,6 +1,7 @@
 """XTuner 0.2.0: its config, its arguments, what it logs and what it leaves behind."""
 
 import ast
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,24 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.plugins import Lines
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.launchers.backends.plan import AUTO_BUCKET, TrainPlan
+from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.backends.trackers import folder
+from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.launchers.runs.training_log import numbers
 from ftbridge.templates.render import render_python
 
 title = "XTuner"
 module = "xtuner"
+packages = (module,)
+script = SCRIPTS / "xtuner_backend.py"
+target = "xtuner"
+token_columns = ("input_ids", "labels")  # collate_fns/default_collate_fn.py counts positions itself
+drops_unlabelled = True
+thoughts = "trains on them behind the template's empty thinking block"
 CONFIG = "xtuner_config.py"
+# Values in DeepSpeed's reduce bucket where a config leaves that to XTuner, which has no rule such as transformers'
+# (hidden size squared): as many as DeepSpeed fetches ahead of its own accord.
+AUTO_BUCKET = 50_000_000
 # What names code, and what says where things go, is not the user's to set.
 _FIXED = {"type", "work_dir", "launcher"}
 # Where the optimisers' classes are, and what they are given beside learning rate and weight decay: the values that
@@ -48,13 +59,13 @@ def render(plan: TrainPlan) -> dict[str, str]:
         "xtuner.py.j2",
         plan=plan,
         spec=spec,
-        cell=plan.family.cell("xtuner"),
-        data_file=str(plan.dataset_dir / plan.entry.files["xtuner"]),
+        cell=plan.family.cell(spec.backend),
+        data_file=str(plan.dataset_dir / plan.entry.files[target]),
         output=str(plan.run / "output"),
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         save_iterations=spec.save_steps * accumulation,
-        validation_file=str(plan.validation.folder / plan.validation.entry.files["xtuner"]) if plan.validation else "",
+        validation_file=str(plan.validation.folder / plan.validation.entry.files[target]) if plan.validation else "",
         validation_iterations=plan.validation_steps * accumulation,
         tracking={name: folder(plan, name) for name in spec.track},
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
@@ -64,11 +75,14 @@ def render(plan: TrainPlan) -> dict[str, str]:
     )
     _check_options(spec, text)
     files = {CONFIG: text}
-    if plan.deepspeed:
-        # Offload needs XTuner's own optimiser allowed (measured).
-        deepspeed = {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)}
-        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(deepspeed)).decode()
+    if config := deepspeed(plan):
+        files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
     return files
+
+
+def deepspeed(plan: TrainPlan) -> dict[str, Any] | None:
+    """Return the DeepSpeed config without "auto", and with XTuner's own optimiser allowed, which offload needs."""
+    return {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)} if plan.deepspeed else None
 
 
 def arguments(plan: TrainPlan) -> list[str]:
@@ -102,6 +116,37 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     numbered = [(path.stem.rpartition("_")[2], path) for path in (run / "output").glob(names)]
     found = sorted((int(number), path) for number, path in numbered if number.isdecimal())
     return [path for _, path in found if _readable(path)]
+
+
+def checkpoint_step(checkpoint: Path, accumulation: int) -> float:
+    """Return the optimiser step of a checkpoint; XTuner's names count iterations."""
+    return int(checkpoint.stem.rpartition("_")[2]) / accumulation
+
+
+def can_resume(checkpoint: Path, processes: int) -> bool:
+    """Tell whether a checkpoint is whole: mmengine writes all into one file, DeepSpeed a file for each process."""
+    return checkpoint.is_file() or len([*checkpoint.glob("*optim_states.pt")]) == processes
+
+
+def environment(plan: TrainPlan) -> dict[str, str]:
+    """Return what lets torch load a checkpoint: XTuner's hold mmengine's objects, which it must unpickle in full."""
+    return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if plan.resume else {}
+
+
+def steps(plan: TrainPlan) -> int:
+    """Return the optimiser steps; gradients are accumulated across the end of an epoch."""
+    return math.ceil(plan.iterations / plan.spec.gradient_accumulation_steps)
+
+
+def weight_bytes(plan: TrainPlan, config: dict[str, Any]) -> int:
+    """Return the bytes of a value that is not quantised: prepare_model_for_kbit_training casts it to float32."""
+    del config
+    return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
+
+
+def loads_into_main_memory(plan: TrainPlan) -> bool:
+    """Tell whether each process loads the whole model into main memory; ZeRO-3 shares it out meanwhile."""
+    return plan.zero_stage != 3  # noqa: PLR2004
 
 
 def _readable(path: Path) -> bool:

@@ -33,6 +33,7 @@ from ftbridge.launchers.environment.venv import (
     NEWEST,
     SETS,
     Environment,
+    backends_of,
     default_folder,
     environment_of,
     inspect,
@@ -63,7 +64,9 @@ def checks() -> Iterator[Check]:
         try:
             found = by_python.setdefault(interpreter(project, name, environment), [])
         except SetupError as error:
-            yield Check(name, "failure", str(error), setup_command(environment))
+            known = name in backends_of(environment)
+            remedy = setup_command(environment) if known else "or uninstall the package that brings it"
+            yield Check(name, "failure", str(error), remedy)
         else:
             found += [name] if name not in found else []
     builds: dict[Path, TorchBuild] = {}
@@ -163,7 +166,8 @@ def _environment(python: Path, backends: list[str], build: TorchBuild) -> list[C
     for module in modules(backends):
         why = seen.imports[module]
         if not why:
-            checks.append(Check(titles.get(module, module), "ok", seen.packages[module].version))
+            package = seen.packages.get(module.replace("_", "-"))
+            checks.append(Check(titles.get(module, module), "ok", package.version if package else "can be imported"))
         elif module in seen.packages or module in titles:
             checks.append(Check(titles.get(module, module), "failure", f"cannot be imported: {why}", remedy))
         else:

@@ -9,13 +9,13 @@ from pathlib import Path
 from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import locked
-from ftbridge.core.plugins import plugin_names
 from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import (
     NEWEST,
     SETS,
     Environment,
+    backends_of,
     broken_imports,
     default_folder,
     forget_imports,
@@ -52,8 +52,8 @@ def setup(venv: str | os.PathLike[str] | None = None, environment: Environment =
             _check_space(folder, wrong)
             say(f"installing {len(wrong)} packages of the tested set ({_download(wrong)}) ...")
             _install(python, wrong, environment)
-            forget_imports(python)
-        for module, error in broken_imports(python, plugin_names("backends")).items():
+            forget_imports(python, backends_of(environment))
+        for module, error in broken_imports(python, backends_of(environment)).items():
             raise SetupError(f"`{module}` is installed but cannot be imported: {error}")
     say(f"the training environment is ready: {python}")
     if project:
@@ -106,7 +106,7 @@ def _install(python: Path, wrong: dict[str, str], environment: Environment) -> N
 
 def _point_at(project: Project, python: Path, environment: Environment) -> None:
     key = "python" if environment == NEWEST else "python_transformers4"
-    backends = {name: {key: str(python)} for name in plugin_names("backends")}
+    backends = {name: {key: str(python)} for name in backends_of(environment)}
     if written := project.write_settings({"backends": backends}):
         say(f"wrote {written}, so that `train` in this folder uses it")
     elif any(getattr(project.settings.backends.get(name), key, "") != str(python) for name in backends):

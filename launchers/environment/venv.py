@@ -29,8 +29,8 @@ Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
 # By environment, what its lock and its folder are called.
 SETS: dict[Environment, str] = {"transformers5": "training", "transformers4": "training-transformers4"}
-# What no training does without.
-NEEDED = ("torch", "transformers", "peft", "xtuner", "llamafactory", "deepspeed", "bitsandbytes", "datasets")
+# What no training does without, beside the packages of its backend.
+NEEDED = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes", "datasets")
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -86,6 +86,11 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
     own = _named(project, backend, "python")
     if own and environment_of(installed_versions(own)) == environment:
         return own
+    if backend not in backends_of(environment):
+        raise SetupError(
+            f"`ftbridge setup` installs nothing for {backend}; name a Python that has it in ftbridge.yaml: "
+            f"`backends: {{{backend}: {{{key}: PATH}}}}`"
+        )
     path, command = default_folder(environment) / "bin" / "python", setup_command(environment)
     if not path.exists():
         raise SetupError(
@@ -94,6 +99,29 @@ def interpreter(project: Project, backend: str, environment: Environment = NEWES
         )
     _compare(path, environment)
     return path
+
+
+def backends_of(environment: Environment = NEWEST) -> list[str]:
+    """Return the backends that an environment of `ftbridge setup` has all packages of."""
+    pinned = pinned_versions(environment).keys()
+    return [name for name in plugin_names("backends") if pinned >= {*load_backend(name).packages}]
+
+
+def any_backend(project: Project, preferred: str = "") -> str:
+    """Return a backend for what each of them can do, such as loading a model: the first whose interpreter is known.
+
+    That is `preferred` if it can be, then those that ftbridge.yaml names. Where there is no interpreter at all, asking
+    for that of the backend says what to do.
+    """
+    known = plugin_names("backends")
+    names = [name for name in (preferred, *project.settings.backends, *reversed(known)) if name in known]
+    for name in names:
+        if name in project.settings.backends:
+            return name
+        with suppress(SetupError):
+            interpreter(project, name)
+            return name
+    return names[0]
 
 
 def environment_of(installed: Mapping[str, str]) -> Environment:
@@ -126,7 +154,8 @@ def _title(environment: Environment) -> str:
 def _compare(python: Path, environment: Environment) -> None:
     """Say where an environment of `ftbridge setup` is another ftbridge's; raise SetupError where it is half made."""
     found, wanted = _installed(python), pinned_versions(environment)
-    missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in NEEDED)
+    needed = {*NEEDED, *(package for name in backends_of(environment) for package in load_backend(name).packages)}
+    missing = sorted(wanted.keys() - found.keys(), key=lambda name: name not in needed)
     if "transformers" in found and environment_of(found) != environment != NEWEST:
         raise SetupError(
             f"{_title(environment)} holds transformers {found['transformers']} by now; make it anew with "
@@ -138,7 +167,7 @@ def _compare(python: Path, environment: Environment) -> None:
         if found.get(name, version) != version
     ]
     # An older set may lack what only the newer one has.
-    if missing and (missing[0] in NEEDED or not other):
+    if missing and (missing[0] in needed or not other):
         raise SetupError(
             f"{_title(environment)} is not whole ({len(missing)} of {len(wanted)} packages are missing, among them "
             f"{missing[0]}); finish it with `{setup_command(environment)}`"
@@ -183,9 +212,9 @@ def modules(backends: Sequence[str]) -> list[str]:
     return [*(load_backend(name).module for name in backends), "deepspeed", "bitsandbytes"]
 
 
-def forget_imports(python: Path) -> None:
+def forget_imports(python: Path, backends: Sequence[str]) -> None:
     """Have the frameworks of `python` tried again, whatever went well before."""
-    _stamp(python, modules(plugin_names("backends"))).unlink(missing_ok=True)
+    _stamp(python, modules(backends)).unlink(missing_ok=True)
 
 
 def broken_imports(python: Path, backends: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ From llamafactory 0.9.5 (hparams/parser.py, model/model_utils/quantization.py), 
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.host import cores, processor, toolkit
@@ -86,8 +87,8 @@ def _toolkit(plan: TrainPlan) -> Found:
 
 def _compiled(plan: TrainPlan) -> bool:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    forced = (plan.deepspeed or {}).get("zero_force_ds_cpu_optimizer", True)
-    return forced and plan.spec.backend != "xtuner" and offloads(plan.deepspeed, "offload_optimizer")
+    config = load_backend(plan.spec.backend).deepspeed(plan) or {}
+    return config.get("zero_force_ds_cpu_optimizer", True) and offloads(config, "offload_optimizer")
 
 
 def _wasteful(plan: TrainPlan) -> Found:

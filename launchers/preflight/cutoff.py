@@ -17,6 +17,7 @@ from ftbridge.adapters.registered.dataset import Dataset, files_read_by
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.records import Conversation, Row, Where
 from ftbridge.dataset_info.entries import Entry
 from ftbridge.launchers.backends.plan import TrainPlan
@@ -37,15 +38,15 @@ class Lengths(msgspec.Struct, frozen=True):
 
 def files_of(plan: TrainPlan) -> tuple[Entry, list[Path]]:
     """Return the dataset's entry and the files of it that the backend reads; raises InputError where they are not."""
-    return files_read_by(plan.spec.backend, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
+    return files_read_by(load_backend(plan.spec.backend).target, Dataset(plan.dataset, plan.dataset_dir, plan.entry))
 
 
 def count(plan: TrainPlan, talks: Sequence[Conversation], tokenizer: Any) -> Lengths:
     """Return the lengths of samples, of which `looked_at` gives enough."""
-    cutoff, backend = plan.spec.cutoff_length, plan.spec.backend
+    backend = load_backend(plan.spec.backend)
     cut = lost = longest = 0
-    for turns in _turns(plan.family.cell(backend).prompt, talks, tokenizer):
-        kept = [left for left, _ in _left(turns, cutoff, backend)]
+    for turns in _turns(plan.family.cell(plan.spec.backend).prompt, talks, tokenizer):
+        kept = [left for left, _ in backend.kept(turns, plan.spec.cutoff_length)]
         longest = max(longest, sum(map(sum, turns)))
         cut += kept != [answer for _, answer in turns]
         lost += not any(kept)
@@ -122,24 +123,3 @@ def _texts(talk: Conversation) -> Iterator[Any]:
     yield talk.system
     for turn in talk.turns:
         yield from (turn.user, turn.output)
-
-
-def _left(turns: Turns, cutoff: int, backend: str) -> Iterator[tuple[int, int]]:
-    """Yield how much of each answer, and of the question before it, the backend leaves.
-
-    XTuner cuts off the end; LLaMA-Factory shortens each turn (its `infer_seqlen`).
-    """
-    room = cutoff
-    for question, answer in turns:
-        if backend == "xtuner":
-            most = max(0, room - question)
-        elif answer * 2 < room:
-            most = room
-        elif question * 2 < room:
-            most = room - question
-        else:
-            most = room * answer // (question + answer)
-        kept = min(most, answer)
-        asked = min(question, room - kept)
-        yield kept, asked
-        room -= kept + asked

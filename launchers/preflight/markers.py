@@ -8,12 +8,6 @@ from ftbridge.core.records import Conversation
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.templates.families import Family
 
-# How a backend trains on thoughts with a template that has thinking off.
-_THOUGHTS: dict[str, str] = {
-    "xtuner": "trains on them behind the template's empty thinking block",
-    "llamafactory": "drops those that stand on lines of their own, and trains on others without the empty block",
-}
-
 
 def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -> list[Check]:
     """Return a warning for each kind of mark in `samples`, with their number, for a training with `backend`."""
@@ -33,6 +27,6 @@ def _check(kind: str, remark: Remark, looked: int, family: Family, backend: str)
     if family.thinking == "none":
         found += f"{family.title} has no thinking, so they are trained on as text"
         return Check("thoughts", "warning", found, "take them out, unless the model is to write them into its answers")
-    does = _THOUGHTS.get(backend, "may train on them in its own way")
-    found += f"{family.title} is trained with thinking off, and {load_backend(backend).title} {does}"
+    framework = load_backend(backend)
+    found += f"{family.title} is trained with thinking off, and {framework.title} {framework.thoughts}"
     return Check("thoughts", "warning", found, "take the thoughts out of the answers; `ftbridge preview` shows how")

@@ -46,7 +46,8 @@ from typing import Annotated, Any
 import msgspec
 
 from ftbridge.core.parsing.safetensors_header import Shape
-from ftbridge.launchers.backends.plan import AUTO_BUCKET, TrainPlan, offloads
+from ftbridge.core.plugins import load_backend
+from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, OUTPUT, ROUTER, default_targets
 
@@ -181,7 +182,7 @@ def _bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
 
 
 def _zero(plan: TrainPlan) -> dict[str, Any]:
-    return (plan.deepspeed or {}).get("zero_optimization") or {}
+    return (load_backend(plan.spec.backend).deepspeed(plan) or {}).get("zero_optimization") or {}
 
 
 def _number(section: dict[str, Any], key: str, default: int) -> int:
@@ -219,7 +220,7 @@ def _buckets(plan: TrainPlan, trained: list[Shape], sizes: Sizes | None) -> int:
         return 0
     size = _number(zero, "reduce_bucket_size", _BUCKET)
     if zero.get("reduce_bucket_size") == "auto":
-        size = AUTO_BUCKET if plan.spec.backend == "xtuner" else (sizes.hidden_size**2 if sizes else 0)
+        size = sizes.hidden_size**2 if sizes else 0  # transformers' rule
     if plan.machine.device == "cpu":  # where pages count once they are written to
         size = min(size, sum(map(math.prod, trained)))
     double = zero.get("overlap_comm") is True and plan.zero_stage < 3  # noqa: PLR2004
@@ -270,17 +271,14 @@ def _loads_into_main_memory(plan: TrainPlan) -> bool:
         return False
     if plan.spec.method == "qlora":
         return plan.zero_stage == 3  # noqa: PLR2004
-    return plan.spec.backend == "xtuner" and plan.zero_stage != 3  # noqa: PLR2004
+    return load_backend(plan.spec.backend).loads_into_main_memory(plan)
 
 
 def _loaded(plan: TrainPlan, config: dict[str, Any]) -> int:
     """Return the bytes of a value that is not quantised, as the framework loads it."""
     if plan.machine.dtype == "float32":
         return 4
-    if plan.spec.backend == "xtuner":
-        return 2 if plan.spec.method == "full" and plan.deepspeed is not None else 4
-    text = text_config(config)
-    return 4 if (text.get("dtype") or text.get("torch_dtype")) == "float32" else 2
+    return load_backend(plan.spec.backend).weight_bytes(plan, text_config(config))
 
 
 def _is_linear(name: str, shape: Shape) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import TrainPlan
@@ -83,8 +84,11 @@ def template_checks(plan: TrainPlan) -> list[Check]:
 
 
 def _said(family: Family, backend: str) -> str:
-    cell = family.backends.get(backend)
-    return cell.prompt.render("system", [("question", "answer"), ("more", "answer")]) if cell else ""
+    try:
+        prompt = family.cell(backend).prompt
+    except UsageError:
+        return ""
+    return prompt.render("system", [("question", "answer"), ("more", "answer")])
 
 
 def _newer_config(model: Path, config: dict[str, Any], transformers: str) -> list[Check]:

@@ -2,23 +2,24 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
 from ftbridge.core.console import say, some
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
-from ftbridge.core.plugins import load_backend
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.preflight.cutoff import looked_at
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
@@ -29,7 +30,7 @@ from ftbridge.launchers.training.options import choose
 from ftbridge.templates import detect, families
 from ftbridge.templates.families import Family
 
-BACKENDS = ("xtuner", "llamafactory")  # those that the helper knows
+T = TypeVar("T")
 IGNORED = -100  # the label of a token that is not trained
 _PER_PROCESS = 5000  # samples that are worth starting a process for
 
@@ -68,7 +69,7 @@ class View(msgspec.Struct, frozen=True):
 class Preview(msgspec.Struct, frozen=True):
     """A dataset as it would be trained; `samples` is how many it has, `views` is by backend.
 
-    `differences` has a sentence for each sample that the two frameworks train differently, else "".
+    `differences` has a text for each sample: a sentence for each framework that trains it otherwise than the first.
     """
 
     dataset: str
@@ -115,27 +116,32 @@ def preview(
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[PreviewOptions],
 ) -> Preview:
-    """Return the first `samples` of a dataset as both frameworks, or `backend` alone, would train them.
+    """Return the first `samples` of a dataset as all frameworks, or `backend` alone, would train them.
 
     `options` are those of `train` that decide the tokens. With `stats` all samples are counted, and a picture of
     their lengths is written to `png` (default: NAME-lengths.png in the current folder). Of a hub's model only the
     tokenizer and the config are fetched. Raises an FtbridgeError that says what to do where something is missing or
     does not fit.
     """
-    wanted = _wanted(backend)
+    if backend:
+        load_backend(backend)
     if png and not stats:
         raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
     project = Project.find(config=Path(config) if config else None)
-    spec = choose(project, {**options, "dataset": dataset, "backend": wanted[0]})
+    chosen = backend or any_backend(project)
+    spec = choose(project, {**options, "dataset": dataset, "backend": chosen})
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
     model, family = _model(spec, project)
-    trust = spec.trust_remote_code
-    pythons = {each: interpreter_for(project, each, model, trust_remote_code=trust) for each in wanted}
+    wanted = [backend] if backend else [*reversed(plugin_names("backends"))]
+    pythons = _usable(
+        wanted, lambda each: interpreter_for(project, each, model, trust_remote_code=spec.trust_remote_code)
+    )
     if spec.set:
         say(f"note: what `set` changes is not shown here: {', '.join(spec.set)}")
-    data = _data(wanted, folder, spec, family, project.folder / ".ftbridge" / "datasets")
+    cache = project.folder / ".ftbridge" / "datasets"
+    data = _usable(list(pythons), lambda each: _data(each, folder, spec, family, cache))
     total = max(each.entry.samples for each in data.values())
     request = {
         "model": str(model),
@@ -161,14 +167,8 @@ def preview(
         png=str(picture) if picture else None,
     )
     if picture:
-        draw(picture, pythons[wanted[0]], "lengths", bars(found.stats, spec.cutoff_length))
+        draw(picture, pythons[next(iter(data))], "lengths", bars(found.stats, spec.cutoff_length))
     return found
-
-
-def _wanted(backend: str | None) -> list[str]:
-    if backend not in {None, *BACKENDS}:
-        raise UsageError(f"preview knows no backend `{backend}`; choose one of {', '.join(BACKENDS)}, or none for both")
-    return [backend] if backend else list(BACKENDS)
 
 
 def _model(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
@@ -179,32 +179,38 @@ def _model(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
     return model, families.get(spec.template) if spec.template else detect.detect(model)
 
 
-def _data(wanted: list[str], folder: Path, spec: TrainSpec, family: Family, cache: Path) -> dict[str, Dataset]:
-    """Return what each framework would train on; one that has no template or cannot use it is named and left out."""
-    data: dict[str, Dataset] = {}
+def _usable(wanted: list[str], answer: Callable[[str], T]) -> dict[str, T]:
+    """Return the answer for each backend; one that has none is named with the reason and left out, unless all have."""
+    found: dict[str, T] = {}
     errors: dict[str, FtbridgeError] = {}
     for each in wanted:
         try:
-            family.cell(each)
-            data[each] = resolve_dataset(folder, spec.dataset, each, cache)
+            found[each] = answer(each)
         except FtbridgeError as error:
             errors[each] = error
-    if not data:
+    if not found:
         raise errors[wanted[0]]
     for each, reason in errors.items():
         say(f"note: {load_backend(each).title} is left out: {reason}")
-    return data
+    return found
+
+
+def _data(backend: str, folder: Path, spec: TrainSpec, family: Family, cache: Path) -> Dataset:
+    """Return what a framework would train on; raises where it has no template of the family or cannot use the data."""
+    family.cell(backend)
+    return resolve_dataset(folder, spec.dataset, load_backend(backend).target, cache)
 
 
 def _own(backend: str, data: Dataset, family: Family) -> dict[str, Any]:
     """Return what only this framework's helper is told."""
     cell = family.cell(backend)
     return {
-        "backend": load_backend(backend).module,
+        "script": str(load_backend(backend).script),
         "dataset": data.name,
         "dataset_dir": str(data.folder),
-        "file": str(data.folder / data.entry.files.get(backend, "")),
+        "file": str(data.folder / data.entry.files.get(load_backend(backend).target, "")),
         "template": cell.name or cell.prompt.template_dict(),
+        "prompt": msgspec.to_builtins(cell.prompt),
         "bos": cell.prompt.bos,
         "eos": cell.prompt.eos,
         "enable_thinking": cell.enable_thinking,
@@ -237,7 +243,7 @@ def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
     found = view.stats.cut if view.stats else _cut(view.samples)
     advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
     start = f"with a cutoff length of {cutoff}, {view.title} cuts"
-    lost = "so that it is left out" if backend == "xtuner" else "so that nothing of it is trained"
+    lost = "so that it is left out" if load_backend(backend).drops_unlabelled else "so that nothing of it is trained"
     effects: dict[Cut, tuple[str, str]] = {
         "refused": (f"{view.title} leaves out", ": its loader does not read the answer as text"),
         "lost": (f"{start} the whole answer of", f", {lost}; {advice}"),
@@ -250,7 +256,10 @@ def _warnings(backend: str, view: View, cutoff: int) -> list[str]:
 def _marked(backend: str, data: Dataset, family: Family) -> list[str]:
     """Return a sentence for each kind of mark in the samples that means something to a chat template."""
     with suppress(InputError):  # the framework has judged the file
-        return [check.found for check in mark_checks(looked_at(*files_read_by(backend, data)), family, backend)]
+        return [
+            check.found
+            for check in mark_checks(looked_at(*files_read_by(load_backend(backend).target, data)), family, backend)
+        ]
     return []
 
 
@@ -269,11 +278,20 @@ def _numbered(numbers: list[int], most: int = 10) -> str:
 
 
 def _differences(views: list[View]) -> list[str]:
-    if len(views) == 1:
+    """Return what each other framework does otherwise than the first, a text for each sample."""
+    first, *others = views
+    if not others:
         return []
-    first, second = views
-    pairs = zip(first.samples, second.samples, strict=True)
-    return [_difference({first.title: one, second.title: other}) for one, other in pairs]
+    rows = zip(*(view.samples for view in views), strict=True)
+    return [
+        "\n".join(
+            filter(
+                None,
+                (_difference({first.title: one, view.title: each}) for view, each in zip(others, rest, strict=True)),
+            )
+        )
+        for one, *rest in rows
+    ]
 
 
 def _difference(pair: dict[str, Encoded]) -> str:

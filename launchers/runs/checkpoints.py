@@ -8,7 +8,7 @@ from pathlib import Path
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import load_backend
+from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.launchers.runs.record import Run
 
 PICKLED = {".pt", ".pth", ".bin"}
@@ -37,7 +37,9 @@ def named(run: Run, wanted: str) -> Path:
         known = [*backend.checkpoints(run.path, best=True), *backend.checkpoints(run.path)]
         path = Path(wanted).expanduser().resolve()
         fitting = [
-            each for each in known if each.resolve() == path or wanted in {each.name, each.stem, _step(run, each)}
+            each
+            for each in known
+            if each.resolve() == path or wanted in {each.name, each.stem, _step(run, backend, each)}
         ]
         chosen = fitting[-1] if fitting else None
         why = "; there are " + ", ".join(f"`{each.name}`" for each in known) if known else ""
@@ -87,8 +89,7 @@ def _why(path: Path) -> str:
     return "files of it are missing"
 
 
-def _step(run: Run, path: Path) -> str | None:
-    """Return the optimiser step in a checkpoint's name, None without one; XTuner's names count iterations."""
-    number = re.search(r"\d+$", path.stem)
-    each = run.spec.gradient_accumulation_steps if run.spec.backend == "xtuner" else 1
-    return f"{int(number[0]) / each:g}" if number else None
+def _step(run: Run, backend: Backend, path: Path) -> str | None:
+    """Return the optimiser step of a checkpoint as people write it, None without one."""
+    step = backend.checkpoint_step(path, run.spec.gradient_accumulation_steps)
+    return None if step is None else f"{step:g}"

@@ -1,9 +1,10 @@
 """Encode samples by a framework's own code, as its training does, and say what its cutoff length cuts.
 
-Runs inside the training environment: `python preview.py SPEC` with SPEC as JSON: `backend`, `model`,
-`trust_remote_code`, `template`, `cutoff_length`, `samples` (how many to show), `stats` (count all of them),
-`processes`; for XTuner `file`, `bos` and `eos`, for LLaMA-Factory `dataset`, `dataset_dir` and `enable_thinking`. The
-last line of stdout is {"samples": [...], "stats": {...} | null}, or {"error": sentence}.
+Runs inside the training environment: `python encode_samples.py SPEC` with SPEC as JSON: `script` (the backend's own),
+`model`, `trust_remote_code`, `cutoff_length`, `samples` (how many to show), `stats` (count all of them), `processes`,
+and for the backend to choose from: `file` (of its target), `dataset`, `dataset_dir`, and of the family's cell
+`template`, `prompt`, `bos`, `eos` and `enable_thinking`. The last line of stdout is {"samples": [...], "stats": {...} |
+null}, or {"error": sentence}.
 """
 
 import json
@@ -16,8 +17,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from run_backend import load
 
 IGNORED = -100
 ENDLESS = 10**9
@@ -27,72 +29,18 @@ Ids = list[int]
 Pair = tuple[Ids, Ids]  # token ids and labels
 
 
-class XTuner:
-    """Encodes as `process_hf_dataset` does with our config, before it leaves out samples without a label."""
+class Encoder(Protocol):
+    """Encodes samples as a framework's training does; a backend's script has a class of this name.
 
-    def __init__(self, spec: dict[str, Any]) -> None:
-        """Load the tokenizer as our config does."""
-        from mends import allow_newer_transformers, give_bos_and_eos
-        from mmengine.config import ConfigDict
-        from transformers import AutoTokenizer
+    It is made of the spec; `files` are read by `datasets` as of this `format`. Other processes get a copy of it.
+    """
 
-        allow_newer_transformers()
-        from xtuner.utils import PROMPT_TEMPLATE
-
-        self.format, self.files = "json", [spec["file"]]
-        template = spec["template"]
-        self.template = PROMPT_TEMPLATE[template] if isinstance(template, str) else ConfigDict(template)
-        give_bos_and_eos(spec["bos"], spec["eos"])
-        self.tokenizer = AutoTokenizer.from_pretrained(
-            spec["model"], trust_remote_code=spec["trust_remote_code"], padding_side="right"
-        )
-
-    def encode(self, row: dict[str, Any], cutoff: int) -> Pair:
-        """Return a sample's ids and labels, at most `cutoff` of them."""
-        from xtuner.dataset.map_fns import template_map_fn
-        from xtuner.dataset.utils import encode_fn
-
-        turns = [dict(turn) for turn in row["conversation"]]  # it writes into them
-        encoded = encode_fn(template_map_fn({"conversation": turns}, self.template), self.tokenizer, cutoff)
-        return encoded["input_ids"], encoded["labels"]
-
-
-class LlamaFactory:
-    """Encodes as `get_dataset` does with our config."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        """Load tokenizer and template as `run_sft` does."""
-        from llamafactory.data.converter import get_dataset_converter
-        from llamafactory.data.parser import get_dataset_list
-        from llamafactory.data.processor import SupervisedDatasetProcessor
-        from llamafactory.data.template import get_template_and_fix_tokenizer
-        from llamafactory.extras.constants import FILEEXT2TYPE
-        from llamafactory.hparams import DataArguments, ModelArguments
-        from llamafactory.model import load_tokenizer
-
-        thinking = {} if spec["enable_thinking"] is None else {"enable_thinking": spec["enable_thinking"]}
-        self.arguments = DataArguments(template=spec["template"], default_system="", **thinking)
-        (entry,) = get_dataset_list([spec["dataset"]], spec["dataset_dir"])
-        path = Path(spec["dataset_dir"], entry.dataset_name)
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        self.format, self.files = FILEEXT2TYPE[files[0].suffix[1:]], list(map(str, files))
-        self.convert = get_dataset_converter(entry.formatting, entry, self.arguments)
-        loaded = load_tokenizer(
-            ModelArguments(model_name_or_path=spec["model"], trust_remote_code=spec["trust_remote_code"])
-        )
-        self.tokenizer = loaded["tokenizer"]
-        template = get_template_and_fix_tokenizer(self.tokenizer, self.arguments)
-        self.processor = SupervisedDatasetProcessor(template, self.tokenizer, loaded["processor"], self.arguments)
+    format: str
+    files: list[str]
+    tokenizer: Any
 
     def encode(self, row: dict[str, Any], cutoff: int) -> Pair:
         """Return a sample's ids and labels, at most `cutoff` of them; none for a sample that is left out."""
-        self.arguments.cutoff_len = cutoff
-        converted = self.convert(row)
-        encoded = self.processor.preprocess_dataset({key: [value] for key, value in converted.items()})
-        return (encoded["input_ids"][0], encoded["labels"][0]) if encoded["input_ids"] else ([], [])
-
-
-Framework = XTuner | LlamaFactory
 
 
 @dataclass
@@ -110,7 +58,7 @@ class Sample:
     cut: str
 
 
-def encode(framework: Framework, row: dict[str, Any], cutoff: int) -> Sample:
+def encode(framework: Encoder, row: dict[str, Any], cutoff: int) -> Sample:
     """Encode a sample with the cutoff, and again without where that may have cut it."""
     ids, labels = framework.encode(row, cutoff)
     whole, whole_labels = (ids, labels) if len(ids) < cutoff else framework.encode(row, ENDLESS)
@@ -191,14 +139,14 @@ class Texts:
         return token.replace("▁", " ").encode()
 
 
-def rows(framework: Framework) -> Any:
+def rows(framework: Encoder) -> Any:
     """Return the dataset as the framework's own loader reads it, piece by piece."""
     from datasets import load_dataset
 
     return load_dataset(framework.format, data_files={"train": framework.files}, split="train", streaming=True)
 
 
-def shown(framework: Framework, count: int, cutoff: int) -> list[dict[str, Any]]:
+def shown(framework: Encoder, count: int, cutoff: int) -> list[dict[str, Any]]:
     """Return the first `count` samples with the texts of their tokens."""
     texts = Texts(framework.tokenizer)
     result = []
@@ -209,7 +157,7 @@ def shown(framework: Framework, count: int, cutoff: int) -> list[dict[str, Any]]
     return result
 
 
-def counted(framework: Framework, cutoff: int, parts: int, part: int) -> dict[str, Any]:
+def counted(framework: Encoder, cutoff: int, parts: int, part: int) -> dict[str, Any]:
     """Return the count of samples by length, of tokens in answers, and the numbers of samples by `cut`."""
     lengths: Counter[int] = Counter()
     cut: dict[str, list[int]] = {"refused": [], "lost": [], "answer": [], "question": []}
@@ -226,7 +174,7 @@ def counted(framework: Framework, cutoff: int, parts: int, part: int) -> dict[st
     return {"lengths": lengths, "answer_tokens": answer_tokens, "cut": cut}
 
 
-def counted_by_all(framework: Framework, cutoff: int, processes: int) -> dict[str, Any]:
+def counted_by_all(framework: Encoder, cutoff: int, processes: int) -> dict[str, Any]:
     """Return what `counted` does, with the work shared out."""
     work: Callable[[int], dict[str, Any]] = partial(counted, framework, cutoff, processes)
     if processes == 1:
@@ -249,7 +197,7 @@ def main() -> None:
     doing = f"load the tokenizer of `{spec['model']}`"
     result: dict[str, Any]
     try:
-        framework: Framework = (XTuner if spec["backend"] == "xtuner" else LlamaFactory)(spec)
+        framework: Encoder = load(spec["script"]).Encoder(spec)
         doing = f"encode `{framework.files[0]}`"
         result = {
             "samples": shown(framework, spec["samples"], cutoff),

@@ -14,7 +14,7 @@ from token_ids import needed_token_id
 
 
 def mend(spec: dict[str, Any]) -> None:
-    """Prepare this process for the training that `spec` (of run_backend.py) describes."""
+    """Prepare this process for the training that `spec` (of run_backend.py) describes, whichever framework it is."""
     if spec["device"] == "cpu":
         allow_cpu()
     else:
@@ -22,21 +22,6 @@ def mend(spec: dict[str, Any]) -> None:
         if spec["deepspeed"]:
             ask_torch_for_free_memory()
     take_targets_as_written()
-    if spec["backend"] == "xtuner":
-        allow_newer_transformers()
-        take_mistral3()
-        skip_pauses()
-        keep_to_config()
-        if not spec["trust_remote_code"]:
-            forbid_remote_code()
-        give_bos_and_eos(spec["bos"], spec["eos"])
-    else:
-        checkpoint_functions_of_layers()
-        leave_gpt_oss_its_attention()
-        let_llama4_see_nothing()
-        if spec["dtype"] == "float32":
-            load_in_float32()
-    choose_lora_targets(spec["backend"])
 
 
 def allow_cpu() -> None:
@@ -125,20 +110,6 @@ def take_targets_of(adapter: Path) -> None:
         with safe_open(file, "pt") as tensors:
             if not any(".experts." in name for name in tensors.keys()):  # noqa: SIM118 - it is no mapping
                 take_targets_as_written()
-
-
-def choose_lora_targets(backend: str) -> None:
-    """Have a framework adapt what lora_targets.py says where the config names no targets, not all linear layers."""
-    from lora_targets import of_model
-
-    if backend == "xtuner":
-        import xtuner.model.sft
-
-        xtuner.model.sft.find_all_linear_names = of_model
-    else:
-        import llamafactory.model.adapter
-
-        llamafactory.model.adapter.find_all_linear_modules = lambda model, _freeze_vision_tower: of_model(model)
 
 
 def skip_pauses() -> None:

@@ -1,21 +1,41 @@
-"""Run one process of a training: XTuner's or LLaMA-Factory's own entry, with its real exit status.
+"""Run one process of a training: the framework's own entry, with its real exit status.
 
 Runs inside the training environment, alone or under torchrun (distributed.py):
-`python run_backend.py SPEC.json`, where the spec holds `backend`, `arguments` (the framework's own), `device`, `dtype`,
-`deepspeed` (whether it is used), `trust_remote_code`, and for XTuner `bos`, the tokens that a conversation begins with,
-and `eos`, the one that ends an answer, or "" where the prompt's own text does.
+`python run_backend.py SPEC.json`, where the spec holds `script` (the backend's own, see `load`), `arguments` (the
+framework's own), `device`, `dtype`, `deepspeed` (whether it is used), `trust_remote_code`, and by the family's prompt
+`bos`, the tokens that a conversation begins with, and `eos`, the one that ends an answer, or "" where the prompt's own
+text does.
 """
 
 import ctypes
+import importlib.util
 import json
 import os
-import runpy
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from mends import mend
+
+
+def load(script: str) -> Any:
+    """Return a backend's script as a module.
+
+    It imports nothing of ftbridge but the files in this folder, and has
+
+    - `prepare(spec)`, which makes this process ready for the training of a spec, before anything else is called;
+    - `train(arguments)`, which trains and returns, or ends with an exit status;
+    - `build(arguments)`, which builds tokenizer, dataset and model as `train` would, and raises where it cannot;
+    - `Encoder(spec)`, which encode_samples.py describes.
+    """
+    found = importlib.util.spec_from_file_location("backend_script", script)
+    if found is None or found.loader is None:
+        raise ImportError(f"`{script}` is no Python file")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # by which other processes find its classes
+    found.loader.exec_module(module)
+    return module
 
 
 def die_with_parent() -> None:
@@ -25,28 +45,17 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-def read_spec() -> dict[str, Any]:
-    """Return the spec that the command line names, with this process prepared for its framework."""
+def read_spec() -> tuple[dict[str, Any], Any]:
+    """Return the spec that the command line names and its backend's script, with this process prepared for both."""
     spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     die_with_parent()
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ.get("PATH", "")
     mend(spec)
-    return spec
-
-
-def main() -> None:
-    """Run the framework named by the spec."""
-    spec = read_spec()
-    if spec["backend"] == "xtuner":
-        launcher = ["--launcher", "pytorch"] if "LOCAL_RANK" in os.environ else []
-        sys.argv = ["train.py", *spec["arguments"], *launcher]
-        runpy.run_module("xtuner.tools.train", run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = ["llamafactory-cli", *spec["arguments"]]
-        from llamafactory.train.tuner import run_exp
-
-        run_exp()
+    backend = load(spec["script"])
+    backend.prepare(spec)
+    return spec, backend
 
 
 if __name__ == "__main__":
-    main()
+    spec, backend = read_spec()
+    backend.train(spec["arguments"])

@@ -145,9 +145,8 @@ def describe(ready: Prepared) -> str:
 
 def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    return record_hashes(
-        resolve_dataset(folder, name, spec.backend, project.folder / ".ftbridge" / "datasets"), spec.backend
-    )
+    target = load_backend(spec.backend).target
+    return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
 
 
 def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
@@ -175,7 +174,7 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     processes = plan.machine.processes
     cell = plan.family.cell(plan.spec.backend)
     helper_spec = {
-        "backend": backend.module,
+        "script": str(backend.script),
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
         "dtype": plan.machine.dtype,
@@ -197,7 +196,7 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     env |= trackers.environment(plan)
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"
-    env |= resuming.environment(plan)
+    env |= backend.environment(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (

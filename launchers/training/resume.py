@@ -100,7 +100,7 @@ def check(source: ResumePoint, plan: TrainPlan, argv: Sequence[str], datasets: d
             f"make {processes} GPUs visible (CUDA_VISIBLE_DEVICES), or train from the start"
         )
     if not run:
-        if not _whole(path, processes):
+        if not _whole(path, processes, load_backend(plan.spec.backend)):
             raise InputError(f"`{path}` is no whole checkpoint with the optimiser's state; name another one")
         return
     if plan.deepspeed and plan.zero_stage != (old := zero_stage(_json(run.path / "deepspeed.json"))):
@@ -141,14 +141,6 @@ def claim(before: Run, now: Run) -> Run:
         attempts = (*before.attempts, *now.attempts)
         checkpoints = before.checkpoints if before.signature else {}
         return msgspec.structs.replace(now, attempts=attempts, checkpoints=checkpoints).save()
-
-
-def environment(plan: TrainPlan) -> dict[str, str]:
-    """Return what a child needs to load the checkpoint that `find` has let through.
-
-    XTuner's hold mmengine's objects, so torch must unpickle them in full; transformers loads its own without that.
-    """
-    return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if plan.resume and plan.spec.backend == "xtuner" else {}
 
 
 class Ledger:
@@ -306,20 +298,13 @@ def _said_again(run: Run, given: dict[str, Any]) -> None:
 def _resumable(run: Run, backend: Backend) -> list[Path]:
     """Return the whole checkpoints that hold the optimiser's state, too, oldest first."""
     processes = _processes(run.launch.argv)
-    return [path for path in backend.checkpoints(run.path) if _whole(path, processes)]
+    return [path for path in backend.checkpoints(run.path) if _whole(path, processes, backend)]
 
 
-def _whole(path: Path, processes: int) -> bool:
+def _whole(path: Path, processes: int, backend: Backend) -> bool:
     """Tell whether nothing was cut off: torch writes a zip's directory last, and each process its own files."""
-    if path.is_file():
-        return zipfile.is_zipfile(path)
-    if path.suffix == ".pth":  # XTuner's, with DeepSpeed
-        saved = len(_shards(path)) == processes
-    else:  # transformers writes trainer_state.json last
-        state = len(_shards(path)) == processes or (path / "optimizer.pt").is_file()
-        saved = state and len([*path.glob("rng_state*.pth")]) == processes and bool(_json(path / "trainer_state.json"))
-    pickled = [file for file in path.rglob("*") if file.suffix in PICKLED]
-    return saved and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
+    pickled = [path] if path.is_file() else [file for file in path.rglob("*") if file.suffix in PICKLED]
+    return backend.can_resume(path, processes) and all(file.is_file() and zipfile.is_zipfile(file) for file in pickled)
 
 
 def _shards(path: Path) -> list[Path]:

@@ -156,6 +156,6 @@ def test_options_go_through(run, alike, arguments, expected):
     assert run.asked.items() >= {"dataset": "faq", "model": "m", **expected}.items()
 
 
-@pytest.mark.parametrize("arguments", [["-n", "-1"], ["--backend", "x"], ["--cutoff-length", "long"], ["a", "b"]])
+@pytest.mark.parametrize("arguments", [["-n", "-1"], ["--cutoff-length", "long"], ["a", "b"]])
 def test_wrong_arguments_are_wrong_usage(run, alike, arguments):
     assert run(alike, *arguments).exit_code == 2

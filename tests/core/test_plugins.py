@@ -2,11 +2,13 @@
 
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
-from ftbridge.core.plugins import Backend, Source, Target, _entries, load_backend, load_plugin, plugin_names
+from ftbridge.core.plugins import REQUIRED, Backend, Source, Target, _entries, load_backend, load_plugin, plugin_names
 from ftbridge.core.records import Reading
 
 PROTOCOLS = {"sources": Source, "targets": Target, "backends": Backend}
@@ -31,13 +33,19 @@ def installed(monkeypatch):
     _entries.cache_clear()
 
 
-def members(protocol):
-    return {name for name in {*vars(protocol), *protocol.__annotations__} if not name.startswith("_")}
+# A backend's name comes from its entry point; the tests of Backend below are of what it need not have.
+NEEDED = {"backends": {*REQUIRED}}
+
+
+def members(family):
+    protocol = PROTOCOLS[family]
+    every = {name for name in {*vars(protocol), *protocol.__annotations__} if not name.startswith("_")}
+    return NEEDED.get(family, every)
 
 
 @pytest.mark.parametrize("family", PROTOCOLS)
-def test_a_family_has_at_most_six_members_and_its_built_ins(family):
-    assert 1 <= len(members(PROTOCOLS[family])) <= 6
+def test_a_family_has_at_most_seven_members_that_are_needed_and_its_built_ins(family):
+    assert 1 <= len(members(family)) <= 7
     assert set(BUILT_IN[family]) <= set(plugin_names(family))
     assert plugin_names(family) == sorted(plugin_names(family))
 
@@ -46,14 +54,90 @@ def test_a_family_has_at_most_six_members_and_its_built_ins(family):
 def test_a_registered_plugin_loads_and_has_what_its_family_promises(family, name):
     plugin = load_plugin(family, name)
     protocol = PROTOCOLS[family]
-    for member in members(protocol):
+    for member in members(family):
         kind = protocol.__annotations__.get(member)
-        wanted = str if kind is str else (dict, type(None))
+        wanted = kind if kind in {str, Path} else (dict, type(None))
         assert isinstance(getattr(plugin, member), wanted) if kind else callable(getattr(plugin, member))
 
 
 def test_a_backend_is_loaded_by_its_name():
     assert load_backend("xtuner").title == "XTuner"
+
+
+@pytest.fixture
+def small(installed, monkeypatch):
+    """Return a backend whose module has what it needs and no more."""
+    module = ModuleType("small_backend")
+    vars(module).update(dict.fromkeys(REQUIRED, lambda *_: "its own"), title="Small")
+    monkeypatch.setitem(sys.modules, "small_backend", module)
+    installed(("small", "small_backend"))
+    return load_backend("small")
+
+
+def planned(**values):
+    options = {"gradient_accumulation_steps": 4, "epochs": 2}
+    return SimpleNamespace(spec=SimpleNamespace(**options), epoch_iterations=10, deepspeed={"a": 1}, **values)
+
+
+def test_a_backend_that_lacks_a_member_is_named(small, monkeypatch):
+    monkeypatch.delattr(sys.modules["small_backend"], "checkpoints")
+    with pytest.raises(SetupError, match=r"the backend `small` \(small_backend\) has no `checkpoints`; docs/"):
+        load_backend("small")
+
+
+def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
+    assert (small.name, small.title, small.render(None)) == ("small", "Small", "its own")
+    assert (small.packages, small.target, small.token_columns, small.drops_unlabelled) == ((), "", (), False)
+    assert small.steps(planned()) == 6  # two times 10 / 4, rounded up
+    assert small.deepspeed(planned()) == {"a": 1}
+    assert small.environment(planned()) == {}
+    assert not small.loads_into_main_memory(planned())
+    assert [small.weight_bytes(None, {"dtype": dtype}) for dtype in ("float32", "bfloat16", None)] == [4, 2, 2]
+    assert small.weight_bytes(None, {"torch_dtype": "float32"}) == 4
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "left"),
+    [
+        (99, [(5, 3), (4, 2)]),
+        (13, [(5, 3), (3, 2)]),
+        (9, [(5, 3), (0, 1)]),
+        (4, [(1, 3), (0, 0)]),
+        (2, [(0, 2), (0, 0)]),
+    ],
+)
+def test_a_cutoff_takes_the_end(small, cutoff, left):
+    assert list(small.kept([(3, 5), (2, 4)], cutoff)) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("checkpoint-12", 12), ("iter_7.pth", 7), ("output", None), ("model.safetensors", None)]
+)
+def test_the_step_of_a_checkpoint_is_the_number_its_name_ends_with(small, name, step):
+    assert small.checkpoint_step(Path("run", name), 4) == step
+
+
+STATE = {"trainer_state.json": '{"global_step": 3}', "rng_state_0.pth": "", "rng_state_1.pth": ""}
+SHARD = "global_step3/zero_pp_rank_{}_mp_rank_00_optim_states.pt"
+
+
+@pytest.mark.parametrize(
+    ("files", "whole"),
+    [
+        ({**STATE, "optimizer.pt": ""}, True),
+        ({**STATE, SHARD.format(0): "", SHARD.format(1): ""}, True),
+        ({**STATE, SHARD.format(0): ""}, False),
+        (STATE, False),
+        ({**STATE, "optimizer.pt": "", "trainer_state.json": "{"}, False),
+        ({"optimizer.pt": "", "rng_state_0.pth": "", "rng_state_1.pth": ""}, False),
+        ({**STATE, "optimizer.pt": "", "rng_state_2.pth": ""}, False),
+    ],
+)
+def test_a_checkpoint_of_the_trainer_goes_on_where_nothing_is_missing(small, tmp_path, files, whole):
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert small.can_resume(tmp_path, 2) is whole
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 
 import ftbridge
 from ftbridge.adapters.registered.dataset import resolve_dataset
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
+from ftbridge.dataset_info.names import CONVERSATIONS
 from ftbridge.evaluation.leakage import leaks
-from ftbridge.evaluation.questions import TARGET, questions_of
+from ftbridge.evaluation.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
 from ..builders import recorded_runs  # noqa: TID252
@@ -35,7 +37,7 @@ def faq(*questions, **more):
 def trained(dataset, backend="xtuner", name="one") -> Run:
     """Return a run of ours as a training on `dataset` leaves it."""
     folder = Path("data").resolve()
-    found = resolve_dataset(folder, dataset, backend, Path("cache").resolve())
+    found = resolve_dataset(folder, dataset, load_backend(backend).target, Path("cache").resolve())
     written = found.entry.options.sha256
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)
@@ -47,7 +49,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
 
 
 def leaked(run, dataset):
-    data = resolve_dataset(Path("data").resolve(), dataset, TARGET, Path("cache").resolve())
+    data = resolve_dataset(Path("data").resolve(), dataset, CONVERSATIONS, Path("cache").resolve())
     questions = questions_of(data)
     return leaks(Project.find(), run, questions, data).among([question.id for question in questions])
 

@@ -42,8 +42,9 @@ def llamafactory(arguments: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    spec = read_spec()
-    found = {"xtuner": xtuner, "llamafactory": llamafactory}[spec["backend"]](spec["arguments"])
+    spec, backend = read_spec()
+    parse = xtuner if "xtuner" in backend.__file__.rpartition("/")[2] else llamafactory
+    found = parse(spec["arguments"])
     if spec["deepspeed"]:
         from deepspeed.accelerator import get_accelerator
 

@@ -35,12 +35,12 @@ def written(dataset):
 
 def test_a_dataset_of_ours_is_used_as_it_is(lines, folder):
     convert(lines(GOOD), name="faq")
-    for backend in ("xtuner", "llamafactory"):
+    for backend in ("xtuner", ""):
         found = resolve_dataset(folder / "data", "faq", backend, folder / "cache")
         assert (found.name, found.folder, found.entry.samples) == ("faq-train", folder / "data", 1)
     assert not (folder / "cache").exists()
     (folder / "data" / "faq-train.xtuner.jsonl").unlink()
-    assert resolve_dataset(folder / "data", "faq", "llamafactory", folder / "cache").entry.samples == 1
+    assert resolve_dataset(folder / "data", "faq", "", folder / "cache").entry.samples == 1
     with pytest.raises(InputError, match=r"lacks its file .*faq-train.xtuner.jsonl`; convert it again"):
         resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache")
 
@@ -70,7 +70,7 @@ def test_a_dataset_for_xtuner_alone_is_not_for_llamafactory(alone, folder):
     alone("xtuner")
     assert resolve_dataset(folder / "data", "faq", "xtuner", folder / "cache").folder == folder / "data"
     with pytest.raises(InputError, match=r"was converted for XTuner alone; .*--to alpaca"):
-        resolve_dataset(folder / "data", "faq", "llamafactory", folder / "cache")
+        resolve_dataset(folder / "data", "faq", "", folder / "cache")
 
 
 def test_what_is_not_ours_is_converted_once_and_stays_as_it_is(data, folder, capsys):
@@ -108,9 +108,9 @@ def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
 
 
 def test_llamafactory_gets_the_file_as_it_is(data, folder):
-    found = resolve_dataset(data(GOOD, GOOD), "theirs", "llamafactory", folder / "cache")
+    found = resolve_dataset(data(GOOD, GOOD), "theirs", "", folder / "cache")
     assert (found.folder, found.entry.samples, found.entry.files) == (folder / "data", 2, {})
-    drawn = resolve_dataset(data(GOOD, GOOD, num_samples=7), "theirs", "llamafactory", folder / "cache")
+    drawn = resolve_dataset(data(GOOD, GOOD, num_samples=7), "theirs", "", folder / "cache")
     assert drawn.entry.samples == 7
     assert not (folder / "cache").exists()
 
@@ -118,13 +118,13 @@ def test_llamafactory_gets_the_file_as_it_is(data, folder):
 def test_tools_are_for_llamafactory_alone(data, folder):
     calls = [CHAT[0], {"from": "function_call", "value": "{}"}]
     place = data({"conversations": CHAT}, {"conversations": calls}, formatting="sharegpt")
-    assert resolve_dataset(place, "theirs", "llamafactory", folder / "cache").entry.samples == 2
+    assert resolve_dataset(place, "theirs", "", folder / "cache").entry.samples == 2
     with pytest.raises(InputError, match=r"1 of 2 records .*not fit for XTuner\n\naddress(.|\n)*line 2.*calls tools"):
         resolve_dataset(place, "theirs", "xtuner", folder / "cache")
     assert not (folder / "cache").exists()
 
 
-@pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
+@pytest.mark.parametrize("backend", ["xtuner", ""])
 @pytest.mark.parametrize(
     ("records", "keys", "message"),
     [
@@ -162,8 +162,8 @@ def test_any_name_makes_a_file(data, folder):
     assert written(resolve_dataset(place, "../问 \n.", "xtuner", folder / "cache"))
 
 
-BACKENDS = ["xtuner", "llamafactory"]
-FILES = {"xtuner": "faq-train.xtuner.jsonl", "llamafactory": "faq-train.alpaca.jsonl"}
+TARGETS = ["xtuner", ""]
+FILES = {"xtuner": "faq-train.xtuner.jsonl", "": "faq-train.alpaca.jsonl"}
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def faq(lines, folder):
 
 
 def test_what_is_read_is_what_is_hashed(faq, folder):
-    for backend in BACKENDS:
+    for backend in TARGETS:
         file = folder / "data" / FILES[backend]
         assert faq(backend).sha256[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
         assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
@@ -196,7 +196,7 @@ def added(lines):
     return [*lines, lines[0]]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TARGETS)
 @pytest.mark.parametrize(("edit", "samples"), [(changed, 3), (deleted, 2), (added, 4)])
 def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, folder, backend, edit, samples):
     file = folder / "data" / FILES[backend]
@@ -212,7 +212,7 @@ def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, 
     assert (faq(other).edited, faq(other).entry.samples) == ("", 3)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TARGETS)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -248,22 +248,22 @@ def entry_with(folder, **keys):
 
 
 def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
-    before = faq("llamafactory").sha256
+    before = faq("").sha256
     entry_with(folder, num_samples=2)
-    assert faq("llamafactory").entry.samples == 2
-    changed = {name for name, sha256 in faq("llamafactory").sha256.items() if before[name] != sha256}
+    assert faq("").entry.samples == 2
+    changed = {name for name, sha256 in faq("").sha256.items() if before[name] != sha256}
     assert changed == {"dataset_info.json: faq-train"}
-    assert faq("llamafactory").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
+    assert faq("").edited == "its entry in dataset_info.json has been changed since ftbridge wrote it"
     assert faq("xtuner").edited == ""  # which does not look at it
     entry_with(folder, num_samples=2, columns={"prompt": "output", "response": "nowhere"})
     with pytest.raises(InputError, match="the column `nowhere` is to be read"):
-        faq("llamafactory")
+        faq("")
 
 
 def test_an_entry_that_names_another_file_is_told(faq, folder):
     (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
     entry_with(folder, file_name="mine.jsonl")
-    found = faq("llamafactory")
+    found = faq("")
     assert (found.entry.samples, next(iter(found.sha256))) == (1, "mine.jsonl")
     assert "`mine.jsonl` is no file that ftbridge wrote: it holds 1 samples, and 3 were converted" in found.edited
 
@@ -272,11 +272,11 @@ def test_an_entry_that_names_another_file_is_told(faq, folder):
 def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
     own = read(folder / "data")["faq-train"]["ftbridge"]
     entry_with(folder, ftbridge=own | {"options": options})
-    for backend in BACKENDS:
+    for backend in TARGETS:
         assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TARGETS)
 def test_what_is_not_ours_is_hashed_and_was_never_edited(data, folder, backend):
     found = record_hashes(resolve_dataset(data(GOOD), "theirs", backend, folder / "cache"), backend)
     (name, sha256) = next(iter(found.sha256.items()))

@@ -35,7 +35,7 @@ def uv(monkeypatch):
     monkeypatch.setattr(module, "_uv", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(module, "broken_imports", lambda *_: calls.append("checked") or {})
     monkeypatch.setattr(module, "inspect", lambda *_: holding())
-    monkeypatch.setattr(module, "forget_imports", lambda _: None)
+    monkeypatch.setattr(module, "forget_imports", lambda *_: None)
     monkeypatch.setattr(module, "_runs", lambda _: True)
     default_folder().mkdir(parents=True)
     return calls

@@ -6,6 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
+from ftbridge.dataset_info.entries import of_turns
 from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
 
 from ...builders.models import write_tokenizer  # noqa: TID252
@@ -26,10 +27,8 @@ def counted(tmp_path, words):
     def count_them(samples, backend="xtuner", **spec):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
-        planned = plan_of_files(
-            tmp_path, len(samples), {"xtuner": file.name, "llamafactory": file.name}, backend, **spec
-        )
-        return count(planned, [*looked_at(*files_of(planned))], words)
+        planned = plan_of_files(tmp_path, len(samples), {"xtuner": file.name}, backend, **spec)
+        return count(planned, [*looked_at(of_turns("faq", file.name), [file])], words)
 
     return count_them
 

@@ -141,7 +141,7 @@ def test_samples_with_tools_are_samples_for_llamafactory(well, tools):
     (well.dataset_dir / "dataset_info.json").write_text(json.dumps(info))
     records = [{"conversations": CALLED if tools else CALLED[::3], "tools": tools}] * 3
     (well.dataset_dir / "faq.json").write_text(json.dumps(records))
-    own = resolve_dataset(well.dataset_dir, "faq", "llamafactory", well.dataset_dir / "cache").entry
+    own = resolve_dataset(well.dataset_dir, "faq", "", well.dataset_dir / "cache").entry
     planned = msgspec.structs.replace(with_spec(well, backend="llamafactory"), entry=own, dataset="faq")
     found = checks(planned)["cutoff length"]
     assert found.status == "ok"
@@ -160,8 +160,13 @@ def test_samples_with_tools_are_samples_for_llamafactory(well, tools):
 def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend, family, expected):
     turns = [{"system": "", "input": "<image>", "output": "<think>hm</think>w"}, turn(1, 1)]
     lines = [json.dumps({"conversation": turns if number < 3 else turns[1:]}) for number in range(10)]
-    (well.dataset_dir / "faq.jsonl").write_text("\n".join(lines))
-    own = msgspec.structs.replace(well.entry, files={backend: "faq.jsonl"})
+    (well.dataset_dir / "faq.xtuner.jsonl").write_text("\n".join(lines))
+    rows = [{"instruction": "<image>", "input": "", "output": "<think>hm</think>w"}] * 3
+    rows += [{"instruction": "w", "input": "", "output": "w"}] * 7
+    (well.dataset_dir / "faq.json").write_text(json.dumps(rows))
+    entries = {name: {"file_name": "faq.json"} for name in (well.dataset, "faq-validation")}
+    (well.dataset_dir / "dataset_info.json").write_text(json.dumps(entries))
+    own = msgspec.structs.replace(well.entry, files={"xtuner": "faq.xtuner.jsonl"})
     changed = {
         "family": families.get(family),
         "entry": own,

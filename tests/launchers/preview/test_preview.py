@@ -241,7 +241,7 @@ def asked(monkeypatch):
     specs = {}
 
     def ask(python, helper, spec, *, stderr):
-        specs[spec.get("backend", helper)] = spec
+        specs[Path(spec["script"]).stem.removesuffix("_backend") if "script" in spec else helper] = spec
         if helper == "draw":
             return base64.b64encode(b"picture").decode()
         counts = {
@@ -315,7 +315,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
     [
         ({"dataset": "fqa"}, InputError, "there is no dataset `fqa`"),
         ({"model": "absent"}, InputError, "there is no model folder `absent`"),
-        ({"backend": "xtunre"}, UsageError, "preview knows no backend `xtunre`"),
+        ({"backend": "xtunre"}, UsageError, "there is no backend `xtunre`; choose from: llamafactory, xtuner"),
         ({"template": "qwne"}, UsageError, "no model family `qwne`"),
         ({"cutoff_length": 0}, UsageError, "cutoff_length"),
         ({"png": "x.png"}, UsageError, "add `--stats`"),
