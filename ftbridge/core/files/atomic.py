@@ -38,11 +38,14 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a new file beside `path`, to write and to read; it is gone after the block, unless `settle` placed it.
 
     What a killed process has left behind for `path` is removed. Raises SetupError where the folder cannot be
-    written or the disk is full, in the block as well.
+    written or the disk is full, in the block as well, and where a device or a pipe stands at `path`: root could replace
+    `/dev/null`.
     """
     # Named before it is made: it goes whenever Ctrl-C comes.
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, "it is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_left(path)
         with temporary.open("x+b") as file:

@@ -139,3 +139,11 @@ def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
     assert sha256_of_files(files) == hashlib.sha256(printed).hexdigest()
     assert sha256_of_files(dict(reversed(files.items()))) != sha256_of_files(files)
     assert sha256_of_files({"odd\udcff": files["a.txt"]}) != sha256_of_files({"odd": files["a.txt"]})
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    """As root, a path such as /dev/null would be."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SetupError, match="cannot write `.*pipe`: it is no file"):
+        write_atomic(tmp_path / "pipe", "x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
