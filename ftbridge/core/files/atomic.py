@@ -41,11 +41,11 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     written or the disk is full, in the block as well, and where a device or a pipe stands at `path`: root could replace
     `/dev/null`.
     """
+    if _is_device(path):
+        raise SetupError(f"cannot write `{path}`: it is no file")
     # Named before it is made: it goes whenever Ctrl-C comes.
     temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}.part"
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise OSError(errno.EINVAL, "it is no file")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_left(path)
         with temporary.open("x+b") as file:
@@ -56,6 +56,15 @@ def scratch_file(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _is_device(path: Path) -> bool:
+    """Tell whether something stands at `path` that is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def left_for(path: Path) -> Iterator[Path]:

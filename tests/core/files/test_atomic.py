@@ -144,6 +144,6 @@ def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
 def test_what_is_no_file_is_not_replaced(tmp_path):
     """As root, a path such as /dev/null would be."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SetupError, match="cannot write `.*pipe`: it is no file"):
+    with pytest.raises(SetupError, match=r"cannot write `.*pipe`: it is no file"):
         write_atomic(tmp_path / "pipe", "x")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
