@@ -150,10 +150,17 @@ def utc_now() -> datetime:
 
 
 def new_run_folder(project: Project, name: str) -> Path:
-    """Make and return a folder for a new run: its time, then `name`."""
-    stem = f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
+    """Return the folder that a new run is to have: its time, then `name`; it is not made yet."""
+    return project.runs / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{name}"
+
+
+def make_run_folder(wanted: Path) -> Path:
+    """Make the folder of a run, and return it: `wanted`, or with a number behind it where another run took that name.
+
+    Raises SetupError where it cannot be made.
+    """
     for number in range(1, 1000):
-        folder = project.runs / (stem if number == 1 else f"{stem}-{number}")
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -161,7 +168,7 @@ def new_run_folder(project: Project, name: str) -> Path:
         except OSError as error:
             raise SetupError(f"cannot make `{folder}`: {error.strerror or error}") from error
         return folder
-    raise InputError(f"too many runs start in the same second in `{project.runs}`")
+    raise InputError(f"too many runs start in the same second in `{wanted.parent}`")
 
 
 def load_run(folder: Path) -> Run:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A training before it starts: its plan, and the launch that will run, as values."""
 
 import os
 import shlex
@@ -26,7 +26,7 @@ from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
-from ftbridge.launchers.runs.record import Run
+from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import told
 from ftbridge.launchers.training.options import _given, choose
@@ -57,8 +57,8 @@ def prepare(
     `resume` (auto, a run, or a checkpoint) goes on with a run, whose options it keeps, or from a checkpoint of
     elsewhere; `trust_checkpoint` lets it load one that run.json does not vouch for, which may run code.
     Downloads the model where it is a hub's, and converts a dataset that ftbridge did not make, into
-    `.ftbridge/datasets`; starts and writes nothing else. Raises an FtbridgeError that says
-    what to do where something is missing or does not fit.
+    `.ftbridge/datasets`; starts and writes nothing else, and names the run's folder without making it. Raises an
+    FtbridgeError that says what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
     source = (
@@ -84,7 +84,7 @@ def prepare(
     trackers.check(python, spec.track)
     plan = TrainPlan(
         spec=spec,
-        run=resumed.path if resumed else project.runs / "RUN",
+        run=resumed.path if resumed else new_run_folder(project, f"{spec.backend}-{dataset.name}"),
         model=model,
         dataset=dataset.name,
         dataset_dir=dataset.folder,

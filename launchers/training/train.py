@@ -22,7 +22,7 @@ from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.preflight.preflight import import_checks, refuse
 from ftbridge.launchers.preflight.preflight import preflight as run_preflight
 from ftbridge.launchers.process import torch_locks
-from ftbridge.launchers.runs.record import Attempt, Run, new_run_folder, utc_now
+from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, utc_now
 from ftbridge.launchers.runs.training_log import Record
 from ftbridge.launchers.training import detached
 from ftbridge.launchers.training import resume as resuming
@@ -80,11 +80,12 @@ def _begin(ready: Prepared, *, preflight_first: bool) -> Run:
     if ready.plan.deepspeed:
         torch_locks.free()
     backend = load_backend(ready.plan.spec.backend)
-    name = f"{ready.plan.spec.backend}-{ready.plan.dataset}"
-    folder = ready.resumed.path if ready.resumed else new_run_folder(ready.project, name)
-    plan = msgspec.structs.replace(ready.plan, run=folder)
+    plan, launch = ready.plan, ready.launch
+    folder = plan.run if ready.resumed else make_run_folder(plan.run)
     try:
-        launch = _launch(plan, backend, ready.python)
+        if folder != plan.run:  # another training of the same second took its name
+            plan = msgspec.structs.replace(plan, run=folder)
+            launch = _launch(plan, backend, ready.python)
         run = _record(plan, launch, ready.python)
         run = (resuming.claim(ready.resumed, run) if ready.resumed else run).watched()
         for file, content in launch.files.items():

@@ -26,6 +26,7 @@ from ftbridge.launchers.runs.record import (
     follow_log,
     last_run,
     load_run,
+    make_run_folder,
     mark_failed,
     new_run_folder,
     stop_run,
@@ -55,7 +56,9 @@ def dead():
 
 def test_folders_of_the_same_second_do_not_meet(project):
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: new_run_folder(project, "xtuner-faq"), range(24)))
+        wanted = new_run_folder(project, "xtuner-faq")
+        folders = list(pool.map(lambda _: make_run_folder(wanted), range(24)))
+    assert wanted in folders
     assert len(set(folders)) == 24
     assert all(folder.is_dir() and folder.parent == project.runs for folder in folders)
     assert all("-xtuner-faq" in folder.name for folder in folders)
@@ -140,7 +143,7 @@ def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
 
 
 def test_an_unfinished_folder_is_no_run(project):
-    new_run_folder(project, "xtuner-faq")
+    make_run_folder(new_run_folder(project, "xtuner-faq"))
     assert all_runs(project) == []
 
 
