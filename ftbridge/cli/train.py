@@ -88,28 +88,30 @@ def _options(command: Any) -> Any:
 @_options
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
 @click.option("--dry-run", is_flag=True, help="Print configs, launch and pre-flight, and start nothing.")
-@click.option("--check", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
-@click.option("--no-check", is_flag=True, help="Leave the pre-flight out.")
+@click.option(
+    "--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework."
+)
+@click.option("--no-preflight", is_flag=True, help="Leave the pre-flight out.")
 @click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
 @click.option("--resume", metavar="auto|RUN|CHECKPOINT", help="Go on with a run that stopped, or from a checkpoint.")
 @click.option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
-def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, detach: bool, **options: Any) -> None:
+def command(
+    config: Path | None, dry_run: bool, build_only: bool, no_preflight: bool, detach: bool, **options: Any
+) -> None:
     """Fine-tune a model with XTuner or LLaMA-Factory."""
     from ftbridge.core.console import result, say
     from ftbridge.launchers.training import train
     from ftbridge.launchers.training.prepare import prepare
 
-    if check and no_check:
-        raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
     ready = prepare(config, **options)
-    if dry_run or check:
-        _show(ready, preflight=not no_check, build=check)
+    if dry_run or build_only:
+        _show(ready, preflight=not no_preflight, build=build_only)
         return
     if detach:
-        run = train.detach(ready, preflight=not no_check)
+        run = train.detach(ready, preflight=not no_preflight)
         say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
     else:
-        run = train.start(ready, preflight=not no_check)
+        run = train.start(ready, preflight=not no_preflight)
         say("next: `ftbridge merge`, then `ftbridge chat`")
     result(run.id)
 

@@ -85,7 +85,7 @@ def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
     ],
 )
 def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
-    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-check")
+    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
     with pytest.raises(InputError, match=message):
         raise done.exception
 
@@ -97,7 +97,7 @@ def test_a_value_out_of_range_is_wrong_usage(made_up):
 
 
 def dry_run(backend, *arguments):
-    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-check")
+    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
     assert done.exit_code == 0, (done.output, done.exception)
     return done.output
 
@@ -156,7 +156,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     done = train("--dry-run", "--epochs", "2", "--set", "log_level=a=b", "--set", "seed=1", "--set", "log_level=WARN")
     message = str(done.exception)
     assert "XTuner's config has no `seed`" in message, done.output
-    output = train("--dry-run", "--no-check", "--epochs", "2", "--set", "log_level=a=b").output
+    output = train("--dry-run", "--no-preflight", "--epochs", "2", "--set", "log_level=a=b").output
     for line in ("dataset: faq-train", "model: base", "lora_rank: 8", "epochs: 2.0", "learning_rate: 2e-05"):
         assert f"  {line}\n" in output
     assert "log_level=a=b" in output

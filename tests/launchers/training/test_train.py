@@ -283,12 +283,12 @@ def test_dry_run_shows_the_same_defaults_on_both(in_project, backend):
 def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
     before = sorted(in_project.rglob("*"))
     option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
-    wrong = [*_command(backend), "--check", "--set", option[backend]]
+    wrong = [*_command(backend), "--build-only", "--set", option[backend]]
     done = run_ftbridge(*wrong, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 5, done.stderr
     assert "no_such_option" in done.stderr
     assert "launch.json" in done.stdout
-    right = [*_command(backend), "--check", "--gpus", "2", "--packing"]
+    right = [*_command(backend), "--build-only", "--gpus", "2", "--packing"]
     done = run_ftbridge(*right, cwd=in_project, TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "builds all that the config names" in done.stderr
