@@ -1,7 +1,7 @@
 """What ftbridge adds to a training: `python benchmarks/launch.py [RUNS]`, on any machine with the training environment.
 
 Prints the time from Enter to the framework's own process with and without the pre-flight, and the whole tiny run with
-`--no-preflight` against the framework's own command typed by hand with the same config, taken in turns, the best of RUNS.
+`--no-preflight` against the framework's own command typed by hand with the same config, in turns, the best of RUNS.
 """
 
 import contextlib

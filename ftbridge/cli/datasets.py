@@ -1,40 +1,46 @@
 """`ftbridge datasets`: what is registered, whether it would load, and away with it."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.cli.options import (
+    Group,
+    complete_dataset,
+    dataset_dir_option,
+    dataset_folder,
+    json_option,
+    option,
+    options,
+    yes_option,
+)
+from ftbridge.cli.output import confirm, short
+
 if TYPE_CHECKING:
     from ftbridge.adapters.registered.check import CheckResult
 
-Command = Callable[..., None]
+_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
+_names = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 
 
-def _options(function: Command) -> Command:
-    folder = click.option(
-        "--dataset-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="Folder with dataset_info.json (default: the last conversion's, else data), such as LLaMA-Factory's data.",
-    )
-    return folder(click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")(function))
-
-
-@click.group("datasets", short_help="List, show, check and remove registered datasets.")
+@click.group(
+    "datasets",
+    cls=Group,
+    short_help="List, show, check and remove registered datasets.",
+    examples=("ftbridge datasets list", "ftbridge datasets show medqa"),
+)
 def command() -> None:
     """List, show, check and remove the datasets in dataset_info.json, ours and others."""
 
 
-@command.command("list")
+@command.command("list", examples=("ftbridge datasets list", "ftbridge datasets list --json"))
 @_options
-def list_command(dataset_dir: Path | None, as_json: bool) -> None:
+def list_command(dataset_dir: str | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
     from ftbridge.core.console import aligned, print_json, result
     from ftbridge.dataset_info.listing import summaries
 
-    found = summaries(_folder(dataset_dir))
+    found = summaries(dataset_folder(dataset_dir))
     if as_json:
         print_json(found)
         return
@@ -45,11 +51,11 @@ def list_command(dataset_dir: Path | None, as_json: bool) -> None:
     result(aligned(rows) if found else _none_yet(dataset_dir))
 
 
-@command.command("show")
-@click.argument("name")
-@click.option("-n", "count", type=click.IntRange(0), default=1, show_default=True, help="How many samples to show.")
+@command.command("show", examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"))
+@click.argument("name", metavar="NAME", shell_complete=complete_dataset)
+@option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
 @_options
-def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool) -> None:
+def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool) -> None:
     """Show what is known of the dataset NAME, and its first samples."""
     import json
 
@@ -58,13 +64,13 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
     from ftbridge.dataset_info.entries import interpret
     from ftbridge.dataset_info.registry import look_up
 
-    folder = _folder(dataset_dir)
+    folder = dataset_folder(dataset_dir)
     full, raw = look_up(folder, name)
     if as_json:
-        print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), count)})
+        print_json({"name": full, "entry": raw, "samples": first_samples(folder, interpret(full, raw), samples)})
         return
     result(f"{full}, in {folder}\n{json.dumps(raw, indent=2, ensure_ascii=False)}")
-    for sample in first_samples(folder, interpret(full, raw), count):
+    for sample in first_samples(folder, interpret(full, raw), samples):
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
         said += [pair for turn in sample.turns for pair in (("user", turn.user), ("assistant", turn.output))]
@@ -72,16 +78,16 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
             result(f"{role}: {text!s}", data=True)
 
 
-@command.command("check")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@command.command("check", examples=("ftbridge datasets check", "ftbridge datasets check medqa"))
+@_names
 @_options
-def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
+def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge.adapters.registered.check import check_datasets
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = check_datasets(_folder(dataset_dir), names)
+    verdicts = check_datasets(dataset_folder(dataset_dir), names)
     if as_json:
         print_json(verdicts)
     elif not verdicts:
@@ -93,19 +99,28 @@ def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: boo
         raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
 
 
-@command.command("remove")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--yes", is_flag=True, help="Remove files, too, that were changed since they were converted.")
+@command.command("remove", examples=("ftbridge datasets remove medqa", "ftbridge datasets remove medqa --yes"))
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_dataset)
+@yes_option
 @_options
-def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, as_json: bool) -> None:
-    """Remove datasets: all parts of NAME with their files, or the one part that is called NAME.
+def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, as_json: bool) -> None:
+    """Remove datasets, after showing what goes: all parts of NAME with their files, or the one part called NAME.
 
     Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
     """
-    from ftbridge.core.console import print_json, result
-    from ftbridge.dataset_info.registry import remove
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.dataset_info.registry import removal, remove
 
-    removed = remove(_folder(dataset_dir), names, edits=yes)
+    folder = dataset_folder(dataset_dir)
+    if not yes:
+        going = removal(folder, names)
+        for name in going.entries:
+            say(f"the dataset {name}")
+        for file in going.files:
+            say(f"{short(file)}{', which was changed since it was converted' if file in going.edited else ''}")
+        confirm(f"remove these? (datasets: {len(going.entries)}, files: {len(going.files)})")
+        yes = bool(going.edited)  # what is changed from now on is asked about again
+    removed = remove(folder, names, edits=yes)
     if as_json:
         print_json(removed)
         return
@@ -115,18 +130,8 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, 
         result(f"removed {file}")
 
 
-def _folder(dataset_dir: Path | None) -> Path:
-    """Return the folder that is meant: as `ftbridge train` finds it."""
-    from ftbridge.core.project import Project
-
-    if dataset_dir:
-        return dataset_dir.absolute()
-    project = Project.find()
-    return project.folder / str(project.settings.train.get("dataset_dir") or project.state().dataset_dir or "data")
-
-
-def _none_yet(dataset_dir: Path | None) -> str:
-    return f"there is no dataset in {_folder(dataset_dir)} yet"
+def _none_yet(dataset_dir: str | None) -> str:
+    return f"there is no dataset in {dataset_folder(dataset_dir)} yet"
 
 
 def _verdict(verdict: "CheckResult") -> str:

@@ -1,26 +1,32 @@
 """`ftbridge runs`: what was trained, what is being trained, and how the losses went."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
+from ftbridge.cli.output import confirm
+
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-_some: Callable[..., Any] = click.argument("names", nargs=-1, metavar="[RUN]...")
-_one: Callable[..., Any] = click.argument("name", required=False, metavar="[RUN]")
+_some = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
+_one = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
 
 
-@click.group("runs", short_help="List, show, follow, plot, compare, stop and prune runs.")
+@click.group(
+    "runs",
+    cls=Group,
+    short_help="List, show, follow, plot, compare, stop and prune runs.",
+    examples=("ftbridge runs list", "ftbridge runs logs --follow"),
+)
 def command() -> None:
     """List, show, follow, plot, compare, stop and prune runs; without a RUN, the newest is meant."""
 
 
-@command.command("list")
-@_json
+@command.command("list", examples=("ftbridge runs list", "ftbridge runs list --json"))
+@json_option
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge.core.console import aligned, print_json, result
@@ -45,9 +51,9 @@ def list_command(as_json: bool) -> None:
     result(aligned(rows) if found else f"there is no run in {project.runs} yet; start one with `ftbridge train`")
 
 
-@command.command("show")
+@command.command("show", examples=("ftbridge runs show", "ftbridge runs show --json"))
 @_one
-@_json
+@json_option
 def show_command(name: str | None, as_json: bool) -> None:
     """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
     import msgspec
@@ -77,9 +83,9 @@ def show_command(name: str | None, as_json: bool) -> None:
             result("\n".join([f"\n{key}:", *(f"  {name}: {item}" for name, item in items)]))
 
 
-@command.command("logs")
+@command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
 @_one
-@click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
+@option("-f", "--follow", "wait", is_flag=True, help="Go on printing until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge.core.console import show_log
@@ -88,9 +94,9 @@ def logs_command(name: str | None, wait: bool) -> None:
     show_log(follow_log(_chosen([name] if name else [])[0], wait=wait))
 
 
-@command.command("plot")
+@command.command("plot", examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"))
 @_some
-@click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture instead.")
+@option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture, in place of text.")
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge.core.console import result
@@ -118,9 +124,9 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     result(str(path))
 
 
-@command.command("compare")
+@command.command("compare", examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"))
 @_some
-@_json
+@json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
     from ftbridge.core.console import aligned, print_json, result
@@ -137,45 +143,53 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     result(aligned([("", *(run.id for run in runs)), *((name, *map(_cell, values)) for name, values in rows.items())]))
 
 
-@command.command("stop")
-@click.argument("name", metavar="RUN")
-@click.option(
-    "--mark-failed", "failed", is_flag=True, help="Say that a run whose status is unknown has ended; stops nothing."
+@command.command("stop", examples=("ftbridge runs stop RUN", "ftbridge runs stop RUN --mark-failed"))
+@click.argument("name", metavar="RUN", shell_complete=complete_run)
+@option(
+    "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."
 )
-def stop_command(name: str, failed: bool) -> None:
+@json_option
+def stop_command(name: str, failed: bool, as_json: bool) -> None:
     """End a running RUN; what it has saved stays."""
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
     from ftbridge.launchers.runs.record import mark_failed, stop_run
 
     end = mark_failed if failed else stop_run
     run = end(_chosen([name])[0])
-    result(f"{run.id} {run.status}")
+    if as_json:
+        print_json({"id": run.id, "status": run.status})
+    else:
+        result(f"{run.id} {run.status}")
 
 
-@command.command("prune")
-@click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove succeeded runs, too, but the newest N.")
-@click.option("--checkpoints", is_flag=True, help="Remove, too, old checkpoints of succeeded runs.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
+@command.command("prune", examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"))
+@option("--keep", type=click.IntRange(1), help="Also remove succeeded runs, but the newest N.")
+@option("--checkpoints", is_flag=True, help="Also remove the checkpoints of succeeded runs, but the last and the best.")
+@yes_option
+@json_option
+def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool) -> None:
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
-    from ftbridge.core.console import aligned, result, say
+    from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.core.project import Project
     from ftbridge.launchers.runs.prune import leftovers, remove
     from ftbridge.launchers.runs.record import all_runs
 
     gone = leftovers(all_runs(Project.find()), keep, checkpoints=checkpoints)
-    if not gone:
-        result("there is nothing to remove")
-        return
-    say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
-    total = sum(each.size for each in gone)
-    if not yes:
-        click.confirm(f"remove these {len(gone)} ({total:,} bytes)?", abort=True, err=True)
-    result(f"removed {remove(gone):,} bytes")
+    size = 0
+    if gone:
+        say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
+        if not yes:
+            confirm(f"remove these {len(gone)} ({sum(each.size for each in gone):,} bytes)?")
+        size = remove(gone)
+    if as_json:
+        print_json({"removed": gone, "bytes": size})
+    else:
+        result(f"removed {size:,} bytes" if gone else "there is nothing to remove")
 
 
 def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
-    """Return the runs that are called so, or the newest."""
+    """Return the runs that are called so, or the newest, which is said."""
+    from ftbridge.core.console import say
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
     from ftbridge.launchers.runs.record import all_runs, find_run
@@ -185,6 +199,7 @@ def _chosen(names: tuple[str, ...] | list[str]) -> "list[Run]":
         return [find_run(project, name) for name in names]
     if not (found := all_runs(project)):
         raise InputError(f"there is no run in `{project.runs}` yet; start one with `ftbridge train`")
+    say(f"using {found[-1].id}, the newest run")
     return found[-1:]
 
 

@@ -1,0 +1,43 @@
+"""What several commands show and ask."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli.output import confirm, rows_shown, short
+from ftbridge.core.errors import UsageError
+
+
+@click.command()
+def asking():
+    confirm("remove it?")
+    click.echo("removed")
+
+
+def test_a_yes_goes_on_and_a_no_or_nothing_says_how_to_say_yes():
+    assert CliRunner().invoke(asking, input="y\n").stdout == "removed\n"
+    for said in ("n\n", "\n", ""):
+        done = CliRunner().invoke(asking, input=said)
+        assert isinstance(done.exception, UsageError)
+        assert "add `--yes`" in str(done.exception)
+
+
+def test_a_no_on_a_terminal_ends_as_ctrl_c_does(monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    with pytest.raises(click.Abort):
+        confirm("remove it?")
+
+
+def test_a_path_in_the_current_folder_is_shown_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert short(tmp_path / "data" / "faq.jsonl") == Path("data/faq.jsonl")
+    assert short(Path("/elsewhere/faq.jsonl")) == Path("/elsewhere/faq.jsonl")
+
+
+def test_rows_are_shown_on_a_terminal_alone(capsys):
+    with rows_shown() as progress:
+        assert progress is None
+    assert capsys.readouterr().err == ""
