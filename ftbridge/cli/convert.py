@@ -16,7 +16,7 @@ from ftbridge.cli.options import (
     option,
     reading_options,
 )
-from ftbridge.cli.output import WIDTH, place, rows_shown, short
+from ftbridge.cli.output import WIDTH, place, rows_shown, short, table
 
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
@@ -176,17 +176,15 @@ def _text(value: str | None) -> str | None:
 
 
 def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
-    from ftbridge.core.console import aligned
-
     shown: list[tuple[object, ...]] = []
-    for table in done.tables:
-        how = (table.shape, table.columns, table.left_out, table.system, table.notes, table.why)
-        preset = f" (preset {table.preset})" if table.preset else ""
-        yield f"{place(table)}: {table.shape}{preset}"
+    for read in done.tables:
+        how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
+        preset = f" (preset {read.preset})" if read.preset else ""
+        yield f"{place(read)}: {read.shape}{preset}"
         if how in shown:
             continue
         shown.append(how)
-        yield from _reading(table, explain=explain)
+        yield from _reading(read, explain=explain)
     for number, sample in enumerate(done.tables[0].first, 1):
         yield from _sample(number, sample)
     counts = done.counts
@@ -194,7 +192,7 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     yield from _whole(done)
     rows = [("part", "samples", *done.parts[0].files)]
     rows += [(part.name, f"{part.samples:,}", *map(str, map(short, part.files.values()))) for part in done.parts]
-    yield aligned(rows)
+    yield table(rows)
     yield (
         f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
         f"{counts.duplicates:,} duplicates + {counts.left_out:,} left out"

@@ -14,7 +14,7 @@ from ftbridge.cli.options import (
     options,
     yes_option,
 )
-from ftbridge.cli.output import confirm, short
+from ftbridge.cli.output import confirm, short, table
 
 if TYPE_CHECKING:
     from ftbridge.adapters.registered.check import CheckResult
@@ -37,7 +37,7 @@ def command() -> None:
 @_options
 def list_command(dataset_dir: str | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
     from ftbridge.dataset_info.listing import summaries
 
     found = summaries(dataset_folder(dataset_dir))
@@ -48,7 +48,7 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     for each in found:
         samples = "" if each.samples is None else str(each.samples)
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(aligned(rows) if found else _none_yet(dataset_dir))
+    result(table(rows) if found else _none_yet(dataset_dir))
 
 
 @command.command("show", examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
-from ftbridge.cli.output import WIDTH, place, rows_shown
+from ftbridge.cli.output import WIDTH, place, rows_shown, table
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
@@ -40,7 +40,6 @@ def command(sources: tuple[str, ...], as_json: bool, sheet: tuple[str, ...], **o
 
 def _shown(profile: "Profile") -> Iterator[str]:
     from ftbridge.adapters.values import shown
-    from ftbridge.core.console import aligned
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
     yield f"{place(profile)}: {profile.rows:,} rows{broken}"
@@ -51,7 +50,7 @@ def _shown(profile: "Profile") -> Iterator[str]:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
         lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
-    yield aligned(rows)
+    yield table(rows)
     if empty := len(profile.columns) - len(columns):
         yield f"and {empty:,} columns without a header and values"
     if profile.choice:

@@ -1,7 +1,7 @@
 """What several commands show and ask."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +35,26 @@ def rows_shown() -> Iterator[Callable[[int], None] | None]:
         yield update
 
 
-def place(table: "TableRead | Profile") -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a table under the first of them, or, in a terminal that is too narrow, as a list for each row."""
+    from shutil import get_terminal_size
+
+    from rich.cells import cell_len
+
+    from ftbridge.core.console import aligned, is_terminal
+
+    text = aligned(rows)
+    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= get_terminal_size().columns:
+        return text
+    titles, *rest = rows
+    blocks = ([(title, cell) for title, cell in zip(titles, row, strict=True) if cell] for row in rest)
+    return "\n\n".join(aligned(block) for block in blocks)
+
+
+def place(read: "TableRead | Profile") -> str:
     """Return the file, and of it the sheet and the part."""
-    sheet, part = table.sheet and f", sheet {table.sheet}", table.part and f", part {table.part}"
-    return f"{table.file}{sheet}{part}"
+    sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
+    return f"{read.file}{sheet}{part}"
 
 
 def short(path: Path) -> Path:

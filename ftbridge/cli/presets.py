@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftbridge.cli.options import Command, complete_preset, json_option
+from ftbridge.cli.output import table
 
 if TYPE_CHECKING:
     from ftbridge.dataset_info.presets import Preset
@@ -27,11 +28,9 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _table(known: "list[Preset]") -> str:
-    from ftbridge.core.console import aligned
-
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
-    return aligned(rows)
+    return table(rows)
 
 
 def _details(known: "Preset") -> str:

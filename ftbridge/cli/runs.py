@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
-from ftbridge.cli.output import confirm
+from ftbridge.cli.output import confirm, table
 
 if TYPE_CHECKING:
     from ftbridge.launchers.runs.record import Run
@@ -29,7 +29,7 @@ def command() -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.project import Project
     from ftbridge.launchers.runs.record import all_runs
     from ftbridge.launchers.runs.summary import clock, summary
@@ -48,7 +48,7 @@ def list_command(as_json: bool) -> None:
         rows.append(
             (each.id, status, each.backend, each.model, each.dataset, steps, loss, started, clock(each.seconds))
         )
-    result(aligned(rows) if found else f"there is no run in {project.runs} yet; start one with `ftbridge train`")
+    result(table(rows) if found else f"there is no run in {project.runs} yet; start one with `ftbridge train`")
 
 
 @command.command("show", examples=("ftbridge runs show", "ftbridge runs show --json"))
@@ -129,7 +129,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import UsageError
     from ftbridge.launchers.runs.summary import compare
 
@@ -140,7 +140,7 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"runs": [run.id for run in runs], "differences": rows})
         return
-    result(aligned([("", *(run.id for run in runs)), *((name, *map(_cell, values)) for name, values in rows.items())]))
+    result(table([("", *(run.id for run in runs)), *((name, *map(_cell, values)) for name, values in rows.items())]))
 
 
 @command.command("stop", examples=("ftbridge runs stop RUN", "ftbridge runs stop RUN --mark-failed"))

@@ -201,7 +201,7 @@ def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
         result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
-        if checks:
-            result(f"\npre-flight:\n{shown(checks)}")
+        if others := [check for check in checks if check.found not in memory or check.remedy]:
+            result(f"\npre-flight:\n{shown(others)}")
     if any(check.status == "failure" for check in checks):
         raise InputError("this training would fail; the remedies stand above")

@@ -16,6 +16,7 @@ from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import register
+from ftbridge.launchers.environment.checklist import Check
 
 from ..builders import recorded_runs  # noqa: TID252
 
@@ -235,3 +236,16 @@ def test_the_end_of_a_run_is_its_id_or_with_json_its_summary(made_up, monkeypatc
 def test_every_option_is_under_one_heading():
     named = " ".join(HEADINGS.values()).split()
     assert sorted(named) == sorted(param.name for param in command.params)
+
+
+def test_the_memory_of_a_dry_run_is_told_once_with_its_remedy_where_there_is_one(made_up, monkeypatch):
+    checks = [
+        Check("disk space", "ok", "plenty"),
+        Check("memory", "ok", "about 1 GiB"),
+        Check("main memory", "ok", "2"),
+    ]
+    monkeypatch.setattr("ftbridge.launchers.training.train.preflight", lambda _: checks)
+    command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", "--dry-run"]
+    assert train(*command).stdout.endswith("memory      about 1 GiB; 2\n\npre-flight:\nok       disk space: plenty\n")
+    checks[1] = Check("memory", "warning", "about 9 GiB", "close the browser")
+    assert train(*command).stdout.endswith("\nwarning  memory: about 9 GiB\n         -> close the browser\n")
