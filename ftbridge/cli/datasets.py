@@ -33,7 +33,11 @@ def command() -> None:
     """List, show, check and remove the datasets in dataset_info.json, ours and others."""
 
 
-@command.command("list", examples=("ftbridge datasets list", "ftbridge datasets list --json"))
+@command.command(
+    "list",
+    short_help="List the registered datasets.",
+    examples=("ftbridge datasets list", "ftbridge datasets list --json"),
+)
 @_options
 def list_command(dataset_dir: str | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
@@ -51,7 +55,11 @@ def list_command(dataset_dir: str | None, as_json: bool) -> None:
     result(table(rows) if found else _none_yet(dataset_dir))
 
 
-@command.command("show", examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"))
+@command.command(
+    "show",
+    short_help="Show a dataset and its first samples.",
+    examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"),
+)
 @click.argument("name", metavar="NAME", shell_complete=complete_dataset)
 @option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
 @_options
@@ -78,7 +86,11 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
             result(f"{role}: {text!s}", data=True)
 
 
-@command.command("check", examples=("ftbridge datasets check", "ftbridge datasets check medqa"))
+@command.command(
+    "check",
+    short_help="Tell whether the frameworks would load them.",
+    examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
+)
 @_names
 @_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
@@ -99,7 +111,11 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
         raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
 
 
-@command.command("remove", examples=("ftbridge datasets remove medqa", "ftbridge datasets remove medqa --yes"))
+@command.command(
+    "remove",
+    short_help="Remove datasets with their files.",
+    examples=("ftbridge datasets remove medqa", "ftbridge datasets remove medqa --yes"),
+)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_dataset)
 @yes_option
 @_options

@@ -39,7 +39,7 @@ BAR = 30  # letters of the longest bar
     help="Model folder, or a hub's name, of which only the tokenizer and the config are fetched.",
 )  # fmt: skip
 @option("--backend", type=PluginName("backends"), show_default="all", help="Framework whose encoding is shown.")
-@option("-n", "--samples", type=click.IntRange(0), show_default="3, with --stats 0", help="Number of samples to show.")
+@option("-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats", help="Number of samples to show.")
 @option(
     "--stats", is_flag=True,
     help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length cuts off.",

@@ -51,7 +51,9 @@ def list_command(as_json: bool) -> None:
     result(table(rows) if found else f"there is no run in {project.runs} yet; start one with `ftbridge train`")
 
 
-@command.command("show", examples=("ftbridge runs show", "ftbridge runs show --json"))
+@command.command(
+    "show", short_help="Show one run in full.", examples=("ftbridge runs show", "ftbridge runs show --json")
+)
 @_one
 @json_option
 def show_command(name: str | None, as_json: bool) -> None:
@@ -94,7 +96,11 @@ def logs_command(name: str | None, wait: bool) -> None:
     show_log(follow_log(_chosen([name] if name else [])[0], wait=wait))
 
 
-@command.command("plot", examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"))
+@command.command(
+    "plot",
+    short_help="Draw the losses of runs in one picture.",
+    examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
+)
 @_some
 @option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture, in place of text.")
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
@@ -124,8 +130,12 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     result(str(path))
 
 
-@command.command("compare", examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"))
-@_some
+@command.command(
+    "compare",
+    short_help="Show in what runs differ.",
+    examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
+)
+@click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
 @json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
@@ -162,7 +172,11 @@ def stop_command(name: str, failed: bool, as_json: bool) -> None:
         result(f"{run.id} {run.status}")
 
 
-@command.command("prune", examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"))
+@command.command(
+    "prune",
+    short_help="Remove runs that failed or were interrupted.",
+    examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
+)
 @option("--keep", type=click.IntRange(1), help="Also remove succeeded runs, but the newest N.")
 @option("--checkpoints", is_flag=True, help="Also remove the checkpoints of succeeded runs, but the last and the best.")
 @yes_option

@@ -37,6 +37,7 @@ def test_a_help_fits_its_terminal_and_has_no_colours(path, width):
     text = help_of(path, COMMANDS[path], width)
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
+    assert not re.search(r"\.\.\.$", text.partition("\n")[2], re.MULTILINE), "a sentence is cut short"
 
 
 @every_command
