@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests start hundreds of processes; none is to compile anew all that it imports, as in images that set this.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick matrix nightly fuzz models gpu check lock clean
+.PHONY: demo test quick matrix nightly fuzz models gpu check docs lock clean
 .DELETE_ON_ERROR:
 
 .venv/installed: pyproject.toml
@@ -66,6 +66,10 @@ models: .venv/developer
 gpu: .venv/developer
 	@status=0; $(BIN)/python benchmarks/gpu.py || status=$$?; test $$status -le 1 || exit $$status; \
 		$(BIN)/pytest -m gpu tests/gpu && exit $$status
+
+# docs/cli.md: what the commands say with --help.
+docs: .venv/developer
+	$(BIN)/python -m ftbridge.cli.reference > docs/cli.md
 
 # All locks anew; what is pinned already stays where it still fits.
 lock: .venv/installed

@@ -1,7 +1,7 @@
 """What ftbridge adds to a training: `python benchmarks/launch.py [RUNS]`, on any machine with the training environment.
 
 Prints the time from Enter to the framework's own process with and without the pre-flight, and the whole tiny run with
-`--no-check` against the framework's own command typed by hand with the same config, taken in turns, the best of RUNS.
+`--no-preflight` against the framework's own command typed by hand with the same config, in turns, the best of RUNS.
 """
 
 import contextlib
@@ -43,11 +43,11 @@ def main() -> None:
         (folder / "data").rename(folder / "kept")
         base_model(folder / "base", PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
         for backend in BACKENDS:
-            for extra in ([], ["--no-check"]):
+            for extra in ([], ["--no-preflight"]):
                 best = min(_until_started(backend, extra, folder) for _ in range(runs))
                 print(f"{backend:<13} {' '.join(extra) or 'with the pre-flight':<20} {best:.2f} s to its process")
         for backend in BACKENDS:
-            ours, theirs = [*_ours(backend), "--no-check"], _by_hand(backend, folder)
+            ours, theirs = [*_ours(backend), "--no-preflight"], _by_hand(backend, folder)
             found = best_of(runs, {"ftbridge": ours, "by hand": theirs}, folder / SAMPLE.name)
             one, other = (found[title].seconds for title in ("ftbridge", "by hand"))
             print(f"{backend:<13} whole run: ftbridge {one:.2f} s, by hand {other:.2f} s, ratio {one / other:.3f}")

@@ -35,10 +35,11 @@ _changing: set[Path] = set()
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """What was taken out: names of entries, and files that were deleted."""
+    """What was taken out: names of entries, files that were deleted, and which of these somebody had `edited`."""
 
     entries: tuple[str, ...]
     files: tuple[Path, ...]
+    edited: tuple[Path, ...] = ()
 
 
 def look_up(dataset_dir: Path, name: str) -> tuple[str, Any]:
@@ -211,34 +212,51 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
     Of an entry that is not ours, which must be named exactly, the files stay. Raises InputError for an unknown
     name, QuestionError for a file that somebody has changed, unless `edits` go as well, and takes nothing out then.
     """
-    file = (dataset_dir / FILE).resolve()
-    if not file.exists():
-        raise InputError(f"there is no dataset to remove: `{file}` is not there")
+    file = _registry_to_remove_from(dataset_dir)
     with changing(dataset_dir) as registry:
-        known = registry.known
-        chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
-        left = {name: raw for name, raw in known.items() if name not in chosen}
-        candidates = _own_files({name: known[name] for name in chosen}) - all_named(left)
-        files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
-        own = _whole(dataset_dir, {name: known[name] for name in chosen})
         # What waits for room has the old files' names, and the new ones' sha256.
-        changed = [] if edits or registry.pending else [file for file in edited(dataset_dir, own) if file in files]
-        if changed:
+        found = _removal(dataset_dir, names, registry.known, look=not registry.pending)
+        if found.edited and not edits:
             raise QuestionError(
-                f"{', '.join(f'`{file}`' for file in changed)} was changed since it was converted, which would be lost",
+                f"{', '.join(f'`{file}`' for file in found.edited)} was changed since it was converted, which would be "
+                "lost",
                 {"remove it all the same": ["--yes"]},
             )
-        removes = [file.name for file in files]
+        entries, removes = list(found.entries), [file.name for file in found.files]
         try:
             if registry.pending:
                 raise registry.pending
-            journal.put(dataset_dir, file, registry.text, entries={}, drop=chosen, files={}, removes=removes)
+            journal.put(dataset_dir, file, registry.text, entries={}, drop=entries, files={}, removes=removes)
         except (OSError, SetupError):  # a disk that is full, and removing is to make room
             try:
-                journal.drop(dataset_dir, file, registry.text, chosen, removes)
+                journal.drop(dataset_dir, file, registry.text, entries, removes)
             except OSError as error:
                 raise SetupError(_unwritable(file, error)) from error
-    return Removed(tuple(chosen), tuple(files))
+    return found
+
+
+def removal(dataset_dir: Path, names: Iterable[str]) -> Removed:
+    """Return what `remove` would take out; raises InputError for an unknown name."""
+    _registry_to_remove_from(dataset_dir)
+    return _removal(dataset_dir, names, read(dataset_dir))
+
+
+def _registry_to_remove_from(dataset_dir: Path) -> Path:
+    file = (dataset_dir / FILE).resolve()
+    if not file.exists():
+        raise InputError(f"there is no dataset to remove: `{file}` is not there")
+    return file
+
+
+def _removal(dataset_dir: Path, names: Iterable[str], known: dict[str, Any], *, look: bool = True) -> Removed:
+    """Return what goes with `names`; with `look` the files are looked into for edits."""
+    chosen = list(dict.fromkeys(full for name in names for full in meant(dataset_dir, name, known)))
+    left = {name: raw for name, raw in known.items() if name not in chosen}
+    candidates = _own_files({name: known[name] for name in chosen}) - all_named(left)
+    files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
+    own = _whole(dataset_dir, {name: known[name] for name in chosen})
+    changed = [file for file in edited(dataset_dir, own) if file in files] if look else []
+    return Removed(tuple(chosen), tuple(files), tuple(changed))
 
 
 def _parsed(file: Path, text: str) -> dict[str, Any]:

@@ -1,9 +1,14 @@
 """The command line: one file per command, each thin. Only click is imported before a command runs."""
 
+import os
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "setup": "Make or repair the training environment.",
@@ -20,7 +25,11 @@ COMMANDS = {
     "merge": "Merge the adapter of a run into its base model.",
     "chat": "Talk to the model of a run.",
     "predict": "Answer a dataset with the model of a run, and measure.",
+    "completion": "Print the script for Tab in bash, zsh or fish.",
 }
+
+COMPLETE = "_FTBRIDGE_COMPLETE"  # by which a shell asks
+EXAMPLES = ("ftbridge convert medqa.xlsx --split 7:3", "ftbridge train --backend xtuner --model base")
 
 
 class Commands(click.Group):
@@ -42,8 +51,8 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the closest command for one that is not there."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        """Name the closest command for one that is not there; a shell that completes is told nothing."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from ftbridge.core.parsing.json_yaml import closest
 
             ctx.fail(f"there is no command `{args[0]}`{closest(args[0], COMMANDS)}")
@@ -54,6 +63,19 @@ class Commands(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write two examples."""
+        del ctx
+        with formatter.section("Examples"):
+            formatter.write("".join(f"  {example}\n" for example in EXAMPLES))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Complete the commands without importing them."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -82,7 +104,8 @@ def main() -> None:
     """Run the command line and end with an honest exit code."""
     from ftbridge.core.console import guard
 
-    guard()
+    if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
+        guard()
     code = _run(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -90,7 +113,7 @@ def main() -> None:
 def _run(arguments: list[str]) -> object:
     """Run a command, once more with the user's answer where it has a question; returns what it ends with."""
     try:
-        return cli.main(arguments, standalone_mode=False)
+        return cli.main(arguments, standalone_mode=False, complete_var=COMPLETE)
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _interrupted()
     except click.ClickException as error:

@@ -6,65 +6,82 @@ from typing import Any
 
 import click
 
-from ftbridge.cli.export import checkpoint_option
+from ftbridge.cli.options import (
+    Command,
+    bits_option,
+    checkpoint_option,
+    device_option,
+    dtype_option,
+    max_new_tokens_option,
+    model_option,
+    option,
+    source_argument,
+    template_option,
+    trust_option,
+)
 
-bits_option = click.option(
-    "--bits",
-    type=click.Choice(["4", "8"]),
-    callback=lambda _context, _option, value: value and int(value),
-    help="Quantise the model (bitsandbytes), on the CPU as well.",
-)
-dtype_option = click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    help="auto: the model's own; on a GPU without bfloat16, float16 instead of that.",
-)
 
-
-@click.command("chat")
-@click.argument("source", metavar="[RUN|FOLDER]", required=False)
-@click.option("--prompt", metavar="TEXT", help="Answer this once and exit; `-`, or a pipe, reads it from stdin.")
-@click.option("--compare", is_flag=True, help="Answer with the model before and after the training, side by side.")
-@click.option("--system", metavar="TEXT", help='Instead of the training\'s system prompt; "" for none.')
-@click.option(
-    "--system-template",
-    metavar="NAME",
-    help="The same by name: alpaca, arxiv_gentile, coder, colorist, lawyer, medical, moss_sft or sql.",
+@click.command(
+    "chat",
+    cls=Command,
+    headings={
+        "Conversation": "prompt compare system system_template bot_name no_streamer",
+        "Generation": "max_new_tokens temperature top_k top_p repetition_penalty seed stop_words thinking",
+        "Model": "checkpoint model template trust_remote_code",
+        "Memory": "device dtype bits offload_folder",
+        "Page for the browser": "web host port allow_hosts password",
+    },
+    examples=('ftbridge chat --prompt "what is aspirin taken for"', "ftbridge chat --compare"),
 )
-@click.option("--bot-name", metavar="NAME", default="", help="Stands before answers, and in moss_sft.")
-@click.option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Ends an answer; repeat for several.")
-@click.option("--no-streamer", is_flag=True, help="Print an answer when it is whole.")
-@click.option("--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, show_default=True)
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0),
-    default=0.0,
-    show_default=True,
-    help="0: always the likeliest token.",
-)
-@click.option("--top-k", type=click.IntRange(0), default=40, show_default=True, help="Of so many tokens; 0: of all.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75, show_default=True)
-@click.option("--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
+@source_argument
+@option("--prompt", metavar="TEXT", help="Answer this question and exit; `-`, or a pipe, reads it from stdin.")
+@option("--compare", is_flag=True, help="Answer with the model before and after the training, side by side.")
+@option("--system", metavar="TEXT", show_default="the training's", help='System prompt; "" for none.')
+@option(
+    "--system-template", metavar="NAME",
+    help="System prompt by XTuner's name: alpaca, arxiv_gentile, coder, colorist, lawyer, medical, moss_sft or sql.",
+)  # fmt: skip
+@option("--bot-name", metavar="NAME", default="", help="Name that stands before answers, and in moss_sft.")
+@option("--no-streamer", is_flag=True, help="Print an answer when it is whole, not token by token.")
+@max_new_tokens_option
+@option(
+    "--temperature", type=click.FloatRange(0), default=0.0,
+    help="Sampling temperature; 0 is greedy decoding.",
+)  # fmt: skip
+@option(
+    "--top-k", type=click.IntRange(0), default=40,
+    help="Sample from the N likeliest tokens; 0: from all.",
+)  # fmt: skip
+@option(
+    "--top-p", type=click.FloatRange(0, 1, min_open=True), default=0.75,
+    help="Sample from the likeliest tokens of this probability together (nucleus sampling).",
+)  # fmt: skip
+@option(
+    "--repetition-penalty", type=click.FloatRange(0, min_open=True), default=1.0,
+    help="Penalty on tokens that were said already; 1: none.",
+)  # fmt: skip
+@option("--seed", type=click.IntRange(0), default=0, help="Seed of the sampling.")
+@option("--stop-word", "stop_words", metavar="TEXT", multiple=True, help="Text that ends an answer; repeatable.")
+@option("--thinking", is_flag=True, help="Let a Qwen 3 model think first; it was trained without.")
+@checkpoint_option
+@model_option
+@template_option
+@trust_option
+@device_option
 @dtype_option
 @bits_option
-@click.option("--offload-folder", type=click.Path(), metavar="DIR", help="For what does not fit into memory.")
-@checkpoint_option
-@click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
-@click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
-@click.option("--thinking", is_flag=True, help="Let a Qwen 3 model think; training has it off.")
-@click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
-@click.option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The page's address; another one lets others in.")
-@click.option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="A name of the page; may be repeated.")
-@click.option("--password", metavar="TEXT", help="Of the page; or FTBRIDGE_PASSWORD. With `--host`, one is made up.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The page's port (default: 7860, or the next free one).")
+@option("--offload-folder", type=click.Path(), metavar="DIR", help="Folder for weights that do not fit into memory.")
+@option("--web", is_flag=True, help="Talk in a page for the browser, until Ctrl-C.")
+@option("--host", default="127.0.0.1", metavar="ADDRESS", help="Address of the page; another one lets others in.")
+@option("--port", type=click.IntRange(1, 65535), show_default="7860, or the next free one", help="Port of the page.")
+@option("--allow-host", "allow_hosts", metavar="NAME", multiple=True, help="Host name of the page; repeatable.")
+@option(
+    "--password", metavar="TEXT", show_default="FTBRIDGE_PASSWORD; made up with --host", help="Password of the page."
+)
 def command(
     source: str | None, prompt: str | None, compare: bool, bot_name: str, no_streamer: bool, web: bool, **options: Any
 ) -> None:
-    """Talk to the model of a run (default: the last), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
+    """Talk to the model of a run (default: the last that succeeded), of a folder, or of a hub (hf://owner/name, ms://owner/name)."""
     from ftbridge.core.console import say
     from ftbridge.core.errors import UsageError
     from ftbridge.dialogue import terminal

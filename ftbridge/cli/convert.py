@@ -1,127 +1,116 @@
 """`ftbridge convert`: data of any kind into both frameworks' formats."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftbridge.cli.options import (
+    READING,
+    Command,
+    complete_file,
+    complete_preset,
+    dataset_dir_option,
+    json_option,
+    option,
+    reading_options,
+)
+from ftbridge.cli.output import WIDTH, place, rows_shown, short, table
+
 if TYPE_CHECKING:
     from ftbridge.adapters.convert.result import Conversion, TableRead
-    from ftbridge.adapters.inspect import Profile
 
 # How much is shown of a sample, and of the columns that are left out.
-WIDTH, TURNS, COLUMNS = 70, 5, 30
+TURNS, COLUMNS = 5, 30
 
 
-def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say how sources are read, the same for `convert` and `inspect`."""
-    options = [
-        click.option(
-            "--sheet",
-            multiple=True,
-            help="Sheet of a workbook; repeatable (default: what fits; inspect: all).",
-        ),
-        click.option("--all-sheets", is_flag=True, help="Take every sheet that is not hidden."),
-        click.option(
-            "--header-row",
-            metavar="N|none",
-            callback=_header_row,
-            help="Row with the headers, from 1; `none` calls columns by letter or number (default: found).",
-        ),
-        click.option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
-        click.option("--as-shown", is_flag=True, help="Take cells as Excel shows them (`25%`), not as stored; slower."),
-        click.option("--encoding", default="", help="Encoding of text files (default: found)."),
-        click.option(
-            "--delimiter",
-            default="",
-            metavar="CHARACTER",
-            help="What stands between cells of a text: `;`, or tab, comma, semicolon, pipe, space (default: found).",
-        ),
-        click.option(
-            "--quote",
-            default="",
-            metavar="CHARACTER|none",
-            help="What stands around cells of a text; `none` takes quotes as they stand (default: found).",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
-    if value is None or value == "none":
-        return None if value is None else 0
-    if not value.isdecimal() or not int(value):
-        raise click.BadParameter(f"`{value}` is no row; give a number from 1 on, or `none`")
-    return int(value)
-
-
-@click.command(short_help="Turn data of any kind into both frameworks' formats.")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--name", help="Name of the dataset (default: the source's name).")
+@click.command(
+    cls=Command,
+    short_help="Turn data of any kind into both frameworks' formats.",
+    headings={
+        "Source": READING,
+        "Columns": "preset settings map role label_map",
+        "Text": "system instruction input output strip max_characters",
+        "Selection and split": "split stratify seed shuffle sample dedup limit",
+        "Rows that cannot be used": "on_error max_rejected xlsx",
+        "Dataset": "name to array replace dataset_dir",
+        "Report": "dry_run explain as_json",
+    },
+    examples=("ftbridge convert medqa.xlsx --split 7:3", "ftbridge convert chat.jsonl --split 8:1:1"),
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", shell_complete=complete_file)
 @reading_options
-@click.option("--preset", default="", help="Read it as a well-known dataset; `ftbridge presets` lists them.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
-@click.option(
+@option(
+    "--preset",
+    default="",
+    metavar="NAME",
+    shell_complete=complete_preset,
+    show_default="recognised",
+    help="Read the source as a well-known dataset; `ftbridge presets` lists them.",
+)
+@option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
+@option(
     "--map",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="Read messages, system, instruction, input, output or history from COLUMN: a header, a letter, or an "
-    'index from 1 (`"2"` is a header).  Repeatable; without it, headers are recognised.',
+    show_default="recognised by the headers",
+    help="Column of a field (messages, system, instruction, input, output, history): a header, a letter, or an "
+    'index from 1 (`"2"` is a header); repeatable.',
 )
-@click.option(
+@option(
     "--role",
     multiple=True,
     metavar="NAME=ROLE",
-    help="Say who speaks in conversations, as in `doctor=assistant`: user, assistant or system.  Repeatable.",
+    help="Role of a name in conversations, as in `doctor=assistant`: user, assistant or system; repeatable.",
 )
-@click.option("--system", metavar="TEXT", help="System prompt of samples that bring none.")
-@click.option(
-    "--instruction", metavar="TEMPLATE", help="Jinja template of the instruction, as in `Classify: {{text}}`."
+@option(
+    "--label-map",
+    multiple=True,
+    metavar="VALUE=TEXT|FILE",
+    help="Text of a label, as in `7=Electricity`, or a YAML file of them; repeatable.",
 )
-@click.option("--input", metavar="TEMPLATE", help="Jinja template of the input.")
-@click.option("--output", metavar="TEMPLATE", help="Jinja template of the answer.  `@FILE` reads any template.")
-@click.option(
-    "--label-map", multiple=True, metavar="VALUE=TEXT", help="Text of an answer, as in `7=Electricity`; or a YAML file."
+@option("--system", metavar="TEXT", help="System prompt of samples that bring none; `@FILE` reads it from a file.")
+@option(
+    "--instruction",
+    metavar="TEMPLATE",
+    help="Jinja template of the instruction, as in `Classify: {{text}}`; `@FILE` reads it from a file.",
 )
-@click.option("--strip", is_flag=True, help="Strip blanks from the ends of texts.")
-@click.option("--max-characters", type=int, help="Longest text that is no mistake (default: 1,000,000).")
-@click.option(
-    "--split", metavar="7:3", help="Make parts: `7:3` (train, test), `8:1:1` (validation too), or `test=200`."
+@option("--input", metavar="TEMPLATE", help="Jinja template of the input; `@FILE` reads it from a file.")
+@option("--output", metavar="TEMPLATE", help="Jinja template of the answer; `@FILE` reads it from a file.")
+@option("--strip", is_flag=True, help="Strip whitespace from both ends of texts.")
+@option(
+    "--max-characters", type=int, show_default="1000000", help="Longest text in characters; a longer one is an error."
 )
-@click.option("--stratify", default="", metavar="FIELD", help="Spread the values of a field or column over all parts.")
-@click.option("--seed", default=42, show_default=True, help="Seed of the split.")
-@click.option("--shuffle/--no-shuffle", default=True, help="Split at random, or at a place of the file.")
-@click.option(
-    "--sample", default="", metavar="100,500", help="Make nested subsets of the training part, of these sizes."
+@option(
+    "--split", metavar="RATIO", help="Parts to make: `7:3` (train, test), `8:1:1` (validation, too), or `test=200`."
 )
-@click.option("--dedup", type=click.Choice(["exact", "normalized"]), help="Leave samples out that are there already.")
-@click.option("--limit", type=int, metavar="N", help="Take the first N samples.")
-@click.option("--to", default="xtuner,alpaca", show_default=True, help="Formats to write: xtuner, alpaca, sharegpt.")
-@click.option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
-@click.option(
+@option("--stratify", default="", metavar="FIELD", help="Field or column whose values every part gets its share of.")
+@option("--seed", default=42, help="Seed of the split.")
+@option("--shuffle/--no-shuffle", default=True, help="Split at random; without, in the order of the rows.")
+@option("--sample", default="", metavar="N,N", help="Sizes of nested subsets of the training part, as in `100,500`.")
+@option(
+    "--dedup",
+    type=click.Choice(["exact", "normalized"]),
+    help="Leave out duplicate samples; normalized ignores case, width and whitespace.",
+)
+@option("--limit", type=int, help="Number of samples to take, from the first.")
+@option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    show_default=True,
-    help="What to do about rows that cannot be used; skipped ones go to NAME.rejected.jsonl.",
+    help="What to do about rows that cannot be used; skip writes them to NAME.rejected.jsonl.",
 )
-@click.option("--max-rejected", default="", metavar="N|P%", help="Skip so many rows at most.")
-@click.option("--xlsx", is_flag=True, help="Write the rejected rows as NAME.rejected.xlsx as well.")
-@click.option("--replace", is_flag=True, help="Take the place of a dataset, and of parts of it, that are there.")
-@click.option(
-    "--dataset-dir",
-    type=click.Path(file_okay=False),
-    metavar="FOLDER",
-    help="Folder of datasets (default: data, in the project's folder).",
-)
-@click.option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
-@click.option("--explain", is_flag=True, help="The same, and say why the rows are read as they are.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@option("--max-rejected", default="", metavar="N|P%", help="Skip rows that cannot be used, but not more than this.")
+@option("--xlsx", is_flag=True, help="Write skipped rows to NAME.rejected.xlsx as well.")
+@option("--name", metavar="NAME", show_default="the source's name", help="Name of the dataset.")
+@option("--to", default="xtuner,alpaca", metavar="NAME,NAME", help="Formats to write: xtuner, alpaca, sharegpt.")
+@option("--array", is_flag=True, help="Write one JSON array instead of JSON lines.")
+@option("--replace", is_flag=True, help="Replace a dataset of the same name, and parts of it that are left out.")
+@dataset_dir_option("data")
+@option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
+@option("--explain", is_flag=True, help="As --dry-run, and say why the rows are read as they are.")
+@json_option
 def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: bool, **options: Any) -> None:
     """Turn SOURCE into training data for XTuner and LLaMA-Factory, and register it for both.
 
@@ -144,26 +133,6 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
         print_json(done)
     else:
         result("\n".join(_summary(done, explain=explain)))
-
-
-@contextmanager
-def rows_shown() -> Iterator[Callable[[int], None] | None]:
-    """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    from ftbridge.core.console import rich_console
-
-    columns = SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.fields[rate]}"), TimeElapsedColumn()
-    with Progress(*columns, console=rich_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def update(rows: int) -> None:
-            bar.update(task, completed=rows, rate=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
-
-        yield update
 
 
 def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
@@ -207,17 +176,15 @@ def _text(value: str | None) -> str | None:
 
 
 def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
-    from ftbridge.core.console import aligned
-
     shown: list[tuple[object, ...]] = []
-    for table in done.tables:
-        how = (table.shape, table.columns, table.left_out, table.system, table.notes, table.why)
-        preset = f" (preset {table.preset})" if table.preset else ""
-        yield f"{place(table)}: {table.shape}{preset}"
+    for read in done.tables:
+        how = (read.shape, read.columns, read.left_out, read.system, read.notes, read.why)
+        preset = f" (preset {read.preset})" if read.preset else ""
+        yield f"{place(read)}: {read.shape}{preset}"
         if how in shown:
             continue
         shown.append(how)
-        yield from _reading(table, explain=explain)
+        yield from _reading(read, explain=explain)
     for number, sample in enumerate(done.tables[0].first, 1):
         yield from _sample(number, sample)
     counts = done.counts
@@ -225,7 +192,7 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
     yield from _whole(done)
     rows = [("part", "samples", *done.parts[0].files)]
     rows += [(part.name, f"{part.samples:,}", *map(str, map(short, part.files.values()))) for part in done.parts]
-    yield aligned(rows)
+    yield table(rows)
     yield (
         f"{counts.read:,} rows read = {counts.written:,} written + {counts.rejected:,} rejected + "
         f"{counts.duplicates:,} duplicates + {counts.left_out:,} left out"
@@ -268,12 +235,6 @@ def _end(done: "Conversion") -> str:
     return "\n".join([*lines, "nothing was written" if done.dry_run else f"registered in {registry}"])
 
 
-def place(table: "TableRead | Profile") -> str:
-    """Return the file, and of it the sheet and the part."""
-    sheet, part = table.sheet and f", sheet {table.sheet}", table.part and f", part {table.part}"
-    return f"{table.file}{sheet}{part}"
-
-
 def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
     from ftbridge.adapters.values import shown
@@ -302,9 +263,3 @@ def _sample(number: int | str, sample: Any) -> Iterator[str]:
         yield f"   -> {shown(turn.output, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
         yield f"      and {more:,} more turns"
-
-
-def short(path: Path) -> Path:
-    """Return the path as seen from here, where it is in here."""
-    here = path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

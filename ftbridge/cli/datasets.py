@@ -1,38 +1,47 @@
 """`ftbridge datasets`: what is registered, whether it would load, and away with it."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.cli.options import (
+    Group,
+    complete_dataset,
+    dataset_dir_option,
+    json_option,
+    option,
+    options,
+    yes_option,
+)
+from ftbridge.cli.output import confirm, short, table
+
 if TYPE_CHECKING:
     from ftbridge.adapters.registered.check import CheckResult
 
-Command = Callable[..., None]
+_options = options(dataset_dir_option("the last conversion's, else data"), json_option)
+_names = click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_dataset)
 
 
-def _options(function: Command) -> Command:
-    folder = click.option(
-        "--dataset-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="Folder with dataset_info.json (default: the last conversion's, else data), such as LLaMA-Factory's data.",
-    )
-    return folder(click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")(function))
-
-
-@click.group("datasets", short_help="List, show, check and remove registered datasets.")
+@click.group(
+    "datasets",
+    cls=Group,
+    short_help="List, show, check and remove registered datasets.",
+    examples=("ftbridge datasets list", "ftbridge datasets show medqa"),
+)
 def command() -> None:
     """List, show, check and remove the datasets in dataset_info.json, ours and others."""
 
 
-@command.command("list")
+@command.command(
+    "list",
+    short_help="List the registered datasets.",
+    examples=("ftbridge datasets list", "ftbridge datasets list --json"),
+)
 @_options
-def list_command(dataset_dir: Path | None, as_json: bool) -> None:
+def list_command(dataset_dir: str | None, as_json: bool) -> None:
     """List the registered datasets; a blank in the column `samples` marks those that ftbridge did not make."""
     from ftbridge import datasets
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
 
     found = datasets.list(dataset_dir=dataset_dir)
     if as_json:
@@ -42,14 +51,18 @@ def list_command(dataset_dir: Path | None, as_json: bool) -> None:
     for each in found:
         samples = "" if each.samples is None else str(each.samples)
         rows.append((each.name, samples, ", ".join(each.formats), each.source, each.preset, each.made))
-    result(aligned(rows) if found else _none_yet(dataset_dir))
+    result(table(rows) if found else _none_yet(dataset_dir))
 
 
-@command.command("show")
-@click.argument("name")
-@click.option("-n", "count", type=click.IntRange(0), default=1, show_default=True, help="How many samples to show.")
+@command.command(
+    "show",
+    short_help="Show a dataset and its first samples.",
+    examples=("ftbridge datasets show medqa", "ftbridge datasets show medqa-test -n 5"),
+)
+@click.argument("name", metavar="NAME", shell_complete=complete_dataset)
+@option("-n", "--samples", type=click.IntRange(0), default=1, help="Number of samples to show.")
 @_options
-def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool) -> None:
+def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool) -> None:
     """Show what is known of the dataset NAME, and its first samples."""
     import json
 
@@ -57,12 +70,12 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
     from ftbridge.core.console import print_json, result
 
     if as_json:
-        print_json(datasets.show(name, samples=count, dataset_dir=dataset_dir))
+        print_json(datasets.show(name, samples=samples, dataset_dir=dataset_dir))
         return
     found = datasets.show(name, samples=0, dataset_dir=dataset_dir)  # shown also where its samples cannot be read
     entry = json.dumps(found.entry, indent=2, ensure_ascii=False)
     result(f"{found.name}, in {datasets.folder(dataset_dir)}\n{entry}")
-    for sample in datasets.show(found.name, samples=count, dataset_dir=dataset_dir).samples:
+    for sample in datasets.show(found.name, samples=samples, dataset_dir=dataset_dir).samples:
         result(f"\n{sample.source}")
         said = [("system", sample.system)] if sample.system else []
         said += [pair for turn in sample.turns for pair in (("user", turn.user), ("assistant", turn.output))]
@@ -70,10 +83,14 @@ def show_command(name: str, count: int, dataset_dir: Path | None, as_json: bool)
             result(f"{role}: {text!s}", data=True)
 
 
-@command.command("check")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@command.command(
+    "check",
+    short_help="Tell whether the frameworks would load them.",
+    examples=("ftbridge datasets check", "ftbridge datasets check medqa"),
+)
+@_names
 @_options
-def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: bool) -> None:
+def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
     """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result
@@ -91,18 +108,31 @@ def check_command(names: tuple[str, ...], dataset_dir: Path | None, as_json: boo
         raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
 
 
-@command.command("remove")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("--yes", is_flag=True, help="Remove files, too, that were changed since they were converted.")
+@command.command(
+    "remove",
+    short_help="Remove datasets with their files.",
+    examples=("ftbridge datasets remove medqa", "ftbridge datasets remove medqa --yes"),
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=complete_dataset)
+@yes_option
 @_options
-def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, as_json: bool) -> None:
-    """Remove datasets: all parts of NAME with their files, or the one part that is called NAME.
+def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, as_json: bool) -> None:
+    """Remove datasets, after showing what goes: all parts of NAME with their files, or the one part called NAME.
 
     Of a dataset that ftbridge did not make, only the entry goes, and its files stay.
     """
     from ftbridge import datasets
-    from ftbridge.core.console import print_json, result
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.dataset_info.registry import removal
 
+    if not yes:
+        going = removal(datasets.folder(dataset_dir), names)
+        for name in going.entries:
+            say(f"the dataset {name}")
+        for file in going.files:
+            say(f"{short(file)}{', which was changed since it was converted' if file in going.edited else ''}")
+        confirm(f"remove these? (datasets: {len(going.entries)}, files: {len(going.files)})")
+        yes = bool(going.edited)  # what is changed from now on is asked about again
     removed = datasets.remove(*names, edits=yes, dataset_dir=dataset_dir)
     if as_json:
         print_json(removed)
@@ -113,7 +143,7 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: Path | None, 
         result(f"removed {file}")
 
 
-def _none_yet(dataset_dir: Path | None) -> str:
+def _none_yet(dataset_dir: str | None) -> str:
     from ftbridge import datasets
 
     return f"there is no dataset in {datasets.folder(dataset_dir)} yet"

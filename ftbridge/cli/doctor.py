@@ -2,9 +2,11 @@
 
 import click
 
+from ftbridge.cli.options import Command, json_option
 
-@click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+
+@click.command("doctor", cls=Command, examples=("ftbridge doctor", "ftbridge doctor --json"))
+@json_option
 def command(as_json: bool) -> None:
     """Check Python, GPUs, CUDA, memory, disk, hubs and the training environment; ends with 4 where something fails."""
     from ftbridge.core.console import print_json, result

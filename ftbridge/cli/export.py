@@ -2,19 +2,22 @@
 
 import click
 
-checkpoint_option = click.option(
-    "--checkpoint", metavar="last|best|STEP|PATH", help="Which of the run's (default: last); a step is the optimiser's."
-)
+from ftbridge.cli.options import Command, checkpoint_option, json_option, model_option, out_option, source_argument
 
 
-@click.command("export")
-@click.argument("source", metavar="[RUN|FOLDER]", required=False)
-@click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
-@click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/adapter).")
+@click.command("export", cls=Command, examples=("ftbridge export", "ftbridge export --checkpoint best --out adapter"))
+@source_argument
+@model_option
+@out_option("runs/RUN/adapter")
 @checkpoint_option
-def command(source: str | None, model: str | None, out: str | None, checkpoint: str | None) -> None:
-    """Write the adapter of a run (default: the last) or of a checkpoint folder as a PEFT folder."""
-    from ftbridge.core.console import result
+@json_option
+def command(source: str | None, model: str | None, out: str | None, checkpoint: str | None, as_json: bool) -> None:
+    """Write the adapter of a run (default: the last that succeeded) or of a checkpoint folder as a PEFT folder."""
+    from ftbridge.core.console import print_json, result
     from ftbridge.weights.export import export
 
-    result(str(export(source, model=model, out=out, checkpoint=checkpoint)))
+    folder = export(source, model=model, out=out, checkpoint=checkpoint)
+    if as_json:
+        print_json({"folder": folder})
+    else:
+        result(str(folder))

@@ -5,16 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.convert import WIDTH, place, reading_options, rows_shown
+from ftbridge.cli.options import READING, Command, complete_file, json_option, reading_options
+from ftbridge.cli.output import WIDTH, place, rows_shown, table
 
 if TYPE_CHECKING:
     from ftbridge.adapters.inspect import Profile
 
 
-@click.command(short_help="Show what a source holds, and how it would be read.")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.command(
+    cls=Command,
+    short_help="Show what a source holds, and how it would be read.",
+    headings={"Source": READING},
+    examples=("ftbridge inspect medqa.xlsx", "ftbridge inspect questions.csv --encoding gb18030"),
+)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...", shell_complete=complete_file)
 @reading_options
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
 def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show the sheets of SOURCE, their columns with types, empty cells and lengths, and the reading of each.
 
@@ -33,7 +39,6 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 def _shown(profile: "Profile") -> Iterator[str]:
     from ftbridge.adapters.values import shown
-    from ftbridge.core.console import aligned
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
     yield f"{place(profile)}: {profile.rows:,} rows{broken}"
@@ -44,7 +49,7 @@ def _shown(profile: "Profile") -> Iterator[str]:
         types = ", ".join(f"{count:,} {kind}" for kind, count in column.types.items())
         lengths = f"{column.shortest:,} to {column.longest:,}, mean {column.mean:,}" if types else ""
         rows.append((column.letter, column.name, types, f"{column.empty:,}", lengths, column.example))
-    yield aligned(rows)
+    yield table(rows)
     if empty := len(profile.columns) - len(columns):
         yield f"and {empty:,} columns without a header and values"
     if profile.choice:

@@ -4,7 +4,16 @@ import re
 
 import click
 
-from ftbridge.cli.export import checkpoint_option
+from ftbridge.cli.options import (
+    DEVICES,
+    Command,
+    checkpoint_option,
+    json_option,
+    model_option,
+    option,
+    out_option,
+    source_argument,
+)
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -30,31 +39,34 @@ def _weighted(
     return tuple(found)
 
 
-@click.command("merge")
-@click.argument("source", metavar="[RUN|FOLDER]", required=False)
-@click.option("--model", metavar="BASE", help="The base model, where it is not known, or another one.")
-@click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: runs/RUN/merged).")
+@click.command("merge", cls=Command, examples=("ftbridge merge", "ftbridge merge --checkpoint best --out merged"))
+@source_argument
+@model_option
+@out_option("runs/RUN/merged")
 @checkpoint_option
-@click.option(
+@option(
     "--adapter", "adapters", callback=_weighted, multiple=True, metavar="DIR[=WEIGHT]",
-    help="Merge another adapter as well, its changes times WEIGHT (default 1); may be repeated.",
+    help="Another adapter to merge as well, its changes times WEIGHT (1 where it is left out); repeatable.",
 )  # fmt: skip
-@click.option(
+@option(
     "--onto", type=click.Choice(["nf4", "fp4"]),
-    help="Merge onto the rounded values that a 4-bit QLoRA run trained on, to answer just as the adapter did.",
+    help="Merge onto the dequantised 4-bit weights that a QLoRA run trained on, to answer just as the adapter did.",
 )  # fmt: skip
-@click.option(
-    "--shard-size", callback=_size, default="5GB", show_default=True, metavar="SIZE", help="Of a file at most."
-)
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option(
-    "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[K]",
-    help="Compare greedy answers of base with adapter and merged model to K questions of the run's data (4).",
+@option("--shard-size", callback=_size, default="5GB", metavar="SIZE", help="Largest size of a weights file.")
+@option(
+    "--device", type=DEVICES, default="auto",
+    help="Where to compute; auto: the CPU, which is as quick as the disk, and for --verify a GPU where there is one.",
 )  # fmt: skip
-@click.option("--trust-remote-code", is_flag=True, help="With --verify: run Python code that comes with the model.")
-def command(source: str | None, verify: int | None, trust_remote_code: bool, **how: object) -> None:
-    """Merge the adapter of a run (default: the last) or of a folder into its base model."""
-    from ftbridge.core.console import result
+@option(
+    "--verify", type=click.IntRange(min=1), is_flag=False, flag_value=4, metavar="[N]",
+    help="Compare greedy answers of base with adapter and of the merged model to N questions of the run's data (4 "
+    "where N is left out).",
+)  # fmt: skip
+@option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model, for --verify.")
+@json_option
+def command(source: str | None, verify: int | None, trust_remote_code: bool, as_json: bool, **how: object) -> None:
+    """Merge the adapter of a run (default: the last that succeeded) or of a folder into its base model."""
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import UsageError
     from ftbridge.weights.merge import merge
 
@@ -64,4 +76,8 @@ def command(source: str | None, verify: int | None, trust_remote_code: bool, **h
         from ftbridge.evaluation.verify import same_answers
 
         how["check"] = same_answers(verify, str(how["device"]), trust_remote_code=trust_remote_code)
-    result(str(merge(source, **how)))  # type: ignore[arg-type]  # click has made them what they are to be
+    folder = merge(source, **how)  # type: ignore[arg-type]  # click has made them what they are to be
+    if as_json:
+        print_json({"folder": folder})
+    else:
+        result(str(folder))

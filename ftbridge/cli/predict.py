@@ -4,33 +4,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftbridge.cli.chat import bits_option, dtype_option
-from ftbridge.cli.export import checkpoint_option
+from ftbridge.cli.options import (
+    Command,
+    bits_option,
+    checkpoint_option,
+    complete_dataset,
+    complete_run_or_folder,
+    dataset_dir_option,
+    device_option,
+    dtype_option,
+    json_option,
+    max_new_tokens_option,
+    option,
+    out_option,
+    trust_option,
+)
 
 if TYPE_CHECKING:
     from ftbridge.evaluation.leakage import Leakage
     from ftbridge.evaluation.metrics import Metrics
 
 
-@click.command("predict")
-@click.argument("source", metavar="[RUN|FOLDER|FILE.jsonl]", required=False)
+@click.command(
+    "predict", cls=Command, examples=("ftbridge predict --metrics", "ftbridge predict --dataset medqa-test --limit 20")
+)
+@click.argument("source", metavar="[RUN|DIR|FILE.jsonl]", required=False, shell_complete=complete_run_or_folder)
 @checkpoint_option
-@click.option("--dataset", metavar="NAME", help="What to answer (default: the test part of what the run learned).")
-@click.option("--dataset-dir", metavar="DIR", help="The folder with dataset_info.json (default: the run's).")
-@click.option("--metrics", is_flag=True, help="Exact match; with labels accuracy, precision, recall and F1.")
-@click.option("--result-jsonl", is_flag=True, help="Write result.jsonl, too: messages and answers, a line each.")
-@click.option("--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), help="Samples at a time (default: by their length).")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N samples alone.")
+@option(
+    "--dataset", metavar="NAME", shell_complete=complete_dataset, show_default="the test part of the run's dataset",
+    help="Dataset to answer.",
+)  # fmt: skip
+@dataset_dir_option("the run's")
+@option("--metrics", is_flag=True, help="Measure exact match; with labels accuracy, precision, recall and F1, too.")
+@option("--result-jsonl", is_flag=True, help="Write result.jsonl as well: messages and answer of a sample per line.")
+@max_new_tokens_option
+@option("--batch-size", type=click.IntRange(1), show_default="by the samples' length", help="Samples per batch.")
+@option("--limit", type=click.IntRange(1), help="Number of samples to answer, from the first.")
 @bits_option
 @dtype_option
-@click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", show_default=True)
-@click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
-@click.option("--out", type=click.Path(), metavar="DIR", help="Where to write (default: RUN/predictions/NAME).")
-@click.option("--replace", is_flag=True, help="Forget earlier answers there, and ask all samples anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print paths, counts and metrics as JSON.")
+@device_option
+@trust_option
+@out_option("RUN/predictions/NAME")
+@option("--replace", is_flag=True, help="Answer all samples anew, also those that were answered before.")
+@json_option
 def command(source: str | None, as_json: bool, **options: Any) -> None:
-    """Answer a dataset with the model of a run (default: the last) or of a folder.
+    """Answer a dataset with the model of a run (default: the last that succeeded) or of a folder.
 
     Answers are greedy. A command that was stopped goes on where it was. A predictions.jsonl is measured as it stands.
     """

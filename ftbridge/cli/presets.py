@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.cli.options import Command, complete_preset, json_option
+from ftbridge.cli.output import table
+
 if TYPE_CHECKING:
     from ftbridge.dataset_info.presets import Preset
 
 
-@click.command("presets")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the presets as JSON.")
+@click.command("presets", cls=Command, examples=("ftbridge presets", "ftbridge presets medqa"))
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_preset)
+@json_option
 def command(name: str | None, as_json: bool) -> None:
     """List the well-known datasets, or show all that is known about the one called NAME."""
     from ftbridge.core.console import print_json, result
@@ -25,11 +28,9 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _table(known: "list[Preset]") -> str:
-    from ftbridge.core.console import aligned
-
     rows = [("name", "title", "model", "licence")]
     rows += [(each.name, each.title, each.model, each.licence.partition(";")[0]) for each in known]
-    return aligned(rows)
+    return table(rows)
 
 
 def _details(known: "Preset") -> str:

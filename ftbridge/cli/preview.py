@@ -1,10 +1,21 @@
 """`ftbridge preview`."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ftbridge.cli.options import (
+    Command,
+    PluginName,
+    complete_dataset,
+    complete_folder,
+    config_option,
+    dataset_dir_option,
+    json_option,
+    option,
+    template_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,19 +29,28 @@ TRAINED = "green"
 BAR = 30  # letters of the longest bar
 
 
-@click.command("preview")
-@click.argument("dataset", metavar="[NAME]", required=False)
-@click.option("--model", help="As for train; of a hub's model only the tokenizer and the config are fetched.")
-@click.option("--backend", metavar="NAME", help="One framework instead of all.")
-@click.option("-n", "--samples", type=click.IntRange(0), help="How many samples to show; default: 3, with --stats 0.")
-@click.option("--stats", is_flag=True, help="Count all samples: lengths, tokens in answers, what the cutoff cuts.")
-@click.option("--png", type=click.Path(), metavar="FILE", help="The picture of --stats (default: NAME-lengths.png).")
-@click.option("--cutoff-length", type=click.IntRange(1), help="Tokens per sample at most; default: 2048.")
-@click.option("--template", metavar="FAMILY", help="The model's family, where it is not told from its files.")
-@click.option("--dataset-dir", metavar="DIR", help="Folder of datasets (default: the last conversion's, else data).")
-@click.option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
-@click.option("--json", "as_json", is_flag=True, help="Print ids, tokens, labels and counts as JSON.")
+@click.command(
+    "preview", cls=Command,
+    examples=("ftbridge preview medqa --model base", "ftbridge preview medqa --model base --stats"),
+)  # fmt: skip
+@click.argument("dataset", metavar="[NAME]", required=False, shell_complete=complete_dataset)
+@option(
+    "--model", metavar="MODEL", shell_complete=complete_folder, show_default="as train's",
+    help="Model folder, or a hub's name, of which only the tokenizer and the config are fetched.",
+)  # fmt: skip
+@option("--backend", type=PluginName("backends"), show_default="all", help="Framework whose encoding is shown.")
+@option("-n", "--samples", type=click.IntRange(0), show_default="3; 0 with --stats", help="Number of samples to show.")
+@option(
+    "--stats", is_flag=True,
+    help="Count the tokens of all samples: lengths, tokens in answers, and what the cutoff length cuts off.",
+)  # fmt: skip
+@option("--png", type=click.Path(), metavar="FILE", show_default="NAME-lengths.png", help="Picture of --stats.")
+@option("--cutoff-length", type=click.IntRange(1), show_default="2048", help="Longest sample in tokens.")
+@template_option
+@dataset_dir_option("the last conversion's, else data")
+@option("--trust-remote-code", is_flag=True, default=None, help="Run Python code that comes with the model.")
+@config_option
+@json_option
 def command(dataset: str | None, samples: int | None, stats: bool, as_json: bool, **options: Any) -> None:
     """Show what a training would see of the dataset NAME (default: the last conversion's).
 

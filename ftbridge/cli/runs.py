@@ -1,27 +1,36 @@
 """`ftbridge runs`: what was trained, what is being trained, and how the losses went."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-_some: Callable[..., Any] = click.argument("names", nargs=-1, metavar="[RUN]...")
-_one: Callable[..., Any] = click.argument("name", required=False, metavar="[RUN]")
+from ftbridge.cli.options import Group, complete_run, json_option, option, yes_option
+from ftbridge.cli.output import confirm, table
+
+if TYPE_CHECKING:
+    from ftbridge.launchers.runs.record import Run
+
+_some = click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=complete_run)
+_one = click.argument("name", required=False, metavar="[RUN]", shell_complete=complete_run)
 
 
-@click.group("runs", short_help="List, show, follow, plot, compare, stop and prune runs.")
+@click.group(
+    "runs",
+    cls=Group,
+    short_help="List, show, follow, plot, compare, stop and prune runs.",
+    examples=("ftbridge runs list", "ftbridge runs logs --follow"),
+)
 def command() -> None:
     """List, show, follow, plot, compare, stop and prune runs; without a RUN, the newest is meant."""
 
 
-@command.command("list")
-@_json
+@command.command("list", examples=("ftbridge runs list", "ftbridge runs list --json"))
+@json_option
 def list_command(as_json: bool) -> None:
     """List the runs of this project, oldest first."""
     from ftbridge import runs
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.project import Project
     from ftbridge.launchers.runs.summary import clock
 
@@ -38,12 +47,14 @@ def list_command(as_json: bool) -> None:
         rows.append(
             (each.id, status, each.backend, each.model, each.dataset, steps, loss, started, clock(each.seconds))
         )
-    result(aligned(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
+    result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
 
 
-@command.command("show")
+@command.command(
+    "show", short_help="Show one run in full.", examples=("ftbridge runs show", "ftbridge runs show --json")
+)
 @_one
-@_json
+@json_option
 def show_command(name: str | None, as_json: bool) -> None:
     """Show one run in full: how it went, its checkpoints, its options, what ran, versions and data."""
     import msgspec
@@ -51,7 +62,7 @@ def show_command(name: str | None, as_json: bool) -> None:
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
 
-    found = runs.show(name)
+    found = runs.show(_newest(name))
     full: dict[str, Any] = {
         **msgspec.json.decode(msgspec.json.encode(found.run)),
         **msgspec.to_builtins(found.summary),
@@ -71,77 +82,108 @@ def show_command(name: str | None, as_json: bool) -> None:
             result("\n".join([f"\n{key}:", *(f"  {name}: {item}" for name, item in items)]))
 
 
-@command.command("logs")
+@command.command("logs", examples=("ftbridge runs logs", "ftbridge runs logs --follow"))
 @_one
-@click.option("-f", "--follow", "wait", is_flag=True, help="Go on until the run ends.")
+@option("-f", "--follow", "wait", is_flag=True, help="Go on printing until the run ends.")
 def logs_command(name: str | None, wait: bool) -> None:
     """Print what the framework wrote."""
     from ftbridge import runs
     from ftbridge.core.console import show_log
 
-    show_log(runs.logs(name, follow=wait))
+    show_log(runs.logs(_newest(name), follow=wait))
 
 
-@command.command("plot")
+@command.command(
+    "plot",
+    short_help="Draw the losses of runs in one picture.",
+    examples=("ftbridge runs plot", "ftbridge runs plot --png loss.png"),
+)
 @_some
-@click.option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture instead.")
+@option("--png", type=click.Path(path_type=Path), metavar="FILE", help="Draw a picture, in place of text.")
 def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     """Draw the training and validation losses of runs, on whichever framework, in one picture."""
     from ftbridge import runs
     from ftbridge.core.console import result
 
-    result(str(runs.plot(*names, png=png)) if png else runs.plot(*names))
+    chosen = names or (_newest(None),)
+    result(str(runs.plot(*chosen, png=png)) if png else runs.plot(*chosen))
 
 
-@command.command("compare")
-@_some
-@_json
+@command.command(
+    "compare",
+    short_help="Show in what runs differ.",
+    examples=("ftbridge runs compare RUN OTHER", "ftbridge runs compare RUN OTHER --json"),
+)
+@click.argument("names", nargs=-1, metavar="RUN RUN...", shell_complete=complete_run)
+@json_option
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Show in which options, versions and data runs differ, and how their losses ended."""
     from ftbridge import runs
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
 
     found = runs.compare(*names)
     if as_json:
         print_json(found)
         return
     rows = ((name, *map(_cell, values)) for name, values in found.differences.items())
-    result(aligned([("", *found.runs), *rows]))
+    result(table([("", *found.runs), *rows]))
 
 
-@command.command("stop")
-@click.argument("name", metavar="RUN")
-@click.option(
-    "--mark-failed", "failed", is_flag=True, help="Say that a run whose status is unknown has ended; stops nothing."
+@command.command("stop", examples=("ftbridge runs stop RUN", "ftbridge runs stop RUN --mark-failed"))
+@click.argument("name", metavar="RUN", shell_complete=complete_run)
+@option(
+    "--mark-failed", "failed", is_flag=True, help="Record that a run whose status is unknown has ended; stops nothing."
 )
-def stop_command(name: str, failed: bool) -> None:
+@json_option
+def stop_command(name: str, failed: bool, as_json: bool) -> None:
     """End a running RUN; what it has saved stays."""
     from ftbridge import runs
-    from ftbridge.core.console import result
+    from ftbridge.core.console import print_json, result
 
     run = runs.stop(name, mark_failed=failed)
-    result(f"{run.id} {run.status}")
+    if as_json:
+        print_json({"id": run.id, "status": run.status})
+    else:
+        result(f"{run.id} {run.status}")
 
 
-@command.command("prune")
-@click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove succeeded runs, too, but the newest N.")
-@click.option("--checkpoints", is_flag=True, help="Remove, too, old checkpoints of succeeded runs.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def prune_command(keep: int | None, checkpoints: bool, yes: bool) -> None:
+@command.command(
+    "prune",
+    short_help="Remove runs that failed or were interrupted.",
+    examples=("ftbridge runs prune", "ftbridge runs prune --keep 5 --checkpoints"),
+)
+@option("--keep", type=click.IntRange(1), help="Also remove succeeded runs, but the newest N.")
+@option("--checkpoints", is_flag=True, help="Also remove the checkpoints of succeeded runs, but the last and the best.")
+@yes_option
+@json_option
+def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool) -> None:
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
     from ftbridge import runs
-    from ftbridge.core.console import aligned, result, say
+    from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.launchers.runs.prune import remove
 
     gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
-    if not gone:
-        result("there is nothing to remove")
-        return
-    say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
-    total = sum(each.size for each in gone)
-    if not yes:
-        click.confirm(f"remove these {len(gone)} ({total:,} bytes)?", abort=True, err=True)
-    result(f"removed {sum(each.size for each in remove(gone)):,} bytes")
+    if gone:
+        say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
+        if not yes:
+            confirm(f"remove these {len(gone)} ({sum(each.size for each in gone):,} bytes)?")
+        gone = remove(gone)
+    size = sum(each.size for each in gone)
+    if as_json:
+        print_json({"removed": gone, "bytes": size})
+    else:
+        result(f"removed {size:,} bytes" if gone else "there is nothing to remove")
+
+
+def _newest(name: str | None) -> "Run":
+    """Return the run that is called so, or the newest, which is said."""
+    from ftbridge import runs
+    from ftbridge.core.console import say
+
+    run = runs.get(name)
+    if name is None:
+        say(f"using {run.id}, the newest run")
+    return run
 
 
 def _cell(value: Any) -> str:

@@ -4,21 +4,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftbridge.cli.options import Command, complete_folder, json_option, option
+
 if TYPE_CHECKING:
     from ftbridge.launchers.environment.venv import Environment
 
 
-@click.command("setup")
-@click.option("--venv", metavar="DIR", help="Where to make it (default: one for all your projects).")
-@click.option(
-    "--environment",
-    type=click.Choice(["transformers5", "transformers4"]),
-    default="transformers5",
-    show_default=True,
-    help="transformers4 is a second one, for models whose own code needs it (InternLM 2).",
-)
-def command(venv: str | None, environment: "Environment") -> None:
+@click.command("setup", cls=Command, examples=("ftbridge setup", "ftbridge setup --environment transformers4"))
+@option(
+    "--venv", metavar="DIR", shell_complete=complete_folder, show_default="one for all your projects",
+    help="Folder of the virtual environment.",
+)  # fmt: skip
+@option(
+    "--environment", type=click.Choice(["transformers5", "transformers4"]), default="transformers5",
+    help="Version of transformers; transformers4 is for models whose own code needs it (InternLM 2).",
+)  # fmt: skip
+@json_option
+def command(venv: str | None, environment: "Environment", as_json: bool) -> None:
     """Make, renew or repair the training environment: both frameworks, torch, DeepSpeed, bitsandbytes."""
+    from ftbridge.core.console import print_json
     from ftbridge.launchers.environment.setup import setup
 
-    setup(venv, environment)
+    python = setup(venv, environment)
+    if as_json:
+        print_json({"python": python, "environment": environment})

@@ -1,25 +1,67 @@
 """`ftbridge train`."""
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from ftbridge.cli.options import (
+    Command,
+    PluginName,
+    complete_dataset,
+    complete_family,
+    complete_folder,
+    complete_run,
+    config_option,
+    json_option,
+    option,
+    options,
+)
 from ftbridge.core.train_spec import TrainSpec
 
+if TYPE_CHECKING:
+    from ftbridge.launchers.training.prepare import Prepared
+
+# What stands for a value, where the type does not say it.
 METAVARS = {
-    "backend": "NAME",
     "model": "MODEL",
     "dataset": "NAME",
     "dataset_dir": "DIR",
     "validation_dataset": "NAME|auto|none",
-    "lora_targets": "NAME",
-    "track": "NAME",
-    "deepspeed": "NAME|FILE",
+    "lora_targets": "NAME,NAME",
+    "track": "NAME,NAME",
+    "deepspeed": "NAME|FILE.json",
     "gpus": "N|all",
     "template": "FAMILY",
     "set": "KEY=VALUE",
+}
+# What is taken where an option is not given, and is no constant.
+DEFAULTS = {
+    "backend": "ftbridge.yaml's",
+    "model": "ftbridge.yaml's, else the preset's",
+    "dataset": "the last conversion's",
+    "dataset_dir": "the last conversion's, else data",
+    "validation_steps": "as --save-steps",
+    "lora_targets": "those of attention, dense and shared MLPs",
+    "template": "told from the model's files",
+}
+COMPLETE = {
+    "model": complete_folder,
+    "dataset": complete_dataset,
+    "dataset_dir": complete_folder,
+    "validation_dataset": complete_dataset,
+    "template": complete_family,
+}
+HEADINGS = {
+    "Model and data": "model dataset dataset_dir validation_dataset template cutoff_length packing trust_remote_code",
+    "Method": "method quantization_bits quantization_type double_quantization lora_rank lora_alpha lora_dropout "
+    "lora_targets rslora dora neftune_alpha",
+    "Optimiser": "optimizer learning_rate weight_decay max_gradient_norm seed",
+    "Schedule": "epochs max_steps micro_batch_size gradient_accumulation_steps scheduler warmup_ratio validation_steps "
+    "early_stopping",
+    "Memory": "gradient_checkpointing attention dtype deepspeed",
+    "Checkpoints": "save_steps save_limit resume trust_checkpoint",
+    "Launch": "backend device gpus track set config dry_run build_only no_preflight detach as_json",
 }
 
 
@@ -49,20 +91,24 @@ def _option(field: msgspec.inspect.Field) -> Any:
     """Return the option for a field of TrainSpec: its kind by its type, its help by its description."""
     name, given = field.encode_name, field.default
     kind, text = _bare(field.type)
-    if given not in (None, msgspec.NODEFAULT, ()):
-        shown = {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
-        text += f" Default: {shown}."
-    option = f"--{name.replace('_', '-')}"
-    settings: dict[str, Any] = {"metavar": METAVARS.get(name)}
-    if name in CALLBACKS:
+    if isinstance(given, bool):
+        given = "on" if given else "off"
+    shown = "" if given in (None, msgspec.NODEFAULT, ()) else f"{given:g}" if isinstance(given, float) else str(given)
+    declared = f"--{name.replace('_', '-')}"
+    settings: dict[str, Any] = {"metavar": METAVARS.get(name), "show_default": DEFAULTS.get(name, shown)}
+    if name in COMPLETE:
+        settings["shell_complete"] = COMPLETE[name]
+    if name == "backend":
+        settings["type"] = PluginName("backends")
+    elif name in CALLBACKS:
         settings |= {"callback": CALLBACKS[name], "multiple": name != "gpus"}
     elif isinstance(kind, msgspec.inspect.BoolType):
-        option += f"/--no-{name.replace('_', '-')}"
+        declared += f"/--no-{name.replace('_', '-')}"
     elif isinstance(kind, msgspec.inspect.LiteralType):
-        settings = {"type": click.Choice(sorted(str(value) for value in kind.values))}
+        settings["type"] = click.Choice(sorted(str(value) for value in kind.values))
     elif isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
-        settings = {"type": int if isinstance(kind, msgspec.inspect.IntType) else float}
-    return click.option(option, name, default=None, help=text, **settings)
+        settings["type"] = int if isinstance(kind, msgspec.inspect.IntType) else float
+    return option(declared, name, default=None, help=text, **settings)
 
 
 def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
@@ -79,54 +125,83 @@ def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
 
 def _options(command: Any) -> Any:
     fields = msgspec.inspect.type_info(TrainSpec).fields  # type: ignore[attr-defined]
-    for field in reversed(fields):
-        command = _option(field)(command)
-    return command
+    return options(*map(_option, fields))(command)
 
 
-@click.command("train")
+@click.command(
+    "train",
+    cls=Command,
+    headings=HEADINGS,
+    examples=("ftbridge train --backend xtuner --model base", "ftbridge train --backend llamafactory --dry-run"),
+)
 @_options
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings (default: ftbridge.yaml).")
-@click.option("--dry-run", is_flag=True, help="Print configs, launch and pre-flight, and start nothing.")
-@click.option("--check", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
-@click.option("--no-check", is_flag=True, help="Leave the pre-flight out.")
-@click.option("--detach", is_flag=True, help="Return once the training is going; it survives the terminal.")
-@click.option("--resume", metavar="auto|RUN|CHECKPOINT", help="Go on with a run that stopped, or from a checkpoint.")
-@click.option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
-def command(config: Path | None, dry_run: bool, check: bool, no_check: bool, detach: bool, **options: Any) -> None:
-    """Fine-tune a model with XTuner or LLaMA-Factory."""
-    from ftbridge.core.console import result, say
+@config_option
+@option("--dry-run", is_flag=True, help="Show what would be trained, with the pre-flight, and start nothing.")
+@option("--build-only", is_flag=True, help="As --dry-run, and build tokenizer, dataset and model in the framework.")
+@option("--no-preflight", is_flag=True, help="Leave out the pre-flight, the checks before the start.")
+@option("--detach", is_flag=True, help="Return once the training runs; it outlives the terminal.")
+@option(
+    "--resume", metavar="auto|RUN|CHECKPOINT", shell_complete=complete_run,
+    help="Resume a run that stopped, or from a checkpoint; auto: the newest run.",
+)  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, help="Resume from a checkpoint that no signed record has.")
+@json_option
+def command(
+    config: str | None,
+    dry_run: bool,
+    build_only: bool,
+    no_preflight: bool,
+    detach: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fine-tune a model with XTuner or LLaMA-Factory.
+
+    With --dry-run and --json, the launch is printed as a value: options, config files, argv and env.
+    """
+    from ftbridge.core.console import print_json, result, say
+    from ftbridge.launchers.runs.summary import summary
     from ftbridge.launchers.training import train
+    from ftbridge.launchers.training.prepare import build_only as build
     from ftbridge.launchers.training.prepare import prepare
 
-    if check and no_check:
-        raise click.UsageError("`--check` and `--no-check` contradict each other; leave one out")
     ready = prepare(config, **options)
-    if dry_run or check:
-        _show(ready, preflight=not no_check, build=check)
+    if dry_run or build_only:
+        _show(ready, preflight=not no_preflight, as_json=as_json)
+        if build_only:
+            build(ready)
+            say("the framework builds all that the config names; nothing was started")
         return
     if detach:
-        run = train.start_detached(ready, preflight=not no_check)
+        run = train.start_detached(ready, preflight=not no_preflight)
         say(f"`ftbridge runs logs -f {run.id}` follows it, `ftbridge runs stop {run.id}` ends it")
     else:
-        run = train.start(ready, preflight=not no_check)
+        run = train.start(ready, preflight=not no_preflight)
         say("next: `ftbridge merge`, then `ftbridge chat`")
-    result(run.id)
+    if as_json:
+        print_json({"folder": run.folder, **msgspec.to_builtins(summary(run))})
+    else:
+        result(run.id)
 
 
-def _show(ready: Any, *, preflight: bool, build: bool) -> None:
-    from ftbridge.core.console import result, say
+def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
+    """Print what would run, for people or as a value; raises InputError where the pre-flight finds a failure."""
+    from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.core.errors import InputError
     from ftbridge.launchers.environment.checklist import shown
     from ftbridge.launchers.training import train
-    from ftbridge.launchers.training.prepare import build_only, describe
+    from ftbridge.launchers.training.prepare import describe
 
-    result(describe(ready))
-    if preflight:
-        checks = train.preflight(ready)
-        result(f"\n--- pre-flight\n{shown(checks)}")
-        if any(each.status == "failure" for each in checks):
-            raise InputError("this training would fail; the remedies stand above")
-    if build:
-        build_only(ready)
-        say("the framework builds all that the config names; nothing was started")
+    checks = train.preflight(ready) if preflight else []
+    if as_json:
+        plan, launch = ready.plan, msgspec.to_builtins(ready.launch)
+        print_json({"options": plan.spec, "samples": plan.entry.samples, "steps": plan.steps, **launch})
+        if checks:
+            say(shown(checks))
+    else:
+        memory = [check.found for check in checks if check.name.endswith("memory")]
+        result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
+        if others := [check for check in checks if check.found not in memory or check.remedy]:
+            result(f"\npre-flight:\n{shown(others)}")
+    if any(check.status == "failure" for check in checks):
+        raise InputError("this training would fail; the remedies stand above")

@@ -32,75 +32,99 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
     values that contradict each other.
     """
 
-    backend: Annotated[str, Meta(description="The framework that trains; `ftbridge plugins` lists them.")]
+    backend: Annotated[str, Meta(description="Framework that trains; `ftbridge plugins` lists them.")]
     model: Annotated[
         str,
-        Meta(description="A folder, owner/name or hf://owner/name (Hugging Face), ms://owner/name (ModelScope)."),
+        Meta(description="Model folder, or a hub's name: owner/name (Hugging Face), ms://owner/name (ModelScope)."),
     ]
-    dataset: Annotated[str, Meta(description="A registered dataset (default: the last conversion's).")]
-    dataset_dir: Annotated[str, Meta(description="The folder with dataset_info.json.")] = "data"
+    dataset: Annotated[str, Meta(description="Registered dataset to train on.")]
+    dataset_dir: Annotated[str, Meta(description="Folder with dataset_info.json.")] = "data"
     validation_dataset: Annotated[
-        str, Meta(description="A registered dataset; auto: the validation part, where there is one; none.")
+        str,
+        Meta(
+            description="Dataset to validate on; auto: the validation part, where there is one; none: do not validate."
+        ),
     ] = "auto"
-    validation_steps: Annotated[
-        Whole | None, Meta(description="Steps between validations (default: as between checkpoints).")
+    validation_steps: Annotated[Whole | None, Meta(description="Optimiser steps between validations.")] = None
+    early_stopping: Annotated[
+        Whole | None, Meta(description="Stop after N validations without a lower validation loss.")
     ] = None
-    early_stopping: Annotated[Whole | None, Meta(description="End after so many validations without a lower loss.")] = (
-        None
-    )
-    method: Annotated[Method, Meta(description="qlora trains an adapter on a quantised model.")] = "qlora"
-    quantization_bits: Annotated[Literal[4, 8], Meta(description="For qlora.")] = 4
-    quantization_type: Annotated[Literal["nf4", "fp4"], Meta(description="For qlora in 4 bits.")] = "nf4"
-    double_quantization: Annotated[bool, Meta(description="For qlora in 4 bits.")] = True
-    lora_rank: Annotated[Whole, Meta(description="Rank of the adapter.")] = 64
-    lora_alpha: Annotated[Whole, Meta(description="The adapter is scaled by alpha / rank.")] = 16
-    lora_dropout: Annotated[Share, Meta(description="Dropout inside the adapter.")] = 0.1
+    method: Annotated[
+        Method, Meta(description="qlora: LoRA on a quantised model; lora: LoRA; full: train all weights.")
+    ] = "qlora"
+    quantization_bits: Annotated[Literal[4, 8], Meta(description="Bits per weight of the quantised model (qlora).")] = 4
+    quantization_type: Annotated[
+        Literal["nf4", "fp4"], Meta(description="4-bit data type of bitsandbytes (qlora in 4 bits).")
+    ] = "nf4"
+    double_quantization: Annotated[
+        bool, Meta(description="Quantise the quantisation constants, too (qlora in 4 bits).")
+    ] = True
+    lora_rank: Annotated[Whole, Meta(description="Rank of the LoRA matrices.")] = 64
+    lora_alpha: Annotated[Whole, Meta(description="LoRA alpha: the adapter is scaled by alpha / rank.")] = 16
+    lora_dropout: Annotated[Share, Meta(description="Dropout on the input of LoRA layers.")] = 0.1
     lora_targets: Annotated[
         tuple[str, ...],
-        Meta(description="Layers that get an adapter, by comma (default: of attention, dense and shared MLPs)."),
+        Meta(description="Names of the layers that get LoRA matrices, by comma."),
     ] = ()
-    rslora: Annotated[bool, Meta(description="Scale by alpha / sqrt(rank).")] = False
-    dora: Annotated[bool, Meta(description="Weight-decomposed LoRA.")] = False
-    optimizer: Annotated[Optimizer, Meta(description="The 8-bit and paged ones need a GPU.")] = "adamw"
-    learning_rate: Annotated[Positive, Meta(description="The highest, after the warm-up.")] = 2e-4
-    weight_decay: Annotated[NotNegative, Meta(description="The optimiser's.")] = 0.0
-    max_gradient_norm: Annotated[Positive, Meta(description="Gradients are clipped to it.")] = 1.0
-    scheduler: Annotated[Literal["cosine", "linear", "constant"], Meta(description="After the warm-up.")] = "cosine"
-    warmup_ratio: Annotated[Share, Meta(description="Share of the steps spent warming up, one at least.")] = 0.03
-    epochs: Annotated[Positive, Meta(description="Passes over the data.")] = 3
-    max_steps: Annotated[Whole | None, Meta(description="Steps in all, in place of epochs.")] = None
-    micro_batch_size: Annotated[Whole, Meta(description="Samples per process and pass.")] = 1
-    gradient_accumulation_steps: Annotated[Whole, Meta(description="Passes per step.")] = 16
-    cutoff_length: Annotated[Whole, Meta(description="Tokens per sample at most; the rest is cut off.")] = 2048
-    packing: Annotated[bool, Meta(description="Put several samples into one of the cutoff length.")] = False
-    gradient_checkpointing: Annotated[bool, Meta(description="Compute activations twice, to save memory.")] = True
+    rslora: Annotated[bool, Meta(description="Rank-stabilised LoRA: scale by alpha / sqrt(rank).")] = False
+    dora: Annotated[bool, Meta(description="DoRA: weight-decomposed LoRA.")] = False
+    optimizer: Annotated[Optimizer, Meta(description="Optimiser; the 8-bit and paged ones need a GPU.")] = "adamw"
+    learning_rate: Annotated[Positive, Meta(description="Highest learning rate, reached after the warm-up.")] = 2e-4
+    weight_decay: Annotated[NotNegative, Meta(description="Weight decay of the optimiser.")] = 0.0
+    max_gradient_norm: Annotated[Positive, Meta(description="Norm to which gradients are clipped.")] = 1.0
+    scheduler: Annotated[
+        Literal["cosine", "linear", "constant"], Meta(description="Learning rate schedule after the warm-up.")
+    ] = "cosine"
+    warmup_ratio: Annotated[
+        Share, Meta(description="Share of the optimiser steps that is warm-up; at least one step.")
+    ] = 0.03
+    epochs: Annotated[Positive, Meta(description="Passes over the training data; may be a fraction.")] = 3
+    max_steps: Annotated[Whole | None, Meta(description="Optimiser steps in all, in place of epochs.")] = None
+    micro_batch_size: Annotated[Whole, Meta(description="Samples per process in one forward and backward pass.")] = 1
+    gradient_accumulation_steps: Annotated[
+        Whole, Meta(description="Forward and backward passes per optimiser step.")
+    ] = 16
+    cutoff_length: Annotated[Whole, Meta(description="Longest sample in tokens; the rest is cut off.")] = 2048
+    packing: Annotated[bool, Meta(description="Pack several samples into one sequence of the cutoff length.")] = False
+    gradient_checkpointing: Annotated[
+        bool, Meta(description="Recompute activations in the backward pass, to save memory.")
+    ] = True
     attention: Annotated[
         Literal["auto", "eager", "sdpa", "flash_attention_2"],
-        Meta(description="How attention is computed; auto is the framework's choice."),
+        Meta(description="Attention implementation; auto: the framework's choice."),
     ] = "auto"
     dtype: Annotated[
         Dtype,
-        Meta(description="auto: bfloat16 on GPUs that have it, float16 on others, float32 on the CPU."),
+        Meta(
+            description="Dtype of training; auto: bfloat16 on GPUs that have it, float16 on others, float32 on the CPU."
+        ),
     ] = "auto"
-    neftune_alpha: Annotated[Positive | None, Meta(description="Noise on embeddings (LLaMA-Factory).")] = None
-    save_steps: Annotated[Whole, Meta(description="Steps between checkpoints.")] = 500
-    save_limit: Annotated[Whole, Meta(description="Checkpoints that are kept; the end is always saved.")] = 2
-    seed: Annotated[int, Meta(ge=0, lt=2**32, description="Of all that is drawn.")] = 42
+    neftune_alpha: Annotated[
+        Positive | None, Meta(description="Alpha of NEFTune: noise on the embeddings (LLaMA-Factory).")
+    ] = None
+    save_steps: Annotated[Whole, Meta(description="Optimiser steps between checkpoints.")] = 500
+    save_limit: Annotated[Whole, Meta(description="Number of checkpoints to keep; the end is always saved.")] = 2
+    seed: Annotated[
+        int, Meta(ge=0, lt=2**32, description="Random seed of the initial adapter, dropout and order of samples.")
+    ] = 42
     track: Annotated[
-        tuple[Tracker, ...], Meta(description="tensorboard, swanlab, wandb; several by comma. Offline without a key.")
+        tuple[Tracker, ...],
+        Meta(description="Experiment trackers, by comma: tensorboard, swanlab, wandb; offline without a key."),
     ] = ()
     deepspeed: Annotated[
         str,
         Meta(
-            description="none, zero1, zero2, zero2-offload, zero3, zero3-offload, a .json file; "
+            description="DeepSpeed config: none, zero1, zero2, zero2-offload, zero3, zero3-offload, or a .json file; "
             "auto: zero2 for several processes, none for one."
         ),
     ] = "auto"
-    gpus: Annotated[int | Literal["all"], Meta(description="How many; CUDA_VISIBLE_DEVICES chooses which.")] = 1
-    device: Annotated[Device, Meta(description="auto: GPUs where there are any.")] = "auto"
-    template: Annotated[str | None, Meta(description="The model's family, where it is not told from its files.")] = None
+    gpus: Annotated[
+        int | Literal["all"], Meta(description="Number of GPUs, of those in CUDA_VISIBLE_DEVICES where it is set.")
+    ] = 1
+    device: Annotated[Device, Meta(description="Where to train; auto: on GPUs where there are any.")] = "auto"
+    template: Annotated[str | None, Meta(description="Model family, whose chat template is used.")] = None
     trust_remote_code: Annotated[bool, Meta(description="Run Python code that comes with the model.")] = False
-    set: Annotated[dict[str, str], Meta(description="Anything else the framework knows.")] = msgspec.field(
+    set: Annotated[dict[str, str], Meta(description="Any other setting of the framework; repeatable.")] = msgspec.field(
         default_factory=dict
     )
 

@@ -52,8 +52,7 @@ def _resolve(source: str | os.PathLike[str] | None) -> ModelSource:
     project = Project.find()
     if source is None:
         run, newer = last_run(project)
-        if newer:
-            say(f"using {run.id}; the newer {newer.id} {newer.status}")
+        say(f"using {run.id}, the last run that succeeded{f'; the newer {newer.id} {newer.status}' if newer else ''}")
         return ModelSource(project=project, folder=run.path, run=run)
     name = os.fspath(source)
     path = Path(name).expanduser()

@@ -87,7 +87,7 @@ def refuse(checks: list[Check]) -> None:
     if failed := [check for check in checks if check.status == "failure"]:
         raise InputError(
             f"this training would fail, so it was not started:\n{shown(failed)}\n"
-            "`--dry-run` shows all checks, and `--no-check` starts without them"
+            "`--dry-run` shows all checks, and `--no-preflight` starts without them"
         )
 
 

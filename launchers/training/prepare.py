@@ -1,10 +1,9 @@
 """A training before it starts: its plan, and the launch that will run, as values."""
 
 import os
-import shlex
 import tempfile
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import msgspec
 
@@ -15,7 +14,7 @@ from ftbridge.core.files.atomic import write_atomic
 from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.records import Launch
-from ftbridge.core.train_spec import TrainOptions, TrainSpec
+from ftbridge.core.train_spec import TrainOptions, TrainSpec, defaults
 from ftbridge.dataset_info import registry
 from ftbridge.launchers.backends import trackers
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
@@ -128,19 +127,44 @@ def build_only(ready: Prepared) -> None:
             )
 
 
-def describe(ready: Prepared) -> str:
-    """Return what `--dry-run` prints: every option with its value, the rendered files, and the launch."""
-    options = "\n".join(f"  {key}: {value}" for key, value in msgspec.to_builtins(ready.plan.spec).items())
-    files = "\n".join(f"--- {name}\n{content}" for name, content in ready.launch.files.items())
-    env = " ".join(f"{key}={shlex.quote(value)}" for key, value in ready.launch.env.items())
+def describe(ready: Prepared) -> list[tuple[str, str]]:
+    """Return what would be trained, in words with their titles: the summary of `--dry-run`."""
     plan = ready.plan
-    return (
-        f"options:\n{options}\n\n"
-        f"{plan.entry.samples} samples, {_steps(plan)}, {plan.warmup_steps} of them warm-up; "
-        f"{plan.family.title} ({plan.family.status}); {_machine(plan)} in {plan.machine.dtype}; "
-        f"DeepSpeed: {'yes' if plan.deepspeed else 'no'}\n\n{files}\n"
-        f"--- launch\ncd {shlex.quote(ready.launch.cwd)}\n{env} \\\n  {shlex.join(ready.launch.argv)}"
-    )
+    name = f"TIME-{plan.spec.backend}-{plan.dataset}"
+    folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
+    changed = [f"--{key.replace('_', '-')} {value} (default: {usual})" for key, value, usual in _changed(plan.spec)]
+    changed += [f"--set {key}={value}" for key, value in plan.spec.set.items()]
+    return [
+        ("backend", load_backend(plan.spec.backend).title),
+        ("model", f"{plan.spec.model}, {plan.family.title} ({plan.family.status})"),
+        ("dataset", f"{plan.dataset}, {plan.entry.samples} samples"),
+        (
+            "validation",
+            f"{plan.validation.name}, {plan.validation.entry.samples} samples" if plan.validation else "none",
+        ),
+        ("options", "all as by default" if not changed else changed[0]),
+        *(("", each) for each in changed[1:]),
+        ("steps", f"{_steps(plan)}, {plan.warmup_steps} of them warm-up"),
+        ("runs on", f"{_machine(plan)} in {plan.machine.dtype}; DeepSpeed: {'yes' if plan.deepspeed else 'no'}"),
+        ("run folder", folder),
+    ]
+
+
+def _changed(spec: TrainSpec) -> list[tuple[str, str, str]]:
+    """Return the options that differ from their defaults, with both values as they are typed."""
+    return [
+        (name, _typed(getattr(spec, name)), _typed(usual))
+        for name, usual in defaults().items()
+        if getattr(spec, name) != usual
+    ]
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:

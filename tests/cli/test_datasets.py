@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import ftbridge
 from ftbridge.cli import cli
-from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.dataset_info.registry import FILE
 
 SAID = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -30,10 +30,10 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def datasets(*arguments):
-    done = CliRunner().invoke(cli, ["datasets", *arguments])
+def datasets(*arguments, **options):
+    done = CliRunner().invoke(cli, ["datasets", *arguments], **options)
     assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+    return done.stdout
 
 
 def test_list_has_a_line_for_each():
@@ -117,24 +117,51 @@ def test_check_sees_what_was_done_to_our_files(project):
     assert "XTuner:         no: its file is missing" in output
 
 
-def test_remove_asks_about_what_was_edited(project):
+def test_remove_shows_what_goes_and_asks(project):
+    before = sorted(project.rglob("*"))
+    done = CliRunner().invoke(cli, ["datasets", "remove", "faq-test", "chats"], input="n\n")
+    assert done.stderr.splitlines()[:4] == [
+        "the dataset faq-test",
+        "the dataset chats",
+        "data/faq-test.alpaca.jsonl",
+        "data/faq-test.xtuner.jsonl",
+    ]
+    assert "remove these? (datasets: 2, files: 2) [y/N]: " in done.stderr
+    assert done.stdout == ""
+    assert isinstance(done.exception, UsageError)
+    assert sorted(project.rglob("*")) == before
+    assert "removed the dataset faq-test" in datasets("remove", "faq-test", input="y\n")
+    assert "faq-test" not in datasets("list")
+
+
+def test_remove_names_what_was_edited_and_takes_it_after_a_yes(project):
     file = project / "data" / "faq-test.alpaca.jsonl"
     file.write_text(file.read_text() + "\n")
+    done = CliRunner().invoke(cli, ["datasets", "remove", "faq"])
+    assert "data/faq-test.alpaca.jsonl, which was changed since it was converted\n" in done.stderr
+    assert isinstance(done.exception, UsageError)
+    assert file.exists()
+    assert f"removed {file}" in datasets("remove", "faq-test", input="y\n")
+    edited = project / "data" / "faq-train.alpaca.jsonl"
+    edited.write_text("{}\n")
+    assert f"removed {edited}" in datasets("remove", "faq", "--yes")
+
+
+def test_what_is_edited_after_the_question_is_asked_about_again(project, monkeypatch):
+    file = project / "data" / "faq-test.alpaca.jsonl"
+    monkeypatch.setattr("click.confirm", lambda *_, **__: file.write_text("mine\n"))
     question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception
     assert isinstance(question, QuestionError)
     assert f"`{file}` was changed since it was converted" in question.reason
-    assert [*question.answers.values()] == [["--yes"]]
-    assert file.exists()
-    datasets("remove", "faq-train")
-    assert f"removed {file}" in datasets("remove", "faq-test", "--yes")
+    assert file.read_text() == "mine\n"
 
 
 def test_remove_takes_ours_with_their_files_and_theirs_without(project):
-    output = datasets("remove", "faq", "chats")
+    output = datasets("remove", "faq", "chats", "--yes")
     assert output.splitlines()[:3] == [f"removed the dataset {name}" for name in ("faq-train", "faq-test", "chats")]
     assert len(output.splitlines()) == 3 + 4
     assert {path.name for path in (project / "data").glob("[!.]*")} == {FILE, "chats.json"}
-    assert json.loads(datasets("remove", "hub", "--json"))["entries"] == ["hub"]
+    assert json.loads(datasets("remove", "hub", "--json", input="y\n"))["entries"] == ["hub"]
 
 
 @pytest.mark.parametrize("command", ["show", "check", "remove"])

@@ -1,5 +1,6 @@
 """`ftbridge export`: what is asked for goes through, and the new folder is the result."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, asked):
     monkeypatch.setattr("ftbridge.weights.export.export", export)
     done = CliRunner().invoke(cli, ["export", *arguments])
     assert (done.exit_code, done.stdout) == (0, "new/folder\n"), done.output
+    assert json.loads(CliRunner().invoke(cli, ["export", *arguments, "--json"]).stdout) == {"folder": "new/folder"}
 
 
 @pytest.mark.parametrize("arguments", [["one", "two"], ["--out"], ["--adapter", "x"]])

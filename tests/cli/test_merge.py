@@ -1,5 +1,6 @@
 """`ftbridge merge`: what is asked for goes through, and the new folder is the result."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ def test_it_hands_over_what_is_asked_for(monkeypatch, arguments, source, asked):
     monkeypatch.setattr("ftbridge.weights.merge.merge", merge)
     done = CliRunner().invoke(cli, ["merge", *arguments])
     assert (done.exit_code, done.stdout) == (0, "new/folder\n"), done.output
+    assert json.loads(CliRunner().invoke(cli, ["merge", *arguments, "--json"]).stdout) == {"folder": "new/folder"}
 
 
 @pytest.mark.parametrize(

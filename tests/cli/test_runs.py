@@ -80,6 +80,13 @@ def test_show_gives_one_run_in_full():
     assert runs("show").startswith("id: ccc\n")
 
 
+@pytest.mark.parametrize("command", ["show", "logs", "plot"])
+def test_which_run_is_meant_is_said(project, command):
+    (project.runs / "ccc" / "log.txt").write_text("")
+    assert invoke(command).stderr == "using ccc, the newest run\n"
+    assert invoke(command, "ccc").stderr == ""
+
+
 def test_logs_gives_the_frameworks_words():
     assert runs("logs", "a") == "药 step 1\n"
     assert runs("logs", "a", "-f") == "药 step 1\n"
@@ -119,13 +126,18 @@ def test_stop_refuses_what_does_not_run():
 
 def test_prune_shows_and_asks(project):
     done = invoke("prune", input="n\n")
+    with pytest.raises(UsageError, match="nothing was removed, for nobody said yes; add `--yes`"):
+        raise done.exception
     assert "runs/ccc" in done.stderr
     assert "remove these 1 (" in done.stderr
     assert (project.runs / "ccc").exists()
     assert runs("prune", "--yes").startswith("removed ")
     assert not (project.runs / "ccc").exists()
     assert runs("prune") == "there is nothing to remove\n"
-    assert runs("prune", "--keep", "1", "--yes").startswith("removed ")
+    assert json.loads(runs("prune", "--json")) == {"removed": [], "bytes": 0}
+    found = json.loads(runs("prune", "--keep", "1", "--json", input="y\n"))
+    assert [each["run"] for each in found["removed"]] == ["a"]
+    assert found["bytes"] == sum(each["size"] for each in found["removed"]) > 0
     assert runs("list").count("\n") == 2
 
 
@@ -138,7 +150,7 @@ def test_a_run_of_elsewhere_is_only_marked_by_name(project):
     assert "dddd" not in invoke("prune", input="n\n").stderr
     with pytest.raises(UsageError, match=r"was started on `else`.*--mark-failed"):
         raise invoke("stop", "dddd").exception
-    assert runs("stop", "dddd", "--mark-failed") == "dddd failed\n"
+    assert json.loads(runs("stop", "dddd", "--mark-failed", "--json")) == {"id": "dddd", "status": "failed"}
     with pytest.raises(UsageError, match="which is sure"):
         raise invoke("stop", "a", "--mark-failed").exception
 

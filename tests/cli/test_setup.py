@@ -1,5 +1,8 @@
 """`ftbridge setup`: folder and environment go through to the library."""
 
+import json
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -16,10 +19,14 @@ from ftbridge.cli import cli
 )
 def test_it_hands_over_folder_and_environment(monkeypatch, arguments, given):
     asked = []
-    monkeypatch.setattr("ftbridge.launchers.environment.setup.setup", lambda *given: asked.append(given))
+    python = Path("there", "bin", "python")
+    monkeypatch.setattr("ftbridge.launchers.environment.setup.setup", lambda *given: asked.append(given) or python)
     done = CliRunner().invoke(cli, ["setup", *arguments])
     assert done.exit_code == 0, done.output
     assert asked == [given]
+    assert done.stdout == ""
+    found = json.loads(CliRunner().invoke(cli, ["setup", *arguments, "--json"]).stdout)
+    assert found == {"python": "there/bin/python", "environment": given[1]}
 
 
 @pytest.mark.parametrize("arguments", [["--venv"], ["folder"], ["--environment", "transformers3"]])

@@ -10,11 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
+from ftbridge.cli.train import HEADINGS, command
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import register
+from ftbridge.launchers.environment.checklist import Check
+
+from ..builders import recorded_runs  # noqa: TID252
 
 
 @pytest.fixture
@@ -47,6 +51,7 @@ def train(*arguments):
         (["--method", "prefix"], "'prefix' is not one of"),
         (["--lora-rank", "big"], "'big' is not a valid integer"),
         (["--device", "tpu"], "'tpu' is not one of"),
+        (["--backend", "xtunre"], "there is no backend `xtunre`; did you mean `xtuner`?"),
     ],
 )
 def test_a_wrong_option_is_wrong_usage(arguments, message):
@@ -61,7 +66,6 @@ def test_a_wrong_option_is_wrong_usage(arguments, message):
         ([], "choose a framework with `--backend`: llamafactory or xtuner"),
         (["--backend", "xtuner", "--model", "base"], "there is no dataset yet"),
         (["--backend", "xtuner", "--dataset", "faq"], "which model"),
-        (["--backend", "xtunre", "--model", "base", "--dataset", "faq"], "no backend `xtunre`"),
     ],
 )
 def test_what_is_missing_is_wrong_usage_and_says_how(made_up, arguments, message):
@@ -85,7 +89,9 @@ def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
     ],
 )
 def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
-    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-check")
+    done = train(
+        "--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight"
+    )
     with pytest.raises(InputError, match=message):
         raise done.exception
 
@@ -97,34 +103,55 @@ def test_a_value_out_of_range_is_wrong_usage(made_up):
 
 
 def dry_run(backend, *arguments):
-    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-check")
+    done = train("--backend", backend, "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight")
     assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+    return done.stdout
+
+
+def launch_of(backend, *arguments):
+    return json.loads(dry_run(backend, *arguments, "--json"))
+
+
+@pytest.mark.parametrize(("backend", "title"), [("xtuner", "XTuner"), ("llamafactory", "LLaMA-Factory")])
+def test_a_dry_run_sums_up_and_starts_nothing(made_up, backend, title):
+    before = sorted(made_up.rglob("*"))
+    output = dry_run(backend, "--gpus", "2", "--epochs", "1", "--set", "log_level=INFO")
+    assert sorted(made_up.rglob("*")) == before
+    assert output.splitlines() == [
+        f"backend     {title}",
+        "model       base, Qwen 2.5 (trained)",
+        "dataset     faq-train, 40 samples",
+        "validation  none",
+        "options     --epochs 1 (default: 3)",
+        "            --gpus 2 (default: 1)",
+        "            --device cpu (default: auto)",
+        "            --set log_level=INFO",
+        "steps       2 optimiser steps, 1 of them warm-up",
+        "runs on     the CPU, 2 processes in float32; DeepSpeed: yes",
+        f"run folder  {made_up}/runs/TIME-{backend}-faq-train",
+        "memory      not estimated",
+    ]
 
 
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
-def test_a_dry_run_shows_all_and_starts_nothing(made_up, backend):
-    before = sorted(made_up.rglob("*"))
-    output = dry_run(backend, "--gpus", "2", "--epochs", "1")
-    assert sorted(made_up.rglob("*")) == before
-    for part in (
-        f"backend: {backend}",
-        "lora_rank: 64",
-        "40 samples, 2 optimiser steps, 1 of them warm-up",
-        "the CPU, 2 processes in float32; DeepSpeed: yes",
-        f"{backend}_config",
-        "deepspeed.json",
-        "--- launch\ncd ",
-        "scripts/distributed.py --nproc-per-node=2",
-    ):
-        assert part in output
+def test_a_dry_run_with_json_is_the_launch_as_a_value(made_up, backend):
+    launch = launch_of(backend, "--gpus", "2", "--epochs", "1")
+    assert launch["options"]["backend"] == backend
+    assert launch["options"]["lora_rank"] == 64
+    assert (launch["samples"], launch["steps"]) == (40, 2)
+    assert launch["argv"][1].endswith("scripts/distributed.py")
+    assert launch["argv"][2] == "--nproc-per-node=2"
+    assert launch["env"]["DS_ACCELERATOR"] == "cpu"
+    names = [Path(file).name for file in launch["files"]]
+    assert names[0].startswith(f"{backend}_config")
+    assert {"deepspeed.json", "launch.json"} <= {*names}
 
 
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
 def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
     options = ("--packing", "--epochs", "3", "--gradient-accumulation-steps", "1")
     assert "about 3 optimiser steps" in dry_run(backend, *options)
-    assert "samples, 7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
+    assert "steps       7 optimiser steps" in dry_run(backend, "--packing", "--max-steps", "7")
 
 
 def test_the_documentation_has_every_option_with_its_default():
@@ -144,9 +171,9 @@ def test_a_dataset_that_is_not_ours_is_counted(made_up, backend):
     (made_up / "data" / "dataset_info.json").write_text('{"theirs": {"file_name": "theirs.json"}}')
     record = {"instruction": "why?", "input": "", "output": "so"}
     (made_up / "data" / "theirs.json").write_text(json.dumps([record] * 7))
-    output = dry_run(backend, "--dataset", "theirs")
-    assert "7 samples" in output
-    assert (".ftbridge/datasets/theirs-" in output) == (backend == "xtuner")
+    assert "theirs, 7 samples" in dry_run(backend, "--dataset", "theirs")
+    files = launch_of(backend, "--dataset", "theirs")["files"]
+    assert any(".ftbridge/datasets/theirs-" in text for text in files.values()) == (backend == "xtuner")
 
 
 def test_options_win_over_settings_over_the_last_conversion(made_up):
@@ -156,31 +183,69 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     done = train("--dry-run", "--epochs", "2", "--set", "log_level=a=b", "--set", "seed=1", "--set", "log_level=WARN")
     message = str(done.exception)
     assert "XTuner's config has no `seed`" in message, done.output
-    output = train("--dry-run", "--no-check", "--epochs", "2", "--set", "log_level=a=b").output
-    for line in ("dataset: faq-train", "model: base", "lora_rank: 8", "epochs: 2.0", "learning_rate: 2e-05"):
-        assert f"  {line}\n" in output
-    assert "log_level=a=b" in output
+    output = train("--dry-run", "--no-preflight", "--epochs", "2", "--set", "log_level=a=b", "--json").stdout
+    expected = {"dataset": "faq-train", "model": "base", "lora_rank": 8, "epochs": 2.0, "learning_rate": 2e-05}
+    options = json.loads(output)["options"]
+    assert {name: options[name] for name in expected} == expected
+    assert options["set"] == {"log_level": "a=b"}
 
 
 def test_what_the_launch_says_reads_back(made_up):
-    output = dry_run("llamafactory", "--trust-remote-code", "--set", "optim=adamw_8bit")
-    launch = json.loads(output.partition("launch.json\n")[2].partition("\n--- launch")[0])
+    shown = launch_of("llamafactory", "--trust-remote-code", "--set", "optim=adamw_8bit")
+    launch = json.loads(next(text for file, text in shown["files"].items() if file.endswith("/launch.json")))
     assert launch["trust_remote_code"] is True
     assert launch["arguments"][1:] == ["optim=adamw_8bit"]
-    assert "HF_HUB_OFFLINE" not in output
+    assert "HF_HUB_OFFLINE" not in shown["env"]
 
 
 def test_threads_are_what_the_user_says_else_the_cores_we_may_use(made_up, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(6))
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert "OMP_NUM_THREADS=6" in dry_run("xtuner")
+    assert launch_of("xtuner")["env"]["OMP_NUM_THREADS"] == "6"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert "OMP_NUM_THREADS=3" in dry_run("xtuner")
+    assert launch_of("xtuner")["env"]["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_dry_run_ends_with_the_pre_flight_and_fails_where_that_does(made_up):
     done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", "--dry-run")
     assert done.exit_code == 1  # which main turns into the error's own
     assert isinstance(done.exception, InputError)
-    assert "--- pre-flight\nfailure  model: " in done.output
+    assert "\npre-flight:\nfailure  model: " in done.output
     assert "the remedies stand above" in str(done.exception)
+
+
+def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_beside_it(made_up):
+    done = train("--backend", "xtuner", "--dataset", "faq", "--model", "base", "--dry-run", "--json")
+    assert json.loads(done.stdout)["options"]["backend"] == "xtuner"
+    assert "failure  model: " in done.stderr
+    assert isinstance(done.exception, InputError)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_the_end_of_a_run_is_its_id_or_with_json_its_summary(made_up, monkeypatch, detach):
+    run = recorded_runs.run(Project.find(), "one", metrics=recorded_runs.losses(3, 2))
+    monkeypatch.setattr(f"ftbridge.launchers.training.train.{'detach' if detach else 'start'}", lambda *_, **__: run)
+    command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", *(["--detach"] if detach else [])]
+    assert train(*command).stdout == "one\n"
+    found = json.loads(train(*command, "--json").stdout)
+    assert {name: found[name] for name in ("id", "folder", "status", "loss")} == {
+        "id": "one", "folder": str(run.path), "status": "succeeded", "loss": 2,
+    }  # fmt: skip
+
+
+def test_every_option_is_under_one_heading():
+    named = " ".join(HEADINGS.values()).split()
+    assert sorted(named) == sorted(param.name for param in command.params)
+
+
+def test_the_memory_of_a_dry_run_is_told_once_with_its_remedy_where_there_is_one(made_up, monkeypatch):
+    checks = [
+        Check("disk space", "ok", "plenty"),
+        Check("memory", "ok", "about 1 GiB"),
+        Check("main memory", "ok", "2"),
+    ]
+    monkeypatch.setattr("ftbridge.launchers.training.train.preflight", lambda _: checks)
+    command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", "--dry-run"]
+    assert train(*command).stdout.endswith("memory      about 1 GiB; 2\n\npre-flight:\nok       disk space: plenty\n")
+    checks[1] = Check("memory", "warning", "about 9 GiB", "close the browser")
+    assert train(*command).stdout.endswith("\nwarning  memory: about 9 GiB\n         -> close the browser\n")

@@ -11,7 +11,18 @@ import pytest
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import DatasetEntry, EntryOptions
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.registry import FILE, changing, find, look_up, ours, read, refuse_taken, register, remove
+from ftbridge.dataset_info.registry import (
+    FILE,
+    changing,
+    find,
+    look_up,
+    ours,
+    read,
+    refuse_taken,
+    register,
+    removal,
+    remove,
+)
 
 
 def entry(name, source="1234", **values):
@@ -239,6 +250,17 @@ def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
     assert list(read(stocked)) == ["theirs", "faq2-train", "other"]
     kept = {*entry("faq2-train").files.values(), *entry("other").files.values()}
     assert files_in(stocked) == {"theirs.json", "faq2.rejected.jsonl", *kept}
+
+
+def test_what_would_go_is_told_and_stays(stocked):
+    before = {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()}
+    going = removal(stocked, ["faq-train-100", "theirs"])
+    assert {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()} == before
+    assert going == remove(stocked, ["faq-train-100", "theirs"])
+    with pytest.raises(InputError, match="nosuch"):
+        removal(stocked, ["nosuch"])
+    with pytest.raises(InputError, match="no dataset to remove"):
+        removal(stocked / "nowhere", ["faq"])
 
 
 def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):

@@ -19,7 +19,11 @@ RUNS = [
 ]
 DATASETS = [
     *(["datasets", "list"], ["datasets", "list", "--json"], ["datasets", "check"], ["datasets", "show", "faq"]),
-    *(["datasets", "show", "other"], ["datasets", "remove", "faq"], ["convert", "sources/faq.csv", "--name", "faq"]),
+    *(
+        ["datasets", "show", "other"],
+        ["datasets", "remove", "faq", "--yes"],
+        ["convert", "sources/faq.csv", "--name", "faq"],
+    ),
     ["convert", "sources/faq.csv", "--name", "faq", "--replace", "--split", "3:2"],
     *(XTUNER, [*XTUNER, "--dataset", "other"]),
 ]

@@ -63,10 +63,10 @@ def card(base="base", **values):
 def test_without_a_name_it_is_the_last_run_that_succeeded(capsys):
     good = run("1")
     assert resolve(None).run == good
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "using 1, the last run that succeeded\n"
     run("2", "failed")
     assert resolve(None).run == good
-    assert capsys.readouterr().err == "using 1; the newer 2 failed\n"
+    assert capsys.readouterr().err == "using 1, the last run that succeeded; the newer 2 failed\n"
 
 
 def test_a_run_is_named_by_its_id_or_its_folder(folder):

@@ -218,7 +218,7 @@ def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
 def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
     refuse([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
     assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
-    with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-check"):
+    with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-preflight"):
         refuse([Check("c", "failure", "broken", "repair it")])
 
 

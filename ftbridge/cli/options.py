@@ -1,0 +1,319 @@
+"""How commands and options look and complete, and the options that several commands have.
+
+A help is the usage, a sentence, the options under headings, and two examples. An option's line is its names, its
+metavar (DIR, FILE, NAME, N), what it means, and `[default: VALUE]`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorator = Callable[[Decorated], Decorated]
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+# Letters of the column of options, and of choices as a metavar; in a narrow terminal the column is a third.
+COLUMN = 30
+
+
+class Option(click.Option):
+    """An option whose line in the help is the same with every click: without ranges, and with one style of defaults."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the names with the metavar, and the help with the default."""
+        del ctx
+        metavar = "" if self.is_flag else f" {self._metavar()}"
+        names = [*sorted(self.opts, key=len), *self.secondary_opts]
+        separator = " / " if self.secondary_opts else ", "
+        default = self._shown_default()
+        return separator.join(names) + metavar, " ".join(
+            filter(None, (self.help, self._listed(), f"[default: {default}]" if default else ""))
+        )
+
+    def _metavar(self) -> str:
+        if self.metavar:
+            return self.metavar
+        if isinstance(self.type, click.Choice | PluginName):
+            return "NAME" if self._listed() else "|".join(self.type.choices)
+        if isinstance(self.type, click.types.IntParamType):
+            return "N"
+        if isinstance(self.type, click.types.FloatParamType):
+            return "NUMBER"
+        return "DIR" if isinstance(self.type, click.Path) else "TEXT"
+
+    def _listed(self) -> str:
+        """Return the choices that are too long for a metavar."""
+        names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
+        return f"One of {', '.join(names)}." if len("|".join(names)) > COLUMN else ""
+
+    def _shown_default(self) -> str:
+        if isinstance(self.show_default, str):
+            return self.show_default
+        if isinstance(self.default, bool):
+            return "on" if self.default else ""
+        if isinstance(self.default, float):
+            return f"{self.default:g}"
+        return str(self.default) if isinstance(self.default, str | int) else ""
+
+
+class Command(click.Command):
+    """A command whose help has its options under `headings` (names of parameters by title), and ends with examples."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        headings: Mapping[str, str] | None = None,
+        examples: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
+        """Make a command; what no heading names stands last, under "Options"."""
+        super().__init__(*arguments, **settings)
+        self.headings = {title: names.split() for title, names in (headings or {}).items()}
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, the terms on lines of their own where the terminal is narrow."""
+        records = {
+            str(param.name): param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+        }
+        named = {name for names in self.headings.values() for name in names}
+        sections = {**self.headings, "Options": [name for name in records if name not in named]}
+        widest = max(len(record[0]) for record in records.values() if record)
+        column = min(widest, COLUMN, formatter.width // 3)
+        for title, names in sections.items():
+            if rows := [record for name in names if (record := records[name])]:
+                with formatter.section(title):
+                    for row in rows:
+                        _write_row(formatter, *row, column)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, a line each."""
+        del ctx
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+def _write_row(formatter: click.HelpFormatter, term: str, text: str, column: int) -> None:
+    """Write an option as click does, but in the same column in all sections, and without a break after a hyphen."""
+    from textwrap import wrap
+
+    # A short default stays in one line.
+    text = re.sub(r"\[default: [^\]]{1,20}\]", lambda found: found[0].replace(" ", "\xa0"), text)
+    indent = formatter.current_indent
+    lines = wrap(text, formatter.width - indent - column - 2, break_on_hyphens=False)
+    if len(term) > column:
+        lines.insert(0, "")
+    for at, line in enumerate(lines):
+        formatter.write(f"{'':{indent}}{'' if at else term:{column}}  {line}".replace("\xa0", " ").rstrip() + "\n")
+
+
+class Group(Command, click.Group):
+    """A command of several, whose help ends with examples as well."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order a user meets them."""
+        del ctx
+        return list(self.commands)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 takes none
+    """The name of a plugin that is installed, a third party's as well; looked up when it is needed."""
+
+    name = "name"
+
+    def __init__(self, family: str) -> None:
+        """Take the names of a family of plugins, such as `backends`."""
+        self.family = family
+
+    @property
+    def choices(self) -> list[str]:
+        """Return the names."""
+        from ftbridge.core.plugins import plugin_names
+
+        return plugin_names(self.family)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name; fails with the closest for one that is not there."""
+        from ftbridge.core.parsing.json_yaml import closest
+
+        if value not in self.choices:
+            self.fail(f"there is no {self.family.rstrip('s')} `{value}`{closest(value, self.choices)}", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        """Return the names that begin so."""
+        return completing(lambda _: self.choices)(ctx, param, incomplete)
+
+
+def completing(names: Callable[[click.Context], Iterable[str]], paths: str = "") -> Complete:
+    """Return what completes a word to one of `names`, or to `paths` (file, dir): in silence, whatever is wrong here."""
+
+    def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        from ftbridge.core.errors import FtbridgeError
+
+        try:
+            found = [CompletionItem(name) for name in names(ctx) if name.startswith(incomplete) and name.isprintable()]
+        except (FtbridgeError, OSError):
+            found = []
+        # First, for bash forgets what stands before it.
+        return [CompletionItem(incomplete, type=paths), *found] if paths else found
+
+    return complete
+
+
+def _runs(_ctx: click.Context) -> list[str]:
+    from ftbridge.core.project import Project
+
+    return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
+
+
+def _datasets(ctx: click.Context) -> list[str]:
+    from ftbridge import datasets
+    from ftbridge.core.parsing.json_yaml import read_json
+    from ftbridge.dataset_info.registry import FILE
+
+    # Read as it stands: nobody's conversion is finished by pressing Tab.
+    return list(read_json(datasets.folder(ctx.params.get("dataset_dir")) / FILE))
+
+
+def _families(_ctx: click.Context) -> list[str]:
+    from ftbridge.templates.families import load
+
+    return list(load())
+
+
+def _presets(_ctx: click.Context) -> list[str]:
+    from ftbridge.dataset_info.presets import presets
+
+    return list(presets())
+
+
+complete_run = completing(_runs)
+complete_run_or_folder = completing(_runs, "dir")
+complete_folder = completing(lambda _: (), "dir")
+complete_file = completing(lambda _: (), "file")
+complete_dataset = completing(_datasets)
+complete_family = completing(_families)
+complete_preset = completing(_presets)
+
+
+def option(*declarations: str, **settings: Any) -> Decorator[Any]:
+    """Return click's decorator that adds an Option."""
+    return click.option(*declarations, cls=Option, **settings)
+
+
+def options(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Return one decorator that adds several options, in their order."""
+
+    def add(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return add
+
+
+DEVICES = click.Choice(["auto", "cuda", "cpu"])
+source_argument = click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
+json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else on stdout.")
+yes_option = option("--yes", is_flag=True, help="Remove without asking.")
+checkpoint_option = option(
+    "--checkpoint", metavar="last|best|STEP|PATH", show_default="last",
+    help="Checkpoint of the run; best has the lowest validation loss, STEP counts optimiser steps.",
+)  # fmt: skip
+model_option = option(
+    "--model", metavar="BASE", shell_complete=complete_folder,
+    help="Base model, where it is not known, or to take another one: a folder, or a hub's name.",
+)  # fmt: skip
+device_option = option(
+    "--device", type=DEVICES, default="auto", help="Where to compute; auto: on a GPU where there is one."
+)
+bits_option = option(
+    "--bits", type=click.Choice(["4", "8"]),
+    callback=lambda _context, _option, value: value and int(value),
+    help="Quantise the model to 4 or 8 bits (bitsandbytes), on the CPU as well.",
+)  # fmt: skip
+dtype_option = option(
+    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto",
+    help="Dtype of the weights; auto: the model's own, float16 for bfloat16 on a GPU without it.",
+)  # fmt: skip
+max_new_tokens_option = option(
+    "--max-new-tokens", type=click.IntRange(1, 2**31 - 1), default=512, help="Longest answer, in tokens."
+)
+trust_option = option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the model.")
+template_option = option(
+    "--template", metavar="FAMILY", shell_complete=complete_family, show_default="told from the model's files",
+    help="Model family, whose chat template is used.",
+)  # fmt: skip
+config_option = option(
+    "--config", type=click.Path(), metavar="FILE", show_default="ftbridge.yaml", help="File of settings."
+)
+
+
+def out_option(default: str) -> Decorator[Any]:
+    """Return the option for the folder that is written."""
+    return option(
+        "--out",
+        type=click.Path(),
+        shell_complete=complete_folder,
+        show_default=default,
+        help="Folder to write, a new one.",
+    )
+
+
+def dataset_dir_option(default: str) -> Decorator[Any]:
+    """Return the option for the folder of datasets."""
+    return option(
+        "--dataset-dir", type=click.Path(file_okay=False), show_default=default,
+        help="Folder with dataset_info.json, such as LLaMA-Factory's data.",
+    )  # fmt: skip
+
+
+def _header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None or value == "none":
+        return None if value is None else 0
+    if not value.isdecimal() or not int(value):
+        raise click.BadParameter(f"`{value}` is no row; give a number from 1 on, or `none`")
+    return int(value)
+
+
+READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
+reading_options = options(
+    option(
+        "--sheet", multiple=True, metavar="NAME",
+        help="Sheet of a workbook; repeatable. Without it, convert takes the sheets that fit, inspect all.",
+    ),
+    option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
+    option(
+        "--header-row", metavar="N|none", callback=_header_row, show_default="found",
+        help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
+    ),
+    option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),
+    option("--as-shown", is_flag=True, help="Read cells as Excel shows them (25%), not as stored; slower."),
+    option("--encoding", default="", metavar="NAME", show_default="found", help="Encoding of text files."),
+    option(
+        "--delimiter", default="", metavar="CHARACTER", show_default="found",
+        help="Character between cells of a text file: `;`, or tab, comma, semicolon, pipe, space.",
+    ),
+    option(
+        "--quote", default="", metavar="CHARACTER|none", show_default="found",
+        help="Character around cells of a text file; none: quotes are text.",
+    ),
+)  # fmt: skip

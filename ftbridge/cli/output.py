@@ -1,0 +1,78 @@
+"""What several commands show and ask."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ftbridge.adapters.convert.result import TableRead
+    from ftbridge.adapters.inspect import Profile
+
+WIDTH = 70  # letters that are shown of a cell
+
+
+@contextmanager
+def rows_shown() -> Iterator[Callable[[int], None] | None]:
+    """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from ftbridge.core.console import rich_console
+
+    columns = SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.fields[rate]}"), TimeElapsedColumn()
+    with Progress(*columns, console=rich_console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="")
+
+        def update(rows: int) -> None:
+            bar.update(task, completed=rows, rate=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
+
+        yield update
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a table under the first of them, or, in a terminal that is too narrow, as a list for each row."""
+    from shutil import get_terminal_size
+
+    from rich.cells import cell_len
+
+    from ftbridge.core.console import aligned, is_terminal
+
+    text = aligned(rows)
+    if not is_terminal(sys.stdout) or max(map(cell_len, text.splitlines())) <= get_terminal_size().columns:
+        return text
+    titles, *rest = rows
+    blocks = ([(title, cell) for title, cell in zip(titles, row, strict=True) if cell] for row in rest)
+    return "\n\n".join(aligned(block) for block in blocks)
+
+
+def place(read: "TableRead | Profile") -> str:
+    """Return the file, and of it the sheet and the part."""
+    sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
+    return f"{read.file}{sheet}{part}"
+
+
+def short(path: Path) -> Path:
+    """Return the path as seen from here, where it is in here."""
+    here = path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def confirm(question: str) -> None:
+    """Ask before something is removed; raises Abort for a no, UsageError where there is nobody to ask."""
+    from ftbridge.core.console import say
+    from ftbridge.core.errors import UsageError
+
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        if sys.stdin is None or not sys.stdin.isatty():
+            say()
+            reason = "nothing was removed, for nobody said yes; add `--yes` to remove without being asked"
+            raise UsageError(reason) from None
+        raise

@@ -1,0 +1,63 @@
+"""What several commands show and ask."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ftbridge.cli.output import confirm, rows_shown, short, table
+from ftbridge.core.errors import UsageError
+
+from ..builders.keyboard import terminal  # noqa: TID252
+
+
+@click.command()
+def asking():
+    confirm("remove it?")
+    click.echo("removed")
+
+
+def test_a_yes_goes_on_and_a_no_or_nothing_says_how_to_say_yes():
+    assert CliRunner().invoke(asking, input="y\n").stdout == "removed\n"
+    for said in ("n\n", "\n", ""):
+        done = CliRunner().invoke(asking, input=said)
+        assert isinstance(done.exception, UsageError)
+        assert "add `--yes`" in str(done.exception)
+
+
+def test_a_no_on_a_terminal_ends_as_ctrl_c_does(monkeypatch):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    with pytest.raises(click.Abort):
+        confirm("remove it?")
+
+
+def test_a_path_in_the_current_folder_is_shown_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert short(tmp_path / "data" / "faq.jsonl") == Path("data/faq.jsonl")
+    assert short(Path("/elsewhere/faq.jsonl")) == Path("/elsewhere/faq.jsonl")
+
+
+ROWS = [("name", "samples"), ("药-train", "12"), ("faq-train", "")]
+TABLE = "name       samples\n药-train   12\nfaq-train\n"
+LIST = "name     药-train\nsamples  12\n\nname  faq-train\n"
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(18, TABLE), (17, LIST)])
+def test_a_table_is_a_list_in_a_terminal_that_is_too_narrow(columns, shown):
+    code = f"from ftbridge.cli.output import table; from ftbridge.core.console import result; result(table({ROWS}))"
+    with terminal("-c", code, columns=columns, LC_ALL="C.UTF-8") as there:
+        assert there.end() == 0
+        assert there.shown.decode().replace("\r", "") == shown
+
+
+def test_a_table_stays_one_where_it_is_piped(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "10")
+    assert f"{table(ROWS)}\n" == TABLE
+
+
+def test_rows_are_shown_on_a_terminal_alone(capsys):
+    with rows_shown() as progress:
+        assert progress is None
+    assert capsys.readouterr().err == ""
