@@ -39,6 +39,7 @@ _NAMES = {
     "ftbridge.evaluation.leakage": "Leakage",
     "ftbridge.evaluation.metrics": "Metrics",
     "ftbridge.evaluation.predict": "Predictions predict",
+    "ftbridge.evaluation.verify": "same_answers",
     "ftbridge.launchers.environment.checklist": "Check",
     "ftbridge.launchers.environment.doctor": "doctor",
     "ftbridge.launchers.environment.setup": "setup",

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -19,7 +20,7 @@ from ftbridge.launchers.training.options import _given, choose
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "inspect", "convert", "presets", "setup", "doctor", "preview", "prepare", "preflight", "build_only", "train",
-    "export", "merge", "chat", "chat_sessions", "predict", "demo",
+    "export", "merge", "chat", "chat_sessions", "predict", "same_answers", "demo",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
@@ -171,6 +172,17 @@ def type_check(folder, file, *options):
 @pytest.mark.slow
 def test_a_users_program_is_typed_throughout(as_installed):
     done = type_check(as_installed, ROOT / "tests" / "user_program.py", "--disallow-any-expr")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_the_docs_say_of_python_is_typed_throughout(as_installed):
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    file = as_installed / "docs.py"
+    file.write_text("\n".join(["questions: list[str] = []", *blocks]))
+    assert len(blocks) == 5
+    done = type_check(as_installed, file, "--disallow-any-expr")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
