@@ -8,7 +8,7 @@ import builtins
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import msgspec
 
@@ -41,7 +41,7 @@ class RunComparison(msgspec.Struct, frozen=True):
     """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`."""
 
     runs: tuple[str, ...]
-    differences: dict[str, builtins.list[Any]]
+    differences: dict[str, builtins.list[object]]
 
 
 def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot

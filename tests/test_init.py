@@ -34,8 +34,8 @@ TYPES = {
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
-# What a function has and its command has not, as a terminal shows progress and a command line has no objects.
-OF_PYTHON_ALONE = {"callback", "sampling", "check", "preflight"}
+# Objects, and what its command has as `--verify`, `--adapter` (again and again), `--no-check` and `--no-train`.
+OF_PYTHON_ALONE = {"callback", "sampling", "check", "adapters", "preflight", "train"}
 
 
 def test_the_names_are_these():
@@ -109,13 +109,17 @@ def keywords(function):
     return names
 
 
+def typed_options(name):
+    """Return the options of a command, as they are typed."""
+    parameters = import_module(f"ftbridge.cli.{name}").command.params
+    return {text.lstrip("-").replace("-", "_") for each in parameters for text in (*each.opts, *each.secondary_opts)}
+
+
 @pytest.mark.parametrize(
-    "name", ["inspect", "convert", "preview", "train", "export", "merge", "chat", "chat_sessions", "predict"]
+    "name", ["setup", "inspect", "convert", "preview", "train", "export", "merge", "chat", "predict", "demo"]
 )
 def test_an_option_is_called_as_on_the_command_line(name):
-    command = import_module(f"ftbridge.cli.{name.partition('_')[0]}").command
-    options = {each.name for each in command.params}
-    assert keywords(dict(callables())[name]) - OF_PYTHON_ALONE <= options
+    assert keywords(dict(callables())[name]) - OF_PYTHON_ALONE <= typed_options(name)
 
 
 def test_sources_are_read_with_the_same_options_everywhere():
@@ -123,8 +127,7 @@ def test_sources_are_read_with_the_same_options_everywhere():
     assert keywords(dict(callables())["inspect"]) == {*reading, "callback"}
     assert reading <= keywords(dict(callables())["convert"])
     assert keywords(ftbridge.Reading.from_options) == reading
-    command = import_module("ftbridge.cli.inspect").command
-    assert reading <= {each.name for each in command.params}
+    assert reading <= typed_options("inspect")
 
 
 def test_what_decides_the_tokens_is_typed_as_in_a_training():
@@ -136,6 +139,11 @@ def test_who_is_called_back_is_called_callback_everywhere():
     hooks = [each for each in parameters if "Callable" in str(each.annotation)]
     assert {(each.name, each.kind) for each in hooks} == {("callback", inspect.Parameter.KEYWORD_ONLY)}
     assert len(hooks) == 4
+
+
+def test_a_training_that_is_left_alone_calls_nobody_back():
+    with pytest.raises(ftbridge.UsageError, match="leave `callback` out"):
+        ftbridge.train(detach=True, callback=print)
 
 
 def test_options_may_be_paths_and_numbers_as_python_has_them(tmp_path, monkeypatch):

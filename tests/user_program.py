@@ -66,6 +66,7 @@ def look_around(run: ftbridge.Run) -> None:
     assert_type(ftbridge.runs.losses(run), list[dict[str, float]])
     assert_type(ftbridge.runs.plot(run), str)
     assert_type(ftbridge.runs.plot(run, png="loss.png"), Path)
+    assert_type(ftbridge.runs.compare(run, "another").differences, dict[str, list[object]])
     assert_type(ftbridge.runs.stop(run.id), ftbridge.Run)
     assert_type(ftbridge.runs.prune(dry_run=True), list[ftbridge.Leftover])
     assert_type(ftbridge.datasets.list(), list[ftbridge.DatasetSummary])

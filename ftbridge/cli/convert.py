@@ -65,7 +65,7 @@ def _header_row(_context: click.Context, _parameter: click.Parameter, value: str
 @click.option("--name", help="Name of the dataset (default: the source's name).")
 @reading_options
 @click.option("--preset", default="", help="Read it as a well-known dataset; `ftbridge presets` lists them.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
+@click.option("--set", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
 @click.option(
     "--map",
     multiple=True,
@@ -132,8 +132,8 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     from ftbridge.adapters.convert.pipeline import convert
     from ftbridge.core.console import print_json, result
 
-    for name in ("map", "role", "settings"):
-        options[name] = pairs(options[name], "--set" if name == "settings" else f"--{name}")
+    for name in ("map", "role", "set"):
+        options[name] = pairs(options[name], f"--{name}")
     options["label_map"] = _labels(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):
