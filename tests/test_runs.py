@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.project import Project
+from ftbridge.weights.source import resolve
 
 from .builders import recorded_runs
 from .builders.torch_files import save_pickled
@@ -56,6 +57,12 @@ def test_a_run_is_named_by_its_id_or_itself_and_by_nothing_is_the_newest(project
     assert ftbridge.runs.get(one) == one
     with pytest.raises(ftbridge.InputError, match=r"there is no run in `.*new/runs` yet"):
         ftbridge.runs.get()
+
+
+def test_a_run_itself_may_stand_where_its_id_or_folder_may(project):
+    one = ftbridge.runs.get("a")
+    assert Path(one) == project.runs / "a"
+    assert resolve(one) == resolve("a") == resolve(one.path)
 
 
 def test_show_has_record_summary_and_checkpoints(project):

@@ -38,7 +38,7 @@ def main() -> int:
     assert_type(run.spec, ftbridge.TrainSpec)
     assert_type(run.spec.learning_rate, float)
     assert_type(ftbridge.export(run.id), Path)
-    assert_type(ftbridge.merge(run.id, shard_size=10**9), Path)
+    assert_type(ftbridge.merge(run, shard_size=10**9), Path)
     pieces = StringIO()
     sampling = ftbridge.Sampling(temperature=0.7)
     assert_type(ftbridge.chat(run.id, "what is aspirin for", sampling=sampling, callback=pieces.write), str)
