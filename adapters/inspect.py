@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import chain
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any, Unpack
 
 import msgspec
@@ -64,7 +64,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(
-    *sources: str | Path, callback: Callable[[int], object] | None = None, **options: Unpack[ReadingOptions]
+    *sources: str | PathLike[str], callback: Callable[[int], object] | None = None, **options: Unpack[ReadingOptions]
 ) -> list[Profile]:
     """Return what each table of `sources` holds, which are read to the end.
 
@@ -75,7 +75,7 @@ def inspect(
     if not reading.sheets:
         reading = msgspec.structs.replace(reading, all_sheets=True)
     found = []
-    for origin in origins([str(source) for source in sources]):
+    for origin in origins([fspath(source) for source in sources]):
         for table in open_origin(origin, reading, {}):
             preset = preset_for(ConvertOptions(), origin, table)
             told = None if preset else find_sidecar(origin.path, table)

@@ -39,6 +39,7 @@ _NAMES = {
     "ftbridge.evaluation.leakage": "Leakage",
     "ftbridge.evaluation.metrics": "Metrics",
     "ftbridge.evaluation.predict": "Predictions predict",
+    "ftbridge.evaluation.verify": "same_answers",
     "ftbridge.launchers.environment.checklist": "Check",
     "ftbridge.launchers.environment.doctor": "doctor",
     "ftbridge.launchers.environment.setup": "setup",
@@ -62,10 +63,9 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'ftbridge' has no attribute {name!r}")
     module = import_module(_MODULES[name])
-    # Importing `ftbridge.demo` leaves that module here, where the function of its name is meant.
-    names = {name, module.__name__.rpartition(".")[2]} & _MODULES.keys()
-    globals().update({each: getattr(module, each) for each in names if _MODULES[each] == module.__name__})
-    return globals()[name]
+    if module.__name__ == "ftbridge.demo":  # its import has put the module here, where the function is meant
+        globals()["demo"] = module.demo
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,7 @@ from ftbridge.dialogue.generation import Sampling
 from ftbridge.evaluation.leakage import Leakage
 from ftbridge.evaluation.metrics import Metrics
 from ftbridge.evaluation.predict import Predictions, predict
+from ftbridge.evaluation.verify import same_answers
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.doctor import doctor
 from ftbridge.launchers.environment.setup import setup
@@ -99,6 +100,7 @@ __all__ = [
     "presets",
     "preview",
     "runs",
+    "same_answers",
     "setup",
     "train",
 ]

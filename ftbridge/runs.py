@@ -8,7 +8,7 @@ import builtins
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import msgspec
 
@@ -16,7 +16,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import interpreter
-from ftbridge.launchers.runs import record, summary, text_chart, training_log
+from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
 from ftbridge.launchers.runs.png_chart import draw, picture_file
 from ftbridge.launchers.runs.prune import Leftover, leftovers, remove
 from ftbridge.launchers.runs.record import Run
@@ -26,18 +26,22 @@ __all__ = ["compare", "get", "list", "logs", "losses", "plot", "prune", "show", 
 
 
 class RunDetails(msgspec.Struct, frozen=True):
-    """A run in full: its record, its line of the list, and its whole checkpoints, oldest first."""
+    """A run in full: its record, its line of the list, and its readable checkpoints, the last one last.
+
+    `best` is the one with the lowest validation loss, None without a validation.
+    """
 
     run: Run
     summary: RunSummary
     checkpoints: tuple[Path, ...]
+    best: Path | None
 
 
 class RunComparison(msgspec.Struct, frozen=True):
     """What differs between runs: `differences` maps an option, a version or a figure to its value in each of `runs`."""
 
     runs: tuple[str, ...]
-    differences: dict[str, builtins.list[Any]]
+    differences: dict[str, builtins.list[object]]
 
 
 def list() -> builtins.list[RunSummary]:  # noqa: A001 - called as the command, and always after a dot
@@ -61,7 +65,7 @@ def show(run: str | Run | None = None) -> RunDetails:
     """Return all that is known of a run: its record, how it went, its checkpoints."""
     found = get(run)
     saved = load_backend(found.spec.backend).checkpoints(found.path)
-    return RunDetails(found, summary.summary(found), tuple(saved))
+    return RunDetails(found, summary.summary(found), tuple(saved), checkpoints.best(found))
 
 
 def logs(run: str | Run | None = None, *, follow: bool = False) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -19,7 +20,7 @@ from ftbridge.launchers.training.options import _given, choose
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "inspect", "convert", "presets", "setup", "doctor", "preview", "prepare", "preflight", "build_only", "train",
-    "export", "merge", "chat", "chat_sessions", "predict", "demo",
+    "export", "merge", "chat", "chat_sessions", "predict", "same_answers", "demo",
 }  # fmt: skip
 ERRORS = {
     "FtbridgeError", "UsageError", "QuestionError", "InputError", "SetupError", "FrameworkError", "InterruptedRun",
@@ -33,8 +34,8 @@ TYPES = {
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}
-# What a function has and its command has not, as a terminal shows progress and a command line has no objects.
-OF_PYTHON_ALONE = {"callback", "sampling", "check", "preflight"}
+# Objects, and what its command has as `--verify`, `--adapter` (again and again), `--no-check` and `--no-train`.
+OF_PYTHON_ALONE = {"callback", "sampling", "check", "adapters", "preflight", "train"}
 
 
 def test_the_names_are_these():
@@ -108,13 +109,17 @@ def keywords(function):
     return names
 
 
+def typed_options(name):
+    """Return the options of a command, as they are typed."""
+    parameters = import_module(f"ftbridge.cli.{name}").command.params
+    return {text.lstrip("-").replace("-", "_") for each in parameters for text in (*each.opts, *each.secondary_opts)}
+
+
 @pytest.mark.parametrize(
-    "name", ["inspect", "convert", "preview", "train", "export", "merge", "chat", "chat_sessions", "predict"]
+    "name", ["setup", "inspect", "convert", "preview", "train", "export", "merge", "chat", "predict", "demo"]
 )
 def test_an_option_is_called_as_on_the_command_line(name):
-    command = import_module(f"ftbridge.cli.{name.partition('_')[0]}").command
-    options = {each.name for each in command.params}
-    assert keywords(dict(callables())[name]) - OF_PYTHON_ALONE <= options
+    assert keywords(dict(callables())[name]) - OF_PYTHON_ALONE <= typed_options(name)
 
 
 def test_sources_are_read_with_the_same_options_everywhere():
@@ -122,8 +127,7 @@ def test_sources_are_read_with_the_same_options_everywhere():
     assert keywords(dict(callables())["inspect"]) == {*reading, "callback"}
     assert reading <= keywords(dict(callables())["convert"])
     assert keywords(ftbridge.Reading.from_options) == reading
-    command = import_module("ftbridge.cli.inspect").command
-    assert reading <= {each.name for each in command.params}
+    assert reading <= typed_options("inspect")
 
 
 def test_what_decides_the_tokens_is_typed_as_in_a_training():
@@ -135,6 +139,11 @@ def test_who_is_called_back_is_called_callback_everywhere():
     hooks = [each for each in parameters if "Callable" in str(each.annotation)]
     assert {(each.name, each.kind) for each in hooks} == {("callback", inspect.Parameter.KEYWORD_ONLY)}
     assert len(hooks) == 4
+
+
+def test_a_training_that_is_left_alone_calls_nobody_back():
+    with pytest.raises(ftbridge.UsageError, match="leave `callback` out"):
+        ftbridge.train(detach=True, callback=print)
 
 
 def test_options_may_be_paths_and_numbers_as_python_has_them(tmp_path, monkeypatch):
@@ -171,6 +180,17 @@ def type_check(folder, file, *options):
 @pytest.mark.slow
 def test_a_users_program_is_typed_throughout(as_installed):
     done = type_check(as_installed, ROOT / "tests" / "user_program.py", "--disallow-any-expr")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_the_docs_say_of_python_is_typed_throughout(as_installed):
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    file = as_installed / "docs.py"
+    file.write_text("\n".join(["questions: list[str] = []", *blocks]))
+    assert len(blocks) == 5
+    done = type_check(as_installed, file, "--disallow-any-expr")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

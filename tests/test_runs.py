@@ -9,8 +9,10 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.project import Project
+from ftbridge.weights.source import resolve
 
 from .builders import recorded_runs
+from .builders.torch_files import save_pickled
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +59,23 @@ def test_a_run_is_named_by_its_id_or_itself_and_by_nothing_is_the_newest(project
         ftbridge.runs.get()
 
 
-def test_show_has_record_summary_and_checkpoints():
+def test_a_run_itself_may_stand_where_its_id_or_folder_may(project):
+    one = ftbridge.runs.get("a")
+    assert Path(one) == project.runs / "a"
+    assert resolve(one) == resolve("a") == resolve(one.path)
+
+
+def test_show_has_record_summary_and_checkpoints(project):
     found = ftbridge.runs.show("bb")
-    assert (found.run.spec.lora_rank, found.summary.lowest_loss, found.checkpoints) == (8, 3, ())
+    assert (found.run.spec.lora_rank, found.summary.lowest_loss) == (8, 3)
+    assert (found.checkpoints, found.best) == ((), None)
+    for name in ("iter_1.pth", "iter_2.pth", "best_val_loss_iter_1.pth"):
+        save_pickled(project.runs / "a" / "output" / name, b"N.")
+    found = ftbridge.runs.show("a")
+    assert [path.name for path in (*found.checkpoints, found.best)] == [
+        "iter_1.pth", "iter_2.pth", "best_val_loss_iter_1.pth",
+    ]  # fmt: skip
+    assert json.loads(said("show", "a", "--json"))["checkpoints"] == [str(path) for path in found.checkpoints]
     assert json.loads(said("show", "bb", "--json"))["lowest_loss"] == 3
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
-from os import devnull
+from os import PathLike, devnull, fspath
 from pathlib import Path
 from typing import IO, Unpack
 
@@ -43,7 +43,7 @@ CLASSES = 10_000
 
 
 def convert(  # noqa: PLR0913 - the options of the command, all by name
-    *sources: str | Path,
+    *sources: str | PathLike[str],
     name: str | None = None,
     map: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
     system: str | None = None,
@@ -55,7 +55,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     strip: bool = False,
     max_characters: int | None = None,
     preset: str = "",
-    settings: Mapping[str, str | int] | None = None,
+    set: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
     split: str | None = None,
     stratify: str = "",
     seed: int = 42,
@@ -70,7 +70,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     xlsx: bool = False,
     replace: bool = False,
     dry_run: bool = False,
-    dataset_dir: str | Path | None = None,
+    dataset_dir: str | PathLike[str] | None = None,
     callback: Callable[[int], object] | None = None,
     **reading: Unpack[ReadingOptions],
 ) -> Conversion:
@@ -78,9 +78,9 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
 
     The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
-    user, assistant or system, `label_map` maps answers to text,
-    `settings` are the `--set` of a preset, `split` is as in "7:3", `sample` holds the sizes of nested subsets, and
-    `reading` says how the sources are read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
+    user, assistant or system, `label_map` maps answers to text, `set` the settings of a preset that makes its rows to
+    values, `split` is as in "7:3", `sample` holds the sizes of nested subsets, and `reading` says how the sources are
+    read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
     `callback` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
     `on_error` is "skip" or `max_rejected` allows it (`xlsx` writes such rows as a workbook too), and nothing at all
     with `dry_run`, which reads and checks all the same. Raises UsageError for options that do not fit, InputError for
@@ -105,7 +105,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
             max_characters=LONGEST if max_characters is None else max_characters,
         ),
         preset=preset,
-        settings={key: str(value) for key, value in (settings or {}).items()},
+        settings={key: str(value) for key, value in (set or {}).items()},
         split=split,
         seed=seed if shuffle else None,
         sample=parse_sample(str(sample) if isinstance(sample, int) else sample),
@@ -117,7 +117,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         max_rejected=str(max_rejected),
     )
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
-    found = origins([str(source) for source in sources])
+    found = origins([fspath(source) for source in sources])
     job = plan_conversion(
         found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
     )

@@ -30,7 +30,7 @@ TURNS, COLUMNS = 5, 30
     short_help="Turn data of any kind into both frameworks' formats.",
     headings={
         "Source": READING,
-        "Columns": "preset settings map role label_map",
+        "Columns": "preset set map role label_map",
         "Text": "system instruction input output strip max_characters",
         "Selection and split": "split stratify seed shuffle sample dedup limit",
         "Rows that cannot be used": "on_error max_rejected xlsx",
@@ -49,7 +49,7 @@ TURNS, COLUMNS = 5, 30
     show_default="recognised",
     help="Read the source as a well-known dataset; `ftbridge presets` lists them.",
 )
-@option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
+@option("--set", multiple=True, metavar="KEY=VALUE", help="Setting of a preset that makes its rows.")
 @option(
     "--map",
     multiple=True,
@@ -121,8 +121,8 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     from ftbridge.adapters.convert.pipeline import convert
     from ftbridge.core.console import print_json, result
 
-    for name in ("map", "role", "settings"):
-        options[name] = pairs(options[name], "--set" if name == "settings" else f"--{name}")
+    for name in ("map", "role", "set"):
+        options[name] = pairs(options[name], f"--{name}")
     options["label_map"] = _labels(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):

@@ -100,6 +100,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """Return the run's folder."""
         return Path(self.folder)
 
+    def __fspath__(self) -> str:
+        """Return the run's folder, so that a run itself may stand where its id or its folder may."""
+        return self.folder
+
     @property
     def died(self) -> bool:
         """Tell whether the process that watched was killed before it could write an end."""

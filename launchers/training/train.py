@@ -49,7 +49,7 @@ def train(
     where the framework failed or left no checkpoint, and InterruptedRun after Ctrl-C; the run's folder says so too.
     """
     if detach and callback:
-        raise UsageError("with `detach` nothing is called back: leave `callback` out, and read `ftbridge.runs.logs`")
+        raise UsageError("with `detach` nothing is called back: leave `callback` out, `ftbridge.runs.logs` follows it")
     ready = prepare(config, resume=resume, trust_checkpoint=trust_checkpoint, **options)
     if detach:
         return start_detached(ready, preflight=preflight)

@@ -294,7 +294,7 @@ def test_a_part_of_the_sources_own_that_nothing_is_left_for_is_left_out_and_name
 
 
 def test_a_preset_makes_its_rows(folder):
-    done = convert("preset:self-cognition", settings={"name": "小助", "author": "团队", "count": 20}, split="8:2")
+    done = convert("preset:self-cognition", set={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [
         ("self-cognition-train", 16),
         ("self-cognition-test", 4),
