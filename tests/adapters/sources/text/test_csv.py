@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from ftbridge.adapters.sources.text import csv as source
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Reading
 
+from ....builders.sources import read_source  # noqa: TID252
+
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 TABLES = st.integers(2, 4).flatmap(
     lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=6)
@@ -23,11 +24,8 @@ CHINESE = "问题;答案\n" + "".join(f"酒店的房间很大吗{at};服务员�
 
 
 def table(content, name="faq.csv", **reading):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        (found,) = source.open_tables(path, Reading(**reading))
-        return found, [row for piece in found.pieces for row in piece.rows()]
+    ((found, rows),) = read_source(content, name, source, **reading)
+    return found, rows
 
 
 def values(content, **reading):

@@ -1,7 +1,6 @@
 """Workbooks; openpyxl's full reading is the reference."""
 
 import datetime as dt
-import itertools
 import json
 import re
 import resource
@@ -24,6 +23,8 @@ from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Reading
 
+from ....builders.sources import rows_of  # noqa: TID252
+
 FAQ = [["question", "answer"], ["why?", "because"]]
 SHEET = "xl/worksheets/sheet1.xml"
 EPOCH = dt.datetime.fromisoformat("2019-01-02")
@@ -42,10 +43,6 @@ CELL = st.one_of(
 
 def tables(path, **reading):
     return source.open_tables(path, Reading(**reading))
-
-
-def rows_of(table):
-    return list(itertools.chain.from_iterable(piece.rows() for piece in table.pieces))
 
 
 def read(path, **reading):
