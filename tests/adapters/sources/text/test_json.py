@@ -221,9 +221,9 @@ def test_a_sheet_is_refused():
         read('[{"a": 1}]', sheets=("Sheet1",))
 
 
-def test_the_json_test_suite_is_read_or_refused(shared):
+def test_the_json_test_suite_is_read_or_refused(public_data):
     """What is valid and holds objects gives them; what is not valid gives no row without an error."""
-    for path in sorted((shared / "messy_json").rglob("*.json")):
+    for path in sorted((public_data.folder / "messy_json").rglob("*.json")):
         content, rows, refusal = path.read_bytes(), [], ""
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, content[:4096]))
         try:
@@ -253,8 +253,8 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_or_refused(shared):
-    for path in sorted((shared / "messy_csv" / "agate").glob("*.json")):
+def test_agates_files_are_read_or_refused(public_data):
+    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.json")):
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, path.read_bytes()[:4096]))
         expected = AGATE[path.name]
         if isinstance(expected, str):
