@@ -16,8 +16,8 @@ from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import load_card
 from ftbridge.weights.tensors import safetensors
 
-from ..builders import recorded_runs  # noqa: TID252
 from ..builders.checkpoints import LORA, xtuner  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 OTHER = f"does not have the weights that run `one` was trained on: 1 of its 1 tensors differ, such as `{TENSOR}`"
@@ -53,7 +53,7 @@ def base(tmp_path, monkeypatch):
 
 def trained(name, base, shapes=LORA, **options):
     """Make a run that was trained on `base` as it is now."""
-    run = recorded_runs.run(Project.find(), name, **options)
+    run = record_run(Project.find(), name, **options)
     msgspec.structs.replace(run, model=str(base), base=fingerprint(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", shapes)
@@ -135,7 +135,7 @@ def test_a_merged_model_needs_no_base_but_to_be_compared(base, tmp_path, capsys)
 
 
 def test_nothing_is_said_of_a_run_without_a_record(base, capsys):
-    run = recorded_runs.run(Project.find(), "old")
+    run = record_run(Project.find(), "old")
     msgspec.structs.replace(run, model=str(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", LORA)
