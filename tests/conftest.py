@@ -19,6 +19,9 @@ from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.hardware import nvidia
 from ftbridge.launchers.runs.record import Run
 
+from .builders import public_datasets
+from .builders.public_datasets import PublicData
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 SECRET = "hf_a-secret-that-must-not-be-written"  # noqa: S105 - made up
@@ -51,12 +54,14 @@ def asked_anew() -> None:
     nvidia._say_once.cache_clear()
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """Return the folder of real data, which is not part of the project."""
+@pytest.fixture(scope="session", params=["a few rows", "real"])
+def public_data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PublicData:
+    """Return public datasets: a few rows of our own, and the real files, which are not part of the project."""
+    if request.param == "a few rows":
+        return public_datasets.write(tmp_path_factory.mktemp("public"))
     if not SHARED.is_dir():
         pytest.skip("the real data is not here")
-    return SHARED
+    return public_datasets.real(SHARED)
 
 
 @pytest.fixture(scope="session")

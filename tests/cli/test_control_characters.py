@@ -13,9 +13,9 @@ import pytest
 import ftbridge
 from ftbridge.core.project import Project
 
-from ..builders import recorded_runs  # noqa: TID252
 from ..builders.environments import make_model  # noqa: TID252
 from ..builders.keyboard import terminal  # noqa: TID252
+from ..builders.runs import loss_records, record_run  # noqa: TID252
 
 ROOT = Path(__file__).parents[2]
 # Writes a clipboard, colours as nothing of ours does, begins a sequence in one byte, goes back, turns the direction.
@@ -145,9 +145,9 @@ def make_project(folder):
         Path("data/dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
         project = Project.find()
         options = {"model": f"base{HOSTILE}", "dataset": f"faq{HOSTILE}"}
-        run = recorded_runs.run(project, RUN, metrics=recorded_runs.losses(3, 2, 1), **options)
-        recorded_runs.run(project, OTHER, metrics=recorded_runs.losses(3, 2, 1))
-        recorded_runs.run(project, f"failed{HOSTILE}", "failed", **options)
+        run = record_run(project, RUN, metrics=loss_records(3, 2, 1), **options)
+        record_run(project, OTHER, metrics=loss_records(3, 2, 1))
+        record_run(project, f"failed{HOSTILE}", "failed", **options)
         log = f"\x1b[32mok\x1b[0m\r 50%\r100%\x1b[A\n{HOSTILE}".encode() + b"\xff\x9b31m\n"
         (run.path / "log.txt").write_bytes(log)
         make_model(folder / f"model{HOSTILE}", FAKE.format(hostile=HOSTILE), system=HOSTILE, several_systems=True)

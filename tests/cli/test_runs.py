@@ -14,7 +14,7 @@ from ftbridge.cli.failure import report
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import loss_records, record_run, write_metrics  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +22,11 @@ def project(tmp_path, monkeypatch):
     """Stand in a project with a good run on each backend and one whose watcher has died."""
     monkeypatch.chdir(tmp_path)
     found = Project.find()
-    one = recorded_runs.run(found, "a", metrics=recorded_runs.losses(3, 2, 1))
+    one = record_run(found, "a", metrics=loss_records(3, 2, 1))
     (one.path / "log.txt").write_text("药 step 1\n", encoding="utf-8")
     validation = {"step": 2, "validation_loss": 2.5}
-    recorded_runs.run(
-        found, "bb", backend="llamafactory", lora_rank=8, metrics=[*recorded_runs.losses(4, 3), validation]
-    )
-    recorded_runs.run(found, "ccc", "running", pid=2**22 + 1)
+    record_run(found, "bb", backend="llamafactory", lora_rank=8, metrics=[*loss_records(4, 3), validation])
+    record_run(found, "ccc", "running", pid=2**22 + 1)
     return found
 
 
@@ -142,7 +140,7 @@ def test_prune_shows_and_asks(project):
 
 
 def test_a_run_of_elsewhere_is_only_marked_by_name(project):
-    run = recorded_runs.run(project, "dddd", "running")
+    run = record_run(project, "dddd", "running")
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
     assert runs("list").splitlines()[-1].split()[:2] == ["dddd", "unknown"]
@@ -181,11 +179,9 @@ def places(value, before=()):
 @given(st.data())
 def test_whatever_a_record_holds_there_is_no_traceback(project, data):
     shutil.rmtree(project.runs)
-    recorded_runs.run(project, "good", metrics=recorded_runs.losses(2, 1))
+    record_run(project, "good", metrics=loss_records(2, 1))
     # No process has begun so late: whatever number is drawn, nothing is sent a signal.
-    changed = recorded_runs.run(
-        project, "odd", data.draw(st.sampled_from(["running", "succeeded", "failed"])), pid=2**22 + 1
-    )
+    changed = record_run(project, "odd", data.draw(st.sampled_from(["running", "succeeded", "failed"])), pid=2**22 + 1)
     (changed.path / "output").mkdir()
     with zipfile.ZipFile(changed.path / "output" / "iter_3.pth", "w"):
         pass
@@ -195,7 +191,7 @@ def test_whatever_a_record_holds_there_is_no_traceback(project, data):
     record = json.loads(file.read_text()) | {"pid_started": 10**15, "model": "base"}
     place = data.draw(st.sampled_from([*places(record)]))
     if place and data.draw(st.booleans()):
-        recorded_runs.write(changed, data.draw(ANYTHING), data.draw(ANYTHING))
+        write_metrics(changed, data.draw(ANYTHING), data.draw(ANYTHING))
     holder = [record]
     for key in (0, *place)[:-1]:
         holder = holder[key]

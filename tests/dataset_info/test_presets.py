@@ -116,14 +116,14 @@ def test_an_unknown_label_is_not_let_through():
         alpaca(preset("twitter-complaints"), {"Tweet text": "hm", "Label": "Unlabeled", "ID": 50})
 
 
-def test_patents_become_what_is_expected(shared):
-    row = json.loads((shared / "patents" / "source.jsonl").read_text("utf-8"))
-    expected = json.loads((shared / "patents" / "expected_alpaca.json").read_text("utf-8"))
+def test_patents_become_what_is_expected(public_data):
+    row = json.loads((public_data.folder / "patents" / "source.jsonl").read_text("utf-8"))
+    expected = json.loads((public_data.folder / "patents" / "expected_alpaca.json").read_text("utf-8"))
     assert [alpaca(preset("patents"), row)] == expected
 
 
-def test_alpaca_stays_as_it_is(shared):
-    rows = json.loads((shared / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
+def test_alpaca_stays_as_it_is(public_data):
+    rows = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [alpaca(preset("huanhuan"), row) for row in rows] == rows
 
 
@@ -131,9 +131,9 @@ def test_alpaca_stays_as_it_is(shared):
     ("name", "file"),
     [("fudan-news", "fudan_news/text_category_output.jsonl"), ("ruozhiba", "ruozhiba/ruozhiba_raw.jsonl")],
 )
-def test_real_records_have_the_shape_of_the_sample(shared, name, file):
+def test_real_records_have_the_shape_of_the_sample(public_data, name, file):
     known = preset(name)
-    for line in (shared / file).read_text("utf-8").splitlines():
+    for line in (public_data.folder / file).read_text("utf-8").splitlines():
         row = json.loads(line)
         assert {key: type(value) for key, value in row.items()} == {
             key: type(value) for key, value in known.sample.items()
@@ -145,9 +145,9 @@ def test_real_records_have_the_shape_of_the_sample(shared, name, file):
     ("name", "file"),
     [("twitter-complaints", "raft/train.csv"), ("chnsenticorp", "chnsenticorp/ChnSentiCorp_htl_all.csv")],
 )
-def test_labels_cover_all_real_rows(shared, name, file):
+def test_labels_cover_all_real_rows(public_data, name, file):
     known = preset(name)
-    with (shared / file).open(encoding="utf-8-sig", newline="") as lines:
+    with (public_data.folder / file).open(encoding="utf-8-sig", newline="") as lines:
         rows = list(csv.DictReader(lines))
     assert set(rows[0]) == set(known.sample)
     assert {known.labels[row[known.columns["output"]]] for row in rows} == set(known.labels.values())

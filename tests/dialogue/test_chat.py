@@ -22,7 +22,7 @@ from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 from ..builders.torch_files import save_pickled  # noqa: TID252
 
 QUESTION = "what is aspirin taken for"
@@ -221,7 +221,7 @@ def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
 @pytest.mark.parametrize("other", [{"run": "two"}, {"checkpoint": "output/iter_1.pth"}])
 def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
     monkeypatch.chdir(tmp_path)
-    run = msgspec.structs.replace(recorded_runs.run(Project.find(), "one", template="qwen3"), model=str(model)).save()
+    run = msgspec.structs.replace(record_run(Project.find(), "one", template="qwen3"), model=str(model)).save()
     card = card_of(resolve("one"))
     merged = shutil.copytree(model, run.path / "merged")
     card.save(merged)

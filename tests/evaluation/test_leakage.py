@@ -16,7 +16,7 @@ from ftbridge.evaluation.leakage import leaks
 from ftbridge.evaluation.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
     written = found.entry.options.sha256
     digests = found.entry.sources | {found.entry.files[target]: digest for target, digest in written.items()}
     Path("runs", name).mkdir(parents=True)
-    run = recorded_runs.run(Project.find(), name)
+    run = record_run(Project.find(), name)
     spec = msgspec.structs.replace(run.spec, dataset=dataset, backend=backend)
     assert isinstance(spec, TrainSpec)
     several = found.entry.several_systems

@@ -23,7 +23,7 @@ from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 from .answering_model import NEWS, SYSTEM, AnsweringModel, predict, rows
 
 
@@ -145,7 +145,7 @@ def of_a_run(model, name="one"):
     """Make a run that was trained on `parts-train`, and say that the model is made of it."""
     Path("runs", name).mkdir(parents=True)
     entry = json.loads(Path("data/dataset_info.json").read_text())["parts-train"]["ftbridge"]
-    run = recorded_runs.run(Project.find(), name, dataset="parts-train")
+    run = record_run(Project.find(), name, dataset="parts-train")
     digests = {file: entry["options"]["sha256"][target] for target, file in entry["files"].items()}
     msgspec.structs.replace(run, datasets=digests).save()
     msgspec.structs.replace(load_card(model), run=name).save(model)

@@ -14,7 +14,7 @@ from ftbridge.evaluation.verify import questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 
 class Parrot:
@@ -100,11 +100,11 @@ def project(tmp_path, monkeypatch):
 
 
 def test_the_first_samples_are_asked_with_their_system_prompt(project):
-    run = recorded_runs.run(project, "one")
+    run = record_run(project, "one")
     assert questions(project, run, 2) == [("s", "q0"), ("s", "q1")]
     assert len(questions(project, run, 9)) == 3
 
 
 def test_a_dataset_that_is_gone_is_told(project):
     with pytest.raises(InputError, match="other"):
-        questions(project, recorded_runs.run(project, "one", dataset="other"), 2)
+        questions(project, record_run(project, "one", dataset="other"), 2)

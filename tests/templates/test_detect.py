@@ -189,8 +189,8 @@ PUBLISHED = {
 
 
 @pytest.mark.slow
-def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, shared):
-    folder = shared / "chat_templates"
+def test_every_published_template_is_taken_for_what_it_is_or_refused(tmp_path, public_data):
+    folder = public_data.folder / "chat_templates"
     known = json.loads((folder / "tokens.json").read_text())
     for file in folder.glob("*.jinja"):
         model_type, family = PUBLISHED[file.stem]

@@ -1,5 +1,6 @@
-"""A base that has changed since the training is told before anything is made of it."""
+"""Cards: what a model says of itself; a base that has changed since the training is told."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -8,16 +9,20 @@ import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import InputError
+from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.weights.card import load_card
+from ftbridge.templates import families
+from ftbridge.weights.card import askable, card_in, card_of, load_card, made
+from ftbridge.weights.source import resolve, target_of
 from ftbridge.weights.tensors import safetensors
 
-from ..builders import recorded_runs  # noqa: TID252
 from ..builders.checkpoints import LORA, xtuner  # noqa: TID252
+from ..builders.model_sources import card, trained_run  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
+from ..builders.torch_files import save_pickled  # noqa: TID252
 
 TENSOR = "model.layers.0.self_attn.q_proj.weight"
 OTHER = f"does not have the weights that run `one` was trained on: 1 of its 1 tensors differ, such as `{TENSOR}`"
@@ -31,7 +36,7 @@ def weights(folder, value):
     safetensors.write(folder / "model.safetensors", [(TENSOR, "F32", (3, 3), [bytes([value]) * 36])])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def base(tmp_path, monkeypatch):
     """Stand in a project with a base and a run that was trained on it; a merge ends where the computing would begin."""
     monkeypatch.chdir(tmp_path)
@@ -53,7 +58,7 @@ def base(tmp_path, monkeypatch):
 
 def trained(name, base, shapes=LORA, **options):
     """Make a run that was trained on `base` as it is now."""
-    run = recorded_runs.run(Project.find(), name, **options)
+    run = record_run(Project.find(), name, **options)
     msgspec.structs.replace(run, model=str(base), base=fingerprint(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", shapes)
@@ -135,7 +140,7 @@ def test_a_merged_model_needs_no_base_but_to_be_compared(base, tmp_path, capsys)
 
 
 def test_nothing_is_said_of_a_run_without_a_record(base, capsys):
-    run = recorded_runs.run(Project.find(), "old")
+    run = record_run(Project.find(), "old")
     msgspec.structs.replace(run, model=str(base)).save()
     (run.path / "output").mkdir()
     xtuner(run.path / "output" / "iter_9.pth", LORA)
@@ -150,3 +155,165 @@ def test_what_full_tuning_leaves_needs_no_base(base, capsys):
     weights(base, 2)
     assert (ftbridge.merge("full") / "model.safetensors").is_file()
     assert "does not have the weights that run `full` was trained on" in capsys.readouterr().err
+
+
+def test_the_card_of_a_run_says_how_it_was_trained(folder):
+    trained_run("1", backend="llamafactory")
+    found = card_of(resolve("1"))
+    prompt = families.get("qwen2").cell("llamafactory").prompt
+    assert found.prompt == prompt
+    assert (found.base, found.family, found.backend) == (str(folder / "base"), "qwen2", "llamafactory")
+    assert (found.system, found.run) == ("说中文", "1")
+    assert card_of(resolve("1"), "other").base == str(folder / "other")
+
+
+@pytest.mark.parametrize("family", families.load())
+def test_a_card_reads_back_as_it_was_saved(folder, family):
+    trained_run("1", family=family)
+    found = card_of(resolve("1"))
+    found.save(folder)
+    assert msgspec.json.encode(load_card(folder)) == msgspec.json.encode(found)
+    assert load_card(folder).prompt == families.get(family).cell("xtuner").prompt
+
+
+def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
+    (folder / "mine").mkdir()
+    card().save(folder / "mine")
+    assert card_of(resolve("mine")) == card()
+    assert card_of(resolve("mine"), "other") == msgspec.structs.replace(card(), base=str(folder / "other"))
+    assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
+
+
+def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
+    card(template=msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt)).save(folder)
+    older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
+    (folder / CARD).write_text(json.dumps(older))
+    known = load_card(folder)
+    assert known.prompt == families.get("qwen2").cell("xtuner").prompt
+    assert "trust" not in msgspec.json.encode(known).decode()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"INSTRUCTION": "{input.__class__}"},
+        {"INSTRUCTION": "{input[0]}"},
+        {"INSTRUCTION": "{input:>9999999999}"},
+        {"INSTRUCTION": ["{input!r}"]},
+        {"INSTRUCTION": "{0}"},
+        {"INSTRUCTION": "{input"},
+        {"SYSTEM": "{input}"},
+        {"ANSWER": "{output}{input}"},
+        {"SUFFIX": "{system}"},
+        {"BOS": ["{}"]},
+        {"SEP": "\0cycler.__init__\0"},
+    ],
+)
+def test_a_prompt_that_would_be_obeyed_is_a_damaged_card(folder, changed):
+    template = msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt) | changed
+    card(template=template).save(folder)
+    with pytest.raises(InputError, match=r"ftbridge.json` is damaged"):
+        load_card(folder)
+
+
+def test_a_damaged_card_is_one_sentence(folder):
+    (folder / "base" / CARD).write_text("{}")
+    with pytest.raises(InputError, match=r"base/ftbridge.json` is damaged"):
+        card_of(resolve("base"))
+
+
+def test_an_adapter_of_somebody_else_names_its_base(folder):
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    with pytest.raises(InputError, match=r"adapter` does not say which base.*--model"):
+        card_of(resolve("adapter"))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder / "base")}))
+    assert card_of(resolve("adapter")).base == str(folder / "base")
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone"}')
+    with pytest.raises(InputError, match=r"`/gone`.*`--model` names another"):
+        card_of(resolve("adapter"))
+
+
+@pytest.mark.parametrize("old_stays", [False, True])
+def test_a_project_that_was_moved_or_copied_has_its_base_with_it(folder, monkeypatch, old_stays):
+    trained_run("1")
+    old, new = folder / "old", folder / "new"
+    old.mkdir()
+    for name in ("base", "runs", "ftbridge.yaml"):
+        (folder / name).rename(old / name)
+    file = old / "runs" / "1" / "run.json"
+    file.write_text(file.read_text().replace(str(folder / "base"), str(old / "base")))
+    (old / "runs" / "1" / "adapter").mkdir()
+    msgspec.structs.replace(card_of(resolve(old / "runs" / "1")), base=str(old / "base")).save(old / "runs/1/adapter")
+    shutil.copytree(old, new)
+    assert card_of(resolve(old / "runs" / "1")).base == str(old / "base")
+    if not old_stays:
+        shutil.rmtree(old)
+    monkeypatch.chdir(new)
+    assert card_of(resolve("1")).base == str(new / "base")
+    assert card_of(resolve("runs/1/adapter")).base == str(new / "base")
+    assert card_of(resolve("1"), str(folder / "other")).base == str(folder / "other")
+    shutil.rmtree(new / "base")
+    if old_stays:
+        assert card_of(resolve("1")).base == str(old / "base")
+
+
+def test_a_model_is_its_own_base(folder):
+    assert card_of(resolve("base")).base == str(folder / "base")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_family_without_a_template_on_the_backend_is_wrong_usage():
+    trained_run("1", backend="llamafactory", family="internlm")
+    with pytest.raises(UsageError, match="--backend xtuner"):
+        card_of(resolve("1"))
+
+
+def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
+    source = resolve("1")
+    assert made(source, card_of(source), "adapter") is None
+    adapter = target_of(source, None, "adapter")
+    adapter.mkdir()
+    card_of(source).save(adapter)
+    assert made(source, card_of(source), "adapter") == adapter
+    assert made(source, card_of(source, "other"), "adapter") is None
+    assert made(resolve("1", "best"), card_of(resolve("1", "best")), "adapter") is None
+    save_pickled(saved / "iter_48.pth", b"N.")  # the run went on
+    assert made(source, card_of(source), "adapter") is None
+
+
+def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
+    trained_run("2")
+    save_pickled(Path("runs/2/output/iter_32.pth"), b"N.")
+    one, other = resolve("1"), resolve("2")
+    for name in ("adapter", "merged"):
+        folder = target_of(one, None, name)
+        folder.mkdir()
+        card_of(other).save(folder)
+        assert (made(one, card_of(one), name), card_in(one, folder)) == (None, None)
+        assert card_in(resolve(folder), folder).run == "2"  # a folder is what it says
+        card_of(one).save(folder)
+        assert card_in(one, folder).run == "1"
+
+
+def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
+    source = resolve("1")
+    adapter = target_of(source, None, "adapter")
+    adapter.mkdir()
+    card_of(source).save(adapter)
+    for file in saved.iterdir():
+        file.unlink()
+    assert made(source, card_of(source), "adapter") == adapter
+
+
+def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_is_to_answer(folder):
+    (folder / "base" / "config.json").write_text('{"model_type": "odd"}')
+    found = card_of(resolve("base"))
+    assert (found.family, found.template, found.stop) == ("", {}, ())
+    with pytest.raises(InputError, match=r"base`, of model_type `odd`, is of no known family; .* `--template FAMILY`"):
+        askable(found, folder / "base")
+    named = card_of(resolve("base"), template="qwen3")
+    assert askable(named, folder / "base") == named
+    known = askable(found, folder / "other")  # what is there now may be known
+    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    assert (known.family, known.prompt) == ("qwen2.5", prompt)

@@ -92,27 +92,33 @@ def test_a_field_that_holds_no_classes_is_not_stratified_by(lines):
     assert convert(source, split="7:3", stratify="answer").counts.written == 10_001
 
 
-def test_medqa_is_the_tutorials_own_file_to_the_character(shared):
-    done = convert(shared / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
-    expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
+def test_medqa_is_the_tutorials_own_file_to_the_character(public_data):
+    done = convert(public_data.folder / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
+    expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
     assert json.loads(done.parts[0].files["xtuner"].read_text("utf-8")) == expected
-    assert (done.tables[0].preset, done.tables[0].sheet, done.counts.written) == ("medqa", "DrugQA", 690)
-    by_letter = convert(shared / "medqa" / "MedQA2019.xlsx", name="letters", map={"instruction": "A", "output": "D"})
+    assert (done.tables[0].preset, done.tables[0].sheet, done.counts.written) == (
+        "medqa",
+        "DrugQA",
+        public_data.rows["medqa"],
+    )
+    by_letter = convert(
+        public_data.folder / "medqa" / "MedQA2019.xlsx", name="letters", map={"instruction": "A", "output": "D"}
+    )
     assert samples(by_letter.parts[0].files["xtuner"]) == expected
 
 
-def test_alpaca_stays_alpaca(shared):
-    done = convert(shared / "huanhuan" / "huanhuan-100.json")
-    expected = json.loads((shared / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
+def test_alpaca_stays_alpaca(public_data):
+    done = convert(public_data.folder / "huanhuan" / "huanhuan-100.json")
+    expected = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [
         {key: value for key, value in sample.items() if key in expected[0]}
         for sample in samples(done.parts[0].files["alpaca"])
     ] == expected
 
 
-def test_ruozhiba_is_the_same_240_conversations(shared):
-    done = convert(shared / "ruozhiba" / "ruozhiba_raw.jsonl")
-    expected = samples(shared / "ruozhiba" / "ruozhiba_format.jsonl")
+def test_ruozhiba_is_the_same_conversations(public_data):
+    done = convert(public_data.folder / "ruozhiba" / "ruozhiba_raw.jsonl")
+    expected = samples(public_data.folder / "ruozhiba" / "ruozhiba_format.jsonl")
     assert [
         [turn["input"], turn["output"]]
         for sample in samples(done.parts[0].files["xtuner"])

@@ -10,7 +10,7 @@ from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.runs.record import base_of
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 
 PYTHON = Path("/python")
 
@@ -84,6 +84,6 @@ def test_a_download_that_fails_names_the_other_hub(monkeypatch, tmp_path, hub, t
 )
 def test_the_base_of_a_run_is_that_of_its_own_project(tmp_path, model, there, found):
     project = Project(tmp_path / "project", Settings())
-    run = recorded_runs.run(project, "one", model=model)
+    run = record_run(project, "one", model=model)
     (project.folder / there).mkdir(parents=True)
     assert base_of(run) == str((project.folder / found).resolve())

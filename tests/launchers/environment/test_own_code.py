@@ -19,8 +19,8 @@ from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import load_run
 from ftbridge.templates import families
 
-from ...builders import recorded_runs  # noqa: TID252
 from ...builders.environments import make_environment  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
 
 # InternLM 2.5's, InternLM 3's and GLM-4's configs as published, as far as this depends on them.
@@ -108,7 +108,7 @@ def own(tmp_path):
         (tmp_path / name / "parts" / "more.py").write_text("ours = 2")
         config = {**INTERNLM2, "auto_map": {**AUTO_MAP, "AutoTokenizer": ["me/base--tokens.Slow", None]}}
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    run = recorded_runs.run(Project(tmp_path, Settings()), "one", trust_remote_code=True)
+    run = record_run(Project(tmp_path, Settings()), "one", trust_remote_code=True)
     model = tmp_path / "model"
     return msgspec.structs.replace(run, model=str(model), base=fingerprint(model)).save()
 

@@ -13,7 +13,7 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors.safetensors import write
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 from ...builders.torch_files import save_pickled  # noqa: TID252
 from ...conftest import ROOT, SMALL  # noqa: TID252
 
@@ -144,7 +144,7 @@ def test_what_may_have_been_the_best_is_named(tmp_path, capsys):
 
 def saved(folder, backend):
     """Make a run with some checkpoints."""
-    made = recorded_runs.run(Project.find(folder), "one", backend=backend, gradient_accumulation_steps=4)
+    made = record_run(Project.find(folder), "one", backend=backend, gradient_accumulation_steps=4)
     for name in XTUNER if backend == "xtuner" else ():
         save_pickled(made.path / "output" / name, b"N.")
     for place in ("output", "output/checkpoint-4", "output/checkpoint-10") if backend == "llamafactory" else ():

@@ -12,7 +12,7 @@ from ftbridge.launchers.runs import prune
 from ftbridge.launchers.runs.record import RESERVE, Host, all_runs
 from ftbridge.launchers.runs.written_files import files_in
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def names(gone):
 
 def test_runs_that_did_not_succeed_go_and_no_others(project):
     for name, status in (("a", "failed"), ("bb", "succeeded"), ("ccc", "interrupted"), ("dddd", "running")):
-        recorded_runs.run(project, name, status)
-    msgspec.structs.replace(recorded_runs.run(project, "eeeee", "running"), machine=Host()).save()  # unknown from here
+        record_run(project, name, status)
+    msgspec.structs.replace(record_run(project, "eeeee", "running"), machine=Host()).save()  # unknown from here
     gone = prune.leftovers(all_runs(project))
     assert [(each.run, each.why) for each in gone] == [("a", "failed"), ("ccc", "interrupted")]
     assert gone[0].size == sum(file.stat().st_size for file in (project.runs / "a").iterdir())
@@ -37,14 +37,14 @@ def test_runs_that_did_not_succeed_go_and_no_others(project):
 
 def test_so_many_good_ones_stay(project):
     for name in ("a", "bb", "ccc"):
-        recorded_runs.run(project, name)
+        record_run(project, name)
     assert names(prune.leftovers(all_runs(project), 2)) == ["a"]
     assert names(prune.leftovers(all_runs(project), 1)) == ["a", "bb"]
     assert names(prune.leftovers(all_runs(project))) == []
 
 
 def test_the_last_checkpoint_and_the_best_stay(project):
-    run = recorded_runs.run(project, "one")
+    run = record_run(project, "one")
     for name in ("iter_10", "iter_20", "best_val_loss_iter_20", "iter_32"):
         file = run.path / "output" / f"{name}.pth"
         file.parent.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def test_the_last_checkpoint_and_the_best_stay(project):
 
 
 def test_the_finished_adapter_of_llamafactory_and_the_best_stay(project):
-    run = recorded_runs.run(project, "one", backend="llamafactory")
+    run = record_run(project, "one", backend="llamafactory")
     for folder in ("checkpoint-5", "checkpoint-10", "."):
         file = run.path / "output" / folder / "adapter_model.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def test_the_finished_adapter_of_llamafactory_and_the_best_stay(project):
 
 
 def test_a_run_that_was_resumed_meanwhile_stays(project):
-    run = recorded_runs.run(project, "one", "failed")
+    run = record_run(project, "one", "failed")
     gone = prune.leftovers([run])
     msgspec.structs.replace(run, status="running").save()
     assert prune.remove(gone) == []
@@ -81,7 +81,7 @@ def test_a_run_that_was_resumed_meanwhile_stays(project):
 
 def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
     for name in ("a", "bb", "ccc", "dddd", "eeeee"):
-        run = recorded_runs.run(project, name, "failed", argv=("python",))
+        run = record_run(project, name, "failed", argv=("python",))
         for own in ("log.txt", ".run.json.lock"):
             (run.path / own).touch()
         for own in ("output", "tracking", "predictions", "adapter-iter_8"):
@@ -101,7 +101,7 @@ def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
 
 
 def test_of_a_run_that_was_killed_all_goes(project):
-    run = recorded_runs.run(project, "one", "failed")
+    run = record_run(project, "one", "failed")
     (run.path / RESERVE).touch()
     assert names(prune.leftovers([run])) == ["one"]
 
@@ -127,7 +127,7 @@ OWN = [
 def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, capsys, strange):
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "cpp_kernels.py").touch()
-    run = msgspec.structs.replace(recorded_runs.run(project, "one", "failed"), model=str(tmp_path / "base")).save()
+    run = msgspec.structs.replace(record_run(project, "one", "failed"), model=str(tmp_path / "base")).save()
     for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.OWN)]:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).touch()
@@ -140,7 +140,7 @@ def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, c
 
 
 def test_a_link_among_the_answers_keeps_a_run(project, tmp_path):
-    run = recorded_runs.run(project, "one", "failed")
+    run = record_run(project, "one", "failed")
     (run.path / "predictions").mkdir()
     (run.path / "predictions" / "result.jsonl").symlink_to(tmp_path)
     assert prune.leftovers([run]) == []
@@ -148,14 +148,14 @@ def test_a_link_among_the_answers_keeps_a_run(project, tmp_path):
 
 def test_a_run_that_holds_the_base_of_another_stays(project, capsys):
     for name, base in (("a", "/base"), ("bb", "/base"), ("ccc", project.runs / "a" / "merged")):
-        msgspec.structs.replace(recorded_runs.run(project, name), model=str(base)).save()
+        msgspec.structs.replace(record_run(project, name), model=str(base)).save()
     assert names(prune.leftovers(all_runs(project), 1)) == ["bb"]
     assert "/a` stays: it holds the base model of the run `ccc`" in capsys.readouterr().err
 
 
 def test_a_run_that_holds_the_base_of_another_stays_where_the_project_was_moved(project):
-    recorded_runs.run(project, "a", "failed")
+    record_run(project, "a", "failed")
     (project.runs / "a" / "merged").mkdir()
     (project.runs / "a" / "merged" / "ftbridge.json").write_text("{}")
-    recorded_runs.run(project, "bb", model="runs/a/merged")  # on record with its old place
+    record_run(project, "bb", model="runs/a/merged")  # on record with its old place
     assert prune.leftovers(all_runs(project)) == []

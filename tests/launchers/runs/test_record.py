@@ -35,7 +35,7 @@ from ftbridge.launchers.runs.record import (
 )
 from ftbridge.launchers.runs.summary import summary
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def project(tmp_path):
 
 def record(project, name, status="succeeded", pid=None):
     """Save and return a run called `name`."""
-    return recorded_runs.run(project, name, status, pid=pid, gpus="all", set={"a": "1"})
+    return record_run(project, name, status, pid=pid, gpus="all", set={"a": "1"})
 
 
 def dead():

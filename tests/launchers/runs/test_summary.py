@@ -11,7 +11,7 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs.record import load_run
 from ftbridge.launchers.runs.summary import clock, compare, summary
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import loss_records, record_run  # noqa: TID252
 
 
 @pytest.fixture
@@ -20,20 +20,20 @@ def project(tmp_path):
 
 
 def test_a_line_says_how_far_and_how_well(project):
-    metrics = [*recorded_runs.losses(3, 1, math.nan), {"step": 3, "validation_loss": 2.0}]
-    line = summary(recorded_runs.run(project, "one", metrics=metrics))
+    metrics = [*loss_records(3, 1, math.nan), {"step": 3, "validation_loss": 2.0}]
+    line = summary(record_run(project, "one", metrics=metrics))
     assert (line.status, line.step, line.steps, line.seconds) == ("succeeded", 3, 3, 90)
     assert math.isnan(line.loss)
     assert (line.lowest_loss, line.validation_loss, line.lowest_validation_loss) == (1, 2, 2)
 
 
 def test_a_run_that_logged_nothing_has_no_loss(project):
-    line = summary(recorded_runs.run(project, "one"))
+    line = summary(record_run(project, "one"))
     assert (line.step, line.loss, line.lowest_loss, line.validation_loss) == (0, None, None, None)
 
 
 def test_a_died_run_worked_until_its_log_ended(project):
-    run = recorded_runs.run(project, "one", "running")
+    run = record_run(project, "one", "running")
     run = msgspec.structs.replace(run, pid_started=1).save()  # its number is another process's now
     log = run.path / "log.txt"
     log.touch()
@@ -44,8 +44,8 @@ def test_a_died_run_worked_until_its_log_ended(project):
 
 
 def test_a_comparison_shows_what_differs_alone(project):
-    one = recorded_runs.run(project, "one", metrics=recorded_runs.losses(2, 1))
-    two = recorded_runs.run(project, "two", backend="llamafactory", lora_rank=8, metrics=recorded_runs.losses(2, 1.5))
+    one = record_run(project, "one", metrics=loss_records(2, 1))
+    two = record_run(project, "two", backend="llamafactory", lora_rank=8, metrics=loss_records(2, 1.5))
     assert compare([one, two]) == {
         "backend": ["xtuner", "llamafactory"],
         "lora_rank": [64, 8],

@@ -12,7 +12,7 @@ from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.backends import llamafactory, xtuner
 from ftbridge.launchers.runs.training_log import TrainingLog, curve, points
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import loss_records, record_attempt, record_run  # noqa: TID252
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def steps(records):
 
 
 def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
-    run = recorded_runs.run(project, "one", "running", backend="llamafactory")
+    run = record_run(project, "one", "running", backend="llamafactory")
     metrics = TrainingLog(run, llamafactory)
     assert metrics.update() == []
     with log(run).open("w", buffering=1) as file:
@@ -50,7 +50,7 @@ def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
 
 
 def test_lines_that_are_no_records_are_passed_over(project):
-    run = recorded_runs.run(project, "one")
+    run = record_run(project, "one")
     good = '{"step": 1, "loss": null}\n'
     odd = ['{"step": ""}', '{"loss": 1}', '{"step": 1, "loss": []}', '{"step": NaN}', '{"step": 1e999}', "[" * 5000]
     (run.path / "metrics.jsonl").write_text("\n".join([*odd, '{"step": 1, "loss": ' + "9" * 400 + "}", good]))
@@ -61,9 +61,7 @@ def test_lines_that_are_no_records_are_passed_over(project):
 
 @given(st.lists(st.integers(0, 60), max_size=6))
 def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
-    run = recorded_runs.run(
-        Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory"
-    )
+    run = record_run(Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory")
     content, metrics = "".join(map(line, range(1, 6))).encode(), TrainingLog(run, llamafactory)
     for end in [*sorted(cuts), len(content)]:
         log(run).write_bytes(content[:end])
@@ -72,9 +70,9 @@ def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
 
 
 def test_a_log_that_begins_anew_is_read_anew(project):
-    run = recorded_runs.run(project, "one", "running", backend="llamafactory")
+    run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1) + line(2))
-    metrics = TrainingLog(recorded_runs.again(run), llamafactory)
+    metrics = TrainingLog(record_attempt(run), llamafactory)
     log(run).unlink()
     assert metrics.update() == []
     log(run).write_text(line(2) + line(3))
@@ -84,38 +82,38 @@ def test_a_log_that_begins_anew_is_read_anew(project):
 
 
 def test_a_second_attempt_leaves_what_the_first_one_logged(project):
-    run = recorded_runs.run(project, "one", "running", gradient_accumulation_steps=2)
+    run = record_run(project, "one", "running", gradient_accumulation_steps=2)
     for start in ("1", "2"):
         log(run, f"{start}/vis_data").mkdir(parents=True)
     text = '{"iter": 4, "loss": 2.0, "lr": 0.1}\n'
     log(run, "1/vis_data/scalars.json").write_text(text)
-    metrics = TrainingLog(recorded_runs.again(run), xtuner)
+    metrics = TrainingLog(record_attempt(run), xtuner)
     log(run, "2/vis_data/scalars.json").write_text(text)
     assert [(record["step"], record["attempt"]) for record in metrics.update()] == [(2, 2)]
 
 
 def test_a_resumed_run_has_one_curve(project):
     validation = {"step": 4, "validation_loss": 0.5, "attempt": 1}
-    run = recorded_runs.run(
+    run = record_run(
         project,
         "one",
-        metrics=[*recorded_runs.losses(5, 4, 3, 2), validation, *recorded_runs.losses(9, 8, attempt=2, begin=3)],
+        metrics=[*loss_records(5, 4, 3, 2), validation, *loss_records(9, 8, attempt=2, begin=3)],
     )
     assert points(curve(run), "loss") == [(1, 5), (2, 4), (3, 9), (4, 8)]
     assert points(curve(run), "validation_loss") == []
 
 
 def test_a_validation_stands_beside_its_step(project):
-    run = recorded_runs.run(
+    run = record_run(
         project,
         "one",
-        metrics=[*recorded_runs.losses(5), {"step": 1, "validation_loss": 0.5}, *recorded_runs.losses(4, begin=2)],
+        metrics=[*loss_records(5), {"step": 1, "validation_loss": 0.5}, *loss_records(4, begin=2)],
     )
     assert steps(curve(run)) == [1, 1, 2]
 
 
 def test_a_loss_that_is_no_number_is_kept(project):
-    run = recorded_runs.run(project, "one", "running", backend="llamafactory")
+    run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1, "NaN"))
     TrainingLog(run, llamafactory).update()
     assert b'"loss":null' in (run.path / "metrics.jsonl").read_bytes()
@@ -123,7 +121,7 @@ def test_a_loss_that_is_no_number_is_kept(project):
 
 
 def test_what_cannot_be_written_is_a_sentence(project):
-    run = recorded_runs.run(project, "one", "running", backend="llamafactory")
+    run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1))
     (run.path / "metrics.jsonl").unlink()
     (run.path / "metrics.jsonl").mkdir()
@@ -132,7 +130,7 @@ def test_what_cannot_be_written_is_a_sentence(project):
 
 
 def test_what_a_full_disk_has_cut_is_taken_back(project):
-    run = recorded_runs.run(project, "one", "running", backend="llamafactory")
+    run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text("".join(map(line, range(1, 9))))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
@@ -145,6 +143,6 @@ def test_what_a_full_disk_has_cut_is_taken_back(project):
 
 
 def test_a_run_without_metrics_has_no_curve(project):
-    run = recorded_runs.run(project, "one")
+    run = record_run(project, "one")
     (run.path / "metrics.jsonl").unlink()
     assert curve(run) == []

@@ -9,13 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import recorded_runs
-
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.project import Project, Settings
 from ftbridge.launchers.runs.record import load_run
 from ftbridge.launchers.training import resume
 from ftbridge.launchers.training.watch import watch
+from tests.builders.runs import record_run
 
 # A whole checkpoint, and one that the disk has no room for.
 CHILD = """
@@ -39,7 +38,7 @@ folder, kind = Path(sys.argv[1]), sys.argv[2]
 limit = "size=2m" if kind == "bytes" else "size=9m,nr_inodes=60"
 subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", folder], check=True)
 project = Project(folder, Settings())
-run = recorded_runs.run(project, "one", "running", argv=(sys.executable, "-c", CHILD, kind))
+run = record_run(project, "one", "running", argv=(sys.executable, "-c", CHILD, kind))
 try:
     watch(run, lambda _record: None)
 except FtbridgeError as error:

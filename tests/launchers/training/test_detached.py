@@ -18,7 +18,7 @@ from ftbridge.launchers.backends import llamafactory
 from ftbridge.launchers.runs.record import RESERVE, _locks, load_run, stop_run
 from ftbridge.launchers.training import detached
 
-from ...builders import recorded_runs  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 from ...builders.trainings import processes, train_command, wait_for  # noqa: TID252
 
 
@@ -29,7 +29,7 @@ def place(tmp_path):
 
 def prepared(place, code):
     """Return a run, ready to be started, whose framework is `code`."""
-    made = recorded_runs.run(place, "one", "running", backend="llamafactory")
+    made = record_run(place, "one", "running", backend="llamafactory")
     launch = Launch((sys.executable, "-c", code), {}, str(made.path), {})
     return msgspec.structs.replace(made, launch=launch).save()
 

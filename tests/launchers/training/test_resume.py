@@ -23,8 +23,8 @@ from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
 from ftbridge.templates import families
 
-from ...builders import recorded_runs  # noqa: TID252
 from ...builders.environments import make_environment  # noqa: TID252
+from ...builders.runs import record_run  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
 
 XTUNER, LLAMAFACTORY = BACKENDS = ["xtuner", "llamafactory"]
@@ -71,7 +71,7 @@ def place(tmp_path):
 def stopped(place, name="one", backend=XTUNER, status="failed", processes=1):
     """Save and return a run called `name` that has stopped."""
     argv = ("python", f"--nproc-per-node={processes}")
-    return recorded_runs.run(place, name, status, steps=9, argv=argv, backend=backend, lora_rank=8, save_steps=3)
+    return record_run(place, name, status, steps=9, argv=argv, backend=backend, lora_rank=8, save_steps=3)
 
 
 def packed(file, content="weights"):

@@ -13,8 +13,8 @@ import pytest
 from ftbridge.core.project import Project
 from ftbridge.launchers.runs.record import all_runs, load_run
 
-from ...builders import recorded_runs  # noqa: TID252
 from ...builders.trainings import processes, rank_process, train_command, wait_for  # noqa: TID252
+from ...conftest import ROOT  # noqa: TID252
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_r
     program = Path(__file__).with_name("full_disk.py")
     done = subprocess.run(
         [*own_mounts, sys.executable, program, tmp_path, kind],
-        env={**os.environ, "PYTHONPATH": str(Path(recorded_runs.__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -283,36 +283,36 @@ def test_columns_come_through_whole(records):
         ]
 
 
-def test_medqa(shared):
-    (workbook,) = open_path(shared / "medqa" / "MedQA2019.xlsx", Reading())
-    expected = json.loads((shared / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
+def test_medqa(public_data):
+    (workbook,) = open_path(public_data.folder / "medqa" / "MedQA2019.xlsx", Reading())
+    expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
     assert samples(workbook, infer_mapping(workbook, MappingOptions(), preset("medqa")), xtuner) == expected
-    (structured,) = open_path(shared / "medqa" / "MedQA2019-structured.jsonl", Reading())
+    (structured,) = open_path(public_data.folder / "medqa" / "MedQA2019-structured.jsonl", Reading())
     choice = choose(structured)
     assert choice.shape == "XTuner conversations"
     assert samples(structured, choice, xtuner) == expected
 
 
-def test_ruozhiba(shared):
-    (raw,) = open_path(shared / "ruozhiba" / "ruozhiba_raw.jsonl", Reading())
-    (messages,) = open_path(shared / "ruozhiba" / "ruozhiba_format.jsonl", Reading())
+def test_ruozhiba(public_data):
+    (raw,) = open_path(public_data.folder / "ruozhiba" / "ruozhiba_raw.jsonl", Reading())
+    (messages,) = open_path(public_data.folder / "ruozhiba" / "ruozhiba_format.jsonl", Reading())
     choice = choose(raw)
     assert {"task_type", "human_verified"} <= set(choice.left_out)
     made = samples(raw, choice, xtuner)
-    assert len(made) == 240
+    assert len(made) == public_data.rows["ruozhiba"]
     assert samples(messages, choose(messages), xtuner) == made
 
 
-def test_huanhuan(shared):
-    path = shared / "huanhuan" / "huanhuan-100.json"
+def test_huanhuan(public_data):
+    path = public_data.folder / "huanhuan" / "huanhuan-100.json"
     (source,) = open_path(path, Reading())
     choice = choose(source)
     assert choice.shape == "Alpaca"
     assert [asked(each) for each in samples(source, choice)] == json.loads(path.read_text("utf-8"))
 
 
-def test_fudan_news(shared):
-    path = shared / "fudan_news" / "text_category_output.jsonl"
+def test_fudan_news(public_data):
+    path = public_data.folder / "fudan_news" / "text_category_output.jsonl"
     (source,) = open_path(path, Reading())
     made = samples(source, choose(source, instruction=CLASSIFY, input="文本:{{text}},类型选型:{{category}}"))
     expected = [
@@ -323,13 +323,13 @@ def test_fudan_news(shared):
         }
         for news in map(json.loads, path.read_text("utf-8").splitlines())
     ]
-    assert len(made) == 640
+    assert len(made) == public_data.rows["fudan_news"]
     assert [asked(each) for each in made] == expected
 
 
-def test_patents(shared, folder):
-    (source,) = open_path(shared / "patents" / "source.jsonl", Reading())
-    expected = json.loads((shared / "patents" / "expected_alpaca.json").read_text("utf-8"))
+def test_patents(public_data, folder):
+    (source,) = open_path(public_data.folder / "patents" / "source.jsonl", Reading())
+    expected = json.loads((public_data.folder / "patents" / "expected_alpaca.json").read_text("utf-8"))
     (folder / "labels.yaml").write_text("7: Electricity\n", "utf-8")
     choice = choose(
         source,
@@ -340,23 +340,20 @@ def test_patents(shared, folder):
     assert [asked(each) for each in samples(source, choice)] == expected
 
 
-def test_chnsenticorp(shared):
-    source = from_csv(shared / "chnsenticorp" / "ChnSentiCorp_htl_all.csv")
+def test_chnsenticorp(public_data):
+    source = from_csv(public_data.folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv")
     mapping = choose(source, stratify="output").mapping
     rows = [row for piece in source.pieces for row in piece.rows()]
     problems = [problem for row in rows for problem in mapping.problems(row)]
-    assert [(each.where.row, each.column, each.reason) for each in problems] == [(6375, "review", "is empty")]
-    labels = [mapping.conversation(row).label for row in rows if row.where.row != 6375]
-    assert len(labels) == 7765
+    empty = public_data.row["chnsenticorp"]
+    assert [(each.where.row, each.column, each.reason) for each in problems] == [(empty, "review", "is empty")]
+    labels = [mapping.conversation(row).label for row in rows if row.where.row != empty]
+    assert len(labels) == public_data.rows["chnsenticorp"] - 1
     assert set(labels) == {"0", "1"}
 
 
-def test_raft(shared):
-    source = from_csv(shared / "raft" / "train.csv")
+def test_raft(public_data):
+    source = from_csv(public_data.folder / "raft" / "train.csv")
     made = samples(source, choose(source))
-    assert len(made) == 50
-    assert asked(made[0]) == {
-        "instruction": "@HMRCcustomers No this is my first job",
-        "input": "",
-        "output": "no complaint",
-    }
+    assert len(made) == public_data.rows["raft"]
+    assert asked(made[0]) == {"instruction": public_data.tweet, "input": "", "output": "no complaint"}

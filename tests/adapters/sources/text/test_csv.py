@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from ftbridge.adapters.sources.text import csv as source
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Reading
 
+from ....builders.sources import read_source  # noqa: TID252
+
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 TABLES = st.integers(2, 4).flatmap(
     lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=6)
@@ -23,11 +24,8 @@ CHINESE = "问题;答案\n" + "".join(f"酒店的房间很大吗{at};服务员�
 
 
 def table(content, name="faq.csv", **reading):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        (found,) = source.open_tables(path, Reading(**reading))
-        return found, [row for piece in found.pieces for row in piece.rows()]
+    ((found, rows),) = read_source(content, name, source, **reading)
+    return found, rows
 
 
 def values(content, **reading):
@@ -354,8 +352,8 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_right(shared):
-    for path in sorted((shared / "messy_csv" / "agate").glob("*.csv")):
+def test_agates_files_are_read_right(public_data):
+    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv")):
         if path.name == "empty.csv":
             with pytest.raises(InputError, match="holds no records"):
                 table(path.read_bytes())
@@ -366,8 +364,8 @@ def test_agates_files_are_read_right(shared):
         assert last.items() <= rows[-1].values.items(), path.name
 
 
-def test_the_csv_spectrum_is_read_right(shared):
-    folder = shared / "messy_csv" / "csv-spectrum"
+def test_the_csv_spectrum_is_read_right(public_data):
+    folder = public_data.folder / "messy_csv" / "csv-spectrum"
     for path in sorted((folder / "csvs").glob("*.csv")):
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text("utf-8"))
         if path.name == "newlines_crlf.csv":  # the copy has lost what its name says
@@ -375,13 +373,13 @@ def test_the_csv_spectrum_is_read_right(shared):
         assert values(path.read_bytes()) == expected, path.name
 
 
-def test_the_seeds_are_read_right(shared):
-    _, reviews = table((shared / "chnsenticorp" / "ChnSentiCorp_htl_all.csv").read_bytes())
-    assert len(reviews) == 7766
+def test_the_seeds_are_read_right(public_data):
+    _, reviews = table((public_data.folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv").read_bytes())
+    assert len(reviews) == public_data.rows["chnsenticorp"]
     assert not any(row.error for row in reviews)
-    assert [row.where.row for row in reviews if not row.values["review"]] == [6376]
-    found, tweets = table((shared / "raft" / "train.csv").read_bytes())
-    assert (found.columns, len(tweets)) == (("Tweet text", "Label", "ID"), 50)
+    assert [row.where.row for row in reviews if not row.values["review"]] == [public_data.row["chnsenticorp"] + 1]
+    found, tweets = table((public_data.folder / "raft" / "train.csv").read_bytes())
+    assert (found.columns, len(tweets)) == (("Tweet text", "Label", "ID"), public_data.rows["raft"])
     assert {row.values["Label"] for row in tweets} == {"complaint", "no complaint"}
 
 

@@ -1,8 +1,6 @@
 """JSON arrays and single objects."""
 
 import json
-import tempfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,22 +13,15 @@ from ftbridge.adapters.values import plain
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
 
+from ....builders.sources import read_source  # noqa: TID252
+
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text())
 NESTED = st.one_of(SCALARS, st.lists(st.dictionaries(st.text(), SCALARS, max_size=2), max_size=3))
 RECORDS = st.lists(st.dictionaries(st.text(), NESTED, min_size=1, max_size=4), min_size=1, max_size=6)
 
 
-def tables(content, **reading):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "faq.json"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        assert source.detect(path, path.read_bytes()[:4096])
-        found = source.open_tables(path, Reading(**reading))
-        return found, [[row for piece in table.pieces for row in piece.rows()] for table in found]
-
-
 def read(content, **reading):
-    (_,), (rows,) = tables(content, **reading)
+    ((_, rows),) = read_source(content, "faq.json", source, detected=True, **reading)
     return rows
 
 
@@ -94,13 +85,17 @@ def test_what_is_broken_is_one_sentence_with_a_place(content, message):
 @pytest.mark.parametrize("indent", [None, 2])
 def test_rows_are_found_under_the_key_of_an_object(indent):
     rows = [{"a": 1}, {"a": "\ud800"}]
-    (table,), (found,) = tables(json.dumps({"version": "1.0", "data": rows}, indent=indent))
+    ((table, found),) = read_source(
+        json.dumps({"version": "1.0", "data": rows}, indent=indent), "faq.json", source, detected=True
+    )
     assert (values(found), table.notes) == (rows, ("rows are under `data`",))
     assert [row.where.cell("") for row in found] == ["element 1", "element 2"]
 
 
 def test_splits_of_an_object_become_parts():
-    found, rows = tables('{"train": [{"a": 1}], "dev": [{"a": 2}, 3]}')
+    found, rows = zip(
+        *read_source('{"train": [{"a": 1}], "dev": [{"a": 2}, 3]}', "faq.json", source, detected=True), strict=True
+    )
     assert [table.part for table in found] == ["train", "validation"]
     assert [row.where.cell("") for row in rows[1]] == ["dev element 1", "dev element 2"]
     assert rows[1][1].error == "is `3`, not an object"
@@ -130,7 +125,8 @@ def test_an_object_can_be_one_record(record):
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "gb18030", "big5"])
 def test_other_encodings_are_found_and_told(encoding):
     record = {"問": "房間裡面有沒有熱水", "答": "昨天晚上沒有水"}
-    (table,), (rows,) = tables(json.dumps([record] * 3, ensure_ascii=False).encode(encoding))
+    content = json.dumps([record] * 3, ensure_ascii=False).encode(encoding)
+    ((table, rows),) = read_source(content, "faq.json", source, detected=True)
     assert values(rows) == [record] * 3
     assert table.notes[0].startswith("read as ")
 
@@ -191,7 +187,7 @@ def test_rows_may_be_lists_of_messages(talks, window):
     ids=len,
 )
 def test_a_list_of_messages_is_one_conversation(messages):
-    (table,), (rows,) = tables(json.dumps(messages, indent=1))
+    ((table, rows),) = read_source(json.dumps(messages, indent=1), "faq.json", source, detected=True)
     assert (values(rows), str(rows[0].where)) == ([{"messages": messages}], "faq.json conversation 1")
     assert table.notes == (f"its {len(messages)} messages are one conversation",)
     assert len(read(json.dumps(messages), exact=True)) == len(messages)
@@ -225,9 +221,9 @@ def test_a_sheet_is_refused():
         read('[{"a": 1}]', sheets=("Sheet1",))
 
 
-def test_the_json_test_suite_is_read_or_refused(shared):
+def test_the_json_test_suite_is_read_or_refused(public_data):
     """What is valid and holds objects gives them; what is not valid gives no row without an error."""
-    for path in sorted((shared / "messy_json").rglob("*.json")):
+    for path in sorted((public_data.folder / "messy_json").rglob("*.json")):
         content, rows, refusal = path.read_bytes(), [], ""
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, content[:4096]))
         try:
@@ -257,8 +253,8 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_or_refused(shared):
-    for path in sorted((shared / "messy_csv" / "agate").glob("*.json")):
+def test_agates_files_are_read_or_refused(public_data):
+    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.json")):
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, path.read_bytes()[:4096]))
         expected = AGATE[path.name]
         if isinstance(expected, str):

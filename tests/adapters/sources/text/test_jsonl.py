@@ -1,7 +1,6 @@
 """JSON lines."""
 
 import json
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,8 @@ from ftbridge.adapters.values import plain, text
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
 
+from ....builders.sources import read_source  # noqa: TID252
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63), st.text(), st.lists(st.text(), max_size=2))
 RECORDS = st.lists(st.dictionaries(st.text(), VALUES, min_size=1, max_size=4), min_size=1, max_size=5)
 READING = Reading()
@@ -27,10 +28,8 @@ def rows_of(path, reading=READING):
 
 
 def read(content, name="faq.jsonl"):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        return rows_of(path)
+    ((_, rows),) = read_source(content, name, jsonl)
+    return rows
 
 
 def values(row):

@@ -13,7 +13,7 @@ from ftbridge.launchers.runs.record import Attempt, Run, _started, this_machine
 BEGIN = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, argv=("python",), **options):
+def record_run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, argv=("python",), **options):
     """Save and return a run called `name`, which began so many hours after midnight as it has letters."""
     begun = BEGIN + timedelta(hours=len(name))
     ended = None if status == "running" else begun + timedelta(seconds=90)
@@ -36,21 +36,21 @@ def run(project, name, status="succeeded", *, metrics=(), pid=None, steps=3, arg
         pid_started=_started(pid or os.getpid()) or 1,
         machine=this_machine(),
     ).save()
-    write(made, *metrics)
+    write_metrics(made, *metrics)
     return made
 
 
-def again(made):
+def record_attempt(made):
     """Return the run with one more attempt, saved."""
     return msgspec.structs.replace(made, attempts=(*made.attempts, Attempt(BEGIN))).save()
 
 
-def write(made, *records):
+def write_metrics(made, *records):
     """Put records into metrics.jsonl."""
     (made.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def losses(*values, attempt=1, begin=1):
+def loss_records(*values, attempt=1, begin=1):
     """Return records of training steps."""
     return [
         {"step": step, "loss": value, "learning_rate": 1e-4, "time": step, "attempt": attempt}
