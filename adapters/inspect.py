@@ -99,9 +99,10 @@ def _counted(table: Table, progress: Callable[[int], None] | None) -> tuple[int,
     for row in chain.from_iterable(piece.rows() for piece in table.pieces):
         broken += bool(row.error)
         rows += bool(row.values or row.error)
-        for name, value in () if row.error else row.values.items():
-            column = columns.setdefault(name, Column(name=name))
-            lengths[name] += _count(column, plain(value))
+        if not row.error:
+            for name, value in row.values.items():
+                column = columns.setdefault(name, Column(name=name))
+                lengths[name] += _count(column, plain(value))
         if progress and rows % TOLD_EVERY == 0:
             progress(rows)
     for column in columns.values():
