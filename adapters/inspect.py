@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from decimal import Decimal
 from itertools import chain
 from os import PathLike, fspath
 from typing import Any, Unpack
@@ -14,22 +13,12 @@ from ftbridge.adapters.convert.plan import ConvertOptions, preset_for
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
 from ftbridge.adapters.sources.locate import open_origin, origins
-from ftbridge.adapters.values import LONGEST, BadCell, plain, shown
+from ftbridge.adapters.values import LONGEST, plain, shown, type_name
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.records import Reading, ReadingOptions, Table
 
 # Progress is told after so many rows.
 TOLD_EVERY = 1000
-TYPES = {
-    str: "text",
-    bool: "true or false",
-    int: "number",
-    float: "number",
-    Decimal: "number",
-    list: "list",
-    dict: "object",
-    BadCell: "error",
-}
 
 
 class Column(msgspec.Struct, kw_only=True):
@@ -114,9 +103,10 @@ def _counted(table: Table, callback: Callable[[int], object] | None) -> tuple[in
     for row in chain.from_iterable(piece.rows() for piece in table.pieces):
         broken += bool(row.error)
         rows += bool(row.values or row.error)
-        for name, value in () if row.error else row.values.items():
-            column = columns.setdefault(name, Column(name=name))
-            lengths[name] += _count(column, plain(value))
+        if not row.error:
+            for name, value in row.values.items():
+                column = columns.setdefault(name, Column(name=name))
+                lengths[name] += _count(column, plain(value))
         if callback and rows % TOLD_EVERY == 0:
             callback(rows)
     for column in columns.values():
@@ -131,7 +121,7 @@ def _count(column: Column, value: Any) -> int:
     if value is None or (isinstance(value, str) and not value.strip()):
         return 0
     length = len(value if isinstance(value, str) else shown(value, LONGEST))
-    kind = TYPES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
+    kind = type_name(value)
     column.shortest = min(column.shortest, length) if column.types else length
     column.longest = max(column.longest, length)
     column.types[kind] = column.types.get(kind, 0) + 1

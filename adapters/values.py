@@ -46,6 +46,31 @@ class BadValueError(ValueError):
     """A value that is no text; the message says why."""
 
 
+# What the type of a value is called, to people.
+TYPE_NAMES = {
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    Decimal: "number",
+    list: "list",
+    tuple: "list",
+    dict: "object",
+    BadCell: "error",
+    type(None): "nothing",
+}
+
+
+def type_name(value: Any) -> str:
+    """Return what the type of a value is called: text, number, true or false, list, object, date ..."""
+    return TYPE_NAMES.get(type(value), "date" if hasattr(value, "isoformat") else type(value).__name__)
+
+
+def with_article(type_name: str) -> str:
+    """Return the name of a type as it stands in a sentence: `a number`, `an object`, `text`."""
+    return {"number": "a number", "list": "a list", "object": "an object"}.get(type_name, type_name)
+
+
 def text(value: Any) -> str:
     """Return `value` as the text a person sees; raises BadValueError where there is none."""
     value = plain(value)
@@ -62,8 +87,7 @@ def text(value: Any) -> str:
     if isinstance(value, BadCell):
         raise BadValueError(value.reason)
     if isinstance(value, (dict, list, tuple, bytes)):
-        kinds = {"dict": "an object", "bytes": "bytes"}
-        raise BadValueError(f"holds {kinds.get(type(value).__name__, 'a list')}, not text")
+        raise BadValueError(f"holds {with_article(type_name(value))}, not text")
     try:
         return str(value)
     except ValueError as error:  # Python writes no whole number of more than 4,300 digits

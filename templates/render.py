@@ -99,5 +99,8 @@ def _check_plain(value: Any) -> None:
     """Subclasses are refused too: their repr could be anything; infinity and NaN have no literal."""
     if type(value) not in _PLAIN or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError(f"{type(value).__name__} cannot be written into a config")
-    for item in value.items() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-        _check_plain(item)
+    if isinstance(value, dict):
+        value = tuple(value.items())
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_plain(item)

@@ -11,7 +11,7 @@ from ftbridge.cli import cli
 from ftbridge.core.project import Project
 from ftbridge.weights.source import resolve
 
-from .builders import recorded_runs
+from .builders.runs import loss_records, record_run
 from .builders.torch_files import save_pickled
 
 
@@ -20,10 +20,10 @@ def project(tmp_path, monkeypatch):
     """Stand in a project with a good run on each backend and one whose watcher has died."""
     monkeypatch.chdir(tmp_path)
     found = Project.find()
-    one = recorded_runs.run(found, "a", metrics=recorded_runs.losses(3, 2, 1))
+    one = record_run(found, "a", metrics=loss_records(3, 2, 1))
     (one.path / "log.txt").write_text("step 1\n")
-    recorded_runs.run(found, "bb", backend="llamafactory", lora_rank=8, metrics=recorded_runs.losses(4, 3))
-    recorded_runs.run(found, "ccc", "running", pid=2**22 + 1)
+    record_run(found, "bb", backend="llamafactory", lora_rank=8, metrics=loss_records(4, 3))
+    record_run(found, "ccc", "running", pid=2**22 + 1)
     return found
 
 
@@ -115,7 +115,7 @@ def test_compare_gives_what_differs():
 def test_stop_refuses_what_does_not_run_and_marks_what_cannot_be_seen(project):
     with pytest.raises(ftbridge.UsageError, match="`ccc` is not running: it has failed"):
         ftbridge.runs.stop("ccc")
-    run = recorded_runs.run(project, "dddd", "running")
+    run = record_run(project, "dddd", "running")
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))
     assert ftbridge.runs.stop("dddd", mark_failed=True).status == "failed"

@@ -71,15 +71,16 @@ def unique(keys: "Keys") -> "Flags":
     return first
 
 
-def assign(split: str, keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
+def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
     """Return for each sample the place of its part in `parse_split(split)`, or LEFT_OUT.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
-    of None the samples stay in order, each on its own; else other keys stand in `keys` afterwards, to keep
-    memory low. Raises InputError where a part would be empty.
+    of None the samples stay in order, each on its own; else the keys are overwritten, which saves a copy of them: 80
+    of 363 MB for ten million samples. Raises InputError where a part would be empty.
     """
     import numpy as np
 
+    keys = consumed_keys
     names, cuts = _cuts(split, len(keys))
     if seed is None:
         keys = _ranks(len(keys), None)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 # Headers that are recognised, as `header` writes them; the order of the fields is the order in which they are shown.
@@ -190,14 +190,22 @@ def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
         if "output" in found and texts:
             found["input"] = found.get("input", []) + texts
         return found
+    return found | _question_without_header(found, headers, texts)
+
+
+def _question_without_header(
+    found: Mapping[str, list[str]], headers: dict[str, str], texts: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return the columns of instruction and input where no header asks."""
     known = {headers[column]: column for column in reversed(headers)}
     if pair := next((pair for pair in PAIRS if known.keys() >= set(pair)), None):
         rest = [column for column in texts if headers[column] not in pair]
-        return found | {"instruction": [known[pair[0]]], "input": [known[pair[1]], *found.get("input", []), *rest]}
-    if "instruction" in found:  # a text and an input, or a title: either may be the question
-        titles = [column for column in headers if headers[column] in TITLES and "output" in found]
-        found["instruction"] += found.get("input", []) + titles
-    return found
+        return {"instruction": [known[pair[0]]], "input": [known[pair[1]], *found.get("input", []), *rest]}
+    if "instruction" not in found:
+        return {}
+    # A text and an input, or a title: either may be the question.
+    titles = [column for column in headers if headers[column] in TITLES and "output" in found]
+    return {"instruction": [*found["instruction"], *found.get("input", []), *titles]}
 
 
 def asks(columns: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.values import DATE, BadValueError
+from ftbridge.adapters.values import DATE, TYPE_NAMES, BadValueError, type_name, with_article
 
 # A kind is None for null, a word for a scalar, a list of one kind, or a dict of kinds.
 ColumnType = Any
@@ -80,5 +80,7 @@ def _merged(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
 
 def _named(kind: ColumnType) -> str:
     if isinstance(kind, dict | list):
-        return "an object" if isinstance(kind, dict) else "a list"
-    return {"number": "a number", "truth": "true or false"}.get(kind, "text")
+        return with_article(type_name(kind))
+    if kind in TEXTS:
+        return TYPE_NAMES[str]
+    return with_article(TYPE_NAMES[bool if kind == "truth" else int])

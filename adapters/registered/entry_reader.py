@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from ftbridge.adapters.sources.compression import first_bytes
-from ftbridge.adapters.values import BadValueError, listed, plain
+from ftbridge.adapters.values import BadValueError, listed, plain, type_name, with_article
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
@@ -102,8 +102,7 @@ def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -
         return value
     if value is None and not needed:
         return ""
-    kinds = {dict: "an object", list: "a list", bool: "true or false", type(None): "nothing"}
-    raise UnfitError(column or "", f"holds {kinds.get(type(value), 'a number')}, not text", value)
+    raise UnfitError(column or "", f"holds {with_article(type_name(value))}, not text", value)
 
 
 def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:

@@ -53,15 +53,7 @@ def origins(sources: Sequence[str]) -> list[Origin]:
     """
     found: dict[Path | str, Origin] = {}
     for source in sources:
-        if source.startswith(HUBS):
-            every = [Origin(source, url=source)]
-        elif source.startswith(PRESET):
-            every = [Origin(source, preset=source.removeprefix(PRESET))]
-        elif source.startswith(("http://", "https://")):
-            raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
-        else:
-            every = [Origin(path.name, path) for path in _paths(source)]
-        for origin in every:
+        for origin in _origins_of(source):
             if origin.path:
                 refuse_special(origin.path)
             same = origin.path.resolve() if origin.path else source
@@ -71,6 +63,17 @@ def origins(sources: Sequence[str]) -> list[Origin]:
             found[same] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]
+
+
+def _origins_of(source: str) -> list[Origin]:
+    """Return what one word names."""
+    if source.startswith(HUBS):
+        return [Origin(source, url=source)]
+    if source.startswith(PRESET):
+        return [Origin(source, preset=source.removeprefix(PRESET))]
+    if source.startswith(("http://", "https://")):
+        raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
+    return [Origin(path.name, path) for path in _paths(source)]
 
 
 def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -> list[Table]:

@@ -18,21 +18,11 @@ WIDTH = 70  # letters that are shown of a cell
 @contextmanager
 def rows_shown() -> Iterator[Callable[[int], None] | None]:
     """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from ftbridge.core.console import progress_bar
 
-    from ftbridge.core.console import rich_console
-
-    columns = SpinnerColumn(), TextColumn("{task.completed:,} rows, {task.fields[rate]}"), TimeElapsedColumn()
-    with Progress(*columns, console=rich_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, rate="")
-
-        def update(rows: int) -> None:
-            bar.update(task, completed=rows, rate=f"{bar.tasks[0].speed or 0:,.0f} rows/s")
-
-        yield update
+    columns = "spinner", "{task.completed:,} rows, {task.fields[rate]}", "elapsed"
+    with progress_bar(*columns, total=None, transient=True, rate="") as bar:
+        yield (lambda rows: bar.update(rows, rate=f"{bar.speed:,.0f} rows/s")) if bar else None
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -8,13 +8,16 @@ import io
 import os
 import re
 import sys
+import time
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.progress import Progress, TaskID
     from rich.segment import Segment
 
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
@@ -127,6 +130,90 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
     stream = sys.stderr if stderr else sys.stdout
     file = cast("TextIO", _Stream(_unguarded(stream)))
     return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+
+EVERY = 5  # seconds between two lines of progress where there is no terminal
+
+
+class ProgressBar:
+    """A bar of rich on stderr."""
+
+    def __init__(self, progress: "Progress", task: "TaskID") -> None:
+        """Show `task` of `progress`."""
+        self._progress, self._task = progress, task
+
+    def update(self, completed: float, **fields: str) -> None:
+        """Move the bar to what is done, and say other things beside it."""
+        self._progress.update(self._task, completed=completed, **fields)  # type: ignore[arg-type]
+
+    @property
+    def speed(self) -> float:
+        """Return how much is done in a second, 0 where that is not known yet."""
+        return self._progress.tasks[0].speed or 0
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line)
+
+
+@contextmanager
+def progress_bar(
+    *columns: str, total: float | None, transient: bool = False, **fields: Any
+) -> Iterator[ProgressBar | None]:
+    """Yield a bar where stderr is a terminal, else None.
+
+    A column is `bar`, `spinner`, `count`, `bytes`, `percent`, `left` (the time), `elapsed`, or text over `task`, as
+    rich formats it; `fields` are what `{task.fields[...]}` shows at first.
+    """
+    if not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich import progress as rich_progress
+
+    known: dict[str, Callable[[], rich_progress.ProgressColumn]] = {
+        "bar": rich_progress.BarColumn,
+        "spinner": rich_progress.SpinnerColumn,
+        "count": rich_progress.MofNCompleteColumn,
+        "bytes": rich_progress.DownloadColumn,
+        "percent": rich_progress.TaskProgressColumn,
+        "left": partial(rich_progress.TimeRemainingColumn, elapsed_when_finished=True),
+        "elapsed": rich_progress.TimeElapsedColumn,
+    }
+    shown = [known[column]() if column in known else column for column in columns]
+    with rich_progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as progress:
+        yield ProgressBar(progress, progress.add_task("", total=total, **fields))
+
+
+@contextmanager
+def progress(*columns: str, total: float, line: Callable[[int], str]) -> Iterator[Callable[[int], None]]:
+    """Yield what is to be called with how much is done: it moves a bar, or now and then prints `line` of it."""
+    with progress_bar(*columns, total=total) as bar:
+        if bar:
+            yield bar.update
+            return
+        is_time = SeldomTold()
+
+        def show(done: int) -> None:
+            if is_time():
+                say(line(done))
+
+        yield show
+
+
+class SeldomTold:
+    """Tells, each time that it is called, whether it is time for a line of progress: every five seconds."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        """Begin to count; `at_once` lets the first line come without delay."""
+        self._last = 0.0 if at_once else time.monotonic()
+
+    def __call__(self, *, surely: bool = False) -> bool:
+        """Tell whether to print; what is `surely` printed counts as a line."""
+        now = time.monotonic()
+        if now - self._last < EVERY and not surely:
+            return False
+        self._last = now
+        return True
 
 
 def guard() -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from ftbridge.adapters.convert.earlier import options_of
 from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
-from ftbridge.core.console import rich_console, say
+from ftbridge.core.console import progress, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
 from ftbridge.core.train_spec import Device, Dtype
@@ -208,25 +208,20 @@ def _answer(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     prompt = generator.card.prompt
     prompts = [prompt.segments(question.system, question.turns) for question in questions]
     sampling = Sampling(max_new_tokens=settings.max_new_tokens)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
     done = 0
+
+    def told(done: int) -> str:
+        return f"answered {done} of {len(questions)}"
+
     try:
         with (
             (folder / UNFINISHED).open("ab", buffering=0) as file,
             closing(generator.batch(prompts, settings.stop, sampling, batch_size)) as answers,
-            Progress(*columns, console=rich_console(stderr=True)) as bar,
+            progress("answering", "bar", "percent", "left", total=len(questions), line=told) as show,
         ):
-            shown = bar.add_task("answering", total=len(questions))
             for at, answer, ended in answers:
                 question = questions[at]
                 text = prompt.render(question.system, question.turns)
@@ -235,7 +230,7 @@ def _answer(
                 while line:  # a disk that gets full takes a part of it
                     line = line[file.write(line) :]
                 done += 1
-                bar.advance(shown)
+                show(done)
     except KeyboardInterrupt:
         raise InterruptedRun(
             f"stopped; {done} answers of this time are kept in {folder}, and the same command goes on from there"

@@ -29,12 +29,12 @@ def write_model(folder: Path, held: Mapping[str, Tensor], own: Path, base: Path)
     """
     known = read_json(base / "config.json") if (base / "config.json").is_file() else {}
     wanted = _DTYPES.get(str(known.get("dtype") or known.get("torch_dtype")), "F32")
-    entries = [
-        (name, wanted, tensor.shape, rounded(tensor, wanted))
-        if tensor.dtype == "F32" != wanted
-        else (name, tensor.dtype, tensor.shape, tensor.pieces())
-        for name, tensor in _as_in_files(held, base).items()
-    ]
+    entries: list[safetensors.Entry] = []
+    for name, tensor in _as_in_files(held, base).items():
+        if tensor.dtype == "F32" and wanted != "F32":
+            entries.append((name, wanted, tensor.shape, rounded(tensor, wanted)))
+        else:
+            entries.append((name, tensor.dtype, tensor.shape, tensor.pieces()))
     safetensors.write_model(folder, entries)
     [(written, _)] = Counter(dtype for _, dtype, _, _ in entries).most_common(1)
     trained = read_json(own / "config.json") if (own / "config.json").is_file() else {}

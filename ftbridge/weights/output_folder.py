@@ -108,7 +108,9 @@ def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterab
     for run in _runs_around(target):
         if not own or not _same(run.path, own.path):
             _refuse_overlap(target, run.path, f"the run `{run.path.name}`", both=True)
-    for run in all_runs(source.project) if target.exists() else ():
+    if not target.exists():
+        return
+    for run in all_runs(source.project):
         for model in filter(None, {base_of(run), run.model}):
             _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
 

@@ -37,12 +37,12 @@ def free_space(folder: Path) -> tuple[int, Path]:
 
 def main_memory() -> int:
     """Return the bytes of main memory that programs can still have, here or in this container; 0 where unknown."""
+    import psutil
+
     free = 0
     with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    return min([free, *_limited()])
+        free = psutil.virtual_memory().available
+    return min([free, *_limited()])  # psutil knows nothing of control groups
 
 
 def _limited() -> Iterator[int]:
@@ -90,7 +90,10 @@ def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
 
 @cache
 def processor() -> tuple[str, bool]:
-    """Return the processor's name, and whether it has instructions for bfloat16 (else each is many others)."""
+    """Return the processor's name, and whether it has instructions for bfloat16 (else each is many others).
+
+    psutil knows neither.
+    """
     lines: dict[str, str] = {}
     with suppress(OSError):
         for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -41,6 +41,8 @@ def _held(lock: Path) -> bool:
 
 
 def _open_files() -> Iterator[str]:
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):  # it has ended, or is another user's
-            yield str(link.readlink())
+    import psutil
+
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or is another user's
+            yield from (file.path for file in process.open_files())

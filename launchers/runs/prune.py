@@ -28,6 +28,7 @@ OUTPUT = (
     "running_log.txt", "runs", "special_tokens_map.json", "tokenization_*.py", "tokenizer.*", "trainer_log.jsonl",
     "trainer_state.json", "training_*.png", "vocab.*", "xtuner_config.py", "zero_to_fp32.py",
 )  # fmt: skip
+SHOWN = 5  # of what is not ours, in a message
 TRACKING = ("tensorboard", "wandb", "swanlab")
 # And `predict` into each folder in `predictions` (see evaluation/answers.py).
 PREDICTIONS = ("predict.json", "predictions.jsonl", "unfinished.jsonl", "metrics.json", "result.jsonl")
@@ -54,9 +55,9 @@ def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = 
     runs = [run for run in found if run.status in {"failed", "interrupted"} or run in old]
     runs = [run for run in runs if not _needed(run, [other for other in found if other not in runs])]
     gone = [_leftover(run.path, run, "older" if run in old else run.status) for run in runs]
-    for run in good if checkpoints else ():
-        if run not in old:
-            gone += [_leftover(path, run, "checkpoint") for path in _old_checkpoints(run)]
+    if checkpoints:
+        newest = [run for run in good if run not in old]
+        gone += [_leftover(path, run, "checkpoint") for run in newest for path in _old_checkpoints(run)]
     return gone
 
 
@@ -93,7 +94,8 @@ def _needed(run: Run, others: list[Run]) -> bool:
     ]
     reason = f"it holds the base model of the run `{bases[0]}`" if bases else ""
     if not reason and (strange := list(_foreign(run))):
-        reason = f"it holds {', '.join(strange[:5])}{', ...' * bool(strange[5:])}, which ftbridge did not write"
+        more = ", ..." if len(strange) > SHOWN else ""
+        reason = f"it holds {', '.join(strange[:SHOWN])}{more}, which ftbridge did not write"
     if reason:
         say(f"`{run.path}` stays: {reason}")
     return bool(reason)
@@ -124,7 +126,9 @@ def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
                 yield path
         return
     known, base = (OUTPUT, base_of(run)) if folder.name == "output" else (TRACKING, "")
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
         in_model = base and path.is_file() and Path(base, path.name).is_file()
         if not in_model and not any(fnmatchcase(path.name, pattern) for pattern in known):
             yield path

@@ -384,7 +384,10 @@ def _watcher(run: Run) -> Iterator[Callable[[signal.Signals], None]]:
 
 
 def _started(pid: int) -> int:
-    """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc."""
+    """Return when a process began, in ticks since the machine's start; 0 where it has ended, or without /proc.
+
+    (psutil tells it by the clock, which somebody may set while the process runs.)
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -256,9 +256,8 @@ def answer_all(
     tokenizer: Any, model: Any, request: dict[str, Any], write: Write, interrupted: Callable[[], bool] = bool
 ) -> None:
     """Answer many prompts, each as `answer` would, in batches of prompts about as long, until `interrupted`."""
-    prompts, limit = [encode(tokenizer, segments) for segments in request["prompts"]], room(model)
-    wanted = request["max_new_tokens"]
-    lefts = [min(wanted, limit - len(ids)) if limit else wanted for ids in prompts]
+    prompts = [encode(tokenizer, segments) for segments in request["prompts"]]
+    lefts = _lefts(model, prompts, request["max_new_tokens"])
     waiting = sorted(range(len(prompts)), key=lambda at: -len(prompts[at]))
     while waiting and lefts[waiting[0]] < 1:
         write({"index": waiting.pop(0), "text": "", "finish": "too_long"})
@@ -274,12 +273,18 @@ def answer_all(
         if answers is None:
             most = len(batch) // 2
             continue
+        cut = "length" if lefts[longest] == request["max_new_tokens"] else "full"
         for at, ids in zip(batch, answers, strict=True):
             text, ended = finished(tokenizer, ids, stops, request["stop"])
-            finish = "stop" if ended else "length" if lefts[at] == wanted else "full"
-            write({"index": at, "text": text, "finish": finish})
+            write({"index": at, "text": text, "finish": "stop" if ended else cut})
         waiting = waiting[len(batch) :]
     write({"end": "stop"})
+
+
+def _lefts(model: Any, prompts: list[list[int]], wanted: int) -> list[int]:
+    """Return how many tokens the answer to each prompt may have, `wanted` at most."""
+    limit = room(model)
+    return [min(wanted, limit - len(ids)) if limit else wanted for ids in prompts]
 
 
 def generate(model: Any, prompts: list[list[int]], given: dict[str, Any]) -> list[list[int]] | None:

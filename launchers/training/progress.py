@@ -1,11 +1,10 @@
 """How a training is shown while it runs: a bar on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ftbridge.core.console import is_terminal, rich_console, say
+from ftbridge.core.console import SeldomTold, progress_bar, say
 from ftbridge.launchers.runs.summary import clock
 
 Update = Callable[[dict[str, float]], object]
@@ -23,7 +22,7 @@ def reporter(steps: int, callback: Update | None = None) -> Iterator[Update]:
     shown = ExitStack()
     updates: list[Update] = []
     with suppress(OSError):
-        updates.append(shown.enter_context(_bar(steps)) if is_terminal(sys.stderr) else _Lines(steps))
+        updates.append(shown.enter_context(_shown(steps)))
 
     def show(record: dict[str, float]) -> None:
         try:
@@ -43,42 +42,37 @@ class _Lines:
     """A line per new record, at most one every five seconds."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.seen, self.shown = steps, 0.0, 0.0
+        self.steps, self.seen = steps, 0.0
+        self.is_time = SeldomTold(at_once=True)
         self.first: tuple[float, float] | None = None  # loading is not part of the pace
 
     def __call__(self, record: dict[str, float]) -> None:
-        step, now = record["step"], time.monotonic()
+        step = record["step"]
         if "loss" not in record:
             say(f"step {step:g}/{self.steps}  validation loss {record['validation_loss']:.4f}")
             return
-        if step <= self.seen or (now - self.shown < 5 and step < self.steps):  # noqa: PLR2004
+        if step <= self.seen or not self.is_time(surely=step >= self.steps):
             return
+        now = time.monotonic()
         self.first = self.first or (step, now)
         pace = (now - self.first[1]) / (step - self.first[0]) if step > self.first[0] else 0
         left = f"  {clock(pace * (self.steps - step))} left" if pace else ""
         say(f"step {step:g}/{self.steps}  loss {record['loss']:.4f}{left}")
-        self.seen, self.shown = step, now
+        self.seen = step
 
 
 @contextmanager
-def _bar(steps: int) -> Iterator[Update]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        "training",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=rich_console(stderr=True)) as progress:
-        task = progress.add_task("training", total=steps, loss="loading the model")
+def _shown(steps: int) -> Iterator[Update]:
+    columns = ("training", "bar", "count", "{task.fields[loss]}", "left")
+    with progress_bar(*columns, total=steps, loss="loading the model") as bar:
+        if not bar:
+            yield _Lines(steps)
+            return
 
         def update(record: dict[str, float]) -> None:
             if "loss" in record:
-                progress.update(task, completed=int(record["step"]), loss=f"loss {record['loss']:.4f}")
+                bar.update(int(record["step"]), loss=f"loss {record['loss']:.4f}")
             else:
-                text = f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}"
-                progress.console.print(text)
+                bar.say(f"step {record['step']:g}: validation loss {record['validation_loss']:.4f}")
 
         yield update

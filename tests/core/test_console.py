@@ -223,3 +223,31 @@ def test_a_size_has_the_unit_that_fits_it():
     assert [natural_size(size, binary=True) for size in (1023, 1024, 3 << 19, 5 << 29)] == [
         "1023 bytes", "1.0 KiB", "1.5 MiB", "2.5 GiB",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock that stands still until it is set."""
+    hands = {"now": 1000.0}
+    monkeypatch.setattr(console.time, "monotonic", lambda: hands["now"])
+    return hands
+
+
+def test_progress_is_a_line_every_five_seconds_where_there_is_no_terminal(capsys, clock):
+    with console.progress("work", "bar", total=9, line=lambda done: f"{done} of 9") as show:
+        for now, done in ((1000, 1), (1004, 2), (1006, 3), (1010, 4), (1011, 5)):
+            clock["now"] = now
+            show(done)
+    assert capsys.readouterr().err.splitlines() == ["3 of 9", "5 of 9"]
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with console.progress("work", "bar", "count", total=9, line=str) as show:
+        show(9)
+    assert "work" in screen.getvalue()
+    assert "9/9" in screen.getvalue()

@@ -59,7 +59,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
     classed: bool = False
     dedup: Dedup | None = None
 
-    def make(
+    def make(  # complexipy: ignore - each row goes through it, and a call more for each costs some percent
         self, table: int, piece: Piece, room: int | None = None, *, whole: bool = True
     ) -> tuple[Batch, list[bytearray]]:
         """Return what became of the rows, and the samples by target; with `room` for so many, the rest is left out.

@@ -36,12 +36,13 @@ class Remarks(msgspec.Struct):
 
     def look(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
         """Look at samples, which stand in `written` from `start` on."""
-        last: Text | None = None
-        for sample in samples if len(self.systems) < 2 else ():  # noqa: PLR2004 - two are enough to differ
-            system = sample.system
-            if system is not last and system != last:
-                last = system
-                self.systems.add(plain(last))
+        if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
+            last: Text | None = None
+            for sample in samples:
+                system = sample.system
+                if system is not last and system != last:
+                    last = system
+                    self.systems.add(plain(last))
         if written.find(b"<", start) >= 0 and MARKS.search(written, start):
             for sample in samples:
                 for kind, (count, mark) in marks_in(sample).items():

@@ -8,11 +8,12 @@ import msgspec
 from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_of, surely, wants_answer
 from ftbridge.adapters.mapping.headers import HEADERS, header
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import blank, parsed, plain, shown
+from ftbridge.adapters.values import TYPE_NAMES, blank, parsed, plain, shown
 from ftbridge.core.records import Table
 
 FIELDS = ("messages", *HEADERS)
-BOOLEANS, NUMBERS, TEXT, LISTS, OBJECTS = "true or false", "numbers", "text", "lists", "objects"
+BOOLEANS, TEXT = TYPE_NAMES[bool], TYPE_NAMES[str]
+NUMBERS, LISTS, OBJECTS = (f"{TYPE_NAMES[kind]}s" for kind in (int, list, dict))
 KINDS = {bool: BOOLEANS, int: NUMBERS, float: NUMBERS, str: TEXT, list: LISTS, dict: OBJECTS}
 
 

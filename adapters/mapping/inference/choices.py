@@ -83,23 +83,34 @@ def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str
     marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer))) or header(mark) in named]
     if not marks:
         return {}
-    several, value = len(choices) > 1, _first(rows, choices[0])
-    count = len(choices) if several else max((len(_list(row.get(choices[0]))) for row in rows), default=0)
-    own = header(choices[0]).strip(".") if several else ""
-    shown_as = {}
-    for counted, start in _starts(marks, count, own[-1:]).items():
-        if several:
-            optional = {name for name in choices if any(blank(row.values.get(name)) for row in table.first)}
-            by_header = all(header(mark) in named for mark in marks)
-            called = [LETTERS[at] if start is None else str(start + at) for at in range(count)]
-            called = [*choices] if by_header else called
-            text = "".join(_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
-        else:
-            text = _loop(
-                choices[0], value, {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}[start]
-            )
-        shown_as[counted] = " ".join(map(_field, questions)) + text
+    asked = " ".join(map(_field, questions))
+    if len(choices) > 1:
+        own = header(choices[0]).strip(".")[-1:]
+        by_header = all(header(mark) in named for mark in marks)
+        shown_as = {
+            counted: asked + _one_each(choices, [*choices] if by_header else _called(start, len(choices)), table)
+            for counted, start in _starts(marks, len(choices), own).items()
+        }
+    else:
+        [column] = choices
+        count = max((len(_list(row.get(column))) for row in rows), default=0)
+        loops = {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}
+        shown_as = {
+            counted: asked + _loop(column, _first(rows, column), loops[start])
+            for counted, start in _starts(marks, count, "").items()
+        }
     return dict(list(shown_as.items())[:1]) if len({*shown_as.values()}) == 1 else shown_as
+
+
+def _called(start: int | None, count: int) -> list[str]:
+    """Return what so many choices are called: letters, or numbers from `start` on."""
+    return [LETTERS[at] if start is None else str(start + at) for at in range(count)]
+
+
+def _one_each(choices: Sequence[str], called: Sequence[str], table: Table) -> str:
+    """Return the part of a template that shows choices that have a column each; where it is empty, none."""
+    optional = {name for name in choices if any(blank(row.values.get(name)) for row in table.first)}
+    return "".join(_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
 
 
 def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]:

@@ -40,7 +40,7 @@ from ftbridge.adapters.mapping.inference.choices import choices_of, key_of, ques
 from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, of_column, of_columns
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import blank, plain
-from ftbridge.core.errors import FtbridgeError, InputError
+from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 
 STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
@@ -61,22 +61,6 @@ def recognised(
     InputError where none is left, or nobody is to be asked (`works` is None).
     """
     return _Recognition(table, prompts, seen, works).shape()
-
-
-def missing_fields(
-    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: Works | None
-) -> FtbridgeError:
-    """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
-    reason = f"`--map` names no {' and no '.join(fields)}"
-    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
-    columns = {
-        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
-        for field in fields
-    }
-    found = suggestions.alternatives({field: [*map(of_column, columns[field])] for field in fields})
-    if works is None:
-        return InputError(reason)
-    return suggestions.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
 
 
 class _Recognition:
@@ -105,24 +89,12 @@ class _Recognition:
             self._ask_for_questions(conversations)
         if columns and not conversations and not self.prompts:
             self._ask_for_class(columns[0])
-            if lists := [
-                column for column, field in self._lists().items() if field in {"instruction", "input", "system"}
-            ]:
-                kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
-                self._ask(
-                    f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
-                    [*self._whatever_fits(), _offer(columns[0])],
-                )
+            self._ask_for_texts(columns[0])
         shapes = [*conversations, *columns]
         if len(shapes) > 1:
             self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
         if not shapes and self.works:
-            maybe = [
-                (column, each.maybe)
-                for column, each in self.seen.items()
-                if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column))
-            ]
-            self._ask_for_questions([Candidate(style, {"messages": column}, style=style) for column, style in maybe])
+            self._ask_for_questions([*self._maybe_conversations()])
             refuse_single_messages(self.table)
             ask_for_turns(self.table)
         if not shapes or "system" in double:
@@ -131,6 +103,21 @@ class _Recognition:
             ]
             self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
         return shapes[0]
+
+    def _ask_for_texts(self, shape: Candidate) -> None:
+        """Ask where a column that would be left out is a question by its header, and holds lists or objects."""
+        lists = [column for column, field in self._lists().items() if field in {"instruction", "input", "system"}]
+        if lists:
+            kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
+            self._ask(
+                f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
+                [*self._whatever_fits(), _offer(shape)],
+            )
+
+    def _maybe_conversations(self) -> Iterator[Candidate]:
+        for column, each in self.seen.items():
+            if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column)):
+                yield Candidate(each.maybe, {"messages": column}, style=each.maybe)
 
     def _ask(self, reason: str, found: Iterable[Suggestion], none: str = "") -> NoReturn:
         if self.works is None:
@@ -145,26 +132,8 @@ class _Recognition:
             return
         fields = {field: [name for name in names if name not in choices] for field, names in self.found.items()}
         fields = {field: names for field, names in fields.items() if names}
-        key = next(iter(fields.get("output", ())), "")
-        if header(key) not in HEADERS["output"]:
-            key = key_of([column for column in self.free if column not in choices]) or key
-        key = key or next((column for column, field in self._lists().items() if field == "output"), "")
-        rest = [column for column in self._others() if column not in {*choices, key}]
-        known = fields.get("instruction", [])
-        guesses = [[each] for each in rest if TEXT in self.seen[each].kinds and len(self.seen[each].kinds) == 1]
-        found: list[Suggestion] = []
-        answers = self._sources(key) if key else []
-        for questions in ([known] if known else guesses) if answers else ():
-            more = {"input": questions[1]} if len(questions) > 1 else {}
-            alone = of_columns({**_firsts(fields), **more, "instruction": questions[0]})
-            alone["output"] = answers[0]
-            for counted, template in questions_with(choices, questions, key, self.table).items():
-                said = f"{_named(questions)} with {'their' if more else 'its'} choices{counted}"
-                asked = alone | {"instruction": FieldSource(said, template=template)}
-                found.append({field: asked[field] for field in asked if not (more and field == "input")})
-            if found:
-                found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
-        if found:
+        key = self._key_of_choices(choices, fields)
+        if found := self._with_choices(choices, fields, key):
             self._ask(
                 f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
                 "learn letters or numbers",
@@ -172,6 +141,37 @@ class _Recognition:
             )
         if _lettered(choices):
             self.found = fields
+
+    def _key_of_choices(self, choices: Sequence[str], fields: Mapping[str, Sequence[str]]) -> str:
+        """Return the column that says which choice is right, "" where there is none."""
+        key = next(iter(fields.get("output", ())), "")
+        if header(key) not in HEADERS["output"]:
+            key = key_of([column for column in self.free if column not in choices]) or key
+        return key or next((column for column, field in self._lists().items() if field == "output"), "")
+
+    def _with_choices(self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str) -> list[Suggestion]:
+        """Return the readings in which a question has its choices, and each question alone after them."""
+        answers = self._sources(key) if key else []
+        if not answers:
+            return []
+        asking = [fields["instruction"]] if fields.get("instruction") else []
+        if not asking:
+            rest = [column for column in self._others() if column not in {*choices, key}]
+            asking = [[column] for column in rest if self.seen[column].kinds == (TEXT,)]
+        found: list[Suggestion] = []
+        for questions in asking:
+            alone = of_columns({**_firsts(fields), **dict(zip(("instruction", "input"), questions, strict=False))})
+            alone["output"] = answers[0]
+            several = len(questions) > 1
+            for counted, template in questions_with(choices, questions, key, self.table).items():
+                said = f"{_named(questions)} with {'their' if several else 'its'} choices{counted}"
+                asked = alone | {"instruction": FieldSource(said, template=template)}
+                if several:
+                    del asked["input"]
+                found.append(asked)
+            if found:
+                found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
+        return found
 
     def _take_out_repetitions(self) -> None:
         """Take texts out of the input that only repeat question and answer, as Alpaca's `text` does."""
@@ -315,6 +315,16 @@ class _Recognition:
             return [of_column(column)]
         return suggestions.sources(column, self.rows, between)
 
+    def _answers(self, columns: Sequence[str]) -> list[FieldSource]:
+        """Return what of `columns` may be the answer, first those with a header for it, last one of two questions."""
+        known = [column for column in columns if "output" in recognise([column])]
+        every = [*known, *(column for column in columns if column not in known)]
+        found = [source for column in every for source in self._sources(column)]
+        questions = self.found.get("instruction", [])
+        if len(questions) > 1:
+            found += map(of_column, reversed(questions))
+        return found
+
     def _whatever_fits(self) -> Iterator[Suggestion]:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
@@ -331,11 +341,7 @@ class _Recognition:
                 source for column in texts or others for source in self._sources(column, " ")
             ]
         if "output" not in fields.keys() | self.prompts.keys():
-            known = [column for column in others if {"output"} & recognise([column]).keys()]
-            every = [*known, *(column for column in others if column not in known)]
-            fields["output"] = [source for column in every for source in self._sources(column)]
-            questions = self.found.get("instruction", ())
-            fields["output"] += map(of_column, reversed(questions if len(questions) > 1 else ()))
+            fields["output"] = self._answers(others)
         if not self.prompts:
             yield from suggestions.of_objects(self.rows)
         yield from suggestions.alternatives({field: fields[field] for field in fields if fields[field]})

@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import find_column, letter, quoted
+from ftbridge.adapters.columns import find_column, letter, listing, quoted
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.mapping.conversations.roles import refuse_roles
 from ftbridge.adapters.mapping.fields import ColumnMapping
 from ftbridge.adapters.mapping.headers import FLAG, HEADERS, header, recognise, refused
+from ftbridge.adapters.mapping.inference import suggestions
 from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, sample_column, whole
-from ftbridge.adapters.mapping.inference.detect import STYLES, missing_fields, recognised
-from ftbridge.adapters.mapping.inference.suggestions import Suggestion
+from ftbridge.adapters.mapping.inference.detect import STYLES, Works, recognised
+from ftbridge.adapters.mapping.inference.suggestions import Suggestion, of_column
 from ftbridge.adapters.mapping.messages import MessageMapping
 from ftbridge.adapters.mapping.row_template import RowTemplate, prompt
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
@@ -89,7 +90,7 @@ def infer_mapping(
         reason = told or reason
         shape = _told(columns, prompts, seen)
         if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
-            raise missing_fields(table, missing, shape, seen, works)
+            raise _missing_fields(table, missing, shape, seen, works)
     else:
         shape = recognised(table, prompts, seen, works)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
@@ -109,6 +110,22 @@ def for_all(error: QuestionError, tables: Sequence[Table], wish: MappingOptions)
         return error
     fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
     return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
+
+
+def _missing_fields(
+    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: Works | None
+) -> FtbridgeError:
+    """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
+    reason = f"`--map` names no {' and no '.join(fields)}"
+    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
+    columns = {
+        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
+        for field in fields
+    }
+    found = suggestions.alternatives({field: [*map(of_column, columns[field])] for field in fields})
+    if works is None:
+        return InputError(reason)
+    return suggestions.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
 
 
 def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOptions) -> bool:

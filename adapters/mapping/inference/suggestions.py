@@ -104,17 +104,7 @@ def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggest
 
     Of two questions the second may be the input of the first; of several inputs all may be wanted.
     """
-    fields: list[list[Suggestion]] = []
-    for field, sources in found.items():
-        each: list[Suggestion] = [{field: source} for source in sources]
-        if field == "instruction" and "input" not in found:
-            each += [{field: one, "input": other} for one, other in pairwise(sources)]
-        if field == "output" and "input" not in found:  # a text, what of it is asked, and the answer
-            each += [{"input": one, field: other} for one, other in pairwise(sources) if one.column]
-        if field == "input" and len(sources) > 1:
-            both = " ".join(f"{{{{ {reference(source.column)} }}}}" for source in sources)
-            each.append({field: FieldSource(" and ".join(source.said for source in sources), template=both)})
-        fields.append(each)
+    fields = [[*_ways(field, sources, found)] for field, sources in found.items()]
     for chosen in product(*fields):
         offer = {field: source for part in chosen for field, source in part.items()}
         taken = [source.of or source.column or source.said for source in offer.values()]
@@ -127,48 +117,103 @@ def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ")
     return [msgspec.structs.replace(source, of=column) for source in _sources(column, rows, between)]
 
 
+def _ways(
+    field: str, sources: Sequence[FieldSource], found: Mapping[str, Sequence[FieldSource]]
+) -> Iterator[Suggestion]:
+    """Yield what `alternatives` may take for a field."""
+    for source in sources:
+        yield {field: source}
+    if field == "instruction" and "input" not in found:
+        for one, other in pairwise(sources):
+            yield {field: one, "input": other}
+    if field == "output" and "input" not in found:  # a text, what of it is asked, and the answer
+        for one, other in pairwise(sources):
+            if one.column:
+                yield {"input": one, field: other}
+    if field == "input" and len(sources) > 1:
+        both = " ".join(_template(reference(source.column)) for source in sources)
+        yield {field: FieldSource(" and ".join(source.said for source in sources), template=both)}
+
+
 def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
     """Return those of `sources`."""
     values = [parsed(row.get(column)) for row in rows]
     written = any(isinstance(plain(row.get(column)), str) for row in rows)
     name, said = reference(column) + (" | parsed" if written else ""), f"`{column}`"
     filled = [value for value in values if not blank(value)]
-    value = filled[0] if filled else None
-    if isinstance(value, dict):
-        whole = [FieldSource(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
-        key = next((key for key in TEXTS if key in value), "")
-        name = f"({name}).{key}" if written else f"{name}.{key}"
+    if filled and isinstance(filled[0], dict):
+        key = _text_key(filled[0])
+        whole = FieldSource(f"{said} as JSON", template=_template(f"{name} | tojson"))
+        if not key:
+            return [whole]
         values = [each.get(key) if isinstance(each, dict) else None for each in filled]
-        if not any(isinstance(each, list) for each in values):
-            return [FieldSource(f"`{key}` of {said}", template=f"{{{{ {name} }}}}"), *whole] if key else whole
-        said, filled = f"`{key}` of {said}", [each for each in values if isinstance(each, list) and each]
-        value = filled[0] if filled else None
-    if not isinstance(value, list) or not value:
+        name, said = f"({name}).{key}" if written else f"{name}.{key}", f"`{key}` of {said}"
+        filled = [each for each in values if isinstance(each, list)]
+        if not filled:
+            return [FieldSource(said, template=_template(name)), whole]
+        filled = [each for each in filled if each]
+    return _of_lists(name, said, values, filled, rows, between, written=written)
+
+
+def _of_lists(
+    name: str,
+    said: str,
+    values: Sequence[Any],
+    filled: Sequence[Any],
+    rows: Sequence[Mapping[str, Any]],
+    between: str,
+    *,
+    written: bool,
+) -> list[FieldSource]:
+    """Return what a column of lists may be taken for; `filled` are those of its `values` that say something."""
+    first = filled[0] if filled else None
+    if not isinstance(first, list) or not first:
         return []
-    none = any(each in ([], None, "") for each in values)
-    if isinstance(value[0], list):
-        return _spans(name, said, value[0], rows)
+    if isinstance(first[0], list):
+        return _spans(name, said, first[0], rows)
+    if any(each in ([], None, "") for each in values):
+        return _entries(name, said, first, between, written=written, none=True)
+    several = any(isinstance(each, list) and len(each) > 1 for each in filled)
+    return _entries(name, said, first, between, written=written, several=several)
+
+
+def _entries(
+    name: str,
+    said: str,
+    value: list[Any],
+    between: str,
+    *,
+    written: bool,
+    none: bool = False,
+    several: bool = False,
+) -> list[FieldSource]:
+    """Return what a column of lists such as `value` may be taken for.
+
+    It is `written` as text, has rows without an entry (`none`), or some with `several`.
+    """
+    whole, joined, first = [], name, f"({name})[0]" if written else f"{name}[0]"
     if isinstance(value[0], dict):
-        key = next((key for key in TEXTS if key in value[0]), "")
-        whole = [FieldSource(f"{said} as JSON", template=f"{{{{ {name} | tojson }}}}")]
+        whole = [FieldSource(f"{said} as JSON", template=_template(f"{name} | tojson"))]
+        key = _text_key(value[0])
         if not key:
             return whole
-        joined, first = f"{name} | map(attribute='{key}')", f"({name})[0].{key}" if written else f"{name}[0].{key}"
-    else:
-        whole = []
-        joined, first = name, f"({name})[0]" if written else f"{name}[0]"
-    text = f"({joined} | join('{between}')) or 'none'" if none else f"{joined} | join('{between}')"
-    found = [
-        FieldSource(
-            f"the entries of {said}{', `none` where there is none' if none else ''}", template=f"{{{{ {text} }}}}"
-        )
-    ]
-    several = any(isinstance(each, list) and len(each) > 1 for each in filled)
-    return [
-        *found,
-        *([FieldSource(f"the first of {said}", template=f"{{{{ {first} }}}}")] if several and not none else []),
-        *whole,
-    ]
+        joined, first = f"{name} | map(attribute='{key}')", f"{first}.{key}"
+    text, entries = f"{joined} | join('{between}')", f"the entries of {said}"
+    if none:
+        text, entries = f"({text}) or 'none'", f"{entries}, `none` where there is none"
+    found = [FieldSource(entries, template=_template(text))]
+    if several:
+        found.append(FieldSource(f"the first of {said}", template=_template(first)))
+    return found + whole
+
+
+def _text_key(value: Mapping[str, Any]) -> str:
+    """Return the key under which an object holds its text, "" for none."""
+    return next((key for key in TEXTS if key in value), "")
+
+
+def _template(expression: str) -> str:
+    return f"{{{{ {expression} }}}}"
 
 
 def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:

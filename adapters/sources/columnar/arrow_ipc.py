@@ -1,4 +1,9 @@
-"""Messages of Arrow's IPC formats, checked for what they unpack to before a batch is read."""
+"""Messages of Arrow's IPC formats, checked for what they unpack to before a batch is read.
+
+(`pyarrow.ipc.read_message` tells the kind and the end of a message. How many rows a batch has, and how much it unpacks
+to, stands in a header that pyarrow does not show: a batch would have to be unpacked to be refused. Nor does it tell a
+stream that is cut off between two messages from one that ends there.)
+"""
 
 import struct
 from collections.abc import Iterator

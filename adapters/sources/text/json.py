@@ -151,7 +151,10 @@ def _one_by_one(data: bytes) -> _Found:
             start = token.end()
             if char == b"]":
                 return _Found(elements, start, last=True)
-        depth += (char in {b"[", b"{"}) - (char in {b"]", b"}"} and depth > 0)
+        if char in {b"[", b"{"}:
+            depth += 1
+        elif char in {b"]", b"}"} and depth:
+            depth -= 1
     return _Found(elements, start)
 
 

@@ -148,8 +148,9 @@ def main() -> None:
         visible = book.sheets()
         _send(Sheets(visible))
         chosen = order.sheets or tuple(name for name in visible if visible[name])
-        for name in chosen if visible.keys() >= set(chosen) else ():
-            _send_sheet(order, book, name, whole=len(chosen) == 1)
+        if visible.keys() >= set(chosen):
+            for name in chosen:
+                _send_sheet(order, book, name, whole=len(chosen) == 1)
 
 
 def _send_sheet(order: Order, book: Book, name: str, *, whole: bool) -> None:

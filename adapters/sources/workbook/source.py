@@ -6,7 +6,7 @@ write it. Cells to the right of the last header are no part of the table.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -134,11 +134,10 @@ def _open(book: _Book) -> list[Table]:
         return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
     filled = {head.page.name: head.columns for head, _ in heads if head.columns}
     titles = _choose(path, visible, filled)
-    tables = [
-        table
-        for title in titles
-        for table in _open(msgspec.structs.replace(book, reading=msgspec.structs.replace(reading, sheets=(title,))))
-    ]
+    tables: list[Table] = []
+    for title in titles:  # each anew, as where it alone is asked for
+        alone = msgspec.structs.replace(reading, sheets=(title,))
+        tables += _open(msgspec.structs.replace(book, reading=alone))
     notes = []
     if len(titles) > 1:
         notes.append(f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them")
@@ -217,20 +216,28 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
         return [preset.sheet]
     known = [title for title in columns if fits(columns[title])]
     if len({tuple(map(header, columns[title])) for title in known}) > 1:
-        together = ["--all-sheets"] if known == [*columns] else [word for title in known for word in ("--sheet", title)]
+        together = [word for title in known for word in ("--sheet", title)]
+        if known == [*columns]:
+            together = ["--all-sheets"]
         raise QuestionError(
             f"`{path}` has several sheets that may be meant, and their headers differ; choose",
-            {"all of them": together, **{f"the sheet `{title}`": ["--sheet", title] for title in known}},
+            {"all of them": together, **_one_sheet(known)},
         )
-    if known or len(columns) == 1:
-        return known or [*columns]
-    shown = any(visible.values())
-    if not visible or (shown and not columns):
+    if known:
+        return known
+    if len(columns) == 1:
+        return [*columns]
+    if not visible or (any(visible.values()) and not columns):
         raise InputError(f"`{path}` holds no sheet with rows")
-    why = "several sheets, and the headers of none are recognised" if shown else "only hidden sheets"
-    raise QuestionError(
-        f"`{path}` has {why}; choose", {f"the sheet `{title}`": ["--sheet", title] for title in columns or visible}
-    )
+    if not any(visible.values()):
+        raise QuestionError(f"`{path}` has only hidden sheets; choose", _one_sheet(columns or visible))
+    why = "several sheets, and the headers of none are recognised"
+    raise QuestionError(f"`{path}` has {why}; choose", _one_sheet(columns))
+
+
+def _one_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
+    """Return the answers that take one of these sheets."""
+    return {f"the sheet `{title}`": ["--sheet", title] for title in titles}
 
 
 def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
@@ -330,6 +337,27 @@ def _marked(start: int, rows: Iterator[Cells], errors: Errors, *, cut: bool) -> 
         yield row
 
 
+class _SpecialCells:
+    """Cells that a reader sends as lists: errors, and numbers that are not what was typed."""
+
+    def __init__(self, file: str, title: str, columns: Sequence[str], late: list[str]) -> None:
+        """Note such numbers in `late`, once for a column."""
+        self.file, self.title, self.columns, self.late = file, title, columns, late
+        self.noted: set[str] = set()
+
+    def value(self, cell: list[Any], column: str, row: int) -> Any:
+        """Return what stands in the cell."""
+        if isinstance(cell[0], str):
+            return BadCell(*cell)
+        if column not in self.noted:
+            self.noted.add(column)
+            at = Where(self.file, row, self.title).cell(letter(self.columns.index(column) + 1))
+            note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
+            if note not in self.late:
+                self.late.append(note)
+        return cell[-1]
+
+
 def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
 
@@ -338,29 +366,19 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
     file, title, columns = book.path.name, head.page.name, head.columns
     key, suspect = suspects(columns if head.named else ())
     last = head.start - 1
-    long: set[str] = set()
-
-    def special(cell: list[Any], column: str, row: int) -> Any:
-        if isinstance(cell[0], str):
-            return BadCell(*cell)
-        if column not in long:
-            long.add(column)
-            at = Where(file, row, title).cell(letter(columns.index(column) + 1))
-            note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
-            late.extend([note] if note not in late else [])
-        return cell[-1]
-
+    special = _SpecialCells(file, title, columns, late)
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
         values: dict[str, Any] = {
-            column: special(cell, column, number) if type(cell) is list else cell
+            column: special.value(cell, column, number) if type(cell) is list else cell
             for column, cell in zip(columns, row, strict=False)
             if cell != ""
         }
-        if any(type(value) is not str or value.strip() for value in values.values()):
-            for empty in range(last + 1, number):
-                yield Row(Where(file, empty, title), {})
-            last, error = number, ""
-            cell = row[key] if key < len(row) else ""
-            if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
-                error = no_sample([*map(_name, row)], columns if head.named else ())
-            yield Row(Where(file, number, title), values, error)
+        if not any(type(value) is not str or value.strip() for value in values.values()):
+            continue
+        for empty in range(last + 1, number):
+            yield Row(Where(file, empty, title), {})
+        last, error = number, ""
+        cell = row[key] if key < len(row) else ""
+        if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
+            error = no_sample([*map(_name, row)], columns if head.named else ())
+        yield Row(Where(file, number, title), values, error)

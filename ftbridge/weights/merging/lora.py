@@ -115,40 +115,71 @@ class _Adapter:
                     self.embeddings.add(match["module"])
 
     def apply(self, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
-        """Add what this adapter does to `found`: first what it brings whole, then its products."""
+        """Add what this adapter does to `found`: first what it brings whole, then its products.
+
+        A weight lies in one of two ways, and its product has to lie as it does:
+
+            straight, (outputs, inputs), as in torch's Linear:        W += scale * (B @ A)
+            turned, (inputs, outputs), as in GPT-2's Conv1D and
+            in embeddings, whose rows are the tokens:                 W += scale * (B @ A).T
+
+        with A (rank, inputs) and B (outputs, rank). A square weight fits both ways; it lies as the others do.
+        """
         for name, tensor in self.own.items():
-            known = _find(name, base)
-            self._fits(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
-            if known in found or self.weight != 1:
-                raise UsageError(
-                    f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
-                )
-            found[known] = Change(base[known].dtype, base[known], tensor)
+            self._replace(name, tensor, base, found)
         straight, turned = self._orientations(base)
         for module, parts in self.parts.items():
+            if module in self.embeddings:
+                is_square_turned = True
+            else:
+                is_square_turned = turned or (self.config.fan_in_fan_out and not straight)
             known = _find(f"{module}.weight", base)
-            a, b = parts.get("lora_A"), parts.get("lora_B")
             if not known and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
-                continue
-            if not known or not a or not b:
-                raise self._misfit(f"{module}.weight")
-            change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
-            fits = _orientation(change.shape, a, b)
-            square = module in self.embeddings or turned or (self.config.fan_in_fan_out and not straight)
-            transposed = square if fits == "either" else fits == "turned"
-            self._fits(known, bool(fits))
-            scale = self._scale(module, a.shape[0])
-            magnitude = parts.get("lora_magnitude_vector")
-            if magnitude:
-                self._check_dora(known, change.shape, magnitude, transposed=transposed)
-            change.steps.append(Step(b, scale, a, transposed, magnitude))
-            if bias := parts.get("lora_B.bias"):
-                self._add_bias(f"{module}.bias", Step(bias, scale), base, found)
+            else:
+                self._add_product(module, known, parts, base, found, is_square_turned=is_square_turned)
         for name, change in found.items():
-            if change.dtype not in FLOATS or change.start.dtype not in FLOATS:
-                dtype = change.dtype if change.dtype not in FLOATS else change.start.dtype
-                raise InputError(f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`")
+            for dtype in (change.dtype, change.start.dtype):
+                if dtype not in FLOATS:
+                    raise InputError(
+                        f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`"
+                    )
+
+    def _replace(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
+        """Put a tensor that the adapter brings whole in place of the base's."""
+        known = _find(name, base)
+        self._fits(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
+        if known in found or self.weight != 1:
+            raise UsageError(
+                f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
+            )
+        found[known] = Change(base[known].dtype, base[known], tensor)
+
+    def _add_product(
+        self,
+        module: str,
+        known: str,
+        parts: Mapping[str, Tensor],
+        base: Mapping[str, Tensor],
+        found: dict[str, Change],
+        *,
+        is_square_turned: bool,
+    ) -> None:
+        """Add B @ A, and a bias, to the tensor that the base calls `known`."""
+        a, b = parts.get("lora_A"), parts.get("lora_B")
+        if not known or not a or not b:
+            raise self._misfit(f"{module}.weight")
+        change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
+        fits = _orientation(change.shape, a, b)
+        self._fits(known, bool(fits))
+        transposed = is_square_turned if fits == "either" else fits == "turned"
+        scale = self._scale(module, a.shape[0])
+        magnitude = parts.get("lora_magnitude_vector")
+        if magnitude:
+            self._check_dora(known, change.shape, magnitude, transposed=transposed)
+        change.steps.append(Step(b, scale, a, transposed, magnitude))
+        if bias := parts.get("lora_B.bias"):
+            self._add_bias(f"{module}.bias", Step(bias, scale), base, found)
 
     def _add_experts(
         self, module: str, parts: Mapping[str, Tensor], base: Mapping[str, Tensor], found: dict[str, Change]
@@ -250,4 +281,6 @@ def _orientation(shape: tuple[int, ...], a: Tensor, b: Tensor) -> str:
         return ""
     product = (b.shape[0], a.shape[1])
     straight, turned = shape == product, shape == product[::-1]
-    return "either" if straight and turned else "straight" if straight else "turned" if turned else ""
+    if straight:
+        return "either" if turned else "straight"
+    return "turned" if turned else ""

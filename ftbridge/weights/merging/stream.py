@@ -2,17 +2,14 @@
 
 import os
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
 import msgspec
 
-from ftbridge.core.console import is_terminal, natural_size, rich_console, say
+from ftbridge.core.console import natural_size, progress
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.launchers.hardware import devices
@@ -48,7 +45,15 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
     sentence, SetupError where the GPU fails, FrameworkError where the helper dies.
     """
     copied = computed = 0
-    with _progress(total) as show, ThreadPoolExecutor(1) as pool, _Helper(python, plan, cards) as helper:
+
+    def line(done: int) -> str:
+        return f"merged {natural_size(done)} of {natural_size(total)}"
+
+    with (
+        progress("merging", "bar", "bytes", "left", total=total, line=line) as show,
+        ThreadPoolExecutor(1) as pool,
+        _Helper(python, plan, cards) as helper,
+    ):
 
         def follow() -> _Report:
             nonlocal computed
@@ -121,25 +126,3 @@ class _Helper:
 
     def messages(self) -> str:
         return last_lines(self.log.read_text(encoding="utf-8", errors="replace").splitlines())
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Yield what is to be called with the bytes that are done: a bar on a terminal, a line every five seconds else."""
-    if is_terminal(sys.stderr):
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-        columns = ("merging", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=rich_console(stderr=True)) as progress:
-            task = progress.add_task("merging", total=total)
-            yield lambda done: progress.update(task, completed=done)
-        return
-    shown = time.monotonic()
-
-    def show(done: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown > 5:  # noqa: PLR2004
-            say(f"merged {natural_size(done)} of {natural_size(total)}")
-            shown = time.monotonic()
-
-    yield show

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import sys
 
 import pytest
 
@@ -81,7 +82,7 @@ class _Closed(io.StringIO):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_training_goes_on_where_nobody_is_left_to_see_it(monkeypatch, clock, terminal):
-    monkeypatch.setattr(progress.sys, "stderr", _Closed(terminal))
+    monkeypatch.setattr(sys, "stderr", _Closed(terminal))
     with reporter(90) as update:
         for step in range(1, 4):
             clock["now"] += 9
