@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from typing import Any, Self, cast
 
@@ -78,11 +79,8 @@ def deepspeed_config(name: str) -> dict[str, Any]:
 
 
 def _environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvironment:
-    def read(name: str) -> str:
-        return (resources.files(package) / name).read_text(encoding="utf-8")
-
     environment = SandboxedEnvironment(
-        loader=jinja2.FunctionLoader(read),
+        loader=jinja2.FunctionLoader(partial(_read, package)),
         undefined=jinja2.StrictUndefined,
         finalize=finalize,
         trim_blocks=True,
@@ -92,6 +90,10 @@ def _environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvir
     )
     environment.filters["name"] = Name
     return environment
+
+
+def _read(package: str, name: str) -> str:
+    return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
 def _check_plain(value: Any) -> None:

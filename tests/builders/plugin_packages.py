@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 PLAIN = Path(__file__).parents[1] / "plain_backend"
+SMALL = Path(__file__).parents[1] / "small_plugins"
 
 
 def install(source, place):
