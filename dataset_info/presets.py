@@ -1,4 +1,7 @@
-"""What is known about well-known datasets: one YAML file each, told by its sheet or by its columns."""
+"""What is known about well-known datasets: one YAML file each, told by its sheet or by its columns.
+
+Packages of third parties bring more, by the entry points `ftbridge.presets` (docs/plugins.md).
+"""
 
 from collections.abc import Iterable
 from functools import cache
@@ -7,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
+from ftbridge.core.plugins import data_files
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +23,8 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     since hubs give names where files give numbers. `sheet` tells the dataset by a sheet of its workbook, `detect` by
     exactly these columns. `hub` is where it can be had (`hf://owner/name:config`), `model` one to start with.
     `sample` is a record with the columns and the kinds of values of the source, written for ftbridge. A preset
-    with `settings` (each with its meaning, for `--set`) makes its rows itself.
+    with `settings` (each with its meaning, for `--set`) makes its rows itself. `package` is the third party's that
+    brings it, "" for ftbridge's own.
     """
 
     name: str
@@ -38,21 +43,33 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     detect: tuple[str, ...] = ()
     hub: str = ""
     settings: dict[str, str] = {}
+    package: str = ""
 
 
 @cache
 def presets() -> dict[str, Preset]:
-    """Return all presets by name."""
+    """Return all presets by name; raises SetupError for two of one name, InputError for a file that is none."""
     found = {}
     folder = files("ftbridge.dataset_info") / "presets"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         name, _, ending = file.name.rpartition(".")
         if ending == "yaml":
-            values = load_yaml(file.read_text(encoding="utf-8"), f"the preset `{name}`")
-            read = parse(Preset, {"name": name, **values}, f"the preset `{name}`")
-            labels = {**read.labels, **{text: text for text in read.labels.values()}}
-            found[name] = msgspec.structs.replace(read, labels=labels)
+            found[name] = _read(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
+    for more in data_files("presets"):
+        read = _read(more.name, more.text, more.title)
+        if more.name in found:
+            other = found[more.name].package or "ftbridge"
+            raise SetupError(f"{more.title} and a preset of {other} have one name; uninstall one of the packages")
+        if read.settings:
+            raise InputError(f"{more.title} has `settings`, which only presets of ftbridge have; take them out")
+        found[more.name] = msgspec.structs.replace(read, package=more.package)
     return found
+
+
+def _read(name: str, text: str, what: str) -> Preset:
+    read = parse(Preset, {**load_yaml(text, what), "name": name, "package": ""}, what)
+    labels = {**read.labels, **{text: text for text in read.labels.values()}}
+    return msgspec.structs.replace(read, labels=labels)
 
 
 def preset(name: str) -> Preset:

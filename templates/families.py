@@ -13,8 +13,9 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.core.errors import UsageError
+from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.json_yaml import closest, load_yaml, parse
+from ftbridge.core.plugins import data_files
 from ftbridge.templates.prompt import ChatPrompt
 
 # What looks like a token in a prompt.
@@ -45,11 +46,22 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     folder: str
     no_folder: str = ""
 
+    def __post_init__(self) -> None:
+        for pattern in (self.folder, self.no_folder):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"`{pattern}` is no pattern: {error}") from error
+
 
 class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model family. `stop` are the tokens that end an answer; `reason` says why it has its `status`."""
+    """A model family. `stop` are the tokens that end an answer; `reason` says why it has its `status`.
+
+    `package` is the third party's that brings it, "" for ftbridge's own.
+    """
 
     name: str = ""
+    package: str = ""
     title: str
     match: Match
     backends: dict[str, Cell | None]
@@ -74,15 +86,31 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Table(msgspec.Struct, frozen=True):
     families: dict[str, Family]
-    prompts: dict[str, ChatPrompt]
+    prompts: dict[str, ChatPrompt] = {}
 
 
 @cache
 def load() -> dict[str, Family]:
-    """Return all families by name, in the order of families.yaml."""
+    """Return all families by name, in the order of families.yaml; those of third parties' packages come after.
+
+    Raises SetupError for two of one name, InputError for a file that holds no families.
+    """
     text = files("ftbridge.templates").joinpath("families.yaml").read_text(encoding="utf-8")
-    table = parse(_Table, load_yaml(text, "families.yaml"), "families.yaml")
-    return {name: replace(family, name=name) for name, family in table.families.items()}
+    found = _read(text, "families.yaml")
+    for more in data_files("families"):
+        for name, family in _read(more.text, more.title).items():
+            if name in found:
+                other = found[name].package or "ftbridge"
+                raise SetupError(f"{more.title} and {other} both have a family `{name}`; uninstall one of the packages")
+            if not any(family.backends.values()):
+                raise InputError(f"{more.title} has no prompt for the family `{name}`; give a cell in `backends`")
+            found[name] = replace(family, package=more.package)
+    return found
+
+
+def _read(text: str, what: str) -> dict[str, Family]:
+    table = parse(_Table, load_yaml(text, what), what)
+    return {name: replace(family, name=name, package="") for name, family in table.families.items()}
 
 
 def get(name: str) -> Family:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from typing import Any, Self, cast
 
@@ -51,14 +52,14 @@ def json_literal(value: Any) -> str:
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def render_python(template: str, **values: Any) -> str:
-    """Render a template of Python code, in which every expression becomes a literal."""
-    return _environment(python_literal).get_template(template).render(**values)
+def render_python(template: str, *, package: str = "ftbridge.templates", **values: Any) -> str:
+    """Render a `package`'s template of Python code, in which every expression becomes a literal."""
+    return _environment(python_literal, package).get_template(template).render(**values)
 
 
-def render_yaml(template: str, **values: Any) -> str:
-    """Render a template of YAML, in which every expression becomes a JSON literal."""
-    return _environment(json_literal).get_template(template).render(**values)
+def render_yaml(template: str, *, package: str = "ftbridge.templates", **values: Any) -> str:
+    """Render a `package`'s template of YAML, in which every expression becomes a JSON literal."""
+    return _environment(json_literal, package).get_template(template).render(**values)
 
 
 def deepspeed_names() -> list[str]:
@@ -77,9 +78,9 @@ def deepspeed_config(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", msgspec.json.decode(file.read_bytes()))
 
 
-def _environment(finalize: Callable[[Any], str]) -> SandboxedEnvironment:
+def _environment(finalize: Callable[[Any], str], package: str) -> SandboxedEnvironment:
     environment = SandboxedEnvironment(
-        loader=jinja2.FunctionLoader(_read),
+        loader=jinja2.FunctionLoader(partial(_read, package)),
         undefined=jinja2.StrictUndefined,
         finalize=finalize,
         trim_blocks=True,
@@ -91,8 +92,8 @@ def _environment(finalize: Callable[[Any], str]) -> SandboxedEnvironment:
     return environment
 
 
-def _read(name: str) -> str:
-    return (resources.files("ftbridge.templates") / name).read_text(encoding="utf-8")
+def _read(package: str, name: str) -> str:
+    return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
 def _check_plain(value: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ftbridge.core.plugins import REQUIRED, Backend
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
 from ftbridge.launchers.environment.venv import SETS
@@ -178,6 +179,26 @@ def test_the_files_that_the_architecture_names_are_there():
     named = [name for name in re.findall(r"`((?:[a-z_]+/)+[\w.]*)`", text) if name != "runs/"]
     assert len(named) > 50
     assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "ftbridge" / name).exists()] == []
+
+
+def test_the_page_of_plugins_shows_the_packages_of_the_tests_as_they_are():
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", page, re.DOTALL))
+    files = {
+        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
+        for package in ("plain_backend", "small_plugins")
+        for file in (ROOT / "tests" / package).rglob("*.*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    assert files.pop("tests/small_plugins/ftbridge_small/__init__.py").count("\n") == 1  # a docstring alone
+    assert blocks == files
+
+
+def test_the_page_of_plugins_names_all_that_a_backend_may_leave_out():
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(\w+)` \|", page.partition("may leave out")[2], re.MULTILINE)
+    members = {name for name in {*vars(Backend), *Backend.__annotations__} if not name.startswith("_")}
+    assert set(named) == members - {"name", *REQUIRED}
 
 
 @pytest.mark.parametrize("page", ["pains.md", "security.md"])

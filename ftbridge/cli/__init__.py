@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "Show what a source holds, and how it would be read.",
     "convert": "Turn data of any kind into both frameworks' formats.",
     "presets": "Show what is known about well-known datasets.",
+    "plugins": "List the formats, frameworks, presets and families that are there.",
     "datasets": "List, show, check and remove registered datasets.",
     "preview": "Show what a training would see of a dataset.",
     "train": "Fine-tune a model with XTuner or LLaMA-Factory.",

@@ -2,7 +2,8 @@
 
 A plugin is a module of the entry-point group `ftbridge.sources`, `ftbridge.targets` or `ftbridge.backends`,
 imported when it is first used. The protocols below say what each family's module offers; the shortest
-built-in of a family is the one to copy.
+built-in of a family is the one to copy. The groups `ftbridge.presets` and `ftbridge.families` name folders of YAML
+files in packages of third parties: data, for which nothing is imported.
 """
 
 import math
@@ -12,8 +13,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import msgspec
+
 from ftbridge.core.errors import InputError, SetupError, UsageError
-from ftbridge.core.files.atomic import read_record
+from ftbridge.core.files.atomic import read_record, read_text
 from ftbridge.core.parsing.json_yaml import load_json
 from ftbridge.core.records import Conversation, Reading, Table
 
@@ -202,6 +205,63 @@ def _entries(family: str) -> "dict[str, EntryPoint]":
                 f"`{entry.value}`; uninstall one of the packages"
             )
     return found
+
+
+class Plugin(msgspec.Struct, frozen=True):
+    """A plugin that is there: its kind, its name, and the package that it comes from with its version."""
+
+    kind: str
+    name: str
+    package: str
+
+
+class DataFile(msgspec.Struct, frozen=True):
+    """A YAML file of a third party's package, which messages call `title`."""
+
+    package: str
+    title: str
+    name: str
+    text: str
+
+
+def plugins(family: str) -> list[Plugin]:
+    """Return all plugins of a family that is imported, by name."""
+    return [Plugin(family, name, package_of(_entries(family)[name])) for name in plugin_names(family)]
+
+
+def package_of(entry: "EntryPoint") -> str:
+    """Return the name and version of the package that has an entry point."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+
+
+def data_files(family: str) -> list[DataFile]:
+    """Return the YAML files that third parties' packages have for `family`, presets or families, by package and name.
+
+    An entry point's value is a package, or a folder in one with dots, as in `ours.presets`. Raises SetupError where
+    it is not there.
+    """
+    found = []
+    for entry in sorted(_entries(family).values(), key=lambda entry: entry.name):
+        folder = _folder(entry.value)
+        if folder is None:
+            raise SetupError(
+                f"`{entry.name}` in ftbridge.{family} is no folder of {package_of(entry)}: `{entry.value}`; "
+                "install the package again, or uninstall it"
+            )
+        for file in sorted(folder.glob("*.yaml")):
+            text = read_text(file, f"file of {package_of(entry)}")
+            found.append(DataFile(package_of(entry), f"`{file}` of {package_of(entry)}", file.stem, text))
+    return found
+
+
+def _folder(value: str) -> Path | None:
+    """Return the folder in a package that a dotted name means, without importing anything."""
+    from importlib.util import find_spec
+
+    top, *parts = value.split(".")
+    spec = find_spec(top) if top else None
+    places = (Path(place, *parts) for place in (spec.submodule_search_locations if spec else None) or ())
+    return next((place for place in places if place.is_dir()), None)
 
 
 def plugin_names(family: str) -> list[str]:

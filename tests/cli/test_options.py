@@ -12,7 +12,7 @@ from ftbridge.cli.options import Command, Group, PluginName, option
 from ftbridge.core import plugins
 from ftbridge.core.project import Project
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import record_run  # noqa: TID252
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "runs" / "odd\x1b\nplain,evil").mkdir(parents=True)
     (tmp_path / "runs" / "odd\x1b\nplain,evil" / "run.json").write_text("{}")
     for name in ("20260101-xtuner-faq", "20260102-xtuner-faq"):
-        recorded_runs.run(Project.find(), name)
+        record_run(Project.find(), name)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset_info.json").write_text('{"药-train": {}, "faq-train": {}}')
     (tmp_path / "other").mkdir()

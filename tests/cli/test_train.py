@@ -18,7 +18,7 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.registry import register
 from ftbridge.launchers.environment.checklist import Check
 
-from ..builders import recorded_runs  # noqa: TID252
+from ..builders.runs import loss_records, record_run  # noqa: TID252
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_b
 
 @pytest.mark.parametrize("detach", [False, True])
 def test_the_end_of_a_run_is_its_id_or_with_json_its_summary(made_up, monkeypatch, detach):
-    run = recorded_runs.run(Project.find(), "one", metrics=recorded_runs.losses(3, 2))
+    run = record_run(Project.find(), "one", metrics=loss_records(3, 2))
     monkeypatch.setattr(f"ftbridge.launchers.training.train.{'detach' if detach else 'start'}", lambda *_, **__: run)
     command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", *(["--detach"] if detach else [])]
     assert train(*command).stdout == "one\n"

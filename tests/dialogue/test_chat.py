@@ -16,12 +16,16 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue import chat, generation
 from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
 from ftbridge.dialogue.generation import Sampling
+from ftbridge.launchers.environment import model_download
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
+from ..builders.environments import make_environment  # noqa: TID252
+from ..builders.models import write_model  # noqa: TID252
 from ..builders.runs import record_run  # noqa: TID252
 from ..builders.torch_files import save_pickled  # noqa: TID252
 
@@ -322,3 +326,20 @@ def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SetupError, match="`--device cuda` needs an NVIDIA GPU"):
         ftbridge.chat(model, "?", device="cuda", template="qwen3")
+
+
+def test_a_hubs_model_is_had_by_the_one_framework_that_there_is(tmp_path, monkeypatch):
+    folder = tmp_path
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "empty"))
+    python = make_environment(folder / "mine")
+    (folder / "ftbridge.yaml").write_text(f"backends:\n  llamafactory: {{python: {python}}}\n")
+    model = write_model(folder / "model")
+    asked = []
+    monkeypatch.setattr(model_download, "ask", lambda python, *_: asked.append(python) or str(model))
+    found = chat.source_of("hf://owner/name")
+    assert (found.folder, asked) == (model, [python])
+    card = card_of(found, template="qwen2.5")
+    assert card.backend == "llamafactory"
+    elsewhere = msgspec.structs.replace(card, backend="xtuner")
+    assert interpreter(found.project, any_backend(found.project, elsewhere.backend)) == python

@@ -8,8 +8,17 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.project import BackendSettings, Project, Settings
+from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment import venv
-from ftbridge.launchers.environment.venv import NEWEST, Inspection, Package, default_folder, interpreter
+from ftbridge.launchers.environment.venv import (
+    NEWEST,
+    Inspection,
+    Package,
+    any_backend,
+    backends_of,
+    default_folder,
+    interpreter,
+)
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 
 from ...builders.environments import make_environment  # noqa: TID252
@@ -188,3 +197,32 @@ def test_what_is_no_python_is_told_by_its_name(folder, named, why):
     project = Project(folder, Settings(backends={"xtuner": BackendSettings(named)}))
     with pytest.raises(SetupError, match=rf"names `.*` as the Python of xtuner, but it is {why}"):
         interpreter(project, "xtuner")
+
+
+@pytest.mark.parametrize(
+    ("settings", "preferred", "chosen"),
+    [
+        ({"llamafactory": {}}, "", "llamafactory"),
+        ({"llamafactory": {}}, "xtuner", "llamafactory"),
+        ({"llamafactory": {}, "xtuner": {}}, "xtuner", "xtuner"),
+        ({"llamafactory": {}}, "of no package", "llamafactory"),
+        ({}, "", "xtuner"),
+        ({}, "llamafactory", "llamafactory"),
+    ],
+)
+def test_what_any_backend_can_do_is_done_by_one_that_is_there(folder, monkeypatch, settings, preferred, chosen):
+    """Nothing is in the default folder: a backend that is named in no settings has no interpreter."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "empty"))
+    python = make_environment(folder / "own")
+    named = {name: BackendSettings(python=str(python)) for name in settings}
+    project = Project(folder, Settings(backends=named))
+    assert any_backend(project, preferred) == chosen
+    if settings:
+        assert interpreter(project, any_backend(project, preferred)) == python
+
+
+def test_a_backend_that_setup_does_not_install_needs_an_interpreter_of_its_own(folder, monkeypatch):
+    monkeypatch.setattr(xtuner, "packages", ("xtuner", "of-nobody"))
+    assert backends_of() == ["llamafactory"]
+    with pytest.raises(SetupError, match="`ftbridge setup` installs nothing for xtuner; name a Python that has it"):
+        interpreter(Project(folder, Settings()), "xtuner")

@@ -1,0 +1,22 @@
+"""`ftbridge plugins`: what is there, and which package each comes from."""
+
+import click
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="Print the plugins as JSON.")
+def command(as_json: bool) -> None:
+    """List sources, targets, backends, presets and model families, with the package that each comes from."""
+    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.plugins import Plugin, plugins
+    from ftbridge.dataset_info.presets import presets
+    from ftbridge.templates import families
+
+    found = [plugin for kind in ("sources", "targets", "backends") for plugin in plugins(kind)]
+    own = next(plugin.package for plugin in found if plugin.package.startswith("ftbridge "))
+    found += [Plugin("presets", preset.name, preset.package or own) for preset in presets().values()]
+    found += [Plugin("families", family.name, family.package or own) for family in families.load().values()]
+    if as_json:
+        print_json(found, indent=0)
+    else:
+        result(aligned([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)]))

@@ -1,0 +1,122 @@
+"""A backend that a package of its own brings does what ours do, and nothing of ftbridge knows its name."""
+
+import json
+
+import msgspec
+import pytest
+
+import ftbridge
+from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.plugins import _entries, load_backend, plugin_names
+from ftbridge.launchers.preview.preview import preview
+from ftbridge.launchers.runs import checkpoints
+from ftbridge.launchers.runs.training_log import curve
+from ftbridge.launchers.training.prepare import build_only, prepare
+from ftbridge.launchers.training.train import preflight
+from ftbridge.templates import families
+
+from ...builders.plugin_packages import PLAIN, install  # noqa: TID252
+from ...conftest import SMALL  # noqa: TID252
+
+OPTIONS = {**SMALL, "dataset": "medqa", "method": "lora", "backend": "plain", "gradient_accumulation_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """Install the package for this module's tests, and for the processes that they start."""
+    place = install(PLAIN, tmp_path_factory.mktemp("site"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(place)
+        patch.setenv("PYTHONPATH", str(place))
+        _entries.cache_clear()
+        yield place
+    _entries.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def run(package, trained):
+    return trained(**OPTIONS)
+
+
+def test_it_is_found_by_its_entry_point_and_completed(package):
+    assert plugin_names("backends") == ["llamafactory", "plain", "xtuner"]
+    backend = load_backend("plain")
+    assert (backend.title, backend.target, backend.drops_unlabelled) == ("plain PEFT", "xtuner", False)
+
+
+@pytest.mark.framework
+def test_it_trains_and_its_run_is_read(run):
+    assert (run.status, run.steps) == ("succeeded", 3)
+    assert [path.name for path in load_backend("plain").checkpoints(run.path)] == ["checkpoint-3"]
+    assert checkpoints.named(run, "3").name == "checkpoint-3"
+    records = curve(run)
+    assert [record["step"] for record in records] == [1, 2, 3]
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert run.checkpoints.keys() == {"output/checkpoint-3"}  # whole, so that a training could go on from it
+
+
+@pytest.mark.framework
+def test_what_it_trained_is_exported_and_answers(run, in_project, package):
+    folder = ftbridge.export(run.id, out=in_project / "plain-adapter")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert (config["r"], config["peft_type"]) == (8, "LORA")
+    assert json.loads((folder / "ftbridge.json").read_text())["backend"] == "plain"
+    answer = ftbridge.chat(run.id, "What is aspirin for?", device="cpu")
+    assert answer
+    assert answer == ftbridge.chat(folder, "What is aspirin for?", device="cpu", system=run.system)
+
+
+@pytest.mark.framework
+def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
+    def said(*arguments):
+        done = run_ftbridge(*arguments, cwd=in_project)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    options = ["--backend", "plain", "--method", "lora", "--model", "base", "--device", "cpu", "--dataset", "medqa"]
+    assert "plain.yaml" in said("train", *options, "--dry-run")
+    assert run.id in said("runs", "list")
+    checks = [check for check in json.loads(said("doctor", "--json")) if check["name"] == "plain"]
+    assert {check["status"] for check in checks} == {"ok"}
+    assert run.versions["peft"] in {check["found"] for check in checks}
+
+
+@pytest.mark.framework
+def test_it_is_built_without_being_trained(in_project, package):
+    ready = prepare(**OPTIONS)
+    assert [check.name for check in preflight(ready) if check.status != "ok"] == []
+    build_only(ready)
+    broken = msgspec.structs.replace(ready.plan, model=in_project / "absent")
+    with pytest.raises(FrameworkError, match="plain PEFT cannot build what the config names"):
+        build_only(msgspec.structs.replace(ready, plan=broken))
+
+
+@pytest.mark.framework
+def test_preview_shows_its_tokens_beside_ours(in_project, package):
+    found = preview("medqa", model="base", samples=2)
+    assert list(found.views) == ["xtuner", "plain", "llamafactory"]
+    assert found.views["plain"].samples == found.views["xtuner"].samples
+    assert ["plain PEFT" not in difference for difference in found.differences] == [True, True]
+    alone = preview("medqa", model="base", backend="plain", stats=True, png=in_project / "plain.png")
+    assert list(alone.views) == ["plain"]
+    assert alone.stats["plain PEFT"].samples == 21
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "qlora"}, "plain PEFT has not `method: qlora`; take `--method lora`"),
+        ({"packing": True}, "plain PEFT has not packing"),
+        ({"set": {"a": "1"}}, "plain PEFT has not options of its own"),
+    ],
+)
+@pytest.mark.framework
+def test_what_it_lacks_is_refused(in_project, package, options, message):
+    with pytest.raises(UsageError, match=message):
+        prepare(**{**OPTIONS, **options})
+
+
+def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
+    family = families.get("qwen2.5")
+    assert family.cell("plain").prompt == family.cell("xtuner").prompt
+    assert not family.cell("plain").name
