@@ -2,12 +2,20 @@
 
 import click
 
+from ftbridge.cli.options import Command, json_option
+from ftbridge.cli.output import table
 
-@click.command("plugins")
-@click.option("--json", "as_json", is_flag=True, help="Print the plugins as JSON.")
+
+@click.command(
+    "plugins",
+    cls=Command,
+    short_help="List the plugins that are there.",
+    examples=("ftbridge plugins", "ftbridge plugins --json"),
+)
+@json_option
 def command(as_json: bool) -> None:
     """List sources, targets, backends, presets and model families, with the package that each comes from."""
-    from ftbridge.core.console import aligned, print_json, result
+    from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import Plugin, plugins
     from ftbridge.dataset_info.presets import presets
     from ftbridge.templates import families
@@ -19,4 +27,4 @@ def command(as_json: bool) -> None:
     if as_json:
         print_json(found, indent=0)
     else:
-        result(aligned([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)]))
+        result(table([("kind", "name", "package"), *((each.kind, each.name, each.package) for each in found)]))
