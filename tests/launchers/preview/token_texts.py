@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 sys.path.insert(0, sys.argv[1])
-from preview import Texts
+from encode_samples import Texts
 
 words = ["<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a", "▁ab", "药"]
 model = models.BPE({word: at for at, word in enumerate(words)}, [("▁", "a"), ("▁a", "b")], byte_fallback=True)
