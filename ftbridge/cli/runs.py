@@ -96,7 +96,7 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     from ftbridge.core.console import result
     from ftbridge.core.errors import InputError
     from ftbridge.core.project import Project
-    from ftbridge.launchers.environment.venv import interpreter
+    from ftbridge.launchers.environment.venv import any_backend, interpreter
     from ftbridge.launchers.runs import text_chart
     from ftbridge.launchers.runs.png_chart import draw, picture_file
     from ftbridge.launchers.runs.training_log import curve, points
@@ -114,7 +114,8 @@ def plot_command(names: tuple[str, ...], png: Path | None) -> None:
     path = picture_file(png)
     if not curves:
         raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
-    draw(path, interpreter(Project.find(), chosen[0].spec.backend), "curves", {"curves": curves})
+    project = Project.find()
+    draw(path, interpreter(project, any_backend(project, chosen[0].spec.backend)), "curves", {"curves": curves})
     result(str(path))
 
 
