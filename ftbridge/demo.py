@@ -17,7 +17,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.console import result, rich_console, say
 from ftbridge.core.errors import FrameworkError, InterruptedRun, UsageError
 from ftbridge.core.files.atomic import json_lines, write_atomic
-from ftbridge.core.plugins import load_backend, plugin_names
+from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project, Settings
 from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
@@ -49,6 +49,7 @@ SETTINGS: dict[str, Any] = {
     "micro_batch_size": 21,
     "gradient_accumulation_steps": 1,
 }
+SHOWN = ("xtuner", "llamafactory")  # SETTINGS are what these two learn well with
 GOAL = 0.8  # the share of training questions to be answered word for word
 REPORT = "report.json"
 # What makes the same training compute otherwise, and holds no secret.
@@ -70,7 +71,7 @@ class Answers(msgspec.Struct, frozen=True):
 def demo(
     *, backend: str | None = None, keep: str | os.PathLike[str] | None = None, train: bool = True, seed: int = 0
 ) -> Answers | None:
-    """Show the whole way, with one backend or all; `keep` is a new folder for everything it makes.
+    """Show the whole way, with one backend or both of ours; `keep` is a new folder for everything it makes.
 
     With `train` false only the workbook and the base model are made. `seed` is that of the model's random weights and
     of the trainings. Raises FrameworkError where a trained model answers less than 80 % of its training questions word
@@ -78,7 +79,7 @@ def demo(
     """
     if not train and not keep:
         raise UsageError("`--no-train` makes files to go on with: give a folder for them with `--keep DIR`")
-    backends = [backend] if backend else plugin_names("backends")[::-1]
+    backends = [backend] if backend else list(SHOWN)
     for name in backends:
         load_backend(name)
     around = Project.find(Path(keep).expanduser().absolute().parent if keep else None)

@@ -15,7 +15,7 @@ import msgspec
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
-from ftbridge.launchers.environment.venv import interpreter
+from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints, record, summary, text_chart, training_log
 from ftbridge.launchers.runs.png_chart import draw, picture_file
 from ftbridge.launchers.runs.prune import Leftover, leftovers, remove
@@ -99,7 +99,8 @@ def plot(*runs: str | Run, png: str | os.PathLike[str] | None = None) -> str | P
     path = picture_file(png)
     if not curves:
         raise InputError(f"no loss was logged yet in {', '.join(run.id for run in chosen)}; nothing was drawn")
-    draw(path, interpreter(Project.find(), chosen[0].spec.backend), "curves", {"curves": curves})
+    project = Project.find()
+    draw(path, interpreter(project, any_backend(project, chosen[0].spec.backend)), "curves", {"curves": curves})
     return path
 
 

@@ -224,7 +224,9 @@ def test_a_dry_run_with_json_has_the_launch_alone_on_stdout_and_the_pre_flight_b
 @pytest.mark.parametrize("detach", [False, True])
 def test_the_end_of_a_run_is_its_id_or_with_json_its_summary(made_up, monkeypatch, detach):
     run = record_run(Project.find(), "one", metrics=loss_records(3, 2))
-    monkeypatch.setattr(f"ftbridge.launchers.training.train.{'detach' if detach else 'start'}", lambda *_, **__: run)
+    monkeypatch.setattr(
+        f"ftbridge.launchers.training.train.{'start_detached' if detach else 'start'}", lambda *_, **__: run
+    )
     command = ["--backend", "xtuner", "--dataset", "faq", "--model", "base", *(["--detach"] if detach else [])]
     assert train(*command).stdout == "one\n"
     found = json.loads(train(*command, "--json").stdout)

@@ -1,12 +1,13 @@
 """A backend that a package of its own brings does what ours do, and nothing of ftbridge knows its name."""
 
 import json
+import shutil
 
 import msgspec
 import pytest
 
 import ftbridge
-from ftbridge.core.errors import FrameworkError, UsageError
+from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.plugins import _entries, load_backend, plugin_names
 from ftbridge.launchers.preview.preview import preview
 from ftbridge.launchers.runs import checkpoints
@@ -53,6 +54,16 @@ def test_it_trains_and_its_run_is_read(run):
     assert [record["step"] for record in records] == [1, 2, 3]
     assert records[-1]["loss"] < records[0]["loss"]
     assert run.checkpoints.keys() == {"output/checkpoint-3"}  # whole, so that a training could go on from it
+
+
+@pytest.mark.framework
+def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
+    checkpoint = shutil.copytree(load_backend("plain").checkpoints(run.path)[0], in_project / "elsewhere-3")
+    resumed = ftbridge.train(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
+    assert [record["step"] for record in curve(resumed)] == [4, 5]
+    (checkpoint / "trainer_state.json").unlink()
+    with pytest.raises(InputError, match="is no whole checkpoint with the optimiser's state"):
+        prepare(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
 
 
 @pytest.mark.framework

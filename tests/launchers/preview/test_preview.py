@@ -303,6 +303,15 @@ def test_a_framework_without_a_file_is_left_out_and_named(made_up, asked, capsys
     assert "is left out: the dataset `faq-train` lacks its file" in capsys.readouterr().err
 
 
+def test_a_framework_without_an_interpreter_is_left_out_unless_it_is_asked_for(made_up, asked, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(made_up / "empty"))
+    (made_up / "ftbridge.yaml").write_text(f"model: base\nbackends: {{llamafactory: {{python: {sys.executable}}}}}\n")
+    assert list(preview("faq").views) == ["llamafactory"]
+    assert "note: XTuner is left out: the training environment is not there" in capsys.readouterr().err
+    with pytest.raises(SetupError, match="the training environment is not there"):
+        preview("faq", backend="xtuner")
+
+
 def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_up, asked, capsys):
     assert list(preview("faq", template="baichuan2").views) == ["xtuner"]
     assert "LLaMA-Factory is left out: `llamafactory` has no template for" in capsys.readouterr().err
