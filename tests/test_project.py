@@ -210,3 +210,12 @@ def test_every_row_of_the_docs_names_a_test_that_is_there(page):
     for file, test in {each for row in named for each in row}:
         found = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob(file)]
         assert any(f"def {test}" in text for text in found), (file, test)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_a_readme_is_short_and_its_links_lead_somewhere(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 15
+    assert [link for link in links if not (ROOT / link).exists()] == []

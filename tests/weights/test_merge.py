@@ -14,7 +14,7 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware import nvidia
+from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import load_card
 from ftbridge.weights.merge import merge_weights
@@ -251,7 +251,7 @@ def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
 @pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])
 def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project, tmp_path, monkeypatch, device, used):
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 1), ("b", 9))]
-    monkeypatch.setattr(nvidia, "gpus", lambda: cards)
+    monkeypatch.setattr(devices, "gpus", lambda: cards)
 
     def merge_weights(*_, cards, **__):
         assert [card.uuid for card in cards] == used
