@@ -1,4 +1,4 @@
-"""TODO."""
+"""ftbridge.json, what an exported or merged folder says of itself, and what is known of a run in its place."""
 
 from contextlib import suppress
 from pathlib import Path

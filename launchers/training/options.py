@@ -1,4 +1,4 @@
-"""TODO."""
+"""The options of a training, from the command, ftbridge.yaml, the last conversion and the preset."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A training while it runs: followed, shown, and judged at its end by its exit status and its checkpoints."""
 
 from collections.abc import Callable
 
