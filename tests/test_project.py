@@ -219,3 +219,9 @@ def test_a_readme_is_short_and_its_links_lead_somewhere(readme):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert len(links) > 15
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_a_page_has_no_line_over_120_letters_but_in_tables(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
