@@ -124,7 +124,7 @@ def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
 
 def options_of(entry: DatasetEntry) -> ConvertOptions | None:
     """Return the options that an entry was made with, None where this version does not know all of them."""
-    with suppress(msgspec.ValidationError, UsageError):
+    with suppress(msgspec.ValidationError, UsageError, UnicodeError):  # the last: half an emoji, which JSON may hold
         return msgspec.convert(entry.options.asked, ConvertOptions)
     return None
 

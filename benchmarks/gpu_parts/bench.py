@@ -119,7 +119,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
             fits = run.status == "succeeded" and run.spec.method != "full" and run.spec.backend == backend
             if fits and Path(run.model) == folder:
                 return run
-        return train(**{**self.defaults, "model": model, "backend": backend}, report=lambda _record: None)
+        return train(**{**self.defaults, "model": model, "backend": backend}, callback=lambda _record: None)
 
 
 def at_once(jobs: int, works: Iterable[Callable[[], Row]]) -> Iterator[Row]:

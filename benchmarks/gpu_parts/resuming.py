@@ -18,7 +18,7 @@ def resumed(bench: Bench, backend: str) -> Row:
     ready = prepare(**{**bench.defaults, "backend": backend, "max_steps": STEPS, "save_steps": SAVED})
     row = measured(ready, expected(ready))
     whole = dict(points(curve(find_run(Project.find(), row["run"])), "loss"))
-    run = train(resume=_stopped(ready).id, report=lambda _record: None)
+    run = train(resume=_stopped(ready).id, callback=lambda _record: None)
     again = dict(points(curve(run), "loss"))
     gap = max(abs(again[step] - loss) for step, loss in whole.items() if step > SAVED and step in again)
     return {**row, "loss": f"{row['loss']}; resumed within {gap:.4f} of it"}
@@ -32,7 +32,7 @@ def _stopped(ready: Prepared) -> Run:
             raise KeyboardInterrupt
 
     try:
-        start(ready, report=stop)
+        start(ready, callback=stop)
     except InterruptedRun:
         backend = ready.plan.spec.backend
         ended = [run for run in all_runs(Project.find()) if run.spec.backend == backend]

@@ -45,7 +45,7 @@ if helper == "generate.py":
         write(number=number, end="length")
 elif helper == "encode_samples.py" and "good" in sys.argv[2]:
     stretch = {{"text": hostile, "trained": True}}
-    labels = [7] if spec["backend"] == "xtuner" else [-100]
+    labels = [7] if "xtuner" in spec["script"] else [-100]
     write(samples=[dict(ids=[7], labels=labels, tokens=[hostile], text=[stretch], length=1, answer_tokens=1, cut="")])
 else:
     sys.exit(f"{{helper}} {{hostile}}")

@@ -232,3 +232,15 @@ def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
     assert workbook.read_text() == "mended by hand"
     remove(Path("data"), ["faq"], edits=True)
     assert not workbook.exists()
+
+
+@pytest.mark.parametrize("asked", [{"reading": {"delimiter": "\ud800"}}, {"split": 5}, {"odd": 1}], ids=ascii)
+def test_options_that_are_none_are_those_of_another_conversion(source, asked):
+    """Half a character is no `ValidationError`, and was a traceback."""
+    convert(source, **SPLIT)
+    file = Path("data/dataset_info.json")
+    known = json.loads(file.read_text())
+    known["faq-test"]["ftbridge"]["options"]["asked"] = asked
+    file.write_text(json.dumps(known))
+    with pytest.raises(QuestionError, match="perhaps put other rows into `faq-test`"):
+        convert(source, **SPLIT)
