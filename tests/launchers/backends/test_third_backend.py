@@ -85,7 +85,8 @@ def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
         return done.stdout
 
     options = ["--backend", "plain", "--method", "lora", "--model", "base", "--device", "cpu", "--dataset", "medqa"]
-    assert "plain.yaml" in said("train", *options, "--dry-run")
+    assert "plain PEFT" in said("train", *options, "--dry-run")
+    assert "plain.yaml" in said("train", *options, "--dry-run", "--json")
     assert run.id in said("runs", "list")
     checks = [check for check in json.loads(said("doctor", "--json")) if check["name"] == "plain"]
     assert {check["status"] for check in checks} == {"ok"}
