@@ -87,7 +87,7 @@ def test_a_real_merge_answers_as_its_adapter(trained, in_project, capsys):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def faq_project(tmp_path, monkeypatch):
     """Stand in a project with a dataset `faq` of three samples."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
@@ -99,12 +99,12 @@ def project(tmp_path, monkeypatch):
     return Project.find()
 
 
-def test_the_first_samples_are_asked_with_their_system_prompt(project):
-    run = record_run(project, "one")
-    assert questions(project, run, 2) == [("s", "q0"), ("s", "q1")]
-    assert len(questions(project, run, 9)) == 3
+def test_the_first_samples_are_asked_with_their_system_prompt(faq_project):
+    run = record_run(faq_project, "one")
+    assert questions(faq_project, run, 2) == [("s", "q0"), ("s", "q1")]
+    assert len(questions(faq_project, run, 9)) == 3
 
 
-def test_a_dataset_that_is_gone_is_told(project):
+def test_a_dataset_that_is_gone_is_told(faq_project):
     with pytest.raises(InputError, match="other"):
-        questions(project, record_run(project, "one", dataset="other"), 2)
+        questions(faq_project, record_run(faq_project, "one", dataset="other"), 2)
