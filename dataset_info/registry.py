@@ -92,7 +92,7 @@ def ours(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, Dat
 
 
 def _whole(dataset_dir: Path, entries: Mapping[str, Any]) -> list[DatasetEntry]:
-    """Return what those of `entries` say that are ours and can be read."""
+    """Return the entries that ftbridge wrote, parsed; those that cannot be read are left out."""
     found = []
     for name, raw in entries.items():
         with suppress(InputError):

@@ -75,7 +75,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         return self._careful(row)[1]
 
     def quick(self) -> Quick | None:
-        """Return what makes the sample of a row that has nothing out of the ordinary, and None of any other row."""
+        """Return a fast path from row to sample, which returns None for a row that needs `read`."""
         raise NotImplementedError
 
     def read(self, row: Row, notes: "Notes") -> tuple[Text, tuple[Turn, ...]]:

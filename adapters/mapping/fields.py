@@ -17,7 +17,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
     labels: dict[str, str] = {}  # noqa: RUF012
 
     def quick(self) -> Quick | None:
-        """Return what makes the sample of a row that has nothing out of the ordinary, and None of any other row."""
+        """Return a fast path from row to sample, which returns None for a row that needs `read`."""
         if self.prompts or self.labels:
             return None
         question, answer = self.columns["instruction"], self.columns["output"]

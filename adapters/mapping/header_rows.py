@@ -12,7 +12,7 @@ from statistics import median
 
 import msgspec
 
-from ftbridge.adapters.mapping.headers import HEADERS, NAMELESS, TIERS, fits, header, recognise
+from ftbridge.adapters.mapping.headers import HEADERS, NAMELESS, TIERS, fits, normalize_header, recognise
 from ftbridge.adapters.values import shown
 from ftbridge.core.console import some
 from ftbridge.core.errors import QuestionError
@@ -46,7 +46,7 @@ SHOWN = 5
 def repeats(cells: Cells, columns: Cells) -> bool:
     """Tell whether a row says the headers again, in the same words or in others for the same fields."""
     pairs = [(cell, column) for cell, column in zip(cells, columns, strict=False) if cell]
-    plain = [(header(cell), header(column)) for cell, column in pairs]
+    plain = [(normalize_header(cell), normalize_header(column)) for cell, column in pairs]
     if len(set(plain)) > 1 and all(cell == column for cell, column in plain):
         return True
     fields = {column: field for field, names in recognise(columns).items() for column in names}

@@ -178,7 +178,7 @@ def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
 
     Beside a question, other texts are its input; without one, the first of a known pair of texts is the question.
     """
-    headers = {column: header(column) for column in columns}
+    headers = {column: normalize_header(column) for column in columns}
     found: dict[str, list[str]] = {}
     for field, best in HEADERS.items():
         tiers = (best, *TIERS.get(field, ()))
@@ -210,7 +210,7 @@ def _question_without_header(
 
 def asks(columns: Iterable[str]) -> bool:
     """Tell whether some column is a question by its header, not merely a text."""
-    return any(header(column) in HEADERS["instruction"] for column in columns)
+    return any(normalize_header(column) in HEADERS["instruction"] for column in columns)
 
 
 def fits(columns: Iterable[str]) -> bool:
@@ -224,7 +224,7 @@ def refused(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
     told = [] if decided else [("preferences between answers", PREFERRED), ("reasoning", REASONING)]
     found = {}
     for column in columns:
-        name = header(column)
+        name = normalize_header(column)
         what = [what for what, headers in REFUSED.items() if name in headers]
         what += [what for what, pattern in told if pattern.fullmatch(name)]
         if what:
@@ -233,7 +233,7 @@ def refused(columns: Iterable[str], *, decided: bool = False) -> dict[str, str]:
 
 
 @lru_cache(4096)
-def header(column: str) -> str:
+def normalize_header(column: str) -> str:
     """Return a header as the tables above have it: in lower case, simplified characters and the usual width.
 
     `_` and `-` are blanks, and between Chinese characters blanks mean nothing (`问　题`). Left out are marks that

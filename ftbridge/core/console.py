@@ -191,7 +191,7 @@ def progress(*columns: str, total: float, line: Callable[[int], str]) -> Iterato
         if bar:
             yield bar.update
             return
-        is_time = SeldomTold()
+        is_time = RateLimiter()
 
         def show(done: int) -> None:
             if is_time():
@@ -200,7 +200,7 @@ def progress(*columns: str, total: float, line: Callable[[int], str]) -> Iterato
         yield show
 
 
-class SeldomTold:
+class RateLimiter:
     """Tells, each time that it is called, whether it is time for a line of progress: every five seconds."""
 
     def __init__(self, *, at_once: bool = False) -> None:

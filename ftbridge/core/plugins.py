@@ -147,7 +147,7 @@ class Backend(Protocol):
         return config
 
     def kept(self, turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
-        """Yield what a cutoff of so many tokens leaves of each turn's answer, and of the question before it.
+        """Yield the tokens of answer and question that a cutoff length leaves of each turn, the answer first.
 
         `turns` are the tokens of each question and answer; by default what is beyond the cutoff goes.
         """

@@ -57,7 +57,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
         write_json(folder / CARD, self)
 
 
-def made(source: ModelSource, card: ModelCard, name: str) -> Path | None:
+def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | None:
     """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
 
     A folder stays good when the run's checkpoints are gone.

@@ -21,7 +21,7 @@ from ftbridge.core.train_spec import Device
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.card import ModelCard, card_of, load_card, made, say_changes
+from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card, say_changes
 from ftbridge.weights.export import write
 from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
@@ -113,7 +113,7 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         card = card_of(source, model)
-        return made(source, card, "adapter") or write(source, card, target_of(source, None, "adapter"))
+        return existing_output(source, card, "adapter") or write(source, card, target_of(source, None, "adapter"))
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")

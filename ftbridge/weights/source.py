@@ -42,7 +42,7 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
             f"`--checkpoint` chooses one of a run's checkpoints, and `{found.folder}` is no run; leave it out"
         )
     wanted = os.fspath(checkpoint)
-    chosen = checkpoints.named(found.run, wanted)
+    chosen = checkpoints.find_checkpoint(found.run, wanted)
     if wanted in {"last", "best"}:
         checkpoints.say_passed_over(found.run, chosen, best=wanted == "best")
     return msgspec.structs.replace(found, checkpoint=chosen)
@@ -70,7 +70,7 @@ def _checkpoint(project: Project, path: Path) -> ModelSource | None:
         if (folder / "run.json").is_file():
             run = load_run(folder)
             with suppress(InputError):
-                chosen = checkpoints.named(run, str(path))
+                chosen = checkpoints.find_checkpoint(run, str(path))
                 return ModelSource(project=project, folder=folder, run=run, checkpoint=chosen)
     return None
 
@@ -92,4 +92,4 @@ def checkpoint_of(source: ModelSource) -> Path:
     """Return the chosen checkpoint of a run (default: the newest readable one), or the folder or file itself."""
     if not source.run:
         return source.folder
-    return source.checkpoint or checkpoints.named(source.run, "last")
+    return source.checkpoint or checkpoints.find_checkpoint(source.run, "last")

@@ -22,11 +22,11 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
     LOCKED,
     TorchBuild,
-    card_checks,
     no_torch,
     repair,
     shared_memory_checks,
     torch_build,
+    torch_gpu_checks,
 )
 from ftbridge.launchers.environment.setup import SPACE
 from ftbridge.launchers.environment.venv import (
@@ -126,12 +126,12 @@ def _python(name: str, version: str, where: str) -> Check:
 def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
     if build is not LOCKED:
         yield _python("the backends' Python", build.python, build.executable)
-    yield from card_checks(build, gpus) if gpus else [*card_checks(build, gpus), _no_gpu()]
+    yield from torch_gpu_checks(build, gpus) if gpus else [*torch_gpu_checks(build, gpus), _no_gpu()]
     yield toolkit_check(build.cuda)
 
 
 def _no_gpu() -> Check:
-    """A GPU that cannot be used stops what would compute on it; where there seems to be none, the CPU serves."""
+    """Return a failure where a GPU is there and cannot be used, else a warning that the CPU serves."""
     if why := nvidia.unusable():
         return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
     none = "none; training runs on the CPU, fit for trials only"

@@ -57,10 +57,10 @@ def interpreter_checks(python: Path, gpus: Sequence[Gpu]) -> list[Check]:
         build = torch_build(python)
     except (SetupError, OSError) as error:
         return [no_torch(python, error)]
-    return card_checks(build, gpus)
+    return torch_gpu_checks(build, gpus)
 
 
-def card_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
+def torch_gpu_checks(build: TorchBuild, gpus: Sequence[Gpu]) -> list[Check]:
     """Return a check of the torch, one of each GPU, and one of how they reach each other where that is poor."""
     checks = [_torch(build, gpus), *(_gpu(gpu, build) for gpu in gpus)]
     if driver := no_peers() if gpus else "":

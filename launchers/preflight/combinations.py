@@ -92,7 +92,7 @@ def _compiled(plan: TrainPlan) -> bool:
 
 
 def _wasteful(plan: TrainPlan) -> Found:
-    """Return what works, and not as one may think."""
+    """Yield warnings for options that train, but slowly or without the effect that is meant."""
     spec = plan.spec
     name, has_bfloat16 = processor()
     if plan.machine.device == "cpu" and plan.machine.dtype == "bfloat16" and not has_bfloat16:

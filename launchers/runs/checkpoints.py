@@ -24,7 +24,7 @@ def best(run: Run) -> Path | None:
     return next(iter(load_backend(run.spec.backend).checkpoints(run.path, best=True)), None)
 
 
-def named(run: Run, wanted: str) -> Path:
+def find_checkpoint(run: Run, wanted: str) -> Path:
     """Return what `wanted` means: `last`, `best`, an optimiser step, or a checkpoint's name or path.
 
     Raises InputError, with what there is, where the run has no such checkpoint that can be read.

@@ -1,4 +1,4 @@
-"""What of old runs can go, and away with it."""
+"""Find and remove old runs and checkpoints."""
 
 import shutil
 from collections.abc import Iterator

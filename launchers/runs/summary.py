@@ -1,4 +1,4 @@
-"""Runs in a line each, and side by side."""
+"""Summaries of runs, and their comparison."""
 
 import math
 from contextlib import suppress

@@ -17,7 +17,7 @@ import msgspec
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError
 from ftbridge.launchers.runs.record import Run, load_run
-from ftbridge.launchers.training.failures import told
+from ftbridge.launchers.training.failures import failure_message
 
 
 def start(run: Run) -> Run:
@@ -51,7 +51,7 @@ def start(run: Run) -> Run:
             watcher.terminate()
             watcher.wait()
     if not going:
-        raise FrameworkError(f"the run did not start{told(log, watcher.returncode)}")
+        raise FrameworkError(f"the run did not start{failure_message(log, watcher.returncode)}")
     return load_run(run.path)
 
 

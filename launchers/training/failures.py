@@ -95,7 +95,7 @@ def last_traceback(log: Path, start: int = 0) -> str:
     return "\n".join(line[:SHOWN] for line in last[-TRACEBACK:])
 
 
-def told(log: Path, exit_code: int, start: int = 0) -> str:
+def failure_message(log: Path, exit_code: int, start: int = 0) -> str:
     """Return what a message says of a failure: its cause, line and remedy, else the last traceback or lines."""
     if failure := explain(log, exit_code, start):
         return f": {failure.cause}\n\n  {failure.line}\n\n{failure.remedy}.\nThe whole log is {log}"

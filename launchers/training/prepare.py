@@ -27,7 +27,7 @@ from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training import resume as resuming
-from ftbridge.launchers.training.failures import told
+from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import _given, choose
 from ftbridge.templates import detect, families
 
@@ -123,7 +123,7 @@ def build_only(ready: Prepared) -> None:
         code = execute(msgspec.structs.replace(launch, argv=argv, env=env), log, lambda: None)
         if code:
             raise FrameworkError(
-                f"{backend.title} cannot build what the config names (exit status {code}){told(log, code)}"
+                f"{backend.title} cannot build what the config names (exit status {code}){failure_message(log, code)}"
             )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ftbridge.core.console import SeldomTold, progress_bar, say
+from ftbridge.core.console import RateLimiter, progress_bar, say
 from ftbridge.launchers.runs.summary import clock
 
 Update = Callable[[dict[str, float]], object]
@@ -43,7 +43,7 @@ class _Lines:
 
     def __init__(self, steps: int) -> None:
         self.steps, self.seen = steps, 0.0
-        self.is_time = SeldomTold(at_once=True)
+        self.is_time = RateLimiter(at_once=True)
         self.first: tuple[float, float] | None = None  # loading is not part of the pace
 
     def __call__(self, record: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ from ftbridge.launchers.process.child import execute
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import Record, TrainingLog
 from ftbridge.launchers.training import resume as resuming
-from ftbridge.launchers.training.failures import told
+from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.progress import reporter
 
 
@@ -63,4 +63,4 @@ def _judge(run: Run, backend: Backend, code: int, begun: int) -> Run:
         return run.end("succeeded", 0)
     run = run.end("failed", code)
     how = f"ended with exit status {code}" if code else "ended without a readable checkpoint"
-    raise FrameworkError(f"{backend.title} {how}{told(run.path / 'log.txt', code, begun)}")
+    raise FrameworkError(f"{backend.title} {how}{failure_message(run.path / 'log.txt', code, begun)}")

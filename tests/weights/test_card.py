@@ -15,7 +15,7 @@ from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import families
-from ftbridge.weights.card import askable, card_in, card_of, load_card, made
+from ftbridge.weights.card import askable, card_in, card_of, existing_output, load_card
 from ftbridge.weights.source import resolve, target_of
 from ftbridge.weights.tensors import safetensors
 
@@ -271,15 +271,15 @@ def test_a_family_without_a_template_on_the_backend_is_wrong_usage():
 
 def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
     source = resolve("1")
-    assert made(source, card_of(source), "adapter") is None
+    assert existing_output(source, card_of(source), "adapter") is None
     adapter = target_of(source, None, "adapter")
     adapter.mkdir()
     card_of(source).save(adapter)
-    assert made(source, card_of(source), "adapter") == adapter
-    assert made(source, card_of(source, "other"), "adapter") is None
-    assert made(resolve("1", "best"), card_of(resolve("1", "best")), "adapter") is None
+    assert existing_output(source, card_of(source), "adapter") == adapter
+    assert existing_output(source, card_of(source, "other"), "adapter") is None
+    assert existing_output(resolve("1", "best"), card_of(resolve("1", "best")), "adapter") is None
     save_pickled(saved / "iter_48.pth", b"N.")  # the run went on
-    assert made(source, card_of(source), "adapter") is None
+    assert existing_output(source, card_of(source), "adapter") is None
 
 
 def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
@@ -290,7 +290,7 @@ def test_what_another_run_left_is_not_taken_for_the_runs_own(saved):
         folder = target_of(one, None, name)
         folder.mkdir()
         card_of(other).save(folder)
-        assert (made(one, card_of(one), name), card_in(one, folder)) == (None, None)
+        assert (existing_output(one, card_of(one), name), card_in(one, folder)) == (None, None)
         assert card_in(resolve(folder), folder).run == "2"  # a folder is what it says
         card_of(one).save(folder)
         assert card_in(one, folder).run == "1"
@@ -303,7 +303,7 @@ def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
     card_of(source).save(adapter)
     for file in saved.iterdir():
         file.unlink()
-    assert made(source, card_of(source), "adapter") == adapter
+    assert existing_output(source, card_of(source), "adapter") == adapter
 
 
 def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_is_to_answer(folder):

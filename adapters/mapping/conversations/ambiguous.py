@@ -12,7 +12,7 @@ from ftbridge.adapters.mapping.conversations.formats import (
     unfolded,
 )
 from ftbridge.adapters.mapping.conversations.roles import role_of
-from ftbridge.adapters.mapping.headers import header
+from ftbridge.adapters.mapping.headers import normalize_header
 from ftbridge.adapters.values import blank, plain, shown
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Table
@@ -24,7 +24,7 @@ SIDES = 2
 
 def refuse_single_messages(table: Table) -> None:
     """Raise InputError where each row of `table` is one message of a conversation, or a tree of messages."""
-    headers = {header(column) for column in table.columns}
+    headers = {normalize_header(column) for column in table.columns}
     rows = [{column: plain(value) for column, value in row.values.items()} for row in table.first if row.values]
     wanted = 'give each conversation as one row, `{"messages": [{"role": "user", "content": "..."}, ...]}`'
     if headers >= MESSAGES_OF_TREE or (headers >= TREES and any(isinstance(row.get("prompt"), dict) for row in rows)):

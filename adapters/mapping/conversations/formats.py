@@ -21,7 +21,7 @@ import msgspec
 
 from ftbridge.adapters.mapping.conversations.flags import refuse, refuse_differing
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, ROLES, SYSTEM, TOOL, USER, role_of
-from ftbridge.adapters.mapping.headers import HEADERS, header
+from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, listed, nothing, shown
 from ftbridge.core.records import Turn
 
@@ -103,7 +103,7 @@ def turn_keys(turn: Any, own: Mapping[str, str]) -> tuple[str, str] | None:
     """Return the keys of question and answer in a turn, None where it is none, or has several."""
     if not isinstance(turn, dict):
         return None
-    plain = {key: header(key) for key in turn}
+    plain = {key: normalize_header(key) for key in turn}
     asked = [key for key in turn if own.get(key) == USER or plain[key] in ASKED or plain[key] in QUESTION]
     answers = [key for key in turn if own.get(key) == ASSISTANT or plain[key] in ANSWERED or plain[key] in ANSWER]
     if len(asked) > 1:  # further text of the question, as in Alpaca
@@ -137,7 +137,7 @@ def _of_turns(turn: dict[str, Any], own: Mapping[str, str]) -> str:
     keys = turn_keys(turn, own)
     if not keys or keys == KEYS[XTUNER]:
         return XTUNER if keys else ""
-    return MOSS if header(keys[1]) == "moss" else _named(*keys, what="turns")
+    return MOSS if normalize_header(keys[1]) == "moss" else _named(*keys, what="turns")
 
 
 def wants_answer(value: Any, own: Mapping[str, str], tags: Mapping[str, str], *, unknown: bool) -> bool:
@@ -171,7 +171,7 @@ def _take_turns(names: Sequence[Any], own: Mapping[str, str]) -> bool:
 
 def conversational(column: str) -> bool:
     """Tell whether a column is called as conversations are."""
-    return bool(CONVERSATIONAL.search(header(column)))
+    return bool(CONVERSATIONAL.search(normalize_header(column)))
 
 
 def surely(column: str, style: str, own: Mapping[str, str] | None = None) -> bool:
@@ -179,13 +179,13 @@ def surely(column: str, style: str, own: Mapping[str, str] | None = None) -> boo
 
     `[{"question": ..., "answer": ...}, ...]` may as well be questions that have nothing to do with each other.
     """
-    if conversational(column) or (style == TEXTS and header(column) == "data"):
+    if conversational(column) or (style == TEXTS and normalize_header(column) == "data"):
         return True
     if style in {XTUNER, PAIRS, TEXTS}:
         return False
     if style.startswith("turns"):
         keys = style.removeprefix("turns of ").split("/")
-        return all(header(key) in ASKED | ANSWERED or key in (own or {}) for key in keys)
+        return all(normalize_header(key) in ASKED | ANSWERED or key in (own or {}) for key in keys)
     return bool(style)
 
 
@@ -206,7 +206,7 @@ def whole_conversation(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 def _tells_apart(key: str, messages: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether a key says that messages are of several conversations, or of a tree of them."""
-    name = header(key)
+    name = normalize_header(key)
     if name in {"parent id", "message tree id"}:
         return True
     return bool(OF_ONE.search(name)) and len({shown(message.get(key)) for message in messages}) > 1
@@ -309,8 +309,8 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
         moss = self.style == MOSS
         refuse({key: _section(each) for key, each in turn.items()} if moss else turn, trained=True)
         asked, answer = (self.text(_section(turn[key]) if moss else _joined(turn[key])) for key in keys)
-        extra = next((key for key in turn if key not in keys and header(key) in HEADERS["input"]), "")
-        system = self.text(next((turn[key] for key in turn if header(key) in HEADERS["system"]), ""))
+        extra = next((key for key in turn if key not in keys and normalize_header(key) in HEADERS["input"]), "")
+        system = self.text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
             raise BadValueError("has a system prompt of its own")
         for key, text in zip(keys, (asked, answer), strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.mapping.conversations.formats import KEYS, TEXTS, style_of, surely, wants_answer
-from ftbridge.adapters.mapping.headers import HEADERS, header
+from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.mapping.row_template import RowTemplate
 from ftbridge.adapters.values import TYPE_NAMES, blank, parsed, plain, shown
 from ftbridge.core.records import Table
@@ -68,7 +68,7 @@ def sample_column(table: Table, column: str, roles: Mapping[str, str], tags: Map
         sure = [""] * len(sure)
     if values and all(map(dumped, values)):  # a list that a program wrote into a cell
         values = [*map(parsed, values)]
-    asking = header(column) in HEADERS["instruction"]
+    asking = normalize_header(column) in HEADERS["instruction"]
     kinds = (style or KINDS.get(type(value), type(value).__name__) for style, value in zip(sure, values, strict=True))
     return ColumnSample(
         tuple(dict.fromkeys(kinds)),
@@ -91,7 +91,7 @@ def dumped(value: Any) -> bool:
 
 
 def whole(name: str, columns: dict[str, str], prompts: dict[str, RowTemplate]) -> Candidate:
-    """Return a reading; a question that is alone is its instruction."""
+    """Return a Candidate; without an `instruction`, `input` becomes it."""
     if "instruction" not in columns.keys() | prompts.keys():
         columns = {"instruction" if field == "input" else field: column for field, column in columns.items()}
         prompts = {"instruction" if field == "input" else field: each for field, each in prompts.items()}

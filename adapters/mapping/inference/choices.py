@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
-from ftbridge.adapters.mapping.headers import HEADERS, header
+from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
 from ftbridge.adapters.values import blank, listed, plain, shown
 from ftbridge.core.records import Table
 
@@ -47,7 +47,7 @@ MARK = re.compile(
 
 def choices_of(columns: Sequence[str]) -> list[str]:
     """Return the columns that hold choices: one with all of them, or one each for A, B, C and so on."""
-    headers = {header(column): column for column in columns}
+    headers = {normalize_header(column): column for column in columns}
     if whole := next((headers[name] for name in headers if name in WHOLE), ""):
         return [whole]
     found: list[str] = []
@@ -70,7 +70,7 @@ def _stems(name: str) -> list[str]:
 
 def key_of(columns: Sequence[str]) -> str:
     """Return the column that says which choice is right, "" for none."""
-    return next((column for column in columns if header(column) in KEYS), "")
+    return next((column for column in columns if normalize_header(column) in KEYS), "")
 
 
 def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str, table: Table) -> dict[str, str]:
@@ -79,14 +79,14 @@ def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str
     There are several where the answers are numbers that may be counted from 0 or from 1.
     """
     rows = [row.values for row in table.first if not all(blank(row.values.get(name)) for name in choices)]
-    named = {header(name) for name in choices} if len(choices) > 1 else set()
-    marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer))) or header(mark) in named]
+    named = {normalize_header(name) for name in choices} if len(choices) > 1 else set()
+    marks = [mark for row in rows if MARK.fullmatch(mark := _mark(row.get(answer))) or normalize_header(mark) in named]
     if not marks:
         return {}
     asked = " ".join(map(_field, questions))
     if len(choices) > 1:
-        own = header(choices[0]).strip(".")[-1:]
-        by_header = all(header(mark) in named for mark in marks)
+        own = normalize_header(choices[0]).strip(".")[-1:]
+        by_header = all(normalize_header(mark) in named for mark in marks)
         shown_as = {
             counted: asked + _one_each(choices, [*choices] if by_header else _called(start, len(choices)), table)
             for counted, start in _starts(marks, len(choices), own).items()

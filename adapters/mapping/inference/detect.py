@@ -22,7 +22,7 @@ from ftbridge.adapters.mapping.headers import (
     REASONING,
     TEXTS,
     asks,
-    header,
+    normalize_header,
     recognise,
 )
 from ftbridge.adapters.mapping.inference import suggestions
@@ -71,7 +71,9 @@ class _Recognition:
         used = {column for each in prompts.values() for column in each.columns}
         self.free = [column for column in table.columns if column not in used]
         self.rows = [row.values for row in table.first]
-        read = [column for column in self.free if seen[column].readable or header(column) in HEADERS["history"]]
+        read = [
+            column for column in self.free if seen[column].readable or normalize_header(column) in HEADERS["history"]
+        ]
         self.found = recognise(read)
         if not _constant(prompts.get("instruction")):
             self.found = {field: names for field, names in self.found.items() if field not in prompts}
@@ -145,7 +147,7 @@ class _Recognition:
     def _key_of_choices(self, choices: Sequence[str], fields: Mapping[str, Sequence[str]]) -> str:
         """Return the column that says which choice is right, "" where there is none."""
         key = next(iter(fields.get("output", ())), "")
-        if header(key) not in HEADERS["output"]:
+        if normalize_header(key) not in HEADERS["output"]:
             key = key_of([column for column in self.free if column not in choices]) or key
         return key or next((column for column, field in self._lists().items() if field == "output"), "")
 
@@ -182,7 +184,7 @@ class _Recognition:
         kept = [
             column
             for column in inputs
-            if header(column) not in TEXTS
+            if normalize_header(column) not in TEXTS
             or not (
                 all(suggestions.repeats(each, [column], self.rows) for each in (question, answer))
                 or suggestions.repeats(column, [question], self.rows)
@@ -193,13 +195,17 @@ class _Recognition:
     def _conversations(self) -> Iterator[Candidate]:
         """Yield a reading for each column of whole conversations, or of messages that another column answers."""
         seen, found = self.seen, self.found
-        systems = found.get("system") or [column for column in self.free if header(column) in HEADERS["system"]]
+        systems = found.get("system") or [
+            column for column in self.free if normalize_header(column) in HEADERS["system"]
+        ]
         system = {"system": systems[0]} if systems else {}
-        answers = [column for column in self.free if header(column) in HEADERS["output"] and not seen[column].open]
+        answers = [
+            column for column in self.free if normalize_header(column) in HEADERS["output"] and not seen[column].open
+        ]
         answers = [column for column in answers if seen[column].readable or seen[column].maybe]
         alone = not {"instruction", "output"} <= found.keys()
         for column in self.free:
-            style, name = seen[column].style, header(column)
+            style, name = seen[column].style, normalize_header(column)
             if not style or PREFERRED.fullmatch(name) or (name in HEADERS["history"] and not alone):
                 continue
             if name in HEADERS["output"] and any(seen[other].open for other in self.free):
@@ -222,7 +228,7 @@ class _Recognition:
         """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
         readings = [*map(_offer, shapes)]
         if better := self._preferences():
-            chosen = [column for column in better if CHOSEN.fullmatch(header(column))]
+            chosen = [column for column in better if CHOSEN.fullmatch(normalize_header(column))]
             for column in chosen:
                 if self.seen[column].style:
                     readings.append(of_columns({"messages": column}))
@@ -234,7 +240,9 @@ class _Recognition:
                 readings,
                 ", and no answer is left without it",
             )
-        thoughts = [column for column in self.free if REASONING.fullmatch(header(column)) and self._written(column)]
+        thoughts = [
+            column for column in self.free if REASONING.fullmatch(normalize_header(column)) and self._written(column)
+        ]
         if thoughts:
             self._ask(
                 f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
@@ -245,10 +253,12 @@ class _Recognition:
 
     def _preferences(self) -> list[str]:
         """Return the columns that say which answers are better."""
-        told = [column for column in self.free if PREFERRED.fullmatch(header(column)) and self.seen[column].kinds]
+        told = [
+            column for column in self.free if PREFERRED.fullmatch(normalize_header(column)) and self.seen[column].kinds
+        ]
         if any(self._written(column) for column in told):
             return sorted(told)
-        names = {header(column): column for column in self.free}
+        names = {normalize_header(column): column for column in self.free}
         answers = names.keys() & {*HEADERS["output"]} or any(self.seen[column].style for column in self.free)
         marks = [names[each] for each in ("kto tag", "label") if each in names]
         return [column for column in marks if answers and self._truths(column)]
@@ -280,10 +290,10 @@ class _Recognition:
     def _ask_for_class(self, shape: Candidate) -> None:
         """Ask where the only answer to a question is a class by its header."""
         question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
-        if not asks([question]) or header(answer) not in CLASSES | NAMED_CLASSES:
+        if not asks([question]) or normalize_header(answer) not in CLASSES | NAMED_CLASSES:
             return
         others = [column for column in self._others() if column not in shape.used]
-        if header(answer) in INTENTS and not others:
+        if normalize_header(answer) in INTENTS and not others:
             return
         rest = {field: column for field, column in shape.columns.items() if field != "output"}
         self._ask(
@@ -297,7 +307,9 @@ class _Recognition:
         placed = {name for names in self.found.values() for name in names}
         free = [each for each in self.free if each not in placed and self.seen[each].kinds]
         free = [
-            each for each in free if not any(kind.fullmatch(header(each)) for kind in (MARKS, PREFERRED, REASONING))
+            each
+            for each in free
+            if not any(kind.fullmatch(normalize_header(each)) for kind in (MARKS, PREFERRED, REASONING))
         ]
         by_kind = {TEXT: 0, LISTS: 1, OBJECTS: 1, BOOLEANS: 2, NUMBERS: 3}
         return sorted(free, key=lambda each: by_kind.get(self.seen[each].kinds[0], 1))
@@ -307,7 +319,7 @@ class _Recognition:
         held = [each for each in self.free if not self.seen[each].readable and not self.seen[each].style]
         fields = {column: next(iter(recognise([column])), "") for column in held}
         if asks(self.found.get("instruction", ())):
-            fields |= {column: "input" for column in held if header(column) in TEXTS}
+            fields |= {column: "input" for column in held if normalize_header(column) in TEXTS}
         return {column: field for column, field in fields.items() if field and field != "history"}
 
     def _sources(self, column: str, between: str = ", ") -> list[FieldSource]:
@@ -354,7 +366,7 @@ class _Recognition:
         reason = f"no column is recognised as {' and '.join(wanted) or 'question and answer'}"
         for column, each in self.seen.items():
             due = "text" if recognise([column]) and not each.readable else ""
-            if header(column) in {"messages", "conversations", "conversation"} and not each.style:
+            if normalize_header(column) in {"messages", "conversations", "conversation"} and not each.style:
                 due = f"lists of objects with {STYLES}"
             if due:
                 reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {due}"
@@ -380,13 +392,13 @@ def _constant(template: RowTemplate | None) -> bool:
 
 def _lettered(choices: Sequence[str]) -> bool:
     """Tell whether choices are called A, B, C and no more, which as headers mean something else."""
-    return len(choices) > 1 and all(len(header(name)) == 1 for name in choices)
+    return len(choices) > 1 and all(len(normalize_header(name)) == 1 for name in choices)
 
 
 def _name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
     if prompts:
         return "templates over columns"
-    headers = {field: header(column) for field, column in columns.items()}
+    headers = {field: normalize_header(column) for field, column in columns.items()}
     if headers["output"] not in HEADERS["output"]:
         return "text and label"
     known = {("instruction", "output"): "Alpaca", ("prompt", "completion"): "prompt and completion"}

@@ -14,7 +14,7 @@ from ftbridge.adapters.columns import find_column, letter, listing, quoted
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.mapping.conversations.roles import refuse_roles
 from ftbridge.adapters.mapping.fields import ColumnMapping
-from ftbridge.adapters.mapping.headers import FLAG, HEADERS, header, recognise, refused
+from ftbridge.adapters.mapping.headers import FLAG, HEADERS, normalize_header, recognise, refused
 from ftbridge.adapters.mapping.inference import suggestions
 from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, sample_column, whole
 from ftbridge.adapters.mapping.inference.detect import STYLES, Works, recognised
@@ -261,7 +261,9 @@ def _mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: C
         common["refused"] = refused(rest, decided=bool(wish.map))
     if not wish.map:
         common["flags"] = tuple(
-            column for column in rest if FLAG.fullmatch(header(column)) and "(" not in column and "\uff08" not in column
+            column
+            for column in rest
+            if FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
         )
     if shape.style:
         if wish.label_map:

@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.adapters.columns import quoted
 from ftbridge.adapters.mapping.headers import TEXTS as HEADED
-from ftbridge.adapters.mapping.headers import header
+from ftbridge.adapters.mapping.headers import normalize_header
 from ftbridge.adapters.mapping.inference.choices import reference
 from ftbridge.adapters.values import blank, parsed, plain
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
@@ -220,7 +220,7 @@ def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str
     """Return the template for spans of a text, `[[0, 5, "PER"], ...]`."""
     if len(span) != SPAN or not isinstance(span[0], int) or not isinstance(span[1], int):
         return []
-    columns = [column for column in rows[0] if header(column) in TEXTS_OF_SPANS]
+    columns = [column for column in rows[0] if normalize_header(column) in TEXTS_OF_SPANS]
     return [
         FieldSource(
             f"the spans of {said}",

@@ -16,7 +16,7 @@ import msgspec
 
 from ftbridge.adapters.columns import marked
 from ftbridge.adapters.sources.columnar.arrow_ipc import FILE, MESSAGE, messages
-from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, check, rows_of, told
+from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, check, pyarrow_errors, rows_of
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_features, of_metadata
 from ftbridge.adapters.sources.split_names import parts
 from ftbridge.core.errors import InputError
@@ -67,7 +67,7 @@ class Batches(msgspec.Struct, frozen=True):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
-        with told(self.path):
+        with pyarrow_errors(self.path):
             yield from rows_of(map(_checked, self._batches()), self.file, self.labels)
 
     def _batches(self) -> Iterator[Any]:
@@ -119,7 +119,7 @@ def _saved(path: Path, file: str) -> Table:
 
 
 def _open(paths: list[Path], file: str, labels: Labels) -> Table:
-    with told(paths[0]), _opened(paths[0]) as stream:
+    with pyarrow_errors(paths[0]), _opened(paths[0]) as stream:
         schema = _reader(stream).schema
         columns = marked(schema.names)
     labels = of_metadata(schema.metadata) | labels

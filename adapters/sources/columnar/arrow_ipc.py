@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.sources.columnar.batches import told
+from ftbridge.adapters.sources.columnar.batches import pyarrow_errors
 from ftbridge.core.errors import InputError
 
 # What a packed batch may say that it unpacks to.
@@ -29,7 +29,7 @@ def messages(path: Path) -> Iterator[tuple[int, int, int, bool]]:
 
     Raises InputError where the stream has no end mark, or a batch would unpack to more than a GiB.
     """
-    with told(path), path.open("rb") as file:
+    with pyarrow_errors(path), path.open("rb") as file:
         size = path.stat().st_size
         file.seek(_first_message(file, size))
         while (at := file.tell()) < size:

@@ -34,7 +34,7 @@ def check(path: Path, reading: Reading) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def pyarrow_errors(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises for damaged files into InputError."""
     import pyarrow as pa
 

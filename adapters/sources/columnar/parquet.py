@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, STEP, check, rows_of, told
+from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, STEP, check, pyarrow_errors, rows_of
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_metadata
 from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
 from ftbridge.core.errors import InputError
@@ -33,7 +33,7 @@ def detect(path: Path, head: bytes) -> bool:
 def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the file; raises InputError where it is damaged or encrypted, SetupError without pyarrow."""
     check(path, reading)
-    with told(path):
+    with pyarrow_errors(path):
         with path.open("rb") as file:
             if file.read(4) == ENCRYPTED:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
@@ -56,14 +56,14 @@ class Stretch(msgspec.Struct, frozen=True):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
-        with told(self.path):
+        with pyarrow_errors(self.path):
             cursor = _cursor(self.path, self.path.stat().st_mtime_ns, self.step)
             yield from rows_of(cursor.read(self.group, self.start, self.end), self.path.name, self.labels)
 
 
 def _pieces(path: Path, labels: Labels) -> Iterator[Stretch]:
     """Yield stretches of about a MiB."""
-    with told(path):
+    with pyarrow_errors(path):
         metadata = _file(path).metadata
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)

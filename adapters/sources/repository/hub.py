@@ -19,7 +19,7 @@ from ftbridge.adapters.sources import split_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels
 from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.repository.folder import open_files
-from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, told
+from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, hub_errors
 from ftbridge.adapters.sources.repository.layout import SHOWN, files_below, left_out, what_is_there
 from ftbridge.core.console import natural_size, some
 from ftbridge.core.errors import InputError, SetupError
@@ -62,7 +62,7 @@ def open_url(url: str, reading: Reading) -> list[Table]:
     """
     address = parse(url)
     hub = client(address)
-    with told(hub, address):
+    with hub_errors(hub, address):
         chosen = _choose(_repository(hub, address), address)
         repository, names = chosen.repository, [name for _, names in chosen.files for name in names]
         listing = repository.listing
@@ -231,7 +231,7 @@ def _streamed(hub: Hub, address: Address, chosen: Chosen, split: tuple[str, list
 def _passing_rows(hub: Hub, address: Address, chosen: Chosen, names: Sequence[str], reading: Reading) -> Iterator[Row]:
     for name in names:
         with tempfile.TemporaryDirectory(prefix="ftbridge-") as folder:
-            with told(hub, address):
+            with hub_errors(hub, address):
                 root = hub.fetch(address.name, chosen.repository.revision, [name], Path(folder))
             for table in open_files(root, [("", [name])], chosen.labels, reading):
                 yield from table.rows()

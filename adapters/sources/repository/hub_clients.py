@@ -187,7 +187,7 @@ def _understood(title: str, variable: str) -> Iterator[None]:
 
 
 @contextmanager
-def told(hub: Hub, address: Address) -> Iterator[None]:
+def hub_errors(hub: Hub, address: Address) -> Iterator[None]:
     """Turn what the clients raise into one sentence each; their warnings are for programmers."""
     try:
         with warnings.catch_warnings(action="ignore"):

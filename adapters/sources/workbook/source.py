@@ -15,7 +15,7 @@ import msgspec
 
 from ftbridge.adapters.columns import letter, marked_headers
 from ftbridge.adapters.mapping.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.mapping.headers import fits, header
+from ftbridge.adapters.mapping.headers import fits, normalize_header
 from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
 from ftbridge.adapters.sources.workbook.package import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
@@ -215,7 +215,7 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
     if preset := preset_of(sheet for sheet in visible if visible[sheet]):
         return [preset.sheet]
     known = [title for title in columns if fits(columns[title])]
-    if len({tuple(map(header, columns[title])) for title in known}) > 1:
+    if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:
         together = [word for title in known for word in ("--sheet", title)]
         if known == [*columns]:
             together = ["--all-sheets"]

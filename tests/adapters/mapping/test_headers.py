@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.mapping.headers import FLAG, asks, fits, header, recognise, refused
+from ftbridge.adapters.mapping.headers import FLAG, asks, fits, normalize_header, recognise, refused
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(ques
 )
 def test_a_header_that_says_something_else_is_not_recognised(name):
     assert recognise([name]) == {}
-    assert name == "问" * 70 or header(name) != ""
+    assert name == "问" * 70 or normalize_header(name) != ""
 
 
 def test_columns_that_cannot_be_trained_on_are_known():
@@ -135,4 +135,4 @@ def test_columns_that_cannot_be_trained_on_are_known():
     ],
 )
 def test_flags_of_the_loss_are_known(name, flag):
-    assert bool(FLAG.fullmatch(header(name))) is (flag or name == "weight (kg)")
+    assert bool(FLAG.fullmatch(normalize_header(name))) is (flag or name == "weight (kg)")

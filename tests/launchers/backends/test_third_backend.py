@@ -49,7 +49,7 @@ def test_it_is_found_by_its_entry_point_and_completed(package):
 def test_it_trains_and_its_run_is_read(run):
     assert (run.status, run.steps) == ("succeeded", 3)
     assert [path.name for path in load_backend("plain").checkpoints(run.path)] == ["checkpoint-3"]
-    assert checkpoints.named(run, "3").name == "checkpoint-3"
+    assert checkpoints.find_checkpoint(run, "3").name == "checkpoint-3"
     records = curve(run)
     assert [record["step"] for record in records] == [1, 2, 3]
     assert records[-1]["loss"] < records[0]["loss"]

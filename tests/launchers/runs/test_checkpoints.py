@@ -72,7 +72,7 @@ XTUNER = ("iter_4.pth", "iter_8.pth", "iter_10.pth", "best_val_loss_iter_8.pth")
 )
 def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, wanted, name):
     monkeypatch.chdir(tmp_path)
-    assert checkpoints.named(saved(tmp_path, backend), wanted).name == name
+    assert checkpoints.find_checkpoint(saved(tmp_path, backend), wanted).name == name
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, want
 )
 def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path, backend, wanted, message):
     with pytest.raises(InputError, match=message):
-        checkpoints.named(saved(tmp_path, backend), wanted)
+        checkpoints.find_checkpoint(saved(tmp_path, backend), wanted)
 
 
 def cut(path):
@@ -94,7 +94,7 @@ def cut(path):
 
 
 def told(run, capsys, wanted="last"):
-    checkpoints.say_passed_over(run, checkpoints.named(run, wanted), best=wanted == "best")
+    checkpoints.say_passed_over(run, checkpoints.find_checkpoint(run, wanted), best=wanted == "best")
     return capsys.readouterr().err
 
 
