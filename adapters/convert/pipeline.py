@@ -177,10 +177,9 @@ def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[st
         return {}
     with job.rejected_file.open("rb") as lines, scratch_file(job.rejected_workbook) as file:
         write_workbook(lines, file)
-        options = replace(options, rejected={**options.rejected, name: _sha256(file)})
+        rejected = {**options.rejected, name: _sha256(file)}
         entries = {
-            key: replace(entry, options=replace(entry.options, rejected=options.rejected))
-            for key, entry in before.items()
+            key: replace(entry, options=replace(entry.options, rejected=rejected)) for key, entry in before.items()
         }
         register(job.dataset_dir, entries, files={name: file})
     return entries

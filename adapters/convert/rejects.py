@@ -14,6 +14,10 @@ from ftbridge.core.records import Row
 
 # Excel's limits, and how many digits of a number it keeps.
 CHARACTERS, ROWS, COLUMNS = 32_767, 1 << 20, 1 << 14
+EXACT = 10**15
+# What XML cannot hold, or changes, and what looks like Excel's own escape of such a character.
+ESCAPED = re.compile("[\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+HALF_ESCAPE = re.compile("(?<!_x[0-9A-F]{4})_(x[0-9A-F]{0,4})?$")
 
 
 class Rejects:
@@ -57,12 +61,6 @@ def parse_max_rejected(text: str) -> Callable[[int], int]:
     if match[1]:
         return lambda _: int(match[1])
     return lambda rows: int(rows * Fraction(match[2]) / 100)
-
-
-EXACT = 10**15
-# What XML cannot hold, or changes, and what looks like Excel's own escape of such a character.
-ESCAPED = re.compile("[\0-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-HALF_ESCAPE = re.compile("(?<!_x[0-9A-F]{4})_(x[0-9A-F]{0,4})?$")
 
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:

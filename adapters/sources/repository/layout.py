@@ -16,7 +16,6 @@ import msgspec
 
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_card
 from ftbridge.adapters.sources.compression import unpacked_name
-from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.split_names import KEYWORDS, _keyword
 from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
 from ftbridge.core.console import some
@@ -25,6 +24,8 @@ from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
 from ftbridge.dataset_info import registry
 
+# How many files a message names.
+SHOWN = 5
 SUFFIXES = {".arrow", ".feather", ".ipc", ".parquet", *WORKBOOKS}
 TEXT = {".csv", ".json", ".jsonl", ".ndjson", ".tab", ".tsv"}
 # What describes data; the first six as in `datasets`, configuration.json of ModelScope.
@@ -203,9 +204,5 @@ def what_is_there(names: Iterable[str]) -> str:
 def left_out(names: Iterable[str], configs: dict[str, Splits]) -> tuple[str, ...]:
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
-    left = [name for name in layout.data_files(names) if name not in used]
+    left = [name for name in data_files(names) if name not in used]
     return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
-
-
-# How many files a message names.
-SHOWN = 5
