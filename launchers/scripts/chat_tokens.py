@@ -1,0 +1,234 @@
+"""A conversation as a model's chat template writes it, and which of its tokens are trained.
+
+Trained are each assistant's answer and the stop token that the template writes straight after it, and nothing else. The
+text is encoded as a whole, as a server encodes it, and labelled by where its characters are.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os.path import commonprefix
+from typing import Any
+
+IGNORED = -100  # the label of a token that is not trained
+# A template whose prompt ends within a thought, as DeepSeek R1's, opens it so; the answer closes it.
+THOUGHT_OPENED, THOUGHT_CLOSED = "<think>", "</think>"
+
+Message = dict[str, Any]
+
+
+class TemplateError(ValueError):
+    """A conversation that the chat template refuses, or of which it drops or moves a turn."""
+
+
+class OffsetsError(ValueError):
+    """A tokenizer without offsets, by which a text does not begin with the tokens of its beginning."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The text of one sample, and the places of its characters that are trained, as (start, end).
+
+    `closing` is a stop token that is trained after the text, where the template writes one only before another turn;
+    `answers` are the numbers of the messages that are trained.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    answers: tuple[int, ...]
+    closing: str = ""
+
+
+class ChatTemplate:
+    """A chat template, rendered by transformers' own code, with the tokenizer that it belongs to."""
+
+    def __init__(self, tokenizer: Any, template: str, stops: Collection[str]) -> None:
+        """Take the text of a `template`, which decides all variables beside the messages and tools.
+
+        `stops` are the tokens at which generation ends, besides the tokenizer's own end token.
+        """
+        self.tokenizer, self.template = tokenizer, template
+        self.stops = {*stops, tokenizer.eos_token}
+        special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        special = {*special, *tokenizer.all_special_tokens, *stops} - {""}
+        names = "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)"
+        self._next_special = re.compile(rf"\s*({names})")
+        self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
+
+    def render(self, messages: Sequence[Message], tools: Any = None, *, prompt: bool = False) -> str:
+        """Return the text of a conversation, as a `prompt` up to where an answer begins; raises TemplateError."""
+        try:
+            text = self.tokenizer.apply_chat_template(
+                list(messages),
+                tools=tools,
+                chat_template=self.template,
+                add_generation_prompt=prompt,
+                tokenize=False,
+            )
+        except Exception as error:  # noqa: BLE001 - a template may raise what it likes
+            raise TemplateError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+        return str(text)
+
+    @cached_property
+    def closing(self) -> str:
+        """Return the special token that follows an answer only before another question, else the end token.
+
+        GLM writes `<|user|>`, one of its stop tokens, before the next question, and nothing after the last answer.
+        """
+        turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+        text = self.render([*turn, *turn])
+        found = self._next_special.match(text, text.find("answer") + len("answer"))
+        return found[1] if found else str(self.tokenizer.eos_token or "")
+
+    def samples(self, messages: Sequence[Message], tools: Any = None, *, last_only: bool = False) -> list[Sample]:
+        """Return the samples that train the answers of a conversation: one, where they can stand in one text.
+
+        A template that writes a turn otherwise once another follows, as Qwen 3 takes its thought away, gives a sample
+        for each answer, with the prompt that it is asked with. A message whose `train` is false, or which is empty, is
+        not trained. Raises TemplateError as `render`, and where the text lacks a turn.
+        """
+        given = [{key: value for key, value in message.items() if key != "train"} for message in messages]
+        text = self.render(given, tools)
+        _check_turns(given, text)
+        numbers = [
+            number
+            for number, message in enumerate(messages)
+            if message["role"] == "assistant" and message.get("train", True) and _says_something(message)
+        ]
+        alone = [self._one_answer(given, tools, number, text) for number in (numbers[-1:] if last_only else numbers)]
+        if len(alone) == 1 and alone[0].answers[0] == len(given) - 1:
+            return alone
+        if not alone or not all(text.startswith(sample.text[: sample.spans[0][1]]) for sample in alone):
+            return alone
+        return [
+            Sample(
+                text,
+                tuple(self._with_next_special(text, sample) for sample in alone),
+                tuple(number for sample in alone for number in sample.answers),
+                alone[-1].closing if alone[-1].answers[0] == len(given) - 1 else "",
+            )
+        ]
+
+    def _one_answer(self, messages: list[Message], tools: Any, number: int, whole: str) -> Sample:
+        """Return the sample that trains the answer `number` alone, with all that comes before it as its prompt."""
+        prompt = self.render(messages[:number], tools, prompt=True)
+        text = whole if number == len(messages) - 1 else self.render(messages[: number + 1], tools)
+        if not text.startswith(prompt):
+            text = _continued(prompt, text, messages[number])
+        if specials := self._last_specials.search(text, len(prompt)):
+            return Sample(text, ((len(prompt), self._end_of_stop(text, specials.start())),), (number,))
+        content = str(messages[number].get("content") or "").strip()
+        place = text.rfind(content, len(prompt)) if content else -1
+        end = place + len(content) if place >= 0 else max(len(text.rstrip()), len(prompt))
+        return Sample(text, ((len(prompt), end),), (number,), self.closing)
+
+    def _end_of_stop(self, text: str, start: int) -> int:
+        """Return where the first stop token of the special tokens from `start` on ends, else where the first does."""
+        ends = []
+        place = start
+        while found := self._next_special.match(text, place):
+            place = found.end(1)
+            if found[1] in self.stops:
+                return place
+            ends.append(place)
+        return ends[0]
+
+    def _with_next_special(self, text: str, sample: Sample) -> tuple[int, int]:
+        """Return the place of an answer within a longer text, up to the stop token that comes after it there."""
+        start, end = sample.spans[0]
+        found = self._next_special.match(text, end) if sample.closing else None
+        return start, found.end(1) if found else end
+
+
+def _says_something(message: Message) -> bool:
+    return bool(str(message.get("content") or "").strip() or message.get("tool_calls"))
+
+
+def _continued(prompt: str, text: str, message: Message) -> str:
+    """Return `prompt` with the answer that the template writes behind another beginning in `text`.
+
+    The thought that the prompt has opened is the message's, and may be empty.
+    """
+    rest = text[len(commonprefix([prompt, text])) :]
+    if THOUGHT_OPENED in prompt[-20:] and THOUGHT_CLOSED not in rest:
+        return f"{prompt}{message.get('reasoning_content') or ''}\n{THOUGHT_CLOSED}\n\n{rest}"
+    raise TemplateError("the prompt that it writes for an answer is not how it begins the answer itself")
+
+
+def _check_turns(messages: Sequence[Message], text: str) -> None:
+    """Raise TemplateError where a turn is not in the text, or stands before an earlier one."""
+    place = 0
+    for message in messages:
+        content = str(message.get("content") or "").rpartition(THOUGHT_CLOSED)[2].strip()
+        if message["role"] == "system":
+            if content not in text:
+                raise TemplateError("it leaves the system text out")
+            continue
+        found = text.find(content, place)
+        if found < 0 and message["role"] != "tool":  # which may be written as JSON
+            what = "moves" if content in text else "leaves out"
+            raise TemplateError(f"it {what} the {message['role']}'s turn `{content[:40]}`")
+        place = max(place, found + len(content))
+        for call in message.get("tool_calls") or ():
+            if call["function"]["name"] not in text[place:]:
+                raise TemplateError("it writes no tool calls")
+
+
+def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], list[int]]]:
+    """Return token ids and labels of each sample; raises OffsetsError."""
+    if not tokenizer.is_fast:
+        return [_encode_by_beginnings(tokenizer, sample) for sample in samples]
+    encoded = tokenizer(
+        [sample.text for sample in samples],
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    return [
+        _closed(tokenizer, sample, ids, _labels(encoding, ids, sample))
+        for sample, ids, encoding in zip(samples, encoded["input_ids"], encoded.encodings, strict=True)
+    ]
+
+
+def _labels(encoding: Any, ids: list[int], sample: Sample) -> list[int]:
+    """Return the labels: the ids of all tokens that hold a character of the sample's spans."""
+    labels = [IGNORED] * len(ids)
+    for start, end in sample.spans:
+        first = _token_from(encoding, start, len(sample.text))
+        last = _token_from(encoding, end, len(sample.text))
+        # A token may hold both the end of an answer and what follows.
+        if last < len(ids) and encoding.token_to_chars(last)[0] < end:
+            last += 1
+        labels[first:last] = ids[first:last]
+    return labels
+
+
+def _token_from(encoding: Any, place: int, length: int) -> int:
+    """Return the number of the first token at a character, or behind it where no token holds it."""
+    for each in range(place, length):
+        token = encoding.char_to_token(each)
+        if token is not None:
+            return int(token)
+    return len(encoding.ids)
+
+
+def _encode_by_beginnings(tokenizer: Any, sample: Sample) -> tuple[list[int], list[int]]:
+    """Return ids and labels by a tokenizer that tells no places: by how many tokens each beginning has."""
+    ids = tokenizer.encode(sample.text, add_special_tokens=False)
+    labels = [IGNORED] * len(ids)
+    for span in sample.spans:
+        beginnings = [tokenizer.encode(sample.text[:place], add_special_tokens=False) for place in span]
+        if any(ids[: len(beginning)] != beginning for beginning in beginnings):
+            raise OffsetsError("the tokenizer tells no offsets, and joins tokens where an answer begins or ends")
+        first, last = map(len, beginnings)
+        labels[first:last] = ids[first:last]
+    return _closed(tokenizer, sample, ids, labels)
+
+
+def _closed(tokenizer: Any, sample: Sample, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    """Return ids and labels with the stop token that the template does not write."""
+    if not sample.closing:
+        return ids, labels
+    stop = tokenizer.convert_tokens_to_ids(sample.closing)
+    return [*ids, stop], [*labels, stop]

@@ -1,0 +1,240 @@
+"""Make ready tokens of a dataset's messages, for any framework to train on.
+
+Runs inside the training environment: `python tokenize_dataset.py SPEC` with SPEC as JSON: `model`,
+`trust_remote_code`, `template` (the chat template's text, its variables decided), `stops` (tokens that end an answer),
+`file` (a message file: JSON lines of `messages` and `tools`), `folder` (where to write; shards that an earlier start
+has left there count), `last_only`, `cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which
+`datasets` keeps.
+
+Lines on stdout are JSON: {"bytes": done, "of": all} as it goes, and last {"counts": ...} or {"error": sentence}. The
+folder is then one that `datasets.load_from_disk` reads, with the columns input_ids, labels, and attention_mask, or
+position_ids where samples are packed.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from chat_tokens import ChatTemplate, OffsetsError, Sample, TemplateError, encode
+from cutoff_tokens import Fitted, fit
+from pack_tokens import packs
+
+SHARD = 1 << 23  # bytes of messages whose tokens make one file
+BATCH = 200  # conversations that the tokenizer takes at once
+
+
+class RefusedError(ValueError):
+    """A conversation that cannot be trained as it stands."""
+
+
+class Tokenizing:
+    """What makes tokens of conversations; each process has its own."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        """Load the tokenizer."""
+        from transformers import AutoTokenizer
+
+        self.spec = spec
+        self.tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
+        self.template = ChatTemplate(self.tokenizer, spec["template"], spec["stops"])
+
+    def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
+        """Write the file of the messages between two places of the source, and return its counts."""
+        file = Path(self.spec["folder"], f"data-{number:05}.arrow")
+        counts = file.with_suffix(".json")
+        if counts.is_file():
+            return dict(json.loads(counts.read_text()))
+        fitted: list[Fitted] = []
+        total: Counter[str] = Counter()
+        left_out: list[int] = []  # numbers of conversations, from 1 within the shard
+        lines = self._conversations(start, end)
+        first = 1
+        while batch := [line for _, line in zip(range(BATCH), lines, strict=False)]:
+            for conversation, result in self._fitted(batch, first, total):
+                total["samples" if result.ids else "left_out"] += 1
+                total[f"cut_{result.cut}"] += bool(result.cut)
+                if result.ids:
+                    fitted.append(result)
+                else:
+                    left_out.append(conversation)
+            first += len(batch)
+        rows = self._rows(fitted)
+        total["conversations"], total["rows"] = first - 1, len(rows["input_ids"])
+        total["tokens"] = sum(len(each.ids) for each in fitted)
+        total["answer_tokens"] = sum(label >= 0 for each in fitted for label in each.labels)
+        _write_arrow(file, rows)
+        found = {**total, "left_out_conversations": left_out, "longest": max((each.length for each in fitted), default=0)}
+        _write(counts, json.dumps(found))
+        return found
+
+    def _conversations(self, start: int, end: int) -> Iterator[dict[str, Any]]:
+        with Path(self.spec["file"]).open("rb") as source:
+            source.seek(start)
+            while source.tell() < end and (line := source.readline()):
+                yield json.loads(line)
+
+    def _fitted(
+        self, batch: list[dict[str, Any]], first: int, total: "Counter[str]"
+    ) -> Iterator[tuple[int, Fitted]]:
+        """Yield the samples of conversations, the first of which has this number, with their conversation's."""
+        found: list[tuple[int, dict[str, Any], Sample]] = []
+        for number, line in enumerate(batch, first):
+            try:
+                samples = self.template.samples(line["messages"], line.get("tools"), last_only=self.spec["last_only"])
+            except TemplateError as error:
+                raise RefusedError(f"conversation {number}: {error}") from error
+            if not samples:
+                total["without_answer"] += 1
+            found += [(number, line, sample) for sample in samples]
+        cutoff = self.spec["cutoff_length"]
+        for (number, line, sample), (ids, labels) in zip(
+            found, encode(self.tokenizer, [sample for _, _, sample in found]), strict=True
+        ):
+            if len(ids) <= cutoff:
+                yield number, Fitted(ids, labels, len(ids))
+            elif self.spec["too_long"] == "cut":
+                yield number, fit(self.template, line["messages"], line.get("tools"), sample, cutoff)
+            elif self.spec["too_long"] == "refuse":
+                raise RefusedError(f"conversation {number} has {len(ids)} tokens, and the cutoff length is {cutoff}")
+            else:
+                yield number, Fitted([], [], len(ids))
+
+    def _rows(self, fitted: list[Fitted]) -> dict[str, list[list[int]]]:
+        """Return the columns of the samples, or of the packs that they are put into."""
+        if not self.spec["packing"]:
+            return {
+                "input_ids": [each.ids for each in fitted],
+                "labels": [each.labels for each in fitted],
+                "attention_mask": [[1] * len(each.ids) for each in fitted],
+            }
+        groups = packs([len(each.ids) for each in fitted], self.spec["cutoff_length"])
+        together = [[fitted[number] for number in group] for group in groups]
+        return {
+            "input_ids": [[token for each in group for token in each.ids] for group in together],
+            "labels": [[label for each in group for label in each.labels] for group in together],
+            "position_ids": [[place for each in group for place in range(len(each.ids))] for group in together],
+        }
+
+
+def _write_arrow(file: Path, rows: dict[str, list[list[int]]]) -> None:
+    types = {name: pa.list_(pa.int8() if name == "attention_mask" else pa.int32()) for name in rows}
+    table = pa.table({name: pa.array(column, types[name]) for name, column in rows.items()})
+    beside = file.with_suffix(".arrow.part")
+    with pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1000)
+    beside.replace(file)
+
+
+def _write(file: Path, text: str) -> None:
+    beside = file.with_name(file.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)
+
+
+def stretches_of(file: Path) -> list[tuple[int, int]]:
+    """Return the places where the stretches of a file of whole lines begin and end."""
+    size, places = file.stat().st_size, [0]
+    with file.open("rb") as source:
+        while places[-1] + SHARD < size:
+            source.seek(places[-1] + SHARD)
+            source.readline()
+            places.append(source.tell())
+    return list(zip(places, [*places[1:], size], strict=True))
+
+
+class Shards:
+    """The shards of a dataset, made by several processes."""
+
+    made_by: Tokenizing  # loaded once; the other processes are copies of this one
+
+    @classmethod
+    def make(cls, spec: dict[str, Any]) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Yield the number of each shard, the bytes of messages that it is made of, and its counts, once it is done."""
+        cls.made_by = Tokenizing(spec)
+        stretches = list(enumerate(stretches_of(Path(spec["file"]))))
+        processes = min(spec["processes"], len(stretches))
+        if processes == 1:
+            for number, (start, end) in stretches:
+                yield number, end - start, cls.made_by.shard(start, end, number)
+            return
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+            waiting = {pool.submit(cls._shard, *stretch, number): (number, stretch) for number, stretch in stretches}
+            try:
+                for done in as_completed(waiting):
+                    number, (start, end) = waiting[done]
+                    yield number, end - start, done.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    @classmethod
+    def _shard(cls, start: int, end: int, number: int) -> dict[str, Any]:
+        return cls.made_by.shard(start, end, number)
+
+
+def summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the counts of all shards, in their order, with the numbers of conversations counted through."""
+    total: Counter[str] = Counter()
+    left_out: list[int] = []
+    for each in counts:
+        left_out += [total["conversations"] + number for number in each.pop("left_out_conversations")]
+        longest = max(total["longest"], each.pop("longest"))
+        total.update(each)
+        total["longest"] = longest
+    return {**total, "left_out_conversations": left_out}
+
+
+def finish(folder: Path, fingerprint: str) -> None:
+    """Make one dataset of the shards, as `datasets.load_from_disk` reads it."""
+    from datasets import Dataset, DatasetInfo
+
+    files = sorted(folder.glob("data-*.arrow"))
+    DatasetInfo(features=Dataset.from_file(str(files[0])).features).write_to_directory(str(folder))
+    state = {
+        "_data_files": [{"filename": file.name} for file in files],
+        "_fingerprint": fingerprint,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    _write(folder / "state.json", json.dumps(state))
+    for file in folder.glob("data-*.json"):
+        file.unlink()
+
+
+def main() -> None:
+    """Write the tokens; what is wrong with the data or the template is a sentence."""
+    spec = json.loads(sys.argv[1])
+    if not spec["trust_remote_code"]:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the tokenizer is here already
+    size, done = Path(spec["file"]).stat().st_size, 0
+    counts: dict[int, dict[str, Any]] = {}
+    try:
+        for number, length, counted in Shards.make(spec):
+            counts[number] = counted
+            done += length
+            say({"bytes": done, "of": size})
+        total = summed([counts[number] for number in sorted(counts)])
+        finish(Path(spec["folder"]), spec["fingerprint"])
+        say({"counts": total})
+    except (RefusedError, OffsetsError) as error:
+        say({"error": str(error)})
+
+
+def say(record: dict[str, Any]) -> None:
+    """Print a line."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
