@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from os.path import commonprefix
 from typing import Any
 
@@ -40,6 +41,27 @@ class Sample:
     closing: str = ""
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a template writes around the turns of a conversation, however they read.
+
+    `around` are the texts before each turn and after the last; `spans` are the numbers of trained turns, with the count
+    of characters before and after each that are trained with it.
+    """
+
+    around: list[str]
+    spans: list[tuple[int, int, int]]
+    closing: str
+
+    def sample(self, contents: list[str], text: str) -> Sample | None:
+        """Return the sample of a conversation with these turns, if the template has written this `text` so."""
+        if text != "".join(part for pair in zip(self.around, [*contents, ""], strict=True) for part in pair):
+            return None
+        ends = list(accumulate(len(around) + len(content) for around, content in zip(self.around, contents)))
+        spans = tuple((ends[at] - len(contents[at]) - before, ends[at] + after) for at, before, after in self.spans)
+        return Sample(text, spans, tuple(at for at, _, _ in self.spans), self.closing)
+
+
 class ChatTemplate:
     """A chat template, rendered by transformers' own code, with the tokenizer that it belongs to."""
 
@@ -54,6 +76,7 @@ class ChatTemplate:
         special = {*special, *tokenizer.all_special_tokens, *stops} - {""}
         names = "|".join(map(re.escape, sorted(special, key=len, reverse=True))) or "(?!)"
         self._next_special = re.compile(rf"\s*({names})")
+        self._layouts: dict[Any, Layout | None] = {}
         self._last_specials = re.compile(rf"(?:(?:{names})\s*)+\Z")
 
     def render(self, messages: Sequence[Message], tools: Any = None, *, prompt: bool = False) -> str:
@@ -90,6 +113,42 @@ class ChatTemplate:
         """
         given = [{key: value for key, value in message.items() if key != "train"} for message in messages]
         text = self.render(given, tools)
+        shape = _shape(messages, last_only) if tools is None else None
+        if shape:
+            if shape not in self._layouts:
+                self._layouts[shape] = self._layout(messages, last_only)
+            layout = self._layouts[shape]
+            if layout and (sample := layout.sample([message["content"] for message in messages], text)):
+                return [sample]
+        return self._compared(messages, given, tools, text, last_only=last_only)
+
+    def _layout(self, messages: Sequence[Message], last_only: bool) -> "Layout | None":
+        """Return what the template writes around the turns of such a conversation; None where that depends on them."""
+        marks = [f"\ue000{number}\ue001" for number in range(len(messages))]
+        marked = [{**message, "content": mark} for message, mark in zip(messages, marks, strict=True)]
+        given = [{key: value for key, value in message.items() if key != "train"} for message in marked]
+        try:
+            text = self.render(given)
+            samples = self._compared(marked, given, None, text, last_only=last_only)
+        except TemplateError:
+            return None
+        if len(samples) != 1 or samples[0].text != text or any(text.count(mark) != 1 for mark in marks):
+            return None
+        places = [text.index(mark) for mark in marks]
+        if places != sorted(places):
+            return None
+        ends = [place + len(mark) for place, mark in zip(places, marks, strict=True)]
+        around = [text[start:end] for start, end in zip([0, *ends], [*places, len(text)], strict=True)]
+        spans = [
+            (number, places[number] - start, end - ends[number])
+            for number, (start, end) in zip(samples[0].answers, samples[0].spans, strict=True)
+        ]
+        return Layout(around, spans, samples[0].closing)
+
+    def _compared(
+        self, messages: Sequence[Message], given: list[Message], tools: Any, text: str, *, last_only: bool
+    ) -> list[Sample]:
+        """Return the samples of a conversation, by comparing its `text` with that of each beginning."""
         _check_turns(given, text)
         numbers = [
             number
@@ -141,6 +200,18 @@ class ChatTemplate:
         return start, found.end(1) if found else end
 
 
+def _shape(messages: Sequence[Message], last_only: bool) -> Any:
+    """Return what decides a conversation's layout; None where its turns do more than say something."""
+    shape = [last_only]
+    for message in messages:
+        if not message.keys() <= {"role", "content", "train"} or not isinstance(content := message["content"], str):
+            return None
+        if THOUGHT_CLOSED in content or not content.strip():
+            return None
+        shape += [message["role"], message.get("train", True)]
+    return tuple(shape)
+
+
 def _says_something(message: Message) -> bool:
     return bool(str(message.get("content") or "").strip() or message.get("tool_calls"))
 
@@ -177,6 +248,8 @@ def _check_turns(messages: Sequence[Message], text: str) -> None:
 
 def encode(tokenizer: Any, samples: Sequence[Sample]) -> list[tuple[list[int], list[int]]]:
     """Return token ids and labels of each sample; raises OffsetsError."""
+    if not samples:
+        return []
     if not tokenizer.is_fast:
         return [_encode_by_beginnings(tokenizer, sample) for sample in samples]
     encoded = tokenizer(

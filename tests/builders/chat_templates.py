@@ -1,0 +1,120 @@
+"""Small chat templates, each with one habit of a published one, and what a training learns by them."""
+
+from typing import Any
+
+Message = dict[str, Any]
+
+
+def user(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: str, **more: Any) -> Message:
+    return {"role": "assistant", "content": content, **more}
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# As Qwen 3: thoughts are kept in the last answer alone, and an empty one stands in the prompt where none is wanted.
+FORGETS_THOUGHTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n{{ m.reasoning_content or '' }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+# As DeepSeek R1: the prompt opens a thought, and no answer keeps its own.
+OPENS_THOUGHT = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>{{ m.content }}<|end|>"
+    "{% else %}<|{{ m.role }}|>{{ m.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|><think>\n{% endif %}"
+)
+# As GLM 4: nothing ends an answer but the next question.
+NO_STOP = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content | trim }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+# As Phi 3: another token comes after the one that stops.
+TWO_STOPS = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
+)
+# As gpt-oss: the last answer ends otherwise than those before it.
+LAST_ENDS_OTHERWISE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+    "{{ '<|return|>' if loop.last and m.role == 'assistant' else '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+# As Gemma 3 and Llama 2: the system text stands within the first question, and spaces around an answer.
+SYSTEM_INSIDE = (
+    "{% for m in messages if m.role != 'system' %}{% if m.role == 'user' %}[INST] "
+    "{% if loop.first and messages[0].role == 'system' %}{{ messages[0].content }}\n{% endif %}{{ m.content }} [/INST]"
+    "{% else %} {{ m.content | trim }} </s>{% endif %}{% endfor %}"
+)
+TOOLS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for call in m.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ONE = [user("Why?"), assistant("Because.")]
+THREE = [user("1?"), assistant("eins"), user("2?"), assistant("zwei"), user("3?"), assistant("drei")]
+THOUGHTS = [
+    user("1+1?"), assistant("2", reasoning_content="I count."),
+    user("2+2?"), assistant("4", reasoning_content="I add."),
+]  # fmt: skip
+CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
+CALLS = [user("Sun?"), assistant("", tool_calls=[CALL]), {"role": "tool", "content": "sunny"}, assistant("Yes.")]
+
+# Template, end token, further stop tokens, messages, and the texts that each sample trains.
+CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
+    "one turn": (CHATML, "<|im_end|>", [], ONE, [["Because.<|im_end|>"]]),
+    "system": (CHATML, "<|im_end|>", [], [SYSTEM, *ONE], [["Because.<|im_end|>"]]),
+    "three turns": (CHATML, "<|im_end|>", [], THREE, [[f"{each}<|im_end|>" for each in ("eins", "zwei", "drei")]]),
+    "spaces and lines of an answer": (CHATML, "<|im_end|>", [], [user("?"), assistant(" a\n\n")], [[" a\n\n<|im_end|>"]]),
+    "answer that its question holds": (CHATML, "<|im_end|>", [], [user("a a"), assistant("a")], [["a<|im_end|>"]]),
+    "letters of many bytes": (CHATML, "<|im_end|>", [], [user("你"), assistant("好😀")], [["好😀<|im_end|>"]]),
+    "one turn left out": (
+        CHATML, "<|im_end|>", [], [user("1?"), assistant("eins", train=False), *THREE[2:4]], [["zwei<|im_end|>"]],
+    ),
+    "last turn left out": (
+        CHATML, "<|im_end|>", [], [*THREE[:2], user("2?"), assistant("zwei", train=False)], [["eins<|im_end|>"]],
+    ),
+    "empty answer": (CHATML, "<|im_end|>", [], [user("1?"), assistant(" \n")], []),
+    "forgotten thoughts": (
+        "{% set enable_thinking = true %}" + FORGETS_THOUGHTS, "<|im_end|>", [], THOUGHTS,
+        [["<think>\nI count.\n</think>\n\n2<|im_end|>"], ["<think>\nI add.\n</think>\n\n4<|im_end|>"]],
+    ),
+    "no thoughts": (FORGETS_THOUGHTS, "<|im_end|>", [], THREE, [[f"{each}<|im_end|>"] for each in ("eins", "zwei", "drei")]),
+    "opened thought": (
+        OPENS_THOUGHT, "<|end|>", [], THOUGHTS, [["I count.\n</think>\n\n2<|end|>"], ["I add.\n</think>\n\n4<|end|>"]],
+    ),
+    "opened and empty thought": (OPENS_THOUGHT, "<|end|>", [], ONE, [["\n</think>\n\nBecause.<|end|>"]]),
+    "no stop": (NO_STOP, "<|eos|>", ["<|user|>"], ONE, [["\nBecause.<|user|>"]]),
+    "no stop but between turns": (
+        NO_STOP, "<|eos|>", ["<|user|>"], THREE, [[f"\n{each}<|user|>" for each in ("eins", "zwei", "drei")]],
+    ),
+    "no stop but the end token": ("{{ messages[0].content }}{% if not add_generation_prompt %}:{{ messages[1].content }}"
+        "{% else %}:{% endif %}", "<|eos|>", [], ONE, [["Because.<|eos|>"]]),
+    "two stops": (TWO_STOPS, "<|eos|>", ["<|end|>"], THREE, [[f"{each}<|end|>" for each in ("eins", "zwei", "drei")]]),
+    "last ends otherwise": (
+        LAST_ENDS_OTHERWISE, "<|return|>", [], THREE, [[f"{each}<|return|>"] for each in ("eins", "zwei", "drei")],
+    ),
+    "system inside": (SYSTEM_INSIDE, "</s>", [], [SYSTEM, *THREE], [[f" {each} </s>" for each in ("eins", "zwei", "drei")]]),
+    "tool calls": (
+        TOOLS, "<|im_end|>", [], CALLS,
+        [['<tool_call>{"name": "weather", "arguments": {"city": "Bern"}}</tool_call><|im_end|>', "Yes.<|im_end|>"]],
+    ),
+}  # fmt: skip
+REFUSED: dict[str, tuple[str, list[Message], str]] = {
+    "raises": ("{{ raise_exception('System role not supported') }}", ONE, "System role not supported"),
+    "drops the system text": (SYSTEM_INSIDE.replace("messages[0].content }}\n", "'' }}"), [SYSTEM, *ONE], "it leaves the system text out"),
+    "reorders turns": ("{% for m in messages | reverse %}{{ m.content }};{% endfor %}", THREE, "it moves the assistant's turn `eins`"),
+    "drops a turn": ("{{ messages[-1].content }}", ONE, "it leaves out the user's turn `Why?`"),
+    "has no tool calls": (CHATML, CALLS, "it writes no tool calls"),
+    "continues no prompt of its own": (CHATML.replace("assistant\n", "model\n"), ONE, "the prompt that it writes for an answer is not how it begins the answer itself"),
+    "runs code": ("{{ ''.__class__.__mro__ }}", ONE, "access to attribute '__class__' of 'str' object is unsafe."),
+    "asks for what is not there": ("{{ messages[9].content.text }}", ONE, "list object has no element 9"),
+}  # fmt: skip
