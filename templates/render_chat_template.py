@@ -8,6 +8,7 @@ set up as transformers does it (utils/chat_template_utils.py), without any file.
 import json
 import resource
 import sys
+from datetime import datetime
 from typing import Any
 
 from jinja2 import nodes
@@ -29,16 +30,27 @@ class Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def render(request: dict[str, Any]) -> str:
-    """Return the conversation as the template writes it, open for an answer; raises whatever Jinja does."""
-    environment = ImmutableSandboxedEnvironment(
+def environment() -> ImmutableSandboxedEnvironment:
+    """Return the environment that transformers renders a chat template in."""
+    made = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
-    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    environment.globals["raise_exception"] = _refuse
-    return environment.from_string(request["template"]).render(
+    made.filters["tojson"] = _as_json
+    made.globals["raise_exception"] = _refuse
+    made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)  # noqa: DTZ005 - transformers' own
+    return made
+
+
+def render(request: dict[str, Any]) -> str:
+    """Return the conversation as the template writes it, open for an answer; raises whatever Jinja does."""
+    return environment().from_string(request["template"]).render(
         messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
     )
+
+
+def _as_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:  # noqa: FBT001, FBT002 - as it is called
+    known = {key: options[key] for key in ("indent", "separators", "sort_keys") if key in options}
+    return json.dumps(value, ensure_ascii=ensure_ascii, **known)
 
 
 def _refuse(message: str) -> None:

@@ -1,5 +1,6 @@
 """Small chat templates, each with one habit of a published one, and what a training learns by them."""
 
+from importlib.resources import files
 from typing import Any
 
 Message = dict[str, Any]
@@ -68,6 +69,10 @@ THOUGHTS = [
 CALL = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
 CALLS = [user("Sun?"), assistant("", tool_calls=[CALL]), {"role": "tool", "content": "sunny"}, assistant("Yes.")]
 
+SHIPPED = {
+    name: files("ftbridge.templates").joinpath("chat", f"{name}.jinja").read_text("utf-8")
+    for name in ("alpaca", "chatml", "plain", "vicuna")
+}
 # Template, end token, further stop tokens, messages, and the texts that each sample trains.
 CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
     "one turn": (CHATML, "<|im_end|>", [], ONE, [["Because.<|im_end|>"]]),
@@ -103,6 +108,10 @@ CASES: dict[str, tuple[str, str, list[str], list[Message], list[list[str]]]] = {
         LAST_ENDS_OTHERWISE, "<|return|>", [], THREE, [[f"{each}<|return|>"] for each in ("eins", "zwei", "drei")],
     ),
     "system inside": (SYSTEM_INSIDE, "</s>", [], [SYSTEM, *THREE], [[f" {each} </s>" for each in ("eins", "zwei", "drei")]]),
+    "the shipped alpaca": (SHIPPED["alpaca"], "</s>", [], [SYSTEM, *THREE], [["eins</s>", "zwei</s>", "drei</s>"]]),
+    "the shipped chatml": (SHIPPED["chatml"], "<|im_end|>", [], ONE, [["Because.<|im_end|>"]]),
+    "the shipped plain": (SHIPPED["plain"], "<|endoftext|>", [], [SYSTEM, *ONE], [["Because.<|endoftext|>"]]),
+    "the shipped vicuna": (SHIPPED["vicuna"], "</s>", [], THREE, [[" eins</s>", " zwei</s>", " drei</s>"]]),
     "tool calls": (
         TOOLS, "<|im_end|>", [], CALLS,
         [['<tool_call>{"name": "weather", "arguments": {"city": "Bern"}}</tool_call><|im_end|>', "Yes.<|im_end|>"]],

@@ -1,0 +1,86 @@
+"""The chat template that a training, and all that asks the model afterwards, renders conversations with."""
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+import msgspec
+from jinja2 import meta
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.core.files.atomic import read_text
+from ftbridge.core.parsing.json_yaml import closest
+from ftbridge.templates import chat_templates
+from ftbridge.templates.render_chat_template import environment
+
+Thinking = Literal["on", "off"]
+# What templates call the switch for a model's thoughts: Qwen 3, GLM 4.5, SmolLM 3 and Nemotron; DeepSeek V3.1, Granite.
+SWITCHES = ("enable_thinking", "thinking")
+
+
+class ChatTemplate(msgspec.Struct, frozen=True):
+    """A chat template whose text decides all but messages and tools.
+
+    `origin` says in words where it comes from. `thinking` is what its switch for thoughts stands at, None where it has
+    none. It can be rendered by any program without further settings.
+    """
+
+    text: str
+    origin: str
+    thinking: Thinking | None
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the text, in hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def shipped() -> list[str]:
+    """Return the names of the chat templates that come with ftbridge."""
+    found = files("ftbridge.templates").joinpath("chat").iterdir()
+    return sorted(each.name.removesuffix(".jinja") for each in found if each.name.endswith(".jinja"))
+
+
+def choose_chat_template(model: Path, wanted: str | None, thinking: Thinking) -> ChatTemplate:
+    """Return the chat template of the model in a folder, or that `wanted`: a file, or the name of a shipped one.
+
+    Its switch for thoughts is set to `thinking`. Raises UsageError where there is none, InputError for what is no
+    template.
+    """
+    if wanted is None:
+        text, origin = chat_templates.read(model), f"the chat template of `{model.name}`"
+        if not text:
+            raise UsageError(
+                f"`{model}` has no chat template; name one with `--chat-template`: a Jinja file, or {_listed()}"
+            )
+    elif wanted in shipped():
+        text = files("ftbridge.templates").joinpath("chat", f"{wanted}.jinja").read_text("utf-8")
+        origin = f"the chat template `{wanted}`"
+    elif (file := Path(wanted).expanduser()).is_file():
+        text, origin = read_text(file, "chat template"), f"the chat template `{file}`"
+    else:
+        raise UsageError(
+            f"`--chat-template` takes a Jinja file, or {_listed()}; "
+            f"there is no file `{wanted}`{closest(wanted, shipped())}"
+        )
+    switches = _switches(text, origin)
+    decided = "".join(
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {str(thinking == 'on').lower()} %}}{{%- endif -%}}"
+        for name in switches
+    )
+    return ChatTemplate(decided + text, origin, thinking if switches else None)
+
+
+def _listed() -> str:
+    return ", ".join(f"`{name}`" for name in shipped())
+
+
+def _switches(text: str, origin: str) -> list[str]:
+    """Return the switches for thoughts that a template asks for; raises InputError where it is none."""
+    try:
+        asked = meta.find_undeclared_variables(environment().parse(text))
+    except jinja2.TemplateSyntaxError as error:
+        raise InputError(f"{origin} is no Jinja template: line {error.lineno}: {error.message}") from error
+    return [name for name in SWITCHES if name in asked]

@@ -1,0 +1,113 @@
+"""Which chat template is taken, and how its switch for thoughts is set in its text."""
+
+import hashlib
+import json
+
+import pytest
+
+from ftbridge.core.errors import InputError, UsageError
+from ftbridge.templates import chat_templates
+from ftbridge.tokens.chat_template import choose_chat_template, shipped
+from tests.builders.chat_templates import CHATML, FORGETS_THOUGHTS, SHIPPED, SYSTEM, THREE
+
+MESSAGES = [{"role": "user", "content": "Why?"}]
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "模型 7B"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": FORGETS_THOUGHTS}))
+    return folder
+
+
+def rendered(template):
+    return chat_templates.render(template.text, MESSAGES, {"eos_token": "</s>", "bos_token": "<s>"})
+
+
+def test_a_model_gives_its_own_template(model):
+    template = choose_chat_template(model, None, "on")
+    assert template.text.endswith(FORGETS_THOUGHTS)
+    assert template.origin == "the chat template of `模型 7B`"
+    assert template.sha256 == hashlib.sha256(template.text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("thinking", "end"), [("on", "assistant\n"), ("off", "<think>\n\n</think>\n\n")])
+def test_the_switch_for_thoughts_stands_in_the_text(model, thinking, end):
+    template = choose_chat_template(model, None, thinking)
+    assert template.thinking == thinking
+    assert rendered(template).endswith(end)
+
+
+def test_a_program_may_still_set_the_switch_otherwise(model):
+    template = choose_chat_template(model, None, "off")
+    assert chat_templates.render(template.text, MESSAGES, {"enable_thinking": "yes"}).endswith("assistant\n")
+
+
+@pytest.mark.parametrize("name", ["enable_thinking", "thinking"])
+def test_each_name_of_the_switch_is_known(model, name):
+    (model / "chat_template.jinja").write_text(f"{{% if {name} %}}on{{% else %}}off{{% endif %}}")
+    assert [rendered(choose_chat_template(model, None, each)) for each in ("on", "off")] == ["on", "off"]
+
+
+def test_a_switch_that_a_macro_asks_for_is_set(model):
+    text = "{% macro end() %}{{ 'off' if not enable_thinking }}{% endmacro %}{{ end() }}"
+    (model / "chat_template.jinja").write_text(text)
+    assert [rendered(choose_chat_template(model, None, each)) for each in ("on", "off")] == ["", "off"]
+
+
+def test_a_template_without_a_switch_stays_as_it_is(model):
+    (model / "chat_template.jinja").write_text(CHATML)
+    template = choose_chat_template(model, None, "off")
+    assert (template.text, template.thinking) == (CHATML, None)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_template_is_taken_by_its_name(model, name):
+    template = choose_chat_template(model, name, "off")
+    assert template.text == SHIPPED[name]
+    assert template.origin == f"the chat template `{name}`"
+    told = chat_templates.render(template.text, [SYSTEM, *THREE], {"eos_token": "</s>", "bos_token": "<s>"})
+    assert told.startswith("<s>")
+    assert [told.index(message["content"]) for message in [SYSTEM, *THREE]] == sorted(
+        told.index(message["content"]) for message in [SYSTEM, *THREE]
+    )
+
+
+def test_all_shipped_templates_are_listed():
+    assert shipped() == sorted(SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["alpaca", "vicuna"])
+def test_a_shipped_template_refuses_a_role_that_it_has_not(name):
+    tool = [*MESSAGES, {"role": "tool", "content": "12"}]
+    assert chat_templates.render(SHIPPED[name], tool, {"eos_token": "</s>"}) is None
+
+
+def test_an_end_token_that_begins_texts_too_is_not_written_twice():
+    tokens = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    assert chat_templates.render(SHIPPED["plain"], MESSAGES, tokens) == "Why?\n"
+
+
+def test_a_file_is_taken(model, tmp_path):
+    file = tmp_path / "my template.jinja"
+    file.write_text("{{ messages[0].content }}你", "utf-8")
+    assert rendered(choose_chat_template(model, str(file), "off")) == "Why?你"
+
+
+def test_what_is_no_template_is_refused(model, tmp_path):
+    file = tmp_path / "t.jinja"
+    file.write_text("a\n{% if %}", "utf-8")
+    with pytest.raises(InputError, match=r"t\.jinja` is no Jinja template: line 2: "):
+        choose_chat_template(model, str(file), "off")
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are(model):
+    with pytest.raises(UsageError, match=r"`alpaca`, `chatml`, `plain`, `vicuna`; there is no file `alpac`.*`alpaca`\?"):
+        choose_chat_template(model, "alpac", "off")
+
+
+def test_a_model_without_a_template_asks_for_one(model):
+    (model / "tokenizer_config.json").unlink()
+    with pytest.raises(UsageError, match="has no chat template; name one with `--chat-template`"):
+        choose_chat_template(model, None, "off")
