@@ -85,6 +85,28 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True):
         Whole, Meta(description="Forward and backward passes per optimiser step.")
     ] = 16
     cutoff_length: Annotated[Whole, Meta(description="Longest sample in tokens; the rest is cut off.")] = 2048
+    too_long: Annotated[
+        Literal["cut", "drop", "refuse"],
+        Meta(
+            description="Samples beyond the cutoff length: cut takes away the oldest turns, then the end of the "
+            "question, and never an answer; drop leaves them out; refuse trains none."
+        ),
+    ] = "cut"
+    tokens: Annotated[
+        Literal["once", "native"],
+        Meta(
+            description="once: make tokens by the model's own chat template, the same for every framework; native: "
+            "leave that to the framework and its templates."
+        ),
+    ] = "native"
+    chat_template: Annotated[
+        str | None, Meta(description="Chat template: a Jinja file, or alpaca, chatml, plain, vicuna.")
+    ] = None
+    learn: Annotated[Literal["all", "last"], Meta(description="Answers of a conversation that are learned.")] = "all"
+    thinking: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="Thoughts before an answer; auto: on where the data has them; off: an empty one in the prompt."),
+    ] = "auto"
     packing: Annotated[bool, Meta(description="Pack several samples into one sequence of the cutoff length.")] = False
     gradient_checkpointing: Annotated[
         bool, Meta(description="Recompute activations in the backward pass, to save memory.")
@@ -170,6 +192,11 @@ class TrainOptions(TypedDict, total=False):
     micro_batch_size: int
     gradient_accumulation_steps: int
     cutoff_length: int
+    too_long: Literal["cut", "drop", "refuse"]
+    tokens: Literal["once", "native"]
+    chat_template: str | os.PathLike[str] | None
+    learn: Literal["all", "last"]
+    thinking: Literal["auto", "on", "off"]
     packing: bool
     gradient_checkpointing: bool
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]

@@ -17,8 +17,10 @@ from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.environment.venv import NEWEST, Environment
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.templates.families import Family
+from ftbridge.templates.families import Cell, Family
 from ftbridge.templates.render import deepspeed_config
+from ftbridge.tokens.chat_template import ChatTemplate
+from ftbridge.tokens.ready import ReadyTokens, together
 
 # Sections of a DeepSpeed config that write or send elsewhere, or end the training, and what to do instead.
 _TRACK = "let `--track` follow the run, which writes into its folder and sends nothing unless it has a key"
@@ -35,7 +37,9 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     `validation` is the dataset that is validated on, if any; `resume` is the checkpoint that the training goes on from;
     `deepspeed` is the content of the DeepSpeed config with its dtype decided, or None without DeepSpeed;
     `environment` is the training environment that it runs in. `sha256` and `edited` are the dataset's, as Dataset has
-    them, and `base` is the fingerprint of the model.
+    them, and `base` is the fingerprint of the model. Where tokens are made once, `tokens` are those of the dataset, by
+    the `chat_template`, and `validation_tokens` those of what is validated on; else there is a `family`, whose template
+    the framework has.
     """
 
     spec: TrainSpec
@@ -44,7 +48,7 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     dataset_dir: Path
     entry: DatasetEntry
-    family: Family
+    family: Family | None
     machine: Devices
     deepspeed: dict[str, Any] | None
     validation: Dataset | None = None
@@ -53,11 +57,24 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     sha256: dict[str, str] = {}
     edited: str = ""
     base: Fingerprint | None = None
+    chat_template: ChatTemplate | None = None
+    tokens: ReadyTokens | None = None
+    validation_tokens: ReadyTokens | None = None
 
     @property
     def distributed(self) -> bool:
         """Tell whether torch's launcher starts the processes; DeepSpeed needs it for a single one, too."""
         return self.machine.processes > 1 or self.deepspeed is not None
+
+    @property
+    def cell(self) -> Cell | None:
+        """Return what the backend needs of the family's template; None where tokens are made once."""
+        return self.family.cell(self.spec.backend) if self.family else None
+
+    @property
+    def tokens_folder(self) -> Path | None:
+        """Return the folder with the ready tokens, of the validation part beside them where there is one."""
+        return together(self.tokens, self.validation_tokens) if self.tokens else None
 
     @property
     def zero_stage(self) -> int:
@@ -67,11 +84,13 @@ class TrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def estimated(self) -> bool:
         """Tell whether `steps` is a guess: how many samples packing makes is only known once they are tokenised."""
-        return self.spec.packing and self.spec.max_steps is None
+        return self.tokens is None and self.spec.packing and self.spec.max_steps is None
 
     @property
     def samples(self) -> int:
         """Return how many samples an epoch has; where they are packed, a guess of four bytes of the file a token."""
+        if self.tokens:
+            return self.tokens.counts.rows
         files = [self.dataset_dir / name for name in self.entry.files.values()]
         sizes = [file.stat().st_size for file in files if file.is_file()]
         if not self.estimated or not sizes:

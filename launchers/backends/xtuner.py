@@ -59,13 +59,13 @@ def render(plan: TrainPlan) -> dict[str, str]:
         "xtuner.py.j2",
         plan=plan,
         spec=spec,
-        cell=plan.family.cell(spec.backend),
-        data_file=str(plan.dataset_dir / plan.entry.files[target]),
+        cell=plan.cell,
+        data_file="" if plan.tokens else str(plan.dataset_dir / plan.entry.files[target]),
         output=str(plan.run / "output"),
         # mmengine counts iterations, not optimiser steps.
         warmup_iterations=min(plan.warmup_steps * accumulation, plan.iterations),
         save_iterations=spec.save_steps * accumulation,
-        validation_file=str(plan.validation.folder / plan.validation.entry.files[target]) if plan.validation else "",
+        validation_file=_validation_file(plan),
         validation_iterations=plan.validation_steps * accumulation,
         tracking={name: folder(plan, name) for name in spec.track},
         log_iterations=max(1, min(10 * accumulation, plan.iterations // 20)),
@@ -78,6 +78,13 @@ def render(plan: TrainPlan) -> dict[str, str]:
     if config := deepspeed(plan):
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
     return files
+
+
+def _validation_file(plan: TrainPlan) -> str:
+    """Return what is validated on: a file, or the folder of its ready tokens; "" for nothing."""
+    if plan.validation_tokens:
+        return str(plan.validation_tokens.folder)
+    return str(plan.validation.folder / plan.validation.entry.files[target]) if plan.validation else ""
 
 
 def deepspeed(plan: TrainPlan) -> dict[str, Any] | None:

@@ -29,15 +29,29 @@ QUIET = {
 }
 
 
+def command(python: Path, helper: str, spec: dict[str, Any]) -> list[str]:
+    """Return what starts a helper with its spec."""
+    return [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
+
+
+def environment(*, sees_gpus: bool = False) -> dict[str, str]:
+    """Return the environment of a helper."""
+    return {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.environment(()))
+
+
 def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None = None, sees_gpus: bool = False) -> str:
     """Run a helper in the environment of `python`; returns the last line it printed.
 
     Few compute anything, so that GPUs are hidden unless it `sees_gpus`.
     Raises SetupError, with the end of what it wrote, where it fails.
     """
-    argv = [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.environment(()))
-    done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
+    done = children.run(
+        command(python, helper, spec),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=environment(sees_gpus=sees_gpus),
+        text=True,
+    )
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())

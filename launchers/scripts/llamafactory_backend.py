@@ -20,6 +20,11 @@ def prepare(spec: dict[str, Any]) -> None:
     let_llama4_see_nothing()
     if spec["dtype"] == "float32":
         load_in_float32()
+    if spec["packing"]:
+        import llamafactory.train.sft.workflow
+        from packed_collator import collate_packed
+
+        llamafactory.train.sft.workflow.SFTDataCollatorWith4DAttentionMask = lambda **_: collate_packed
     import llamafactory.model.adapter
 
     llamafactory.model.adapter.find_all_linear_modules = lambda model, _freeze_vision_tower: of_model(model)

@@ -1,7 +1,7 @@
 """Make ready tokens of a dataset's messages, for any framework to train on.
 
 Runs inside the training environment: `python tokenize_dataset.py SPEC` with SPEC as JSON: `model`,
-`trust_remote_code`, `template` (the chat template's text, its variables decided), `stops` (tokens that end an answer),
+`trust_remote_code`, `template` (the chat template's text, its variables decided),
 `file` (a message file: JSON lines of `messages` and `tools`), `folder` (where to write; shards that an earlier start
 has left there count), `last_only`, `cutoff_length`, `too_long` (cut, drop or refuse), `packing`, `processes`, and `fingerprint`, which
 `datasets` keeps.
@@ -43,7 +43,14 @@ class Tokenizing:
 
         self.spec = spec
         self.tokenizer = AutoTokenizer.from_pretrained(spec["model"], trust_remote_code=spec["trust_remote_code"])
-        self.template = ChatTemplate(self.tokenizer, spec["template"], spec["stops"])
+        self.template = ChatTemplate(self.tokenizer, spec["template"], self._stops())
+
+    def _stops(self) -> list[str]:
+        """Return the tokens that end generation by the model's generation_config.json."""
+        file = Path(self.spec["model"], "generation_config.json")
+        ids = json.loads(file.read_text("utf-8")).get("eos_token_id") if file.is_file() else None
+        found = self.tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [ids] if ids is not None else [])
+        return [each for each in found if each]
 
     def shard(self, start: int, end: int, number: int) -> dict[str, Any]:
         """Write the file of the messages between two places of the source, and return its counts."""

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -29,7 +30,9 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import _given, choose
+from ftbridge.launchers.training.tokens import TARGET, chat_template_of, tokens_of
 from ftbridge.templates import detect, families
+from ftbridge.tokens.ready import FOLDER, TokenOptions
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
 
@@ -70,7 +73,9 @@ def prepare(
     resumed = source.run if source else None
     spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
-    dataset = _dataset(project, spec, spec.dataset)
+    target = TARGET if spec.tokens == "once" else backend.target
+    dataset = _dataset(project, spec, spec.dataset, target)
+    validation = _validation(project, spec, dataset.name, target)
     chosen = devices.choose(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
@@ -78,8 +83,12 @@ def prepare(
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
-    family = families.get(spec.template) if spec.template else detect.detect(model)
-    family.cell(spec.backend)
+    family = template = None
+    if spec.tokens == "once":
+        template = chat_template_of(spec, model, dataset.folder / dataset.entry.files[TARGET])
+    else:
+        family = families.get(spec.template) if spec.template else detect.detect(model)
+        family.cell(spec.backend)
     trackers.check(python, spec.track)
     plan = TrainPlan(
         spec=spec,
@@ -91,13 +100,16 @@ def prepare(
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
-        validation=_validation(project, spec, dataset.name),
+        validation=validation,
         resume=source.checkpoint if source else None,
         environment=environment_of(installed_versions(python)),
         sha256=dataset.sha256,
         edited=dataset.edited,
         base=fingerprint(model),
+        chat_template=template,
     )
+    if template:
+        plan = _with_tokens(plan, dataset, project, python)
     launch = _launch(plan, backend, python)
     if source:
         resuming.check(source, plan, launch.argv, _datasets(plan))
@@ -136,7 +148,7 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
     changed += [f"--set {key}={value}" for key, value in plan.spec.set.items()]
     return [
         ("backend", load_backend(plan.spec.backend).title),
-        ("model", f"{plan.spec.model}, {plan.family.title} ({plan.family.status})"),
+        ("model", f"{plan.spec.model}{_prompt(plan)}"),
         ("dataset", f"{plan.dataset}, {plan.entry.samples} samples"),
         (
             "validation",
@@ -148,6 +160,12 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
         ("runs on", f"{_machine(plan)} in {plan.machine.dtype}; DeepSpeed: {'yes' if plan.deepspeed else 'no'}"),
         ("run folder", folder),
     ]
+
+
+def _prompt(plan: TrainPlan) -> str:
+    if plan.family:
+        return f", {plan.family.title} ({plan.family.status})"
+    return f", by {plan.chat_template.origin}" if plan.chat_template else ""
 
 
 def _changed(spec: TrainSpec) -> list[tuple[str, str, str]]:
@@ -167,13 +185,33 @@ def _typed(value: Any) -> str:
     return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
+def _with_tokens(plan: TrainPlan, dataset: Dataset, project: Project, python: Path) -> TrainPlan:
+    """Return the plan with its ready tokens, made where they are not there yet."""
+    assert plan.chat_template  # noqa: S101 - for the type checker
+    spec = plan.spec
+    options = TokenOptions(
+        cutoff_length=spec.cutoff_length, learn=spec.learn, too_long=spec.too_long, packing=spec.packing
+    )
+    make = partial(
+        tokens_of,
+        model=plan.model,
+        template=plan.chat_template,
+        folder=project.folder / ".ftbridge" / FOLDER,
+        python=python,
+        trust=spec.trust_remote_code,
+    )
+    tokens = make(dataset, options=options)
+    unpacked = msgspec.structs.replace(options, packing=False)
+    validation = make(plan.validation, options=unpacked) if plan.validation else None
+    return msgspec.structs.replace(plan, tokens=tokens, validation_tokens=validation)
+
+
+def _dataset(project: Project, spec: TrainSpec, name: str, target: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
-    target = load_backend(spec.backend).target
     return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
 
 
-def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
+def _validation(project: Project, spec: TrainSpec, dataset: str, target: str) -> Dataset | None:
     """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
     name = spec.validation_dataset
     if name == "auto":
@@ -189,14 +227,13 @@ def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | No
             return None
     if name == "none":
         return None
-    return _dataset(project, spec, name)
+    return _dataset(project, spec, name, target)
 
 
 def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     """Put together what will run; `files` maps absolute paths to content."""
     cpu = plan.machine.device == "cpu"
     processes = plan.machine.processes
-    cell = plan.family.cell(plan.spec.backend)
     helper_spec = {
         "script": str(backend.script),
         "arguments": backend.arguments(plan),
@@ -204,8 +241,9 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         "dtype": plan.machine.dtype,
         "deepspeed": plan.deepspeed is not None,
         "trust_remote_code": plan.spec.trust_remote_code,
-        "bos": cell.prompt.bos,
-        "eos": cell.prompt.eos,
+        "bos": plan.cell.prompt.bos if plan.cell else (),
+        "eos": plan.cell.prompt.eos if plan.cell else "",
+        "packing": plan.tokens is not None and plan.spec.packing,
     }
     files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
     files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()

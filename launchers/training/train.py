@@ -123,7 +123,7 @@ def _record(plan: TrainPlan, launch: Launch, python: Path) -> Run:
         status="running",
         spec=plan.spec,
         launch=msgspec.structs.replace(launch, files={Path(name).name: "" for name in launch.files}),
-        family=plan.family.name,
+        family=plan.family.name if plan.family else "",
         model=str(plan.model),
         system=plan.entry.system,
         several_systems=plan.entry.several_systems,

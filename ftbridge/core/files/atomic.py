@@ -103,20 +103,21 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience: float = 60) -> Iterator[None]:
     """Hold the lock that belongs to the shared file `path`: `.<name>.lock` beside it.
 
-    Raises SetupError when somebody else holds it for more than a minute, or where the folder cannot be written.
+    Raises SetupError when somebody else holds it for more than `patience` seconds (-1: however long that takes), or
+    where the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
     file = path.with_name(f".{path.name}.lock")
-    lock = FileLock(file, timeout=60)
+    lock = FileLock(file, timeout=patience)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        message = f"another process has held `{file}` for a minute; end it, or delete that file if none runs"
+        message = f"another process has held `{file}` for {patience:g} seconds; end it, or delete that file if none runs"
         raise SetupError(message) from error
     except OSError as error:
         raise SetupError(f"cannot write `{path}`: {error.strerror or error}") from error
