@@ -9,7 +9,8 @@ from typing import Any, Unpack
 import msgspec
 
 from ftbridge.adapters.columns import letter
-from ftbridge.adapters.convert.plan import ConvertOptions, preset_for
+from ftbridge.adapters.convert.options import ConvertOptions
+from ftbridge.adapters.convert.plan import preset_for
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
 from ftbridge.adapters.sources.locate import open_origin, origins

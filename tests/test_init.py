@@ -27,10 +27,10 @@ ERRORS = {
 }  # fmt: skip
 TYPES = {
     "Answers", "Attempt", "ChatOptions", "ChatSession", "Check", "CheckResult", "Column", "Conversation", "Conversion",
-    "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MergeOptions", "Metrics", "Part",
-    "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions", "Removed",
-    "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Support", "TableRead", "TrainOptions",
-    "TrainSpec", "Turn",
+    "Counts", "DatasetDetails", "DatasetSummary", "Leakage", "Leftover", "MaxRejected", "MergeOptions", "Metrics",
+    "Part", "Predictions", "Prepared", "Preset", "Preview", "PreviewOptions", "Profile", "Reading", "ReadingOptions",
+    "Removed", "Run", "RunComparison", "RunDetails", "RunSummary", "Sampling", "Split", "Support", "TableRead",
+    "TrainOptions", "TrainSpec", "Turn",
 }  # fmt: skip
 OF_RUNS = {"list", "get", "show", "logs", "losses", "plot", "compare", "stop", "prune"}
 OF_DATASETS = {"list", "show", "check", "remove", "folder"}

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from ftbridge import __version__
-from ftbridge.adapters.convert.plan import ConvertOptions, ConvertPlan
-from ftbridge.adapters.convert.split import PARTS
+from ftbridge.adapters.convert.options import PARTS, ConvertOptions, options_as_json, options_from_json
+from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
@@ -27,11 +27,6 @@ class Replaced(msgspec.Struct, frozen=True):
     after: int
 
 
-def asked(job: ConvertPlan) -> Any:
-    """Return the options as they stand in JSON."""
-    return msgspec.json.decode(msgspec.json.encode(job.options))
-
-
 def beside(job: ConvertPlan) -> list[Any]:
     """Return what another dataset_info.json has said of each source, for the entries; [] for nothing."""
     return list(msgspec.json.decode(msgspec.json.encode(job.sidecars))) if any(job.sidecars) else []
@@ -45,7 +40,7 @@ def of_dataset(job: ConvertPlan) -> dict[str, DatasetEntry]:
 
 def is_whole(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
     """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
-    made = asked(job), [*entries], beside(job)
+    made = options_as_json(job.options), [*entries], beside(job)
     for entry in entries.values():
         options = entry.options
         same = (options.asked, options.names, options.beside) == made and entry.sources == job.sources
@@ -125,7 +120,7 @@ def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
 def options_of(entry: DatasetEntry) -> ConvertOptions | None:
     """Return the options that an entry was made with, None where this version does not know all of them."""
     with suppress(msgspec.ValidationError, UsageError, UnicodeError):  # the last: half an emoji, which JSON may hold
-        return msgspec.convert(entry.options.asked, ConvertOptions)
+        return options_from_json(entry.options.asked)
     return None
 
 

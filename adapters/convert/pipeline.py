@@ -18,14 +18,26 @@ from msgspec.structs import replace
 
 from ftbridge import __version__
 from ftbridge.adapters.convert import earlier
-from ftbridge.adapters.convert.plan import TO, ConvertOptions, ConvertPlan, OnError, dataset_name, plan_conversion
-from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
+from ftbridge.adapters.convert.options import (
+    PARTS,
+    TO,
+    ConvertOptions,
+    Dedup,
+    MaxRejected,
+    OnError,
+    Split,
+    options_as_json,
+    parse_max_rejected,
+    parse_sample,
+    parse_split,
+)
+from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, plan_conversion
+from ftbridge.adapters.convert.rejects import Rejects, write_workbook
 from ftbridge.adapters.convert.result import Conversion, conversion
-from ftbridge.adapters.convert.samples.encode import Dedup, Encoder
+from ftbridge.adapters.convert.samples.encode import Encoder
 from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
 from ftbridge.adapters.convert.samples.workers import MOST, batches
 from ftbridge.adapters.convert.selection import Counts, EncodedSamples, select, selected
-from ftbridge.adapters.convert.split import PARTS, parse_sample
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -56,7 +68,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     max_characters: int | None = None,
     preset: str = "",
     set: Mapping[str, str | int] | None = None,  # noqa: A002 - named as on the command line
-    split: str | None = None,
+    split: str | Split | None = None,
     stratify: str = "",
     seed: int = 42,
     shuffle: bool = True,
@@ -66,7 +78,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     to: str | Sequence[str] = TO,
     array: bool = False,
     on_error: OnError = "stop",
-    max_rejected: str | int = "",
+    max_rejected: str | int | MaxRejected = "",
     xlsx: bool = False,
     replace: bool = False,
     dry_run: bool = False,
@@ -79,8 +91,8 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     The options are those of the command: `map` maps a field (system, instruction, input, output, history) to a column,
     `instruction`, `input` and `output` are Jinja templates over the columns, `role` maps the names of who speaks to
     user, assistant or system, `label_map` maps answers to text, `set` the settings of a preset that makes its rows to
-    values, `split` is as in "7:3", `sample` holds the sizes of nested subsets, and `reading` says how the sources are
-    read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
+    values, `split` is as in "7:3" or a Split, `sample` holds the sizes of nested subsets, and `reading` says how the
+    sources are read: `sheet`, `header_row`, `encoding` and so on, as ReadingOptions lists them.
     `callback` is called with the number of rows read so far. Nothing is written where a row is wrong, unless
     `on_error` is "skip" or `max_rejected` allows it (`xlsx` writes such rows as a workbook too), and nothing at all
     with `dry_run`, which reads and checks all the same. Raises UsageError for options that do not fit, InputError for
@@ -92,7 +104,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         raise UsageError("there is nothing to do: name at least one source, and one format for `to`")
     options = ConvertOptions(
         reading=Reading.from_options(**reading),
-        wish=MappingOptions(
+        mapping=MappingOptions(
             map={field: str(column) for field, column in (map or {}).items()},
             system=system,
             instruction=instruction,
@@ -106,20 +118,20 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
         ),
         preset=preset,
         settings={key: str(value) for key, value in (set or {}).items()},
-        split=split,
+        split=None if split is None else parse_split(split),
         seed=seed if shuffle else None,
-        sample=parse_sample(str(sample) if isinstance(sample, int) else sample),
+        sample=parse_sample(sample),
         dedup=dedup,
         limit=limit,
         to=tuple(dict.fromkeys((to,) if isinstance(to, str) else to)),
         array=array,
         on_error=on_error,
-        max_rejected=str(max_rejected),
-    )
+        max_rejected=None if max_rejected == "" else parse_max_rejected(max_rejected),
+    ).checked()
     folder = project.folder / "data" if dataset_dir is None else Path(dataset_dir).absolute()
     found = origins([fspath(source) for source in sources])
     job = plan_conversion(
-        found, dataset_name(found, name), folder, _checked(options), replace=replace, dry_run=dry_run, xlsx=xlsx
+        found, dataset_name(found, name), folder, options, replace=replace, dry_run=dry_run, xlsx=xlsx
     )
     done = _convert(job, callback)
     if dry_run:
@@ -131,17 +143,6 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     except SetupError as error:  # it is registered all the same
         say(f"warning: {error}; `train` needs `--dataset {done.parts[0].name}`")
     return done
-
-
-def _checked(options: ConvertOptions) -> ConvertOptions:
-    """Return `options`; raises UsageError for one that could not be kept in the registry."""
-    try:
-        return msgspec.json.decode(msgspec.json.encode(options), type=ConvertOptions)
-    except UnicodeEncodeError as error:
-        text = ascii(error.object)
-        raise UsageError(f"the option {text} is not in UTF-8; does the terminal send another encoding?") from error
-    except msgspec.ValidationError as error:
-        raise UsageError(f"an option of `convert` has the wrong type: {error}") from error
 
 
 def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
@@ -254,7 +255,7 @@ def _stream(
         between=files[0].between,
         indexed=job.indexed,
         grouped=len(parts) > 1,
-        classed=bool(options.wish.stratify),
+        classed=bool(options.mapping.stratify),
         dedup=options.dedup,
     )
     codes: dict[int, int] = {}
@@ -263,7 +264,7 @@ def _stream(
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
-            rejects.add(row, problems, keep=options.tolerated != "0")
+            rejects.add(row, problems, keep=options.tolerated != MaxRejected(0))
         if maker.indexed:
             made.marks += batch.marks
         part = job.tables[table].part or PARTS[0]
@@ -273,8 +274,8 @@ def _stream(
         made.labels.extend(codes.setdefault(hash(label), len(codes)) for label in batch.labels)
         if len(codes) > CLASSES:
             raise UsageError(
-                f"`--stratify {options.wish.stratify}` finds more than {CLASSES:,} different values; name a field or "
-                "a column of classes"
+                f"`--stratify {options.mapping.stratify}` finds more than {CLASSES:,} different values; name a field "
+                "or a column of classes"
             )
         if not options.split and len(parts) > 1:
             made.parts += bytes([parts.index(part)]) * len(batch.marks)
@@ -289,7 +290,7 @@ def _stream(
 def _judge(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
-    allowed = parse_max_rejected(options.tolerated)(read_rows)
+    allowed = options.tolerated.of(read_rows)
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
@@ -337,7 +338,7 @@ def _entry(
         columns=job.choices[0].columns,
         options=EntryOptions(
             dataset=job.name,
-            asked=earlier.asked(job),
+            asked=options_as_json(job.options),
             names=[*samples],
             beside=earlier.beside(job),
             counts=msgspec.to_builtins(counts),

@@ -8,75 +8,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
-from ftbridge.adapters.convert.rejects import parse_max_rejected
-from ftbridge.adapters.convert.samples.encode import Dedup
-from ftbridge.adapters.convert.split import PARTS, parse_split
-from ftbridge.adapters.mapping.inference.infer import ALONE, MappingOptions, TableMapping, for_all, infer_mapping
+from ftbridge.adapters.convert.options import PARTS, ConvertOptions
+from ftbridge.adapters.mapping.inference.infer import ALONE, TableMapping, for_all, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import Sidecar, find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import DATE, BadValueError, listed, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
-from ftbridge.core.plugins import load_target
-from ftbridge.core.records import Conversation, Reading, Table
-from ftbridge.dataset_info.names import CONVERSATIONS
+from ftbridge.core.records import Conversation, Table
 from ftbridge.dataset_info.presets import Preset, preset, preset_of
-
-OnError = Literal["stop", "skip"]
-TO = (CONVERSATIONS, "alpaca")
-
-
-class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What decides the content of a dataset besides its sources; kept in its entry.
-
-    `seed` is None where the order stays the source's; `sample` are the sizes of nested subsets; `settings` are for
-    presets that make their rows.
-    """
-
-    reading: Reading = Reading()
-    wish: MappingOptions = MappingOptions()
-    preset: str = ""
-    settings: dict[str, str] = {}
-    split: str | None = None
-    seed: int | None = 42
-    sample: tuple[int, ...] = ()
-    dedup: Dedup | None = None
-    limit: int | None = None
-    to: tuple[str, ...] = TO
-    array: bool = False
-    on_error: OnError = "stop"
-    max_rejected: str = ""
-
-    @property
-    def tolerated(self) -> str:
-        """How many rows may be rejected, as `--max-rejected` says it."""
-        return self.max_rejected or ("0" if self.on_error == "stop" else "100%")
-
-    def __post_init__(self) -> None:
-        """Refuse what no source can make right; raises UsageError."""
-        choices = {
-            "--on-error": (self.on_error, ("stop", "skip")),
-            "--dedup": (self.dedup, (None, "exact", "normalized")),
-        }
-        for option, (value, known) in choices.items():
-            if value not in known:
-                raise UsageError(
-                    f"`{option}` takes {' or '.join(f'`{each}`' for each in known if each)}; got `{value}`"
-                )
-        for name in self.to:
-            load_target(name)
-        if self.split is not None:
-            parse_split(self.split)
-        if self.max_rejected:
-            parse_max_rejected(self.max_rejected)
-        if self.seed is not None and self.seed < 0:
-            raise UsageError(f"`--seed` takes a number from 0 on; got {self.seed}")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"`--limit` takes a number from 1 on; got {self.limit}")
 
 
 class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -123,7 +66,7 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def parts(self) -> tuple[str, ...]:
         """Return the parts that are made."""
         if self.options.split:
-            return tuple(parse_split(self.options.split))
+            return tuple(self.options.split.parts)
         own = {table.part or PARTS[0] for table in self.tables}
         return tuple(part for part in PARTS if part in own)
 
@@ -197,16 +140,16 @@ def plan_conversion(
         )
     presets = [preset_for(options, origin, table) for origin, table in opened]
     said = [
-        None if preset or options.wish.decides else find_sidecar(origin.path, table)
+        None if preset or options.mapping.decides else find_sidecar(origin.path, table)
         for (origin, table), preset in zip(opened, presets, strict=True)
     ]
     try:
         choices = tuple(
-            each.read(table, options.wish) if each else infer_mapping(table, options.wish, preset)
+            each.read(table, options.mapping) if each else infer_mapping(table, options.mapping, preset)
             for (_, table), preset, each in zip(opened, presets, said, strict=True)
         )
     except QuestionError as error:
-        raise for_all(error, [table for _, table in opened], options.wish) from error
+        raise for_all(error, [table for _, table in opened], options.mapping) from error
     tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
     job = ConvertPlan(
         name=name,

@@ -3,13 +3,11 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from itertools import chain, islice
 from typing import IO, Any
 
 from ftbridge.adapters.problems import Problem, Tally
 from ftbridge.adapters.values import plain, shown
-from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Row
 
 # Excel's limits, and how many digits of a number it keeps.
@@ -51,16 +49,6 @@ class Rejects:
             record = {**where, **first, "more": more, "values": values}
             line = json.dumps(record, default=shown, ensure_ascii=False)
             self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
-
-
-def parse_max_rejected(text: str) -> Callable[[int], int]:
-    """Return how many rows may be rejected of a number of rows, from `20` or `1.5%`; raises UsageError."""
-    match = re.fullmatch(r"(\d{1,9})|(\d{1,3}(?:\.\d{1,6})?)%", text.strip())
-    if not match:
-        raise UsageError(f"`--max-rejected` takes a number of rows or a share, as in `20` or `1%`; got `{text}`")
-    if match[1]:
-        return lambda _: int(match[1])
-    return lambda rows: int(rows * Fraction(match[2]) / 100)
 
 
 def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:

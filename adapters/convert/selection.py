@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ftbridge.adapters.convert.options import PARTS
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.samples.remarks import Remarks
-from ftbridge.adapters.convert.split import LEFT_OUT, PARTS, assign, nested, shared, unique
+from ftbridge.adapters.convert.split import LEFT_OUT, assign, nested, shared, unique
 from ftbridge.adapters.targets.sample_file import SampleFile, late_history
 from ftbridge.core.errors import UsageError
 

@@ -3,14 +3,12 @@
 Samples are numbers here; of their content only 64-bit hashes and class numbers are looked at, in arrays.
 """
 
-import re
-import unicodedata
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from ftbridge.core.errors import InputError, UsageError
+from ftbridge.adapters.convert.options import Split
+from ftbridge.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,44 +19,10 @@ if TYPE_CHECKING:
     Codes = NDArray[np.uint8]
     Flags = NDArray[np.bool_]
 
-PARTS = ("train", "validation", "test")
 LEFT_OUT = 255
 # So many samples are looked up at a time, and so many groups are sorted by themselves: memory is for the data.
 BATCH = 1 << 16
 BUCKETS = 16
-
-
-def parse_split(text: str) -> dict[str, Fraction | int | None]:
-    """Return each part's share (`7:3`, `8:1:1`) or number of samples (`train=1000,test=200`), None for the rest.
-
-    Raises UsageError for anything else.
-    """
-    given, text = text, unicodedata.normalize("NFKC", text)  # a Chinese keyboard writes `7：3`
-    numbers = [int(number) for number in re.findall("[0-9]+", text)]
-    if re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9}){1,2}", text.strip()) and all(numbers):
-        names = PARTS if len(numbers) == len(PARTS) else (PARTS[0], PARTS[-1])
-        return {name: Fraction(number, sum(numbers)) for name, number in zip(names, numbers, strict=True)}
-    named = re.findall("train|validation|test", text)
-    each = "(train|validation|test)=[0-9]{1,9}"
-    counts = dict(zip(named, numbers, strict=False))
-    whole = re.fullmatch(f"{each}(,{each})*", text.strip()) and all(numbers) and len(named) == len(counts)
-    if whole and counts.keys() != {"train"}:
-        return {name: counts.get(name) for name in PARTS if name in counts or name == "train"}
-    raise UsageError(
-        "`--split` takes shares, as in `7:3` (training and test) or `8:1:1` (training, validation, test), or numbers "
-        f"of samples, as in `test=200` or `train=1000,test=200`; got `{given}`"
-    )
-
-
-def parse_sample(sizes: str | Sequence[int]) -> tuple[int, ...]:
-    """Return the sizes in `100,500,1000`, ascending, () for none; raises UsageError for anything else."""
-    text = sizes if isinstance(sizes, str) else ",".join(map(str, sizes))
-    if not text:
-        return ()
-    text = unicodedata.normalize("NFKC", text)
-    if not re.fullmatch(r"[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", text.strip()):
-        raise UsageError(f"`--sample` takes numbers of samples, as in `100,500,1000`; got `{text}`")
-    return tuple(sorted({int(number) for number in text.split(",")}))
 
 
 def unique(keys: "Keys") -> "Flags":
@@ -71,8 +35,8 @@ def unique(keys: "Keys") -> "Flags":
     return first
 
 
-def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
-    """Return for each sample the place of its part in `parse_split(split)`, or LEFT_OUT.
+def assign(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
+    """Return for each sample the place of its part in `split`, or LEFT_OUT.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
     of None the samples stay in order, each on its own; else the keys are overwritten, which saves a copy of them: 80
@@ -81,7 +45,7 @@ def assign(split: str, consumed_keys: "Keys", labels: "Numbers", seed: int | Non
     import numpy as np
 
     keys = consumed_keys
-    names, cuts = _cuts(split, len(keys))
+    names, cuts = [*split.parts], _cuts(split, len(keys))
     if seed is None:
         keys = _ranks(len(keys), None)
     else:
@@ -204,22 +168,30 @@ def _by_class(keys: "Keys", labels: "Numbers") -> "Numbers":
     return keys.view(np.int64)
 
 
-def _cuts(split: str, total: int) -> tuple[tuple[str, ...], list[int]]:
-    """Return the parts, and where each ends that has something behind it, counted in samples."""
-    wanted = parse_split(split)
-    names = tuple(wanted)
-    shares = [share for share in wanted.values() if isinstance(share, Fraction)]
-    if shares:
-        ends = [int(total * sum(shares[:at], Fraction(1, 2 * total))) for at in range(1, len(names) + 1)]
-        for at, end in enumerate(ends):  # each part gets at least one
-            least = ends[at - 1] + 1 if at else 1
-            ends[at] = min(max(end, least), total - len(names) + at + 1)
+def _cuts(split: Split, total: int) -> list[int]:
+    """Return where each part ends that has something behind it, counted in samples.
+
+    Raises InputError where so many samples are too few.
+    """
+    numbers = split.parts.values()
+    if split.shares:
+        ends = _ends_of_shares([number or 0 for number in numbers], total)
     else:
-        given = {name: int(number) for name, number in wanted.items() if number is not None}
-        ends = [*accumulate(given.get(name, total - sum(given.values())) for name in names)]
+        rest = total - sum(number or 0 for number in numbers)
+        ends = [*accumulate(rest if number is None else number for number in numbers)]
     if ends[-1] > total or any(end <= start for start, end in pairwise([0, *ends])):
         raise InputError(f"{total} samples cannot be split `{split}`; choose other numbers, or leave `--split` out")
-    return names, ends if ends[-1] < total else ends[:-1]
+    return ends if ends[-1] < total else ends[:-1]
+
+
+def _ends_of_shares(shares: list[int], total: int) -> list[int]:
+    """Return where the parts of `total` samples end: each gets its share, to the nearest sample, and one at least."""
+    ends: list[int] = []
+    for at, share in enumerate(accumulate(shares), 1):
+        nearest = (2 * total * share + sum(shares)) // (2 * sum(shares))
+        least = ends[-1] + 1 if ends else 1
+        ends.append(min(max(nearest, least), total - len(shares) + at))
+    return ends
 
 
 def _rounded(numbers: "Numbers", cut: int, total: int) -> "Numbers":

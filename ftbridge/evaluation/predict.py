@@ -182,8 +182,8 @@ def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
     made_with = options_of(data.entry)
     known = presets().get(data.entry.preset)
-    if made_with and made_with.wish.label_map:
-        return tuple(dict.fromkeys(made_with.wish.label_map.values())), "the label map of the conversion"
+    if made_with and made_with.mapping.label_map:
+        return tuple(dict.fromkeys(made_with.mapping.label_map.values())), "the label map of the conversion"
     if known and known.labels and data.entry.columns.get("output") == known.columns.get("output"):
         return tuple(dict.fromkeys(known.labels.values())), f"the preset {known.name}"
     return (), ""

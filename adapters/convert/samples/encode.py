@@ -8,10 +8,11 @@ import hashlib
 import unicodedata
 from array import array
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from ftbridge.adapters.convert.options import Dedup
 from ftbridge.adapters.convert.samples.remarks import TOGETHER, Remarks, system_beside
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
@@ -20,7 +21,6 @@ from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
 FULL = 1 << 20
-Dedup = Literal["exact", "normalized"]
 
 
 class Batch(msgspec.Struct):

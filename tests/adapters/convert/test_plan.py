@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ftbridge.adapters.convert.plan import ConvertOptions, dataset_name, plan_conversion
+from ftbridge.adapters.convert.options import ConvertOptions, parse_split
+from ftbridge.adapters.convert.plan import dataset_name, plan_conversion
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import Origin, origins
 from ftbridge.adapters.sources.repository.layout import digest
@@ -57,8 +58,8 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
     assert choice.mapping.system.startswith("You are a professional, highly experienced doctor professor.")
-    assert settled(wish=MappingOptions(system=""))[1].mapping.system == ""
-    preset, mapped = settled(wish=MappingOptions(map={"instruction": "C", "output": "A"}))
+    assert settled(mapping=MappingOptions(system=""))[1].mapping.system == ""
+    preset, mapped = settled(mapping=MappingOptions(map={"instruction": "C", "output": "A"}))
     assert (preset, mapped.columns["instruction"]) == ("medqa", "URL")
     assert mapped.mapping.system == choice.mapping.system
     assert settled(rows=[["question", "reply"], ["q", "a"]])[0] == ""
@@ -76,8 +77,8 @@ def test_a_job_names_its_parts(lines):
     path = lines({"question": "q", "answer": "a"})
     whole = prepared(path)
     assert (whole.parts, whole.names) == (("train",), ["faq-train"])
-    assert prepared(path, split="7:3", sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
-    assert prepared(path, split="validation=1").names == ["faq-train", "faq-validation"]
+    assert prepared(path, split=parse_split("7:3"), sample=(5,)).names == ["faq-train", "faq-test", "faq-train-5"]
+    assert prepared(path, split=parse_split("validation=1")).names == ["faq-train", "faq-validation"]
     assert whole.sources == {"faq.jsonl": digest(path)}
 
 
@@ -95,7 +96,7 @@ def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folde
         ["--map", "instruction=we say", "--map", "output=they say"],
     ]
     chosen = MappingOptions(map={"instruction": "they say", "output": "we say"})
-    assert [next(prepared(other, alike, wish=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
+    assert [next(prepared(other, alike, mapping=chosen).first_samples(at)).turns[0].output for at in (0, 1)] == [
         "me",
         "there",
     ]

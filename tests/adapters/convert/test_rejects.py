@@ -8,11 +8,10 @@ import pytest
 
 from ftbridge.adapters.convert import rejects
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.convert.rejects import Rejects, parse_max_rejected, write_workbook
+from ftbridge.adapters.convert.rejects import Rejects, write_workbook
 from ftbridge.adapters.problems import Problem
 from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.adapters.values import BadCell
-from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading, Row, Where
 from ftbridge.dataset_info.registry import remove, written
@@ -45,21 +44,6 @@ def test_rejected_rows_are_kept_whatever_they_hold():
     assert (first["column"], first["reason"]) == ("a", "output is empty")
     assert first["more"] == [{"column": "q", "value": "", "reason": "instruction is bad"}]
     assert first["values"]["q"] == "\ud800\0"
-
-
-@pytest.mark.parametrize(("text", "allowed"), [("0", 0), (" 20 ", 20), ("1%", 2), ("0.5%", 1), ("100%", 250)])
-def test_so_many_of_250_rows_may_be_rejected(text, allowed):
-    assert parse_max_rejected(text)(250) == allowed
-
-
-def test_a_share_is_exact():
-    assert parse_max_rejected("0.57%")(10_000) == 57
-
-
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "some"])
-def test_any_other_number_is_refused(text):
-    with pytest.raises(UsageError, match="20"):
-        parse_max_rejected(text)
 
 
 def line(row, values, **other):

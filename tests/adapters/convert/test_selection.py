@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftbridge.adapters.convert.plan import ConvertOptions, plan_conversion
+from ftbridge.adapters.convert.options import ConvertOptions, parse_split
+from ftbridge.adapters.convert.plan import plan_conversion
 from ftbridge.adapters.convert.selection import EncodedSamples, select
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
@@ -42,7 +43,7 @@ def test_without_a_wish_all_samples_stay_in_order(job):
 
 
 def test_parts_and_subsets_are_in_the_sources_order(job):
-    selection, counts = select(job(split="3:2", sample=(1, 3)), made(range(10)))
+    selection, counts = select(job(split=parse_split("3:2"), sample=(1, 3)), made(range(10)))
     found = chosen(selection)
     assert [*found] == ["faq-train", "faq-test", "faq-train-1", "faq-train-3"]
     assert sorted(found["faq-train"] + found["faq-test"]) == list(range(10))
@@ -52,7 +53,9 @@ def test_parts_and_subsets_are_in_the_sources_order(job):
 
 
 def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
-    selection, counts = select(job(split="train=2,test=1", dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5]))
+    selection, counts = select(
+        job(split=parse_split("train=2,test=1"), dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5])
+    )
     assert sum(len(each) for each in chosen(selection).values()) == 3
     assert (counts.written, counts.duplicates, counts.left_out) == (3, 1, 3)
     assert counts.read == counts.written + counts.rejected + counts.duplicates + counts.left_out
@@ -62,7 +65,7 @@ def test_what_cannot_be_had_is_refused(job):
     with pytest.raises(UsageError, match="asks for 6 of 5"):
         select(job(sample=(6,)), made(range(5)))
     with pytest.raises(InputError, match="leave no"):
-        select(job(split="1:1"), made([7, 7, 7]))
+        select(job(split=parse_split("1:1")), made([7, 7, 7]))
 
 
 @pytest.mark.slow
@@ -70,7 +73,12 @@ def test_what_cannot_be_had_is_refused(job):
 def test_memory_stays_low(job, classes, most):
     size, draw = 1_000_000, np.random.default_rng(1)
     hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
-    asked = job(split="7:3", sample=(100,), dedup="exact", wish=MappingOptions(stratify="answer" if classes else ""))
+    asked = job(
+        split=parse_split("7:3"),
+        sample=(100,),
+        dedup="exact",
+        mapping=MappingOptions(stratify="answer" if classes else ""),
+    )
     tracemalloc.start()
     try:
         given = made(())
