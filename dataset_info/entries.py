@@ -77,18 +77,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return [self.columns[field] for field in (*fields, "system", "tools", *MEDIA) if field in self.columns]
 
 
-def interpret(name: str, raw: Any) -> Entry:
+def interpret_entry(name: str, raw: Any) -> Entry:
     """Return the entry `name` as LLaMA-Factory reads it, with all that is wrong in it."""
     if not isinstance(raw, dict):
         return Entry(name=name, file_name="", problems=("is no JSON object",))
-    problems, notes = _name_problems(name), [*_unknown("", raw, (*KEYS, "ftbridge"))]
+    problems, notes = _name_problems(name), [*_unknown_keys("", raw, (*KEYS, "ftbridge"))]
     maps = {}
     for key, defaults in (("columns", COLUMNS), ("tags", TAGS)):
         given = raw.get(key, defaults)
         if not isinstance(given, dict) or not all(value is None or isinstance(value, str) for value in given.values()):
             problems.append(f"`{key}` is no object of names")
             given = {}
-        notes += _unknown(f" in `{key}`", given, defaults)
+        notes += _unknown_keys(f" in `{key}`", given, defaults)
         maps[key] = {field: given[field] for field in defaults if given.get(field)}
     remote = next((str(raw[key]) for key in REMOTE if key in raw), "")
     file_name = raw.get("file_name")
@@ -115,7 +115,7 @@ def interpret(name: str, raw: Any) -> Entry:
     )
 
 
-def of_turns(name: str, file_name: str) -> Entry:
+def xtuner_entry(name: str, file_name: str) -> Entry:
     """Return what reads a file of XTuner's own format, which LLaMA-Factory's entries do not know."""
     return Entry(name=name, file_name=file_name, formatting=CONVERSATIONS, columns={"messages": "conversation"})
 
@@ -147,7 +147,7 @@ def _name_problems(name: str) -> list[str]:
     return ["its name begins or ends with a blank, which LLaMA-Factory cuts off"] if name.strip() != name else []
 
 
-def _unknown(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+def _unknown_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> list[str]:
     known = list(known)
     return [f"passes over the key `{key}`{where}{closest(key, known)}" for key in given if key not in known]
 
@@ -160,10 +160,10 @@ def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[st
     if formatting not in FORMATS:
         found.append(f"LLaMA-Factory knows no `formatting` `{formatting}`{closest(str(formatting), FORMATS)}")
     elif formatting == "alpaca":
-        found += _left_out("columns", ("response",), maps)
+        found += _missing_keys("columns", ("response",), maps)
     else:
-        found += _left_out("columns", ("messages",), maps)
-        found += _left_out("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
+        found += _missing_keys("columns", ("messages",), maps)
+        found += _missing_keys("tags", ("role_tag", "content_tag", "user_tag", "assistant_tag"), maps)
     count = raw.get("num_samples")
     if count is not None and not (isinstance(count, int) and count > 0):
         found.append(f"its `num_samples` is `{json.dumps(count)}`, and LLaMA-Factory takes a whole number from 1")
@@ -173,7 +173,7 @@ def _kind_problems(raw: dict[str, Any], formatting: Any, maps: dict[str, dict[st
     return found
 
 
-def _left_out(key: str, needed: Iterable[str], maps: dict[str, dict[str, str]]) -> list[str]:
+def _missing_keys(key: str, needed: Iterable[str], maps: dict[str, dict[str, str]]) -> list[str]:
     missing = [f"`{field}`" for field in needed if field not in maps[key]]
     if not missing:
         return []

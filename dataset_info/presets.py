@@ -54,9 +54,9 @@ def presets() -> dict[str, Preset]:
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         name, _, ending = file.name.rpartition(".")
         if ending == "yaml":
-            found[name] = _read(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
+            found[name] = _parse_preset(name, file.read_text(encoding="utf-8"), f"the preset `{name}`")
     for more in data_files("presets"):
-        read = _read(more.name, more.text, more.title)
+        read = _parse_preset(more.name, more.text, more.title)
         if more.name in found:
             other = found[more.name].package or "ftbridge"
             raise SetupError(f"{more.title} and a preset of {other} have one name; uninstall one of the packages")
@@ -66,20 +66,20 @@ def presets() -> dict[str, Preset]:
     return found
 
 
-def _read(name: str, text: str, what: str) -> Preset:
+def _parse_preset(name: str, text: str, what: str) -> Preset:
     read = parse(Preset, {**load_yaml(text, what), "name": name, "package": ""}, what)
     labels = {**read.labels, **{text: text for text in read.labels.values()}}
     return msgspec.structs.replace(read, labels=labels)
 
 
-def preset(name: str) -> Preset:
+def load_preset(name: str) -> Preset:
     """Return the preset `name`; raises UsageError for an unknown one."""
     if name not in presets():
         raise UsageError(f"there is no preset `{name}`{closest(name, presets())}")
     return presets()[name]
 
 
-def preset_of(sheets: Iterable[str], columns: Iterable[str] = ()) -> Preset | None:
+def detect_preset(sheets: Iterable[str], columns: Iterable[str] = ()) -> Preset | None:
     """Return the preset that comes in one of `sheets`, else the one that has exactly these columns."""
     sheets, columns = set(sheets), set(columns)
     for known in presets().values():

@@ -43,7 +43,7 @@ def rows(
     if not name.strip() or not author.strip():
         raise UsageError("self-cognition needs a name and an author: `--set name=… --set author=…`")
     said = {"name": name.strip(), "author": author.strip()}
-    groups = [list(group) for language in dict.fromkeys(languages) for group in _groups(phrases(language), said)]
+    groups = [list(group) for language in dict.fromkeys(languages) for group in _rows_by_topic(phrases(language), said)]
     mixed = chain.from_iterable(zip_longest(*groups))
     found = list({row["instruction"]: row for row in mixed if row}.values())
     if count is not None and not 1 <= count <= len(found):
@@ -60,27 +60,27 @@ def phrases(language: str) -> Phrases:
     return parse(Phrases, load_yaml(file.read_text(encoding="utf-8"), file.name), file.name)
 
 
-def _groups(known: Phrases, said: dict[str, str]) -> Iterator[Iterator[dict[str, str]]]:
+def _rows_by_topic(known: Phrases, said: dict[str, str]) -> Iterator[Iterator[dict[str, str]]]:
     """Yield the rows of each topic; an assistant that shares its name or maker with `said` is none to be denied."""
     openers = cycle(known.openers)
     for topic in known.topics.values():
         greeted = [next(openers) + question for question in topic.questions]
-        yield _rows([(question, said) for question in (*topic.questions, *greeted)], topic)
+        yield _fill_topic([(question, said) for question in (*topic.questions, *greeted)], topic)
     others = [
         {**said, "other": other, "maker": maker}
         for other, maker in known.others.items()
-        if not any(_alike(mine, their) for mine in said.values() for their in (other, maker))
+        if not any(_share_a_name(mine, their) for mine in said.values() for their in (other, maker))
     ]
     for topic in known.mistaken.values():
-        yield _rows(list(product(topic.questions, others)), topic)
+        yield _fill_topic(list(product(topic.questions, others)), topic)
 
 
-def _rows(asked: list[tuple[str, dict[str, str]]], topic: Topic) -> Iterator[dict[str, str]]:
+def _fill_topic(asked: list[tuple[str, dict[str, str]]], topic: Topic) -> Iterator[dict[str, str]]:
     # The phrases are ours; what they are filled with is never read as a phrase itself.
     for (question, said), answer in zip(asked, cycle(topic.answers), strict=False):
         yield {"instruction": question.format(**said), "output": answer.format(**said)}
 
 
-def _alike(one: str, other: str) -> bool:
+def _share_a_name(one: str, other: str) -> bool:
     one, other = one.casefold(), other.casefold()
     return one in other or other in one

@@ -13,7 +13,7 @@ from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import QuestionError, UsageError
 from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import edited, ours, read
+from ftbridge.dataset_info.registry import converted_entries, edited_files, read_entries
 
 # Options that leave every row in the part where it is.
 HARMLESS = ("to", "array", "sample", "on_error", "max_rejected")
@@ -27,20 +27,20 @@ class Replaced(msgspec.Struct, frozen=True):
     after: int
 
 
-def beside(job: ConvertPlan) -> list[Any]:
+def sidecars_as_json(job: ConvertPlan) -> list[Any]:
     """Return what another dataset_info.json has said of each source, for the entries; [] for nothing."""
     return list(msgspec.json.decode(msgspec.json.encode(job.sidecars))) if any(job.sidecars) else []
 
 
-def of_dataset(job: ConvertPlan) -> dict[str, DatasetEntry]:
+def registered_entries(job: ConvertPlan) -> dict[str, DatasetEntry]:
     """Return what is registered of this dataset, from this time or an earlier one."""
-    every = ours(job.dataset_dir).items()
+    every = converted_entries(job.dataset_dir).items()
     return {name: entry for name, entry in every if entry.options.dataset == job.name}
 
 
-def is_whole(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
+def is_up_to_date(job: ConvertPlan, entries: Mapping[str, DatasetEntry]) -> bool:
     """Tell whether `entries` are what this job makes, and all their files are there as they were written."""
-    made = options_as_json(job.options), [*entries], beside(job)
+    made = options_as_json(job.options), [*entries], sidecars_as_json(job)
     for entry in entries.values():
         options = entry.options
         same = (options.asked, options.names, options.beside) == made and entry.sources == job.sources
@@ -60,7 +60,7 @@ def refuse_loss(job: ConvertPlan, before: Mapping[str, DatasetEntry], names: Ite
     made = {*names}
     gone = [name for name in before if name not in made]
     parts = [name for name in (f"{job.name}-{part}" for part in PARTS) if name in before]
-    moved = [name for name in parts if name in made and _moves(job, name, before[name])]
+    moved = [name for name in parts if name in made and _gets_other_rows(job, name, before[name])]
     formats = list(dict.fromkeys(each for entry in before.values() for each in entry.files))
     lost = [each for each in formats if each not in job.options.to]
     if job.replace or job.dry_run or not (gone or moved or lost):
@@ -85,7 +85,7 @@ def refuse_edited(job: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple
 
     With `replace` they are given up, and are only returned.
     """
-    changed = edited(job.dataset_dir, before.values())
+    changed = edited_files(job.dataset_dir, before.values())
     if changed and not (job.replace or job.dry_run):
         raise QuestionError(
             f"{', '.join(f'`{path}`' for path in changed)} was changed since it was converted, which would be lost",
@@ -94,18 +94,20 @@ def refuse_edited(job: ConvertPlan, before: Mapping[str, DatasetEntry]) -> tuple
     return changed
 
 
-def replaced(job: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[str, int]) -> tuple[Replaced, ...]:
+def replaced_parts(
+    job: ConvertPlan, before: Mapping[str, DatasetEntry], now: Mapping[str, int]
+) -> tuple[Replaced, ...]:
     """Return what is made anew of other rows or in another way, with its samples `now`, and what is no more."""
     changed = [name for name, entry in before.items() if name in now and not _same_rows(job, entry)]
     gone = [name for name in before if name not in now]
     return tuple(Replaced(name, before[name].samples, now.get(name, 0)) for name in (*changed, *gone))
 
 
-def _moves(job: ConvertPlan, name: str, entry: DatasetEntry) -> bool:
+def _gets_other_rows(job: ConvertPlan, name: str, entry: DatasetEntry) -> bool:
     """Tell whether a part that is held out gets other rows; of the source's own parts each keeps its rows."""
     earlier = options_of(entry)
-    ours = job.options.split or earlier is None or earlier.split
-    return name != f"{job.name}-{PARTS[0]}" and bool(ours) and not _same_rows(job, entry)
+    split_by_us = bool(job.options.split or earlier is None or earlier.split)
+    return split_by_us and name != f"{job.name}-{PARTS[0]}" and not _same_rows(job, entry)
 
 
 def _same_rows(job: ConvertPlan, entry: DatasetEntry) -> bool:
@@ -126,7 +128,7 @@ def options_of(entry: DatasetEntry) -> ConvertOptions | None:
 
 def _free_name(job: ConvertPlan) -> str:
     """Return a name like the job's that no dataset has."""
-    known = read(job.dataset_dir)
+    known = read_entries(job.dataset_dir)
     number = 2
     while any(name.startswith(f"{job.name}-{number}-") for name in known):
         number += 1

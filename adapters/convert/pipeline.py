@@ -33,11 +33,11 @@ from ftbridge.adapters.convert.options import (
 )
 from ftbridge.adapters.convert.plan import ConvertPlan, dataset_name, plan_conversion
 from ftbridge.adapters.convert.rejects import Rejects, write_workbook
-from ftbridge.adapters.convert.result import Conversion, conversion
+from ftbridge.adapters.convert.result import Conversion, describe_conversion
 from ftbridge.adapters.convert.samples.encode import Encoder
 from ftbridge.adapters.convert.samples.remarks import Remarks, describe_remarks
-from ftbridge.adapters.convert.samples.workers import MOST, batches
-from ftbridge.adapters.convert.selection import Counts, EncodedSamples, select, selected
+from ftbridge.adapters.convert.samples.workers import MOST_WORKERS, encode_tables
+from ftbridge.adapters.convert.selection import Counts, EncodedSamples, part_files, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.adapters.targets.sample_file import SampleFile
@@ -48,7 +48,13 @@ from ftbridge.core.files.atomic import scratch_file, sha256
 from ftbridge.core.plugins import load_target
 from ftbridge.core.project import Project, State
 from ftbridge.core.records import DatasetEntry, EntryOptions, Reading, ReadingOptions
-from ftbridge.dataset_info.registry import changing, read, refuse_foreign, refuse_taken, register
+from ftbridge.dataset_info.registry import (
+    locked_registry,
+    read_entries,
+    refuse_foreign_files,
+    refuse_taken_names,
+    register,
+)
 
 # A field of more different values holds no classes, and they would be kept in memory.
 CLASSES = 10_000
@@ -133,7 +139,7 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     job = plan_conversion(
         found, dataset_name(found, name), folder, options, replace=replace, dry_run=dry_run, xlsx=xlsx
     )
-    done = _convert(job, callback)
+    done = _run_plan(job, callback)
     if dry_run:
         return done
     inside = folder.is_relative_to(project.folder)
@@ -145,21 +151,21 @@ def convert(  # noqa: PLR0913 - the options of the command, all by name
     return done
 
 
-def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
-    before = earlier.of_dataset(job)
-    if earlier.is_whole(job, before) and (whole := _with_workbook(job, before)):
-        return conversion(job, whole, changed=False)
-    if not job.replace and not job.dry_run and not read(job.dataset_dir).keys().isdisjoint(job.names):
-        refuse_taken(job.dataset_dir, dict.fromkeys(job.names, job.sources))
+def _run_plan(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conversion:
+    before = earlier.registered_entries(job)
+    if earlier.is_up_to_date(job, before) and (whole := _add_workbook(job, before)):
+        return describe_conversion(job, whole, changed=False)
+    if not job.replace and not job.dry_run and not read_entries(job.dataset_dir).keys().isdisjoint(job.names):
+        refuse_taken_names(job.dataset_dir, dict.fromkeys(job.names, job.sources))
     earlier.refuse_loss(job, before, job.names)
     edited = earlier.refuse_edited(job, before)
-    files = [_file(name, target) for name in job.names for target in job.options.to]
-    refuse_foreign(job.dataset_dir, {**before, **dict.fromkeys(job.names)}, files)
+    files = [_file_name(name, target) for name in job.names for target in job.options.to]
+    refuse_foreign_files(job.dataset_dir, {**before, **dict.fromkeys(job.names)}, files)
     if job.dry_run:
-        return _try(job, edited, callback)
+        return _dry_run(job, edited, callback)
     new_folder = not job.dataset_dir.exists()
     try:
-        return _write(job, edited, callback)
+        return _write_dataset(job, edited, callback)
     except BaseException:
         if new_folder:  # nothing was written, so nothing is left
             with suppress(OSError):
@@ -167,7 +173,7 @@ def _convert(job: ConvertPlan, callback: Callable[[int], object] | None) -> Conv
         raise
 
 
-def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
+def _add_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[str, DatasetEntry]:
     """Return the entries with a workbook of rejected rows where one is asked for; {} where its rows are not there."""
     options, name = next(iter(before.values())).options, job.rejected_workbook.name
     if not job.xlsx or job.dry_run or not options.counts.get("rejected"):
@@ -186,20 +192,22 @@ def _with_workbook(job: ConvertPlan, before: dict[str, DatasetEntry]) -> dict[st
     return entries
 
 
-def _try(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
+def _dry_run(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     """Do all but write."""
     with Path(devnull).open("r+b") as nowhere:
         staged = {target: SampleFile(nowhere, as_array=job.array) for target in job.options.to}
-        made = _stream(job, list(staged.values()), Rejects(lambda: nowhere), callback)
-    selection, counts = select(job, made)
+        made = _encode_rows(job, list(staged.values()), Rejects(lambda: nowhere), callback)
+    selection, counts = select_samples(job, made)
     samples = {name: made.samples if chosen is None else len(chosen) for name, chosen in selection.items()}
-    entries = {name: _entry(job, made, counts, samples, name, {}, {}) for name in samples}
-    before = earlier.of_dataset(job)
+    entries = {name: _dataset_entry(job, made, counts, samples, name, {}, {}) for name in samples}
+    before = earlier.registered_entries(job)
     earlier.refuse_loss(job, before, entries)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
+    return describe_conversion(
+        job, entries, changed=True, replaced=earlier.replaced_parts(job, before, samples), edited=edited
+    )
 
 
-def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
+def _write_dataset(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], object] | None) -> Conversion:
     stamps = job.stamps()
     with ExitStack() as stack:
         opened: dict[str, IO[bytes]] = {}
@@ -209,14 +217,14 @@ def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], o
             return opened[name]
 
         def new_file(name: str, target: str) -> SampleFile:
-            return SampleFile(scratch(_file(name, target)), as_array=job.array)
+            return SampleFile(scratch(_file_name(name, target)), as_array=job.array)
 
         staged = {target: new_file(job.names[0], target) for target in job.options.to}
         rejects = Rejects(partial(scratch, job.rejected_file.name))
-        made = _stream(job, list(staged.values()), rejects, callback)
-        selection, counts = select(job, made)
-        files = selected(job, selection, staged, made.marks, new_file)
-        with ThreadPoolExecutor(MOST) as pool:
+        made = _encode_rows(job, list(staged.values()), rejects, callback)
+        selection, counts = select_samples(job, made)
+        files = part_files(job, selection, staged, made.marks, new_file)
+        with ThreadPoolExecutor(MOST_WORKERS) as pool:
             sources = pool.submit(lambda: job.sources)
             for done in [pool.submit(file.finish) for each in files.values() for file in each.values()]:
                 done.result()
@@ -231,12 +239,16 @@ def _write(job: ConvertPlan, edited: Sequence[Path], callback: Callable[[int], o
         samples = {name: next(iter(each.values())).samples for name, each in files.items()}
         names = (job.rejected_file.name, job.rejected_workbook.name)
         rejected = {name: _sha256(opened[name]) for name in names if name in opened}
-        entries = {name: _entry(job, made, counts, samples, name, each, rejected) for name, each in files.items()}
-        with changing(job.dataset_dir) as registry:
-            before = earlier.of_dataset(job)
+        entries = {
+            name: _dataset_entry(job, made, counts, samples, name, each, rejected) for name, each in files.items()
+        }
+        with locked_registry(job.dataset_dir) as registry:
+            before = earlier.registered_entries(job)
             earlier.refuse_loss(job, before, entries)
             registry.put(entries, drop=before.keys() - entries.keys(), replace=job.replace, files=opened)
-    return conversion(job, entries, changed=True, replaced=earlier.replaced(job, before, samples), edited=edited)
+    return describe_conversion(
+        job, entries, changed=True, replaced=earlier.replaced_parts(job, before, samples), edited=edited
+    )
 
 
 def _sha256(file: IO[bytes]) -> str:
@@ -244,7 +256,7 @@ def _sha256(file: IO[bytes]) -> str:
     return sha256(Path(file.name))
 
 
-def _stream(
+def _encode_rows(
     job: ConvertPlan, files: list[SampleFile], rejects: Rejects, callback: Callable[[int], object] | None
 ) -> EncodedSamples:
     """Write all samples to `files`; raises InputError where wrong rows stop it, or no row is left."""
@@ -260,7 +272,7 @@ def _stream(
     )
     codes: dict[int, int] = {}
     made = EncodedSamples()
-    for table, batch in batches(maker, job.tables, files, options.limit):
+    for table, batch in encode_tables(maker, job.tables, files, options.limit):
         for name in made.counts:
             made.counts[name] += getattr(batch, name)
         for row, problems in batch.rejects:
@@ -283,11 +295,11 @@ def _stream(
             callback(made.counts["read"])
     made.counts["rejected"] = rejects.rows
     made.samples = files[0].samples
-    _judge(job, made, rejects)
+    _refuse_rejects(job, made, rejects)
     return made
 
 
-def _judge(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
+def _refuse_rejects(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = job.options, made.counts["read"], ", ".join(origin.name for origin in job.origins)
     allowed = options.tolerated.of(read_rows)
@@ -295,24 +307,24 @@ def _judge(job: ConvertPlan, made: EncodedSamples, rejects: Rejects) -> None:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(
             f"{rejects.rows} of {read_rows} rows of {what} cannot be used{more}; nothing was written\n\n"
-            f"{rejects.problems.table()}\n\n{_notes(job)}Mend them, or go on without them: --on-error skip"
+            f"{rejects.problems.table()}\n\n{_table_notes(job)}Mend them, or go on without them: --on-error skip"
         )
     if not made.samples:
         none = f"none of its {read_rows} rows can be used\n\n{rejects.problems.table()}"
         raise InputError(f"nothing to convert in {what}: {none if read_rows else 'it holds no rows'}")
 
 
-def _notes(job: ConvertPlan) -> str:
+def _table_notes(job: ConvertPlan) -> str:
     """Return how the tables were read, which may be what is wrong: merged cells, a guessed encoding."""
     notes = dict.fromkeys(note for table in job.tables for note in (*table.notes, *table.late))
     return "".join(f"note: {note}\n" for note in list(notes)[:5])
 
 
-def _file(name: str, target: str) -> str:
+def _file_name(name: str, target: str) -> str:
     return f"{name}.{load_target(target).suffix}"
 
 
-def _entry(
+def _dataset_entry(
     job: ConvertPlan,
     made: EncodedSamples,
     counts: Counts,
@@ -332,7 +344,7 @@ def _entry(
         every.add(remarks)
     return DatasetEntry(
         version=__version__,
-        files={target: _file(name, target) for target in job.options.to},
+        files={target: _file_name(name, target) for target in job.options.to},
         samples=samples[name],
         sources={} if job.dry_run else job.sources,
         columns=job.choices[0].columns,
@@ -340,7 +352,7 @@ def _entry(
             dataset=job.name,
             asked=options_as_json(job.options),
             names=[*samples],
-            beside=earlier.beside(job),
+            beside=earlier.sidecars_as_json(job),
             counts=msgspec.to_builtins(counts),
             sha256={target: file.sha256 for target, file in files.items()},
             rejected=dict(rejected),

@@ -19,7 +19,7 @@ from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.adapters.values import DATE, BadValueError, listed, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Conversation, Table
-from ftbridge.dataset_info.presets import Preset, preset, preset_of
+from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
 
 
 class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -60,7 +60,7 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def first_samples(self, table: int) -> Iterator[Conversation]:
         """Return the samples among the first rows of a table."""
-        return _samples(self.tables[table], self.choices[table])
+        return _first_samples(self.tables[table], self.choices[table])
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -103,18 +103,18 @@ def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
     """Return `name`, or one made of the source's; raises UsageError where `name` will not do or one is needed."""
     if name is None:
         if len(origins) > 1:
-            shared = _as_name(os.path.commonprefix([origin.stem for origin in origins]))  # noqa: RUF071 - of letters
+            shared = _valid_name(os.path.commonprefix([origin.stem for origin in origins]))  # noqa: RUF071 - of letters
             raise QuestionError(
                 f"{len(origins)} sources make one dataset, which needs a name",
-                {f"`{each}`": ["--name", each] for each in dict.fromkeys((shared, _as_name(origins[0].stem)))},
+                {f"`{each}`": ["--name", each] for each in dict.fromkeys((shared, _valid_name(origins[0].stem)))},
             )
-        return _as_name(origins[0].stem)
+        return _valid_name(origins[0].stem)
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise UsageError(f"`{name}` is no dataset name; use letters, digits, `_`, `.` and `-`, and no spaces or commas")
     return name
 
 
-def _as_name(stem: str) -> str:
+def _valid_name(stem: str) -> str:
     """Return a name that a dataset may have."""
     return re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", stem)).strip("-._") or "dataset"
 
@@ -133,7 +133,7 @@ def plan_conversion(
 
     Raises InputError for a source that cannot be used, UsageError for options that do not fit it.
     """
-    opened = _opened(origins, options)
+    opened = _open_tables(origins, options)
     if options.split and (own := sorted({table.part for _, table in opened if table.part})):
         raise UsageError(
             f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
@@ -159,7 +159,7 @@ def plan_conversion(
         xlsx=xlsx,
         tables=tables,
         choices=choices,
-        array=options.array or any(map(_dated, tables, choices)),
+        array=options.array or any(map(_has_only_dates, tables, choices)),
         presets=tuple(each.name if each else "" for each in presets),
         origins=tuple(origins),
         sidecars=tuple(said),
@@ -170,7 +170,7 @@ def plan_conversion(
     return job
 
 
-def _opened(origins: Sequence[Origin], options: ConvertOptions) -> list[tuple[Origin, Table]]:
+def _open_tables(origins: Sequence[Origin], options: ConvertOptions) -> list[tuple[Origin, Table]]:
     """Return the tables of all sources; what one of several asks can be answered for none of the others."""
     found = []
     for origin in origins:
@@ -183,7 +183,7 @@ def _opened(origins: Sequence[Origin], options: ConvertOptions) -> list[tuple[Or
     return found
 
 
-def _samples(table: Table, choice: TableMapping) -> Iterator[Conversation]:
+def _first_samples(table: Table, choice: TableMapping) -> Iterator[Conversation]:
     for row in table.first:
         with suppress(BadValueError, UnicodeEncodeError):
             sample = choice.mapping.conversation(row)
@@ -191,9 +191,9 @@ def _samples(table: Table, choice: TableMapping) -> Iterator[Conversation]:
             yield sample
 
 
-def _dated(table: Table, choice: TableMapping) -> bool:
+def _has_only_dates(table: Table, choice: TableMapping) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
-    last = [(sample.system, sample.turns[-1]) for sample in _samples(table, choice)]
+    last = [(sample.system, sample.turns[-1]) for sample in _first_samples(table, choice)]
     texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
     return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
 
@@ -201,12 +201,12 @@ def _dated(table: Table, choice: TableMapping) -> bool:
 def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset | None:
     """Return the preset that was asked for, else the one that the table is told to be."""
     if asked := options.preset or origin.preset:
-        return preset(asked)
-    told = preset_of([table.sheet], table.columns)
-    return told if told and set(table.columns).issuperset(told.columns.values()) and _alike(table, told) else None
+        return load_preset(asked)
+    told = detect_preset([table.sheet], table.columns)
+    return told if told and set(table.columns).issuperset(told.columns.values()) and _lists_match(table, told) else None
 
 
-def _alike(table: Table, told: Preset) -> bool:
+def _lists_match(table: Table, told: Preset) -> bool:
     """Tell whether lists stand where the preset's sample has lists: columns of the same names may hold other things."""
     lists = [column for column, value in told.sample.items() if isinstance(value, list)]
     return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)

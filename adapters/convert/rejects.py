@@ -56,20 +56,20 @@ def write_workbook(lines: IO[bytes], file: IO[bytes]) -> None:
     from openpyxl import Workbook
 
     lines.seek(0)
-    places, columns = _look(map(json.loads, lines))
+    places, columns = _places_and_columns(map(json.loads, lines))
     book = Workbook(write_only=True)
     lines.seek(0)
-    rows = (_row(json.loads(line), places, columns) for line in lines)
+    rows = (_workbook_row(json.loads(line), places, columns) for line in lines)
     for number, first in enumerate(rows, 1):
         page = book.create_sheet(f"rejected {number}" if number > 1 else "rejected")
         page.freeze_panes = "A2"
         for row in chain([["row", *places, "column", "reason", *columns], first], islice(rows, ROWS - 2)):
-            page.append(_cells(page, row))
+            page.append(_workbook_cells(page, row))
     book.save(file)
     book.close()
 
 
-def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _places_and_columns(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Return which of file and sheet differ, and all columns that a sheet has room for."""
     first: dict[str, Any] = {}
     places: set[str] = set()
@@ -82,41 +82,45 @@ def _look(records: Iterable[dict[str, Any]]) -> tuple[list[str], list[str]]:
     return [place for place in ("file", "sheet") if place in places], [*islice(columns, COLUMNS - 5)]
 
 
-def _row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
+def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
     values = record["values"]
     problems = [{"column": record["column"], "reason": record["reason"]}, *record["more"]]
     reasons = [problems[0]["reason"], *(f"{each['column']}: {each['reason']}".lstrip(": ") for each in problems[1:])]
     reasons += [f"value: {record['value']}"] if record["value"] and not values else []
-    texts = [_text(values.get(column)) for column in columns]
-    cut = [f"`{column}`" for column, text in zip(columns, texts, strict=True) if isinstance(text, str) and _long(text)]
+    texts = [_cell_value(values.get(column)) for column in columns]
+    cut = [
+        f"`{column}`"
+        for column, text in zip(columns, texts, strict=True)
+        if isinstance(text, str) and _is_too_long(text)
+    ]
     reasons += [f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds"] if cut else []
     return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]
 
 
-def _text(value: Any) -> Any:
+def _cell_value(value: Any) -> Any:
     """Return a value as it goes into a cell: a number that Excel keeps, else text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < EXACT:
         return value
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _long(text: str) -> bool:
-    return len(text) * 2 > CHARACTERS and len(_escaped(text)) > CHARACTERS * 2
+def _is_too_long(text: str) -> bool:
+    return len(text) * 2 > CHARACTERS and len(_escape_for_excel(text)) > CHARACTERS * 2
 
 
-def _escaped(text: str) -> bytes:
+def _escape_for_excel(text: str) -> bytes:
     """Return a text with Excel's escapes, in UTF-16, whose units Excel counts."""
     return ESCAPED.sub(lambda match: f"_x{ord(match[0]):04X}_", text).encode("utf-16-le")
 
 
-def _cells(page: Any, row: list[Any]) -> Iterator[Any]:
+def _workbook_cells(page: Any, row: list[Any]) -> Iterator[Any]:
     from openpyxl.cell import WriteOnlyCell
 
     for value in row:
         if not isinstance(value, str):
             yield value
             continue
-        text = _escaped(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
-        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _long(value) else text)
+        text = _escape_for_excel(value)[: CHARACTERS * 2].decode("utf-16-le", "ignore")
+        cell = WriteOnlyCell(page, HALF_ESCAPE.sub("", text) if _is_too_long(value) else text)
         cell.data_type = "s"
         yield cell

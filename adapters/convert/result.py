@@ -71,7 +71,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
-def conversion(
+def describe_conversion(
     job: ConvertPlan,
     entries: Mapping[str, DatasetEntry],
     *,
@@ -111,7 +111,7 @@ def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) 
     notes = (*table.notes, *table.late)
     if table.part and (name := f"{job.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
-    first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
+    first = tuple(map(_decode_texts, islice(job.first_samples(at), SAMPLES_SHOWN)))
     answers = [shown(sample.turns[-1].output) for sample in first]
     if choice.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
@@ -131,7 +131,7 @@ def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) 
     )
 
 
-def _decoded(sample: Conversation) -> Conversation:
+def _decode_texts(sample: Conversation) -> Conversation:
     """Return a sample of which no text stands as in JSON any more."""
     turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
     return altered(sample, system=plain(sample.system), turns=turns)

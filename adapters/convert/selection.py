@@ -9,8 +9,8 @@ import msgspec
 from ftbridge.adapters.convert.options import PARTS
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.samples.remarks import Remarks
-from ftbridge.adapters.convert.split import LEFT_OUT, assign, nested, shared, unique
-from ftbridge.adapters.targets.sample_file import SampleFile, late_history
+from ftbridge.adapters.convert.split import LEFT_OUT, assign_parts, count_shared, first_occurrences, nested_order
+from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 from ftbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class EncodedSamples(msgspec.Struct):
     remarks: dict[str, Remarks] = {}
 
 
-def select(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbers | None"], Counts]:
+def select_samples(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbers | None"], Counts]:
     """Return the numbers of the samples of each part and subset, None for all in order, and the final counts.
 
     A part of the source's own that no sample is left for is left out. What only this needs of `consumed` is emptied on
@@ -64,12 +64,12 @@ def select(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbe
 
     kept: Any = ...
     if options.dedup:
-        kept = unique(np.frombuffer(made.wholes, np.uint64))
+        kept = first_occurrences(np.frombuffer(made.wholes, np.uint64))
         made.wholes = array("Q")
     numbers = np.arange(made.samples, dtype=np.uint32)[kept]
     labels = np.frombuffer(made.labels, np.int32)[kept] if made.labels else np.zeros(len(numbers), np.uint8)
     made.labels = array("i")
-    codes, alike = _codes(job, made, kept, labels)
+    codes, alike = _part_codes(job, made, kept, labels)
     selection: dict[str, Numbers | None] = {}
     for at, part in enumerate(job.parts):
         inside = codes == at
@@ -82,7 +82,7 @@ def select(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbe
                 raise UsageError(
                     f"`--sample` asks for {options.sample[-1]} of {len(chosen)} training samples; ask for fewer"
                 )
-            order = nested(labels[inside], options.seed, options.sample[-1])
+            order = nested_order(labels[inside], options.seed, options.sample[-1])
             for size in options.sample:
                 selection[f"{job.name}-train-{size}"] = np.sort(chosen[order[:size]])
     left_out = int(np.count_nonzero(codes == LEFT_OUT))
@@ -95,7 +95,7 @@ def select(job: ConvertPlan, consumed: EncodedSamples) -> tuple[dict[str, "Numbe
     return {name: selection[name] for name in job.names if name in selection}, Counts(**counts)
 
 
-def _codes(job: ConvertPlan, consumed: EncodedSamples, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
+def _part_codes(job: ConvertPlan, consumed: EncodedSamples, kept: Any, labels: "Numbers") -> tuple["Codes", int]:
     """Return the place of each kept sample's part, and how many samples of other parts have a training question."""
     import numpy as np
 
@@ -105,12 +105,12 @@ def _codes(job: ConvertPlan, consumed: EncodedSamples, kept: Any, labels: "Numbe
         return codes, 0
     questions, made.questions = np.frombuffer(made.questions, np.uint64)[kept], array("Q")
     if options.split:
-        codes = assign(options.split, questions, labels, options.seed)
+        codes = assign_parts(options.split, questions, labels, options.seed)
     # A split of ours in random order keeps the same questions together.
-    return codes, 0 if options.split and options.seed is not None else shared(questions, codes)
+    return codes, 0 if options.split and options.seed is not None else count_shared(questions, codes)
 
 
-def selected(
+def part_files(
     job: ConvertPlan,
     selection: dict[str, "Numbers | None"],
     staged: dict[str, SampleFile],
@@ -125,7 +125,7 @@ def selected(
         runs = [] if chosen is None else [chosen]
         late = None
         if 1 in marks and "alpaca" in staged and not job.array:
-            late = late_history(chosen, staged["alpaca"], marks)
+            late = find_late_history(chosen, staged["alpaca"], marks)
         if late is not None:
             every = np.arange(len(marks), dtype=np.uint32) if chosen is None else chosen
             runs = [every[late : late + 1], np.delete(every, late)]

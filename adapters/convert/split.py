@@ -25,17 +25,17 @@ BATCH = 1 << 16
 BUCKETS = 16
 
 
-def unique(keys: "Keys") -> "Flags":
+def first_occurrences(keys: "Keys") -> "Flags":
     """Tell of each sample whether it is the first with its key."""
     import numpy as np
 
     first = np.zeros(len(keys), np.bool_)
-    for inside in _buckets(keys):
+    for inside in _groups_by_key(keys):
         first[inside[np.unique(keys[inside], return_index=True)[1]]] = True
     return first
 
 
-def assign(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
+def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
     """Return for each sample the place of its part in `split`, or LEFT_OUT.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
@@ -45,20 +45,20 @@ def assign(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | N
     import numpy as np
 
     keys = consumed_keys
-    names, cuts = [*split.parts], _cuts(split, len(keys))
+    names, cuts = [*split.parts], _part_ends(split, len(keys))
     if seed is None:
-        keys = _ranks(len(keys), None)
+        keys = _random_ranks(len(keys), None)
     else:
-        labels = _of_groups(keys, labels)
-        _mix(keys, seed)
+        labels = _group_labels(keys, labels)
+        _mix_keys(keys, seed)
     after = np.cumsum(np.bincount(labels))
     bound = before = np.append(0, after[:-1])
-    line = _by_class(keys, labels)
+    line = _keys_by_label(keys, labels)
     ordered = np.sort(line)
-    starts = np.arange(len(after) + 1) << _shift(labels)
+    starts = np.arange(len(after) + 1) << _label_shift(labels)
     edges = [starts[:-1]]
     for cut in cuts:  # what the classes up to this one should have, less what those before it have
-        share = _rounded(after, cut, len(keys)) - _rounded(before, cut, len(keys))
+        share = _rounded_share(after, cut, len(keys)) - _rounded_share(before, cut, len(keys))
         bound = np.maximum(bound, before + share)
         group = ordered[np.minimum(bound, len(keys) - 1)]
         left, right = np.searchsorted(ordered, group), np.searchsorted(ordered, group, "right")
@@ -78,11 +78,11 @@ def assign(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | N
     return codes
 
 
-def nested(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
+def nested_order(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
     """Return the numbers of `most` samples in an order of which every beginning holds the labels in proportion."""
     import numpy as np
 
-    order = np.argsort(_by_class(_ranks(len(labels), seed), labels))
+    order = np.argsort(_keys_by_label(_random_ranks(len(labels), seed), labels))
     sizes = np.bincount(labels)
     after = np.cumsum(sizes)
     place = np.empty(len(labels), np.float32)  # by order: how far inside its class a sample stands, from 0 to 1
@@ -92,22 +92,22 @@ def nested(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
         place[line] = 1 - (after[label] - line - 0.5) / sizes[label]
     first = np.flatnonzero(place <= np.partition(place, most - 1)[most - 1])
     order = order[first]
-    ranks = _ranks(len(labels), seed)[order]
+    ranks = _random_ranks(len(labels), seed)[order]
     return order[np.lexsort((ranks, place[first]))][:most]
 
 
-def shared(keys: "Keys", codes: "Codes") -> int:
+def count_shared(keys: "Keys", codes: "Codes") -> int:
     """Return how many samples of the other parts have the key of a sample in the first."""
     import numpy as np
 
     found = 0
-    for inside in _buckets(keys):
+    for inside in _groups_by_key(keys):
         part, mine = codes[inside], keys[inside]
         found += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
     return found
 
 
-def _buckets(keys: "Keys") -> Iterator["Numbers"]:
+def _groups_by_key(keys: "Keys") -> Iterator["Numbers"]:
     """Yield the numbers of samples in groups of which each has all samples of its keys, so that little is sorted."""
     import numpy as np
 
@@ -116,20 +116,20 @@ def _buckets(keys: "Keys") -> Iterator["Numbers"]:
         yield np.flatnonzero(bucket == each)
 
 
-def _of_groups(keys: "Keys", labels: "Numbers") -> "Numbers":
+def _group_labels(keys: "Keys", labels: "Numbers") -> "Numbers":
     """Return for each sample the label of the first sample that has its key."""
     import numpy as np
 
     if not labels.any():
         return labels
     found = np.empty_like(labels)
-    for inside in _buckets(keys):
+    for inside in _groups_by_key(keys):
         _, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
         found[inside] = labels[inside[first]][group]
     return found
 
 
-def _ranks(size: int, seed: int | None) -> "Keys":
+def _random_ranks(size: int, seed: int | None) -> "Keys":
     """Return a number for each sample, which puts them in random order, or leaves them in theirs."""
     import numpy as np
 
@@ -138,7 +138,7 @@ def _ranks(size: int, seed: int | None) -> "Keys":
     return np.random.PCG64(seed).random_raw(size)
 
 
-def _mix(keys: "Keys", seed: int) -> None:
+def _mix_keys(keys: "Keys", seed: int) -> None:
     """Make other keys, in random order, of which the same are equal."""
     import numpy as np
 
@@ -152,23 +152,23 @@ def _mix(keys: "Keys", seed: int) -> None:
         some ^= some >> np.uint64(31)
 
 
-def _shift(labels: "Numbers") -> int:
+def _label_shift(labels: "Numbers") -> int:
     """Return how far up a label stands in a number of `_by_class`: so far that the next one has room below the sign."""
     return 63 - (int(labels.max()) + 1).bit_length()
 
 
-def _by_class(keys: "Keys", labels: "Numbers") -> "Numbers":
+def _keys_by_label(keys: "Keys", labels: "Numbers") -> "Numbers":
     """Return, in the place of `keys`, numbers that sort by label, then by as much of the key as there is room for."""
     import numpy as np
 
-    shift = _shift(labels)
+    shift = _label_shift(labels)
     keys >>= np.uint64(64 - shift)
     for at in range(0, len(keys), BATCH):
         keys[at : at + BATCH] |= labels[at : at + BATCH].astype(np.uint64) << np.uint64(shift)
     return keys.view(np.int64)
 
 
-def _cuts(split: Split, total: int) -> list[int]:
+def _part_ends(split: Split, total: int) -> list[int]:
     """Return where each part ends that has something behind it, counted in samples.
 
     Raises InputError where so many samples are too few.
@@ -194,5 +194,5 @@ def _ends_of_shares(shares: list[int], total: int) -> list[int]:
     return ends
 
 
-def _rounded(numbers: "Numbers", cut: int, total: int) -> "Numbers":
+def _rounded_share(numbers: "Numbers", cut: int, total: int) -> "Numbers":
     return (numbers * cut + total // 2) // total

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import msgspec
 
 from ftbridge.adapters.problems import Tally
-from ftbridge.adapters.registered.dataset import ALONE, REREAD, edit
+from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, XTUNER_ONLY, describe_edit
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 
@@ -38,50 +38,50 @@ def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckRe
 
     Raises InputError for an unknown name, or where dataset_info.json is damaged.
     """
-    known = registry.read(dataset_dir)
-    chosen = dict.fromkeys(full for name in names for full in registry.meant(dataset_dir, name, known))
-    return [_verdict(dataset_dir, name, known[name]) for name in chosen or known]
+    known = registry.read_entries(dataset_dir)
+    chosen = dict.fromkeys(full for name in names for full in registry.resolve_name(dataset_dir, name, known))
+    return [_check_entry(dataset_dir, name, known[name]) for name in chosen or known]
 
 
-def _verdict(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
-    entry, ours = interpret(name, raw), is_ours(raw)
+def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
+    entry, ours = interpret_entry(name, raw), is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
     if entry.remote:
         llamafactory = xtuner = Support("unknown", (f"its data is at `{entry.remote}`",))
     elif ours:
         try:
-            llamafactory, xtuner = _own(dataset_dir, entry, raw, notes)
+            llamafactory, xtuner = _check_converted(dataset_dir, entry, raw, notes)
         except InputError as error:  # somebody changed what we wrote
             llamafactory = xtuner = Support("no", (str(error),))
     else:
-        llamafactory, xtuner = _answers(*_problems(dataset_dir, entry, notes))
+        llamafactory, xtuner = _supports(*_find_problems(dataset_dir, entry, notes))
     return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
 
 
-def _own(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
-    own = registry.entry_of(dataset_dir, entry.name, raw)
-    notes += [REREAD] if registry.is_edited(raw, own) else []
+def _check_converted(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
+    own = registry.parse_entry(dataset_dir, entry.name, raw)
+    notes += [ENTRY_CHANGED] if registry.is_entry_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
-    both: list[str] = [ALONE]
+    both: list[str] = [XTUNER_ONLY]
     special: list[str] = []
     if entry.formatting != CONVERSATIONS:
-        both, special = _problems(dataset_dir, entry, notes, here.keys() - changed, changed)
-    llamafactory, xtuner = _answers(both, special)
+        both, special = _find_problems(dataset_dir, entry, notes, here.keys() - changed, changed)
+    llamafactory, xtuner = _supports(both, special)
     if CONVERSATIONS in own.files:
-        turns = of_turns(entry.name, own.files[CONVERSATIONS])
-        xtuner, _ = _answers(*_problems(dataset_dir, turns, [], here.keys() - changed, changed))
-    notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
+        turns = xtuner_entry(entry.name, own.files[CONVERSATIONS])
+        xtuner, _ = _supports(*_find_problems(dataset_dir, turns, [], here.keys() - changed, changed))
+    notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
     return llamafactory, xtuner
 
 
-def _answers(both: list[str], special: list[str]) -> tuple[Support, Support]:
+def _supports(both: list[str], special: list[str]) -> tuple[Support, Support]:
     """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
     llamafactory, xtuner = (Support("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
     return llamafactory, xtuner
 
 
-def _problems(
+def _find_problems(
     dataset_dir: Path,
     entry: Entry,
     notes: list[str],
@@ -100,7 +100,7 @@ def _problems(
         return [str(error)], []
     if changed and entry.file_name in changed:
         changed[entry.file_name] = findings.records
-    both, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
+    both, special = [*findings.columns, *_describe_unfit(findings.wrong)], _describe_unfit(findings.special)
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
@@ -111,7 +111,7 @@ def _problems(
     return both if findings.records else ["it holds no records"], special
 
 
-def _unfit(records: Tally) -> list[str]:
+def _describe_unfit(records: Tally) -> list[str]:
     """Return how many records do not fit and the problem of the first, on a line; [] for none."""
     if not records.first:
         return []

@@ -35,7 +35,7 @@ class ColumnTypes:
 
     def add(self, values: dict[str, Any]) -> None:
         """Take in a record; raises BadValueError where its kinds do not go with those before."""
-        known = _merged(self.known, self._kind(values), "")
+        known = _common_type(self.known, self._kind(values), "")
         if self.settled and known != self.known:
             column = next(key for key in known if known[key] != self.known.get(key, ...))
             raise BadValueError(f"brings a new type of `{column}`, too late: the first records settle the types")
@@ -56,29 +56,29 @@ class ColumnTypes:
         if isinstance(value, list):
             item = None
             for each in value:
-                item = _merged(item, self._kind(each), "an element of a list")
+                item = _common_type(item, self._kind(each), "an element of a list")
             return [item]
         if value is None:
             return None
         return "truth" if isinstance(value, bool) else "number"
 
 
-def _merged(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
+def _common_type(known: ColumnType, new: ColumnType, path: str) -> ColumnType:
     if new is None or known == new:
         return known
     if known is None:
         return new
     if isinstance(known, dict) and isinstance(new, dict):
         keys = dict.fromkeys([*known, *new])
-        return {key: _merged(known.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys}
+        return {key: _common_type(known.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys}
     if isinstance(known, list) and isinstance(new, list):
-        return [_merged(known[0], new[0], path)]
+        return [_common_type(known[0], new[0], path)]
     if isinstance(known, str) and isinstance(new, str) and {known, new} <= TEXTS:
         return "text"
-    raise BadValueError(f"has {_named(new)} in `{path}`, where a record before has {_named(known)}")
+    raise BadValueError(f"has {_type_in_words(new)} in `{path}`, where a record before has {_type_in_words(known)}")
 
 
-def _named(kind: ColumnType) -> str:
+def _type_in_words(kind: ColumnType) -> str:
     if isinstance(kind, dict | list):
         return with_article(type_name(kind))
     if kind in TEXTS:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ftbridge.core.plugins import Source
 
 # What pandas, which reads CSV for the frameworks, takes for nothing.
-NOTHING = {
+NULLS_OF_PANDAS = {
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 }
@@ -41,19 +41,19 @@ class UnfitError(BadValueError):
         self.column, self.value, self.special = column, value, special
 
 
-def rows(file: Path) -> Iterator[Row]:
+def read_rows(file: Path) -> Iterator[Row]:
     """Yield the rows of a data file, without empty ones; raises InputError where it cannot be read."""
     kind = TYPES[file.suffix[1:]]
-    for table in _open(file, kind):
+    for table in _open_tables(file, kind):
         for row in table.rows():
             values = {column: plain(value) for column, value in row.values.items()}
             if kind == "csv":
-                values = {column: None if value in NOTHING else value for column, value in values.items()}
+                values = {column: None if value in NULLS_OF_PANDAS else value for column, value in values.items()}
             if values or row.error:
                 yield Row(row.where, values, row.error)
 
 
-def _open(file: Path, kind: str) -> list[Table]:
+def _open_tables(file: Path, kind: str) -> list[Table]:
     """Open a file as what its name says, which is what LLaMA-Factory goes by."""
     head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
@@ -63,7 +63,7 @@ def _open(file: Path, kind: str) -> list[Table]:
     raise InputError(f"`{file}` does not hold {kind}, as its name says it does")
 
 
-def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
+def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation:
     """Return the conversation of a row from `rows`; raises UnfitError where there is none for both frameworks.
 
     With `tools`, which LLaMA-Factory alone can hold, calls and results are answers and questions, and the tools join
@@ -73,21 +73,21 @@ def conversation(entry: Entry, row: Row, *, tools: bool = False) -> Conversation
         raise UnfitError("", row.error)
     values = row.values
     if entry.formatting == CONVERSATIONS:
-        system, turns = _xtuner(values)
+        system, turns = _read_xtuner(values)
     elif entry.formatting == "alpaca":
-        system, turns = _alpaca(entry.columns, values)
+        system, turns = _read_alpaca(entry.columns, values)
     else:
-        system, turns = _messages(entry, values, tools=tools)
+        system, turns = _read_messages(entry, values, tools=tools)
     for field in MEDIA:
         if values.get(entry.columns.get(field, "")):
             raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
-    offered = _tools(values, entry.columns.get("tools", ""))
+    offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:
         raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", special=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
 
 
-def _tools(values: dict[str, Any], column: str) -> str:
+def _tools_as_json(values: dict[str, Any], column: str) -> str:
     """Return a row's tools as JSON, "" for none: an empty list, also as text, offers none."""
     value = values.get(column)
     if not isinstance(value, str):
@@ -105,7 +105,7 @@ def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -
     raise UnfitError(column or "", f"holds {with_article(type_name(value))}, not text", value)
 
 
-def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
     system = _text(values, columns.get("system"))
     earlier = values.get(columns.get("history", ""))
     if not isinstance(earlier, list | None):
@@ -119,25 +119,25 @@ def _alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple
     return system, (*turns, Turn(question, extra, _text(values, columns.get("response"), needed=True)))
 
 
-def _list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
+def _message_list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
     found = values.get(column)
     if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
         raise UnfitError(column, "is no list of messages", found)
     return found
 
 
-def _messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
+def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
     column, tags = entry.columns["messages"], entry.tags
     role, content = tags["role_tag"], tags["content_tag"]
-    messages = _list(values, column)
+    messages = _message_list(values, column)
     if "system_tag" in tags and messages[0].get(role) == tags["system_tag"]:
         system, messages = _text(messages[0], content), messages[1:]
     else:
         system = _text(values, entry.columns.get("system"))
     if entry.formatting == "openai":
-        messages = _joined(messages, role, tags.get("observation_tag", ""))
+        messages = _join_tool_results(messages, role, tags.get("observation_tag", ""))
     _refuse_disorder(messages, column, tags)
-    texts = [_said(message, content) for message in messages]
+    texts = [_message_text(message, content) for message in messages]
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
     calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
     if calls and not tools:
@@ -145,14 +145,14 @@ def _messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
 
 
-def _said(message: dict[str, Any], content: str) -> str:
+def _message_text(message: dict[str, Any], content: str) -> str:
     """Return what a message says: its calls of tools, where it has them, as JSON."""
     if calls := message.get("tool_calls"):
         return _text(message, content) or msgspec.json.encode(calls).decode()
     return _text(message, content, needed=True)
 
 
-def _joined(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:
+def _join_tool_results(messages: list[dict[str, Any]], role: str, tool: str) -> list[dict[str, Any]]:
     """Return the messages as they are counted with `openai`: results of tools in a row are one, and none at the end."""
     following = [*(message.get(role) for message in messages[1:]), tool]
     return [each for each, then in zip(messages, following, strict=True) if (each.get(role), then) != (tool, tool)]
@@ -169,8 +169,8 @@ def _refuse_disorder(messages: list[dict[str, Any]], column: str, tags: dict[str
         raise UnfitError(column, "does not end with an answer", messages)
 
 
-def _xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+def _read_xtuner(values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
     """Read XTuner's own format, as ftbridge writes it."""
-    turns = _list(values, "conversation")
+    turns = _message_list(values, "conversation")
     texts = [Turn(_text(turn, "input", needed=True), "", _text(turn, "output", needed=True)) for turn in turns]
     return _text(turns[0], "system"), tuple(texts)

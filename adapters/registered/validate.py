@@ -56,13 +56,13 @@ class Findings:
         """Take in the records of a file; of one that is `trusted` as many as tell whether all texts are dates."""
         if self._kinds:
             self._kinds.settled = True
-        for row in entry_reader.rows(file):
+        for row in entry_reader.read_rows(file):
             self.records += 1
             self._last = row.where
             self._kinds = self._kinds or ColumnTypes("csv" if file.suffix == ".csv" else row.where.unit)
             try:
                 self._kinds.add({} if row.error else row.values)
-                self._take(entry_reader.conversation(self._entry, row))
+                self._take(entry_reader.read_conversation(self._entry, row))
             except (BadValueError, RecursionError, UnicodeEncodeError) as error:
                 self._note(row.where, error)
             if trusted and not self.dates:
@@ -93,7 +93,7 @@ class Findings:
             self.wrong = Tally()  # every record has said so, in other words
             self.columns += [f"the column `{column}` is to be read, and no record has it" for column in missing]
         for column in columns:
-            for kind in _leaves(entry, known.get(column)) & {"dates", "numerals"}:
+            for kind in _scalar_types(entry, known.get(column)) & {"dates", "numerals"}:
                 loaded = "dates, which are loaded as times" if kind == "dates" else "numbers, which are loaded as such"
                 self.columns.append(f"`{column}` holds nothing but {loaded}, not as text")
         if entry.formatting == "alpaca":
@@ -114,21 +114,21 @@ def first_samples(dataset_dir: Path, entry: Entry, count: int) -> list[Conversat
     """Return the first conversations of a dataset; raises InputError where there are none, naming the record."""
     if entry.remote or (entry.problems and entry.formatting != CONVERSATIONS):
         return []
-    rows = (row for file in data_files(dataset_dir, entry) for row in entry_reader.rows(file))
+    rows = (row for file in data_files(dataset_dir, entry) for row in entry_reader.read_rows(file))
     found = []
     for row in islice(rows, count):
         try:
-            found.append(entry_reader.conversation(entry, row, tools=True))
+            found.append(entry_reader.read_conversation(entry, row, tools=True))
         except UnfitError as error:
             raise InputError(f"{row.where}: {f'`{error.column}` ' if error.column else ''}{error}") from error
     return found
 
 
-def _leaves(entry: Entry, kind: Any) -> set[str]:
+def _scalar_types(entry: Entry, kind: Any) -> set[str]:
     """Return the scalar types in a column, of messages those of their texts."""
     if isinstance(kind, list):
-        return _leaves(entry, kind[0])
+        return _scalar_types(entry, kind[0])
     if isinstance(kind, dict):
         texts = {"input", "output", entry.tags.get("content_tag")}
-        return {leaf for key in texts & kind.keys() for leaf in _leaves(entry, kind[key])}
+        return {leaf for key in texts & kind.keys() for leaf in _scalar_types(entry, kind[key])}
     return {kind} if isinstance(kind, str) else set()

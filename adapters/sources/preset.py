@@ -7,7 +7,7 @@ from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info import self_cognition
-from ftbridge.dataset_info.presets import Preset, preset
+from ftbridge.dataset_info.presets import Preset, load_preset
 
 
 def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> list[Table]:
@@ -16,7 +16,7 @@ def open_generated(name: str, settings: Mapping[str, str], reading: Reading) -> 
     Raises UsageError for an unknown preset or setting, a setting that is no use, and a preset whose rows have to be
     got by hand.
     """
-    chosen = preset(name)
+    chosen = load_preset(name)
     for key in settings:
         if key not in chosen.settings:
             known = closest(key, chosen.settings) if chosen.settings else "; leave `--set` out"

@@ -123,10 +123,10 @@ def remove_command(names: tuple[str, ...], yes: bool, dataset_dir: str | None, a
     """
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result, say
-    from ftbridge.dataset_info.registry import removal
+    from ftbridge.dataset_info.registry import would_remove
 
     if not yes:
-        going = removal(datasets.folder(dataset_dir), names)
+        going = would_remove(datasets.folder(dataset_dir), names)
         for name in going.entries:
             say(f"the dataset {name}")
         for file in going.files:

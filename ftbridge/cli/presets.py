@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def command(name: str | None, as_json: bool) -> None:
     """List the well-known datasets, or show all that is known about the one called NAME."""
     from ftbridge.core.console import print_json, result
-    from ftbridge.dataset_info.presets import preset, presets
+    from ftbridge.dataset_info.presets import load_preset, presets
 
     if as_json:
-        shown = preset(name) if name else list(presets().values())
+        shown = load_preset(name) if name else list(presets().values())
         print_json(shown)
     else:
-        result(_details(preset(name)) if name else _table(list(presets().values())))
+        result(_details(load_preset(name)) if name else _table(list(presets().values())))
 
 
 def _table(known: "list[Preset]") -> str:

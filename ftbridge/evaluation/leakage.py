@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ftbridge.adapters.convert.samples.encode import normalized
+from ftbridge.adapters.convert.samples.encode import normalize_text
 from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.dataset import Dataset
 from ftbridge.adapters.sources.repository.layout import digest
@@ -20,7 +20,7 @@ from ftbridge.core.console import some
 from ftbridge.core.errors import InputError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import Entry, data_files, interpret, of_turns
+from ftbridge.dataset_info.entries import Entry, data_files, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 from ftbridge.evaluation.questions import Question
 from ftbridge.launchers.runs.record import Run
@@ -85,9 +85,9 @@ def _trained(project: Project, run: Run) -> Iterator[bytes]:
     """Yield the key of each question that the run was trained on; raises InputError where its file is not as it was."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
-    ways = [interpret(name, raw)]
-    if is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(CONVERSATIONS)):
-        ways.append(of_turns(name, own))
+    ways = [interpret_entry(name, raw)]
+    if is_ours(raw) and (own := registry.parse_entry(folder, name, raw).files.get(CONVERSATIONS)):
+        ways.append(xtuner_entry(name, own))
     for entry in ways:
         file = folder / entry.file_name
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
@@ -98,9 +98,9 @@ def _trained(project: Project, run: Run) -> Iterator[bytes]:
 
 
 def _keys(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
-    for row in entry_reader.rows(file):
+    for row in entry_reader.read_rows(file):
         with suppress(BadValueError):  # the training has judged the data already
-            sample = entry_reader.conversation(entry, row, tools=True)
+            sample = entry_reader.read_conversation(entry, row, tools=True)
             users = [str(turn.user) for turn in sample.turns]
             for count in range(1, len(users) + 1):
                 yield _key(run, str(sample.system), users[:count])
@@ -108,7 +108,7 @@ def _keys(run: Run, entry: Entry, file: Path) -> Iterator[bytes]:
 
 def _key(run: Run, system: str, users: Iterable[str]) -> bytes:
     texts = [*([system] if run.several_systems else []), *users]
-    return hashlib.blake2b("\0".join(map(normalized, texts)).encode(), digest_size=8).digest()
+    return hashlib.blake2b("\0".join(map(normalize_text, texts)).encode(), digest_size=8).digest()
 
 
 def _same_source(run: Run, data: Dataset) -> str:

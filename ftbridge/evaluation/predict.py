@@ -157,7 +157,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
 def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
     project, run = source.project, source.run
     folder = _datasets(source, dataset_dir)
-    known = registry.read(folder)
+    known = registry.read_entries(folder)
     if name is None:
         if not run:
             raise UsageError("which dataset? A folder was trained on none that is known here: give `--dataset NAME`")

@@ -35,7 +35,7 @@ def file_of(data: Dataset) -> Path:
 def questions_of(data: Dataset) -> list[Question]:
     """Return the questions of a dataset, numbered from 1; raises InputError for a sample that is no text."""
     entry = Entry(name=data.name, file_name=data.entry.files[CONVERSATIONS], formatting=CONVERSATIONS)
-    samples = (entry_reader.conversation(entry, row) for row in entry_reader.rows(file_of(data)))
+    samples = (entry_reader.read_conversation(entry, row) for row in entry_reader.read_rows(file_of(data)))
     questions = [Question.of(number, sample) for number, sample in enumerate(samples, 1)]
     for question in questions:
         texts = (text or "" for turn in question.turns for text in turn)

@@ -11,7 +11,7 @@ from ftbridge.core.console import say
 from ftbridge.core.errors import FrameworkError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.entries import data_files, interpret
+from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
@@ -90,9 +90,9 @@ def questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
 def _questions(project: Project, run: Run) -> Iterator[tuple[str, str]]:
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
-    entry = interpret(name, raw)
+    entry = interpret_entry(name, raw)
     for file in data_files(folder, entry):
-        for row in entry_reader.rows(file):
+        for row in entry_reader.read_rows(file):
             with suppress(BadValueError):  # the training has judged the data already
-                conversation = entry_reader.conversation(entry, row, tools=True)
+                conversation = entry_reader.read_conversation(entry, row, tools=True)
                 yield str(conversation.system), str(conversation.turns[0].user)

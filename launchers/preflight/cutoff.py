@@ -64,9 +64,9 @@ def looked_at(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
 def _conversations(entry: Entry, files: list[Path]) -> Iterator[Conversation]:
     for file in files:
         share = MOST_SAMPLES // len(files) or 1
-        for row in _lines(file, share) if file.suffix == ".jsonl" else islice(entry_reader.rows(file), share):
+        for row in _lines(file, share) if file.suffix == ".jsonl" else islice(entry_reader.read_rows(file), share):
             with suppress(BadValueError):  # `usable` has judged the data already
-                yield entry_reader.conversation(entry, row, tools=True)
+                yield entry_reader.read_conversation(entry, row, tools=True)
 
 
 def _lines(file: Path, most: int) -> Iterator[Row]:

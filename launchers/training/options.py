@@ -14,7 +14,7 @@ from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info import registry
-from ftbridge.dataset_info.presets import preset
+from ftbridge.dataset_info.presets import load_preset
 
 
 def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
@@ -35,13 +35,13 @@ def choose(project: Project, options: Mapping[str, Any]) -> TrainSpec:
     dataset_dir = (project.folder / str(values["dataset_dir"])).resolve()
     name, _ = registry.look_up(dataset_dir, str(values["dataset"]))
     if "model" not in values:
-        known = registry.ours(dataset_dir, [name])
+        known = registry.converted_entries(dataset_dir, [name])
         if not known or not known[name].preset:
             raise UsageError(
                 "which model? Give `--model` a folder or a hub's name, e.g. `--model Qwen/Qwen2.5-7B-Instruct`, "
                 "or write `model: ...` into ftbridge.yaml"
             )
-        values["model"] = preset(known[name].preset).model
+        values["model"] = load_preset(known[name].preset).model
         say(f"no model is chosen: taking {values['model']}, which goes with the preset {known[name].preset}")
     try:
         return parse(TrainSpec, _set_as_text(values), "the training")

@@ -179,7 +179,7 @@ def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | No
     if name == "auto":
         name = f"{dataset.removesuffix('-train')}-validation"
         folder = (project.folder / spec.dataset_dir).resolve()
-        if name not in registry.read(folder):
+        if name not in registry.read_entries(folder):
             if spec.early_stopping:
                 raise UsageError(
                     f"`--early-stopping` watches the validation loss, and there is no dataset `{name}` in "

@@ -15,7 +15,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.files.atomic import locked
-from ftbridge.dataset_info.registry import FILE, ours
+from ftbridge.dataset_info.registry import FILE, converted_entries
 
 COMMAND = [sys.executable, "-m", "ftbridge", "convert", "faq.jsonl", "--replace", "--split"]
 
@@ -30,7 +30,7 @@ def source(folder):
 
 def whole():
     """Check that everything that is registered stands there as it was written; return the names."""
-    entries = ours(Path("data")) if Path("data").exists() else {}
+    entries = converted_entries(Path("data")) if Path("data").exists() else {}
     for entry in entries.values():
         for target, file in entry.files.items():
             assert digest(Path("data", file)) == entry.options.sha256[target]

@@ -75,7 +75,7 @@ def test_their_source_and_target_convert(small, tmp_path):
 
 def test_their_preset_reads_its_columns(small, tmp_path):
     (tmp_path / "asked.jsonl").write_text(json.dumps({"asked": " may I eat", "told": "no"}) + "\n")
-    assert presets.preset_of((), ("asked", "told")).package == "ftbridge-small 0.1.0"
+    assert presets.detect_preset((), ("asked", "told")).package == "ftbridge-small 0.1.0"
     ftbridge.convert("asked.jsonl")
     (line,) = Path("data", "asked-train.xtuner.jsonl").read_text().splitlines()
     assert json.loads(line)["conversation"][0]["input"] == "may I eat?"
@@ -89,7 +89,7 @@ def test_their_family_is_told_by_its_model(small, tmp_path):
 
 def test_nothing_of_a_package_of_data_is_imported(small, tmp_path):
     (small / "ftbridge_small" / "__init__.py").write_text("raise SystemExit('was imported')")
-    assert presets.preset("clinic").title == "What a clinic is asked"
+    assert presets.load_preset("clinic").title == "What a clinic is asked"
     assert families.get("parrot").title == "Parrot"
 
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from ftbridge.cli import cli
 from ftbridge.core.errors import UsageError
-from ftbridge.dataset_info.presets import preset, presets
+from ftbridge.dataset_info.presets import load_preset, presets
 
 
 def run(*arguments):
@@ -62,7 +62,7 @@ def test_json_is_for_programs():
     assert [each["name"] for each in json.loads(run("--json").stdout)] == list(presets())
     shown = json.loads(run("patents", "--json").stdout)
     assert shown["labels"]["7"] == "Electricity"
-    assert shown["sample"] == preset("patents").sample
+    assert shown["sample"] == load_preset("patents").sample
 
 
 def test_the_closest_name_is_said():

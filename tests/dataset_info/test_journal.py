@@ -15,7 +15,7 @@ from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.dataset_info import journal
-from ftbridge.dataset_info.registry import FILE, read, register, remove
+from ftbridge.dataset_info.registry import FILE, read_entries, register, remove
 
 OLD = {"split": "6:2:2", "to": ["xtuner", "alpaca", "sharegpt"], "on_error": "skip", "xlsx": True}
 NEW = {"split": "7:3", "sample": "3", "to": ["xtuner", "alpaca"], "max_rejected": "1"}
@@ -24,7 +24,7 @@ KILLS = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.dataset_info.registry import read, remove
+from ftbridge.dataset_info.registry import read_entries, remove
 
 place, what, options = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 left = 0
@@ -47,7 +47,7 @@ for number in range(1000):
         if what == "convert":
             convert("faq.jsonl", replace=True, **options)
         elif what == "recover":
-            read(Path("data"))
+            read_entries(Path("data"))
         else:
             remove(Path("data"), ["faq"])
         os._exit(0)
@@ -112,7 +112,7 @@ def visible(folder):
 def expected(folder):
     return {FILE} | {
         name
-        for raw in read(folder / "data").values()
+        for raw in read_entries(folder / "data").values()
         for name in (*raw["ftbridge"]["files"].values(), *raw["ftbridge"]["options"]["rejected"])
     }
 
@@ -130,7 +130,7 @@ def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before)
         now = registered(folder)
         assert now in (old_names, registered(whole)), folder.name
         found.append(now)
-        read(folder / "data")  # as `ftbridge datasets list` does
+        read_entries(folder / "data")  # as `ftbridge datasets list` does
         assert registered(folder) == now
         if (folder / "data").exists():
             assert visible(folder) == (new if now == registered(whole) else old)
@@ -153,7 +153,7 @@ def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch)
     *folders, whole = killed(start, "recover")
     for folder in folders:
         assert registered(folder) == registered(whole)
-        assert list(read(folder / "data")) == registered(whole)
+        assert list(read_entries(folder / "data")) == registered(whole)
         assert visible(folder) == visible(whole)
         assert names(folder) == names(whole) == expected(whole)
 
@@ -165,7 +165,7 @@ def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
     *folders, whole = killed(start, "remove")
     assert names(whole) == {FILE}
     for folder in folders:
-        left = read(folder / "data")
+        left = read_entries(folder / "data")
         assert visible(folder) == (old if left else visible(whole))
         assert not [name for name in names(folder) if name == journal.FILE]
         if left:
@@ -221,10 +221,10 @@ def test_what_is_decided_waits_for_room(start, monkeypatch, capsys):
         convert("faq.jsonl", **NEW, replace=True)
         assert "No space left on device; all is registered, and the next command" in capsys.readouterr().err
         assert len(registered(start / "start")) == 3
-        assert list(read(Path("data"))) == registered(start / "start")
+        assert list(read_entries(Path("data"))) == registered(start / "start")
         with pytest.raises(SetupError, match="No space left"):
             convert("faq.jsonl", name="another", on_error="skip")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
@@ -239,7 +239,7 @@ def test_on_a_full_disk_a_dataset_can_be_taken_out(start, monkeypatch, before, n
         assert any(each.endswith(journal.STAGED) for each in names(start / "start"))
         remove(Path("data"), [name])
         assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
     assert registered(start / "start") == ([] if name == "faq" else ["faq-train", "faq-train-3"])
 
@@ -267,13 +267,13 @@ def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, befor
     for path in Path("data").glob("[!.]*"):
         path.rename(Path("new", path.name))
     left = names(start / "start")
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"dataset_info\.json` is gone, .*; nothing was moved or deleted"):
             use(Path("data"))
     assert names(start / "start") == left
     for path in Path("data").glob(".*"):
         path.rename(Path("new", path.name))
-    read(Path("new"))
+    read_entries(Path("new"))
     Path("data").rmdir()
     Path("new").rename("data")
     assert len(registered(start / "start")) == 3
@@ -297,7 +297,7 @@ def test_what_had_its_name_already_goes_with_the_entry(start, monkeypatch):
     staged = next(Path("data").glob(".faq-train-3.xtuner.*"))
     Path("data/faq-train-3.xtuner.jsonl").hardlink_to(staged)
     Path("data", FILE).write_text(text)
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
@@ -309,7 +309,7 @@ def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(journal, "write_atomic", full)
-    assert list(read(Path("data"))) == registered(start / "start")
+    assert list(read_entries(Path("data"))) == registered(start / "start")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
         content = msgspec.to_builtins(msgspec.convert(content, journal.Journal).signed())
     (tmp_path / "data" / journal.FILE).write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged .*; delete it"):
-        read(tmp_path / "data")
+        read_entries(tmp_path / "data")
     with pytest.raises(InputError, match="delete it"):
         register(tmp_path / "data", {})
     assert (tmp_path / "thesis.txt").read_text() == "mine"
@@ -345,7 +345,7 @@ def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
 def test_a_damaged_journal_is_one_sentence(tmp_path, content):
     (tmp_path / journal.FILE).write_bytes(content)
     with pytest.raises(InputError, match=r"journal` was not written by ftbridge, or is damaged"):
-        read(tmp_path)
+        read_entries(tmp_path)
 
 
 def unsigned(folder, **content):
@@ -359,7 +359,7 @@ def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
     (tmp_path / "precious.csv").write_text("mine")
     known = {"precious.csv": sha256(tmp_path / "precious.csv")}
     unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"no signature of yours on this machine.*; nothing was moved or deleted"):
             use(tmp_path)
     assert (tmp_path / "precious.csv").read_text() == "mine"
@@ -370,7 +370,7 @@ def test_where_there_can_be_no_key_only_files_go_that_were_meant(tmp_path, monke
     for name in ("precious.csv", "known.csv"):
         (tmp_path / name).write_text("mine")
     unsigned(tmp_path, removes=["precious.csv", "known.csv"], sha256={"known.csv": sha256(tmp_path / "known.csv")})
-    read(tmp_path)
+    read_entries(tmp_path)
     assert names(tmp_path, "") == {"precious.csv"}
     assert "precious.csv` stays, as it was changed since" in capsys.readouterr().err
 
@@ -382,21 +382,21 @@ def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
     stop_halfway(monkeypatch)
     edited = Path("data", name)
     edited.write_text("mine")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert edited.read_text() == "mine"
     assert len(registered(start / "start")) == 3
     if name.startswith("faq-train"):
         with pytest.raises(SetupError, match="has changed since a conversion was to replace it; move it away"):
             register(Path("data"), {})
     edited.rename("mine")
-    read(Path("data"))
+    read_entries(Path("data"))
     assert names(start / "start") == expected(start / "start")
 
 
 @pytest.mark.parametrize("name", [FILE, journal.FILE])
 def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    for use in (read, lambda folder: register(folder, {})):
+    for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"it is no file"):
             use(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == [name]

@@ -20,7 +20,7 @@ from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
-FULL = 1 << 20
+FULL_BYTES = 1 << 20
 
 
 class Batch(msgspec.Struct):
@@ -88,7 +88,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
                     samples += between  # noqa: PLW2901 - the same bytearray, longer
                     ends.append(len(samples))
             except (BadValueError, UnicodeEncodeError):
-                _take_back([(samples, ends) for _, samples, ends in made], len(marks))
+                _keep_samples([(samples, ends) for _, samples, ends in made], len(marks))
                 batch.rejects.append((row, mapping.problems(row)))
             else:
                 marks.append(len(sample.turns) > 1)
@@ -100,7 +100,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
                     _, samples, ends = made[0]
                     batch.remarks.look(fresh, samples, ends[-1 - TOGETHER])
                     fresh.clear()
-            if not whole and (batch.rejects or len(made[0][1]) > FULL):
+            if not whole and (batch.rejects or len(made[0][1]) > FULL_BYTES):
                 break
         _, samples, ends = made[0]
         batch.remarks.look(fresh, samples, ends[-1 - len(fresh)])
@@ -116,27 +116,27 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
 
     def _note(self, batch: Batch, sample: Conversation) -> None:
         if self.grouped:
-            batch.questions.append(_hash(sample.system, *(turn.user for turn in sample.turns)))
+            batch.questions.append(_hash_texts(sample.system, *(turn.user for turn in sample.turns)))
         if self.dedup:
             texts = (sample.system, *(text for turn in sample.turns for text in (turn.user, turn.output)))
-            batch.wholes.append(_hash(*(map(normalized, texts) if self.dedup == "normalized" else texts)))
+            batch.wholes.append(_hash_texts(*(map(normalize_text, texts) if self.dedup == "normalized" else texts)))
         if self.classed:
             batch.labels.append(sample.label)
 
 
-def _take_back(made: list[tuple[bytearray, "array[int]"]], count: int) -> None:
+def _keep_samples(made: list[tuple[bytearray, "array[int]"]], count: int) -> None:
     """Leave `count` samples in each of the targets' bytes."""
     for samples, ends in made:
         del ends[count + 1 :]
         del samples[ends[-1] :]
 
 
-def normalized(text: Any) -> str:
+def normalize_text(text: Any) -> str:
     """Return `text` as it is compared with `--dedup normalized`: in NFKC form, without case, blanks as one blank."""
     return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
 
 
-def _hash(*texts: Any) -> int:
+def _hash_texts(*texts: Any) -> int:
     digest = hashlib.blake2b(digest_size=8)
     for text in texts:
         digest.update(as_json(text))

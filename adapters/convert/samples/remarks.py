@@ -17,7 +17,7 @@ MARKS = re.compile(rb"</?think>|<\|?(img|image|video|audio)(?:_pad|[_ ]?[0-9]{1,
 THOUGHT, TWO_SYSTEMS = "thought", "two systems"
 # So many samples are looked at together: few enough to be in the processor's cache still.
 TOGETHER = 64
-_KINDS = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
+KIND_OF_MARK = {b"": THOUGHT, b"img": "image", b"image": "image", b"video": "video", b"audio": "audio"}
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -71,19 +71,19 @@ def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:
     """Return how many answers of a sample hold thoughts, and 1 for each other kind of mark in it; with the first."""
     found: dict[str, tuple[int, str]] = {}
     for turn in sample.turns:
-        if THOUGHT in (kinds := _kinds([turn.output])):
+        if THOUGHT in (kinds := _kinds_of_marks([turn.output])):
             count, mark = found.get(THOUGHT, (0, kinds[THOUGHT]))
             found[THOUGHT] = count + 1, mark
     texts = [sample.system, *(text for turn in sample.turns for text in (turn.instruction, turn.input, turn.output))]
-    return found | {kind: (1, mark) for kind, mark in _kinds(texts).items() if kind != THOUGHT}
+    return found | {kind: (1, mark) for kind, mark in _kinds_of_marks(texts).items() if kind != THOUGHT}
 
 
-def _kinds(texts: Iterable[Text]) -> dict[str, str]:
+def _kinds_of_marks(texts: Iterable[Text]) -> dict[str, str]:
     """Return the kinds of marks in texts, with the first mark of each."""
     found: dict[str, str] = {}
     for text in texts:
         for match in MARKS.finditer(as_json(text)):
-            found.setdefault(_KINDS[match[1] or b""], match[0].decode())
+            found.setdefault(KIND_OF_MARK[match[1] or b""], match[0].decode())
     return found
 
 
@@ -99,7 +99,7 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         first = f"(the first: {remark.where})"
         if kind == THOUGHT:
             lines.append(
-                f"{_counted(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on the "
+                f"{_holds(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on the "
                 "same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
                 "template puts an empty block before them; `ftbridge preview` shows it"
             )
@@ -110,11 +110,11 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             )
         else:
             lines.append(
-                f"{_counted(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no {kind} "
+                f"{_holds(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no {kind} "
                 "goes with it"
             )
     return lines
 
 
-def _counted(count: int, what: str) -> str:
+def _holds(count: int, what: str) -> str:
     return f"1 {what} holds" if count == 1 else f"{count:,} {what}s hold"

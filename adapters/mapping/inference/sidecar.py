@@ -17,9 +17,9 @@ from ftbridge.adapters.mapping.headers import refused
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
-from ftbridge.dataset_info.entries import MEDIA, Entry, interpret
+from ftbridge.dataset_info.entries import MEDIA, Entry, interpret_entry
 from ftbridge.dataset_info.names import is_ours
-from ftbridge.dataset_info.registry import FILE, read
+from ftbridge.dataset_info.registry import FILE, read_entries
 
 # LLaMA-Factory's names of columns, and our fields.
 FIELDS = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
@@ -76,7 +76,7 @@ def find_sidecar(path: Path | None, table: Table) -> Sidecar | None:
 def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
     """Return the entries for a file that name columns or tags and are not ours, with their names."""
     try:
-        known = read(folder) if (folder / FILE).is_file() else {}
+        known = read_entries(folder) if (folder / FILE).is_file() else {}
     except InputError:  # damaged, or no list of datasets
         return []
     return [
@@ -89,7 +89,7 @@ def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
 
 def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
     """Return what an entry says of the table, None where it does not fit."""
-    entry = interpret(name, raw)
+    entry = interpret_entry(name, raw)
     if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):
         raise InputError(
             f"`{name}` in the {FILE} beside `{table.file}` says that it holds preferences between answers, which "

@@ -187,7 +187,7 @@ def files_below(path: Path) -> Iterator[str]:
     """Yield the files below a folder by their relative names; what is hidden, and what ftbridge wrote, is left out."""
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        own = registry.written(Path(folder))
+        own = registry.files_written(Path(folder))
         shown = [name for name in files if name not in own and not name.startswith(".")]
         yield from (Path(folder, name).relative_to(path).as_posix() for name in shown)
 

@@ -35,7 +35,7 @@ from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
-from ftbridge.dataset_info.presets import preset_of
+from ftbridge.dataset_info.presets import detect_preset
 
 # Headers are searched in so many rows.
 SEARCHED = 20
@@ -212,7 +212,7 @@ def _table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = Fal
 
 def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> list[str]:
     """Return the sheets that are meant among several; `columns` are those of the visible ones with rows."""
-    if preset := preset_of(sheet for sheet in visible if visible[sheet]):
+    if preset := detect_preset(sheet for sheet in visible if visible[sheet]):
         return [preset.sheet]
     known = [title for title in columns if fits(columns[title])]
     if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.core.errors import InputError, QuestionError
-from ftbridge.dataset_info.registry import read, remove
+from ftbridge.dataset_info.registry import read_entries, remove
 
 SPLIT = {"split": "7:3"}
 
@@ -106,7 +106,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(lines, options):
     other = convert(source, split="1:1", on_error="skip", replace=True, dry_run=True)
     assert other.replaced[0].name == "faq-train"
     assert state() == known
-    assert "faq-train" in read(Path("data"))
+    assert "faq-train" in read_entries(Path("data"))
 
 
 def test_a_dry_run_tells_what_would_be_lost_and_asks_nothing(source):

@@ -16,7 +16,7 @@ from ftbridge.adapters.targets import sample_file
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
-from ftbridge.dataset_info.registry import find, read
+from ftbridge.dataset_info.registry import find_converted, read_entries
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
@@ -50,7 +50,7 @@ def test_a_workbook_becomes_both_formats(workbook):
         "system": "be kind",
         "history": [],
     }
-    name, entry = find(Path("data"), "faq")
+    name, entry = find_converted(Path("data"), "faq")
     assert (name, entry.samples, entry.system) == ("faq-train", 3, "be kind")
     state = Project.find().state()
     assert (state.dataset, state.dataset_dir) == ("faq-train", "data")
@@ -192,7 +192,7 @@ def test_subsets_are_nested_registered_and_hold_the_classes_in_proportion(lines)
     assert sets[2] < sets[3] < sets[4] < sets[0]
     assert not sets[0] & sets[1]
     assert [answers(part).count("rare") for part in done.parts] == [16, 4, 1, 5, 10]
-    assert find(Path("data"), "faq-train-50")[1].samples == 50
+    assert find_converted(Path("data"), "faq-train-50")[1].samples == 50
     with pytest.raises(UsageError, match="asks for 161 of 160"):
         convert(source, split="4:1", sample=[161], replace=True)
 
@@ -355,7 +355,7 @@ def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
         *(Replaced("faq-train", 2, 3), Replaced("faq-test", 1, 0)),
         *(Replaced("faq-train-1", 1, 0), Replaced("faq-train-2", 2, 0)),
     )
-    assert list(read(Path("data"))) == ["faq-train"]
+    assert list(read_entries(Path("data"))) == ["faq-train"]
     assert sorted(path.name for path in Path("data").glob("[!.]*")) == [
         "dataset_info.json",
         "faq-train.alpaca.jsonl",
@@ -425,7 +425,7 @@ def test_headers_alone_hold_no_rows(workbook):
         convert(workbook(Q=FAQ[:1]))
 
 
-@pytest.mark.parametrize("name", ["spliced", "_link"])
+@pytest.mark.parametrize("name", ["insert_entries", "_link_in_place"])
 def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, name):
     source = workbook(Q=FAQ)
     convert(source)
@@ -440,15 +440,15 @@ def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, n
     with pytest.raises(KeyboardInterrupt):
         convert(source, split="2:1", replace=True)
     os.chdir(folder)
-    if name == "spliced":  # nothing was decided yet
+    if name == "insert_entries":  # nothing was decided yet
         assert {path.name: path.read_bytes() for path in Path("data").iterdir()} == whole
-    assert convert(source, split="2:1", replace=True).changed == (name == "spliced")
-    assert list(read(Path("data"))) == ["faq-train", "faq-test"]
+    assert convert(source, split="2:1", replace=True).changed == (name == "insert_entries")
+    assert list(read_entries(Path("data"))) == ["faq-train", "faq-test"]
     assert not list(Path("data").glob(".*.part")) + list(Path("data").glob(".*.staged.*"))
 
 
 def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
-    monkeypatch.setattr(sample_file, "TYPED", 50)
+    monkeypatch.setattr(sample_file, "TYPED_BYTES", 50)
     records = [{"instruction": f"q{at}", "output": "a", "history": []} for at in range(5)]
     records[3]["history"] = [["hi", "hello"]]
     (part,) = convert(lines(*records)).parts

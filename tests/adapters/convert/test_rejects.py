@@ -14,7 +14,7 @@ from ftbridge.adapters.sources.workbook.source import open_tables
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.records import Reading, Row, Where
-from ftbridge.dataset_info.registry import remove, written
+from ftbridge.dataset_info.registry import files_written, remove
 
 
 def test_the_first_twenty_are_shown_and_the_rest_counted():
@@ -163,7 +163,7 @@ def test_the_workbook_comes_and_goes_with_the_rejected_rows(lines, folder):
         ["row", "column", "reason", "question", "answer"],
         [2, "answer", "output is empty", "=how?", None],
     ]
-    assert "faq.rejected.xlsx" in written(folder / "data")
+    assert "faq.rejected.xlsx" in files_written(folder / "data")
     stamp = done.rejected_workbook.stat().st_mtime_ns
     assert convert(source, on_error="skip", xlsx=True).changed is False
     assert convert(source, on_error="skip").rejected_workbook == done.rejected_workbook

@@ -9,7 +9,7 @@ import pytest
 
 from ftbridge.adapters.convert.options import ConvertOptions, parse_split
 from ftbridge.adapters.convert.plan import plan_conversion
-from ftbridge.adapters.convert.selection import EncodedSamples, select
+from ftbridge.adapters.convert.selection import EncodedSamples, select_samples
 from ftbridge.adapters.mapping.inference.infer import MappingOptions
 from ftbridge.adapters.sources.locate import origins
 from ftbridge.core.errors import InputError, UsageError
@@ -37,13 +37,13 @@ def chosen(selection):
 
 
 def test_without_a_wish_all_samples_stay_in_order(job):
-    selection, counts = select(job(), made(range(5)))
+    selection, counts = select_samples(job(), made(range(5)))
     assert chosen(selection) == {"faq-train": None}
     assert (counts.read, counts.written, counts.rejected, counts.left_out) == (7, 5, 1, 1)
 
 
 def test_parts_and_subsets_are_in_the_sources_order(job):
-    selection, counts = select(job(split=parse_split("3:2"), sample=(1, 3)), made(range(10)))
+    selection, counts = select_samples(job(split=parse_split("3:2"), sample=(1, 3)), made(range(10)))
     found = chosen(selection)
     assert [*found] == ["faq-train", "faq-test", "faq-train-1", "faq-train-3"]
     assert sorted(found["faq-train"] + found["faq-test"]) == list(range(10))
@@ -53,7 +53,7 @@ def test_parts_and_subsets_are_in_the_sources_order(job):
 
 
 def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
-    selection, counts = select(
+    selection, counts = select_samples(
         job(split=parse_split("train=2,test=1"), dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5])
     )
     assert sum(len(each) for each in chosen(selection).values()) == 3
@@ -63,9 +63,9 @@ def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
 
 def test_what_cannot_be_had_is_refused(job):
     with pytest.raises(UsageError, match="asks for 6 of 5"):
-        select(job(sample=(6,)), made(range(5)))
+        select_samples(job(sample=(6,)), made(range(5)))
     with pytest.raises(InputError, match="leave no"):
-        select(job(split=parse_split("1:1")), made([7, 7, 7]))
+        select_samples(job(split=parse_split("1:1")), made([7, 7, 7]))
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_memory_stays_low(job, classes, most):
         given.labels.extend(number % classes for number in range(size) if classes)
         given.questions.frombytes(hashes[0])
         given.wholes.frombytes(hashes[1])
-        select(asked, given)
+        select_samples(asked, given)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.convert.options import parse_split
-from ftbridge.adapters.convert.split import LEFT_OUT, assign, nested, shared, unique
+from ftbridge.adapters.convert.split import LEFT_OUT, assign_parts, count_shared, first_occurrences, nested_order
 from ftbridge.core.errors import InputError
 
 SEVEN_TO_THREE = parse_split("7:3")
@@ -17,7 +17,7 @@ def keys_of(values):
 
 
 def counts(split, values, labels=None, seed=42):
-    codes = assign(parse_split(split), keys_of(values), np.array(labels or [0] * len(values)), seed)
+    codes = assign_parts(parse_split(split), keys_of(values), np.array(labels or [0] * len(values)), seed)
     return np.bincount(codes[codes != LEFT_OUT]).tolist()
 
 
@@ -40,21 +40,21 @@ def test_690_rows_split_7_to_3_as_in_the_tutorial():
 @given(st.lists(st.integers(0, 8), min_size=20, max_size=60), st.integers(0, 99))
 def test_the_same_question_is_never_in_two_parts(values, seed):
     values += range(9)
-    codes = assign(SEVEN_TO_THREE, keys_of(values), np.array([each % 2 for each in values]), seed)
+    codes = assign_parts(SEVEN_TO_THREE, keys_of(values), np.array([each % 2 for each in values]), seed)
     assert not {*keys_of(values)[codes == 0]} & {*keys_of(values)[codes == 1]}
-    assert shared(keys_of(values), codes) == 0
+    assert count_shared(keys_of(values), codes) == 0
 
 
 def test_every_class_is_spread_in_proportion():
     labels = [0] * 700 + [1] * 200 + [2] * 90 + [3] * 10
-    codes = assign(parse_split("8:1:1"), keys_of(range(1000)), np.array(labels), 1)
+    codes = assign_parts(parse_split("8:1:1"), keys_of(range(1000)), np.array(labels), 1)
     table = [np.bincount(codes[np.array(labels) == label], minlength=3).tolist() for label in range(4)]
     assert table == [[560, 70, 70], [160, 20, 20], [72, 9, 9], [8, 1, 1]]
 
 
 def test_the_seed_decides_and_says_the_same_for_ever():
     first, again, other = (
-        assign(SEVEN_TO_THREE, keys_of(range(10)), np.zeros(10, int), seed).tolist() for seed in (42, 42, 43)
+        assign_parts(SEVEN_TO_THREE, keys_of(range(10)), np.zeros(10, int), seed).tolist() for seed in (42, 42, 43)
     )
     assert first == again == [0, 0, 0, 1, 0, 1, 1, 0, 0, 0]
     assert first != other
@@ -62,9 +62,9 @@ def test_the_seed_decides_and_says_the_same_for_ever():
 
 def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_counted():
     values = keys_of([1, 2, 3, 4, 5, 6, 7, 1, 2, 9])
-    codes = assign(SEVEN_TO_THREE, values, np.zeros(10, int), None)
+    codes = assign_parts(SEVEN_TO_THREE, values, np.zeros(10, int), None)
     assert codes.tolist() == [0] * 7 + [1] * 3
-    assert shared(values, codes) == 2
+    assert count_shared(values, codes) == 2
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_what_cannot_be_split_is_refused(split, values, message):
 @given(st.integers(1, 200), st.integers(0, 9))
 def test_every_beginning_of_nested_subsets_is_in_proportion(size, seed):
     labels = np.array([0] * size + [1] * size + [2] * 2 * size)
-    order = nested(labels, seed, 4 * size)
-    assert nested(labels, seed, size).tolist() == order[:size].tolist()
+    order = nested_order(labels, seed, 4 * size)
+    assert nested_order(labels, seed, size).tolist() == order[:size].tolist()
     assert sorted(order) == list(range(4 * size))
     for end in range(4, 4 * size, 4):
         assert np.abs(np.bincount(labels[order[:end]], minlength=3) - [end / 4, end / 4, end / 2]).max() <= 2
-    assert nested(np.zeros(5, int), None, 5).tolist() == [0, 1, 2, 3, 4]
+    assert nested_order(np.zeros(5, int), None, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_first_of_equal_samples_is_kept():
-    assert unique(keys_of([5, 3, 5, 9, 3])).tolist() == [True, True, False, True, False]
+    assert first_occurrences(keys_of([5, 3, 5, 9, 3])).tolist() == [True, True, False, True, False]

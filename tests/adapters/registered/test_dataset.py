@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.registered.dataset import record_hashes, resolve_dataset
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.registry import FILE, read
+from ftbridge.dataset_info.registry import FILE, read_entries
 
 GOOD = {"instruction": "why?", "input": "", "output": "so"}
 CHAT = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
@@ -51,7 +51,7 @@ def alone(lines, folder):
 
     def keep(target):
         convert(lines(GOOD), name="faq")
-        known = read(folder / "data")
+        known = read_entries(folder / "data")
         own = known["faq-train"]["ftbridge"]
         own["files"] = {target: own["files"][target]}
         if target == "xtuner":
@@ -242,7 +242,7 @@ def test_the_system_prompt_of_an_edited_file_is_the_one_that_is_in_it(lines, fol
 
 
 def entry_with(folder, **keys):
-    known = read(folder / "data")
+    known = read_entries(folder / "data")
     known["faq-train"] |= keys
     (folder / "data" / FILE).write_text(json.dumps(known))
 
@@ -270,7 +270,7 @@ def test_an_entry_that_names_another_file_is_told(faq, folder):
 
 @pytest.mark.parametrize("options", [{}, {"sha256": {"xtuner": "", "alpaca": ""}}])
 def test_what_has_no_sha256_on_record_is_taken_as_it_is(faq, folder, options):
-    own = read(folder / "data")["faq-train"]["ftbridge"]
+    own = read_entries(folder / "data")["faq-train"]["ftbridge"]
     entry_with(folder, ftbridge=own | {"options": options})
     for backend in TARGETS:
         assert (faq(backend).edited, faq(backend).entry.samples) == ("", 3)

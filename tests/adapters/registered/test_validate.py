@@ -6,10 +6,10 @@ import pytest
 
 from ftbridge.adapters.registered.validate import first_samples, validate
 from ftbridge.core.errors import InputError
-from ftbridge.dataset_info.entries import interpret
+from ftbridge.dataset_info.entries import interpret_entry
 
-ENTRY = interpret("a", {"file_name": "a.json"})
-MAPPED = interpret("a", {"file_name": "a.json", "columns": {"prompt": "q", "response": "a", "system": "s"}})
+ENTRY = interpret_entry("a", {"file_name": "a.json"})
+MAPPED = interpret_entry("a", {"file_name": "a.json", "columns": {"prompt": "q", "response": "a", "system": "s"}})
 
 
 def write(folder, *records, array=False):
@@ -83,4 +83,4 @@ def test_the_first_samples(folder):
     assert [sample.turns[0].output for sample in first_samples(folder, ENTRY, 2)] == ["so", "and"]
     with pytest.raises(InputError, match=r"a.json line 3: `output` holds a number"):
         first_samples(folder, ENTRY, 3)
-    assert first_samples(folder, interpret("a", {"hf_hub_url": "owner/name"}), 1) == []
+    assert first_samples(folder, interpret_entry("a", {"hf_hub_url": "owner/name"}), 1) == []

@@ -9,7 +9,7 @@ import pytest
 from ftbridge.adapters.sources.preset import open_generated
 from ftbridge.core.errors import UsageError
 from ftbridge.core.records import Reading
-from ftbridge.dataset_info.presets import preset
+from ftbridge.dataset_info.presets import load_preset
 
 SAID = {"name": "小助", "author": "某某团队"}
 
@@ -18,7 +18,7 @@ def test_self_cognition_is_a_table():
     (table,) = open_generated("self-cognition", SAID, Reading())
     rows = list(chain.from_iterable(piece.rows() for piece in table.pieces))
     assert table.file == "preset:self-cognition"
-    assert set(table.columns) == set(preset("self-cognition").sample)
+    assert set(table.columns) == set(load_preset("self-cognition").sample)
     assert rows[:100] == list(table.first)
     assert [row.where.row for row in rows] == list(range(1, len(rows) + 1))
     assert str(rows[2].where) == "preset:self-cognition row 3"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.adapters.targets import sample_file as write
-from ftbridge.adapters.targets.sample_file import SampleFile, late_history
+from ftbridge.adapters.targets.sample_file import SampleFile, find_late_history
 
 
 @pytest.fixture
@@ -63,11 +63,11 @@ def test_a_disk_that_is_full_is_not_passed_over():
 
 
 def test_a_history_that_comes_too_late_is_told(sample_file, monkeypatch):
-    monkeypatch.setattr(write, "TYPED", 12)
+    monkeypatch.setattr(write, "TYPED_BYTES", 12)
     made = sample_file(*[b"12345"] * 5)
     marks = bytearray([0, 0, 0, 1, 1])
-    assert late_history(None, made, marks) == 3
-    assert late_history(np.array([1, 4, 0]), made, marks) is None
-    assert late_history(np.array([0, 1, 2, 4]), made, marks) == 3
-    assert late_history(np.array([0, 1, 2]), made, marks) is None
-    assert late_history(None, made, bytearray([0, 0, 1, 0, 0])) is None
+    assert find_late_history(None, made, marks) == 3
+    assert find_late_history(np.array([1, 4, 0]), made, marks) is None
+    assert find_late_history(np.array([0, 1, 2, 4]), made, marks) == 3
+    assert find_late_history(np.array([0, 1, 2]), made, marks) is None
+    assert find_late_history(None, made, bytearray([0, 0, 1, 0, 0])) is None

@@ -4,14 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftbridge.adapters.convert.samples import encode
-from ftbridge.adapters.convert.samples.encode import normalized
+from ftbridge.adapters.convert.samples.encode import normalize_text
 from ftbridge.core.records import Row, Rows, Table, Where
 
 from ....builders.encoded import pieces_of, run  # noqa: TID252
 
 
 def test_long_rows_are_written_few_at_a_time(lines, monkeypatch):
-    monkeypatch.setattr(encode, "FULL", 100)
+    monkeypatch.setattr(encode, "FULL_BYTES", 100)
     answers = ["a" * 90, "b", "", "c", "d" * 90, "e" * 90, "f"]
     rows = [Row(Where("f", at), {"question": "q", "answer": answer}) for at, answer in enumerate(answers, 1)]
     table = Table(file="f", columns=("question", "answer"), pieces=[Rows(iter(rows))], first=tuple(rows))
@@ -31,5 +31,5 @@ def test_equal_samples_have_equal_hashes_and_others_do_not(texts):
 
 
 def test_normalized_texts_differ_in_more_than_case_and_blanks():
-    assert normalized(" \uff21spirin\n\thelps ") == normalized("aspirin HELPS") == "aspirin helps"
-    assert normalized("aspirin helps.") != "aspirin helps"
+    assert normalize_text(" \uff21spirin\n\thelps ") == normalize_text("aspirin HELPS") == "aspirin helps"
+    assert normalize_text("aspirin helps.") != "aspirin helps"

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.samples import workers
 from ftbridge.adapters.sources.text import jsonl
-from ftbridge.dataset_info.registry import find
+from ftbridge.dataset_info.registry import find_converted
 
 
 def talk(answer, question="why?", **more):
@@ -16,7 +16,7 @@ def talk(answer, question="why?", **more):
 
 
 def registered(name="faq"):
-    entry = find(Path("data"), name)[1]
+    entry = find_converted(Path("data"), name)[1]
     return entry.system, entry.several_systems
 
 
@@ -82,7 +82,7 @@ def test_each_part_of_the_source_has_its_own(folder):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, monkeypatch, to, processes):
     monkeypatch.setattr(jsonl, "BLOCK", 700)
-    monkeypatch.setattr(workers, "MOST", processes)
+    monkeypatch.setattr(workers, "MOST_WORKERS", processes)
     rows = [talk(f"answer {at}", "is 1 < 2, and <b>bold</b>, <img src='a'>?") for at in range(150)]
     rows[100] = talk("<think>hm</think>so")
     rows[120] = talk("hm</think>so", "what is <think>?")

@@ -20,8 +20,8 @@ def test_several_processes_write_what_one_writes(small_pieces, lines, monkeypatc
     answers = [f"a{at}" * (at % 7 + 1) for at in range(200)]
     answers[150] = ""
     several, found = run(pieces_of(answers), grouped=True)
-    assert len(found) > workers.FEW
-    monkeypatch.setattr(workers, "MOST", 1)
+    assert len(found) > workers.FEWEST_PIECES
+    monkeypatch.setattr(workers, "MOST_WORKERS", 1)
     one, _ = run(pieces_of(answers), grouped=True)
     assert several == one == [answer for answer in answers if answer]
     (reject,) = [reject for batch in found for reject in batch.rejects]
@@ -75,7 +75,7 @@ def test_an_interrupt_that_another_thread_takes_waits_as_well():
     done, reached = threading.Event(), []
 
     def disturb():
-        with workers._undisturbed():
+        with workers._interrupts_held():
             os.kill(os.getpid(), signal.SIGINT)
             done.wait(0.1)
             reached.append(True)

@@ -16,7 +16,7 @@ from ftbridge.adapters.targets import xtuner
 from ftbridge.adapters.values import BadValueError, plain
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Reading, Row, Where
-from ftbridge.dataset_info.presets import Preset, preset
+from ftbridge.dataset_info.presets import Preset, load_preset
 
 from ....builders.tables import GOOD, choose, samples, table, taken  # noqa: TID252
 
@@ -286,7 +286,7 @@ def test_columns_come_through_whole(records):
 def test_medqa(public_data):
     (workbook,) = open_path(public_data.folder / "medqa" / "MedQA2019.xlsx", Reading())
     expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
-    assert samples(workbook, infer_mapping(workbook, MappingOptions(), preset("medqa")), xtuner) == expected
+    assert samples(workbook, infer_mapping(workbook, MappingOptions(), load_preset("medqa")), xtuner) == expected
     (structured,) = open_path(public_data.folder / "medqa" / "MedQA2019-structured.jsonl", Reading())
     choice = choose(structured)
     assert choice.shape == "XTuner conversations"

@@ -155,7 +155,7 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
     rows = [{"question": f"{at}", "answer": "a"} for at in range(150)]
     put(server.add("owner/large"), {name(at): rows for at in range(3)})
     monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
-    monkeypatch.setattr(workers, "CHUNK", 10)
+    monkeypatch.setattr(workers, "ROWS_AT_A_TIME", 10)
     done = convert(f"{scheme}://owner/large", limit=160)
     assert (done.counts.written, server.asked) == (160, [name(0), name(1)])
 
