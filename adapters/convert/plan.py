@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.adapters.convert.options import PARTS, ConvertOptions
-from ftbridge.adapters.mapping.inference.infer import ALONE, TableMapping, for_all, infer_mapping
+from ftbridge.adapters.mapping.inference.infer import ALONE, MappingOptions, TableMapping, for_all, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import Sidecar, find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
@@ -23,7 +23,7 @@ from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
 
 
 class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """One conversion, with all questions answered before the first row is read; a choice for each table.
+    """One conversion, with all questions answered before the first row is read; a mapping and a preset for each table.
 
     `array` says that files are JSON arrays: as asked for, or since some text would else be loaded as a time. `sidecars`
     are what LLaMA-Factory's dataset_info.json beside the sources says of each table. With `dry_run` nothing is written.
@@ -34,7 +34,7 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     options: ConvertOptions
     replace: bool
     tables: tuple[Table, ...]
-    choices: tuple[TableMapping, ...]
+    mappings: tuple[TableMapping, ...]
     presets: tuple[str, ...]
     origins: tuple[Origin, ...]
     array: bool
@@ -50,25 +50,25 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _digest(self, origin: Origin) -> str:
         if origin.path:
             return digest(origin.path)
-        told = origin.name, [table.revision for table in self.tables], sorted(self.options.settings.items())
-        return hashlib.sha256(repr(told).encode()).hexdigest()
+        identity = origin.name, [table.revision for table in self.tables], sorted(self.options.settings.items())
+        return hashlib.sha256(repr(identity).encode()).hexdigest()
 
     def stamps(self) -> list[tuple[int, int]]:
-        """Return size and time of change of each source that is a file."""
-        found = (origin.path.stat() for origin in self.origins if origin.path and origin.path.is_file())
-        return [(each.st_size, each.st_mtime_ns) for each in found]
+        """Return size in bytes and time of change, in nanoseconds, of each source that is a file."""
+        files = (origin.path.stat() for origin in self.origins if origin.path and origin.path.is_file())
+        return [(status.st_size, status.st_mtime_ns) for status in files]
 
     def first_samples(self, table: int) -> Iterator[Conversation]:
         """Return the samples among the first rows of a table."""
-        return _first_samples(self.tables[table], self.choices[table])
+        return _first_samples(self.tables[table], self.mappings[table])
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the parts that are made."""
         if self.options.split:
             return tuple(self.options.split.parts)
-        own = {table.part or PARTS[0] for table in self.tables}
-        return tuple(part for part in PARTS if part in own)
+        of_source = {table.part or PARTS[0] for table in self.tables}
+        return tuple(part for part in PARTS if part in of_source)
 
     @property
     def rearranged(self) -> bool:
@@ -78,8 +78,8 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def indexed(self) -> bool:
-        """Tell whether something has to be known of each sample: then memory grows with their number."""
-        return self.rearranged or any({"history", "messages"} & choice.columns.keys() for choice in self.choices)
+        """Tell whether the length of each sample has to be kept: then memory grows with their number."""
+        return self.rearranged or any({"history", "messages"} & each.columns.keys() for each in self.mappings)
 
     @property
     def names(self) -> list[str]:
@@ -95,8 +95,16 @@ class ConvertPlan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def rejected_workbook(self) -> Path:
-        """Return where they go as a workbook, where that is asked for with `xlsx`."""
+        """Return where rejected rows go as a workbook, where that is asked for with `xlsx`."""
         return self.rejected_file.with_suffix(".xlsx")
+
+
+class _DescribedTable(msgspec.Struct, frozen=True):
+    """A table with the preset that it is, or the entry of a dataset_info.json beside its file (`sidecar`)."""
+
+    table: Table
+    preset: Preset | None
+    sidecar: Sidecar | None
 
 
 def dataset_name(origins: Sequence[Origin], name: str | None) -> str:
@@ -138,36 +146,26 @@ def plan_conversion(
         raise UsageError(
             f"the source has parts of its own ({', '.join(own)}); leave `--split` out, or give one of them"
         )
-    presets = [preset_for(options, origin, table) for origin, table in opened]
-    said = [
-        None if preset or options.mapping.decides else find_sidecar(origin.path, table)
-        for (origin, table), preset in zip(opened, presets, strict=True)
-    ]
-    try:
-        choices = tuple(
-            each.read(table, options.mapping) if each else infer_mapping(table, options.mapping, preset)
-            for (_, table), preset, each in zip(opened, presets, said, strict=True)
-        )
-    except QuestionError as error:
-        raise for_all(error, [table for _, table in opened], options.mapping) from error
-    tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
-    job = ConvertPlan(
+    described = [_describe_table(origin, table, options) for origin, table in opened]
+    mappings = _infer_mappings(described, options.mapping)
+    tables = tuple(each.sidecar.noted(each.table) if each.sidecar else each.table for each in described)
+    plan = ConvertPlan(
         name=name,
         dataset_dir=folder,
         options=options,
         replace=replace,
         xlsx=xlsx,
         tables=tables,
-        choices=choices,
-        array=options.array or any(map(_has_only_dates, tables, choices)),
-        presets=tuple(each.name if each else "" for each in presets),
+        mappings=mappings,
+        array=options.array or any(map(_has_only_dates, tables, mappings)),
+        presets=tuple(each.preset.name if each.preset else "" for each in described),
         origins=tuple(origins),
-        sidecars=tuple(said),
+        sidecars=tuple(each.sidecar for each in described),
         dry_run=dry_run,
     )
-    if options.sample and PARTS[0] not in job.parts:
+    if options.sample and PARTS[0] not in plan.parts:
         raise UsageError("`--sample` takes from the training part, and the source has none")
-    return job
+    return plan
 
 
 def _open_tables(origins: Sequence[Origin], options: ConvertOptions) -> list[tuple[Origin, Table]]:
@@ -183,30 +181,54 @@ def _open_tables(origins: Sequence[Origin], options: ConvertOptions) -> list[tup
     return found
 
 
-def _first_samples(table: Table, choice: TableMapping) -> Iterator[Conversation]:
+def _describe_table(origin: Origin, table: Table, options: ConvertOptions) -> _DescribedTable:
+    """Return a table with what says how it is read: its preset, else, unless the user decides, its sidecar."""
+    found = preset_for(options, origin, table)
+    decided = found or options.mapping.decides
+    return _DescribedTable(table, found, None if decided else find_sidecar(origin.path, table))
+
+
+def _infer_mappings(described: Sequence[_DescribedTable], asked: MappingOptions) -> tuple[TableMapping, ...]:
+    """Return how each table is read; what the user must decide is asked with answers that are right for all."""
+    try:
+        return tuple(
+            each.sidecar.read(each.table, asked) if each.sidecar else infer_mapping(each.table, asked, each.preset)
+            for each in described
+        )
+    except QuestionError as error:
+        raise for_all(error, [each.table for each in described], asked) from error
+
+
+def _first_samples(table: Table, read_as: TableMapping) -> Iterator[Conversation]:
+    """Yield the conversations of a table's first rows, without those that make none."""
     for row in table.first:
         with suppress(BadValueError, UnicodeEncodeError):
-            sample = choice.mapping.conversation(row)
+            sample = read_as.mapping.conversation(row)
             msgspec.json.encode(sample)  # which half a surrogate pair fails
             yield sample
 
 
-def _has_only_dates(table: Table, choice: TableMapping) -> bool:
+def _has_only_dates(table: Table, read_as: TableMapping) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
-    last = [(sample.system, sample.turns[-1]) for sample in _first_samples(table, choice)]
+    last = [(sample.system, sample.turns[-1]) for sample in _first_samples(table, read_as)]
     texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
     return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
 
 
 def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset | None:
-    """Return the preset that was asked for, else the one that the table is told to be."""
+    """Return the preset that was asked for, else the one whose sheet or columns the table has; None for none.
+
+    Raises UsageError where no preset has the name that was asked for.
+    """
     if asked := options.preset or origin.preset:
         return load_preset(asked)
-    told = detect_preset([table.sheet], table.columns)
-    return told if told and set(table.columns).issuperset(told.columns.values()) and _lists_match(table, told) else None
+    detected = detect_preset([table.sheet], table.columns)
+    return detected if detected and _has_columns_of(table, detected) else None
 
 
-def _lists_match(table: Table, told: Preset) -> bool:
-    """Tell whether lists stand where the preset's sample has lists: columns of the same names may hold other things."""
-    lists = [column for column, value in told.sample.items() if isinstance(value, list)]
+def _has_columns_of(table: Table, preset: Preset) -> bool:
+    """Tell whether a table has a preset's columns, with lists where its sample has some: other data may share names."""
+    if not set(table.columns).issuperset(preset.columns.values()):
+        return False
+    lists = [column for column, value in preset.sample.items() if isinstance(value, list)]
     return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)

@@ -83,17 +83,20 @@ def _places_and_columns(records: Iterable[dict[str, Any]]) -> tuple[list[str], l
 
 
 def _workbook_row(record: dict[str, Any], places: list[str], columns: list[str]) -> list[Any]:
+    """Return a record as a row of the workbook, its problems as one text."""
     values = record["values"]
     problems = [{"column": record["column"], "reason": record["reason"]}, *record["more"]]
     reasons = [problems[0]["reason"], *(f"{each['column']}: {each['reason']}".lstrip(": ") for each in problems[1:])]
-    reasons += [f"value: {record['value']}"] if record["value"] and not values else []
+    if record["value"] and not values:
+        reasons.append(f"value: {record['value']}")
     texts = [_cell_value(values.get(column)) for column in columns]
     cut = [
         f"`{column}`"
         for column, text in zip(columns, texts, strict=True)
         if isinstance(text, str) and _is_too_long(text)
     ]
-    reasons += [f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds"] if cut else []
+    if cut:
+        reasons.append(f"{', '.join(cut)} cut to {CHARACTERS:,} characters here, the most that a cell holds")
     return [record["row"], *(record[place] for place in places), record["column"], "; ".join(reasons), *texts]
 
 
@@ -105,6 +108,7 @@ def _cell_value(value: Any) -> Any:
 
 
 def _is_too_long(text: str) -> bool:
+    """Tell whether a text has more UTF-16 units than Excel takes; few are so long that they have to be counted."""
     return len(text) * 2 > CHARACTERS and len(_escape_for_excel(text)) > CHARACTERS * 2
 
 
@@ -114,6 +118,7 @@ def _escape_for_excel(text: str) -> bytes:
 
 
 def _workbook_cells(page: Any, row: list[Any]) -> Iterator[Any]:
+    """Yield the cells of a row, texts as texts whatever they look like, and cut where Excel would not open them."""
     from openpyxl.cell import WriteOnlyCell
 
     for value in row:

@@ -1,6 +1,7 @@
 """Which samples go into which part of a dataset: a split, nested subsets, duplicates.
 
-Samples are numbers here; of their content only 64-bit hashes and class numbers are looked at, in arrays.
+A sample is its place in numpy arrays here: of its `keys`, 64-bit hashes of its question or of its whole content, and of
+its `labels`, the numbers of its class.
 """
 
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 LEFT_OUT = 255
-# So many samples are looked up at a time, and so many groups are sorted by themselves: memory is for the data.
+# So many samples are looked up at a time, and so many groups are sorted by themselves: docs/data.md promises how much
+# memory ten million samples take.
 BATCH = 1 << 16
 BUCKETS = 16
 
 
 def first_occurrences(keys: "Keys") -> "Flags":
-    """Tell of each sample whether it is the first with its key."""
+    """Return a mask of the samples that are the first with their key: the others are duplicates."""
     import numpy as np
 
     first = np.zeros(len(keys), np.bool_)
@@ -36,7 +38,7 @@ def first_occurrences(keys: "Keys") -> "Flags":
 
 
 def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: int | None) -> "Codes":
-    """Return for each sample the place of its part in `split`, or LEFT_OUT.
+    """Return for each sample the place of its part in `split`, or LEFT_OUT, in an array of uint8.
 
     Samples with the same key stay together, and each label is spread over the parts in proportion. With a `seed`
     of None the samples stay in order, each on its own; else the keys are overwritten, which saves a copy of them: 80
@@ -79,7 +81,10 @@ def assign_parts(split: Split, consumed_keys: "Keys", labels: "Numbers", seed: i
 
 
 def nested_order(labels: "Numbers", seed: int | None, most: int) -> "Numbers":
-    """Return the numbers of `most` samples in an order of which every beginning holds the labels in proportion."""
+    """Return the numbers of `most` samples, in an order of which every beginning holds the labels in proportion.
+
+    With a `seed` of None the samples of a label stay in their order, else it is random.
+    """
     import numpy as np
 
     order = np.argsort(_keys_by_label(_random_ranks(len(labels), seed), labels))
@@ -100,11 +105,11 @@ def count_shared(keys: "Keys", codes: "Codes") -> int:
     """Return how many samples of the other parts have the key of a sample in the first."""
     import numpy as np
 
-    found = 0
+    count = 0
     for inside in _groups_by_key(keys):
         part, mine = codes[inside], keys[inside]
-        found += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
-    return found
+        count += int(np.isin(mine[(part != 0) & (part != LEFT_OUT)], mine[part == 0]).sum())
+    return count
 
 
 def _groups_by_key(keys: "Keys") -> Iterator["Numbers"]:
@@ -122,15 +127,15 @@ def _group_labels(keys: "Keys", labels: "Numbers") -> "Numbers":
 
     if not labels.any():
         return labels
-    found = np.empty_like(labels)
+    labels_of_groups = np.empty_like(labels)
     for inside in _groups_by_key(keys):
         _, first, group = np.unique(keys[inside], return_index=True, return_inverse=True)
-        found[inside] = labels[inside[first]][group]
-    return found
+        labels_of_groups[inside] = labels[inside[first]][group]
+    return labels_of_groups
 
 
 def _random_ranks(size: int, seed: int | None) -> "Keys":
-    """Return a number for each sample, which puts them in random order, or leaves them in theirs."""
+    """Return numbers that sort the samples at random, or, with a `seed` of None, leave them in their order."""
     import numpy as np
 
     if seed is None:
@@ -139,7 +144,7 @@ def _random_ranks(size: int, seed: int | None) -> "Keys":
 
 
 def _mix_keys(keys: "Keys", seed: int) -> None:
-    """Make other keys, in random order, of which the same are equal."""
+    """Replace the keys, in place, by others that sort at random, of which the same are equal."""
     import numpy as np
 
     # The finish of SplitMix64 (Steele, Lea, Flood 2014): one to one, so that only equal keys stay equal.
@@ -153,7 +158,7 @@ def _mix_keys(keys: "Keys", seed: int) -> None:
 
 
 def _label_shift(labels: "Numbers") -> int:
-    """Return how far up a label stands in a number of `_by_class`: so far that the next one has room below the sign."""
+    """Return by how many bits `_keys_by_label` shifts a label: by so many that the next one has room below the sign."""
     return 63 - (int(labels.max()) + 1).bit_length()
 
 
@@ -195,4 +200,5 @@ def _ends_of_shares(shares: list[int], total: int) -> list[int]:
 
 
 def _rounded_share(numbers: "Numbers", cut: int, total: int) -> "Numbers":
+    """Return how many of `numbers` samples are a share of `cut` in `total`, to the nearest sample."""
     return (numbers * cut + total // 2) // total

@@ -96,15 +96,15 @@ def _read_samples(handle: int, starts: "Numbers", ends: "Numbers") -> bytes:
     )
 
 
-def find_late_history(order: "Numbers | None", samples: SampleFile, marks: bytearray) -> int | None:
+def find_late_history(order: "Numbers | None", samples: SampleFile, multi_turn: bytearray) -> int | None:
     """Return the place in `order` (None: as they stand) of the first sample with earlier turns, if it comes too late.
 
-    `marks` tells which samples have earlier turns. `datasets` takes a `history` that comes late for a list of
+    `multi_turn` tells which samples have earlier turns. `datasets` takes a `history` that comes late for a list of
     nothing, and fails at the first pair.
     """
     import numpy as np
 
-    flags, lengths = np.frombuffer(marks, np.uint8), np.frombuffer(samples.lengths, np.uint32)
+    flags, lengths = np.frombuffer(multi_turn, np.uint8), np.frombuffer(samples.lengths, np.uint32)
     marked = flags if order is None else flags[order]
     first = int(marked.argmax())
     before = slice(min(first, TYPED_BYTES))

@@ -14,7 +14,7 @@ def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -
     seen, looked = Remarks(), 0
     for looked, sample in enumerate(samples, 1):  # noqa: B007 - their number
         for kind, (count, mark) in marks_in(sample).items():
-            seen.note(kind, Remark(count, sample.source, mark))
+            seen.add_remark(kind, Remark(count, sample.source, mark))
     return [_check(kind, remark, looked, family, backend) for kind, remark in seen.found.items()]
 
 

@@ -34,8 +34,8 @@ class Remarks(msgspec.Struct):
     found: dict[str, Remark] = {}
     systems: set[str] = set()
 
-    def look(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
-        """Look at samples, which stand in `written` from `start` on."""
+    def add_samples(self, samples: Sequence[Conversation], written: bytearray, start: int) -> None:
+        """Take in what is worth saying of samples, which stand as bytes in `written` from `start` on."""
         if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
             last: Text | None = None
             for sample in samples:
@@ -46,25 +46,25 @@ class Remarks(msgspec.Struct):
         if written.find(b"<", start) >= 0 and MARKS.search(written, start):
             for sample in samples:
                 for kind, (count, mark) in marks_in(sample).items():
-                    self.note(kind, Remark(count, sample.source, mark))
+                    self.add_remark(kind, Remark(count, sample.source, mark))
 
-    def compare(self, row: Row, column: str | None, sample: Conversation) -> None:
+    def compare_systems(self, row: Row, column: str | None, sample: Conversation) -> None:
         """Note a row whose `column` has another system prompt than its conversation, whose own wins."""
         value = plain(row.values.get(column)) if column else None
         if not blank(value) and str(value).strip() != plain(sample.system).strip():
-            self.note(TWO_SYSTEMS, Remark(1, row.where))
+            self.add_remark(TWO_SYSTEMS, Remark(1, row.where))
 
-    def note(self, kind: str, more: Remark) -> None:
-        """Count in what is further on."""
+    def add_remark(self, kind: str, more: Remark) -> None:
+        """Count in a remark on samples further on."""
         first = self.found.get(kind)
         self.found[kind] = Remark(first.count + more.count, first.where, first.mark) if first else more
 
-    def add(self, others: "Remarks") -> None:
+    def add_all(self, others: "Remarks") -> None:
         """Count in the remarks on samples further on."""
         if len(self.systems) < 2:  # noqa: PLR2004 - two are enough to differ
             self.systems |= others.systems
         for kind, remark in others.found.items():
-            self.note(kind, remark)
+            self.add_remark(kind, remark)
 
 
 def marks_in(sample: Conversation) -> dict[str, tuple[int, str]]:

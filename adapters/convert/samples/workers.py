@@ -56,27 +56,28 @@ class _WriteOrder:
 _worker: tuple[Encoder, _WriteOrder, list[int]]
 
 
-def _start_worker(maker: Encoder, turns: _WriteOrder, handles: list[int], parent: int) -> None:
+def _start_worker(encoder: Encoder, order: _WriteOrder, handles: list[int], parent: int) -> None:
     global _worker  # noqa: PLW0603 - how a pool's workers keep what all their tasks need
-    _worker = maker, turns, handles
+    _worker = encoder, order, handles
     end_with_parent(parent)
 
 
 def _encode_piece(number: int, table: int, piece: Piece) -> Batch:
-    maker, turns, handles = _worker
+    """Encode a piece in a worker, and write its samples once those of all pieces before it are."""
+    encoder, order, handles = _worker
     try:
-        batch, samples = maker.make(table, piece)
+        batch, samples = encoder.encode(table, piece)
     except BaseException:
-        turns.take(number, [0] * len(handles))  # the others need not wait for this one
+        order.take(number, [0] * len(handles))  # the others need not wait for this one
         raise
-    offsets = turns.take(number, list(map(len, samples)))
+    offsets = order.take(number, list(map(len, samples)))
     for handle, data, offset in zip(handles, samples, offsets, strict=True):
         write_at(handle, data, offset)
     return batch
 
 
 def encode_tables(
-    maker: Encoder, tables: Sequence[Table], files: Sequence[SampleFile], limit: int | None
+    encoder: Encoder, tables: Sequence[Table], files: Sequence[SampleFile], limit: int | None
 ) -> Iterator[tuple[int, Batch]]:
     """Write the samples of all `tables` to `files`, one for each target, and yield what became of the rows.
 
@@ -84,23 +85,28 @@ def encode_tables(
     streamed tables are not read any more, those of others are counted. Raises InputError where a source is
     damaged, SetupError where a worker is killed.
     """
-    tasks = _pieces_to_encode(tables, lambda: limit is not None and files[0].samples >= limit)
+    pieces = _pieces_to_encode(tables, lambda: limit is not None and files[0].samples >= limit)
     several = limit is None and worker_count() > 1 and all(table.cut for table in tables)
-    first = list(islice(tasks, FEWEST_PIECES)) if several else []
-    tasks = chain(first, tasks)
-    made = (
-        _encode_in_processes(maker, tasks, files)
-        if len(first) == FEWEST_PIECES
-        else _encode_here(maker, tables, tasks, files, limit)
-    )
-    base, before = 0, -1
-    for table, batch in made:
-        base = base if table == before else 0
-        before = table
-        batch.rejects = [(moved(row, base), [moved(each, base) for each in found]) for row, found in batch.rejects]
-        batch.remarks.found = {kind: moved(remark, base) for kind, remark in batch.remarks.found.items()}
-        base += batch.last if tables[table].cut else 0
+    first = list(islice(pieces, FEWEST_PIECES)) if several else []
+    pieces = chain(first, pieces)
+    if len(first) == FEWEST_PIECES:
+        encoded = _encode_in_processes(encoder, pieces, files)
+    else:
+        encoded = _encode_here(encoder, tables, pieces, files, limit)
+    rows_before, last_table = 0, -1
+    for table, batch in encoded:
+        if table != last_table:
+            rows_before, last_table = 0, table
+        _number_rows_from(batch, rows_before)
+        if tables[table].cut:
+            rows_before += batch.last
         yield table, batch
+
+
+def _number_rows_from(batch: Batch, base: int) -> None:
+    """Count the rows that a batch names on from `base`."""
+    batch.rejects = [(moved(row, base), [moved(each, base) for each in found]) for row, found in batch.rejects]
+    batch.remarks.found = {kind: moved(remark, base) for kind, remark in batch.remarks.found.items()}
 
 
 def _pieces_to_encode(tables: Sequence[Table], full: Callable[[], bool]) -> Iterator[tuple[int, Piece]]:
@@ -116,15 +122,15 @@ def _pieces_to_encode(tables: Sequence[Table], full: Callable[[], bool]) -> Iter
 
 
 def _encode_here(
-    maker: Encoder,
+    encoder: Encoder,
     tables: Sequence[Table],
-    tasks: Iterable[tuple[int, Piece]],
+    pieces: Iterable[tuple[int, Piece]],
     files: Sequence[SampleFile],
     limit: int | None,
 ) -> Iterator[tuple[int, Batch]]:
-    for table, piece in tasks:
+    for table, piece in pieces:
         room = None if limit is None else limit - files[0].samples
-        batch, samples = maker.make(table, piece, room, whole=tables[table].cut)
+        batch, samples = encoder.encode(table, piece, room, whole=tables[table].cut)
         for file, data in zip(files, samples, strict=True):
             write_at(file.file.fileno(), data, file.size)
         _count_samples(files, batch)
@@ -132,10 +138,10 @@ def _encode_here(
 
 
 def _encode_in_processes(
-    maker: Encoder, tasks: Iterable[tuple[int, Piece]], files: Sequence[SampleFile]
+    encoder: Encoder, pieces: Iterable[tuple[int, Piece]], files: Sequence[SampleFile]
 ) -> Iterator[tuple[int, Batch]]:
     workers = worker_count()
-    given = maker, _WriteOrder(file.size for file in files), [file.file.fileno() for file in files], os.getpid()
+    given = encoder, _WriteOrder(file.size for file in files), [file.file.fileno() for file in files], os.getpid()
     pending: deque[tuple[int, Future[Batch]]] = deque()
 
     def oldest() -> tuple[int, Batch]:
@@ -146,7 +152,7 @@ def _encode_in_processes(
 
     pool = ProcessPoolExecutor(workers, mp.get_context("fork"), _start_worker, given)
     try:
-        for number, (table, piece) in enumerate(tasks):
+        for number, (table, piece) in enumerate(pieces):
             with _interrupts_held():
                 pending.append((table, pool.submit(_encode_piece, number, table, piece)))
             if len(pending) > 2 * workers:
@@ -160,8 +166,9 @@ def _encode_in_processes(
 
 
 def _count_samples(files: Sequence[SampleFile], batch: Batch) -> None:
+    """Tell the files, one for each target, of the samples that were written to them."""
     for at, file in enumerate(files):
-        file.add(len(batch.marks), batch.sizes[at], batch.lengths[at] if batch.lengths else ())
+        file.add(len(batch.multi_turn), batch.sizes[at], batch.lengths[at] if batch.lengths else ())
 
 
 @contextmanager

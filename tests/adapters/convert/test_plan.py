@@ -52,8 +52,8 @@ def test_a_saved_folder_is_the_same_source_only_with_the_same_content(folder):
 
 def test_a_preset_fills_what_is_not_asked_for(workbook):
     def settled(sheet="DrugQA", rows=(("Question", "Answer", "URL"), ("q", "a", "u")), **options):
-        job = prepared(workbook(**{sheet: rows}), **options)
-        return job.presets[0], job.choices[0]
+        plan = prepared(workbook(**{sheet: rows}), **options)
+        return plan.presets[0], plan.mappings[0]
 
     preset, choice = settled()
     assert (preset, choice.columns) == ("medqa", {"instruction": "Question", "output": "Answer"})
@@ -73,7 +73,7 @@ def test_columns_of_the_same_names_that_hold_other_things_are_no_preset(lines):
     assert prepared(lines(row | {"category": "which sport?"})).presets == ("",)
 
 
-def test_a_job_names_its_parts(lines):
+def test_a_plan_names_its_parts(lines):
     path = lines({"question": "q", "answer": "a"})
     whole = prepared(path)
     assert (whole.parts, whole.names) == (("train",), ["faq-train"])

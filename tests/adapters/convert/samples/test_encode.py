@@ -17,7 +17,7 @@ def test_long_rows_are_written_few_at_a_time(lines, monkeypatch):
     table = Table(file="f", columns=("question", "answer"), pieces=[Rows(iter(rows))], first=tuple(rows))
     written, found = run(table)
     assert written == [answer for answer in answers if answer]
-    assert [len(batch.marks) for batch in found] == [1, 1, 2, 1, 1]
+    assert [len(batch.multi_turn) for batch in found] == [1, 1, 2, 1, 1]
     assert [reject.where.row for batch in found for reject, _ in batch.rejects] == [3]
 
 
