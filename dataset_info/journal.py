@@ -15,7 +15,7 @@ come along with the folder, so it is signed, and no file goes that has changed s
 import hmac
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -53,14 +53,14 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         plain = msgspec.structs.replace(self, signature="")
         return msgspec.structs.replace(self, signature=sign(msgspec.json.encode(plain), consequence=""))
 
-    def staged(self) -> dict[str, Any]:
+    def staged_entries(self) -> dict[str, Any]:
         """Return the entries as they are while their files have staged names."""
         names = {name: staged for staged, name in self.moves.items()}
         return {key: _with_file_names(raw, names) for key, raw in self.entries.items()}
 
     def decided(self, known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the entries that `known` has while their files have staged names, and those that it has at last."""
-        staged = self.staged()
+        staged = self.staged_entries()
         return (
             {key: raw for key, raw in self.entries.items() if known.get(key) == staged[key]},
             {key: raw for key, raw in self.entries.items() if known.get(key) == raw},
@@ -73,7 +73,7 @@ def is_unfinished(dataset_dir: Path, text: str) -> bool:
 
 
 def exists(dataset_dir: Path) -> bool:
-    """Tell whether there is a journal."""
+    """Tell whether there is a journal in the folder."""
     return os.path.lexists(dataset_dir / FILE)
 
 
@@ -87,10 +87,11 @@ def commit(
     files: Mapping[str, IO[bytes]],
     removes: list[str],
 ) -> None:
-    """Put scratch files in their places by their names, and `entries` into the registry, whose lock is held.
+    """Put scratch `files` in their places by their names, and `entries` into the registry, in one step.
 
-    `text` is what stands in the registry. Raises OSError or SetupError where the disk is full, with all as it was. Once
-    it is decided, what is left to do is left to the next command where there is no room for it, with a warning.
+    `text` is what stands in the registry, whose lock is held. Raises OSError or SetupError where the disk is full, with
+    all as it was. Once it is decided, what is left to do is left to the next command where there is no room for it,
+    with a warning.
     """
     if not (files or removes):
         write_atomic(registry, insert_entries(remove_entries(text, drop), entries))
@@ -115,7 +116,7 @@ def commit(
         for staged, name in moves.items():
             settle(files[name], dataset_dir / staged)
         _sync_folder(dataset_dir)
-        text = insert_entries(remove_entries(text, drop), journal.staged())
+        text = insert_entries(remove_entries(text, drop), journal.staged_entries())
         write_atomic(registry, text)
     except BaseException:
         with suppress(Exception):
@@ -164,6 +165,7 @@ def recover(dataset_dir: Path, registry: Path) -> None:
 
 
 def _read_journal(dataset_dir: Path) -> Journal | None:
+    """Return the journal in a folder, None for none; raises InputError for one that is none of ours."""
     file = dataset_dir / FILE
     try:
         with opened_record(file, LARGEST_TEXT) as opened:
@@ -190,36 +192,44 @@ def read_text_of(registry: Path) -> str:
 
 
 def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> None:
+    """Finish what the journal says, or undo it where the registry's `text` has none of its entries, and delete it."""
     known = json.loads(text)
     if not isinstance(known, dict):
         return
     decided, done = journal.decided(known)
     wanted = all_files_named(decided | done)
-    moves = {dataset_dir / each: dataset_dir / name for each, name in journal.moves.items() if name in wanted}
+    moves = {dataset_dir / staged: dataset_dir / name for staged, name in journal.moves.items() if name in wanted}
     moves = {staged: path for staged, path in moves.items() if staged.exists()}
     for staged, path in moves.items():
         _refuse_changed(staged, path, journal)
     if decided:
-        with suppress(OSError):  # without hard links, as on FAT, or room for them, they are renamed below
-            for staged, path in moves.items():
-                _link_in_place(staged, path)
+        _link_in_place(moves)
         _sync_folder(dataset_dir)
         write_atomic(registry, insert_entries(text, decided))
     for staged, path in moves.items():
         staged.replace(path)  # which does nothing where both are one file
-    # An entry may have been taken out since: no file stays that is no one's.
-    mine = all_files_named(known) | wanted
-    gone = [name for each, name in journal.moves.items() if name not in mine and _is_same_file(dataset_dir, each, name)]
-    gone += journal.moves
-    if decided or (not known.keys() & journal.drop and done == journal.entries):
-        gone += [name for name in journal.removes if _is_unchanged(dataset_dir / name, journal)]
-    for name in gone:
+    replaced = bool(decided) or (not known.keys() & journal.drop and done == journal.entries)
+    for name in _files_to_delete(dataset_dir, journal, all_files_named(known) | wanted, replaced=replaced):
         (dataset_dir / name).unlink(missing_ok=True)
     for name in journal.moves.values():
         remove_left(dataset_dir / name)
     if journal.fresh and text == EMPTY:
         registry.unlink(missing_ok=True)
     (dataset_dir / FILE).unlink()
+
+
+def _files_to_delete(dataset_dir: Path, journal: Journal, named: Collection[str], *, replaced: bool) -> list[str]:
+    """Return the files that go: staged ones, and, where the old dataset was `replaced`, those of that one.
+
+    An entry may have been taken out since: no file stays that is no one's, as none of the `named` ones is.
+    """
+    names = [
+        name for staged, name in journal.moves.items() if name not in named and _is_same_file(dataset_dir, staged, name)
+    ]
+    names += journal.moves
+    if replaced:
+        names += [name for name in journal.removes if _is_unchanged(dataset_dir / name, journal)]
+    return names
 
 
 def _is_same_file(folder: Path, one: str, other: str) -> bool:
@@ -245,17 +255,23 @@ def _refuse_changed(staged: Path, path: Path, journal: Journal) -> None:
         raise SetupError(f"`{path}` has changed since a conversion was to replace it; move it away")
 
 
-def _link_in_place(staged: Path, path: Path) -> None:
-    """Let a staged file stand at `path` as well, in one step."""
-    if path.exists() and path.samefile(staged):  # renaming that would do nothing
-        return
-    second = staged.with_suffix(".part")
-    second.unlink(missing_ok=True)
-    second.hardlink_to(staged)
-    second.replace(path)
+def _link_in_place(moves: Mapping[Path, Path]) -> None:
+    """Let staged files stand at their places as well, each in one step, where there are hard links and room for them.
+
+    Without them, as on FAT, the files are renamed once the registry has their entries.
+    """
+    with suppress(OSError):
+        for staged, path in moves.items():
+            if path.exists() and path.samefile(staged):  # renaming that would do nothing
+                continue
+            second = staged.with_suffix(".part")
+            second.unlink(missing_ok=True)
+            second.hardlink_to(staged)
+            second.replace(path)
 
 
 def _with_file_names(raw: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return an entry of ours whose files are called as `names` says."""
     files = {target: names.get(name, name) for target, name in raw["ftbridge"]["files"].items()}
     file_name = names.get(raw["file_name"], raw["file_name"])
     return {**raw, "file_name": file_name, "ftbridge": {**raw["ftbridge"], "files": files}}
@@ -275,7 +291,7 @@ def _refuse_forged(journal: Journal) -> None:
         if not may_be_ours(name):
             raise ValueError(f"`{name}` is no file of a dataset")
     try:
-        journal.staged()
+        journal.staged_entries()
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("an entry is none of ours") from error
 

@@ -1,4 +1,8 @@
-"""JSON objects as text: entries are put in and taken out, and every other byte stays as it was."""
+r"""JSON objects as text: entries are put in and taken out, and every other byte stays as it was.
+
+`json.dumps(indent=2)` of all entries would do for LLaMA-Factory's own file. In one of 1,325 lines that is indented by 4
+it changes all but the outer braces where this changes one line, and writes `\u95ee` for each 问 of somebody else.
+"""
 
 import json
 import re
@@ -50,7 +54,7 @@ def remove_entries(text: str, names: Iterable[str]) -> str:
 
 
 def _span_by_name(text: str) -> dict[str, Span]:
-    """Return where each entry stands, in order; `text` is known to be one JSON object."""
+    """Return where each entry stands, in order, by its name; `text` is known to be one JSON object."""
     return dict(entry_spans(text))
 
 
@@ -70,5 +74,6 @@ def entry_spans(text: str) -> list[tuple[str, Span]]:
 
 
 def _skip_blanks(text: str, at: int) -> int:
+    """Return where the next token begins, from `at` on."""
     match = BLANKS.match(text, at)
     return match.end() if match else at

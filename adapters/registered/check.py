@@ -24,7 +24,7 @@ class Support(msgspec.Struct, frozen=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
+    """What `datasets check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
 
     name: str
     ours: bool
@@ -34,7 +34,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckResult]:
-    """Tell of the entries that `names` mean, or of all, whether both frameworks would load them.
+    """Return for each entry that `names` mean, or for all, whether both frameworks would load it.
 
     Raises InputError for an unknown name, or where dataset_info.json is damaged.
     """
@@ -44,6 +44,7 @@ def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckRe
 
 
 def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
+    """Return whether both frameworks would load an entry, `raw` as it stands in dataset_info.json."""
     entry, ours = interpret_entry(name, raw), is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
     if entry.remote:
@@ -54,31 +55,37 @@ def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
         except InputError as error:  # somebody changed what we wrote
             llamafactory = xtuner = Support("no", (str(error),))
     else:
-        llamafactory, xtuner = _supports(*_find_problems(dataset_dir, entry, notes))
+        for_both, for_xtuner = _find_problems(dataset_dir, entry, notes)
+        llamafactory, xtuner = _support(for_both), _support(for_both + for_xtuner)
     return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
 
 
 def _check_converted(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
+    """Return the support of LLaMA-Factory and of XTuner for a dataset of ours; adds to `notes`.
+
+    A file that is as it was written is not read whole. Raises InputError for an entry that somebody has spoilt.
+    """
     own = registry.parse_entry(dataset_dir, entry.name, raw)
-    notes += [ENTRY_CHANGED] if registry.is_entry_edited(raw, own) else []
+    if registry.is_entry_edited(raw, own):
+        notes.append(ENTRY_CHANGED)
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
-    both: list[str] = [XTUNER_ONLY]
-    special: list[str] = []
+    unchanged = here.keys() - changed
+    for_both: list[str] = [XTUNER_ONLY]
+    for_xtuner: list[str] = []
     if entry.formatting != CONVERSATIONS:
-        both, special = _find_problems(dataset_dir, entry, notes, here.keys() - changed, changed)
-    llamafactory, xtuner = _supports(both, special)
+        for_both, for_xtuner = _find_problems(dataset_dir, entry, notes, unchanged, changed)
+    llamafactory, xtuner = _support(for_both), _support(for_both + for_xtuner)
     if CONVERSATIONS in own.files:
         turns = xtuner_entry(entry.name, own.files[CONVERSATIONS])
-        xtuner, _ = _supports(*_find_problems(dataset_dir, turns, [], here.keys() - changed, changed))
+        xtuner = _support(_find_problems(dataset_dir, turns, [], unchanged, changed)[0])
     notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
     return llamafactory, xtuner
 
 
-def _supports(both: list[str], special: list[str]) -> tuple[Support, Support]:
-    """Return the answers for LLaMA-Factory and XTuner, from what is wrong for both and what for XTuner alone."""
-    llamafactory, xtuner = (Support("no" if found else "yes", tuple(found)) for found in (both, [*both, *special]))
-    return llamafactory, xtuner
+def _support(reasons: list[str]) -> Support:
+    """Return the support of a framework, from the reasons why it would not load a dataset whole."""
+    return Support("no" if reasons else "yes", tuple(reasons))
 
 
 def _find_problems(
@@ -100,15 +107,16 @@ def _find_problems(
         return [str(error)], []
     if changed and entry.file_name in changed:
         changed[entry.file_name] = findings.records
-    both, special = [*findings.columns, *_describe_unfit(findings.wrong)], _describe_unfit(findings.special)
+    for_both = [*findings.columns, *_describe_unfit(findings.unfit)]
+    for_xtuner = _describe_unfit(findings.unfit_for_xtuner)
     if entry.drawn:
-        special.append(f"only LLaMA-Factory draws {entry.drawn}")
+        for_xtuner.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
         notes.append(f"{findings.empty} questions or answers are empty, and are trained on as they are")
     if findings.unread:
         named = ", ".join(f"`{column}`" for column in findings.unread)
         notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
-    return both if findings.records else ["it holds no records"], special
+    return for_both if findings.records else ["it holds no records"], for_xtuner
 
 
 def _describe_unfit(records: Tally) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which file is trained on.
+"""The file of a registered dataset that a backend trains on.
 
 What ftbridge did not convert is examined before it is trained on, and converted for XTuner when it is first
 used, into `.ftbridge/datasets`; its file and its entry in dataset_info.json stay as they are.
@@ -73,19 +73,20 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
 
     Raises InputError where an edited record would be lost.
     """
-    own, read = data.entry, dict[str, str]()
+    own, entry_sha256 = data.entry, dict[str, str]()
+    entry_edited = False
     if file := own.files.get(target):
-        entry, changed = xtuner_entry(data.name, file), False
+        entry = xtuner_entry(data.name, file)
     else:
         raw = registry.look_up(data.folder, data.name)[1]
-        entry, changed = interpret_entry(data.name, raw), bool(own.files) and registry.is_entry_edited(raw, own)
-        if changed:
+        entry, entry_edited = interpret_entry(data.name, raw), bool(own.files) and registry.is_entry_edited(raw, own)
+        if entry_edited:
             _refuse_unreadable(data.folder, entry, "")
-        read = {f"{registry.FILE}: {data.name}": registry.entry_digest(raw)}
-    found = digest(data.folder / entry.file_name)
-    data = msgspec.structs.replace(data, sha256={entry.file_name: found, **read})
-    edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", found}
-    if not own.files or not (edited or changed):
+        entry_sha256 = {f"{registry.FILE}: {data.name}": registry.entry_digest(raw)}
+    file_sha256 = digest(data.folder / entry.file_name)
+    data = msgspec.structs.replace(data, sha256={entry.file_name: file_sha256, **entry_sha256})
+    file_edited = registry.sha256_as_written(own).get(entry.file_name) not in {"", file_sha256}
+    if not own.files or not (file_edited or entry_edited):
         return data
     findings = _validate_or_refuse(data.folder, entry)
     samples = entry.samples or findings.records
@@ -96,9 +97,12 @@ def record_hashes(data: Dataset, target: str) -> Dataset:
         system=own.system if several else findings.system,
         several_systems=findings.several_systems,
     )
-    said = [ENTRY_CHANGED] if changed else []
-    said += [describe_edit(data.folder, data.entry, entry.file_name, samples)] if edited else []
-    return msgspec.structs.replace(data, entry=own, edited="; ".join(said))
+    edits = []
+    if entry_edited:
+        edits.append(ENTRY_CHANGED)
+    if file_edited:
+        edits.append(describe_edit(data.folder, data.entry, entry.file_name, samples))
+    return msgspec.structs.replace(data, entry=own, edited="; ".join(edits))
 
 
 def describe_edit(dataset_dir: Path, own: DatasetEntry, file: str, samples: int | None = None) -> str:
@@ -141,15 +145,21 @@ def _converted_dataset(dataset_dir: Path, name: str, raw: dict[str, Any], target
     return Dataset(name, dataset_dir, own)
 
 
-def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, special: bool = False) -> Findings:
-    """Return what is in an entry's records; raises InputError where some are lost, or, with `special`, to XTuner."""
+def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, for_xtuner: bool = False) -> Findings:
+    """Return what reading an entry's records has shown.
+
+    Raises InputError where LLaMA-Factory would lose some, with `for_xtuner` where XTuner would.
+    """
     findings = validate(dataset_dir, entry)
     place = f"the dataset `{entry.name}` in `{dataset_dir / registry.FILE}`"
     if findings.columns or not findings.records:
         reasons = "; ".join(findings.columns) or "it holds no records"
         raise InputError(f"{place} cannot be trained on: {reasons}")
-    for tally, whom in ((findings.wrong, "either framework"), (findings.special, "XTuner")):
-        if tally.count and (special or tally is findings.wrong):
+    unfit = [(findings.unfit, "either framework")]
+    if for_xtuner:
+        unfit.append((findings.unfit_for_xtuner, "XTuner"))
+    for tally, whom in unfit:
+        if tally.count:
             raise InputError(
                 f"{tally.count} of {findings.records} records of {place} are not fit for {whom}\n\n{tally.table()}\n\n"
                 f"Mend them, or convert the file without them: "
@@ -159,6 +169,7 @@ def _validate_or_refuse(dataset_dir: Path, entry: Entry, *, special: bool = Fals
 
 
 def _entry_of_findings(dataset_dir: Path, entry: Entry, findings: Findings) -> DatasetEntry:
+    """Return what our own entry would say of a dataset that somebody else made, which has no files of ours."""
     return DatasetEntry(
         version=__version__,
         files={},
@@ -183,7 +194,7 @@ def _convert_into_cache(dataset_dir: Path, entry: Entry, target: str, cache: Pat
     ):
         return known
     say(f"`{entry.name}` has no file for {target} yet: converting it into {cache}")
-    findings = _validate_or_refuse(dataset_dir, entry, special=True)
+    findings = _validate_or_refuse(dataset_dir, entry, for_xtuner=True)
     file = f"{name}.{load_target(target).suffix}"
     sample = load_target(target).sample
     # In JSON lines, but not in an array, texts that are all dates would be loaded as times.

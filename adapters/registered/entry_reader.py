@@ -33,12 +33,12 @@ NULLS_OF_PANDAS = {
 class UnfitError(BadValueError):
     """A record that cannot be trained on, and the column that is to blame.
 
-    `special` says that XTuner cannot hold it, and LLaMA-Factory can.
+    `for_xtuner` says that XTuner alone cannot hold it.
     """
 
-    def __init__(self, column: str, reason: str, value: Any = None, *, special: bool = False) -> None:
+    def __init__(self, column: str, reason: str, value: Any = None, *, for_xtuner: bool = False) -> None:
         super().__init__(reason)
-        self.column, self.value, self.special = column, value, special
+        self.column, self.value, self.for_xtuner = column, value, for_xtuner
 
 
 def read_rows(file: Path) -> Iterator[Row]:
@@ -48,13 +48,17 @@ def read_rows(file: Path) -> Iterator[Row]:
         for row in table.rows():
             values = {column: plain(value) for column, value in row.values.items()}
             if kind == "csv":
-                values = {column: None if value in NULLS_OF_PANDAS else value for column, value in values.items()}
+                values = _nulls_as_in_pandas(values)
             if values or row.error:
                 yield Row(row.where, values, row.error)
 
 
+def _nulls_as_in_pandas(values: dict[str, Any]) -> dict[str, Any]:
+    return {column: None if value in NULLS_OF_PANDAS else value for column, value in values.items()}
+
+
 def _open_tables(file: Path, kind: str) -> list[Table]:
-    """Open a file as what its name says, which is what LLaMA-Factory goes by."""
+    """Open a file as what its name says, which is what LLaMA-Factory goes by; raises InputError for another content."""
     head = first_bytes(file)
     for name in ("json", "jsonl") if kind == "json" else (kind,):
         source = cast("Source", load_plugin("sources", name))
@@ -83,7 +87,7 @@ def read_conversation(entry: Entry, row: Row, *, tools: bool = False) -> Convers
             raise UnfitError(entry.columns[field], f"holds {field}, and the models here read text alone")
     offered = _tools_as_json(values, entry.columns.get("tools", ""))
     if offered and not tools:
-        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", special=True)
+        raise UnfitError(entry.columns["tools"], "holds tools, which XTuner has no place for", for_xtuner=True)
     return Conversation("\n".join(filter(None, (system, offered))), turns, row.where)
 
 
@@ -106,6 +110,7 @@ def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -
 
 
 def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, tuple[Turn, ...]]:
+    """Return system prompt and turns of an Alpaca record, those of its history first."""
     system = _text(values, columns.get("system"))
     earlier = values.get(columns.get("history", ""))
     if not isinstance(earlier, list | None):
@@ -120,13 +125,14 @@ def _read_alpaca(columns: dict[str, str], values: dict[str, Any]) -> tuple[str, 
 
 
 def _message_list(values: dict[str, Any], column: str) -> list[dict[str, Any]]:
-    found = values.get(column)
-    if not isinstance(found, list) or not found or not all(isinstance(each, dict) for each in found):
-        raise UnfitError(column, "is no list of messages", found)
-    return found
+    messages = values.get(column)
+    if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
+        raise UnfitError(column, "is no list of messages", messages)
+    return messages
 
 
 def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tuple[str, tuple[Turn, ...]]:
+    """Return system prompt and turns of a ShareGPT or OpenAI record; raises UnfitError for calls without `tools`."""
     column, tags = entry.columns["messages"], entry.tags
     role, content = tags["role_tag"], tags["content_tag"]
     messages = _message_list(values, column)
@@ -141,7 +147,7 @@ def _read_messages(entry: Entry, values: dict[str, Any], *, tools: bool) -> tupl
     plain_roles = {tags["user_tag"], tags["assistant_tag"]}
     calls = any(message.get("tool_calls") or message[role] not in plain_roles for message in messages)
     if calls and not tools:
-        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, special=True)
+        raise UnfitError(column, "calls tools, which XTuner has no place for", messages, for_xtuner=True)
     return system, tuple(Turn(question, "", answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))
 
 

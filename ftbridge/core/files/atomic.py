@@ -183,7 +183,11 @@ def sha256_of_files(files: Mapping[str, Path]) -> str:
 
 
 def flock(file: IO[bytes] | int) -> bool:
-    """Mark `file` as in use while this process and its children live; tell whether nobody else has."""
+    """Mark `file` as in use while this process and its children live; tell whether nobody else has.
+
+    Not what `locked` is for: filelock waits, with a time-out, and its lock ends with the block. This one tells who is
+    alive: children inherit it with the open file, and it goes with the last of them.
+    """
     try:
         import fcntl
 

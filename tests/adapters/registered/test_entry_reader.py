@@ -68,7 +68,7 @@ def test_sharegpt_has_a_system_message_or_column():
 def test_what_llamafactory_drops_or_dies_of_is_an_error(entry, values, column, reason):
     with pytest.raises(UnfitError, match=reason) as error:
         read(entry, **values)
-    assert (error.value.column, error.value.special) == (column, False)
+    assert (error.value.column, error.value.for_xtuner) == (column, False)
 
 
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "look"}}]}
@@ -85,10 +85,10 @@ RESULT = {"role": "tool", "content": "rain"}
         (SHAREGPT, {"conversations": [{"from": "observation", "value": "rain"}, REPLY]}, "conversations"),
     ],
 )
-def test_what_xtuner_cannot_hold_is_special(entry, values, column):
+def test_what_xtuner_alone_cannot_hold_is_named(entry, values, column):
     with pytest.raises(UnfitError, match="XTuner has no place for") as error:
         read(entry, **values)
-    assert (error.value.column, error.value.special) == (column, True)
+    assert (error.value.column, error.value.for_xtuner) == (column, True)
 
 
 @pytest.mark.parametrize("tools", ["[]", " [ ] ", "{}", "", None, [], {}])
@@ -139,7 +139,7 @@ def test_nesting_has_a_bound(folder, empty, opening, closing):
         (folder / "a.jsonl").write_text(good + good.replace(empty, nested))
         found = validate(folder, entry)
         assert found.records == 2
-        assert found.wrong.count == {300: 0, 5000: 1}.get(depth, found.wrong.count)
+        assert found.unfit.count == {300: 0, 5000: 1}.get(depth, found.unfit.count)
 
 
 def test_what_pandas_takes_for_nothing_is_nothing(folder):

@@ -24,7 +24,7 @@ def good(**values):
 def test_good_records_are_counted(folder):
     write(folder, good(), good(output=""), good(instruction=""))
     found = validate(folder, ENTRY)
-    assert (found.records, found.empty, found.columns, found.wrong.count, found.system) == (3, 2, [], 0, "")
+    assert (found.records, found.empty, found.columns, found.unfit.count, found.system) == (3, 2, [], 0, "")
 
 
 def test_a_system_prompt_that_all_share_is_the_datasets(folder):
@@ -36,7 +36,7 @@ def test_a_system_prompt_that_all_share_is_the_datasets(folder):
 
 def test_problems_are_counted_and_the_first_shown(folder):
     write(folder, good(), *[good(output=number) for number in range(30)], array=True)
-    tally = validate(folder, ENTRY).wrong
+    tally = validate(folder, ENTRY).unfit
     assert (tally.count, str(tally.first[0].where)) == (30, "a.json element 2")
     assert tally.first[0].reason.startswith("has a number in `output`, where a record")
     assert tally.table().endswith("... and 10 more")
@@ -44,7 +44,7 @@ def test_problems_are_counted_and_the_first_shown(folder):
 
 def test_an_answer_that_is_never_text_is_named_with_its_value(folder):
     write(folder, good(output=69))
-    (problem,) = validate(folder, ENTRY).wrong.first
+    (problem,) = validate(folder, ENTRY).unfit.first
     assert (str(problem.where), problem.field, problem.value) == ("a.json line 1", "output", "69")
 
 
@@ -75,7 +75,7 @@ def test_a_trusted_file_is_read_until_a_text_is_no_date(folder):
 
 def test_half_a_pair_is_wrong(folder):
     write(folder, good(), good(output="\ud800"), array=True)
-    assert "half of a surrogate pair" in validate(folder, ENTRY).wrong.first[0].reason
+    assert "half of a surrogate pair" in validate(folder, ENTRY).unfit.first[0].reason
 
 
 def test_the_first_samples(folder):
