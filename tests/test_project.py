@@ -253,3 +253,14 @@ def test_a_reader_finds_every_page_from_the_readme():
             links = re.findall(r"\]\((?!https?:)([\w./-]+\.md)", page.read_text(encoding="utf-8"))
             pages += [page.parent / link for link in links]
     assert {page.resolve() for page in ROOT.glob("docs/*.md")} <= seen
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_what_a_page_tells_to_run_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    modules = [name.replace(".", "/") for name in re.findall(r"python -m ((?:tests|ftbridge)\.[\w.]+)", text)]
+    scripts = re.findall(r"\bbenchmarks/\w+\.\w+", text)
+    assert [name for name in modules if not (ROOT / f"{name}.py").is_file()] == []
+    assert [name for name in scripts if not (ROOT / name).is_file()] == []
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*re.findall(r"`make ([a-z]+)", text)} <= {*targets}
