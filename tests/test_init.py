@@ -185,7 +185,7 @@ def test_a_users_program_is_typed_throughout(as_installed):
 
 @pytest.mark.slow
 def test_what_the_docs_say_of_python_is_typed_throughout(as_installed):
-    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## From Python")[2]
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     file = as_installed / "docs.py"
     file.write_text("\n".join(["questions: list[str] = []", *blocks]))

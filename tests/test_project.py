@@ -225,3 +225,42 @@ def test_a_readme_is_short_and_its_links_lead_somewhere(readme):
 def test_a_page_has_no_line_over_120_letters_but_in_tables(page):
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+def anchors(page):
+    """Return what a link into a page may end with: its headings, as GitHub writes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_to_a_file_and_a_heading(page):
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for file, _, heading in (link.partition("#") for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text)):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        assert not heading or heading in anchors(target), f"{file}#{heading}"
+
+
+def test_a_reader_finds_every_page_from_the_readme():
+    named = re.findall(r"\]\(docs/([\w./-]+\.md)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    seen, pages = set(), [ROOT / "docs" / name for name in named]
+    while pages:
+        page = pages.pop().resolve()
+        if page not in seen:
+            seen.add(page)
+            links = re.findall(r"\]\((?!https?:)([\w./-]+\.md)", page.read_text(encoding="utf-8"))
+            pages += [page.parent / link for link in links]
+    assert {page.resolve() for page in ROOT.glob("docs/*.md")} <= seen
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: page.name)
+def test_what_a_page_tells_to_run_is_there(page):
+    text = page.read_text(encoding="utf-8")
+    modules = [name.replace(".", "/") for name in re.findall(r"python -m ((?:tests|ftbridge)\.[\w.]+)", text)]
+    scripts = re.findall(r"\bbenchmarks/\w+\.\w+", text)
+    assert [name for name in modules if not (ROOT / f"{name}.py").is_file()] == []
+    assert [name for name in scripts if not (ROOT / name).is_file()] == []
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {*re.findall(r"`make ([a-z]+)", text)} <= {*targets}

@@ -1,7 +1,7 @@
 """What the user wants trained: one record and one table of defaults for both backends.
 
 The names are one for both frameworks; what each makes of them stands in its template. The command line's options and
-docs/training.md come from this table, too.
+docs/options.md come from this table, too.
 """
 
 import os

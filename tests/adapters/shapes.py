@@ -1,4 +1,4 @@
-"""The table of shapes that people bring: what comes of each, and the part of docs/data.md that says so."""
+"""The table of shapes that people bring: what comes of each, and the part of docs/shapes.md that says so."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from ftbridge.adapters.values import plain
 from ftbridge.core.errors import FtbridgeError, QuestionError
 
 HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs" / "data.md"
+DOCS = HERE.parents[1] / "docs" / "shapes.md"
 SHAPES = yaml.safe_load((HERE / "shapes.yaml").read_text(encoding="utf-8"))
 
 
@@ -60,7 +60,7 @@ def outcome(entry):
 
 
 def shapes_table():
-    """Return the table of docs/data.md that says what comes of each shape."""
+    """Return the table of docs/shapes.md that says what comes of each shape."""
     lines = ["| shape | columns | what comes |", "|---|---|---|"]
     for entry in SHAPES:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -72,7 +72,7 @@ def shapes_table():
 
 
 def headers_table():
-    """Return the table of docs/data.md that names the headers of each field."""
+    """Return the table of docs/shapes.md that names the headers of each field."""
     answers = [*sorted(headers.NAMED_CLASSES), *sorted(headers.CLASSES | headers.TARGETS)]
     rows = {
         **{f"`{field}`": names for field, names in headers.HEADERS.items()},

@@ -155,9 +155,9 @@ def test_steps_of_packed_samples_are_called_a_guess(made_up, backend):
 
 
 def test_the_documentation_has_every_option_with_its_default():
-    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text(encoding="utf-8")
     rows = [line.split("|") for line in text.replace("\\|", "/").splitlines() if line.startswith("| `--")]
-    first = reversed(rows)  # chat's table comes after it
+    first = reversed(rows)  # a later table may explain an option again
     table = {row[1].split()[0].strip("`").removeprefix("--").replace("-", "_"): row[2] for row in first}
     for field in msgspec.structs.fields(TrainSpec):
         assert field.name in table

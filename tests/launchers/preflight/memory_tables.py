@@ -1,6 +1,6 @@
 """The tables of docs/memory.md and of both READMEs, made from the estimate; the test compares them.
 
-`.venv/bin/python -m tests.launchers.memory_tables` writes them anew where they stand.
+`.venv/bin/python -m tests.launchers.preflight.memory_tables` writes them anew where they stand.
 """
 
 from functools import cache

@@ -204,7 +204,7 @@ def test_a_resumed_run_keeps_its_options(free):
 
 @pytest.mark.slow
 def test_the_tables_in_the_documents_are_what_the_code_makes():
-    """`.venv/bin/python -m tests.launchers.memory_tables` writes them anew."""
+    """`.venv/bin/python -m tests.launchers.preflight.memory_tables` writes them anew."""
     for path, text in documents().items():
         assert path.read_text("utf-8") == text, f"the table in {path.name} is not what the estimate says"
 
