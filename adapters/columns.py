@@ -20,29 +20,45 @@ def find_column(table: Table, wanted: str) -> str:
     A number is always an index; a header that is a number stands in quotes, `"2"`. Raises QuestionError where a place
     is meant and the table may have no headers.
     """
-    is_index = re.fullmatch("[0-9]+", wanted) is not None
-    if not is_index and wanted in table.columns:
-        return wanted
-    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in table.columns:
-        return wanted[1:-1]
-    alike = [column for column in table.columns if column.strip().casefold() == wanted.strip().casefold()]
-    if len(alike) == 1 and not is_index and len(wanted) > 1:
-        return alike[0]
-    index = letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
-    if is_index and len(wanted) <= len(str(len(table.columns))):
-        index = int(wanted)
+    if not _is_number(wanted) and (column := _column_by_header(table.columns, wanted)) is not None:
+        return column
+    index = _index_from_place(table, wanted)
     if 1 <= index <= len(table.columns):
         if table.unsure:
             raise table.unsure
         return table.columns[index - 1]
-    hint = f"; the header `{wanted}` goes in quotes: `{quoted(wanted)}`" if wanted in table.columns else ""
-    hint = hint or ("" if index or is_index else near(wanted, table.columns))
+    hint = ""
+    if wanted in table.columns:
+        hint = f"; the header `{wanted}` goes in quotes: `{quoted(wanted)}`"
+    elif not index and not _is_number(wanted):
+        hint = near(wanted, table.columns)
     raise UsageError(f"there is no column `{wanted}`{hint}\n{listing(table)}")
+
+
+def _is_number(wanted: str) -> bool:
+    return re.fullmatch("[0-9]+", wanted) is not None
+
+
+def _column_by_header(columns: Sequence[str], wanted: str) -> str | None:
+    """Return the column with this header, else the only one that differs from it in case and outer blanks alone."""
+    if wanted in columns:
+        return wanted
+    if re.fullmatch('"[0-9]+"', wanted) and wanted[1:-1] in columns:
+        return wanted[1:-1]
+    same = [column for column in columns if column.strip().casefold() == wanted.strip().casefold()]
+    return same[0] if len(same) == 1 and len(wanted) > 1 else None
+
+
+def _index_from_place(table: Table, wanted: str) -> int:
+    """Return the index, from 1, of a column called by number or by the letters of a sheet; 0 where it is neither."""
+    if _is_number(wanted):
+        return int(wanted) if len(wanted) <= len(str(len(table.columns))) else 0
+    return letter_index(wanted) if table.lettered and re.fullmatch("[A-Za-z]{1,3}", wanted) else 0
 
 
 def quoted(column: str) -> str:
     """Return what names a column in an option: its header, in quotes where that is a number."""
-    return f'"{column}"' if re.fullmatch("[0-9]+", column) else column
+    return f'"{column}"' if _is_number(column) else column
 
 
 def near(wanted: str, choices: Iterable[str]) -> str:

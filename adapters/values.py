@@ -18,12 +18,17 @@ EXACT = 2**53
 DIGITS = 21
 # Python's own notation is read up to so many brackets, one in another, and parts.
 DEEPEST, PARTS = 50, 100_000
-_parts = re.compile(
+_NOTATION = re.compile(
     r"""\s*(?:(?P<open>[\[({])|(?P<close>[\])}])|(?P<mark>[,:])|(?P<value>
     '(?:[^'\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+'
     |"(?:[^"\\\n]|\\(?:[\\'"abfnrtv]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}))*+"
     |-?\d++(?:\.\d*+)?(?:e[-+]?\d{1,3})?+|True|False|None))\s*""",
     re.VERBOSE,
+)
+# An ISO 8601 date, with or without a time and its offset.
+DATE = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
 )
 # No context of a model that can be trained on holds more; it is a cell that a stray quote made.
 LONGEST = 1_000_000
@@ -32,7 +37,7 @@ EMPTY = msgspec.Raw(b'""')
 NOTHING = {"", "[]", "{}", "null", "none"}
 # JSON text that begins with a character that is surely no blank: neither an escape nor the first byte of one of
 # Unicode's blanks (U+0085, U+00A0, U+1680, U+2000 to U+205F, U+3000).
-_surely_filled = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
+_SURELY_FILLED = re.compile(rb'"[!#-\[\]-\x7f\xc3-\xe0\xe4-\xff]').match
 
 
 class BadCell(msgspec.Struct, frozen=True):
@@ -114,7 +119,7 @@ def passed(value: Any, longest: int) -> Text | None:
     if kind is msgspec.Raw:
         if value == EMPTY:
             return ""
-        if len(value) <= longest and _surely_filled(value):
+        if len(value) <= longest and _SURELY_FILLED(value):
             return value  # type: ignore[no-any-return]
         value = plain(value)
         kind = type(value)
@@ -164,7 +169,7 @@ def _written_by_python(text: str) -> Any:
     written, depth, at, count, ended = [], 0, 0, 0, False
     notation = text.strip()
     while at < len(notation):
-        part = _parts.match(notation, at)
+        part = _NOTATION.match(notation, at)
         count += 1
         if not part or count > PARTS:
             return text
@@ -228,9 +233,3 @@ def _number(value: float | Decimal) -> str:
     if shortest == "-0":
         return "0"
     return format(number, "f") if "e" in shortest.lower() and abs(number.adjusted()) < DIGITS else shortest
-
-
-DATE = re.compile(
-    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-    r"([ T]([01]\d|2[0-3])(:?[0-5]\d(:?[0-5]\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
-)

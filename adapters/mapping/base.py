@@ -116,17 +116,20 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True):
         """Note the columns that come too late, and those that should be empty."""
         empty = self.refused
         if not self.decided and not self.known.issuperset(row.values):
-            new = [column for column, value in row.values.items() if column not in self.known and not blank(value)]
-            for field, columns in recognise(new).items():
-                if field in self.watched:
-                    notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
-            empty = empty | refused(new)
+            late = [column for column, value in row.values.items() if column not in self.known and not blank(value)]
+            self._note_late_fields(late, notes)
+            empty = empty | refused(late)
         for column, what in empty.items():
             if not nothing(row.values.get(column)):
                 notes.add("", column, f"holds {what}, which cannot be trained on yet")
         for column in self.flags:
             if off(row.values.get(column)):
                 notes.add("", column, f"has `{column}` off: no answer can be left out of the loss yet")
+
+    def _note_late_fields(self, late: list[str], notes: "Notes") -> None:
+        for field, columns in recognise(late).items():
+            if field in self.watched:
+                notes.add(field, columns[0], "comes after the columns were chosen from the first rows")
 
 
 class Notes:

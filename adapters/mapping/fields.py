@@ -16,7 +16,7 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
     prompts: dict[str, RowTemplate] = {}  # noqa: RUF012 - msgspec copies it, as ruff knows only of a direct subclass
     labels: dict[str, str] = {}  # noqa: RUF012
 
-    def quick(self) -> Quick | None:
+    def quick(self) -> Quick | None:  # complexipy: ignore - each row goes through it, as through `Encoder.make`
         """Return a fast path from row to sample, which returns None for a row that needs `read`."""
         if self.prompts or self.labels:
             return None
@@ -30,7 +30,9 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
             instruction, output = passed(get(question), longest), passed(get(answer), longest)
             extra = passed(get(more), longest) if more else ""
             system = passed(get(own), longest) if own else ""
-            if not output or extra is None or system is None or not (instruction or (extra and instruction == "")):
+            if not output or extra is None or system is None:
+                return None
+            if not instruction and (instruction is None or not extra):
                 return None
             if earlier and not blank(get(earlier)):
                 return None
@@ -41,13 +43,13 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
 
     def read(self, row: Row, notes: Notes) -> tuple[Text, tuple[Turn, ...]]:
         """Return system and turns, looking at everything; what is wrong goes into `notes`."""
-        fields = [field for field in HEADERS if field in self.columns or field in self.prompts]
-        texts = {field: self._text(field, row, notes) for field in fields if field != "history"}
-        asked = [field for field in ("instruction", "input") if field in texts]
-        # A text that is the same in every row is no question where the row's own part of it is empty.
-        own = [field for field in asked if field not in self.prompts or self.prompts[field].columns] or asked
-        if all(texts[field] is not None and not (texts[field] or "").strip() for field in own):
-            notes.add(own[0], self._column(own[0]), "is empty")
+        columns, prompts = self.columns, self.prompts
+        texts = {
+            field: self._text(field, row, notes)
+            for field in HEADERS
+            if field != "history" and (field in columns or field in prompts)
+        }
+        self._note_empty_question(texts, notes)
         if texts["output"] is not None:
             texts["output"] = self._output(texts["output"], notes)
         system = texts.get("system") or ""
@@ -57,8 +59,19 @@ class ColumnMapping(Mapping, frozen=True, kw_only=True):
                 system, history = self._history(row.values.get(self.columns["history"]), system)
             except BadValueError as error:
                 notes.add("history", self.columns["history"], str(error))
-        turn = Turn(*(texts.get(field) or "" for field in ("instruction", "input", "output")))
+        turn = Turn(texts.get("instruction") or "", texts.get("input") or "", texts["output"] or "")
         return system, (*history, turn)
+
+    def _note_empty_question(self, texts: dict[str, str | None], notes: Notes) -> None:
+        """Note that the row asks nothing; a text that is None was wrong, and is noted already."""
+        asking = [field for field in ("instruction", "input") if field in texts]
+        # A text that is the same in every row is no question where the row's own part of it is empty.
+        varying = [field for field in asking if field not in self.prompts or self.prompts[field].columns] or asking
+        for field in varying:
+            text = texts[field]
+            if text is None or text.strip():
+                return
+        notes.add(varying[0], self._column(varying[0]), "is empty")
 
     def _column(self, field: str) -> str:
         """Return the column that a field comes from, the first where a template uses several."""

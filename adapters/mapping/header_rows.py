@@ -190,21 +190,30 @@ def another_table(rows: Sequence[Cells], start: int) -> int | None:
     So it does where the values below it are of another kind than those in the rows from `start` on.
     """
     for at in range(start + 2, len(rows) - 1):
-        cells = rows[at]
-        filled = [*filter(None, cells)]
-        titled = any(rows[at - 1]) and len([*filter(None, rows[at - 1])]) == 1 and not any(rows[at - 2])
-        if len(filled) < 2 or len(set(filled)) < len(filled) or (any(rows[at - 1]) and not titled):  # noqa: PLR2004
-            continue
-        if any(NUMBER.fullmatch(cell) or cell.endswith(SENTENCE) or _width(cell) > HEADERS_TO for cell in filled):
+        if not _begins_a_block(rows, at) or not _may_be_headers(rows[at]):
             continue
         end = next((number for number in range(at + 1, len(rows)) if not any(rows[number])), len(rows))
         above, below = rows[start : at - 1], rows[at + 1 : end]
-        if below and any(_numbers(below, column) and not _numbers(above, column) for column in range(len(cells))):
+        if any(_all_numbers(below, column) and not _all_numbers(above, column) for column in range(len(rows[at]))):
             return at
     return None
 
 
-def _numbers(rows: Sequence[Cells], column: int) -> bool:
+def _begins_a_block(rows: Sequence[Cells], at: int) -> bool:
+    """Tell whether a row stands below an empty one, or below a title of one cell that does."""
+    above = [*filter(None, rows[at - 1])]
+    return not above or (len(above) == 1 and not any(rows[at - 2]))
+
+
+def _may_be_headers(cells: Cells) -> bool:
+    """Tell whether a row has several cells, all different, and none that is a number, a sentence or too wide."""
+    filled = [*filter(None, cells)]
+    if len(filled) <= 1 or len(set(filled)) < len(filled):
+        return False
+    return not any(NUMBER.fullmatch(cell) or cell.endswith(SENTENCE) or _width(cell) > HEADERS_TO for cell in filled)
+
+
+def _all_numbers(rows: Sequence[Cells], column: int) -> bool:
     values = _column(rows, column)
     return bool(values) and all(map(NUMBER.fullmatch, values))
 
@@ -236,50 +245,61 @@ class Sheet(msgspec.Struct, frozen=True):
     def headers(self, at: int, columns: Cells, *, asked: bool) -> Headers:
         """Return what is to be known about the headers in row `at`, which the user may have `asked` for."""
         start = first_row(self.rows, at, columns)
-        passed = [number for number in range(at + 1, start) if any(self.rows[number])]
-        notes = [
-            f"{self._place(number)} is passed over: it {no_sample(cells, columns) or _below(cells, columns)}"
-            for number in passed
-            if (cells := self.rows[number])
-        ]
+        notes = self._notes_on_rows(at, start, columns)
+        if asked:
+            return Headers(start, notes)
+        cells = self.rows[at]
+        if fits(cells) and (top := rival(self.rows, at)) is not None:
+            return Headers(start, notes, asks=self._ask_which_row(top, at))
+        if not self._may_be_data(at, start):
+            return Headers(start, notes)
+        doubt = f"{self._taken_for_headers(at)} ({self._cells_shown(at)}); if it is data, add `--header-row none`"
+        return Headers(start, (*notes, doubt), unsure=None if fits(cells) else self._ask_whether_data(at))
+
+    def _notes_on_rows(self, at: int, start: int, columns: Cells) -> tuple[str, ...]:
+        """Return what is to be said of rows between the headers and the data, and of another table below."""
+        notes = []
+        for number in range(at + 1, start):
+            cells = self.rows[number]
+            if any(cells):
+                reason = no_sample(cells, columns) or _below(cells, columns)
+                notes.append(f"{self._place(number)} is passed over: it {reason}")
         if (other := another_table(self.rows, start)) is not None:
             notes.append(
-                f"{self._place(other)} looks like the headers of another table ({self._named(other)}), "
+                f"{self._place(other)} looks like the headers of another table ({self._cells_shown(other)}), "
                 "which is read as this one"
             )
-        if asked:
-            return Headers(start, tuple(notes))
-        asks = unsure = None
+        return tuple(notes)
+
+    def _may_be_data(self, at: int, start: int) -> bool:
+        """Tell whether the headers in row `at` may be data, going by the rows from `start` on."""
         cells = self.rows[at]
-        below = [row for row in self.rows[start:] if row != cells]
         known = [cell for cell in cells if len(cell) > 1 and recognise([cell])]
-        if fits(cells) and (top := rival(self.rows, at)) is not None:
-            asks = self._which_row(top, at)
-        elif not fits(known) and certainty(cells, below) >= (DATA if known else self.doubt):
-            unsure = None if fits(cells) else self._whether(at)
-            notes.append(f"{self._taken(at)} ({self._named(at)}); if it is data, add `--header-row none`")
-        return Headers(start, tuple(notes), asks, unsure)
+        if fits(known):
+            return False
+        below = [row for row in self.rows[start:] if row != cells]
+        return certainty(cells, below) >= (DATA if known else self.doubt)
 
     def _place(self, row: int) -> str:
         return f"{self.unit} {row + self.before + 1}"
 
-    def _taken(self, row: int) -> str:
+    def _taken_for_headers(self, row: int) -> str:
         return f"{self._place(row)} is taken for the headers"
 
-    def _named(self, row: int) -> str:
+    def _cells_shown(self, row: int) -> str:
         return some([f"`{shown(cell)}`" for cell in self.rows[row] if cell], SHOWN)
 
-    def _which_row(self, *rows: int) -> QuestionError:
+    def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(
             f"`{self.name}` may have its headers in {' or in '.join(map(self._place, rows))}; rows above are left out",
-            {f"{self._place(row)}: {self._named(row)}": self._option(row) for row in rows},
+            {f"{self._place(row)}: {self._cells_shown(row)}": self._header_row_option(row) for row in rows},
         )
 
-    def _whether(self, row: int) -> QuestionError:
+    def _ask_whether_data(self, row: int) -> QuestionError:
         return QuestionError(
-            f"{self._taken(row)} of `{self.name}`, and may be data ({self._named(row)})",
-            {"it is data": ["--header-row", "none"], "it holds the headers": self._option(row)},
+            f"{self._taken_for_headers(row)} of `{self.name}`, and may be data ({self._cells_shown(row)})",
+            {"it is data": ["--header-row", "none"], "it holds the headers": self._header_row_option(row)},
         )
 
-    def _option(self, row: int) -> list[str]:
+    def _header_row_option(self, row: int) -> list[str]:
         return ["--header-row", str(row + self.before + 1)]

@@ -180,10 +180,8 @@ def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
     """
     headers = {column: normalize_header(column) for column in columns}
     found: dict[str, list[str]] = {}
-    for field, best in HEADERS.items():
-        tiers = (best, *TIERS.get(field, ()))
-        fitting = ([column for column in headers if headers[column] in tier] for tier in tiers)
-        if names := next(filter(None, fitting), None):
+    for field in HEADERS:
+        if names := _best_columns(field, headers):
             found[field] = names
     texts = [column for column in headers if headers[column] in TEXTS]
     if asks(found.get("instruction", ())):
@@ -191,6 +189,14 @@ def recognise(columns: Iterable[str]) -> dict[str, list[str]]:
             found["input"] = found.get("input", []) + texts
         return found
     return found | _question_without_header(found, headers, texts)
+
+
+def _best_columns(field: str, headers: Mapping[str, str]) -> list[str]:
+    """Return the columns whose headers are of the best tier that any of them is in; [] for none."""
+    for tier in (HEADERS[field], *TIERS.get(field, ())):
+        if names := [column for column, header in headers.items() if header in tier]:
+            return names
+    return []
 
 
 def _question_without_header(
@@ -243,35 +249,46 @@ def normalize_header(column: str) -> str:
     """
     if len(column) > LONGEST or NAMELESS.fullmatch(column):
         return column
+    bare = _without_additions(column)
+    header = _with_single_blanks(bare)
+    return _without_owner(header) or _header_in_two_languages(bare) or header
+
+
+def _without_additions(column: str) -> str:
+    """Return a header in lower case without its letter, invisible marks, what is in brackets, and its number."""
     column = re.sub(r" \[[A-Z]+\]$", "", column)
-    plain = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
-    plain = "".join(char for char in plain if unicodedata.category(char) != "Cf")
-    aside = re.search(r"(?<=.)(?:\((.*?)\)|\[(.*?)\]|【(.*?)】|\{(.*?)\})\W*$", plain)
+    header = unicodedata.normalize("NFKC", column).lower().translate(SIMPLIFIED)
+    header = "".join(char for char in header if unicodedata.category(char) != "Cf")
+    aside = re.search(r"(?<=.)(?:\((.*?)\)|\[(.*?)\]|【(.*?)】|\{(.*?)\})\W*$", header)
     if aside and not MEANT.fullmatch(next(filter(None, aside.groups()), "")):
-        plain = plain[: aside.start()]
-    plain = re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", plain)
-    whole = _spaced(plain)
-    if known := _known(whole):
-        return known
-    parts = re.split(rf"[/|\n]|(?<=[{HAN}])\s*(?=[{OTHERS}])|(?<=[{OTHERS}])\s*(?=[{HAN}])", plain)
-    parts = [_spaced(part) for part in parts if part.strip()]
-    found = [_known(part) if len(part) > 1 or part > "z" or "/" in plain else "" for part in parts]
-    field = {_field_of(each) for each in found if each}
-    return found[0] if all(found) and len(field) == 1 and found else whole
+        header = header[: aside.start()]
+    return re.sub(rf"^\W*(?:\d{{1,2}}(?:\s*[.、):]\s*(?=\D)|(?=[{HAN}]))|[一二三四五六七八九十]+、)", "", header)
 
 
-def _spaced(plain: str) -> str:
-    spaced = " ".join(re.split(r"[\s_-]+", plain)).strip(" :*?.。\"'()[]【】<>《》「」")
+def _with_single_blanks(header: str) -> str:
+    """Return a header with one blank between words, none between Chinese characters, and no marks at its ends."""
+    spaced = " ".join(re.split(r"[\s_-]+", header)).strip(" :*?.。\"'()[]【】<>《》「」")
     return re.sub(rf"(?<=[{HAN}]) (?=[{HAN}])", "", spaced)
 
 
-def _known(name: str) -> str:
-    """Return the header that is meant where it is one of the tables', with whose it is left out; else ""."""
-    if _field_of(name):
-        return name
-    return next((match[1] for pattern in QUALIFIED.values() if (match := pattern.fullmatch(name))), "")
+def _without_owner(header: str) -> str:
+    """Return a header of the tables above, or the one that is left without whose it is (`客服回复`); else ""."""
+    if _field_of_header(header):
+        return header
+    return next((match[1] for pattern in QUALIFIED.values() if (match := pattern.fullmatch(header))), "")
 
 
-def _field_of(name: str) -> str:
-    best = next((field for field, names in HEADERS.items() if name in names), "")
-    return best or next((field for field, tiers in TIERS.items() for tier in tiers if name in tier), "")
+def _header_in_two_languages(bare: str) -> str:
+    """Return the first part of `问题 Question` or `question/query` where all fit the same field; else ""."""
+    parts = re.split(rf"[/|\n]|(?<=[{HAN}])\s*(?=[{OTHERS}])|(?<=[{OTHERS}])\s*(?=[{HAN}])", bare)
+    parts = [_with_single_blanks(part) for part in parts if part.strip()]
+    headers = [_without_owner(part) if len(part) > 1 or part > "z" or "/" in bare else "" for part in parts]
+    if not headers or not all(headers):
+        return ""
+    return headers[0] if len({_field_of_header(header) for header in headers}) == 1 else ""
+
+
+def _field_of_header(header: str) -> str:
+    """Return the field that a normalized header fits, "" for none."""
+    best = next((field for field, names in HEADERS.items() if header in names), "")
+    return best or next((field for field, tiers in TIERS.items() for tier in tiers if header in tier), "")

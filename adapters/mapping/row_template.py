@@ -153,15 +153,25 @@ def _unsafe(tree: "nodes.Template") -> Iterator[str]:
             yield "`self`"
         elif isinstance(node, nodes.Getattr) and node.attr.startswith("__"):
             yield f"`{node.attr}`"
-        elif isinstance(node, nodes.Call):
-            if not isinstance(node.node, nodes.Getattr) or node.node.attr not in METHODS:
-                yield "a function"
+        elif isinstance(node, nodes.Call) and not _calls_known_method(node):
+            yield "a function"
         elif isinstance(node, nodes.For) and node.find(nodes.For):
             yield "a loop in a loop"
-        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS:
-            arguments = [*node.args, *(pair.value for pair in node.kwargs)]
-            if node.dyn_args or node.dyn_kwargs or not all(isinstance(each, nodes.Const) for each in arguments):
-                yield f"the filter `{node.name}` with something other than a constant"
+        elif isinstance(node, nodes.Filter) and node.name not in DEFAULTS and not _takes_only_constants(node):
+            yield f"the filter `{node.name}` with something other than a constant"
+
+
+def _calls_known_method(node: "nodes.Call") -> bool:
+    from jinja2 import nodes
+
+    return isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS
+
+
+def _takes_only_constants(node: "nodes.Filter") -> bool:
+    from jinja2 import nodes
+
+    arguments = [*node.args, *(pair.value for pair in node.kwargs)]
+    return not node.dyn_args and not node.dyn_kwargs and all(isinstance(each, nodes.Const) for each in arguments)
 
 
 def _usable(column: str, value: Any) -> Any:

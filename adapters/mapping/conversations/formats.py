@@ -57,32 +57,51 @@ def unfolded(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         with suppress(msgspec.DecodeError, RecursionError, UnicodeEncodeError):
             value = msgspec.json.decode(value)
-    if isinstance(value, list) and len(value) > 1 and (said := _by_role(value)):
-        return said
-    if not isinstance(value, dict) or not value:
-        return value
-    found = [NUMBERED.fullmatch(key) for key in value]
-    marks = {match[1] for match in found if match}
-    if all(found) and len(marks) == 1 and all(isinstance(each, (dict, list)) for each in value.values()):
-        return [value[match[0]] for match in sorted(filter(None, found), key=lambda match: int(match[2]))]
-    lengths = {len(each) if isinstance(each, list) else -1 for each in value.values()}
-    if message_keys(value, {}) and len(lengths) == 1 and min(lengths) > 0:
-        return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+    if isinstance(value, list):
+        return _messages_keyed_by_role(value) or value
+    if isinstance(value, dict):
+        return _numbered_turns(value) or _messages_of_columns(value) or value
     return value
 
 
-def _by_role(value: list[Any]) -> list[dict[str, Any]]:
-    """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
-    pair = 2
-    if all(isinstance(each, dict) and len(each) == 1 for each in value):
-        said = [item for each in value for item in each.items()]
-    elif all(isinstance(each, list) and len(each) == pair and isinstance(each[0], str) for each in value):
-        said = [(each[0], each[1]) for each in value]
-    else:
+def _numbered_turns(value: dict[str, Any]) -> list[Any]:
+    """Return the values under `turn_1`, `turn_2` and so on in order; [] where a key is no number of the same series."""
+    matches = [match for match in map(NUMBERED.fullmatch, value) if match]
+    if len(matches) < len(value) or len({match[1] for match in matches}) != 1:
         return []
-    roles = {role_of(name, {}) for name, _ in said}
-    known = "" not in roles and {USER, ASSISTANT} <= roles
-    return [{"role": name, "content": content} for name, content in said] if known else []
+    if not all(isinstance(each, (dict, list)) for each in value.values()):
+        return []
+    return [value[match[0]] for match in sorted(matches, key=lambda match: int(match[2]))]
+
+
+def _messages_of_columns(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages of `{"role": [...], "content": [...]}`; [] where it is no such object."""
+    if not message_keys(value, {}) or not all(isinstance(each, list) for each in value.values()):
+        return []
+    if len({len(each) for each in value.values()}) != 1:
+        return []
+    return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+
+
+def _messages_keyed_by_role(value: list[Any]) -> list[dict[str, Any]]:
+    """Return the messages that name their role alone: `["user", "..."]` or `{"user": "..."}` each; [] for others."""
+    pairs = _roles_and_contents(value) if len(value) > 1 else []
+    if not pairs:
+        return []
+    roles = {role_of(name, {}) for name, _ in pairs}
+    if "" in roles or not {USER, ASSISTANT} <= roles:
+        return []
+    return [{"role": name, "content": content} for name, content in pairs]
+
+
+def _roles_and_contents(value: list[Any]) -> list[tuple[str, Any]]:
+    """Return the two halves of each `["user", "..."]` or `{"user": "..."}`; [] where some element is neither."""
+    if all(isinstance(each, dict) and len(each) == 1 for each in value):
+        return [item for each in value for item in each.items()]
+    pair = 2
+    if all(isinstance(each, list) and len(each) == pair and isinstance(each[0], str) for each in value):
+        return [(each[0], each[1]) for each in value]
+    return []
 
 
 def message_keys(message: Any, tags: Mapping[str, str]) -> tuple[str, str] | None:
@@ -245,8 +264,8 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
         system = ""
         texts: list[str] = []
         answers: list[dict[str, Any]] = []
+        due: tuple[str, ...] = (SYSTEM, USER)
         for number, message in enumerate(value, 1):
-            due = (SYSTEM, USER) if number == 1 else (ASSISTANT if len(texts) % 2 else USER,)
             try:
                 role, text = self._message(message, due)
             except BadValueError as error:
@@ -257,8 +276,11 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
                 texts.append(text)
             if role == ASSISTANT:
                 answers.append(message)
-        if not texts or len(texts) % 2:
-            raise BadValueError("ends with the user's message" if texts else "holds no question and answer")
+            due = (ASSISTANT,) if role == USER else (USER,)
+        if not texts:
+            raise BadValueError("holds no question and answer")
+        if len(texts) % 2:
+            raise BadValueError("ends with the user's message")
         refuse_differing(answers)
         return system, [Turn(asked, "", answer) for asked, answer in zip(texts[::2], texts[1::2], strict=True)]
 
@@ -302,21 +324,34 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
 
     def _turn(self, turn: Any, before: str | None) -> tuple[str, Turn]:
         """Return a turn and its system prompt, which must be the one of the turns `before`."""
-        keys = turn_keys(turn, self.roles)
-        if not keys or (self.style == XTUNER and keys != KEYS[XTUNER]):
-            named = KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
-            raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in named)}")
-        moss = self.style == MOSS
-        refuse({key: _section(each) for key, each in turn.items()} if moss else turn, trained=True)
-        asked, answer = (self.text(_section(turn[key]) if moss else _joined(turn[key])) for key in keys)
-        extra = next((key for key in turn if key not in keys and normalize_header(key) in HEADERS["input"]), "")
+        keys = self._question_and_answer_keys(turn)
+        question, answer = self._question_and_answer(turn, keys)
         system = self.text(next((turn[key] for key in turn if normalize_header(key) in HEADERS["system"]), ""))
         if before is not None and system not in {"", before}:
             raise BadValueError("has a system prompt of its own")
-        for key, text in zip(keys, (asked, answer), strict=True):
-            if not text.strip():
-                raise BadValueError(f"has an empty {key}")
-        return system, Turn(asked, self.text(turn[extra]) if extra else "", answer)
+        if not question.strip():
+            raise BadValueError(f"has an empty {keys[0]}")
+        if not answer.strip():
+            raise BadValueError(f"has an empty {keys[1]}")
+        more = (turn[key] for key in turn if key not in keys and normalize_header(key) in HEADERS["input"])
+        return system, Turn(question, self.text(next(more, "")), answer)
+
+    def _question_and_answer_keys(self, turn: Any) -> tuple[str, str]:
+        """Return the keys of question and answer in a turn; raises BadValueError where it has none, or several."""
+        keys = turn_keys(turn, self.roles)
+        if keys and (self.style != XTUNER or keys == KEYS[XTUNER]):
+            return keys
+        due = KEYS[XTUNER] if self.style == XTUNER else self.style.removeprefix("turns of ").split("/")
+        raise BadValueError(f"is no object with {' and '.join(f'`{key}`' for key in due)}")
+
+    def _question_and_answer(self, turn: dict[str, Any], keys: tuple[str, str]) -> tuple[str, str]:
+        """Return the texts of question and answer; raises BadValueError where the turn holds what cannot be trained."""
+        if self.style == MOSS:
+            turn = {key: _section(each) for key, each in turn.items()}
+            refuse(turn, trained=True)
+            return self.text(turn[keys[0]]), self.text(turn[keys[1]])
+        refuse(turn, trained=True)
+        return self.text(_joined(turn[keys[0]])), self.text(_joined(turn[keys[1]]))
 
     def pairs(self, value: list[Any]) -> list[Turn]:
         """Return the turns of pairs of question and answer, or of texts in turn; raises BadValueError."""

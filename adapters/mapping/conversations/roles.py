@@ -64,25 +64,31 @@ def refuse_unknown(column: str, conversations: Iterable[Sequence[str]], own: Map
     """
     spoken = [list(names) for names in conversations]
     unknown = list(dict.fromkeys(name for names in spoken for name in names if not role_of(name, own)))
-    if not unknown or len(unknown) > FEW or _readable(spoken, own):
+    if not unknown or len(unknown) > FEW or _count_readable(spoken, own):
         return
-    sensible: dict[int, list[dict[str, str]]] = {}
+    if offers := _roles_that_read_most(spoken, unknown, own):
+        names = " and ".join(f"`{shown(name)}`" for name in unknown)
+        verb = "is" if len(unknown) == 1 else "are"
+        raise QuestionError(f"who {names} of `{shown(column)}` {verb}, is not known", dict(map(_answer, offers)))
+
+
+def _answer(offer: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return roles as an answer to a question: what it means, and its options."""
+    meaning = ", ".join(f"`{shown(name)}` is the {role}" for name, role in offer.items())
+    return meaning, [word for name, role in offer.items() for word in ("--role", f"{name}={role}")]
+
+
+def _roles_that_read_most(
+    spoken: Sequence[Sequence[str]], unknown: Sequence[str], own: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Return the ways to give the unknown names roles that make most conversations readable; [] where none does."""
+    by_count: dict[int, list[dict[str, str]]] = {}
     for roles in product(CHOICES, repeat=len(unknown)):
-        told = dict(zip(unknown, roles, strict=True))
-        sensible.setdefault(_readable(spoken, {**own, **told}), []).append(told)
-    if not (most := max(sensible)):
-        return
-    answers = {
-        ", ".join(f"`{shown(name)}` is the {role}" for name, role in told.items()): [
-            word for name, role in told.items() for word in ("--role", f"{name}={role}")
-        ]
-        for told in sensible[most]
-    }
-    names = " and ".join(f"`{shown(name)}`" for name in unknown)
-    raise QuestionError(
-        f"who {names} of `{shown(column)}` {'is' if len(unknown) == 1 else 'are'}, is not known", answers
-    )
+        offer = dict(zip(unknown, roles, strict=True))
+        by_count.setdefault(_count_readable(spoken, {**own, **offer}), []).append(offer)
+    most = max(by_count)
+    return by_count[most] if most else []
 
 
-def _readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
+def _count_readable(spoken: Iterable[Sequence[str]], own: Mapping[str, str]) -> int:
     return sum(in_turns([role_of(name, own) for name in names]) for names in spoken)

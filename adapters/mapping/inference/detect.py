@@ -84,27 +84,36 @@ class _Recognition:
             self._take_out_choices()
         self._take_out_repetitions()
         double = {field: names for field, names in self.found.items() if len(names) > 1}
-        conversations = [*self._conversations()] if not self.prompts else []
+        conversations = [] if self.prompts else [*self._conversations()]
         columns = [] if double else self._columns()
-        self._refuse_more([*conversations, *columns])
+        candidates = [*conversations, *columns]
+        self._refuse_preferences(candidates)
+        self._refuse_reasoning(candidates)
+        self._ask_for_left_out(conversations, columns)
+        if len(candidates) > 1:
+            self._ask(f"`{self.table.file}` can be read in several ways", map(_suggestion_of, candidates))
+        if not candidates:
+            self._ask_for_conversations()
+            self._ask(self._why_unclear(double), self._whatever_fits(), self._hint())
+        if systems := double.get("system"):
+            offers = [_suggestion_of(candidates[0]) | {"system": of_column(name)} for name in systems]
+            self._ask(self._why_unclear(double), offers, self._hint())
+        return candidates[0]
+
+    def _ask_for_left_out(self, conversations: Sequence[Candidate], columns: Sequence[Candidate]) -> None:
+        """Ask where the only reading leaves out a question, or takes a class for the answer."""
         if conversations and not columns:
             self._ask_for_questions(conversations)
         if columns and not conversations and not self.prompts:
             self._ask_for_class(columns[0])
             self._ask_for_texts(columns[0])
-        shapes = [*conversations, *columns]
-        if len(shapes) > 1:
-            self._ask(f"`{self.table.file}` can be read in several ways", map(_offer, shapes))
-        if not shapes and self.works:
+
+    def _ask_for_conversations(self) -> None:
+        """Ask, or say what is wrong, where columns may be conversations that only the user can tell."""
+        if self.works:
             self._ask_for_questions([*self._maybe_conversations()])
             refuse_single_messages(self.table)
             ask_for_turns(self.table)
-        if not shapes or "system" in double:
-            systems = [
-                _offer(shape) | {"system": of_column(name)} for shape in shapes for name in double.get("system", ())
-            ]
-            self._ask(self._unclear(double), systems or self._whatever_fits(), self._hint())
-        return shapes[0]
 
     def _ask_for_texts(self, shape: Candidate) -> None:
         """Ask where a column that would be left out is a question by its header, and holds lists or objects."""
@@ -113,7 +122,7 @@ class _Recognition:
             kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
             self._ask(
                 f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
-                [*self._whatever_fits(), _offer(shape)],
+                [*self._whatever_fits(), _suggestion_of(shape)],
             )
 
     def _maybe_conversations(self) -> Iterator[Candidate]:
@@ -156,24 +165,29 @@ class _Recognition:
         answers = self._sources(key) if key else []
         if not answers:
             return []
-        asking = [fields["instruction"]] if fields.get("instruction") else []
-        if not asking:
-            rest = [column for column in self._others() if column not in {*choices, key}]
-            asking = [[column] for column in rest if self.seen[column].kinds == (TEXT,)]
         found: list[Suggestion] = []
-        for questions in asking:
+        for questions in self._questions_before(choices, fields, key):
             alone = of_columns({**_firsts(fields), **dict(zip(("instruction", "input"), questions, strict=False))})
             alone["output"] = answers[0]
-            several = len(questions) > 1
+            rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
+            whose = "its" if len(questions) == 1 else "their"
             for counted, template in questions_with(choices, questions, key, self.table).items():
-                said = f"{_named(questions)} with {'their' if several else 'its'} choices{counted}"
-                asked = alone | {"instruction": FieldSource(said, template=template)}
-                if several:
-                    del asked["input"]
-                found.append(asked)
+                said = f"{_named(questions)} with {whose} choices{counted}"
+                found.append(rest | {"instruction": FieldSource(said, template=template)})
             if found:
                 found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
         return found
+
+    def _questions_before(
+        self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str
+    ) -> Iterator[Sequence[str]]:
+        """Yield the columns that may be the question before choices, together where headers say so."""
+        if fields.get("instruction"):
+            yield fields["instruction"]
+            return
+        for column in self._others():
+            if column not in {*choices, key} and self.seen[column].kinds == (TEXT,):
+                yield [column]
 
     def _take_out_repetitions(self) -> None:
         """Take texts out of the input that only repeat question and answer, as Alpaca's `text` does."""
@@ -194,24 +208,34 @@ class _Recognition:
 
     def _conversations(self) -> Iterator[Candidate]:
         """Yield a reading for each column of whole conversations, or of messages that another column answers."""
-        seen, found = self.seen, self.found
-        systems = found.get("system") or [
-            column for column in self.free if normalize_header(column) in HEADERS["system"]
-        ]
-        system = {"system": systems[0]} if systems else {}
-        answers = [
-            column for column in self.free if normalize_header(column) in HEADERS["output"] and not seen[column].open
-        ]
-        answers = [column for column in answers if seen[column].readable or seen[column].maybe]
-        alone = not {"instruction", "output"} <= found.keys()
+        systems = self.found.get("system") or self._columns_called("system")
+        answers = [column for column in self._columns_called("output") if self._may_complete(column)]
         for column in self.free:
-            style, name = seen[column].style, normalize_header(column)
-            if not style or PREFERRED.fullmatch(name) or (name in HEADERS["history"] and not alone):
-                continue
-            if name in HEADERS["output"] and any(seen[other].open for other in self.free):
-                continue
-            answer = {"output": answers[0]} if seen[column].open and len(answers) == 1 else {}
-            yield Candidate(style, {"messages": column} | answer | system, style=style)
+            if self._is_conversation(column):
+                columns = {"messages": column}
+                if self.seen[column].open and len(answers) == 1:
+                    columns["output"] = answers[0]
+                if systems:
+                    columns["system"] = systems[0]
+                yield Candidate(self.seen[column].style, columns, style=self.seen[column].style)
+
+    def _columns_called(self, field: str) -> list[str]:
+        """Return the columns whose headers are the best ones of a field, whatever they hold."""
+        return [column for column in self.free if normalize_header(column) in HEADERS[field]]
+
+    def _may_complete(self, column: str) -> bool:
+        """Tell whether a column may hold the answers to messages: text or messages that want no answer."""
+        seen = self.seen[column]
+        return not seen.open and (seen.readable or bool(seen.maybe))
+
+    def _is_conversation(self, column: str) -> bool:
+        """Tell whether a column holds conversations that are no preference, no history and no answer to others."""
+        header = normalize_header(column)
+        if not self.seen[column].style or PREFERRED.fullmatch(header):
+            return False
+        if header in HEADERS["history"]:
+            return not {"instruction", "output"} <= self.found.keys()
+        return header not in HEADERS["output"] or not any(self.seen[other].open for other in self.free)
 
     def _columns(self) -> list[Candidate]:
         """Return the reading by headers, where it is whole."""
@@ -224,22 +248,28 @@ class _Recognition:
             return []
         return [whole(_name(columns, prompts), columns, prompts)]
 
-    def _refuse_more(self, shapes: Sequence[Candidate]) -> None:
-        """Refuse by name what supervised fine-tuning does not learn from: preferences and reasoning."""
-        readings = [*map(_offer, shapes)]
-        if better := self._preferences():
-            chosen = [column for column in better if CHOSEN.fullmatch(normalize_header(column))]
-            for column in chosen:
-                if self.seen[column].style:
-                    readings.append(of_columns({"messages": column}))
-                elif "instruction" in self.found and self.seen[column].readable:
-                    readings.append(of_columns({**_firsts(self.found), "output": column}))
-            self._ask(
-                f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
-                "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
-                readings,
-                ", and no answer is left without it",
-            )
+    def _refuse_preferences(self, candidates: Sequence[Candidate]) -> None:
+        """Ask for a reading without the columns that say which answers are better, or with the better ones alone."""
+        better = self._preferences()
+        if not better:
+            return
+        readings = [*map(_suggestion_of, candidates)]
+        for column in better:
+            if not CHOSEN.fullmatch(normalize_header(column)):
+                continue
+            if self.seen[column].style:
+                readings.append(of_columns({"messages": column}))
+            elif "instruction" in self.found and self.seen[column].readable:
+                readings.append(of_columns({**_firsts(self.found), "output": column}))
+        self._ask(
+            f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
+            "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
+            readings,
+            ", and no answer is left without it",
+        )
+
+    def _refuse_reasoning(self, candidates: Sequence[Candidate]) -> None:
+        """Ask for a reading without the columns of reasoning."""
         thoughts = [
             column for column in self.free if REASONING.fullmatch(normalize_header(column)) and self._written(column)
         ]
@@ -247,7 +277,7 @@ class _Recognition:
             self._ask(
                 f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
                 "which cannot be trained on yet",
-                readings or self._whatever_fits(),
+                [*map(_suggestion_of, candidates)] or self._whatever_fits(),
                 ", and no answer is left without it",
             )
 
@@ -273,19 +303,27 @@ class _Recognition:
 
     def _ask_for_questions(self, conversations: Sequence[Candidate]) -> None:
         """Ask where a question stands beside a conversation that does not repeat it."""
-        for shape in conversations:
-            column = shape.columns["messages"]
-            beside = [*self.found.get("instruction", ()), *(each for each in self._lists() if each != column)]
-            beside = [each for each in beside if asks([each]) and self.seen[each].kinds]
-            lost = [each for each in beside if not suggestions.repeats(each, [column], self.rows)]
+        for candidate in conversations:
+            column = candidate.columns["messages"]
+            lost = self._questions_beside(column)
             if lost:
                 questions = self._sources(lost[0])[:1]
                 firsts = [*suggestions.firsts(column, self.rows)]
+                offers = [{"instruction": question, **first} for question in questions for first in firsts]
                 self._ask(
                     f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
-                    f"{shape.name}; what is to be learned?",
-                    [*({"instruction": each, **first} for each in questions for first in firsts), _offer(shape)],
+                    f"{candidate.name}; what is to be learned?",
+                    [*offers, _suggestion_of(candidate)],
                 )
+
+    def _questions_beside(self, conversation: str) -> list[str]:
+        """Return the columns that are questions by their headers, and whose text the conversation does not hold."""
+        others = [*self.found.get("instruction", ()), *(column for column in self._lists() if column != conversation)]
+        return [
+            column
+            for column in others
+            if asks([column]) and self.seen[column].kinds and not suggestions.repeats(column, [conversation], self.rows)
+        ]
 
     def _ask_for_class(self, shape: Candidate) -> None:
         """Ask where the only answer to a question is a class by its header."""
@@ -339,15 +377,10 @@ class _Recognition:
 
     def _whatever_fits(self) -> Iterator[Suggestion]:
         """Yield readings that take the fields that are known, and others from what is left."""
-        fields = {field: [*map(of_column, names)] for field, names in self.found.items() if field not in self.prompts}
+        fields = self._sources_by_header()
         others = self._others()
-        if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
-            fields.pop("input", None)
-        for column, field in self._lists().items():
-            if field not in {"system", *self.prompts}:
-                fields.setdefault(field, self._sources(column))
-        asked = fields.keys() | {field for field, each in self.prompts.items() if not _constant(each)}
-        if not {"instruction", "input"} & asked:
+        asking = fields.keys() | {field for field, template in self.prompts.items() if not _constant(template)}
+        if asking.isdisjoint({"instruction", "input"}):
             texts = [column for column in others if TEXT in self.seen[column].kinds]
             fields["input" if "instruction" in self.prompts else "instruction"] = [
                 source for column in texts or others for source in self._sources(column, " ")
@@ -356,26 +389,44 @@ class _Recognition:
             fields["output"] = self._answers(others)
         if not self.prompts:
             yield from suggestions.of_objects(self.rows)
-        yield from suggestions.alternatives({field: fields[field] for field in fields if fields[field]})
+        yield from suggestions.alternatives({field: sources for field, sources in fields.items() if sources})
 
-    def _unclear(self, double: dict[str, list[str]]) -> str:
-        table = self.table
-        wanted = ["question"] * (not {"instruction", "input"} & self.found.keys()) + ["answer"] * (
-            "output" not in self.found
-        )
-        reason = f"no column is recognised as {' and '.join(wanted) or 'question and answer'}"
-        for column, each in self.seen.items():
-            due = "text" if recognise([column]) and not each.readable else ""
-            if normalize_header(column) in {"messages", "conversations", "conversation"} and not each.style:
-                due = f"lists of objects with {STYLES}"
-            if due:
-                reason += f"; `{column}` holds {' and '.join(each.kinds) or 'nothing'}, not {due}"
+    def _sources_by_header(self) -> dict[str, list[FieldSource]]:
+        """Return what may be each field that no template gives, going by the headers, lists and objects as well."""
+        fields = {field: [*map(of_column, names)] for field, names in self.found.items()}
+        if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
+            fields.pop("input", None)
+        for column, field in self._lists().items():
+            if field != "system":
+                fields.setdefault(field, self._sources(column))
+        return {field: sources for field, sources in fields.items() if field not in self.prompts}
+
+    def _why_unclear(self, double: dict[str, list[str]]) -> str:
+        """Return why no reading is clear, the columns, and what was noted of the table and its first bad row."""
         if double:
             field, names = next(iter(double.items()))
             reason = f"{_named(names)} both fit {field}"
-        broken = [f"{row.where}: {row.error}" for row in table.first if row.error][:1]
-        notes = "".join(f"\nnote: {note}" for note in (*table.notes, *broken))
-        return f"{reason}\n{listing(table)}{notes}"
+        else:
+            reason = f"no column is recognised as {self._missing_fields()}{self._misfits()}"
+        broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
+        notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
+        return f"{reason}\n{listing(self.table)}{notes}"
+
+    def _missing_fields(self) -> str:
+        if "output" in self.found:
+            return "question and answer" if {"instruction", "input"} & self.found.keys() else "question"
+        return "answer" if {"instruction", "input"} & self.found.keys() else "question and answer"
+
+    def _misfits(self) -> str:
+        """Return the columns that hold something else than their headers say, for a message."""
+        misfits = ""
+        for column, seen in self.seen.items():
+            due = "text" if recognise([column]) and not seen.readable else ""
+            if normalize_header(column) in {"messages", "conversations", "conversation"} and not seen.style:
+                due = f"lists of objects with {STYLES}"
+            if due:
+                misfits += f"; `{column}` holds {' and '.join(seen.kinds) or 'nothing'}, not {due}"
+        return misfits
 
     def _hint(self) -> str:
         hint = (
@@ -410,7 +461,7 @@ def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {field: names[0] for field, names in fields.items()}
 
 
-def _offer(shape: Candidate) -> Suggestion:
+def _suggestion_of(shape: Candidate) -> Suggestion:
     return of_columns(shape.columns)
 
 

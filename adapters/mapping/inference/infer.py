@@ -239,42 +239,58 @@ def _refuse_texts(wish: MappingOptions) -> None:
 
 def _mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: Candidate) -> Mapping:
     """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
-    system = wish.system if wish.system is not None else preset.system if preset else ""
     _refuse_texts(wish)
-    fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
-    label_field = wish.stratify if wish.stratify in fields else ""
+    decided = bool(wish.map)
+    left_out = [column for column in table.columns if column not in shape.used]
     common: dict[str, Any] = {
         "columns": shape.columns,
         "known": frozenset(table.columns),
         "letters": {column: letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
-        "system": system,
+        "system": _system_prompt(wish, preset),
         "strip": wish.strip,
         "max_characters": wish.max_characters,
-        "decided": bool(wish.map),
+        "decided": decided,
         "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "refused": refused(left_out, decided=decided) if shape.style or not decided else {},
+        "flags": () if decided else _loss_flags(left_out),
         "roles": wish.role,
-        "label_field": label_field,
-        "label_column": find_column(table, wish.stratify) if wish.stratify and not label_field else None,
+        **_label_source(table, wish, shape),
     }
-    rest = [column for column in table.columns if column not in shape.used]
-    if shape.style or not wish.map:
-        common["refused"] = refused(rest, decided=bool(wish.map))
-    if not wish.map:
-        common["flags"] = tuple(
-            column
-            for column in rest
-            if FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
-        )
-    if shape.style:
-        if wish.label_map:
-            raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
-        mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
-        mapping.ask(table)
-        return mapping
-    return ColumnMapping(prompts=shape.prompts, labels=_labels(wish, preset, shape), **common)
+    if not shape.style:
+        return ColumnMapping(prompts=shape.prompts, labels=_output_texts(wish, preset, shape), **common)
+    if wish.label_map:
+        raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
+    mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
+    mapping.ask(table)
+    return mapping
 
 
-def _labels(wish: MappingOptions, preset: Preset | None, shape: Candidate) -> dict[str, str]:
+def _system_prompt(wish: MappingOptions, preset: Preset | None) -> str:
+    if wish.system is not None:
+        return wish.system
+    return preset.system if preset else ""
+
+
+def _loss_flags(columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that say by their headers which answers are learned; not those with a remark in brackets."""
+    return tuple(
+        column
+        for column in columns
+        if FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
+    )
+
+
+def _label_source(table: Table, wish: MappingOptions, shape: Candidate) -> dict[str, str]:
+    """Return the field or the column that `--stratify` names, as a mapping takes it."""
+    if not wish.stratify:
+        return {}
+    fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
+    if wish.stratify in fields:
+        return {"label_field": wish.stratify}
+    return {"label_column": find_column(table, wish.stratify)}
+
+
+def _output_texts(wish: MappingOptions, preset: Preset | None, shape: Candidate) -> dict[str, str]:
     """Return the user's texts for outputs, else the preset's where the outputs are from its column."""
     if wish.label_map or not preset or wish.output is not None:
         return wish.label_map

@@ -98,22 +98,28 @@ def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
     if entry.problems:
         return None
     columns = {field: column for field, column in entry.columns.items() if column in table.columns}
-    empty = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
+    refused_columns = {columns[each]: "images, sound or video" for each in MEDIA if each in columns}
     if "tools" in columns:
-        empty[columns["tools"]] = "tools"
+        refused_columns[columns["tools"]] = "tools"
     if entry.formatting == "alpaca":
-        fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
-        if "output" not in fields or not {"instruction", "input"} & fields.keys():
-            return None
-        return Sidecar(name=name, map=fields, refused=empty)
-    return _conversations(entry, columns, empty) if "messages" in columns else None
+        return _sidecar_of_fields(entry, columns, refused_columns)
+    return _sidecar_of_conversations(entry, columns, refused_columns)
 
 
-def _conversations(entry: Entry, columns: dict[str, str], empty: dict[str, str]) -> Sidecar:
+def _sidecar_of_fields(entry: Entry, columns: dict[str, str], refused_columns: dict[str, str]) -> Sidecar | None:
+    fields = {FIELDS[field]: column for field, column in columns.items() if field in FIELDS}
+    if "output" not in fields or fields.keys().isdisjoint({"instruction", "input"}):
+        return None
+    return Sidecar(name=entry.name, map=fields, refused=refused_columns)
+
+
+def _sidecar_of_conversations(entry: Entry, columns: dict[str, str], refused_columns: dict[str, str]) -> Sidecar | None:
+    if "messages" not in columns:
+        return None
     return Sidecar(
         name=entry.name,
         map={field: columns[field] for field in ("messages", "system") if field in columns},
         role={entry.tags[tag]: role for tag, role in TAGS.items() if tag in entry.tags},
         tags={tag: entry.tags[tag] for tag in ("role_tag", "content_tag")},
-        refused=empty,
+        refused=refused_columns,
     )

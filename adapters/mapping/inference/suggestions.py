@@ -68,21 +68,29 @@ def question(
 
     `places` are the columns of a table whose headers may be data: what is read by headers is offered by place, too.
     """
-    found: dict[str, list[str]] = {}
-    by_place: dict[str, list[str]] = {}
+    working: dict[str, Suggestion] = {}
     for offer in islice(offers, TRIED):
-        said = meaning(offer)
-        if said in found or not works(offer):
-            continue
-        found[said] = options(offer)
-        if places and not any(source.template for source in offer.values()):
-            numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-            said = meaning({field: FieldSource(f"column {number}") for field, number in numbers.items()})
-            maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
-            by_place[f"the first row is data, {said}"] = ["--header-row", "none", *maps]
-        if len(found) == MOST:
+        if meaning(offer) not in working and works(offer):
+            working[meaning(offer)] = offer
+        if len(working) == MOST:
             break
-    return QuestionError(reason, found | by_place) if found else InputError(reason + none)
+    if not working:
+        return InputError(reason + none)
+    answers = {said: options(offer) for said, offer in working.items()}
+    if places:
+        for offer in working.values():
+            answers |= _answer_by_place(offer, places)
+    return QuestionError(reason, answers)
+
+
+def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list[str]]:
+    """Return the answer that takes an offer's columns by their numbers and the first row as data; {} for templates."""
+    if any(source.template for source in offer.values()):
+        return {}
+    numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
+    said = meaning({field: FieldSource(f"column {number}") for field, number in numbers.items()})
+    maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
+    return {f"the first row is data, {said}": ["--header-row", "none", *maps]}
 
 
 def meaning(offer: Suggestion) -> str:
@@ -104,7 +112,7 @@ def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggest
 
     Of two questions the second may be the input of the first; of several inputs all may be wanted.
     """
-    fields = [[*_ways(field, sources, found)] for field, sources in found.items()]
+    fields = [[*_combined_sources(field, sources, "input" not in found)] for field, sources in found.items()]
     for chosen in product(*fields):
         offer = {field: source for part in chosen for field, source in part.items()}
         taken = [source.of or source.column or source.said for source in offer.values()]
@@ -114,96 +122,91 @@ def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggest
 
 def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
     """Return how the lists or objects in a column make text, [] where that cannot be told."""
-    return [msgspec.structs.replace(source, of=column) for source in _sources(column, rows, between)]
+    return [msgspec.structs.replace(source, of=column) for source in _sources_in_column(column, rows, between)]
 
 
-def _ways(
-    field: str, sources: Sequence[FieldSource], found: Mapping[str, Sequence[FieldSource]]
-) -> Iterator[Suggestion]:
-    """Yield what `alternatives` may take for a field."""
+def _combined_sources(field: str, sources: Sequence[FieldSource], no_input: bool) -> Iterator[Suggestion]:
+    """Yield what `alternatives` may take for a field: each source, and two of them, one as the input."""
     for source in sources:
         yield {field: source}
-    if field == "instruction" and "input" not in found:
-        for one, other in pairwise(sources):
-            yield {field: one, "input": other}
-    if field == "output" and "input" not in found:  # a text, what of it is asked, and the answer
-        for one, other in pairwise(sources):
-            if one.column:
-                yield {"input": one, field: other}
+    if no_input and field == "instruction":
+        yield from ({field: one, "input": other} for one, other in pairwise(sources))
+    if no_input and field == "output":  # a text, what of it is asked, and the answer
+        yield from ({"input": one, field: other} for one, other in pairwise(sources) if one.column)
     if field == "input" and len(sources) > 1:
         both = " ".join(_template(reference(source.column)) for source in sources)
         yield {field: FieldSource(" and ".join(source.said for source in sources), template=both)}
 
 
-def _sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
-    """Return those of `sources`."""
+class _Expression(msgspec.Struct, frozen=True):
+    """A template's expression for the lists or objects of a column, and what it is called to people.
+
+    They are `written` as text in the file, and the expression ends with the filter that reads it.
+    """
+
+    text: str
+    said: str
+    written: bool
+
+    def item(self, access: str) -> str:
+        """Return the expression for a part of the value, such as `[0]` or `.text`."""
+        return f"({self.text}){access}" if self.written else f"{self.text}{access}"
+
+    def as_json(self) -> FieldSource:
+        return FieldSource(f"{self.said} as JSON", template=_template(f"{self.text} | tojson"))
+
+
+def _sources_in_column(column: str, rows: Sequence[Mapping[str, Any]], between: str) -> list[FieldSource]:
     values = [parsed(row.get(column)) for row in rows]
     written = any(isinstance(plain(row.get(column)), str) for row in rows)
-    name, said = reference(column) + (" | parsed" if written else ""), f"`{column}`"
+    expression = _Expression(reference(column) + (" | parsed" if written else ""), f"`{column}`", written)
     filled = [value for value in values if not blank(value)]
     if filled and isinstance(filled[0], dict):
-        key = _text_key(filled[0])
-        whole = FieldSource(f"{said} as JSON", template=_template(f"{name} | tojson"))
-        if not key:
-            return [whole]
-        values = [each.get(key) if isinstance(each, dict) else None for each in filled]
-        name, said = f"({name}).{key}" if written else f"{name}.{key}", f"`{key}` of {said}"
-        filled = [each for each in values if isinstance(each, list)]
-        if not filled:
-            return [FieldSource(said, template=_template(name)), whole]
-        filled = [each for each in filled if each]
-    return _of_lists(name, said, values, filled, rows, between, written=written)
+        return _sources_in_objects(expression, filled, rows, between)
+    return _sources_in_lists(expression, values, filled, rows, between)
 
 
-def _of_lists(
-    name: str,
-    said: str,
+def _sources_in_objects(
+    expression: _Expression, values: Sequence[Any], rows: Sequence[Mapping[str, Any]], between: str
+) -> list[FieldSource]:
+    """Return what a column of objects may be taken for: the text or the lists under a key, or JSON."""
+    key = _text_key(values[0])
+    if not key:
+        return [expression.as_json()]
+    under_key = [value.get(key) if isinstance(value, dict) else None for value in values]
+    lists = [value for value in under_key if isinstance(value, list)]
+    part = _Expression(expression.item(f".{key}"), f"`{key}` of {expression.said}", expression.written)
+    if not lists:
+        return [FieldSource(part.said, template=_template(part.text)), expression.as_json()]
+    return _sources_in_lists(part, under_key, [value for value in lists if value], rows, between)
+
+
+def _sources_in_lists(
+    expression: _Expression,
     values: Sequence[Any],
     filled: Sequence[Any],
     rows: Sequence[Mapping[str, Any]],
     between: str,
-    *,
-    written: bool,
 ) -> list[FieldSource]:
     """Return what a column of lists may be taken for; `filled` are those of its `values` that say something."""
     first = filled[0] if filled else None
     if not isinstance(first, list) or not first:
         return []
     if isinstance(first[0], list):
-        return _spans(name, said, first[0], rows)
-    if any(each in ([], None, "") for each in values):
-        return _entries(name, said, first, between, written=written, none=True)
-    several = any(isinstance(each, list) and len(each) > 1 for each in filled)
-    return _entries(name, said, first, between, written=written, several=several)
-
-
-def _entries(
-    name: str,
-    said: str,
-    value: list[Any],
-    between: str,
-    *,
-    written: bool,
-    none: bool = False,
-    several: bool = False,
-) -> list[FieldSource]:
-    """Return what a column of lists such as `value` may be taken for.
-
-    It is `written` as text, has rows without an entry (`none`), or some with `several`.
-    """
-    whole, joined, first = [], name, f"({name})[0]" if written else f"{name}[0]"
-    if isinstance(value[0], dict):
-        whole = [FieldSource(f"{said} as JSON", template=_template(f"{name} | tojson"))]
-        key = _text_key(value[0])
-        if not key:
-            return whole
-        joined, first = f"{name} | map(attribute='{key}')", f"{first}.{key}"
-    text, entries = f"{joined} | join('{between}')", f"the entries of {said}"
-    if none:
-        text, entries = f"({text}) or 'none'", f"{entries}, `none` where there is none"
-    found = [FieldSource(entries, template=_template(text))]
-    if several:
-        found.append(FieldSource(f"the first of {said}", template=_template(first)))
+        return _spans(expression, first[0], rows)
+    entry_key = _text_key(first[0]) if isinstance(first[0], dict) else ""
+    whole = [expression.as_json()] if isinstance(first[0], dict) else []
+    if whole and not entry_key:
+        return whole
+    entries = f"{expression.text} | map(attribute='{entry_key}')" if entry_key else expression.text
+    joined, said = f"{entries} | join('{between}')", f"the entries of {expression.said}"
+    if any(value in ([], None, "") for value in values):
+        joined, said = f"({joined}) or 'none'", f"{said}, `none` where there is none"
+        return [FieldSource(said, template=_template(joined)), *whole]
+    found = [FieldSource(said, template=_template(joined))]
+    if any(isinstance(value, list) and len(value) > 1 for value in filled):
+        first_entry = expression.item("[0]") + (f".{entry_key}" if entry_key else "")
+        found.append(FieldSource(f"the first of {expression.said}", template=_template(first_entry)))
     return found + whole
 
 
@@ -216,16 +219,16 @@ def _template(expression: str) -> str:
     return f"{{{{ {expression} }}}}"
 
 
-def _spans(name: str, said: str, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:
+def _spans(expression: _Expression, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:
     """Return the template for spans of a text, `[[0, 5, "PER"], ...]`."""
     if len(span) != SPAN or not isinstance(span[0], int) or not isinstance(span[1], int):
         return []
     columns = [column for column in rows[0] if normalize_header(column) in TEXTS_OF_SPANS]
     return [
         FieldSource(
-            f"the spans of {said}",
-            template=f"{{% for each in {name} %}}{{{{ {reference(column)}[each[0]:each[1]] }}}}: {{{{ each[2] }}}}"
-            "{% if not loop.last %}, {% endif %}{% endfor %}",
+            f"the spans of {expression.said}",
+            template=f"{{% for each in {expression.text} %}}{{{{ {reference(column)}[each[0]:each[1]] }}}}: "
+            "{{ each[2] }}{% if not loop.last %}, {% endif %}{% endfor %}",
         )
         for column in columns[:1]
     ]
@@ -235,23 +238,32 @@ def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
     """Yield readings of rows whose texts stand in objects: a pair of translations, what Label Studio exports."""
     first = {column: plain(value) for column, value in rows[0].items()} if rows else {}
     for column, value in first.items():
-        if isinstance(value, dict) and len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - a text and its translation
-            said = [
-                FieldSource(f"`{key}` of `{column}`", template=f"{{{{ {reference(column)}[{key!r}] }}}}")
-                for key in value
-            ]
-            yield {"instruction": said[0], "output": said[1]}
-            yield {"instruction": said[1], "output": said[0]}
-    data, made = first.get("data"), first.get("annotations") or first.get("completions")
-    if isinstance(data, dict) and made:
-        texts = [key for key, value in data.items() if isinstance(value, str)]
-        kind = "annotations" if first.get("annotations") else "completions"
-        for key, answer in product(texts, ("choices", "text", "labels")):
-            label = f"{{{{ {kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ') }}}}"
-            yield {
-                "instruction": FieldSource(f"`{key}` of `data`", template=f"{{{{ data[{key!r}] }}}}"),
-                "output": FieldSource(f"`{answer}` of `{kind}`", template=label),
-            }
+        if isinstance(value, dict):
+            yield from _of_translations(column, value)
+    if isinstance(first.get("data"), dict):
+        yield from _of_label_studio(first)
+
+
+def _of_translations(column: str, value: Mapping[str, Any]) -> Iterator[Suggestion]:
+    """Yield both directions between the two texts of an object, `{"en": "...", "de": "..."}`; nothing for others."""
+    if len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - the two texts
+        one, other = (
+            FieldSource(f"`{key}` of `{column}`", template=_template(f"{reference(column)}[{key!r}]")) for key in value
+        )
+        yield {"instruction": one, "output": other}
+        yield {"instruction": other, "output": one}
+
+
+def _of_label_studio(row: Mapping[str, Any]) -> Iterator[Suggestion]:
+    """Yield the texts of `data` with the results of its first annotation, `completions` in older exports."""
+    kind = next((key for key in ("annotations", "completions") if row.get(key)), "")
+    texts = [key for key, value in row["data"].items() if isinstance(value, str)] if kind else []
+    for key, answer in product(texts, ("choices", "text", "labels")):
+        label = f"{kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ')"
+        yield {
+            "instruction": FieldSource(f"`{key}` of `data`", template=_template(f"data[{key!r}]")),
+            "output": FieldSource(f"`{answer}` of `{kind}`", template=_template(label)),
+        }
 
 
 def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
