@@ -8,12 +8,12 @@ from typing import Any, Unpack
 
 import msgspec
 
-from ftbridge.adapters.columns import letter
+from ftbridge.adapters.columns import column_letter
 from ftbridge.adapters.convert.plan import ConvertOptions, preset_for
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.adapters.mapping.inference.sidecar import find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin, origins
-from ftbridge.adapters.values import LONGEST, plain, shown, type_name
+from ftbridge.adapters.values import LONGEST, decode_raw, shorten, type_name
 from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.records import Reading, ReadingOptions, Table
 
@@ -100,7 +100,8 @@ def _profile_table(origin: Origin, table: Table, callback: Callable[[int], objec
 def _profile_columns(table: Table, callback: Callable[[int], object] | None) -> tuple[int, int, tuple[Column, ...]]:
     """Return how many rows a table has, how many cannot be read, and its columns."""
     columns = {
-        name: Column(name=name, letter=letter(at) if table.lettered else "") for at, name in enumerate(table.columns, 1)
+        name: Column(name=name, letter=column_letter(at) if table.lettered else "")
+        for at, name in enumerate(table.columns, 1)
     }
     lengths: Counter[str] = Counter()
     rows = broken = 0
@@ -110,7 +111,7 @@ def _profile_columns(table: Table, callback: Callable[[int], object] | None) -> 
         if not row.error:
             for name, value in row.values.items():
                 column = columns.setdefault(name, Column(name=name))
-                lengths[name] += _add_value(column, plain(value))
+                lengths[name] += _add_value(column, decode_raw(value))
         if callback and rows % TOLD_EVERY == 0:
             callback(rows)
     for column in columns.values():
@@ -124,10 +125,10 @@ def _add_value(column: Column, value: Any) -> int:
     """Add a value to what is known of its column, and return its length in characters."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return 0
-    length = len(value if isinstance(value, str) else shown(value, LONGEST))
+    length = len(value if isinstance(value, str) else shorten(value, LONGEST))
     kind = type_name(value)
     column.shortest = min(column.shortest, length) if column.types else length
     column.longest = max(column.longest, length)
     column.types[kind] = column.types.get(kind, 0) + 1
-    column.example = column.example or shown(value)
+    column.example = column.example or shorten(value)
     return length

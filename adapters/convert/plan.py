@@ -15,11 +15,17 @@ import msgspec
 from ftbridge.adapters.convert.rejects import parse_max_rejected
 from ftbridge.adapters.convert.samples.encode import Dedup
 from ftbridge.adapters.convert.split import PARTS, parse_split
-from ftbridge.adapters.mapping.inference.infer import ALONE, MappingOptions, TableMapping, for_all, infer_mapping
+from ftbridge.adapters.mapping.inference.infer import (
+    ALONE,
+    MappingOptions,
+    TableMapping,
+    infer_mapping,
+    question_for_all,
+)
 from ftbridge.adapters.mapping.inference.sidecar import Sidecar, find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
-from ftbridge.adapters.values import DATE, BadValueError, listed, plain
+from ftbridge.adapters.values import DATE, BadValueError, decode_raw, parse_list
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Reading, Table
@@ -206,7 +212,7 @@ def plan_conversion(
             for (_, table), preset, each in zip(opened, presets, said, strict=True)
         )
     except QuestionError as error:
-        raise for_all(error, [table for _, table in opened], options.wish) from error
+        raise question_for_all(error, [table for _, table in opened], options.wish) from error
     tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
     job = ConvertPlan(
         name=name,
@@ -252,7 +258,7 @@ def _dated(table: Table, choice: TableMapping) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
     last = [(sample.system, sample.turns[-1]) for sample in _samples(table, choice)]
     texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
-    return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
+    return any(all(DATE.fullmatch(str(decode_raw(text))) for text in column) for column in zip(*texts, strict=True))
 
 
 def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset | None:
@@ -266,4 +272,4 @@ def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset 
 def _alike(table: Table, told: Preset) -> bool:
     """Tell whether lists stand where the preset's sample has lists: columns of the same names may hold other things."""
     lists = [column for column, value in told.sample.items() if isinstance(value, list)]
-    return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)
+    return all(isinstance(parse_list(row.values.get(column)), list) for row in table.first[:1] for column in lists)

@@ -11,7 +11,7 @@ from msgspec.structs import replace as altered
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.selection import Counts
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.records import Conversation, DatasetEntry, Turn
 
 SAMPLES_SHOWN = 3
@@ -112,7 +112,7 @@ def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) 
     if table.part and (name := f"{job.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decoded, islice(job.first_samples(at), SAMPLES_SHOWN)))
-    answers = [shown(sample.turns[-1].output) for sample in first]
+    answers = [shorten(sample.turns[-1].output) for sample in first]
     if choice.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
         notes += (f"the answers are numbers; `{names}` and so on gives them names",)
@@ -133,5 +133,5 @@ def _table_read(job: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry]) 
 
 def _decoded(sample: Conversation) -> Conversation:
     """Return a sample of which no text stands as in JSON any more."""
-    turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
-    return altered(sample, system=plain(sample.system), turns=turns)
+    turns = tuple(Turn(*map(decode_raw, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
+    return altered(sample, system=decode_raw(sample.system), turns=turns)

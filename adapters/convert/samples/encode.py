@@ -15,7 +15,7 @@ import msgspec
 from ftbridge.adapters.convert.samples.remarks import TOGETHER, Remarks, system_beside
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
@@ -67,7 +67,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
         Unless the `whole` piece is wanted, the rows behind a rejected one, or behind `FULL` bytes, are not taken.
         """
         mapping, between = self.mappings[table], self.between
-        conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
+        conversation, encode_into = mapping.row_converter(), msgspec.json.Encoder().encode_into
         beside = system_beside(mapping.columns)
         noted = self.grouped or self.classed or self.dedup or beside
         batch, row = Batch(), None
@@ -133,7 +133,7 @@ def _take_back(made: list[tuple[bytearray, "array[int]"]], count: int) -> None:
 
 def normalized(text: Any) -> str:
     """Return `text` as it is compared with `--dedup normalized`: in NFKC form, without case, blanks as one blank."""
-    return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", decode_raw(text)).casefold().split())
 
 
 def _hash(*texts: Any) -> int:

@@ -10,15 +10,15 @@ from itertools import takewhile
 from typing import Any
 
 from ftbridge.adapters.mapping.headers import HEADERS, normalize_header
-from ftbridge.adapters.values import blank, listed, plain, shown
+from ftbridge.adapters.values import decode_raw, is_blank, parse_list, shorten
 from ftbridge.core.records import Table
 
-WHOLE = {
+ALL_CHOICES = {
     *("choices", "options", "candidates", "option", "choice", "answer choices", "answer options", "multiple choices"),
     *("选项", "候选项", "备选项", "选择项", "候选答案", "备选答案"),
 }
 # Columns that say which choice is right, where none is an answer by its header.
-KEYS = {
+ANSWER_KEYS = {
     *("answer key", "answerkey", "answer idx", "answer index", "answer id", "answer letter", "correct option", "cop"),
     *(
         "correct",
@@ -34,7 +34,20 @@ KEYS = {
     ),
 }
 # Stems of columns that are no choices.
-TEXTS = {"text", "sentence", "title", "query", "question", "premise", "ctx", "context", "句子", "文本", "问题", "标题"}
+NOT_CHOICES = {
+    "text",
+    "sentence",
+    "title",
+    "query",
+    "question",
+    "premise",
+    "ctx",
+    "context",
+    "句子",
+    "文本",
+    "问题",
+    "标题",
+}
 SERIES = ("abcdefghij", "123456789", "0123456789", "一二三四五六七八九", "甲乙丙丁戊己庚辛")
 LETTERS = SERIES[0].upper()
 FEWEST = 3  # `q` and `a` by themselves are question and answer
@@ -45,10 +58,10 @@ MARK = re.compile(
 )
 
 
-def choices_of(columns: Sequence[str]) -> list[str]:
+def choice_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns that hold choices: one with all of them, or one each for A, B, C and so on."""
     headers = {normalize_header(column): column for column in columns}
-    if whole := [column for name, column in headers.items() if name in WHOLE]:
+    if whole := [column for name, column in headers.items() if name in ALL_CHOICES]:
         return whole[:1]
     answered = not headers.keys().isdisjoint({*HEADERS["output"]} - {"a"})
     found: list[str] = []
@@ -73,20 +86,22 @@ def _header_stems(name: str) -> list[str]:
         stems.append(f"{match[1]}\0")
     if match := re.fullmatch(r"([a-j0-9])([ .]?(?:选项|项|option|choice))", name):
         stems.append(f"\0{match[2]}")
-    return [stem for stem in stems if stem.replace("\0", "").strip() not in TEXTS]
+    return [stem for stem in stems if stem.replace("\0", "").strip() not in NOT_CHOICES]
 
 
-def key_of(columns: Sequence[str]) -> str:
+def answer_key_column(columns: Sequence[str]) -> str:
     """Return the column that says which choice is right, "" for none."""
-    return next((column for column in columns if normalize_header(column) in KEYS), "")
+    return next((column for column in columns if normalize_header(column) in ANSWER_KEYS), "")
 
 
-def questions_with(choices: Sequence[str], questions: Sequence[str], answer: str, table: Table) -> dict[str, str]:
+def questions_with_choices(
+    choices: Sequence[str], questions: Sequence[str], answer: str, table: Table
+) -> dict[str, str]:
     """Return templates that show the choices with the question, by how they are counted; {} where no answer is a mark.
 
     There are several where the answers are numbers that may be counted from 0 or from 1.
     """
-    rows = [row.values for row in table.first if not all(blank(row.values.get(name)) for name in choices)]
+    rows = [row.values for row in table.first if not all(is_blank(row.values.get(name)) for name in choices)]
     headers = {normalize_header(name) for name in choices} if len(choices) > 1 else set()
     answers = [_as_mark(row.get(answer)) for row in rows]
     marks = [mark for mark in answers if MARK.fullmatch(mark) or normalize_header(mark) in headers]
@@ -120,15 +135,15 @@ def _called_from(start: int | None, count: int) -> list[str]:
 
 def _choices_in_columns(choices: Sequence[str], called: Sequence[str], table: Table) -> str:
     """Return the part of a template that shows choices that have a column each; where it is empty, none."""
-    optional = {name for name in choices if any(blank(row.values.get(name)) for row in table.first)}
+    optional = {name for name in choices if any(is_blank(row.values.get(name)) for row in table.first)}
     return "".join(_one_choice(mark, name, name in optional) for mark, name in zip(called, choices, strict=True))
 
 
 def _choices_in_list(column: str, marks: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Return the parts of a template that show the choices in one column, by how they are counted."""
-    values = [plain(row.get(column)) for row in rows]
+    values = [decode_raw(row.get(column)) for row in rows]
     count = max((len(value) for value in values if isinstance(value, list)), default=0)
-    first = next((value for value in values if not blank(value)), "")
+    first = next((value for value in values if not is_blank(value)), "")
     counters = {None: f"'{LETTERS}'[loop.index0]", 0: "loop.index0", 1: "loop.index"}
     starts = _starts(marks, count, "")
     return {counted: _loop_over_choices(column, first, counters[start]) for counted, start in starts.items()}
@@ -149,12 +164,12 @@ def _starts(marks: Sequence[str], count: int, own: str) -> dict[str, int | None]
 
 def _one_choice(mark: str, column: str, optional: bool) -> str:
     text = f" {mark}. {_expression(column)}"
-    return f"{{% if {reference(column)} %}}{text}{{% endif %}}" if optional else text
+    return f"{{% if {template_reference(column)} %}}{text}{{% endif %}}" if optional else text
 
 
 def _loop_over_choices(column: str, value: Any, counter: str) -> str:
     """Return the part of a template that shows all choices in `column`, of which `value` is the first."""
-    name, mark, text = reference(column), counter, "text"
+    name, mark, text = template_reference(column), counter, "text"
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         if key := _first_key(value, ("label", "labels", "key")):
             mark = f"{name}.{key}[loop.index0]"
@@ -176,16 +191,16 @@ def _first_key(value: dict[str, Any], keys: Sequence[str]) -> str:
 
 def _as_mark(value: Any) -> str:
     """Return an answer as a mark, several of them together."""
-    value = listed(value)
-    text = ",".join(map(shown, value)) if isinstance(value, list) else shown(value)
+    value = parse_list(value)
+    text = ",".join(map(shorten, value)) if isinstance(value, list) else shorten(value)
     return unicodedata.normalize("NFKC", text).strip()
 
 
 def _expression(column: str) -> str:
     """Return what writes the value of a column in a template."""
-    return f"{{{{ {reference(column)} }}}}"
+    return f"{{{{ {template_reference(column)} }}}}"
 
 
-def reference(column: str) -> str:
+def template_reference(column: str) -> str:
     """Return how a template refers to a column."""
     return column if column.isidentifier() else f"row[{column!r}]"

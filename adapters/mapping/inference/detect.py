@@ -8,10 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-from ftbridge.adapters.columns import listing
+from ftbridge.adapters.columns import column_listing
 from ftbridge.adapters.mapping.conversations.ambiguous import ask_for_turns, refuse_single_messages
-from ftbridge.adapters.mapping.conversations.formats import KEYS, PAIRS, conversational
-from ftbridge.adapters.mapping.conversations.formats import TEXTS as TURNS
+from ftbridge.adapters.mapping.conversations.formats import ALTERNATING, PAIRS, STYLE_KEYS, is_conversation_header
 from ftbridge.adapters.mapping.headers import (
     CHOSEN,
     CLASSES,
@@ -20,10 +19,10 @@ from ftbridge.adapters.mapping.headers import (
     NAMED_CLASSES,
     PREFERRED,
     REASONING,
-    TEXTS,
-    asks,
+    TEXT_HEADERS,
+    columns_by_field,
+    has_question,
     normalize_header,
-    recognise,
 )
 from ftbridge.adapters.mapping.inference import suggestions
 from ftbridge.adapters.mapping.inference.candidate import (
@@ -34,38 +33,38 @@ from ftbridge.adapters.mapping.inference.candidate import (
     TEXT,
     Candidate,
     ColumnSample,
-    whole,
+    make_candidate,
 )
-from ftbridge.adapters.mapping.inference.choices import choices_of, key_of, questions_with
-from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, of_column, of_columns
+from ftbridge.adapters.mapping.inference.choices import answer_key_column, choice_columns, questions_with_choices
+from ftbridge.adapters.mapping.inference.suggestions import FieldSource, Suggestion, column_source, column_suggestion
 from ftbridge.adapters.mapping.row_template import RowTemplate
-from ftbridge.adapters.values import blank, plain
+from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
 
-STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in KEYS.items())
+STYLES = ", ".join(f"{'/'.join(keys)} ({style})" for style, keys in STYLE_KEYS.items())
 # Columns that tell rows apart, and are hardly a question or an answer.
 MARKS = re.compile(
     r"qid\d*|(.* )?(id|idx|index|no|number|url|link|date|time|timestamp|uuid|hash|split|language|lang|licence|license)|"
     r"编号|序号|日期|时间|链接|备注|题型|章节|难度|知识点|解析"
 )
-Works = Callable[[Suggestion], bool]
+SuggestionTest = Callable[[Suggestion], bool]
 
 
-def recognised(
-    table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+def detect_candidate(
+    table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: SuggestionTest | None
 ) -> Candidate:
     """Return the one reading that columns and first rows allow, beside what `prompts` say.
 
     Raises QuestionError where only the user can tell, with the readings that `works` finds nothing wrong with, and
     InputError where none is left, or nobody is to be asked (`works` is None).
     """
-    return _Recognition(table, prompts, seen, works).shape()
+    return _Detection(table, prompts, seen, works).shape()
 
 
-class _Recognition:
+class _Detection:
     def __init__(
-        self, table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: Works | None
+        self, table: Table, prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample], works: SuggestionTest | None
     ) -> None:
         self.table, self.prompts, self.seen, self.works = table, prompts, seen, works
         used = {column for each in prompts.values() for column in each.columns}
@@ -74,8 +73,8 @@ class _Recognition:
         read = [
             column for column in self.free if seen[column].readable or normalize_header(column) in HEADERS["history"]
         ]
-        self.found = recognise(read)
-        if not _constant(prompts.get("instruction")):
+        self.found = columns_by_field(read)
+        if not _is_constant(prompts.get("instruction")):
             self.found = {field: names for field, names in self.found.items() if field not in prompts}
 
     def shape(self) -> Candidate:
@@ -96,7 +95,7 @@ class _Recognition:
             self._ask_for_conversations()
             self._ask(self._why_unclear(double), self._whatever_fits(), self._hint())
         if systems := double.get("system"):
-            offers = [_suggestion_of(candidates[0]) | {"system": of_column(name)} for name in systems]
+            offers = [_suggestion_of(candidates[0]) | {"system": column_source(name)} for name in systems]
             self._ask(self._why_unclear(double), offers, self._hint())
         return candidates[0]
 
@@ -121,24 +120,24 @@ class _Recognition:
         if lists:
             kinds = " and ".join(dict.fromkeys(kind for column in lists for kind in self.seen[column].kinds))
             self._ask(
-                f"{_named(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
+                f"{_quote_all(lists)} of `{self.table.file}` {'hold' if len(lists) > 1 else 'holds'} {kinds}, not text",
                 [*self._whatever_fits(), _suggestion_of(shape)],
             )
 
     def _maybe_conversations(self) -> Iterator[Candidate]:
         for column, each in self.seen.items():
-            if each.maybe and (each.maybe not in {PAIRS, TURNS} or conversational(column)):
+            if each.maybe and (each.maybe not in {PAIRS, ALTERNATING} or is_conversation_header(column)):
                 yield Candidate(each.maybe, {"messages": column}, style=each.maybe)
 
     def _ask(self, reason: str, found: Iterable[Suggestion], none: str = "") -> NoReturn:
         if self.works is None:
             raise InputError(reason)
         places = self.table.columns if self.table.unsure else ()
-        raise suggestions.question(reason, found, self.works, none, places)
+        raise suggestions.question_or_error(reason, found, self.works, none, places)
 
     def _take_out_choices(self) -> None:
         """Take columns of choices out of the fields; ask where answers only name one of these."""
-        choices = choices_of(self.free)
+        choices = choice_columns(self.free)
         if not choices:
             return
         fields = {field: [name for name in names if name not in choices] for field, names in self.found.items()}
@@ -146,18 +145,18 @@ class _Recognition:
         key = self._key_of_choices(choices, fields)
         if found := self._with_choices(choices, fields, key):
             self._ask(
-                f"`{key}` of `{self.table.file}` only names one of {_named(choices)}; without these, a model would "
+                f"`{key}` of `{self.table.file}` only names one of {_quote_all(choices)}; without these, a model would "
                 "learn letters or numbers",
                 found,
             )
-        if _lettered(choices):
+        if _are_lettered(choices):
             self.found = fields
 
     def _key_of_choices(self, choices: Sequence[str], fields: Mapping[str, Sequence[str]]) -> str:
         """Return the column that says which choice is right, "" where there is none."""
         key = next(iter(fields.get("output", ())), "")
         if normalize_header(key) not in HEADERS["output"]:
-            key = key_of([column for column in self.free if column not in choices]) or key
+            key = answer_key_column([column for column in self.free if column not in choices]) or key
         return key or next((column for column, field in self._lists().items() if field == "output"), "")
 
     def _with_choices(self, choices: Sequence[str], fields: Mapping[str, list[str]], key: str) -> list[Suggestion]:
@@ -167,12 +166,14 @@ class _Recognition:
             return []
         found: list[Suggestion] = []
         for questions in self._questions_before(choices, fields, key):
-            alone = of_columns({**_firsts(fields), **dict(zip(("instruction", "input"), questions, strict=False))})
+            alone = column_suggestion(
+                {**_first_columns(fields), **dict(zip(("instruction", "input"), questions, strict=False))}
+            )
             alone["output"] = answers[0]
             rest = {field: source for field, source in alone.items() if len(questions) == 1 or field != "input"}
             whose = "its" if len(questions) == 1 else "their"
-            for counted, template in questions_with(choices, questions, key, self.table).items():
-                said = f"{_named(questions)} with {whose} choices{counted}"
+            for counted, template in questions_with_choices(choices, questions, key, self.table).items():
+                said = f"{_quote_all(questions)} with {whose} choices{counted}"
                 found.append(rest | {"instruction": FieldSource(said, template=template)})
             if found:
                 found.append(alone | {"instruction": FieldSource(f"`{questions[0]}` alone", questions[0])})
@@ -198,10 +199,10 @@ class _Recognition:
         kept = [
             column
             for column in inputs
-            if normalize_header(column) not in TEXTS
+            if normalize_header(column) not in TEXT_HEADERS
             or not (
-                all(suggestions.repeats(each, [column], self.rows) for each in (question, answer))
-                or suggestions.repeats(column, [question], self.rows)
+                all(suggestions.repeats_text(each, [column], self.rows) for each in (question, answer))
+                or suggestions.repeats_text(column, [question], self.rows)
             )
         ]
         self.found = {field: names for field, names in {**self.found, "input": kept}.items() if names}
@@ -244,9 +245,9 @@ class _Recognition:
         if "instruction" in prompts and "instruction" in found and "input" not in columns.keys() | prompts.keys():
             columns["input"] = found["instruction"][0]  # under an instruction that is the same for all
         asked = [field for field in ("instruction", "input") if field in columns or field in prompts]
-        if "output" not in columns.keys() | prompts.keys() or all(_constant(prompts.get(field)) for field in asked):
+        if "output" not in columns.keys() | prompts.keys() or all(_is_constant(prompts.get(field)) for field in asked):
             return []
-        return [whole(_name(columns, prompts), columns, prompts)]
+        return [make_candidate(_candidate_name(columns, prompts), columns, prompts)]
 
     def _refuse_preferences(self, candidates: Sequence[Candidate]) -> None:
         """Ask for a reading without the columns that say which answers are better, or with the better ones alone."""
@@ -258,11 +259,11 @@ class _Recognition:
             if not CHOSEN.fullmatch(normalize_header(column)):
                 continue
             if self.seen[column].style:
-                readings.append(of_columns({"messages": column}))
+                readings.append(column_suggestion({"messages": column}))
             elif "instruction" in self.found and self.seen[column].readable:
-                readings.append(of_columns({**_firsts(self.found), "output": column}))
+                readings.append(column_suggestion({**_first_columns(self.found), "output": column}))
         self._ask(
-            f"{_named(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
+            f"{_quote_all(better)} of `{self.table.file}` {'say' if len(better) > 1 else 'says'} which answers are "
             "better, as DPO and KTO want it; supervised fine-tuning does not learn from that",
             readings,
             ", and no answer is left without it",
@@ -275,7 +276,7 @@ class _Recognition:
         ]
         if thoughts:
             self._ask(
-                f"{_named(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
+                f"{_quote_all(thoughts)} of `{self.table.file}` {'hold' if len(thoughts) > 1 else 'holds'} reasoning, "
                 "which cannot be trained on yet",
                 [*map(_suggestion_of, candidates)] or self._whatever_fits(),
                 ", and no answer is left without it",
@@ -295,7 +296,7 @@ class _Recognition:
 
     def _truths(self, column: str) -> bool:
         """Tell whether a column says true or false in every row, and both of them where that is text."""
-        said = {str(plain(row.get(column))).strip().lower() for row in self.rows if not blank(row.get(column))}
+        said = {str(decode_raw(row.get(column))).strip().lower() for row in self.rows if not is_blank(row.get(column))}
         return self.seen[column].kinds == (BOOLEANS,) or said == {"true", "false"}
 
     def _written(self, column: str) -> bool:
@@ -308,7 +309,7 @@ class _Recognition:
             lost = self._questions_beside(column)
             if lost:
                 questions = self._sources(lost[0])[:1]
-                firsts = [*suggestions.firsts(column, self.rows)]
+                firsts = [*suggestions.first_entries(column, self.rows)]
                 offers = [{"instruction": question, **first} for question in questions for first in firsts]
                 self._ask(
                     f"`{lost[0]}` of `{self.table.file}` is a question by its header, and `{column}` beside it holds "
@@ -322,13 +323,15 @@ class _Recognition:
         return [
             column
             for column in others
-            if asks([column]) and self.seen[column].kinds and not suggestions.repeats(column, [conversation], self.rows)
+            if has_question([column])
+            and self.seen[column].kinds
+            and not suggestions.repeats_text(column, [conversation], self.rows)
         ]
 
     def _ask_for_class(self, shape: Candidate) -> None:
         """Ask where the only answer to a question is a class by its header."""
         question, answer = shape.columns.get("instruction", ""), shape.columns["output"]
-        if not asks([question]) or normalize_header(answer) not in CLASSES | NAMED_CLASSES:
+        if not has_question([question]) or normalize_header(answer) not in CLASSES | NAMED_CLASSES:
             return
         others = [column for column in self._others() if column not in shape.used]
         if normalize_header(answer) in INTENTS and not others:
@@ -337,7 +340,11 @@ class _Recognition:
         self._ask(
             f"`{answer}` of `{self.table.file}` is a class by its header, and `{question}` a question; what is the "
             "answer?",
-            [of_columns(rest) | {"output": source} for column in (answer, *others) for source in self._sources(column)],
+            [
+                column_suggestion(rest) | {"output": source}
+                for column in (answer, *others)
+                for source in self._sources(column)
+            ],
         )
 
     def _others(self) -> list[str]:
@@ -355,31 +362,31 @@ class _Recognition:
     def _lists(self) -> dict[str, str]:
         """Return the columns that hold lists or objects, and the fields that their headers fit."""
         held = [each for each in self.free if not self.seen[each].readable and not self.seen[each].style]
-        fields = {column: next(iter(recognise([column])), "") for column in held}
-        if asks(self.found.get("instruction", ())):
-            fields |= {column: "input" for column in held if normalize_header(column) in TEXTS}
+        fields = {column: next(iter(columns_by_field([column])), "") for column in held}
+        if has_question(self.found.get("instruction", ())):
+            fields |= {column: "input" for column in held if normalize_header(column) in TEXT_HEADERS}
         return {column: field for column, field in fields.items() if field and field != "history"}
 
     def _sources(self, column: str, between: str = ", ") -> list[FieldSource]:
         if self.seen[column].readable:
-            return [of_column(column)]
-        return suggestions.sources(column, self.rows, between)
+            return [column_source(column)]
+        return suggestions.column_sources(column, self.rows, between)
 
     def _answers(self, columns: Sequence[str]) -> list[FieldSource]:
         """Return what of `columns` may be the answer, first those with a header for it, last one of two questions."""
-        known = [column for column in columns if "output" in recognise([column])]
+        known = [column for column in columns if "output" in columns_by_field([column])]
         every = [*known, *(column for column in columns if column not in known)]
         found = [source for column in every for source in self._sources(column)]
         questions = self.found.get("instruction", [])
         if len(questions) > 1:
-            found += map(of_column, reversed(questions))
+            found += map(column_source, reversed(questions))
         return found
 
     def _whatever_fits(self) -> Iterator[Suggestion]:
         """Yield readings that take the fields that are known, and others from what is left."""
         fields = self._sources_by_header()
         others = self._others()
-        asking = fields.keys() | {field for field, template in self.prompts.items() if not _constant(template)}
+        asking = fields.keys() | {field for field, template in self.prompts.items() if not _is_constant(template)}
         if asking.isdisjoint({"instruction", "input"}):
             texts = [column for column in others if TEXT in self.seen[column].kinds]
             fields["input" if "instruction" in self.prompts else "instruction"] = [
@@ -388,12 +395,12 @@ class _Recognition:
         if "output" not in fields.keys() | self.prompts.keys():
             fields["output"] = self._answers(others)
         if not self.prompts:
-            yield from suggestions.of_objects(self.rows)
+            yield from suggestions.object_suggestions(self.rows)
         yield from suggestions.alternatives({field: sources for field, sources in fields.items() if sources})
 
     def _sources_by_header(self) -> dict[str, list[FieldSource]]:
         """Return what may be each field that no template gives, going by the headers, lists and objects as well."""
-        fields = {field: [*map(of_column, names)] for field, names in self.found.items()}
+        fields = {field: [*map(column_source, names)] for field, names in self.found.items()}
         if {*self.found.get("input", ())} <= {*self.found.get("instruction", ())}:
             fields.pop("input", None)
         for column, field in self._lists().items():
@@ -405,12 +412,12 @@ class _Recognition:
         """Return why no reading is clear, the columns, and what was noted of the table and its first bad row."""
         if double:
             field, names = next(iter(double.items()))
-            reason = f"{_named(names)} both fit {field}"
+            reason = f"{_quote_all(names)} both fit {field}"
         else:
             reason = f"no column is recognised as {self._missing_fields()}{self._misfits()}"
         broken = [f"{row.where}: {row.error}" for row in self.table.first if row.error][:1]
         notes = "".join(f"\nnote: {note}" for note in (*self.table.notes, *broken))
-        return f"{reason}\n{listing(self.table)}{notes}"
+        return f"{reason}\n{column_listing(self.table)}{notes}"
 
     def _missing_fields(self) -> str:
         if "output" in self.found:
@@ -421,7 +428,7 @@ class _Recognition:
         """Return the columns that hold something else than their headers say, for a message."""
         misfits = ""
         for column, seen in self.seen.items():
-            due = "text" if recognise([column]) and not seen.readable else ""
+            due = "text" if columns_by_field([column]) and not seen.readable else ""
             if normalize_header(column) in {"messages", "conversations", "conversation"} and not seen.style:
                 due = f"lists of objects with {STYLES}"
             if due:
@@ -437,16 +444,16 @@ class _Recognition:
         return hint
 
 
-def _constant(template: RowTemplate | None) -> bool:
+def _is_constant(template: RowTemplate | None) -> bool:
     return template is not None and not template.columns
 
 
-def _lettered(choices: Sequence[str]) -> bool:
+def _are_lettered(choices: Sequence[str]) -> bool:
     """Tell whether choices are called A, B, C and no more, which as headers mean something else."""
     return len(choices) > 1 and all(len(normalize_header(name)) == 1 for name in choices)
 
 
-def _name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
+def _candidate_name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
     if prompts:
         return "templates over columns"
     headers = {field: normalize_header(column) for field, column in columns.items()}
@@ -456,15 +463,15 @@ def _name(columns: dict[str, str], prompts: dict[str, RowTemplate]) -> str:
     return known.get((headers.get("instruction", ""), headers["output"]), "question and answer columns")
 
 
-def _firsts(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _first_columns(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return the first column of each field."""
     return {field: names[0] for field, names in fields.items()}
 
 
 def _suggestion_of(shape: Candidate) -> Suggestion:
-    return of_columns(shape.columns)
+    return column_suggestion(shape.columns)
 
 
-def _named(columns: Iterable[str]) -> str:
+def _quote_all(columns: Iterable[str]) -> str:
     *others, last = [f"`{column}`" for column in columns]
     return f"{', '.join(others)} and {last}" if others else last

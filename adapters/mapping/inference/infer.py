@@ -10,18 +10,24 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import find_column, letter, listing, quoted
+from ftbridge.adapters.columns import column_letter, column_listing, find_column, quoted_header
 from ftbridge.adapters.mapping.base import Mapping
-from ftbridge.adapters.mapping.conversations.roles import refuse_roles
+from ftbridge.adapters.mapping.conversations.roles import refuse_invalid_roles
 from ftbridge.adapters.mapping.fields import ColumnMapping
-from ftbridge.adapters.mapping.headers import FLAG, HEADERS, normalize_header, recognise, refused
+from ftbridge.adapters.mapping.headers import (
+    HEADERS,
+    LOSS_FLAG,
+    columns_by_field,
+    normalize_header,
+    untrainable_columns,
+)
 from ftbridge.adapters.mapping.inference import suggestions
-from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, sample_column, whole
-from ftbridge.adapters.mapping.inference.detect import STYLES, Works, recognised
-from ftbridge.adapters.mapping.inference.suggestions import Suggestion, of_column
+from ftbridge.adapters.mapping.inference.candidate import FIELDS, Candidate, ColumnSample, make_candidate, sample_column
+from ftbridge.adapters.mapping.inference.detect import STYLES, SuggestionTest, detect_candidate
+from ftbridge.adapters.mapping.inference.suggestions import Suggestion, column_source
 from ftbridge.adapters.mapping.messages import MessageMapping
-from ftbridge.adapters.mapping.row_template import RowTemplate, prompt
-from ftbridge.adapters.values import LONGEST, BadValueError, blank, checked, shown
+from ftbridge.adapters.mapping.row_template import RowTemplate, parse_template
+from ftbridge.adapters.values import LONGEST, BadValueError, checked_text, is_blank, shorten
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
@@ -81,54 +87,58 @@ def infer_mapping(
     """
     if table.asks:
         raise table.asks
-    refuse_roles(wish.role)
+    refuse_invalid_roles(wish.role)
     seen = {column: sample_column(table, column, wish.role, wish.tags) for column in table.columns}
-    works = partial(_works, table, wish) if ask else None
-    columns, prompts = _asked(table, wish, preset)
+    works = partial(_makes_a_sample, table, wish) if ask else None
+    columns, prompts = _requested_sources(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
         reason = told or reason
-        shape = _told(columns, prompts, seen)
+        shape = _requested_candidate(columns, prompts, seen)
         if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
             raise _missing_fields(table, missing, shape, seen, works)
     else:
-        shape = recognised(table, prompts, seen, works)
+        shape = detect_candidate(table, prompts, seen, works)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
         reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
     return TableMapping(
-        mapping=_mapping(table, wish, preset, shape),
+        mapping=_make_mapping(table, wish, preset, shape),
         shape=shape.name,
         columns=shape.sources,
         left_out=tuple(column for column in table.columns if column not in shape.used),
-        why=(*_described(seen, shape), f"read as {shape}: {reason}"),
+        why=(*_describe_columns(seen, shape), f"read as {shape}: {reason}"),
     )
 
 
-def for_all(error: QuestionError, tables: Sequence[Table], wish: MappingOptions) -> FtbridgeError:
+def question_for_all(error: QuestionError, tables: Sequence[Table], wish: MappingOptions) -> FtbridgeError:
     """Return a table's question with the answers that are right for all of `tables`; an error where none is."""
     if len(tables) == 1:
         return error
-    fit = {said: options for said, options in error.answers.items() if _fits_all(options, tables, wish)}
+    fit = {said: options for said, options in error.answers.items() if _reads_all(options, tables, wish)}
     return QuestionError(error.reason, fit) if fit else InputError(f"{error.reason}\n{ALONE}")
 
 
 def _missing_fields(
-    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: Works | None
+    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: SuggestionTest | None
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
     reason = f"`--map` names no {' and no '.join(fields)}"
     free = [column for column in table.columns if column not in shape.used and seen[column].readable]
     columns = {
-        field: sorted((each for each in free if seen[each].kinds), key=lambda each: field not in recognise([each]))
+        field: sorted(
+            (each for each in free if seen[each].kinds), key=lambda each: field not in columns_by_field([each])
+        )
         for field in fields
     }
-    found = suggestions.alternatives({field: [*map(of_column, columns[field])] for field in fields})
+    found = suggestions.alternatives({field: [*map(column_source, columns[field])] for field in fields})
     if works is None:
         return InputError(reason)
-    return suggestions.question(reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{listing(table)}")
+    return suggestions.question_or_error(
+        reason, found, works, f"; add `--map {fields[0]}=COLUMN`\n{column_listing(table)}"
+    )
 
 
-def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOptions) -> bool:
+def _reads_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOptions) -> bool:
     taken: dict[str, Any] = {"map": dict(wish.map), "role": dict(wish.role)}
     for option, value in zip(options[::2], options[1::2], strict=False):
         name = option.removeprefix("--")
@@ -139,17 +149,17 @@ def _fits_all(options: Sequence[str], tables: Sequence[Table], wish: MappingOpti
             taken[name] = value
         else:  # of how a source is read, which cannot be tried here
             return False
-    return all(_reads(table, msgspec.structs.replace(wish, **taken)) for table in tables)
+    return all(_reads_some_row(table, msgspec.structs.replace(wish, **taken)) for table in tables)
 
 
-def _works(table: Table, wish: MappingOptions, offer: Suggestion) -> bool:
+def _makes_a_sample(table: Table, wish: MappingOptions, offer: Suggestion) -> bool:
     """Tell whether a reading makes a sample of one of the first rows."""
-    columns = {field: quoted(source.column) for field, source in offer.items() if source.column}
+    columns = {field: quoted_header(source.column) for field, source in offer.items() if source.column}
     templates = {field: source.template for field, source in offer.items() if source.template}
-    return _reads(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
+    return _reads_some_row(table, msgspec.structs.replace(wish, map={**wish.map, **columns}, **templates))
 
 
-def _reads(table: Table, wish: MappingOptions) -> bool:
+def _reads_some_row(table: Table, wish: MappingOptions) -> bool:
     try:
         mapping = infer_mapping(table, wish, None, ask=False).mapping
     except FtbridgeError:
@@ -158,12 +168,14 @@ def _reads(table: Table, wish: MappingOptions) -> bool:
     return not rows or any(not mapping.problems(row) for row in rows)
 
 
-def _asked(table: Table, wish: MappingOptions, preset: Preset | None) -> tuple[dict[str, str], dict[str, RowTemplate]]:
+def _requested_sources(
+    table: Table, wish: MappingOptions, preset: Preset | None
+) -> tuple[dict[str, str], dict[str, RowTemplate]]:
     """Return the columns and the templates that the user and the preset name."""
     templates = {field: getattr(wish, field) for field in TEMPLATES if getattr(wish, field) is not None}
     columns: dict[str, str] = {}
     for given, wanted in wish.map.items():
-        field, column = _meant(table, given, wanted)
+        field, column = _field_and_column(table, given, wanted)
         if field in columns:
             raise UsageError(f"`--map` names two columns for {field}: `{columns[field]}` and `{column}`")
         columns[field] = column
@@ -173,19 +185,19 @@ def _asked(table: Table, wish: MappingOptions, preset: Preset | None) -> tuple[d
         templates = {field: getattr(preset, field) for field in TEMPLATES if getattr(preset, field)} | templates
         wanted_columns = {field: column for field, column in preset.columns.items() if field not in templates}
         columns = {field: find_column(table, column) for field, column in wanted_columns.items()}
-    return columns, {field: prompt(template, field, table) for field, template in templates.items()}
+    return columns, {field: parse_template(template, field, table) for field, template in templates.items()}
 
 
-def _meant(table: Table, field: str, column: str) -> tuple[str, str]:
+def _field_and_column(table: Table, field: str, column: str) -> tuple[str, str]:
     """Return field and column of a `--map`; it may call a field `question` or `问题`, or be the wrong way round.
 
     Raises UsageError where there is no such field or column.
     """
-    straight = _field(field)
+    straight = _field_called(field)
     if straight:
         with suppress(UsageError):
             return straight, find_column(table, column)
-    if other := _field(column):
+    if other := _field_called(column):
         with suppress(UsageError):
             return other, find_column(table, field)
     if straight:
@@ -193,14 +205,16 @@ def _meant(table: Table, field: str, column: str) -> tuple[str, str]:
     raise UsageError(f"`--map` knows no field `{field}`{closest(field, FIELDS)}")
 
 
-def _field(name: str) -> str:
+def _field_called(name: str) -> str:
     """Return the field that a word means, "" for none."""
     if name in FIELDS:
         return name
-    return next(iter(recognise([name])), "")
+    return next(iter(columns_by_field([name])), "")
 
 
-def _told(columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample]) -> Candidate:
+def _requested_candidate(
+    columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample]
+) -> Candidate:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
         room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
@@ -209,15 +223,15 @@ def _told(columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[s
         if not (style := seen[columns["messages"]].maybe):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Candidate(style, columns, style=style)
-    return whole("columns as asked for", columns, prompts)
+    return make_candidate("columns as asked for", columns, prompts)
 
 
-def _described(seen: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
+def _describe_columns(seen: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
     """Yield a line for each column: what was seen in it, and what its header says."""
     for column, each in seen.items():
-        line = f"`{shown(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
+        line = f"`{shorten(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
         line += f", such as `{each.example}`" if each.kinds else ""
-        for field in recognise([column]):
+        for field in columns_by_field([column]):
             line += f"; its header fits {field}"
             line += f", and `{shape.columns[field]}` better" if shape.columns.get(field, column) != column else ""
         yield line
@@ -228,40 +242,40 @@ def _refuse_texts(wish: MappingOptions) -> None:
     texts = {"--system": wish.system, **{f"--label-map {label}": text for label, text in wish.label_map.items()}}
     for option, text in texts.items():
         try:
-            checked(text)
+            checked_text(text)
         except BadValueError as error:
             raise UsageError(f"`{option}` {error}") from error
-    if empty := [label for label, text in wish.label_map.items() if blank(text)]:
+    if empty := [label for label, text in wish.label_map.items() if is_blank(text)]:
         raise UsageError(f"`--label-map` has no text for the label `{empty[0]}`; give one, as in `7=Electricity`")
     if wish.max_characters < 1:
         raise UsageError(f"`--max-characters` takes a number from 1; got `{wish.max_characters}`")
 
 
-def _mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: Candidate) -> Mapping:
+def _make_mapping(table: Table, wish: MappingOptions, preset: Preset | None, shape: Candidate) -> Mapping:
     """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
     _refuse_texts(wish)
     decided = bool(wish.map)
     left_out = [column for column in table.columns if column not in shape.used]
     common: dict[str, Any] = {
         "columns": shape.columns,
-        "known": frozenset(table.columns),
-        "letters": {column: letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
+        "known_columns": frozenset(table.columns),
+        "letters": {column: column_letter(at) for at, column in enumerate(table.columns, 1)} if table.lettered else {},
         "system": _system_prompt(wish, preset),
         "strip": wish.strip,
         "max_characters": wish.max_characters,
-        "decided": decided,
-        "watched": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
-        "refused": refused(left_out, decided=decided) if shape.style or not decided else {},
-        "flags": () if decided else _loss_flags(left_out),
+        "user_decided": decided,
+        "watched_fields": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "refused_columns": untrainable_columns(left_out, decided=decided) if shape.style or not decided else {},
+        "loss_flags": () if decided else _loss_flags(left_out),
         "roles": wish.role,
         **_label_source(table, wish, shape),
     }
     if not shape.style:
-        return ColumnMapping(prompts=shape.prompts, labels=_output_texts(wish, preset, shape), **common)
+        return ColumnMapping(templates=shape.prompts, label_texts=_output_texts(wish, preset, shape), **common)
     if wish.label_map:
         raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
     mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
-    mapping.ask(table)
+    mapping.ask_for_unknown_roles(table)
     return mapping
 
 
@@ -276,7 +290,7 @@ def _loss_flags(columns: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         column
         for column in columns
-        if FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
+        if LOSS_FLAG.fullmatch(normalize_header(column)) and "(" not in column and "\uff08" not in column
     )
 
 

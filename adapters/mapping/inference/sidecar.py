@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ftbridge.adapters.mapping.conversations.roles import ASSISTANT, SYSTEM, TOOL, USER
-from ftbridge.adapters.mapping.headers import refused
+from ftbridge.adapters.mapping.headers import untrainable_columns
 from ftbridge.adapters.mapping.inference.infer import MappingOptions, TableMapping, infer_mapping
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Table
@@ -49,8 +49,8 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
         """Return how `table` is read; what `wish` says of roles wins. Raises UsageError where it does not fit."""
         wish = replace(wish, map=self.map, role=self.role | wish.role, tags=self.tags)
         choice = infer_mapping(table, wish, None, f"as `{self.name}` in {FILE} says")
-        left = refused(column for column in table.columns if column not in self.map.values())
-        return replace(choice, mapping=replace(choice.mapping, refused=left | self.refused))
+        left = untrainable_columns(column for column in table.columns if column not in self.map.values())
+        return replace(choice, mapping=replace(choice.mapping, refused_columns=left | self.refused))
 
     def noted(self, table: Table) -> Table:
         """Return the table with a note for the user."""
@@ -68,12 +68,17 @@ def find_sidecar(path: Path | None, table: Table) -> Sidecar | None:
         return None
     whole = path.resolve()
     places = [(whole.parent, whole.name), *([(whole, table.file)] if whole.is_dir() else [])]
-    found = [each for folder, name in places for raw, key in _entries(folder, name) if (each := _said(key, raw, table))]
+    found = [
+        each
+        for folder, name in places
+        for raw, key in _entries_for_file(folder, name)
+        if (each := _sidecar_of_entry(key, raw, table))
+    ]
     differing = {(*each.map.items(), *each.role.items(), *each.tags.items()) for each in found}
     return found[0] if len(differing) == 1 else None
 
 
-def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
+def _entries_for_file(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
     """Return the entries for a file that name columns or tags and are not ours, with their names."""
     try:
         known = read(folder) if (folder / FILE).is_file() else {}
@@ -87,7 +92,7 @@ def _entries(folder: Path, file_name: str) -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-def _said(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
+def _sidecar_of_entry(name: str, raw: dict[str, Any], table: Table) -> Sidecar | None:
     """Return what an entry says of the table, None where it does not fit."""
     entry = interpret(name, raw)
     if raw.get("ranking") or not PREFERENCES.isdisjoint(raw.get("columns") or ()):

@@ -9,16 +9,15 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import quoted
-from ftbridge.adapters.mapping.headers import TEXTS as HEADED
-from ftbridge.adapters.mapping.headers import normalize_header
-from ftbridge.adapters.mapping.inference.choices import reference
-from ftbridge.adapters.values import blank, parsed, plain
+from ftbridge.adapters.columns import quoted_header
+from ftbridge.adapters.mapping.headers import TEXT_HEADERS, normalize_header
+from ftbridge.adapters.mapping.inference.choices import template_reference
+from ftbridge.adapters.values import decode_raw, is_blank, parse_container
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 
 # More are no help in choosing; so many are tried for them.
 MOST, TRIED = 6, 60
-FIELDS = {
+FIELD_WORDS = {
     "messages": "conversations",
     "system": "system prompt",
     "instruction": "question",
@@ -27,9 +26,9 @@ FIELDS = {
     "history": "history",
 }
 # Keys under which an object holds its text.
-TEXTS = ("text", "value", "content", "answer", "response", "output", "label", "name", "entity")
+TEXT_KEYS = ("text", "value", "content", "answer", "response", "output", "label", "name", "entity")
 SPAN = 3  # start, end and label
-TEXTS_OF_SPANS = {*HEADED, "data"}
+TEXTS_OF_SPANS = {*TEXT_HEADERS, "data"}
 
 
 class FieldSource(msgspec.Struct, frozen=True):
@@ -47,17 +46,17 @@ class FieldSource(msgspec.Struct, frozen=True):
 Suggestion = dict[str, FieldSource]
 
 
-def of_column(column: str) -> FieldSource:
+def column_source(column: str) -> FieldSource:
     """Return a column as the source of a field."""
     return FieldSource(f"`{column}`", column)
 
 
-def of_columns(columns: Mapping[str, str]) -> Suggestion:
+def column_suggestion(columns: Mapping[str, str]) -> Suggestion:
     """Return the reading of fields from columns."""
-    return {field: of_column(column) for field, column in columns.items()}
+    return {field: column_source(column) for field, column in columns.items()}
 
 
-def question(
+def question_or_error(
     reason: str,
     offers: Iterable[Suggestion],
     works: Callable[[Suggestion], bool],
@@ -70,13 +69,13 @@ def question(
     """
     working: dict[str, Suggestion] = {}
     for offer in islice(offers, TRIED):
-        if meaning(offer) not in working and works(offer):
-            working[meaning(offer)] = offer
+        if describe(offer) not in working and works(offer):
+            working[describe(offer)] = offer
         if len(working) == MOST:
             break
     if not working:
         return InputError(reason + none)
-    answers = {said: options(offer) for said, offer in working.items()}
+    answers = {said: command_options(offer) for said, offer in working.items()}
     if places:
         for offer in working.values():
             answers |= _answer_by_place(offer, places)
@@ -88,22 +87,24 @@ def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list
     if any(source.template for source in offer.values()):
         return {}
     numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-    said = meaning({field: FieldSource(f"column {number}") for field, number in numbers.items()})
+    said = describe({field: FieldSource(f"column {number}") for field, number in numbers.items()})
     maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
     return {f"the first row is data, {said}": ["--header-row", "none", *maps]}
 
 
-def meaning(offer: Suggestion) -> str:
+def describe(offer: Suggestion) -> str:
     """Return what an offer is, for a message."""
-    return ", ".join(f"{FIELDS[field]} from {offer[field].said}" for field in FIELDS if field in offer)
+    return ", ".join(f"{FIELD_WORDS[field]} from {offer[field].said}" for field in FIELD_WORDS if field in offer)
 
 
-def options(offer: Suggestion) -> list[str]:
+def command_options(offer: Suggestion) -> list[str]:
     """Return the options that choose an offer."""
     words = []
-    for field in sorted(offer, key=[*FIELDS].index):
+    for field in sorted(offer, key=[*FIELD_WORDS].index):
         source = offer[field]
-        words += [f"--{field}", source.template] if source.template else ["--map", f"{field}={quoted(source.column)}"]
+        words += (
+            [f"--{field}", source.template] if source.template else ["--map", f"{field}={quoted_header(source.column)}"]
+        )
     return words
 
 
@@ -120,7 +121,7 @@ def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggest
             yield offer
 
 
-def sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
+def column_sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
     """Return how the lists or objects in a column make text, [] where that cannot be told."""
     return [msgspec.structs.replace(source, of=column) for source in _sources_in_column(column, rows, between)]
 
@@ -134,7 +135,7 @@ def _combined_sources(field: str, sources: Sequence[FieldSource], no_input: bool
     if no_input and field == "output":  # a text, what of it is asked, and the answer
         yield from ({"input": one, field: other} for one, other in pairwise(sources) if one.column)
     if field == "input" and len(sources) > 1:
-        both = " ".join(_template(reference(source.column)) for source in sources)
+        both = " ".join(_expression_template(template_reference(source.column)) for source in sources)
         yield {field: FieldSource(" and ".join(source.said for source in sources), template=both)}
 
 
@@ -153,14 +154,14 @@ class _Expression(msgspec.Struct, frozen=True):
         return f"({self.text}){access}" if self.written else f"{self.text}{access}"
 
     def as_json(self) -> FieldSource:
-        return FieldSource(f"{self.said} as JSON", template=_template(f"{self.text} | tojson"))
+        return FieldSource(f"{self.said} as JSON", template=_expression_template(f"{self.text} | tojson"))
 
 
 def _sources_in_column(column: str, rows: Sequence[Mapping[str, Any]], between: str) -> list[FieldSource]:
-    values = [parsed(row.get(column)) for row in rows]
-    written = any(isinstance(plain(row.get(column)), str) for row in rows)
-    expression = _Expression(reference(column) + (" | parsed" if written else ""), f"`{column}`", written)
-    filled = [value for value in values if not blank(value)]
+    values = [parse_container(row.get(column)) for row in rows]
+    written = any(isinstance(decode_raw(row.get(column)), str) for row in rows)
+    expression = _Expression(template_reference(column) + (" | parsed" if written else ""), f"`{column}`", written)
+    filled = [value for value in values if not is_blank(value)]
     if filled and isinstance(filled[0], dict):
         return _sources_in_objects(expression, filled, rows, between)
     return _sources_in_lists(expression, values, filled, rows, between)
@@ -177,7 +178,7 @@ def _sources_in_objects(
     lists = [value for value in under_key if isinstance(value, list)]
     part = _Expression(expression.item(f".{key}"), f"`{key}` of {expression.said}", expression.written)
     if not lists:
-        return [FieldSource(part.said, template=_template(part.text)), expression.as_json()]
+        return [FieldSource(part.said, template=_expression_template(part.text)), expression.as_json()]
     return _sources_in_lists(part, under_key, [value for value in lists if value], rows, between)
 
 
@@ -193,7 +194,7 @@ def _sources_in_lists(
     if not isinstance(first, list) or not first:
         return []
     if isinstance(first[0], list):
-        return _spans(expression, first[0], rows)
+        return _span_sources(expression, first[0], rows)
     entry_key = _text_key(first[0]) if isinstance(first[0], dict) else ""
     whole = [expression.as_json()] if isinstance(first[0], dict) else []
     if whole and not entry_key:
@@ -202,24 +203,24 @@ def _sources_in_lists(
     joined, said = f"{entries} | join('{between}')", f"the entries of {expression.said}"
     if any(value in ([], None, "") for value in values):
         joined, said = f"({joined}) or 'none'", f"{said}, `none` where there is none"
-        return [FieldSource(said, template=_template(joined)), *whole]
-    found = [FieldSource(said, template=_template(joined))]
+        return [FieldSource(said, template=_expression_template(joined)), *whole]
+    found = [FieldSource(said, template=_expression_template(joined))]
     if any(isinstance(value, list) and len(value) > 1 for value in filled):
         first_entry = expression.item("[0]") + (f".{entry_key}" if entry_key else "")
-        found.append(FieldSource(f"the first of {expression.said}", template=_template(first_entry)))
+        found.append(FieldSource(f"the first of {expression.said}", template=_expression_template(first_entry)))
     return found + whole
 
 
 def _text_key(value: Mapping[str, Any]) -> str:
     """Return the key under which an object holds its text, "" for none."""
-    return next((key for key in TEXTS if key in value), "")
+    return next((key for key in TEXT_KEYS if key in value), "")
 
 
-def _template(expression: str) -> str:
+def _expression_template(expression: str) -> str:
     return f"{{{{ {expression} }}}}"
 
 
-def _spans(expression: _Expression, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:
+def _span_sources(expression: _Expression, span: Sequence[Any], rows: Sequence[Mapping[str, Any]]) -> list[FieldSource]:
     """Return the template for spans of a text, `[[0, 5, "PER"], ...]`."""
     if len(span) != SPAN or not isinstance(span[0], int) or not isinstance(span[1], int):
         return []
@@ -227,50 +228,53 @@ def _spans(expression: _Expression, span: Sequence[Any], rows: Sequence[Mapping[
     return [
         FieldSource(
             f"the spans of {expression.said}",
-            template=f"{{% for each in {expression.text} %}}{{{{ {reference(column)}[each[0]:each[1]] }}}}: "
+            template=f"{{% for each in {expression.text} %}}{{{{ {template_reference(column)}[each[0]:each[1]] }}}}: "
             "{{ each[2] }}{% if not loop.last %}, {% endif %}{% endfor %}",
         )
         for column in columns[:1]
     ]
 
 
-def of_objects(rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
+def object_suggestions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
     """Yield readings of rows whose texts stand in objects: a pair of translations, what Label Studio exports."""
-    first = {column: plain(value) for column, value in rows[0].items()} if rows else {}
+    first = {column: decode_raw(value) for column, value in rows[0].items()} if rows else {}
     for column, value in first.items():
         if isinstance(value, dict):
-            yield from _of_translations(column, value)
+            yield from _translation_suggestions(column, value)
     if isinstance(first.get("data"), dict):
-        yield from _of_label_studio(first)
+        yield from _label_studio_suggestions(first)
 
 
-def _of_translations(column: str, value: Mapping[str, Any]) -> Iterator[Suggestion]:
+def _translation_suggestions(column: str, value: Mapping[str, Any]) -> Iterator[Suggestion]:
     """Yield both directions between the two texts of an object, `{"en": "...", "de": "..."}`; nothing for others."""
     if len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - the two texts
         one, other = (
-            FieldSource(f"`{key}` of `{column}`", template=_template(f"{reference(column)}[{key!r}]")) for key in value
+            FieldSource(
+                f"`{key}` of `{column}`", template=_expression_template(f"{template_reference(column)}[{key!r}]")
+            )
+            for key in value
         )
         yield {"instruction": one, "output": other}
         yield {"instruction": other, "output": one}
 
 
-def _of_label_studio(row: Mapping[str, Any]) -> Iterator[Suggestion]:
+def _label_studio_suggestions(row: Mapping[str, Any]) -> Iterator[Suggestion]:
     """Yield the texts of `data` with the results of its first annotation, `completions` in older exports."""
     kind = next((key for key in ("annotations", "completions") if row.get(key)), "")
     texts = [key for key, value in row["data"].items() if isinstance(value, str)] if kind else []
     for key, answer in product(texts, ("choices", "text", "labels")):
         label = f"{kind}[0].result | map(attribute='value.{answer}') | map('join', ', ') | join(', ')"
         yield {
-            "instruction": FieldSource(f"`{key}` of `data`", template=_template(f"data[{key!r}]")),
-            "output": FieldSource(f"`{answer}` of `{kind}`", template=_template(label)),
+            "instruction": FieldSource(f"`{key}` of `data`", template=_expression_template(f"data[{key!r}]")),
+            "output": FieldSource(f"`{answer}` of `{kind}`", template=_expression_template(label)),
         }
 
 
-def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
+def first_entries(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion]:
     """Yield the reading of lists of `{input, output}` that takes the first of each, beside a question."""
-    values = [value for row in rows if isinstance(value := plain(row.get(column)), list) and value]
+    values = [value for row in rows if isinstance(value := decode_raw(row.get(column)), list) and value]
     if values and all(isinstance(value[0], dict) and value[0].keys() >= {"input", "output"} for value in values):
-        name = reference(column)
+        name = template_reference(column)
         which = "the first of" if any(len(value) > 1 for value in values) else "the entry of"
         yield {
             field: FieldSource(
@@ -280,19 +284,19 @@ def firsts(column: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestio
         }
 
 
-def strings(value: Any) -> Iterator[str]:
+def texts_in(value: Any) -> Iterator[str]:
     """Yield all text in a value, however deep it stands."""
-    value = plain(value)
+    value = decode_raw(value)
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from strings(each)
+            yield from texts_in(each)
 
 
-def repeats(column: str, whole: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
+def repeats_text(column: str, whole: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the text of `column` stands in one of the columns `whole` in every row that has some."""
-    told = [("".join(strings(row.get(column))).strip(), row) for row in rows if not blank(row.get(column))]
+    told = [("".join(texts_in(row.get(column))).strip(), row) for row in rows if not is_blank(row.get(column))]
     return bool(told) and all(
-        said and said in "\n".join(each for other in whole for each in strings(row.get(other))) for said, row in told
+        said and said in "\n".join(each for other in whole for each in texts_in(row.get(other))) for said, row in told
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.mapping.inference.candidate import Candidate, dumped, sample_column, whole
+from ftbridge.adapters.mapping.inference.candidate import Candidate, is_python_literal, make_candidate, sample_column
 from ftbridge.adapters.mapping.row_template import RowTemplate
 
 from ....builders.tables import table  # noqa: TID252
@@ -30,7 +30,7 @@ def test_a_candidate_names_its_fields_in_order_and_all_columns_that_it_uses():
     ],
 )
 def test_an_input_without_an_instruction_becomes_the_instruction(columns, expected):
-    assert [*whole("columns", columns, {}).columns.items()] == [*expected.items()]
+    assert [*make_candidate("columns", columns, {}).columns.items()] == [*expected.items()]
 
 
 def test_the_kinds_in_a_column_are_those_of_its_filled_values_in_order():
@@ -47,9 +47,9 @@ def test_an_empty_column_is_readable_and_a_column_of_lists_is_not():
 
 
 def test_a_list_that_python_wrote_is_a_list_and_json_text_stays_text():
-    assert dumped("['a', 'b']")
-    assert not dumped('["a", "b"]')
-    assert not dumped("[see below]")
+    assert is_python_literal("['a', 'b']")
+    assert not is_python_literal('["a", "b"]')
+    assert not is_python_literal("[see below]")
     assert sample("['a']", "['b']").kinds == ("lists",)
     assert sample('["a"]', '["b"]').kinds == ("text",)
 
