@@ -88,25 +88,27 @@ def infer_mapping(
     if table.asks:
         raise table.asks
     refuse_invalid_roles(wish.role)
-    seen = {column: sample_column(table, column, wish.role, wish.tags) for column in table.columns}
+    contents = {column: sample_column(table, column, wish.role, wish.tags) for column in table.columns}
     works = partial(_makes_a_sample, table, wish) if ask else None
-    columns, prompts = _requested_sources(table, wish, preset)
+    columns, templates = _requested_sources(table, wish, preset)
     if columns:
         reason = "as `--map` says" if wish.map or not preset else f"as the preset `{preset.name}` says"
         reason = told or reason
-        shape = _requested_candidate(columns, prompts, seen)
-        if missing := [field for field in ("instruction", "output") if not shape.style and field not in shape.sources]:
-            raise _missing_fields(table, missing, shape, seen, works)
+        shape = _requested_candidate(columns, templates, contents)
+        if missing := [
+            field for field in ("instruction", "output") if not shape.style and field not in shape.field_sources
+        ]:
+            raise _missing_fields(table, missing, shape, contents, works)
     else:
-        shape = detect_candidate(table, prompts, seen, works)
+        shape = detect_candidate(table, templates, contents, works)
         other = "no column holds whole conversations" if not shape.style else "the headers give no question and answer"
-        reason = "as the templates say, the rest by headers" if prompts else f"the only reading, since {other}"
+        reason = "as the templates say, the rest by headers" if templates else f"the only reading, since {other}"
     return TableMapping(
         mapping=_make_mapping(table, wish, preset, shape),
         shape=shape.name,
-        columns=shape.sources,
-        left_out=tuple(column for column in table.columns if column not in shape.used),
-        why=(*_describe_columns(seen, shape), f"read as {shape}: {reason}"),
+        columns=shape.field_sources,
+        left_out=tuple(column for column in table.columns if column not in shape.used_columns),
+        why=(*_describe_columns(contents, shape), f"read as {shape}: {reason}"),
     )
 
 
@@ -119,14 +121,18 @@ def question_for_all(error: QuestionError, tables: Sequence[Table], wish: Mappin
 
 
 def _missing_fields(
-    table: Table, fields: Sequence[str], shape: Candidate, seen: dict[str, ColumnSample], works: SuggestionTest | None
+    table: Table,
+    fields: Sequence[str],
+    shape: Candidate,
+    contents: dict[str, ColumnSample],
+    works: SuggestionTest | None,
 ) -> FtbridgeError:
     """Return the question which columns the `fields` are that a `--map` leaves open, else the error that it does."""
     reason = f"`--map` names no {' and no '.join(fields)}"
-    free = [column for column in table.columns if column not in shape.used and seen[column].readable]
+    free = [column for column in table.columns if column not in shape.used_columns and contents[column].may_be_text]
     columns = {
         field: sorted(
-            (each for each in free if seen[each].kinds), key=lambda each: field not in columns_by_field([each])
+            (each for each in free if contents[each].types), key=lambda each: field not in columns_by_field([each])
         )
         for field in fields
     }
@@ -213,24 +219,24 @@ def _field_called(name: str) -> str:
 
 
 def _requested_candidate(
-    columns: dict[str, str], prompts: dict[str, RowTemplate], seen: dict[str, ColumnSample]
+    columns: dict[str, str], templates: dict[str, RowTemplate], contents: dict[str, ColumnSample]
 ) -> Candidate:
     """Return the reading that the user or a preset decided; raises UsageError where it contradicts itself."""
     if "messages" in columns:
-        room = {"messages", "system", *(["output"] if seen[columns["messages"]].open else [])}
-        if others := [field for field in (*columns, *prompts) if field not in room]:
+        room = {"messages", "system", *(["output"] if contents[columns["messages"]].wants_answer else [])}
+        if others := [field for field in (*columns, *templates) if field not in room]:
             raise UsageError(f"a column of whole conversations leaves no room for `{others[0]}`; leave it out")
-        if not (style := seen[columns["messages"]].maybe):
+        if not (style := contents[columns["messages"]].possible_style):
             raise UsageError(f"`{columns['messages']}` holds no lists of objects with {STYLES} in the first rows")
         return Candidate(style, columns, style=style)
-    return make_candidate("columns as asked for", columns, prompts)
+    return make_candidate("columns as asked for", columns, templates)
 
 
-def _describe_columns(seen: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
+def _describe_columns(contents: dict[str, ColumnSample], shape: Candidate) -> Iterator[str]:
     """Yield a line for each column: what was seen in it, and what its header says."""
-    for column, each in seen.items():
-        line = f"`{shorten(column)}`: {' and '.join(each.kinds) or 'empty in the first rows'}"
-        line += f", such as `{each.example}`" if each.kinds else ""
+    for column, each in contents.items():
+        line = f"`{shorten(column)}`: {' and '.join(each.types) or 'empty in the first rows'}"
+        line += f", such as `{each.example}`" if each.types else ""
         for field in columns_by_field([column]):
             line += f"; its header fits {field}"
             line += f", and `{shape.columns[field]}` better" if shape.columns.get(field, column) != column else ""
@@ -255,7 +261,7 @@ def _make_mapping(table: Table, wish: MappingOptions, preset: Preset | None, sha
     """Return the mapping for a reading, with all that `wish` and `preset` say besides."""
     _refuse_texts(wish)
     decided = bool(wish.map)
-    left_out = [column for column in table.columns if column not in shape.used]
+    left_out = [column for column in table.columns if column not in shape.used_columns]
     common: dict[str, Any] = {
         "columns": shape.columns,
         "known_columns": frozenset(table.columns),
@@ -264,14 +270,14 @@ def _make_mapping(table: Table, wish: MappingOptions, preset: Preset | None, sha
         "strip": wish.strip,
         "max_characters": wish.max_characters,
         "user_decided": decided,
-        "watched_fields": frozenset(["system"] if shape.style else HEADERS) - shape.sources.keys(),
+        "watched_fields": frozenset(["system"] if shape.style else HEADERS) - shape.field_sources.keys(),
         "refused_columns": untrainable_columns(left_out, decided=decided) if shape.style or not decided else {},
         "loss_flags": () if decided else _loss_flags(left_out),
         "roles": wish.role,
         **_label_source(table, wish, shape),
     }
     if not shape.style:
-        return ColumnMapping(templates=shape.prompts, label_texts=_output_texts(wish, preset, shape), **common)
+        return ColumnMapping(templates=shape.templates, label_texts=_output_texts(wish, preset, shape), **common)
     if wish.label_map:
         raise UsageError("`--label-map` is for outputs that stand in a column; these are whole conversations")
     mapping = MessageMapping(style=shape.style, tags=wish.tags, **common)
@@ -298,7 +304,7 @@ def _label_source(table: Table, wish: MappingOptions, shape: Candidate) -> dict[
     """Return the field or the column that `--stratify` names, as a mapping takes it."""
     if not wish.stratify:
         return {}
-    fields = {"instruction", "output", "system"} if shape.style else {*shape.sources} - {"history"}
+    fields = {"instruction", "output", "system"} if shape.style else {*shape.field_sources} - {"history"}
     if wish.stratify in fields:
         return {"label_field": wish.stratify}
     return {"label_column": find_column(table, wish.stratify)}
