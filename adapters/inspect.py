@@ -76,8 +76,8 @@ def _profile_table(origin: Origin, table: Table, callback: Callable[[int], objec
     choice, unclear = None, ""
     try:
         if sidecar:
-            table = sidecar.noted(table)
-            choice = sidecar.read(table, MappingOptions())
+            table = sidecar.with_note(table)
+            choice = sidecar.infer_mapping(table, MappingOptions())
         else:
             choice = infer_mapping(table, MappingOptions(), preset)
     except FtbridgeError as error:

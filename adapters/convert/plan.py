@@ -203,17 +203,17 @@ def plan_conversion(
         )
     presets = [preset_for(options, origin, table) for origin, table in opened]
     said = [
-        None if preset or options.wish.decides else find_sidecar(origin.path, table)
+        None if preset or options.wish.names_columns else find_sidecar(origin.path, table)
         for (origin, table), preset in zip(opened, presets, strict=True)
     ]
     try:
         choices = tuple(
-            each.read(table, options.wish) if each else infer_mapping(table, options.wish, preset)
+            each.infer_mapping(table, options.wish) if each else infer_mapping(table, options.wish, preset)
             for (_, table), preset, each in zip(opened, presets, said, strict=True)
         )
     except QuestionError as error:
         raise question_for_all(error, [table for _, table in opened], options.wish) from error
-    tables = tuple(each.noted(table) if each else table for (_, table), each in zip(opened, said, strict=True))
+    tables = tuple(each.with_note(table) if each else table for (_, table), each in zip(opened, said, strict=True))
     job = ConvertPlan(
         name=name,
         dataset_dir=folder,

@@ -214,6 +214,11 @@ def _question_without_header(
     return {"instruction": [*found["instruction"], *found.get("input", []), *titles]}
 
 
+def fitting_first(columns: Iterable[str], field: str) -> list[str]:
+    """Return the columns in their order, those before the others whose headers fit a field."""
+    return sorted(columns, key=lambda column: field not in columns_by_field([column]))
+
+
 def has_question(columns: Iterable[str]) -> bool:
     """Tell whether some column is a question by its header, not merely a text."""
     return any(normalize_header(column) in HEADERS["instruction"] for column in columns)

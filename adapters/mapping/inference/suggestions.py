@@ -15,8 +15,8 @@ from ftbridge.adapters.mapping.inference.choices import template_reference
 from ftbridge.adapters.values import decode_raw, is_blank, parse_container
 from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 
-# More are no help in choosing; so many are tried for them.
-MOST, TRIED = 6, 60
+# More offers are no help in choosing; so many are tried for them.
+MOST_OFFERS, MOST_TRIED = 6, 60
 FIELD_WORDS = {
     "messages": "conversations",
     "system": "system prompt",
@@ -27,20 +27,23 @@ FIELD_WORDS = {
 }
 # Keys under which an object holds its text.
 TEXT_KEYS = ("text", "value", "content", "answer", "response", "output", "label", "name", "entity")
-SPAN = 3  # start, end and label
+# Start, end and label of a span, as in `[0, 5, "PER"]`.
+SPAN = 3
+# Texts in an object that are each other's translation.
+TRANSLATIONS = 2
 TEXTS_OF_SPANS = {*TEXT_HEADERS, "data"}
 
 
 class FieldSource(msgspec.Struct, frozen=True):
-    """What a field is taken from: a column, or a template over columns; `said` is how it is called.
+    """What a field is taken from: a column, or a template over columns; `description` names it in messages.
 
-    `of` is the column that a template makes text of.
+    `made_from` is the column whose lists or objects a template makes text of.
     """
 
-    said: str
+    description: str
     column: str = ""
     template: str = ""
-    of: str = ""
+    made_from: str = ""
 
 
 Suggestion = dict[str, FieldSource]
@@ -52,7 +55,7 @@ def column_source(column: str) -> FieldSource:
 
 
 def column_suggestion(columns: Mapping[str, str]) -> Suggestion:
-    """Return the reading of fields from columns."""
+    """Return the suggestion to read each field from a column."""
     return {field: column_source(column) for field, column in columns.items()}
 
 
@@ -60,22 +63,22 @@ def question_or_error(
     reason: str,
     offers: Iterable[Suggestion],
     works: Callable[[Suggestion], bool],
-    none: str = "",
+    without: str = "",
     places: Sequence[str] = (),
 ) -> FtbridgeError:
-    """Return the question which of `offers` is meant, where some work, else the error for `reason` and `none`.
+    """Return the question which of `offers` is meant, where some work, else the error of `reason` and `without`.
 
     `places` are the columns of a table whose headers may be data: what is read by headers is offered by place, too.
     """
     working: dict[str, Suggestion] = {}
-    for offer in islice(offers, TRIED):
+    for offer in islice(offers, MOST_TRIED):
         if describe(offer) not in working and works(offer):
             working[describe(offer)] = offer
-        if len(working) == MOST:
+        if len(working) == MOST_OFFERS:
             break
     if not working:
-        return InputError(reason + none)
-    answers = {said: command_options(offer) for said, offer in working.items()}
+        return InputError(reason + without)
+    answers = {description: command_options(offer) for description, offer in working.items()}
     if places:
         for offer in working.values():
             answers |= _answer_by_place(offer, places)
@@ -87,43 +90,48 @@ def _answer_by_place(offer: Suggestion, places: Sequence[str]) -> dict[str, list
     if any(source.template for source in offer.values()):
         return {}
     numbers = {field: str(places.index(source.column) + 1) for field, source in offer.items()}
-    said = describe({field: FieldSource(f"column {number}") for field, number in numbers.items()})
+    description = describe({field: FieldSource(f"column {number}") for field, number in numbers.items()})
     maps = [word for field, number in numbers.items() for word in ("--map", f"{field}={number}")]
-    return {f"the first row is data, {said}": ["--header-row", "none", *maps]}
+    return {f"the first row is data, {description}": ["--header-row", "none", *maps]}
 
 
 def describe(offer: Suggestion) -> str:
-    """Return what an offer is, for a message."""
-    return ", ".join(f"{FIELD_WORDS[field]} from {offer[field].said}" for field in FIELD_WORDS if field in offer)
+    """Return which field an offer takes from what, for a message."""
+    return ", ".join(f"{FIELD_WORDS[field]} from {offer[field].description}" for field in FIELD_WORDS if field in offer)
 
 
 def command_options(offer: Suggestion) -> list[str]:
-    """Return the options that choose an offer."""
+    """Return the options of `ftbridge convert` that choose an offer."""
     words = []
     for field in sorted(offer, key=[*FIELD_WORDS].index):
         source = offer[field]
-        words += (
-            [f"--{field}", source.template] if source.template else ["--map", f"{field}={quoted_header(source.column)}"]
-        )
+        if source.template:
+            words += [f"--{field}", source.template]
+        else:
+            words += ["--map", f"{field}={quoted_header(source.column)}"]
     return words
 
 
-def alternatives(found: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggestion]:
+def alternatives(sources_by_field: Mapping[str, Sequence[FieldSource]]) -> Iterator[Suggestion]:
     """Yield the readings that take one of several sources for each field, and no column twice.
 
     Of two questions the second may be the input of the first; of several inputs all may be wanted.
     """
-    fields = [[*_combined_sources(field, sources, "input" not in found)] for field, sources in found.items()]
+    no_input = "input" not in sources_by_field
+    fields = [[*_combined_sources(field, sources, no_input)] for field, sources in sources_by_field.items()]
     for chosen in product(*fields):
         offer = {field: source for part in chosen for field, source in part.items()}
-        taken = [source.of or source.column or source.said for source in offer.values()]
+        taken = [source.made_from or source.column or source.description for source in offer.values()]
         if len({*taken}) == len(taken):
             yield offer
 
 
 def column_sources(column: str, rows: Sequence[Mapping[str, Any]], between: str = ", ") -> list[FieldSource]:
-    """Return how the lists or objects in a column make text, [] where that cannot be told."""
-    return [msgspec.structs.replace(source, of=column) for source in _sources_in_column(column, rows, between)]
+    """Return the templates that make text of the lists or objects in a column, [] where that cannot be told.
+
+    `between` stands between the entries of a list.
+    """
+    return [msgspec.structs.replace(source, made_from=column) for source in _sources_in_column(column, rows, between)]
 
 
 def _combined_sources(field: str, sources: Sequence[FieldSource], no_input: bool) -> Iterator[Suggestion]:
@@ -136,7 +144,7 @@ def _combined_sources(field: str, sources: Sequence[FieldSource], no_input: bool
         yield from ({"input": one, field: other} for one, other in pairwise(sources) if one.column)
     if field == "input" and len(sources) > 1:
         both = " ".join(_expression_template(template_reference(source.column)) for source in sources)
-        yield {field: FieldSource(" and ".join(source.said for source in sources), template=both)}
+        yield {field: FieldSource(" and ".join(source.description for source in sources), template=both)}
 
 
 class _Expression(msgspec.Struct, frozen=True):
@@ -146,7 +154,7 @@ class _Expression(msgspec.Struct, frozen=True):
     """
 
     text: str
-    said: str
+    description: str
     written: bool
 
     def item(self, access: str) -> str:
@@ -154,7 +162,7 @@ class _Expression(msgspec.Struct, frozen=True):
         return f"({self.text}){access}" if self.written else f"{self.text}{access}"
 
     def as_json(self) -> FieldSource:
-        return FieldSource(f"{self.said} as JSON", template=_expression_template(f"{self.text} | tojson"))
+        return FieldSource(f"{self.description} as JSON", template=_expression_template(f"{self.text} | tojson"))
 
 
 def _sources_in_column(column: str, rows: Sequence[Mapping[str, Any]], between: str) -> list[FieldSource]:
@@ -176,9 +184,9 @@ def _sources_in_objects(
         return [expression.as_json()]
     under_key = [value.get(key) if isinstance(value, dict) else None for value in values]
     lists = [value for value in under_key if isinstance(value, list)]
-    part = _Expression(expression.item(f".{key}"), f"`{key}` of {expression.said}", expression.written)
+    part = _Expression(expression.item(f".{key}"), f"`{key}` of {expression.description}", expression.written)
     if not lists:
-        return [FieldSource(part.said, template=_expression_template(part.text)), expression.as_json()]
+        return [FieldSource(part.description, template=_expression_template(part.text)), expression.as_json()]
     return _sources_in_lists(part, under_key, [value for value in lists if value], rows, between)
 
 
@@ -200,15 +208,17 @@ def _sources_in_lists(
     if whole and not entry_key:
         return whole
     entries = f"{expression.text} | map(attribute='{entry_key}')" if entry_key else expression.text
-    joined, said = f"{entries} | join('{between}')", f"the entries of {expression.said}"
+    joined, description = f"{entries} | join('{between}')", f"the entries of {expression.description}"
     if any(value in ([], None, "") for value in values):
-        joined, said = f"({joined}) or 'none'", f"{said}, `none` where there is none"
-        return [FieldSource(said, template=_expression_template(joined)), *whole]
-    found = [FieldSource(said, template=_expression_template(joined))]
+        joined, description = f"({joined}) or 'none'", f"{description}, `none` where there is none"
+        return [FieldSource(description, template=_expression_template(joined)), *whole]
+    sources = [FieldSource(description, template=_expression_template(joined))]
     if any(isinstance(value, list) and len(value) > 1 for value in filled):
         first_entry = expression.item("[0]") + (f".{entry_key}" if entry_key else "")
-        found.append(FieldSource(f"the first of {expression.said}", template=_expression_template(first_entry)))
-    return found + whole
+        sources.append(
+            FieldSource(f"the first of {expression.description}", template=_expression_template(first_entry))
+        )
+    return sources + whole
 
 
 def _text_key(value: Mapping[str, Any]) -> str:
@@ -227,7 +237,7 @@ def _span_sources(expression: _Expression, span: Sequence[Any], rows: Sequence[M
     columns = [column for column in rows[0] if normalize_header(column) in TEXTS_OF_SPANS]
     return [
         FieldSource(
-            f"the spans of {expression.said}",
+            f"the spans of {expression.description}",
             template=f"{{% for each in {expression.text} %}}{{{{ {template_reference(column)}[each[0]:each[1]] }}}}: "
             "{{ each[2] }}{% if not loop.last %}, {% endif %}{% endfor %}",
         )
@@ -247,7 +257,7 @@ def object_suggestions(rows: Sequence[Mapping[str, Any]]) -> Iterator[Suggestion
 
 def _translation_suggestions(column: str, value: Mapping[str, Any]) -> Iterator[Suggestion]:
     """Yield both directions between the two texts of an object, `{"en": "...", "de": "..."}`; nothing for others."""
-    if len(value) == 2 and all(isinstance(each, str) for each in value.values()):  # noqa: PLR2004 - the two texts
+    if len(value) == TRANSLATIONS and all(isinstance(each, str) for each in value.values()):
         one, other = (
             FieldSource(
                 f"`{key}` of `{column}`", template=_expression_template(f"{template_reference(column)}[{key!r}]")
@@ -296,7 +306,9 @@ def texts_in(value: Any) -> Iterator[str]:
 
 def repeats_text(column: str, whole: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bool:
     """Tell whether the text of `column` stands in one of the columns `whole` in every row that has some."""
-    told = [("".join(texts_in(row.get(column))).strip(), row) for row in rows if not is_blank(row.get(column))]
-    return bool(told) and all(
-        said and said in "\n".join(each for other in whole for each in texts_in(row.get(other))) for said, row in told
-    )
+    filled = [row for row in rows if not is_blank(row.get(column))]
+    for row in filled:
+        text = "".join(texts_in(row.get(column))).strip()
+        if not text or text not in "\n".join(each for other in whole for each in texts_in(row.get(other))):
+            return False
+    return bool(filled)

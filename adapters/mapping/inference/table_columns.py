@@ -10,6 +10,7 @@ from ftbridge.adapters.mapping.headers import (
     REASONING,
     TEXT_HEADERS,
     columns_by_field,
+    fitting_first,
     has_question,
     normalize_header,
 )
@@ -170,8 +171,7 @@ class TableColumns:
 
     def _answer_sources(self, columns: Sequence[str]) -> list[FieldSource]:
         """Return what of `columns` may be the answer, first those with a header for it, last one of two questions."""
-        answers_first = sorted(columns, key=lambda column: "output" not in columns_by_field([column]))
-        sources = [source for column in answers_first for source in self.sources_of(column)]
+        sources = [source for column in fitting_first(columns, "output") for source in self.sources_of(column)]
         questions = self.by_field.get("instruction", [])
         if len(questions) > 1:
             sources += map(column_source, reversed(questions))

@@ -95,6 +95,6 @@ def test_a_text_that_stands_elsewhere_in_every_row_is_repeated(rows, found):
 def test_what_stands_for_none_is_said_where_a_list_is_empty():
     (source,) = column_sources("c", [{"c": ["x", "y"]}, {"c": []}])
     assert source.template == "{{ (c | join(', ')) or 'none' }}"
-    assert "`none` where there is none" in source.said
+    assert "`none` where there is none" in source.description
     (source,) = column_sources("c", [{"c": {"text": []}}, {"c": {"text": ["x"]}}])
     assert source.template == "{{ (c.text | join(', ')) or 'none' }}"
