@@ -12,11 +12,17 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.adapters.convert.options import PARTS, ConvertOptions
-from ftbridge.adapters.mapping.inference.infer import ALONE, MappingOptions, TableMapping, for_all, infer_mapping
+from ftbridge.adapters.mapping.inference.infer import (
+    ALONE,
+    MappingOptions,
+    TableMapping,
+    infer_mapping,
+    question_for_all,
+)
 from ftbridge.adapters.mapping.inference.sidecar import Sidecar, find_sidecar
 from ftbridge.adapters.sources.locate import Origin, open_origin
 from ftbridge.adapters.sources.repository.layout import digest
-from ftbridge.adapters.values import DATE, BadValueError, listed, plain
+from ftbridge.adapters.values import DATE, BadValueError, decode_raw, parse_list
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Conversation, Table
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset
@@ -148,7 +154,7 @@ def plan_conversion(
         )
     described = [_describe_table(origin, table, options) for origin, table in opened]
     mappings = _infer_mappings(described, options.mapping)
-    tables = tuple(each.sidecar.noted(each.table) if each.sidecar else each.table for each in described)
+    tables = tuple(each.sidecar.with_note(each.table) if each.sidecar else each.table for each in described)
     plan = ConvertPlan(
         name=name,
         dataset_dir=folder,
@@ -184,7 +190,7 @@ def _open_tables(origins: Sequence[Origin], options: ConvertOptions) -> list[tup
 def _describe_table(origin: Origin, table: Table, options: ConvertOptions) -> _DescribedTable:
     """Return a table with what says how it is read: its preset, else, unless the user decides, its sidecar."""
     found = preset_for(options, origin, table)
-    decided = found or options.mapping.decides
+    decided = found or options.mapping.names_columns
     return _DescribedTable(table, found, None if decided else find_sidecar(origin.path, table))
 
 
@@ -192,11 +198,13 @@ def _infer_mappings(described: Sequence[_DescribedTable], asked: MappingOptions)
     """Return how each table is read; what the user must decide is asked with answers that are right for all."""
     try:
         return tuple(
-            each.sidecar.read(each.table, asked) if each.sidecar else infer_mapping(each.table, asked, each.preset)
+            each.sidecar.infer_mapping(each.table, asked)
+            if each.sidecar
+            else infer_mapping(each.table, asked, each.preset)
             for each in described
         )
     except QuestionError as error:
-        raise for_all(error, [each.table for each in described], asked) from error
+        raise question_for_all(error, [each.table for each in described], asked) from error
 
 
 def _first_samples(table: Table, read_as: TableMapping) -> Iterator[Conversation]:
@@ -212,7 +220,7 @@ def _has_only_dates(table: Table, read_as: TableMapping) -> bool:
     """Tell whether some text is a date in all first samples: from JSON lines, not from an array, it loads as a time."""
     last = [(sample.system, sample.turns[-1]) for sample in _first_samples(table, read_as)]
     texts = [(system, turn.instruction, turn.input, turn.user, turn.output) for system, turn in last]
-    return any(all(DATE.fullmatch(str(plain(text))) for text in column) for column in zip(*texts, strict=True))
+    return any(all(DATE.fullmatch(str(decode_raw(text))) for text in column) for column in zip(*texts, strict=True))
 
 
 def preset_for(options: ConvertOptions, origin: Origin, table: Table) -> Preset | None:
@@ -231,4 +239,4 @@ def _has_columns_of(table: Table, preset: Preset) -> bool:
     if not set(table.columns).issuperset(preset.columns.values()):
         return False
     lists = [column for column, value in preset.sample.items() if isinstance(value, list)]
-    return all(isinstance(listed(row.values.get(column)), list) for row in table.first[:1] for column in lists)
+    return all(isinstance(parse_list(row.values.get(column)), list) for row in table.first[:1] for column in lists)

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import IO, Any
 
 from ftbridge.adapters.problems import Problem, Tally
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.records import Row
 
 # Excel's limits, and how many digits of a number it keeps.
@@ -45,9 +45,9 @@ class Rejects:
                 for problem in problems
             ]
             where = {"file": row.where.file, "sheet": row.where.sheet, "row": row.where.row}
-            values = {str(column): plain(value) for column, value in row.values.items()}
+            values = {str(column): decode_raw(value) for column, value in row.values.items()}
             record = {**where, **first, "more": more, "values": values}
-            line = json.dumps(record, default=shown, ensure_ascii=False)
+            line = json.dumps(record, default=shorten, ensure_ascii=False)
             self._file.write(line.encode(errors="backslashreplace") + b"\n")  # half a surrogate pair as `\\ud800`
 
 

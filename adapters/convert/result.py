@@ -10,7 +10,7 @@ import msgspec
 from ftbridge.adapters.convert.earlier import Replaced
 from ftbridge.adapters.convert.plan import ConvertPlan
 from ftbridge.adapters.convert.selection import Counts
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.records import Conversation, DatasetEntry, Turn
 
 SAMPLES_SHOWN = 3
@@ -112,7 +112,7 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
     if table.part and (name := f"{plan.name}-{table.part}") not in entries:
         notes += (f"none of its rows is left, so that there is no `{name}`",)
     first = tuple(map(_decode_texts, islice(plan.first_samples(at), SAMPLES_SHOWN)))
-    answers = [shown(sample.turns[-1].output) for sample in first]
+    answers = [shorten(sample.turns[-1].output) for sample in first]
     if read_as.shape == "text and label" and answers and all(map(NUMBER.fullmatch, answers)):
         names = " ".join(f"--label-map {answer}=TEXT" for answer in dict.fromkeys(answers))
         notes += (f"the answers are numbers; `{names}` and so on gives them names",)
@@ -133,5 +133,5 @@ def _table_read(plan: ConvertPlan, at: int, entries: Mapping[str, DatasetEntry])
 
 def _decode_texts(sample: Conversation) -> Conversation:
     """Return a sample of which no text stands as in JSON any more."""
-    turns = tuple(Turn(*map(plain, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
-    return msgspec.structs.replace(sample, system=plain(sample.system), turns=turns)
+    turns = tuple(Turn(*map(decode_raw, (turn.instruction, turn.input, turn.output))) for turn in sample.turns)
+    return msgspec.structs.replace(sample, system=decode_raw(sample.system), turns=turns)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from ftbridge.adapters.sources.compression import first_bytes
-from ftbridge.adapters.values import BadValueError, listed, plain, type_name, with_article
+from ftbridge.adapters.values import BadValueError, decode_raw, parse_list, type_name, with_article
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import load_plugin
 from ftbridge.core.records import Conversation, Reading, Row, Table, Turn
@@ -46,7 +46,7 @@ def read_rows(file: Path) -> Iterator[Row]:
     kind = TYPES[file.suffix[1:]]
     for table in _open_tables(file, kind):
         for row in table.rows():
-            values = {column: plain(value) for column, value in row.values.items()}
+            values = {column: decode_raw(value) for column, value in row.values.items()}
             if kind == "csv":
                 values = _nulls_as_in_pandas(values)
             if values or row.error:
@@ -96,7 +96,7 @@ def _tools_as_json(values: dict[str, Any], column: str) -> str:
     value = values.get(column)
     if not isinstance(value, str):
         return msgspec.json.encode(value).decode() if value else ""
-    return "" if listed(value) == [] or value.strip() == "{}" else value
+    return "" if parse_list(value) == [] or value.strip() == "{}" else value
 
 
 def _text(values: dict[str, Any], column: str | None, *, needed: bool = False) -> str:

@@ -11,7 +11,7 @@ from ftbridge.adapters.registered import entry_reader
 from ftbridge.adapters.registered.column_types import ColumnTypes
 from ftbridge.adapters.registered.entry_reader import UnfitError
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import DATE, BadValueError, shown
+from ftbridge.adapters.values import DATE, BadValueError, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Where
 from ftbridge.dataset_info.entries import Entry, data_files
@@ -82,7 +82,7 @@ class Findings:
         if not isinstance(error, UnfitError):
             reasons = {RecursionError: "is nested too deeply", UnicodeEncodeError: "holds half of a surrogate pair"}
             error = UnfitError("", reasons.get(type(error)) or str(error))
-        value = "" if error.value is None else shown(error.value)
+        value = "" if error.value is None else shorten(error.value)
         problem = Problem(where, error.column, "", error.column, str(error), value)
         (self.unfit_for_xtuner if error.for_xtuner else self.unfit).add([problem])
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
-from ftbridge.adapters.columns import near
+from ftbridge.adapters.columns import did_you_mean
 from ftbridge.adapters.sources.compression import GZIP, ZSTD, first_bytes
 from ftbridge.core.errors import InputError
 from ftbridge.core.plugins import Source, load_plugin, plugin_names
@@ -86,4 +86,4 @@ def _instead(path: Path) -> str:
         there = sorted(each.name for each in islice(found, 1000))
     if blank := next((name for name in there if name.startswith(f"{path.name} ")), ""):
         return f"; a name with blanks goes in quotes: {shlex.quote(str(path.parent / blank))}"
-    return near(path.name, there)
+    return did_you_mean(path.name, there)

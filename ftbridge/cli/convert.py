@@ -208,9 +208,9 @@ def _summary(done: "Conversion", *, explain: bool) -> Iterator[str]:
 
 def _whole(done: "Conversion") -> Iterator[str]:
     """Yield what is to be known of all samples together."""
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
-    system = repr(shown(done.system, WIDTH)) if done.system else "none"
+    system = repr(shorten(done.system, WIDTH)) if done.system else "none"
     if done.several_systems:
         yield f"note: the rows have different system prompts; `chat` asks with {system} unless `--system` says another"
     elif done.system and any(table.system != done.system for table in done.tables):
@@ -237,15 +237,15 @@ def _end(done: "Conversion") -> str:
 
 def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
     """Yield what the samples are made of."""
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
     for field, column in table.columns.items():
-        yield f"  {field:<12} {shown(column, WIDTH)}"
+        yield f"  {field:<12} {shorten(column, WIDTH)}"
     if table.system:
-        yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
+        yield f"  {'system':<12} {shorten(table.system, WIDTH)!r}"
     if table.left_out:
         more = len(table.left_out) - COLUMNS
-        names = [*map(shown, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
+        names = [*map(shorten, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
         yield f"  {'left out':<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
@@ -254,12 +254,12 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
 
 
 def _sample(number: int | str, sample: Any) -> Iterator[str]:
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
     for turn in sample.turns[:TURNS]:
         for text in filter(None, (turn.instruction, turn.input)):
-            yield f"  {number:<3} {shown(text, WIDTH)}"
+            yield f"  {number:<3} {shorten(text, WIDTH)}"
             number = ""
-        yield f"   -> {shown(turn.output, WIDTH)}"
+        yield f"   -> {shorten(turn.output, WIDTH)}"
     if (more := len(sample.turns) - TURNS) > 0:
         yield f"      and {more:,} more turns"

@@ -38,7 +38,7 @@ def command(sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 
 def _shown(profile: "Profile") -> Iterator[str]:
-    from ftbridge.adapters.values import shown
+    from ftbridge.adapters.values import shorten
 
     broken = f", {profile.broken:,} that cannot be read" if profile.broken else ""
     yield f"{place(profile)}: {profile.rows:,} rows{broken}"
@@ -55,6 +55,6 @@ def _shown(profile: "Profile") -> Iterator[str]:
     if profile.choice:
         preset = f" (preset {profile.preset})" if profile.preset else ""
         yield f"would be read as {profile.choice.shape}{preset}"
-        yield from (f"  {field:<12} {shown(column, WIDTH)}" for field, column in profile.choice.columns.items())
+        yield from (f"  {field:<12} {shorten(column, WIDTH)}" for field, column in profile.choice.columns.items())
     else:
         yield f"would not be read: {profile.unclear}"

@@ -9,7 +9,7 @@ import yaml
 
 import ftbridge
 from ftbridge.adapters.mapping import headers
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import FtbridgeError, QuestionError
 
 HERE = Path(__file__).parent
@@ -41,7 +41,7 @@ def samples(done):
     return [
         [
             *([f"system: {sample.system}"] if sample.system else []),
-            *(text for turn in sample.turns for text in (plain(turn.user), turn.output)),
+            *(text for turn in sample.turns for text in (decode_raw(turn.user), turn.output)),
         ]
         for sample in done.tables[0].first
     ]
@@ -76,9 +76,9 @@ def headers_table():
     answers = [*sorted(headers.NAMED_CLASSES), *sorted(headers.CLASSES | headers.TARGETS)]
     rows = {
         **{f"`{field}`": names for field, names in headers.HEADERS.items()},
-        "a text: the question, or its input": sorted(headers.TEXTS),
+        "a text: the question, or its input": sorted(headers.TEXT_HEADERS),
         "two texts of which a label is told": [
-            *(" and ".join(pair) for pair in headers.PAIRS[:3]),
+            *(" and ".join(pair) for pair in headers.TEXT_PAIRS[:3]),
             "sentence1 and sentence2, 句子1 and 句子2 and the like",
         ],
         "the answer, where no better header is there": answers,

@@ -8,7 +8,7 @@ import pytest
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from ftbridge.adapters.values import text
+from ftbridge.adapters.values import as_text
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.dataset_info.presets import Preset, detect_preset, load_preset, presets
@@ -27,7 +27,7 @@ def alpaca(known, row):
     def field(name):
         if template := getattr(known, name):
             return environment.from_string(template).render(row)
-        return text(row[known.columns[name]]) if name in known.columns else ""
+        return as_text(row[known.columns[name]]) if name in known.columns else ""
 
     answer = field("output")
     answer = known.labels[answer] if known.labels else answer

@@ -16,7 +16,7 @@ from ftbridge.adapters.convert.options import Dedup
 from ftbridge.adapters.convert.samples.remarks import TOGETHER, Remarks, system_beside
 from ftbridge.adapters.mapping.base import Mapping
 from ftbridge.adapters.problems import Problem
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.plugins import load_target
 from ftbridge.core.records import Conversation, Piece, Row, as_json
 
@@ -69,7 +69,7 @@ class Encoder(msgspec.Struct, frozen=True, kw_only=True):
         Unless the `whole` piece is wanted, the rows behind a rejected one, or behind `FULL` bytes, are not taken.
         """
         mapping, between = self.mappings[table], self.between
-        conversation, encode_into = mapping.reader(), msgspec.json.Encoder().encode_into
+        conversation, encode_into = mapping.row_converter(), msgspec.json.Encoder().encode_into
         beside = system_beside(mapping.columns)
         noted = self.grouped or self.classed or self.dedup or beside
         batch, row = Batch(), None
@@ -137,7 +137,7 @@ def _keep_samples(encoded: list[tuple[bytearray, "array[int]"]], count: int) -> 
 
 def normalize_text(text: Any) -> str:
     """Return `text` as it is compared with `--dedup normalized`: in NFKC form, without case, blanks as one blank."""
-    return " ".join(unicodedata.normalize("NFKC", plain(text)).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", decode_raw(text)).casefold().split())
 
 
 def _hash_texts(*texts: Any) -> int:

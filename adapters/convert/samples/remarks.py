@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ftbridge.adapters.values import blank, plain
+from ftbridge.adapters.values import decode_raw, is_blank
 from ftbridge.core.records import Conversation, Row, Text, Where, as_json
 
 # An answer may begin inside its thoughts, where a chat template opens them.
@@ -42,7 +42,7 @@ class Remarks(msgspec.Struct):
                 system = sample.system
                 if system is not last and system != last:
                     last = system
-                    self.systems.add(plain(last))
+                    self.systems.add(decode_raw(last))
         if written.find(b"<", start) >= 0 and MARKS.search(written, start):
             for sample in samples:
                 for kind, (count, mark) in marks_in(sample).items():
@@ -50,8 +50,8 @@ class Remarks(msgspec.Struct):
 
     def compare_systems(self, row: Row, column: str | None, sample: Conversation) -> None:
         """Note a row whose `column` has another system prompt than its conversation, whose own wins."""
-        value = plain(row.values.get(column)) if column else None
-        if not blank(value) and str(value).strip() != plain(sample.system).strip():
+        value = decode_raw(row.values.get(column)) if column else None
+        if not is_blank(value) and str(value).strip() != decode_raw(sample.system).strip():
             self.add_remark(TWO_SYSTEMS, Remark(1, row.where))
 
     def add_remark(self, kind: str, more: Remark) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from ftbridge.adapters.columns import marked
+from ftbridge.adapters.columns import disambiguate_names
 from ftbridge.adapters.sources.columnar.arrow_ipc import FILE, MESSAGE, messages
 from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, check, pyarrow_errors, rows_of
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_features, of_metadata
@@ -121,7 +121,7 @@ def _saved(path: Path, file: str) -> Table:
 def _open(paths: list[Path], file: str, labels: Labels) -> Table:
     with pyarrow_errors(paths[0]), _opened(paths[0]) as stream:
         schema = _reader(stream).schema
-        columns = marked(schema.names)
+        columns = disambiguate_names(schema.names)
     labels = of_metadata(schema.metadata) | labels
     # Batches that share their dictionaries cannot be read alone.
     cut = "dictionary<" not in str(schema.types)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftbridge.adapters.columns import marked
+from ftbridge.adapters.columns import disambiguate_names
 from ftbridge.adapters.sources.columnar.class_labels import Labels, put_names
 from ftbridge.adapters.sources.compression import is_packed
 from ftbridge.adapters.values import BadCell
@@ -56,7 +56,9 @@ def rows_of(batches: Iterable[Any], file: str, labels: Labels) -> Iterator[Row]:
 
     number = 0
     for batch in batches:
-        plain = pa.RecordBatch.from_arrays([_plain(column) for column in batch.columns], marked(batch.schema.names))
+        plain = pa.RecordBatch.from_arrays(
+            [_plain(column) for column in batch.columns], disambiguate_names(batch.schema.names)
+        )
         for values in _values(plain):
             number += 1
             where = Where(file, number, unit="row")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 
 # The names of each column that has them.
 Labels = dict[str, tuple[str, ...]]
@@ -57,7 +57,7 @@ def put_names(values: dict[str, Any], labels: Labels) -> str:
     for column, names in labels.items():
         if column in values:
             try:
-                values[column] = _named(plain(values[column]), names)
+                values[column] = _named(decode_raw(values[column]), names)
             except LookupError as error:
                 return f"holds the label {error} in `{column}`, which has names for 0 to {len(names) - 1}"
     return ""

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import marked
+from ftbridge.adapters.columns import disambiguate_names
 from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, STEP, check, pyarrow_errors, rows_of
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_metadata
 from ftbridge.adapters.sources.columnar.parquet_pages import longest_repeated
@@ -43,7 +43,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
         _refuse_deadly(path)
         schema = _file(path).schema_arrow
-        columns = marked(schema.names)
+        columns = disambiguate_names(schema.names)
     labels = of_metadata(schema.metadata)
     first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
     return [Table(file=path.name, columns=columns, pieces=_pieces(path, labels), first=first_rows(first), cut=True)]

@@ -15,13 +15,21 @@ from pathlib import Path
 import msgspec
 
 from ftbridge.adapters.columns import unique_headers
-from ftbridge.adapters.mapping.header_rows import HEADERS_TO, UNSURE, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.mapping.headers import fits
+from ftbridge.adapters.mapping.header_rows import (
+    HEADERS_TO,
+    UNSURE,
+    FirstRows,
+    Headers,
+    is_rule,
+    suspicious_cells,
+    why_no_sample,
+)
+from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.text import jsonl
 from ftbridge.adapters.sources.text.csv_dialect import ALIKE, HEADERS_WITHIN, Dialect, find_dialect, is_delimited
 from ftbridge.adapters.sources.text.encoding import Text, as_utf8, find_encoding
-from ftbridge.adapters.values import shown
+from ftbridge.adapters.values import shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
@@ -67,11 +75,13 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     at, columns = _headers(path, records, reading.header_row)
     found = Headers(int(told))
     if at is not None:
-        sheet = Sheet(path.name, "record", records, doubt=UNSURE)
+        sheet = FirstRows(path.name, "record", records, doubt=UNSURE)
         found = sheet.headers(at, columns, asked=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
-    parsed = _Records(path, encoding.codec, dialect, columns, labels, headed, suspects(columns if headed else ()))
+    parsed = _Records(
+        path, encoding.codec, dialect, columns, labels, headed, suspicious_cells(columns if headed else ())
+    )
     rows = parsed.rows()
     begin = next((row for row in rows if row.where.row > found.start), None)
     first = first_rows(chain(filter(None, [begin]), rows))
@@ -112,7 +122,7 @@ def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[i
         raise InputError(f"`{path}` holds no records")
     if asked == 0:
         return None, tuple(str(at) for at in range(1, len(records[filled[0]]) + 1))
-    known = (number for number in filled if number < HEADERS_WITHIN and fits(records[number]))
+    known = (number for number in filled if number < HEADERS_WITHIN and has_question_and_answer(records[number]))
     number = next(known, filled[0]) if asked is None else asked - 1
     try:
         return number, unique_headers(records[number])
@@ -140,7 +150,7 @@ def _batches(path: Path, codec: str, dialect: Dialect | None = None) -> Iterator
         text, rest = rest[:end], rest[end:]
         if len(rest) > LONGEST:
             raise InputError(
-                f"`{path}` is no table: the line that begins with `{shown(rest[:SAMPLE])}` goes on for more than "
+                f"`{path}` is no table: the line that begins with `{shorten(rest[:SAMPLE])}` goes on for more than "
                 f"{LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
@@ -200,7 +210,7 @@ class _Pending:
 class _Records(msgspec.Struct, frozen=True):
     """The rows of a text: `labels` are what its first records end with, `headed` tells whether it has headers.
 
-    `suspects` are the cells, and their column, that make a look at a record worth while.
+    `suspicious_cells` are the cells, and their column, that make a look at a record worth while.
     """
 
     path: Path
@@ -275,7 +285,7 @@ class _Records(msgspec.Struct, frozen=True):
             return Row(where, {})
         error = ""
         if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
-            error = no_sample([cell.strip() for cell in cells], columns if self.headed else ())
+            error = why_no_sample([cell.strip() for cell in cells], columns if self.headed else ())
         if not error and (len(cells) < width or any(cells[width:])):
             error = f"has {len(cells)} cells, not {width} as the headers say, in {line}"
         if odd and not _is_text(cells):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ftbridge.adapters.mapping.headers import fits
+from ftbridge.adapters.mapping.headers import has_question_and_answer
 from ftbridge.core.files.atomic import LONGEST
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class _Trial(msgspec.Struct, frozen=True):
     @property
     def known(self) -> bool:
         """Whether headers are recognised."""
-        return any(fits(record) for record in self.records[:HEADERS_WITHIN])
+        return any(has_question_and_answer(record) for record in self.records[:HEADERS_WITHIN])
 
     @property
     def is_table(self) -> bool:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.mapping.conversations.formats import style_of, surely, whole_conversation
-from ftbridge.adapters.mapping.headers import asks, fits
+from ftbridge.adapters.mapping.conversations.formats import is_one_conversation, is_surely_conversation, style_of
+from ftbridge.adapters.mapping.headers import has_question, has_question_and_answer
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
@@ -31,7 +31,7 @@ from ftbridge.adapters.sources.text.jsonl import (
     read_rows,
     refuse_broken,
 )
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.parsing.json_yaml import closest
@@ -170,7 +170,7 @@ def _check(path: Path, found: _Found, number: int) -> None:
 def _end(path: Path, after: bytes, blocks: Iterator[bytes]) -> None:
     for block in chain([after], blocks):
         if rest := block.strip(BLANK):
-            text = shown(rest.decode("utf-8", "replace"), 20)
+            text = shorten(rest.decode("utf-8", "replace"), 20)
             raise InputError(f"`{path}` is no valid JSON array: `{text}` follows its end")
 
 
@@ -187,7 +187,7 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
             raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
     members = _object_members(path, data)
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
-    record = fits(members) or asks(members) or not CONVERSATIONS.isdisjoint(members)
+    record = has_question_and_answer(members) or has_question(members) or not CONVERSATIONS.isdisjoint(members)
     record = record or (not reading.exact and any(_talks(*each) for each in lists.items()))
     if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
         reading.refuse_sheets(path, "JSON")
@@ -208,7 +208,12 @@ def _record(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgs
     """Return the table of one record; raises InputError where it holds nothing but objects."""
     objects = all(bytes(value)[:1] == b"{" for value in members.values())
     line = b"\n" not in data.strip() and unpacked_name(path).suffix.lower() in LINES
-    if members and objects and not line and not any(surely(key, style_of(value)) for key, value in members.items()):
+    if (
+        members
+        and objects
+        and not line
+        and not any(is_surely_conversation(key, style_of(value)) for key, value in members.items())
+    ):
         raise InputError(
             f"`{path}` holds objects by key ({', '.join(f'`{key}`' for key in islice(members, 3))}), and what the "
             "keys mean is not known; give a list `[{...}, ...]`"
@@ -261,12 +266,12 @@ def _talks(key: str, elements: Sequence[Element]) -> bool:
     if len(elements) > PEEK:
         return False
     try:
-        messages = [plain(msgspec.Raw(each)) for each in elements]
+        messages = [decode_raw(msgspec.Raw(each)) for each in elements]
     except UnicodeDecodeError:  # each is a row, and those that do not decode are told as such
         return False
     if not all(isinstance(each, dict) for each in messages):
         return False
-    return whole_conversation(messages) or (key not in HOLDERS and surely(key, style_of(messages)))
+    return is_one_conversation(messages) or (key not in HOLDERS and is_surely_conversation(key, style_of(messages)))
 
 
 def _chosen(path: Path, reading: Reading, lists: dict[str, Any]) -> list[str]:

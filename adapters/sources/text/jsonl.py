@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec.structs import replace
 
-from ftbridge.adapters.mapping.conversations.formats import message_keys, whole_conversation
+from ftbridge.adapters.mapping.conversations.formats import is_one_conversation, message_keys
 from ftbridge.adapters.sources.compression import is_packed, unpacked, unpacked_name
 from ftbridge.adapters.sources.text.encoding import CHINESE, Encoding, as_utf8, find_encoding, utf8_blocks
-from ftbridge.adapters.values import plain, shown
+from ftbridge.adapters.values import decode_raw, shorten
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Piece, Reading, Row, Rows, Table, Where
@@ -151,8 +151,8 @@ def conversation(path: Path, rows: list[Row]) -> Table | None:
     """Return a table of one row where `rows`, all there are, are the messages of one conversation; else None."""
     if not rows or not message_keys(rows[0].values, {}) or any(row.error for row in rows):
         return None
-    messages = [{key: plain(value) for key, value in row.values.items()} for row in rows if row.values]
-    if not whole_conversation(messages):
+    messages = [{key: decode_raw(value) for key, value in row.values.items()} for row in rows if row.values]
+    if not is_one_conversation(messages):
         return None
     row = Row(Where(path.name, 1, "", "conversation"), {MESSAGE_COLUMN: messages})
     return peeked(path, [row], [Rows(iter([row]))], notes=(f"its {len(messages)} messages are one conversation",))
@@ -220,7 +220,7 @@ def _odd(text: bytes, *, exact: bool) -> tuple[dict[str, Any], str]:
         return broken, f"is no JSON object: {error}{comma}"
     if not exact and isinstance(value, list) and value and isinstance(value[0], dict):
         return {MESSAGE_COLUMN: value}, ""
-    return (value, "") if isinstance(value, dict) else (broken, f"is `{shown(text.decode().strip())}`, not an object")
+    return (value, "") if isinstance(value, dict) else (broken, f"is `{shorten(text.decode().strip())}`, not an object")
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -16,7 +16,7 @@ from typing import IO, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 from xml.parsers import expat
 
-from ftbridge.adapters.columns import letter_index
+from ftbridge.adapters.columns import column_index
 from ftbridge.adapters.sources.compression import GZIP, ZSTD
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.core.errors import InputError
@@ -254,7 +254,7 @@ class _Parser:
             self._row, self._column = int(attributes.get("r", self._row + 1)), 0
         elif name == "c":
             reference = attributes.get("r", "")
-            self._column = letter_index(reference.rstrip("0123456789")) if reference else self._column + 1
+            self._column = column_index(reference.rstrip("0123456789")) if reference else self._column + 1
             if not 0 < self._column <= LAST_COLUMN:
                 raise ValueError(f"a cell `{reference[:20]}`")
             self._type, self._held = attributes.get("t", "n"), {}

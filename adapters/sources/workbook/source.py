@@ -13,9 +13,16 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.adapters.columns import letter, marked_headers
-from ftbridge.adapters.mapping.header_rows import HEADERS_TO, Headers, Sheet, is_rule, no_sample, suspects
-from ftbridge.adapters.mapping.headers import fits, normalize_header
+from ftbridge.adapters.columns import column_letter, disambiguate_headers
+from ftbridge.adapters.mapping.header_rows import (
+    HEADERS_TO,
+    FirstRows,
+    Headers,
+    is_rule,
+    suspicious_cells,
+    why_no_sample,
+)
+from ftbridge.adapters.mapping.headers import has_question_and_answer, normalize_header
 from ftbridge.adapters.sources.split_names import PART_OF
 from ftbridge.adapters.sources.workbook.engines import LAST_ROW, Cell, Cells
 from ftbridge.adapters.sources.workbook.package import NAMED, SUFFIXES, ZIP, Errors, Found, Kind, kind_of, searched
@@ -214,7 +221,7 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
     """Return the sheets that are meant among several; `columns` are those of the visible ones with rows."""
     if preset := detect_preset(sheet for sheet in visible if visible[sheet]):
         return [preset.sheet]
-    known = [title for title in columns if fits(columns[title])]
+    known = [title for title in columns if has_question_and_answer(columns[title])]
     if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:
         together = [word for title in known for word in ("--sheet", title)]
         if known == [*columns]:
@@ -245,10 +252,10 @@ def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
     reading = book.reading
     if reading.header_row == 0:
         width = max((len(row) for row in rows), default=0)
-        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
+        return _Head(page, tuple(column_letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
     names = [[*map(_name, row)] for row in rows]
     at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
-    columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
+    columns = disambiguate_headers(names[at] if 0 <= at < len(rows) else [])
     if not columns:
         return _Head(page, (), page.start)
     notes = page.notes
@@ -259,15 +266,17 @@ def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
         notes += (
             f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
         )
-    sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
+    sheet = FirstRows(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
     found = sheet.headers(at, columns, asked=reading.header_row is not None)
     notes += found.notes
     start = page.start + found.start
     if max(map(len, rows[at + 1 :]), default=0) > len(columns):
-        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
+        notes += (
+            f"values in column {column_letter(len(columns) + 1)} and to its right have no header, and are not read",
+        )
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
-        area = f"{letter(left)}{top}:{letter(right)}{bottom}"
+        area = f"{column_letter(left)}{top}:{column_letter(right)}{bottom}"
         notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
     return _Head(page, columns, start, notes, found=found)
 
@@ -283,7 +292,7 @@ def _header_at(rows: list[list[str]]) -> int:
     filled = [(at, row) for at, row in enumerate(names[:SEARCHED]) if row and not is_rule(row)]
     widths = Counter(len(row) for row in names if row)
     usual = max(widths, key=lambda width: (widths[width], width), default=0)
-    if known := [at for at, row in filled if fits(row)]:
+    if known := [at for at, row in filled if has_question_and_answer(row)]:
         return known[0]
     for at, row in filled:
         if len(set(row)) == len(row) and all(map(_is_text, row)) and 2 * len(row) > usual > 1:
@@ -351,7 +360,7 @@ class _SpecialCells:
             return BadCell(*cell)
         if column not in self.noted:
             self.noted.add(column)
-            at = Where(self.file, row, self.title).cell(letter(self.columns.index(column) + 1))
+            at = Where(self.file, row, self.title).cell(column_letter(self.columns.index(column) + 1))
             note = f"`{column}` holds numbers of 16 and more digits, as in {at}, and Excel keeps 15; store them as text"
             if note not in self.late:
                 self.late.append(note)
@@ -364,7 +373,7 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
     Columns with numbers that are not what was typed are noted in `late`.
     """
     file, title, columns = book.path.name, head.page.name, head.columns
-    key, suspect = suspects(columns if head.named else ())
+    key, suspect = suspicious_cells(columns if head.named else ())
     last = head.start - 1
     special = _SpecialCells(file, title, columns, late)
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
@@ -380,5 +389,5 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
         last, error = number, ""
         cell = row[key] if key < len(row) else ""
         if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
-            error = no_sample([*map(_name, row)], columns if head.named else ())
+            error = why_no_sample([*map(_name, row)], columns if head.named else ())
         yield Row(Where(file, number, title), values, error)

@@ -92,10 +92,10 @@ def test_history_is_earlier_turns(as_source):
 def test_a_wrong_value_is_named_with_its_cell(values, expected):
     columns = ColumnMapping(
         columns={"instruction": "q", "output": "a", "history": "h"},
-        known=frozenset(["q", "a", "h", "pic"]),
+        known_columns=frozenset(["q", "a", "h", "pic"]),
         letters={"q": "A", "a": "D"},
         max_characters=6,
-        refused={"pic": "images"},
+        refused_columns={"pic": "images"},
     )
     with pytest.raises((BadValueError, UnicodeEncodeError)):
         msgspec.json.encode(alpaca.sample(columns.conversation(row(**values))))
@@ -112,11 +112,13 @@ def test_the_question_may_stand_in_either_column():
 
 
 def test_templates_and_constants():
-    prompts = {
+    templates = {
         "instruction": RowTemplate("Classify"),
         "input": RowTemplate("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
     }
-    columns = ColumnMapping(columns={"output": "a"}, prompts=prompts, known=frozenset("tca"), letters={"t": "B"})
+    columns = ColumnMapping(
+        columns={"output": "a"}, templates=templates, known_columns=frozenset("tca"), letters={"t": "B"}
+    )
     made = columns.conversation(row(t=raw("它"), c=["Military", "Space"], a="Space"))
     assert made.turns == (Turn("Classify", "文本:它,类型选型:['Military', 'Space']", "Space"),)
     (problem,) = columns.problems(row(t="", c=[], a="Space"))
@@ -127,13 +129,13 @@ def test_templates_and_constants():
 
 @pytest.mark.parametrize("label", [7, 7.0, "7", raw(7), raw("7")], ids=str)
 def test_labels_become_their_texts(label):
-    columns = mapping({"instruction": "q", "output": "a"}, labels={"7": "Electricity"}, label_field="output")
+    columns = mapping({"instruction": "q", "output": "a"}, label_texts={"7": "Electricity"}, label_field="output")
     made = columns.conversation(row(q="x", a=label))
     assert made.turns[0].output == made.label == "Electricity"
 
 
 def test_a_label_without_a_text_names_its_row():
-    columns = mapping({"instruction": "q", "output": "a"}, labels={"7": "Electricity", "6": "Physics"})
+    columns = mapping({"instruction": "q", "output": "a"}, label_texts={"7": "Electricity", "6": "Physics"})
     (problem,) = columns.problems(row(q="x", a=8))
     assert (problem.address, problem.reason, problem.value) == ("Q!17", "is not in the label map: 6, 7", "8")
     with pytest.raises(BadValueError, match="not in the label map"):
@@ -158,10 +160,10 @@ def test_text_is_kept_to_the_character_unless_stripped():
 def test_a_row_makes_a_sample_or_says_why_not(values, strip, labelled, templated):
     reads = ColumnMapping(
         columns={field: column for field, column in COLUMNS.items() if field != "input" or not templated},
-        prompts={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},
-        known=frozenset(COLUMNS.values()),
-        watched=frozenset(["history"]),
-        labels={"x": "y"} if labelled else {},
+        templates={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},
+        known_columns=frozenset(COLUMNS.values()),
+        watched_fields=frozenset(["history"]),
+        label_texts={"x": "y"} if labelled else {},
         strip=strip,
         max_characters=5,
     )

@@ -24,7 +24,7 @@ def raw(value):
 
 def both(style, value, **options):
     """Return the row as a source of Python values gives it, and as JSON lines do, with the mapping for it."""
-    mapping = MessageMapping(columns={"messages": "m"}, known=frozenset("m"), style=style, **options)
+    mapping = MessageMapping(columns={"messages": "m"}, known_columns=frozenset("m"), style=style, **options)
     return mapping, [Row(WHERE, {"m": value}), Row(WHERE, {"m": raw(value)})]
 
 
@@ -150,7 +150,9 @@ def test_what_cannot_be_trained_on_is_named(style, value, reason):
 
 
 def test_a_system_column_is_for_conversations_without_one():
-    mapping = MessageMapping(columns={"messages": "m", "system": "s"}, known=frozenset("ms"), style=OPENAI, system="d")
+    mapping = MessageMapping(
+        columns={"messages": "m", "system": "s"}, known_columns=frozenset("ms"), style=OPENAI, system="d"
+    )
     with_own = openai(("system", "own"), ("user", "q"), ("assistant", "a"))
     systems = [
         mapping.conversation(Row(WHERE, {"m": value, "s": column})).system
@@ -163,7 +165,10 @@ def test_a_system_column_is_for_conversations_without_one():
 
 def test_columns_of_tools_must_be_empty():
     mapping = MessageMapping(
-        columns={"messages": "m"}, known=frozenset(["m", "tools"]), style=OPENAI, refused={"tools": "tools"}
+        columns={"messages": "m"},
+        known_columns=frozenset(["m", "tools"]),
+        style=OPENAI,
+        refused_columns={"tools": "tools"},
     )
     assert mapping.conversation(Row(WHERE, {"m": raw(GOOD), "tools": raw([])}))
     (problem,) = mapping.problems(Row(WHERE, {"m": raw(GOOD), "tools": raw([{"name": "search"}])}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ftbridge.adapters.convert.pipeline import convert
-from ftbridge.adapters.mapping.conversations.formats import Reader, style_of, unfolded
+from ftbridge.adapters.mapping.conversations.formats import ConversationReader, conversation_items, style_of
 from ftbridge.adapters.values import BadValueError
 from ftbridge.core.errors import InputError, QuestionError
 
@@ -230,12 +230,12 @@ def test_texts_that_are_not_even_everywhere_are_no_conversation(lines):
 def test_marks_without_end_are_read_in_time():
     text = "<|MOSS|>: " + " " * 200_000 + "x"
     turn = [{"Human": text, "MOSS": text}]
-    system, (turn,) = Reader(style=style_of(turn)).read(turn)
+    system, (turn,) = ConversationReader(style=style_of(turn)).read(turn)
     assert (system, turn.output) == ("", " " * 200_000 + "x")
     with pytest.raises(BadValueError):
-        Reader(style="MOSS conversations").read("[Human]: " + " " * 200_000)
+        ConversationReader(style="MOSS conversations").read("[Human]: " + " " * 200_000)
 
 
 def test_numbers_of_other_things_are_not_unfolded():
     for value in ({"q1": "x", "a1": "y"}, {"1": "x"}, {"role": ["x"], "content": ["y", "z"]}, {}):
-        assert unfolded(value) == value
+        assert conversation_items(value) == value

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.mapping.conversations.roles import in_turns, refuse_roles, refuse_unknown, role_of
+from ftbridge.adapters.mapping.conversations.roles import ask_for_roles, refuse_invalid_roles, role_of, roles_alternate
 from ftbridge.core.errors import QuestionError, UsageError
 
 SIDES = ("user", "assistant")
@@ -28,9 +28,9 @@ def test_what_is_explained_wins():
 
 
 def test_a_role_that_is_none_is_refused():
-    refuse_roles({"a": "user", "b": "assistant", "c": "system"})
+    refuse_invalid_roles({"a": "user", "b": "assistant", "c": "system"})
     with pytest.raises(UsageError, match=r"`--role` takes NAME=user.*got `a=doctor`"):
-        refuse_roles({"a": "doctor"})
+        refuse_invalid_roles({"a": "doctor"})
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_role_that_is_none_is_refused():
 )
 def test_turns(roles, fine):
     names = {"u": "user", "a": "assistant", "s": "system"}
-    assert in_turns([names[role] for role in roles]) is fine
+    assert roles_alternate([names[role] for role in roles]) is fine
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_turns(roles, fine):
 )
 def test_only_what_makes_the_most_readable_is_offered(spoken, answers):
     with pytest.raises(QuestionError, match=r"of `talk` (is|are), is not known") as raised:
-        refuse_unknown("talk", spoken, {})
+        ask_for_roles("talk", spoken, {})
     assert sorted(raised.value.answers.values()) == sorted(answers)
 
 
@@ -64,4 +64,4 @@ def test_only_what_makes_the_most_readable_is_offered(spoken, answers):
     "spoken", [[["human", "bot"], ["human", "narrator"]], [["x", "x"]], [["a", "b", "c", "d"]], [["human", "tool"]], []]
 )
 def test_nothing_is_asked_where_no_answer_helps_or_some_can_be_read(spoken):
-    refuse_unknown("talk", spoken, {})
+    ask_for_roles("talk", spoken, {})

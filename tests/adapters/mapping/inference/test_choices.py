@@ -5,7 +5,7 @@ import json
 import pytest
 
 import ftbridge
-from ftbridge.adapters.mapping.inference.choices import choices_of
+from ftbridge.adapters.mapping.inference.choices import choice_columns
 from ftbridge.core.errors import QuestionError
 
 from ....builders.tables import taken  # noqa: TID252
@@ -97,8 +97,8 @@ def test_other_answers_are_read_as_they_are(folder, record):
 
 
 def test_columns_of_one_stem_are_choices():
-    assert choices_of(["q", "a", "b"]) == []
-    assert choices_of(["a", "b", "answer"]) == ["a", "b"]
-    assert choices_of(["A", "b", "C", "answer"]) == ["A", "b", "C"]
-    assert choices_of(["option 1", "option 2", "option 4"]) == ["option 1", "option 2"]
-    assert choices_of(["data", "mean", "option b"]) == []
+    assert choice_columns(["q", "a", "b"]) == []
+    assert choice_columns(["a", "b", "answer"]) == ["a", "b"]
+    assert choice_columns(["A", "b", "C", "answer"]) == ["A", "b", "C"]
+    assert choice_columns(["option 1", "option 2", "option 4"]) == ["option 1", "option 2"]
+    assert choice_columns(["data", "mean", "option b"]) == []

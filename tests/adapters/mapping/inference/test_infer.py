@@ -13,7 +13,7 @@ from ftbridge.adapters.mapping.inference.infer import MappingOptions, infer_mapp
 from ftbridge.adapters.mapping.label_map import load_label_map
 from ftbridge.adapters.sources.detection import open_path
 from ftbridge.adapters.targets import xtuner
-from ftbridge.adapters.values import BadValueError, plain
+from ftbridge.adapters.values import BadValueError, decode_raw
 from ftbridge.core.errors import InputError, QuestionError, UsageError
 from ftbridge.core.records import Reading, Row, Where
 from ftbridge.dataset_info.presets import Preset, load_preset
@@ -278,7 +278,7 @@ def test_columns_come_through_whole(records):
     names = ("question", "context", "answer")
     for row, record in zip(source.first, records, strict=False):
         (turn,) = choice.mapping.conversation(row).turns
-        assert [plain(text) for text in (turn.instruction, turn.input, turn.output)] == [
+        assert [decode_raw(text) for text in (turn.instruction, turn.input, turn.output)] == [
             record.get(n, "") for n in names
         ]
 

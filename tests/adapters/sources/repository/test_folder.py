@@ -42,9 +42,11 @@ def opened(root):
 
 
 def values(table):
-    from ftbridge.adapters.values import plain
+    from ftbridge.adapters.values import decode_raw
 
-    return [{key: plain(value) for key, value in row.values.items()} for piece in table.pieces for row in piece.rows()]
+    return [
+        {key: decode_raw(value) for key, value in row.values.items()} for piece in table.pieces for row in piece.rows()
+    ]
 
 
 def test_all_files_are_read_in_natural_order_whatever_their_format(tmp_path):

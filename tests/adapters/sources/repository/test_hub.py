@@ -9,7 +9,7 @@ import pytest
 from ftbridge.adapters.convert.pipeline import convert
 from ftbridge.adapters.convert.samples import workers
 from ftbridge.adapters.sources.repository import hub
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import Reading
 
@@ -36,7 +36,7 @@ def opened(url):
         (
             table.part,
             [
-                {key: plain(value) for key, value in row.values.items()}
+                {key: decode_raw(value) for key, value in row.values.items()}
                 for piece in table.pieces
                 for row in piece.rows()
             ],
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypat
     assert "files are fetched one after another, and not kept" in train.notes[0]
     assert "data/train-00001-of-00003.jsonl" not in server.asked
     rows = [row for piece in train.pieces for row in piece.rows()]
-    assert [plain(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
+    assert [decode_raw(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
     assert str(rows[-1].where) == "train-00002-of-00003.jsonl line 150"
     assert not [file for file in tmp_path.rglob("*.jsonl") if "served" not in file.parts]
     monkeypatch.setattr(hub, "_free", lambda _: 10)
@@ -200,7 +200,7 @@ def test_what_is_no_name_of_a_file_is_left_out_and_told(server, scheme, tmp_path
     put(server.add("owner/strange"), {"train.jsonl": [ROW]})
     server.named = [name]
     (table,) = hub.open_url(f"{scheme}://owner/strange", READING)
-    assert [{key: plain(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
+    assert [{key: decode_raw(value) for key, value in row.values.items()} for row in table.rows()] == [ROW]
     assert [note for note in table.notes if note.startswith("left out, since their names are not those of files")]
     assert server.asked == ["train.jsonl"]
     assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`

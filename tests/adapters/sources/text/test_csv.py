@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftbridge.adapters.mapping.headers import recognise
+from ftbridge.adapters.mapping.headers import columns_by_field
 from ftbridge.adapters.sources.text import csv as source
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.records import Reading
@@ -400,7 +400,7 @@ def test_a_cell_of_several_lines_stays_whole_where_quotes_are_meant(folder, text
 def test_an_index_that_pandas_wrote_is_no_answer(folder):
     (folder / "faq.csv").write_text(",text,label\n0,good,pos\n1,bad,neg\n", encoding="utf-8")
     (table,) = source.open_tables(folder / "faq.csv", Reading())
-    assert recognise(table.columns) == {"instruction": ["text"], "output": ["label"]}
+    assert columns_by_field(table.columns) == {"instruction": ["text"], "output": ["label"]}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ftbridge.adapters.sources.text import csv, jsonl
 from ftbridge.adapters.sources.text import encoding as encodings
 from ftbridge.adapters.sources.text import json as source
-from ftbridge.adapters.values import plain
+from ftbridge.adapters.values import decode_raw
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
 
@@ -26,7 +26,7 @@ def read(content, **reading):
 
 
 def values(rows):
-    return [{key: plain(value) for key, value in row.values.items()} for row in rows]
+    return [{key: decode_raw(value) for key, value in row.values.items()} for row in rows]
 
 
 @given(RECORDS, st.booleans(), st.sampled_from([None, 2]), st.integers(1, 40))
