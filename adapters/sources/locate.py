@@ -54,15 +54,21 @@ def origins(sources: Sequence[str]) -> list[Origin]:
     found: dict[Path | str, Origin] = {}
     for source in sources:
         for origin in _origins_of(source):
-            if origin.path:
-                refuse_special(origin.path)
-            same = origin.path.resolve() if origin.path else source
-            if same in found:
+            identity = _identity(origin)
+            if identity in found:
                 given = source if source in STANDARD_INPUT else origin.path or source
                 raise InputError(f"`{given}` is given twice; give each source once")
-            found[same] = origin
+            found[identity] = origin
     names = Counter(origin.name for origin in found.values())
     return [replace(each, name=str(each.path)) if names[each.name] > 1 else each for each in found.values()]
+
+
+def _identity(origin: Origin) -> Path | str:
+    """Return what tells that two origins are one; raises InputError where its file is not there, or is no file."""
+    if origin.path is None:
+        return origin.name
+    refuse_special(origin.path)
+    return origin.path.resolve()
 
 
 def _origins_of(source: str) -> list[Origin]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from ftbridge.adapters.columns import marked
-from ftbridge.adapters.sources.columnar.arrow_ipc import FILE, MESSAGE, messages
+from ftbridge.adapters.sources.columnar.arrow_ipc import FILE, MESSAGE, batch_ranges
 from ftbridge.adapters.sources.columnar.batches import LARGE, PIECE, check, pyarrow_errors, rows_of
 from ftbridge.adapters.sources.columnar.class_labels import Labels, of_features, of_metadata
 from ftbridge.adapters.sources.split_names import parts
@@ -154,23 +154,30 @@ def _all(reader: Any) -> Iterator[Any]:
 
 
 def _pieces(paths: list[Path], file: str, labels: Labels, *, cut: bool) -> Iterator[Batches]:
-    """Yield stretches of about a MiB, of a larger batch as many rows as take that; without `cut`, whole files."""
+    """Yield stretches of about a MiB, or without `cut` whole files."""
     for path in paths:
-        start = end = 0
-        for at, after, rows, packed in messages(path):
-            if not cut:
-                end = after
-                continue
-            if start < end and after - start > PIECE:
-                yield Batches(path, file, labels, start, end)
-                start = end
-            start, end = start or at, after
-            if after - at > 2 * PIECE and rows and not packed:
-                step = max(1, rows * PIECE // (after - at))
-                yield from (Batches(path, file, labels, at, after, skip, step) for skip in range(0, rows, step))
-                start = end
-        if start < end:
+        if cut:
+            yield from _stretches(path, file, labels)
+        elif end := max((batch.end for batch in batch_ranges(path)), default=0):
+            yield Batches(path, file, labels, 0, end)
+
+
+def _stretches(path: Path, file: str, labels: Labels) -> Iterator[Batches]:
+    """Yield stretches of about a MiB: several batches, or as many rows of a larger one as take that."""
+    start = end = 0
+    for batch in batch_ranges(path):
+        if start < end and batch.end - start > PIECE:
             yield Batches(path, file, labels, start, end)
+            start = end
+        start, end = start or batch.start, batch.end
+        size = batch.end - batch.start
+        if size > 2 * PIECE and batch.rows and not batch.packed:
+            step = max(1, batch.rows * PIECE // size)
+            for skip in range(0, batch.rows, step):
+                yield Batches(path, file, labels, batch.start, batch.end, skip, step)
+            start = end
+    if start < end:
+        yield Batches(path, file, labels, start, end)
 
 
 def _checked(batch: Any) -> Any:

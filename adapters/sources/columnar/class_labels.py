@@ -30,14 +30,18 @@ def of_card(features: Iterable[Mapping[str, Any]]) -> Labels:
     found: Labels = {}
     for feature in features:
         for key in ("dtype", "sequence", "list"):
-            label = feature.get(key)
-            label = label.get("class_label") if isinstance(label, dict) else None
-            names = label.get("names") if isinstance(label, dict) else None
-            if isinstance(names, dict):
-                names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
-            if names and isinstance(names, list):
-                found[str(feature.get("name"))] = tuple(map(str, names))
+            if names := _names_in_card(feature.get(key)):
+                found[str(feature.get("name"))] = names
     return found
+
+
+def _names_in_card(dtype: Any) -> tuple[str, ...]:
+    """Return the names in `{"class_label": {"names": ...}}`, a list or a dict by number; () for another type."""
+    label = dtype.get("class_label") if isinstance(dtype, dict) else None
+    names = label.get("names") if isinstance(label, dict) else None
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names, key=lambda key: (len(str(key)), str(key)))]  # "2" < "10"
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def of_metadata(metadata: Mapping[bytes, bytes] | None) -> Labels:

@@ -34,14 +34,17 @@ NO_DATA = {
     *("state.json", "dummy_data.zip"),
 }
 SHARD = re.compile(r"data/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*")
+# The files of each split.
 Splits = dict[str, list[str]]
+# Patterns of files as `data_files:` holds them, also by split.
+DataFiles = str | list[str | dict[str, Any]] | dict[str, str | list[str]]
 
 
 class Config(msgspec.Struct):
-    """An entry of `configs:`; `data_files` are patterns, also by split."""
+    """An entry of `configs:`."""
 
     config_name: str = "default"
-    data_files: str | list[str | dict[str, Any]] | dict[str, str | list[str]] | None = None
+    data_files: DataFiles | None = None
     data_dir: str | None = None
     default: bool = False
 
@@ -101,7 +104,7 @@ def configs(names: Iterable[str], card: DatasetCard) -> dict[str, Splits]:
     """Return the data files by config and split; a config that nothing names is "", and so is a split."""
     files = data_files(names)
     declared = [config for config in card.configs or [] if config.data_files or config.data_dir]
-    found = {config.config_name: _declared(config, files) for config in declared} or {"": splits(files)}
+    found = {config.config_name: _declared_splits(config, files) for config in declared} or {"": splits(files)}
     return {config: those for config, those in found.items() if any(those.values())}
 
 
@@ -126,23 +129,25 @@ def splits(files: list[str]) -> Splits:
     return {"": files} if files else {}
 
 
-def _declared(config: Config, files: list[str]) -> Splits:
+def _declared_splits(config: Config, files: list[str]) -> Splits:
+    """Return the files of a config by split, as its `data_dir` and `data_files` say."""
     base = PurePosixPath(config.data_dir or "")
     inside = {
         str(PurePosixPath(file).relative_to(base)): file for file in files if PurePosixPath(file).is_relative_to(base)
     }
-    wanted = config.data_files
-    if not wanted:
-        found = splits(list(inside))
-    elif isinstance(wanted, dict):
-        found = {split: _matching(patterns, inside) for split, patterns in wanted.items()}
-    else:
-        entries = [wanted] if isinstance(wanted, str) else wanted
-        found = {}
-        for entry in entries:
-            split, patterns = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
-            found.setdefault(str(split), []).extend(_matching(patterns, inside))
+    found = _splits_by_patterns(config.data_files, list(inside)) if config.data_files else splits(list(inside))
     return {split: [inside[name] for name in names] for split, names in found.items()}
+
+
+def _splits_by_patterns(patterns: DataFiles, files: list[str]) -> Splits:
+    """Return the files that fit the patterns of each split; patterns without a split are of train."""
+    if isinstance(patterns, dict):
+        return {split: _matching(wanted, files) for split, wanted in patterns.items()}
+    found: Splits = {}
+    for entry in [patterns] if isinstance(patterns, str) else patterns:
+        split, wanted = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
+        found.setdefault(str(split), []).extend(_matching(wanted, files))
+    return found
 
 
 def _matching(patterns: Any, files: Iterable[str]) -> list[str]:

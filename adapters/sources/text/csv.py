@@ -8,8 +8,8 @@ newlines in cells, record and line are the same. A quote that is not closed cost
 import csv
 import io
 import re
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Generator, Iterator
+from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 import msgspec
@@ -30,7 +30,7 @@ SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
 TABBED = {".tsv", ".tab"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
 CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
-TOLD = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
+DELIMITER_LINE = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
 SAMPLE = 128 << 10
 # A record of more lines is none: a text that can be trained on has no more characters.
 MOST_LINES = 1_000_000
@@ -51,7 +51,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     """Open the table; raises InputError where it is empty or too damaged, UsageError for an unknown encoding."""
     reading.refuse_sheets(path, "delimited text")
     encoding = find_encoding(path, reading.encoding)
-    lines, cut = _beginning(path, encoding.codec)
+    lines, cut = _first_lines(path, encoding.codec)
     dialect = find_dialect(
         lines[max(0, (reading.header_row or 1) - 1) :],
         first="\t" if unpacked_name(path).suffix.lower() in TABBED else ",",
@@ -61,20 +61,19 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     )
     read = islice(dialect.records(lines, cut=cut), FIRST + (reading.header_row or HEADERS_WITHIN))
     records = [[cell.strip() for cell in record or ()] for record in read]
-    told = TOLD.fullmatch(lines[0] if lines else "") is not None
-    if told:
+    delimiter_is_told = DELIMITER_LINE.fullmatch(lines[0] if lines else "") is not None
+    if delimiter_is_told:
         records[0] = []
-    at, columns = _headers(path, records, reading.header_row)
-    found = Headers(int(told))
+    at, columns = _find_headers(path, records, reading.header_row)
+    headers = Headers(int(delimiter_is_told))
     if at is not None:
         sheet = Sheet(path.name, "record", records, doubt=UNSURE)
-        found = sheet.headers(at, columns, asked=reading.header_row is not None)
+        headers = sheet.headers(at, columns, asked=reading.header_row is not None)
     labels = {cells[-1] for cells in records if cells}
     headed = at is not None
     parsed = _Records(path, encoding.codec, dialect, columns, labels, headed, suspects(columns if headed else ()))
-    rows = parsed.rows()
-    begin = next((row for row in rows if row.where.row > found.start), None)
-    first = first_rows(chain(filter(None, [begin]), rows))
+    rows = dropwhile(lambda row: row.where.row <= headers.start, parsed.rows())
+    first = first_rows(rows)
     below = f"headers in record {at + 1}" if at and reading.header_row is None else ""
     how = ", ".join(filter(None, (encoding.note, dialect.note, below)))
     return [
@@ -83,14 +82,14 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             columns=columns,
             pieces=[Rows(chain(first, rows))],
             first=first,
-            notes=tuple(filter(None, (how, *found.notes))),
-            asks=found.asks,
-            unsure=found.unsure,
+            notes=tuple(filter(None, (how, *headers.notes))),
+            asks=headers.asks,
+            unsure=headers.unsure,
         )
     ]
 
 
-def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
+def _first_lines(path: Path, codec: str) -> tuple[list[str], bool]:
     """Return some first lines, and whether more follow."""
     lines: list[str] = []
     size = 0
@@ -103,7 +102,7 @@ def _beginning(path: Path, codec: str) -> tuple[list[str], bool]:
     return lines, False
 
 
-def _headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[int | None, tuple[str, ...]]:
+def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tuple[int | None, tuple[str, ...]]:
     """Return which of the records holds the headers, None for none, and the columns."""
     filled = [number for number, cells in enumerate(records) if any(cells) and not is_rule(cells)]
     if asked and asked - 1 not in filled:
@@ -231,57 +230,76 @@ class _Records(msgspec.Struct, frozen=True):
             for cells in reader:
                 number += 1
                 end = reader.line_num
-                plain = len(cells) == width and cells[0] and not odd
-                if (
-                    plain
-                    and (len(cells[key]) > HEADERS_TO or cells[key] not in suspect)
-                    and (end == done + 1 or delimiter.join(cells).count(delimiter) < least * (end - done))
-                ):
+                usual = len(cells) == width and cells[0] and not odd
+                if usual and len(cells[key]) <= HEADERS_TO:
+                    usual = cells[key] not in suspect
+                if usual and end > done + 1:
+                    usual = delimiter.join(cells).count(delimiter) < least * (end - done)
+                if usual:
                     values = dict(zip(columns, cells))  # noqa: B905 - they are as many, and saying so takes time
                     yield Row(Where(file, number, "", "record"), values)
                 else:
-                    for row in self._looked_at(cells, number, pending, done, end):
-                        yield row
-                        number = row.where.row
+                    number = yield from self._unusual_rows(cells, number, pending, done, end)
                 done = end
             pending.clear(done)
         except csv.Error:
             pending.drop(done)
-            if reader.line_num - done < len(pending.lines) or not pending.wait():
+            if row := self._row_of_bad_quote(number + 1, reader.line_num - done, pending):
                 number += 1
-                line = "".join(pending.lines[:1]).rstrip("\r\n")
-                pending.drop(1)
-                error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
-                yield Row(
-                    Where(file, number, "", "record"),
-                    {"": line},
-                    f"{error} (`--quote none` takes quotes as they stand)",
-                )
+                yield row
         pending.number = number
 
-    def _looked_at(self, cells: list[str], number: int, pending: _Pending, first: int, end: int) -> Iterator[Row]:
-        """Yield the row of a record that is out of the ordinary, or those of the lines that a lone quote took in."""
-        dialect, found = self.dialect, [cells]
-        if end - first > 1 and dialect.swallows(taken := pending.lines[first:end], len(self.columns), self.labels):
-            found = [*map(dialect.bare, taken)]
-        for at, each in enumerate(map(dialect.without_nulls, found) if pending.odd else found):
-            yield self._row(each, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
+    def _row_of_bad_quote(self, number: int, taken: int, pending: _Pending) -> Row | None:
+        """Return the row of the first pending line, whose quote is bad, and drop that line.
 
-    def _row(self, cells: list[str], number: int, line: str, *, odd: bool) -> Row:
+        It is None where the record has `taken` all lines, and more of them may close the quote.
+        """
+        if taken == len(pending.lines) and pending.wait():
+            return None
+        line = "".join(pending.lines[:1]).rstrip("\r\n")
+        pending.drop(1)
+        error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
+        where = Where(self.path.name, number, "", "record")
+        return Row(where, {"": line}, f"{error} (`--quote none` takes quotes as they stand)")
+
+    def _unusual_rows(
+        self, cells: list[str], number: int, pending: _Pending, first: int, end: int
+    ) -> Generator[Row, None, int]:
+        """Yield the row of a record that is out of the ordinary, or those of the lines that a lone quote took in.
+
+        Returns the number of the last one.
+        """
+        dialect, records, lines = self.dialect, [cells], []
+        if end - first > 1:
+            lines = pending.lines[first:end]
+        if lines and dialect.swallows(lines, len(self.columns), self.labels):
+            records = [*map(dialect.bare, lines)]
+        for at, record in enumerate(map(dialect.without_nulls, records) if pending.odd else records):
+            yield self._unusual_row(record, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
+        return number + len(records) - 1
+
+    def _unusual_row(self, cells: list[str], number: int, line: str, *, odd: bool) -> Row:
         """Return the row of a record, whatever is the matter with it."""
-        where, columns, width = Where(self.path.name, number, "", "record"), self.columns, len(self.columns)
-        key, suspect = self.suspects
+        where = Where(self.path.name, number, "", "record")
         if not any(cells):
             return Row(where, {})
-        error = ""
-        if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
-            error = no_sample([cell.strip() for cell in cells], columns if self.headed else ())
-        if not error and (len(cells) < width or any(cells[width:])):
-            error = f"has {len(cells)} cells, not {width} as the headers say, in {line}"
+        error = self._error(cells, line, odd=odd)
+        more = (str(at) for at in range(len(self.columns) + 1, len(cells) + 1)) if error else ()
+        return Row(where, dict(zip((*self.columns, *more), cells, strict=False)), error)
+
+    def _error(self, cells: list[str], line: str, *, odd: bool) -> str:
+        """Return what is wrong with a record that stands in `line`, "" for nothing."""
         if odd and not _is_text(cells):
-            error = f"holds bytes that are not {self.codec}, in {line}"
-        more = (str(at) for at in range(width + 1, len(cells) + 1)) if error else ()
-        return Row(where, dict(zip((*columns, *more), cells, strict=False)), error)
+            return f"holds bytes that are not {self.codec}, in {line}"
+        width = len(self.columns)
+        key, suspect = self.suspects
+        if (key < len(cells) and cells[key] in suspect) or (len(cells) != width and is_rule(cells[:1])):
+            error = no_sample([cell.strip() for cell in cells], self.columns if self.headed else ())
+            if error:
+                return error
+        if len(cells) < width or any(cells[width:]):
+            return f"has {len(cells)} cells, not {width} as the headers say, in {line}"
+        return ""
 
 
 def _is_text(cells: list[str]) -> bool:

@@ -9,7 +9,7 @@ writer made a text, as with GLUE's TSV, quotes mean nothing: the reading without
 import csv
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -136,27 +136,34 @@ class _Parsed:
 
     def records(self) -> Iterator[list[str] | None]:
         """Yield the cells of each record, None for one that cannot be read."""
-        lines, done = self._lines, 0
-        while True:
-            begun, line = done, lines.__getitem__
-            reader = self._dialect.reader(map(line, range(begun, len(lines))))
-            try:
-                for cells in reader:
-                    end = begun + reader.line_num
-                    if end - done > 1 and self._swallows(done, end):
-                        yield from map(self._dialect.bare, lines[done:end])
-                    else:
-                        self.alone += lines[done:end] if end - done == 1 else []
-                        yield cells
-                    done = end
-            except csv.Error:
-                at_end = begun + reader.line_num == len(lines)
-                if self._cut and at_end and not self._swallows(done, len(lines)):
-                    return
-                yield None
-                done += 1
-            else:
-                return
+        start: int | None = 0
+        while start is not None:
+            start = yield from self._records_from(start)
+
+    def _records_from(self, start: int) -> Generator[list[str] | None, None, int | None]:
+        """Yield the records from a line on, None for the first that cannot be read.
+
+        Returns the line to go on with behind that one, None at the end.
+        """
+        lines, done = self._lines, start
+        reader = self._dialect.reader(map(lines.__getitem__, range(start, len(lines))))
+        try:
+            for cells in reader:
+                end = start + reader.line_num
+                if end - done > 1 and self._swallows(done, end):
+                    yield from map(self._dialect.bare, lines[done:end])
+                else:
+                    if end - done == 1:
+                        self.alone.append(lines[done])
+                    yield cells
+                done = end
+        except csv.Error:
+            at_end = start + reader.line_num == len(lines)
+            if self._cut and at_end and not self._swallows(done, len(lines)):
+                return None
+            yield None
+            return done + 1
+        return None
 
     def _swallows(self, first: int, end: int) -> bool:
         found = self._width > 1 and self._dialect.swallows(self._lines[first:end], self._width, self._labels)

@@ -93,29 +93,46 @@ def _row_batches(path: Path, encoding: Encoding, *, exact: bool) -> Iterator[tup
 
 def _batches(path: Path, blocks: Iterator[bytes]) -> Iterator[tuple[bytes, Sequence[Element]]]:
     """Yield the elements of the array, some at a time, with the text that they stand in."""
-    data, wanted, number, begun = b"", 0, 1, False
-    blocks = chain(blocks, [b""])
-    for block in blocks:
-        data += block
-        if block and len(data) < wanted:
+    data, ends = _begin_array(path, blocks)
+    number = 1
+    while not ends:
+        found = _elements(data)
+        if not found.elements:
+            data = _with_more(path, data, blocks, number)
             continue
-        if not begun:
-            if not (opening := OPENING.match(data)):
-                continue
-            if opening[1]:
-                return _end(path, data[opening.end() :], blocks)
-            data, begun = data[opening.end() :], True
-        while (found := _elements(data)).elements:
-            _check(path, found, number)
-            yield data, found.elements
-            number += len(found.elements)
-            data = data[found.end :]
-            if found.last:
-                return _end(path, data, blocks)
-        if len(data) > LONGEST:
-            raise _broken(path, f"it goes on for more than {LONGEST >> 20} MiB", number)
-        wanted = 2 * len(data)
-    raise _broken(path, "it breaks off", number)
+        _check(path, found, number)
+        yield data, found.elements
+        number += len(found.elements)
+        data, ends = data[found.end :], found.last
+    _refuse_text_after(path, data, blocks)
+
+
+def _begin_array(path: Path, blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+    """Return what follows the bracket that opens the array, and whether it is closed at once.
+
+    Raises InputError where nothing follows.
+    """
+    data = b""
+    while not (opening := OPENING.match(data)):
+        data = _with_more(path, data, blocks, 1)
+    return data[opening.end() :], bool(opening[1])
+
+
+def _with_more(path: Path, data: bytes, blocks: Iterator[bytes], number: int) -> bytes:
+    """Return `data` at twice its length, so that what is not whole is looked at again only then; less at the end.
+
+    `number` is that of the element it begins with. Raises InputError where that is too long, or nothing follows.
+    """
+    if len(data) > LONGEST:
+        raise _broken(path, f"it goes on for more than {LONGEST >> 20} MiB", number)
+    longer = data
+    for block in blocks:
+        longer += block
+        if block and len(longer) >= 2 * len(data):
+            break
+    if len(longer) == len(data):
+        raise _broken(path, "it breaks off", number)
+    return longer
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -160,14 +177,17 @@ def _one_by_one(data: bytes) -> _Found:
 
 def _check(path: Path, found: _Found, number: int) -> None:
     """Raise InputError for an element that is no JSON; bytes that do not decode are an error of their row."""
-    for at, element in enumerate(() if found.checked else found.elements, number):
+    if found.checked:
+        return
+    for at, element in enumerate(found.elements, number):
         try:
             refuse_broken(bytes(element))
         except ValueError as error:
             raise _broken(path, str(error), at) from error
 
 
-def _end(path: Path, after: bytes, blocks: Iterator[bytes]) -> None:
+def _refuse_text_after(path: Path, after: bytes, blocks: Iterator[bytes]) -> None:
+    """Raise InputError where more than blanks follows the end of the array."""
     for block in chain([after], blocks):
         if rest := block.strip(BLANK):
             text = shown(rest.decode("utf-8", "replace"), 20)
@@ -180,18 +200,12 @@ def _broken(path: Path, reason: str, number: int) -> InputError:
 
 def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     """Return the tables of one object: the lists of objects in it, or the one record that it is."""
-    data = b""
-    for block in utf8_blocks(path, encoding):
-        data += block
-        if len(data) > WHOLE:
-            raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
+    data = _read_object(path, encoding)
     members = _object_members(path, data)
     lists = {key: found for key, value in members.items() if (found := _objects(value))}
-    record = fits(members) or asks(members) or not CONVERSATIONS.isdisjoint(members)
-    record = record or (not reading.exact and any(_talks(*each) for each in lists.items()))
-    if record or not lists or not (len(lists) == len(members) or lists.keys() <= HOLDERS):
+    if _is_record(members, lists, exact=reading.exact):
         reading.refuse_sheets(path, "JSON")
-        return [_record(path, encoding, data, members)]
+        return [_record_table(path, encoding, data, members)]
     chosen = _chosen(path, reading, lists)
     tables = []
     for key in chosen:
@@ -204,7 +218,26 @@ def _object(path: Path, reading: Reading, encoding: Encoding) -> list[Table]:
     return tables
 
 
-def _record(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgspec.Raw]) -> Table:
+def _read_object(path: Path, encoding: Encoding) -> bytes:
+    """Return the text of a file that is one object; raises InputError where it is too long to be read as a whole."""
+    data = b""
+    for block in utf8_blocks(path, encoding):
+        data += block
+        if len(data) > WHOLE:
+            raise InputError(f"`{path}` is one JSON object of more than {WHOLE >> 20} MiB; give its rows as JSON lines")
+    return data
+
+
+def _is_record(members: dict[str, msgspec.Raw], lists: dict[str, Sequence[Element]], *, exact: bool) -> bool:
+    """Tell whether an object is one record; else the `lists` of objects in it hold the records."""
+    if not lists or fits(members) or asks(members) or not CONVERSATIONS.isdisjoint(members):
+        return True
+    if not exact and any(_talks(key, elements) for key, elements in lists.items()):
+        return True
+    return len(lists) < len(members) and not lists.keys() <= HOLDERS
+
+
+def _record_table(path: Path, encoding: Encoding, data: bytes, members: dict[str, msgspec.Raw]) -> Table:
     """Return the table of one record; raises InputError where it holds nothing but objects."""
     objects = all(bytes(value)[:1] == b"{" for value in members.values())
     line = b"\n" not in data.strip() and unpacked_name(path).suffix.lower() in LINES

@@ -86,22 +86,16 @@ class Calamine:
     def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
         sheet = self._book.get_sheet_by_name(name)
-        above, before = sheet.start or (0, 0)
         right = (sheet.end or (0, 0))[1]
         ranges = [
             (top + 1, first + 1, bottom + 1, min(last, right) + 1)
             for (top, first), (bottom, last) in sheet.merged_cell_ranges or ()
         ]
-        left: Cells = [""] * before
-        values: Iterator[Sequence[Any]] = sheet.iter_rows()
-        if above * (right + 1) > MANY:
-            values = chain(repeat((), above), sheet.to_python(skip_empty_area=True))
-        rows = ([value if type(value) is str else as_cell(value) for value in row] for row in values)
-        rows = (left + row if row else row for row in rows) if left else rows
+        rows = _calamine_rows(sheet)
         if self._records:
             with suppress(Exception):  # its records are damaged, and yet they were read
                 self._marks = self._records.marks(list(self.sheets()).index(name))
-        return ranges, _with(self._marks.errors, rows) if self._marks.errors else rows
+        return ranges, _with_errors(self._marks.errors, rows) if self._marks.errors else rows
 
     def notes(self) -> tuple[str, ...]:
         """Return nothing."""
@@ -110,6 +104,18 @@ class Calamine:
     def hidden(self) -> int:
         """Return how many rows of an .xls are hidden."""
         return self._marks.hidden
+
+
+def _calamine_rows(sheet: Any) -> Iterator[Cells]:
+    """Return the rows of a sheet that calamine has read, those above and cells to the left of its first value too."""
+    above, before = sheet.start or (0, 0)
+    right = (sheet.end or (0, 0))[1]
+    values: Iterator[Sequence[Any]] = sheet.iter_rows()
+    if above * (right + 1) > MANY:
+        values = chain(repeat((), above), sheet.to_python(skip_empty_area=True))
+    rows = ([value if type(value) is str else as_cell(value) for value in row] for row in values)
+    left: Cells = [""] * before
+    return (left + row if row else row for row in rows) if left else rows
 
 
 class Openpyxl:
@@ -260,7 +266,7 @@ def moment(value: float, *, since_1904: bool, elapsed: bool) -> Any:
     return value
 
 
-def _with(errors: dict[int, dict[int, str]], rows: Iterator[Cells]) -> Iterator[Cells]:
+def _with_errors(errors: dict[int, dict[int, str]], rows: Iterator[Cells]) -> Iterator[Cells]:
     """Yield the rows with their errors, by row and column."""
     for number, row in enumerate(rows, 1):
         for column, error in errors.get(number, {}).items():

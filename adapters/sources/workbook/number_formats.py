@@ -110,33 +110,48 @@ def _sections(code: str) -> tuple[Section, ...] | None:
         match = TOKEN.match(code, at)
         if not match:
             return None
-        at, kind = match.end(), str(match.lastgroup)
-        if kind == "end":
+        at = match.end()
+        if match.lastgroup == "end":
             sections.append([])
-        elif kind == "language":
-            sections[-1] += [Token("literal", match["currency"]), Token("language", match["language"])]
-        elif kind in LITERALS:
-            sections[-1].append(Token("literal", match[kind]))
-        elif kind != "dropped":
-            sections[-1].append(Token(kind, match[kind].lower() if kind in {"date", "elapsed"} else match[kind]))
+        else:
+            sections[-1] += _tokens(match)
     read = [_section(section) for section in sections[:4]]
     return None if None in read else tuple(section for section in read if section)
 
 
+def _tokens(match: re.Match[str]) -> list[Token]:
+    """Return the tokens of a match of TOKEN: two for a currency with its language, none for what is no text."""
+    kind = str(match.lastgroup)
+    if kind == "dropped":
+        return []
+    if kind == "language":
+        return [Token("literal", match["currency"]), Token("language", match["language"])]
+    if kind in LITERALS:
+        return [Token("literal", match[kind])]
+    return [Token(kind, match[kind].lower() if kind in {"date", "elapsed"} else match[kind])]
+
+
 def _section(tokens: list[Token]) -> Section | None:
     """Return a section, None where names are asked for in another language."""
-    language = all(ENGLISH.fullmatch(token.text) for token in tokens if token.kind == "language")
-    condition = "".join(token.text for token in tokens if token.kind == "condition")
-    tokens = [token for token in tokens if token.kind not in {"language", "condition"}]
-    times = [(at, token.text) for at, token in enumerate(tokens) if token.kind in TIMES]
-    before = [("", ""), *times]
-    after = [*times[1:], ("", "")]
-    for (at, text), (_, earlier), (_, later) in zip(times, before, after, strict=False):
-        # Next to hours or seconds, `m` is minutes, else months.
-        if text in {"m", "mm"} and tokens[at].kind == "date" and (earlier[:1] == "h" or later[:1] == "s"):
-            tokens[at] = Token("minute", text)
+    english = all(ENGLISH.fullmatch(token.text) for token in tokens if token.kind == "language")
     names = any(token.kind == "date" and token.text[:3] in {"mmm", "ddd"} for token in tokens)
-    return Section(tuple(tokens), condition) if language or not names else None
+    if names and not english:
+        return None
+    condition = "".join(token.text for token in tokens if token.kind == "condition")
+    shown = [token for token in tokens if token.kind not in {"language", "condition"}]
+    return Section(tuple(_with_minutes(shown)), condition)
+
+
+def _with_minutes(tokens: list[Token]) -> list[Token]:
+    """Return the tokens with those of `m` as minutes that stand next to hours or seconds; the others are months."""
+    times = [at for at, token in enumerate(tokens) if token.kind in TIMES]
+    texts = ["", *(tokens[at].text for at in times), ""]
+    found = [*tokens]
+    for at, before, text, after in zip(times, texts, texts[1:], texts[2:], strict=False):
+        next_to_time = before[:1] == "h" or after[:1] == "s"
+        if next_to_time and tokens[at].kind == "date" and text in {"m", "mm"}:
+            found[at] = Token("minute", text)
+    return found
 
 
 def _of_text(sections: tuple[Section, ...]) -> bool:
@@ -171,15 +186,20 @@ def _choose(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | N
     if len(sections) > 1 and _of_text(sections):
         sections = sections[:-1]
     if any(section.condition for section in sections):
-        for section in sections:
-            bound = Decimal(section.condition.lstrip("<>=") or 0)
-            relation = section.condition.rstrip("-.0123456789")
-            if not relation or RELATIONS[relation](number, bound):
-                return section, number < 0 and not (relation[:1] == "<" and bound <= 0)
-        return None, False
+        return _choose_by_condition(number, sections)
     if number < 0:
         return (sections[1], False) if len(sections) > 1 else (sections[0], True)
     return sections[2] if not number and len(sections) > 2 else sections[0], False  # noqa: PLR2004 - the third is zero's
+
+
+def _choose_by_condition(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
+    """Return as above the first section whose condition holds; None where there is none."""
+    for section in sections:
+        bound = Decimal(section.condition.lstrip("<>=") or 0)
+        relation = section.condition.rstrip("-.0123456789")
+        if not relation or RELATIONS[relation](number, bound):
+            return section, number < 0 and not (relation[:1] == "<" and bound <= 0)
+    return None, False
 
 
 def _general(number: Decimal) -> str:

@@ -225,13 +225,20 @@ def _search(path: Path, package: zipfile.ZipFile, member: zipfile.ZipInfo) -> tu
             calculated = calculated or formula in data
             bad = bad or b'"e"' in data or (b"'" in data and b"'e'" in data)
             bad = bad or (calculated and any(pattern.search(data) for pattern in UNCALCULATED))
-            counted = 0
-            if b" hidden" in data:
-                for match in HIDDEN.finditer(data):
-                    counted = match.end()
-                    hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
-            before = data[max(counted, len(data) - LONGEST_TAG) :]
+            rows, end = _count_hidden_rows(data)
+            hidden += rows
+            before = data[max(end, len(data) - LONGEST_TAG) :]
     return bad, hidden
+
+
+def _count_hidden_rows(data: bytes) -> tuple[int, int]:
+    """Return how many rows that are not empty are hidden in a piece of a sheet's XML, and where the last tag ends."""
+    hidden = end = 0
+    if b" hidden" in data:
+        for match in HIDDEN.finditer(data):
+            end = match.end()
+            hidden += data[match.start() - 1 : match.start()] in {b"<", b":"}
+    return hidden, end
 
 
 class _Parser:
@@ -292,35 +299,49 @@ def _parsed(path: Path, member: zipfile.ZipInfo) -> Errors:
 
 def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
     """Return how many rows that are not empty are hidden, by the names of their sheets."""
+    if not _may_hide_rows(package):
+        return {}
+    parser = None
     with package.open(ODS_CONTENT) as file:
-        before, hides = b"", False
-        while not hides and (chunk := file.read(MIB)):
-            hides = any(mark in before + chunk for mark in (b'"collapse"', b'"filter"'))
-            before = chunk[-LONGEST_NAME:]
-    found: dict[str, int] = {}
-    sheet = ""
-    times = 0
+        while chunk := file.read(MIB):
+            parser = parser or _HiddenRows(_encoding(chunk))
+            parser.parse(chunk)
+    return parser.found if parser else {}
 
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal sheet, times
+
+def _may_hide_rows(package: zipfile.ZipFile) -> bool:
+    """Tell whether the content of an .ods holds a value that hides rows, without parsing it."""
+    before = b""
+    with package.open(ODS_CONTENT) as file:
+        while chunk := file.read(MIB):
+            data = before + chunk
+            if b'"collapse"' in data or b'"filter"' in data:
+                return True
+            before = chunk[-LONGEST_NAME:]
+    return False
+
+
+class _HiddenRows:
+    """Counts the hidden rows of an .ods that are not empty, by the names of their sheets, as its XML comes in."""
+
+    def __init__(self, encoding: str | None) -> None:
+        self.found: dict[str, int] = {}
+        self._sheet = ""
+        self._times = 0  # as many rows a hidden one stands for, until a value was found in it
+        parser = expat.ParserCreate(encoding)
+        parser.StartElementHandler = self._start
+        self.parse = parser.Parse
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "table:table":
-            sheet = attributes.get("table:name", "")
+            self._sheet = attributes.get("table:name", "")
         elif name == "table:table-row":
             repeated = attributes.get("table:number-rows-repeated", "1")
             hidden = attributes.get("table:visibility") in {"collapse", "filter"}
-            times = int(repeated) if hidden and repeated.isdecimal() else 0
-        elif times and (name == "text:p" or "office:value" in attributes):
-            found[sheet], times = found.get(sheet, 0) + times, 0
-
-    if hides:
-        parser = None
-        with package.open(ODS_CONTENT) as file:
-            while chunk := file.read(MIB):
-                if not parser:
-                    parser = expat.ParserCreate(_encoding(chunk))
-                    parser.StartElementHandler = start
-                parser.Parse(chunk)
-    return found
+            self._times = int(repeated) if hidden and repeated.isdecimal() else 0
+        elif self._times and (name == "text:p" or "office:value" in attributes):
+            self.found[self._sheet] = self.found.get(self._sheet, 0) + self._times
+            self._times = 0
 
 
 def with_characters(file: IO[bytes]) -> IO[bytes]:

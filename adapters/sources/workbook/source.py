@@ -32,7 +32,7 @@ from ftbridge.adapters.sources.workbook.reader import (
 )
 from ftbridge.adapters.sources.workbook.xls_records import BARE, OLE
 from ftbridge.adapters.values import BadCell
-from ftbridge.core.errors import InputError, QuestionError
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where
 from ftbridge.dataset_info.presets import preset_of
@@ -128,23 +128,28 @@ def _open(book: _Book) -> list[Table]:
         raise InputError(f"`{path}` has no sheet `{missing[0]}`{closest(missing[0], visible)}")
     wanted = [*named] or [sheet for sheet in visible if visible[sheet]]
     if len(wanted) == 1:
-        return [_table(book, *_peek(book, *_sheet(book, stream, wanted[0])), only=True)]
+        return [_only_table(book, stream, wanted[0])]
     heads = _heads(book, stream)
-    if named or (reading.all_sheets and any(head.columns for head, _ in heads)):
-        return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
     filled = {head.page.name: head.columns for head, _ in heads if head.columns}
+    if named or (reading.all_sheets and filled):
+        return _parted([_table(book, head, cells) for head, cells in heads if head.columns or named])
     titles = _choose(path, visible, filled)
-    tables: list[Table] = []
-    for title in titles:  # each anew, as where it alone is asked for
-        alone = msgspec.structs.replace(reading, sheets=(title,))
-        tables += _open(msgspec.structs.replace(book, reading=alone))
-    notes = []
+    tables = [_only_table(book, book.messages(title), title) for title in titles]
+    notes = (*_choice_notes(titles, filled), *tables[0].notes)
+    return _parted([msgspec.structs.replace(tables[0], notes=notes), *tables[1:]])
+
+
+def _choice_notes(titles: list[str], filled: Iterable[str]) -> Iterator[str]:
+    """Yield what the user should know of a choice of sheets among those that are `filled`."""
     if len(titles) > 1:
-        notes.append(f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them")
-    if others := filled.keys() - {*titles}:
-        left = _quoted(title for title in filled if title in others)
-        notes.append(f"other sheets are left out: {left}; take them with `--all-sheets`, or by name with `--sheet`")
-    return _parted([msgspec.structs.replace(tables[0], notes=(*notes, *tables[0].notes)), *tables[1:]])
+        yield f"sheets with the same headers are taken together: {_quoted(titles)}; `--sheet` takes one of them"
+    if left := [title for title in filled if title not in titles]:
+        yield f"other sheets are left out: {_quoted(left)}; take them with `--all-sheets`, or by name with `--sheet`"
+
+
+def _only_table(book: _Book, stream: Iterator[Message], title: str) -> Table:
+    """Return the table of the one sheet that `stream` brings; its rows are those of the stream."""
+    return _table(book, *_peek(book, *_sheet(book, stream, title)), only=True)
 
 
 def _parted(tables: list[Table]) -> list[Table]:
@@ -216,23 +221,26 @@ def _choose(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, 
         return [preset.sheet]
     known = [title for title in columns if fits(columns[title])]
     if len({tuple(map(normalize_header, columns[title])) for title in known}) > 1:
-        together = [word for title in known for word in ("--sheet", title)]
-        if known == [*columns]:
-            together = ["--all-sheets"]
+        all_known = [word for title in known for word in ("--sheet", title)]
         raise QuestionError(
             f"`{path}` has several sheets that may be meant, and their headers differ; choose",
-            {"all of them": together, **_one_sheet(known)},
+            {"all of them": ["--all-sheets"] if known == [*columns] else all_known, **_one_sheet(known)},
         )
     if known:
         return known
     if len(columns) == 1:
         return [*columns]
-    if not visible or (any(visible.values()) and not columns):
-        raise InputError(f"`{path}` holds no sheet with rows")
-    if not any(visible.values()):
-        raise QuestionError(f"`{path}` has only hidden sheets; choose", _one_sheet(columns or visible))
+    raise _no_choice(path, visible, columns)
+
+
+def _no_choice(path: Path, visible: dict[str, bool], columns: dict[str, tuple[str, ...]]) -> FtbridgeError:
+    """Return why no sheet can be chosen, where none has recognised headers: none has rows, or which is a question."""
+    if visible and not any(visible.values()):
+        return QuestionError(f"`{path}` has only hidden sheets; choose", _one_sheet(columns or visible))
+    if not columns:
+        return InputError(f"`{path}` holds no sheet with rows")
     why = "several sheets, and the headers of none are recognised"
-    raise QuestionError(f"`{path}` has {why}; choose", _one_sheet(columns))
+    return QuestionError(f"`{path}` has {why}; choose", _one_sheet(columns))
 
 
 def _one_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
@@ -251,25 +259,27 @@ def _head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
     columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
     if not columns:
         return _Head(page, (), page.start)
-    notes = page.notes
-    if page.hidden:
-        rows_are = "row is" if page.hidden == 1 else "rows are"
-        notes += (f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well",)
-    if reading.header_row is None and any(map(any, names[:at])):
-        notes += (
-            f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another",
-        )
     sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
     found = sheet.headers(at, columns, asked=reading.header_row is not None)
-    notes += found.notes
     start = page.start + found.start
+    notes = [*page.notes, *_notes_above(page, at, titled=reading.header_row is None and any(map(any, names[:at])))]
+    notes += found.notes
     if max(map(len, rows[at + 1 :]), default=0) > len(columns):
-        notes += (f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read",)
+        notes.append(f"values in column {letter(len(columns) + 1)} and to its right have no header, and are not read")
     if page.merged and page.merged[2] >= start and not reading.fill_merged:
         top, left, bottom, right = page.merged
         area = f"{letter(left)}{top}:{letter(right)}{bottom}"
-        notes += (f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all",)
-    return _Head(page, columns, start, notes, found=found)
+        notes.append(f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all")
+    return _Head(page, columns, start, tuple(notes), found=found)
+
+
+def _notes_above(page: Page, at: int, *, titled: bool) -> Iterator[str]:
+    """Yield notes on hidden rows, and on the header row where the sheet is `titled`: where something is above it."""
+    if page.hidden:
+        rows_are = "row is" if page.hidden == 1 else "rows are"
+        yield f"{page.hidden:,} {rows_are} hidden in the sheet `{page.name}`, as by a filter, and read as well"
+    if titled:
+        yield f"the headers of the sheet `{page.name}` are in row {page.start + at}; `--header-row` chooses another"
 
 
 def _header_at(rows: list[list[str]]) -> int:
@@ -364,7 +374,8 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
     Columns with numbers that are not what was typed are noted in `late`.
     """
     file, title, columns = book.path.name, head.page.name, head.columns
-    key, suspect = suspects(columns if head.named else ())
+    headers = columns if head.named else ()
+    suspect_cells = suspects(headers)
     last = head.start - 1
     special = _SpecialCells(file, title, columns, late)
     for number, row in enumerate(islice(cells, head.start - head.page.start, None), head.start):
@@ -373,12 +384,23 @@ def _rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> 
             for column, cell in zip(columns, row, strict=False)
             if cell != ""
         }
-        if not any(type(value) is not str or value.strip() for value in values.values()):
+        if _is_blank(values):
             continue
         for empty in range(last + 1, number):
             yield Row(Where(file, empty, title), {})
-        last, error = number, ""
-        cell = row[key] if key < len(row) else ""
-        if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
-            error = no_sample([*map(_name, row)], columns if head.named else ())
-        yield Row(Where(file, number, title), values, error)
+        last = number
+        yield Row(Where(file, number, title), values, _row_error(row, headers, suspect_cells))
+
+
+def _row_error(row: Cells, headers: Sequence[str], suspect_cells: tuple[int, frozenset[str]]) -> str:
+    """Return why a row is no sample, such as one that repeats the headers; "" where it may be one."""
+    column, suspect = suspect_cells
+    cell = row[column] if column < len(row) else ""
+    if type(cell) is str and len(cell) <= HEADERS_TO and cell in suspect:
+        return no_sample([*map(_name, row)], headers)
+    return ""
+
+
+def _is_blank(values: dict[str, Any]) -> bool:
+    """Tell whether a row holds nothing but blanks."""
+    return not any(type(value) is not str or value.strip() for value in values.values())

@@ -119,7 +119,7 @@ def test_a_card_says_what_is_what(card):
 )
 def test_patterns_are_of_paths(pattern, name, fits):
     config = layout.Config(data_files=pattern)
-    assert layout._declared(config, [name])["train"] == ([name] if fits else [])
+    assert layout._declared_splits(config, [name])["train"] == ([name] if fits else [])
 
 
 @pytest.mark.parametrize("front", ["- : {", "configs: 7", "a: " + "[" * 10_000, "x", "a: 2026-99-99"])
