@@ -79,7 +79,7 @@ def _origins_of(source: str) -> list[Origin]:
         return [Origin(source, preset=source.removeprefix(PRESET))]
     if source.startswith(("http://", "https://")):
         raise UsageError(f"`{source}` is on the web: download it and give the file, or give `hf://owner/name`")
-    return [Origin(path.name, path) for path in _paths(source)]
+    return [Origin(path.name, path) for path in _paths_of(source)]
 
 
 def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -> list[Table]:
@@ -95,12 +95,12 @@ def open_origin(origin: Origin, reading: Reading, settings: Mapping[str, str]) -
         from ftbridge.adapters.sources.repository.hub import open_url
 
         return open_url(origin.url, reading)
-    from ftbridge.adapters.sources.preset import open_generated
+    from ftbridge.adapters.sources.preset import open_preset
 
-    return open_generated(origin.preset, settings, reading)
+    return open_preset(origin.preset, settings, reading)
 
 
-def _paths(source: str) -> list[Path]:
+def _paths_of(source: str) -> list[Path]:
     """Return what a path or a glob names; what is there under that very name is no glob."""
     if source in STANDARD_INPUT:
         return [_standard_input()]

@@ -17,8 +17,8 @@ from ftbridge.core.errors import InputError
 
 # What a packed batch may say that it unpacks to.
 MOST_UNPACKED = 1 << 30
-FILE = b"ARROW1"
-MESSAGE = b"\xff\xff\xff\xff"
+FILE_MARK = b"ARROW1"
+MESSAGE_MARK = b"\xff\xff\xff\xff"
 # Kinds of messages.
 DICTIONARY = 2
 RECORD_BATCH = 3
@@ -55,10 +55,10 @@ def batch_ranges(path: Path) -> Iterator[BatchRange]:
             kind = message.number("B", KIND)
             if kind == RECORD_BATCH:
                 batch = message.table(HEADER)
-                _refuse_large(path, file, body, batch)
+                _refuse_large_batch(path, file, body, batch)
                 yield BatchRange(start, end, batch.number("q", ROWS), packed=bool(batch.place(PACKING)))
             elif kind == DICTIONARY:
-                _refuse_large(path, file, body, message.table(HEADER).table(BATCH_OF_DICTIONARY))
+                _refuse_large_batch(path, file, body, message.table(HEADER).table(BATCH_OF_DICTIONARY))
             file.seek(end)
         raise ValueError("its end mark is missing")
 
@@ -66,25 +66,25 @@ def batch_ranges(path: Path) -> Iterator[BatchRange]:
 def _read_header(file: IO[bytes], start: int, size: int) -> "_FlatTable | None":
     """Return the header of the message that starts here, None for the end mark; raises ValueError for neither."""
     mark, length = struct.unpack("<4si", file.read(8))
-    if mark != MESSAGE or not 0 <= length <= size - start:
+    if mark != MESSAGE_MARK or not 0 <= length <= size - start:
         raise ValueError(f"no message at byte {start}")
     return _FlatTable.root(file.read(length)) if length else None
 
 
 def _first_message(file: IO[bytes], size: int) -> int:
     """Return where the messages begin: in a stream with the schema, in a file behind it, at the end mark at last."""
-    if file.read(len(FILE)) != FILE:
+    if file.read(len(FILE_MARK)) != FILE_MARK:
         return 0
-    file.seek(size - len(FILE) - 4)
+    file.seek(size - len(FILE_MARK) - 4)
     (length,) = struct.unpack("<I", file.read(4))
-    end = size - len(FILE) - 4 - length
+    end = size - len(FILE_MARK) - 4 - length
     file.seek(end)
     footer = _FlatTable.root(file.read(length))
     blocks = [footer.table(field) for field in (2, 3) if footer.place(field)]
     return min((each.number_at("q", 4) for each in blocks if each.number_at("I", 0)), default=end - 8)
 
 
-def _refuse_large(path: Path, file: IO[bytes], body: int, batch: "_FlatTable") -> None:
+def _refuse_large_batch(path: Path, file: IO[bytes], body: int, batch: "_FlatTable") -> None:
     """Raise InputError where the buffers of a packed batch, each of which begins with its length, are too large."""
     if not batch.place(PACKING):
         return

@@ -95,7 +95,7 @@ class HuggingFace:
         """See `Hub`."""
         from huggingface_hub.hf_api import HfApi, RepoFile
 
-        with _understood(self.title, "HF_ENDPOINT"):
+        with _protocol_errors(self.title, "HF_ENDPOINT"):
             # Without a network this request fails at once, the list only after retries of half a minute.
             commit = HfApi().dataset_info(name, revision=revision).sha
             tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type="dataset")
@@ -143,7 +143,7 @@ class ModelScope:
 
     def listing(self, name: str, revision: str) -> Listing:
         """See `Hub`."""
-        with _understood(self.title, "MODELSCOPE_ENDPOINT"):
+        with _protocol_errors(self.title, "MODELSCOPE_ENDPOINT"):
             listed = self._api.list_repo_files(name, "dataset", revision=revision)
         files = [entry for entry in listed if entry.type != "tree"]
         content = repr(sorted((file.path, file.size, str(file.sha256), str(file.last_modified)) for file in files))
@@ -165,7 +165,7 @@ class ModelScope:
         return getattr(error, "status_code", None)
 
 
-def client(address: Address) -> Hub:
+def hub_client(address: Address) -> Hub:
     """Return the client of an address's hub; raises SetupError where it is not installed."""
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -175,7 +175,7 @@ def client(address: Address) -> Hub:
 
 
 @contextmanager
-def _understood(title: str, variable: str) -> Iterator[None]:
+def _protocol_errors(title: str, variable: str) -> Iterator[None]:
     """The clients take for granted what an answer holds."""
     try:
         yield

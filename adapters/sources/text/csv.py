@@ -19,19 +19,19 @@ from ftbridge.adapters.mapping.header_rows import HEADERS_TO, UNSURE, Headers, S
 from ftbridge.adapters.mapping.headers import fits
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.text import jsonl
-from ftbridge.adapters.sources.text.csv_dialect import ALIKE, HEADERS_WITHIN, Dialect, find_dialect, is_delimited
-from ftbridge.adapters.sources.text.encoding import Text, as_utf8, find_encoding
+from ftbridge.adapters.sources.text.csv_dialect import HEADERS_WITHIN, TABLE_SHARE, Dialect, find_dialect, is_delimited
+from ftbridge.adapters.sources.text.encoding import DecodedText, as_utf8, find_encoding
 from ftbridge.adapters.values import shown
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import LONGEST
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table, Where, first_rows
 
 SUFFIXES = {".csv", ".tsv", ".tab", ".txt"}
-TABBED = {".tsv", ".tab"}
+TAB_SUFFIXES = {".tsv", ".tab"}
 BEGINS_AS_JSON = re.compile(rb'\s*(\[\s*[\[{]|\{\s*["}])')
-CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
+CONTROL_BYTES = bytes({*range(32)} - {*b"\t\n\f\r\x1a\x1b"})
 DELIMITER_LINE = re.compile(r"sep=.\r?\n?")  # how Excel is told the delimiter
-SAMPLE = 128 << 10
+SAMPLE_SIZE = 128 << 10
 # A record of more lines is none: a text that can be trained on has no more characters.
 MOST_LINES = 1_000_000
 
@@ -39,7 +39,7 @@ MOST_LINES = 1_000_000
 def detect(path: Path, head: bytes) -> bool:
     """Tell whether this is called CSV or TSV, or is plainly a table; JSON is not, whatever its name."""
     start = as_utf8(head)
-    controls = len(start) - len(start.translate(None, CONTROLS))
+    controls = len(start) - len(start.translate(None, CONTROL_BYTES))
     if path.is_dir() or BEGINS_AS_JSON.match(start) or controls > max(2, len(start) // 20):
         return False
     suffix = unpacked_name(path).suffix.lower()
@@ -54,7 +54,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     lines, cut = _first_lines(path, encoding.codec)
     dialect = find_dialect(
         lines[max(0, (reading.header_row or 1) - 1) :],
-        first="\t" if unpacked_name(path).suffix.lower() in TABBED else ",",
+        first="\t" if unpacked_name(path).suffix.lower() in TAB_SUFFIXES else ",",
         cut=cut,
         delimiter=reading.separator,
         quote=reading.quoting,
@@ -93,11 +93,11 @@ def _first_lines(path: Path, codec: str) -> tuple[list[str], bool]:
     """Return some first lines, and whether more follow."""
     lines: list[str] = []
     size = 0
-    for batch in _batches(path, codec):
+    for batch in _text_batches(path, codec):
         for line in io.StringIO(batch.text, newline=""):
             lines.append(line)
             size += len(line)
-            if size > SAMPLE:
+            if size > SAMPLE_SIZE:
                 return lines, True
     return lines, False
 
@@ -119,7 +119,7 @@ def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tu
         raise InputError(f"`{path}` cannot be used: {error}") from error
 
 
-class _Batch(msgspec.Struct, frozen=True):
+class _TextBatch(msgspec.Struct, frozen=True):
     """Whole lines of a text; `odd` tells that there are marks for what is no value, or broken bytes."""
 
     text: str
@@ -127,26 +127,26 @@ class _Batch(msgspec.Struct, frozen=True):
     last: bool
 
 
-def _batches(path: Path, codec: str, dialect: Dialect | None = None) -> Iterator[_Batch]:
+def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Iterator[_TextBatch]:
     """Yield a text in batches of about 128 KiB, with what is no value marked as the dialect has it.
 
     Raises InputError where a line is too long.
     """
-    source, rest = Text(path, codec), ""
+    source, rest = DecodedText(path, codec), ""
     for piece in chain(source, [None]):
         rest += piece or ""
         end = len(rest) if piece is None else rest.rfind("\n") + 1 or rest.rfind("\r", 0, -1) + 1
         text, rest = rest[:end], rest[end:]
         if len(rest) > LONGEST:
             raise InputError(
-                f"`{path}` is no table: the line that begins with `{shown(rest[:SAMPLE])}` goes on for more than "
+                f"`{path}` is no table: the line that begins with `{shown(rest[:SAMPLE_SIZE])}` goes on for more than "
                 f"{LONGEST >> 20} million characters"
             )
         marked = dialect.with_nulls(text) if dialect else text
-        yield _Batch(marked, source.damaged or marked is not text, last=piece is None)
+        yield _TextBatch(marked, source.damaged or marked is not text, last=piece is None)
 
 
-class _Pending:
+class _PendingLines:
     """Lines that are not through yet: `before` is the number of those before them, `number` that of the last record.
 
     `odd` is as in a batch; `more` tells that lines must be added before there is another record.
@@ -158,7 +158,7 @@ class _Pending:
         self._text = ""
         self._lines: list[str] = []  # a text is cut into lines where that is needed
 
-    def add(self, batch: _Batch) -> None:
+    def add(self, batch: _TextBatch) -> None:
         """Add lines; a record that takes many is tried again only when they are twice as many."""
         self.odd = batch.odd or (self.odd and self._text != "")
         self.last = batch.last
@@ -212,18 +212,18 @@ class _Records(msgspec.Struct, frozen=True):
 
     def rows(self) -> Iterator[Row]:
         """Yield the records, the headers and what is above them as well."""
-        pending = _Pending()
-        for batch in _batches(self.path, self.codec, self.dialect):
+        pending = _PendingLines()
+        for batch in _text_batches(self.path, self.codec, self.dialect):
             pending.add(batch)
             while not pending.more:
                 yield from self._read(pending)
 
-    def _read(self, pending: _Pending) -> Iterator[Row]:
+    def _read(self, pending: _PendingLines) -> Iterator[Row]:
         """Yield the records of pending lines, up to one that cannot be read."""
         file, columns, width = self.path.name, self.columns, len(self.columns)
         (key, suspect), delimiter = self.suspects, self.dialect.delimiter or "\0"
         # Lines that a quote takes in are records by themselves: so many delimiters stand in each, on average.
-        least = (width - 1) * ALIKE
+        least = (width - 1) * TABLE_SHARE
         number, odd, done = pending.number, pending.odd, 0
         reader = self.dialect.reader(pending)
         try:
@@ -249,7 +249,7 @@ class _Records(msgspec.Struct, frozen=True):
                 yield row
         pending.number = number
 
-    def _row_of_bad_quote(self, number: int, taken: int, pending: _Pending) -> Row | None:
+    def _row_of_bad_quote(self, number: int, taken: int, pending: _PendingLines) -> Row | None:
         """Return the row of the first pending line, whose quote is bad, and drop that line.
 
         It is None where the record has `taken` all lines, and more of them may close the quote.
@@ -263,7 +263,7 @@ class _Records(msgspec.Struct, frozen=True):
         return Row(where, {"": line}, f"{error} (`--quote none` takes quotes as they stand)")
 
     def _unusual_rows(
-        self, cells: list[str], number: int, pending: _Pending, first: int, end: int
+        self, cells: list[str], number: int, pending: _PendingLines, first: int, end: int
     ) -> Generator[Row, None, int]:
         """Yield the row of a record that is out of the ordinary, or those of the lines that a lone quote took in.
 
@@ -283,11 +283,11 @@ class _Records(msgspec.Struct, frozen=True):
         where = Where(self.path.name, number, "", "record")
         if not any(cells):
             return Row(where, {})
-        error = self._error(cells, line, odd=odd)
+        error = self._record_error(cells, line, odd=odd)
         more = (str(at) for at in range(len(self.columns) + 1, len(cells) + 1)) if error else ()
         return Row(where, dict(zip((*self.columns, *more), cells, strict=False)), error)
 
-    def _error(self, cells: list[str], line: str, *, odd: bool) -> str:
+    def _record_error(self, cells: list[str], line: str, *, odd: bool) -> str:
         """Return what is wrong with a record that stands in `line`, "" for nothing."""
         if odd and not _is_text(cells):
             return f"holds bytes that are not {self.codec}, in {line}"

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 DELIMITERS = ",\t;|"
-NAMES = {"\t": "tab", " ": "space"}
+DELIMITER_NAMES = {"\t": "tab", " ": "space"}
 # Delimiters that stand in prose as well, there with a blank or the end of the line behind them.
-PROSE = ",; "
+PROSE_DELIMITERS = ",; "
 # The headers are looked for in this many first records.
 HEADERS_WITHIN = 20
 # The share of records with the same number of cells that makes a table of a text without recognised headers.
-ALIKE = 0.9
+TABLE_SHARE = 0.9
 # Stands for MySQL's `\\N` by itself while a text is cut into cells; Unicode keeps these two out of all text.
 NULL = "\ufdd0\ufdd1"
 # A cell in quotes, and one with quotes in it that are doubled, as only a CSV writer does it.
-QUOTED = re.compile('".*"', re.DOTALL)
-DOUBLED = re.compile('"(?:[^"]*"")+[^"]*"')
+QUOTED_CELL = re.compile('".*"', re.DOTALL)
+DOUBLED_QUOTES = re.compile('"(?:[^"]*"")+[^"]*"')
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -66,7 +66,7 @@ class Dialect(msgspec.Struct, frozen=True):
 
         `cut` says that more lines follow, so that the last record may be a part of one.
         """
-        parsed = _Parsed(self, [self.with_nulls(line) for line in lines], cut=cut)
+        parsed = _SampleRecords(self, [self.with_nulls(line) for line in lines], cut=cut)
         return (cells and self.without_nulls(cells) for cells in parsed.records())
 
     def with_nulls(self, text: str) -> str:
@@ -96,14 +96,14 @@ class Dialect(msgspec.Struct, frozen=True):
         before, *quoted = "".join(lines).split(self.quote)
         if len(quoted) not in {1, 2}:
             return False
-        if sum(line.count(delimiter) + 1 == width for line in lines) < ALIKE * len(lines):
+        if sum(line.count(delimiter) + 1 == width for line in lines) < TABLE_SHARE * len(lines):
             return False
-        if delimiter not in PROSE:
+        if delimiter not in PROSE_DELIMITERS:
             return True
         others = before + "".join(quoted[1:])
         ends = r"(?=\s|$)" if not re.search(f"{delimiter} ", others) else r"(?=[\r\n]|$)"
         inside = quoted[0].count(delimiter)
-        if len(re.findall(delimiter + ends, quoted[0])) > (1 - ALIKE) * inside:
+        if len(re.findall(delimiter + ends, quoted[0])) > (1 - TABLE_SHARE) * inside:
             return False
         return inside > 1 or self.bare(lines[0])[-1] in labels
 
@@ -112,7 +112,7 @@ class Dialect(msgspec.Struct, frozen=True):
         """What the user should know; "" for the plainest dialect."""
         said = []
         if self.delimiter != ",":
-            named = NAMES.get(self.delimiter, f"`{self.delimiter}`")
+            named = DELIMITER_NAMES.get(self.delimiter, f"`{self.delimiter}`")
             said.append(f"delimiter {named}" if self.delimiter else "one column (`--delimiter` says what parts cells)")
         if self.quote != '"':
             said.append(f"quotes {self.quote}" if self.quote else "no quotes")
@@ -121,7 +121,7 @@ class Dialect(msgspec.Struct, frozen=True):
         return ", ".join(said)
 
 
-class _Parsed:
+class _SampleRecords:
     """The records of lines that are all there; `swallowed` counts quotes that took lines of `width` cells each.
 
     `cut` says that more lines follow, so that the last record may be a part of one.
@@ -193,7 +193,7 @@ class _Trial(msgspec.Struct, frozen=True):
     def is_table(self) -> bool:
         """Whether this is more than text that happens to hold a delimiter."""
         first = self.records[0] if self.records else []
-        return (self.width > 1 and (len(first) == self.width or self.alike >= ALIKE)) or self.known
+        return (self.width > 1 and (len(first) == self.width or self.alike >= TABLE_SHARE)) or self.known
 
     def share(self, pattern: str) -> float:
         """Return the share of cells, other than empty ones, that look like `pattern`."""
@@ -223,29 +223,29 @@ def find_dialect(
 def is_delimited(lines: list[str]) -> bool:
     """Tell whether `lines`, of which the last may be cut, are plainly a table of two records or more."""
     trials = [_best_quoting(delimiter, lines, cut=True) for delimiter in DELIMITERS]
-    return any(trial.width > 1 and len(trial.records) > 1 and trial.alike >= ALIKE for trial in trials)
+    return any(trial.width > 1 and len(trial.records) > 1 and trial.alike >= TABLE_SHARE for trial in trials)
 
 
 def _best_quoting(delimiter: str, lines: list[str], quote: str | None = None, *, cut: bool) -> _Trial:
     """Return the plain dialect, or another one with fewer bad records; only those of the `quote` asked for."""
     asked = quote is not None
     if quote == "":
-        return _try(Dialect(delimiter, "", meant=True), lines, cut=cut)
-    plain = _try(Dialect(delimiter, quote or '"', meant=asked), lines, cut=cut)
+        return _try_dialect(Dialect(delimiter, "", meant=True), lines, cut=cut)
+    plain = _try_dialect(Dialect(delimiter, quote or '"', meant=asked), lines, cut=cut)
     if not asked and plain.share("'.*'") > 1 / 2:
-        single = _try(Dialect(delimiter, "'"), lines, cut=cut)
+        single = _try_dialect(Dialect(delimiter, "'"), lines, cut=cut)
         if single.bad <= plain.bad:
             return single
-    spaced = _try(msgspec.structs.replace(plain.dialect, spaced=True), lines, cut=cut)
+    spaced = _try_dialect(msgspec.structs.replace(plain.dialect, spaced=True), lines, cut=cut)
     # The cell `" ""x"""` is no sign of it: its space stays.
     marked = f" +{re.escape(plain.dialect.quote)}.*{re.escape(plain.dialect.quote)}"
     if plain.share(marked) > spaced.share(marked) and spaced.bad <= plain.bad:
         return spaced
     others = [spaced]
     if plain.bad and any(f"\\{plain.dialect.quote}" in line for line in lines):
-        others.append(_try(msgspec.structs.replace(plain.dialect, escape="\\"), lines, cut=cut))
+        others.append(_try_dialect(msgspec.structs.replace(plain.dialect, escape="\\"), lines, cut=cut))
     if plain.bad and not asked:
-        bare = _try(Dialect(delimiter, ""), lines, cut=cut)
+        bare = _try_dialect(Dialect(delimiter, ""), lines, cut=cut)
         if not _quoted_for_real(plain, bare):
             others.append(bare)
     return min(plain, *others, key=lambda trial: trial.bad)
@@ -260,30 +260,30 @@ def _quoted_for_real(plain: _Trial, bare: _Trial) -> bool:
     needed = sum(
         len(each) == plain.width and any(part in cell for cell in each for part in parts) for each in plain.records
     )
-    doubled = sum(any(map(DOUBLED.fullmatch, record)) for record in bare.records)
+    doubled = sum(any(map(DOUBLED_QUOTES.fullmatch, record)) for record in bare.records)
     return needed + doubled >= plain.bad
 
 
-def _try(dialect: Dialect, lines: list[str], *, cut: bool) -> _Trial:
+def _try_dialect(dialect: Dialect, lines: list[str], *, cut: bool) -> _Trial:
     """Return what a dialect makes of lines, looking twice where records have several: then their width is known."""
-    parsed = _Parsed(dialect, lines, cut=cut)
+    parsed = _SampleRecords(dialect, lines, cut=cut)
     read = list(parsed.records())
-    width, _ = _width(read)
+    width, _ = _usual_width(read)
     if len(read) < len(lines) and width > 1 and not dialect.meant:
         whole = [record for record in read if record and len(record) == width and "\n" not in "".join(record)]
-        if _needed(dialect, whole, parsed.alone):
+        if _needs_quotes(dialect, whole, parsed.alone):
             dialect = msgspec.structs.replace(dialect, meant=True)
         else:
             labels = {record[-1] for record in whole}
-            parsed = _Parsed(dialect, lines, width=width, labels=labels, cut=cut)
+            parsed = _SampleRecords(dialect, lines, width=width, labels=labels, cut=cut)
             read = list(parsed.records())
-    width, good = _width(read)
+    width, good = _usual_width(read)
     records = [record for record in read if record and any(record)]
     bad = len(records) - good + read.count(None) + parsed.swallowed
     return _Trial(dialect, records, width, bad, good / max(1, good + bad))
 
 
-def _needed(dialect: Dialect, records: list[list[str]], lines: list[str]) -> bool:
+def _needs_quotes(dialect: Dialect, records: list[list[str]], lines: list[str]) -> bool:
     """Tell whether cells within a line are in quotes that they need, or most of a column's are."""
     if any(dialect.delimiter in cell for record in records for cell in record):
         return True
@@ -293,10 +293,10 @@ def _needed(dialect: Dialect, records: list[list[str]], lines: list[str]) -> boo
 
 def _mostly_quoted(column: Sequence[str]) -> bool:
     filled = [cell for cell in column if cell]
-    return sum(bool(QUOTED.fullmatch(cell)) for cell in filled) * 2 > len(filled)
+    return sum(bool(QUOTED_CELL.fullmatch(cell)) for cell in filled) * 2 > len(filled)
 
 
-def _width(read: list[list[str] | None]) -> tuple[int, int]:
+def _usual_width(read: list[list[str] | None]) -> tuple[int, int]:
     """Return the number of cells that most records have, and how many have it."""
     counted = Counter(len(record) for record in read if record and any(record))
     return counted.most_common(1)[0] if counted else (0, 0)

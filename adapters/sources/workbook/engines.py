@@ -25,9 +25,9 @@ Cells = list[Cell]
 Ranges = list[tuple[int, int, int, int]]
 LAST_ROW = 1 << 20
 # Excel keeps fifteen digits of a number.
-LONG = 10**15
+SIXTEEN_DIGITS = 10**15
 # More empty cells than this, in the rows above a table, are not looked at one by one.
-MANY = 1 << 20
+MANY_EMPTY = 1 << 20
 ELAPSED = re.compile(r"\[(h+|m+|s+)\]", re.IGNORECASE)
 # xlrd's kinds of cells.
 EMPTY, TEXT, DATE, BOOLEAN, ERROR = {0, 6}, 1, 3, 4, 5
@@ -65,9 +65,9 @@ class Calamine:
         by_name = named and path.isprintable()
         file.seek(0)
         if b"opendocument" in file.read(128):
-            from ftbridge.adapters.sources.workbook.package import with_characters
+            from ftbridge.adapters.sources.workbook.package import with_tabs_and_breaks
 
-            changed = with_characters(file)
+            changed = with_tabs_and_breaks(file)
             by_name, file = by_name and changed is file, changed
         file.seek(0)
         self._book = load_workbook(path if by_name else file)
@@ -111,7 +111,7 @@ def _calamine_rows(sheet: Any) -> Iterator[Cells]:
     above, before = sheet.start or (0, 0)
     right = (sheet.end or (0, 0))[1]
     values: Iterator[Sequence[Any]] = sheet.iter_rows()
-    if above * (right + 1) > MANY:
+    if above * (right + 1) > MANY_EMPTY:
         values = chain(repeat((), above), sheet.to_python(skip_empty_area=True))
     rows = ([value if type(value) is str else as_cell(value) for value in row] for row in values)
     left: Cells = [""] * before
@@ -242,7 +242,7 @@ class Xlrd:
         elapsed = ELAPSED.search(self._format(page.cell_xf_index(row, column)))
         if kind != DATE and not elapsed:
             return as_cell(value)
-        return as_cell(moment(value, since_1904=bool(self._book.datemode), elapsed=bool(elapsed)))
+        return as_cell(date_or_time(value, since_1904=bool(self._book.datemode), elapsed=bool(elapsed)))
 
     def _format(self, xf: int) -> str:
         """Return the number format of a cell."""
@@ -251,7 +251,7 @@ class Xlrd:
         return form.format_str if form else ""
 
 
-def moment(value: float, *, since_1904: bool, elapsed: bool) -> Any:
+def date_or_time(value: float, *, since_1904: bool, elapsed: bool) -> Any:
     """Return what a stored number is as a date, a time or both, or as a stretch of time, as calamine gives it.
 
     It is the number itself where it is beyond them.
@@ -280,7 +280,7 @@ def as_cell(value: Any) -> Cell:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, (int, float)):
-        return [value] if LONG <= abs(value) < math.inf else value
+        return [value] if SIXTEEN_DIGITS <= abs(value) < math.inf else value
     if isinstance(value, str):
         return value
     if isinstance(value, dt.datetime):
@@ -298,7 +298,7 @@ def unescaped(text: str) -> str:
     return re.sub(r"_x(?![Dd][89A-Fa-f])([0-9A-Fa-f]{4})_", lambda match: chr(int(match[1], 16)), text)
 
 
-def opened(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merged: bool, encoding: str) -> Book:
+def open_book(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merged: bool, encoding: str) -> Book:
     """Return the workbook, opened by a reader: of an .xls, the fast one stands aside where it would misread it."""
     if engine in {"openpyxl", "shown"}:
         return Openpyxl(path, file, named=named, shown=engine == "shown", fill_merged=fill_merged)

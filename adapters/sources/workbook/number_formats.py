@@ -58,7 +58,7 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 ENGLISH = re.compile("|.*09|F[48]00|en-.*|x-sys.*", re.IGNORECASE)
 # Excel computes with so many digits, and `General` shows so many characters before it takes an exponent.
 PRECISION = 15
-ROOM = 11
+GENERAL_WIDTH = 11
 
 
 class Token(NamedTuple):
@@ -81,27 +81,27 @@ class Section(NamedTuple):
 
 def known(code: str) -> bool:
     """Tell whether the format is known."""
-    return _sections(code) is not None
+    return _parse_sections(code) is not None
 
 
 def shown(value: Any, code: str) -> str | None:
     """Return the text that Excel displays for a stored `value`; None where the format is unknown or does not fit."""
-    sections = _sections(code)
+    sections = _parse_sections(code)
     if sections is None:
         return None
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, str):
         pieces = (value if each.kind == "text" else each.text for each in sections[-1].tokens)
-        return "".join(pieces) if _of_text(sections) else value
+        return "".join(pieces) if _has_text_section(sections) else value
     try:
-        return _number(value, sections)
+        return _format_number(value, sections)
     except (ArithmeticError, ValueError):
         return None
 
 
 @cache
-def _sections(code: str) -> tuple[Section, ...] | None:
+def _parse_sections(code: str) -> tuple[Section, ...] | None:
     """Return the sections of a format, None where it is not known."""
     code = code.replace(*SHORT_DATE) or "General"
     sections: list[list[Token]] = [[]]
@@ -114,12 +114,12 @@ def _sections(code: str) -> tuple[Section, ...] | None:
         if match.lastgroup == "end":
             sections.append([])
         else:
-            sections[-1] += _tokens(match)
-    read = [_section(section) for section in sections[:4]]
+            sections[-1] += _tokens_of_match(match)
+    read = [_parse_section(section) for section in sections[:4]]
     return None if None in read else tuple(section for section in read if section)
 
 
-def _tokens(match: re.Match[str]) -> list[Token]:
+def _tokens_of_match(match: re.Match[str]) -> list[Token]:
     """Return the tokens of a match of TOKEN: two for a currency with its language, none for what is no text."""
     kind = str(match.lastgroup)
     if kind == "dropped":
@@ -131,7 +131,7 @@ def _tokens(match: re.Match[str]) -> list[Token]:
     return [Token(kind, match[kind].lower() if kind in {"date", "elapsed"} else match[kind])]
 
 
-def _section(tokens: list[Token]) -> Section | None:
+def _parse_section(tokens: list[Token]) -> Section | None:
     """Return a section, None where names are asked for in another language."""
     english = all(ENGLISH.fullmatch(token.text) for token in tokens if token.kind == "language")
     names = any(token.kind == "date" and token.text[:3] in {"mmm", "ddd"} for token in tokens)
@@ -154,12 +154,12 @@ def _with_minutes(tokens: list[Token]) -> list[Token]:
     return found
 
 
-def _of_text(sections: tuple[Section, ...]) -> bool:
+def _has_text_section(sections: tuple[Section, ...]) -> bool:
     """Tell whether the last section is for text."""
     return len(sections) == 4 or sections[-1].has("text")  # noqa: PLR2004 - the fourth is
 
 
-def _number(value: Any, sections: tuple[Section, ...]) -> str | None:
+def _format_number(value: Any, sections: tuple[Section, ...]) -> str | None:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time())
     if isinstance(value, dt.time):
@@ -168,22 +168,24 @@ def _number(value: Any, sections: tuple[Section, ...]) -> str | None:
     if isinstance(value, dt.datetime):
         value -= EPOCH
     exact = Decimal(f"{value / DAY if isinstance(value, dt.timedelta) else value:.{PRECISION}g}")
-    section, signed = _choose(exact, sections)
+    section, signed = _choose_section(exact, sections)
     if section is None:
         return None
     if section.has(*TIMES):
         if exact < 0:
             return None
-        return _time(moment or EPOCH + dt.timedelta(days=float(exact)), section)
+        return _format_time(moment or EPOCH + dt.timedelta(days=float(exact)), section)
     sign, size = "-" if signed else "", abs(exact)
     if section.has("digit"):
-        return sign + (_fraction if section.has("slash") else _decimal)(size, section)
-    return sign + "".join(_general(size) if each.kind in {"text", "general"} else each.text for each in section.tokens)
+        return sign + (_format_fraction if section.has("slash") else _format_decimal)(size, section)
+    return sign + "".join(
+        _format_general(size) if each.kind in {"text", "general"} else each.text for each in section.tokens
+    )
 
 
-def _choose(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
+def _choose_section(number: Decimal, sections: tuple[Section, ...]) -> tuple[Section | None, bool]:
     """Return the section for a number, and whether a minus sign is shown with it."""
-    if len(sections) > 1 and _of_text(sections):
+    if len(sections) > 1 and _has_text_section(sections):
         sections = sections[:-1]
     if any(section.condition for section in sections):
         return _choose_by_condition(number, sections)
@@ -202,22 +204,22 @@ def _choose_by_condition(number: Decimal, sections: tuple[Section, ...]) -> tupl
     return None, False
 
 
-def _general(number: Decimal) -> str:
+def _format_general(number: Decimal) -> str:
     """Return a number as `General` shows it: eleven characters, or six digits and an exponent."""
     size = number.adjusted() if number else 0
-    places = max(ROOM - 2 - max(size, 0), 0)
-    short = _rounded(number, places) if size < ROOM else ""
+    places = max(GENERAL_WIDTH - 2 - max(size, 0), 0)
+    short = _round_to_places(number, places) if size < GENERAL_WIDTH else ""
     if short and (size >= -4 or Decimal(short) == number):  # noqa: PLR2004 - 0.0001 still is shown so
         return short.rstrip("0").rstrip(".") if "." in short else short
     mantissa, _, exponent = f"{number:.5E}".partition("E")
     return f"{mantissa.rstrip('0').rstrip('.')}E{int(exponent):+03d}"
 
 
-def _rounded(number: Decimal, places: int) -> str:
+def _round_to_places(number: Decimal, places: int) -> str:
     return f"{number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):f}"
 
 
-def _decimal(number: Decimal, section: Section) -> str:
+def _format_decimal(number: Decimal, section: Section) -> str:
     tokens = list(section.tokens)
     number *= 100 ** sum(token.kind == "percent" for token in tokens)
     kinds = [token.kind for token in tokens]
@@ -233,10 +235,12 @@ def _decimal(number: Decimal, section: Section) -> str:
         step = max(len(digits), 1)
         power = number.adjusted() // step * step
         # What is rounded up to one more digit takes the next power.
-        power += step * (Decimal(_rounded(number.scaleb(-power), places)) >= 10**step)
+        power += step * (Decimal(_round_to_places(number.scaleb(-power), places)) >= 10**step)
         number = number.scaleb(-power)
-    whole, _, part = _rounded(number, places).partition(".")
-    text = _whole(tokens[:middle], whole.lstrip("0"), grouped=grouped) + _part(tokens[middle:end], part)
+    whole, _, part = _round_to_places(number, places).partition(".")
+    text = _format_integer_part(tokens[:middle], whole.lstrip("0"), grouped=grouped) + _format_fractional_part(
+        tokens[middle:end], part
+    )
     if end == len(kinds):
         return text
     width = kinds[end:].count("digit")
@@ -245,7 +249,7 @@ def _decimal(number: Decimal, section: Section) -> str:
     return f"{text}E{sign}{abs(power):0{width}d}{behind}"
 
 
-def _whole(tokens: list[Token], digits: str, *, grouped: bool) -> str:
+def _format_integer_part(tokens: list[Token], digits: str, *, grouped: bool) -> str:
     """Return the part before the point: digits go to their places from the right, and to the first what is left."""
     left = sum(token.kind == "digit" for token in tokens)
     text, count = "", 0
@@ -262,7 +266,7 @@ def _whole(tokens: list[Token], digits: str, *, grouped: bool) -> str:
     return text
 
 
-def _part(tokens: list[Token], digits: str) -> str:
+def _format_fractional_part(tokens: list[Token], digits: str) -> str:
     """Return the part from the point on."""
     text, at = "", 0
     needed = len(digits.rstrip("0"))
@@ -275,7 +279,7 @@ def _part(tokens: list[Token], digits: str) -> str:
     return text
 
 
-def _fraction(number: Decimal, section: Section) -> str:
+def _format_fraction(number: Decimal, section: Section) -> str:
     kinds = [token.kind for token in section.tokens]
     texts = [token.text for token in section.tokens]
     slash = kinds.index("slash")
@@ -299,7 +303,7 @@ def _fraction(number: Decimal, section: Section) -> str:
     return "".join(texts[: (wholes or [top])[0]]) + " ".join(pieces) + "".join(texts[end:])
 
 
-def _time(moment: dt.datetime, section: Section) -> str:
+def _format_time(moment: dt.datetime, section: Section) -> str:
     places = sum(token.kind == "digit" for token in section.tokens)
     seconds = any(token.text[:1] == "s" for token in section.tokens if token.kind in TIMES)
     unit = dt.timedelta(seconds=1) / 10 ** (places if seconds else 3)
@@ -307,11 +311,12 @@ def _time(moment: dt.datetime, section: Section) -> str:
     fraction = iter(f"{moment.microsecond:06d}")
     half = section.has("noon")
     return "".join(
-        next(fraction, "0") if each.kind == "digit" else _time_piece(moment, each, half=half) for each in section.tokens
+        next(fraction, "0") if each.kind == "digit" else _format_time_token(moment, each, half=half)
+        for each in section.tokens
     )
 
 
-def _time_piece(moment: dt.datetime, token: Token, *, half: bool) -> str:
+def _format_time_token(moment: dt.datetime, token: Token, *, half: bool) -> str:
     """Return what a token of a date or time stands for; `half` where hours count to twelve."""
     text, width = token.text, min(len(token.text), 2)
     if token.kind == "elapsed":

@@ -53,7 +53,7 @@ class Records:
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._data, self._start, length = _stream(content)
+        self._data, self._start, length = _find_stream(content)
         self._end = self._start + length
         self.version, self.codepage = 0, None
         self._sheets: list[int] = []
@@ -109,7 +109,7 @@ class Records:
 CELLS = {FORMULA, BOOLERR, 0xBD, 0xFD, 0x203, 0x204, 0x27E}
 
 
-def _stream(content: mmap.mmap) -> tuple[Any, int, int]:
+def _find_stream(content: mmap.mmap) -> tuple[Any, int, int]:
     """Return the bytes that hold the records, where in them these begin, and their length."""
     if content[: len(OLE)] != OLE:
         return content, 0, len(content)

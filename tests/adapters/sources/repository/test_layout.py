@@ -148,4 +148,4 @@ def test_a_readme_may_have_no_card(folder, readme):
     ],
 )
 def test_one_of_several_is_meant(found, wanted, meant):
-    assert layout.choose(found, wanted, "default") == meant
+    assert layout.choose_name(found, wanted, "default") == meant
