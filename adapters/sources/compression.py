@@ -61,13 +61,13 @@ class _ZstdReader(io.RawIOBase):
         self._frame = ZstdDecompressor().decompressobj
         self._open = self._frame()
         self._packed = b""
-        self._plain = memoryview(b"")
+        self._unpacked = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._plain:
+        while not self._unpacked:
             self._packed = self._packed or self._file.read(self.FEED)
             if self._open.eof and self._packed:
                 self._open = self._frame()
@@ -75,10 +75,10 @@ class _ZstdReader(io.RawIOBase):
                 if not self._open.eof:
                     raise EOFError("it breaks off")
                 return 0
-            self._plain = memoryview(self._open.decompress(self._packed))
+            self._unpacked = memoryview(self._open.decompress(self._packed))
             self._packed = self._open.unused_data
-        size = min(len(buffer), len(self._plain))
-        buffer[:size], self._plain = self._plain[:size], self._plain[size:]
+        size = min(len(buffer), len(self._unpacked))
+        buffer[:size], self._unpacked = self._unpacked[:size], self._unpacked[size:]
         return size
 
 

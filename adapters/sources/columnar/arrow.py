@@ -51,6 +51,8 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
     if (path / "state.json").is_file():
         return [_open_saved(path, path.name)]
     names = _read_json(path / "dataset_dict.json", _DatasetDict).splits
+    if strange := [name for name in names if name in {"", ".."} or Path(name).name != name]:
+        raise InputError(f"the saved dataset `{path}` is damaged: `{strange[0]}` is no folder in it")
     split_parts = parts_of_splits({split: split for split in names}, lambda split: str(path / split))
     return [
         msgspec.structs.replace(_open_saved(path / split, f"{path.name}/{split}"), part=part)
@@ -92,17 +94,19 @@ class Batches(msgspec.Struct, frozen=True):
 
 
 class _DatasetDict(msgspec.Struct):
-    """What dataset_dict.json holds."""
+    """The content of dataset_dict.json; the splits are names of folders beside it."""
 
     splits: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
 class _DataFile(msgspec.Struct):
+    """An entry of `_data_files` in state.json."""
+
     filename: str
 
 
 class _State(msgspec.Struct, rename=lambda name: f"_{name}"):
-    """What state.json holds; the indices are of rows that were selected, and only old versions wrote them."""
+    """The content of state.json; the indices are of rows that were selected, as only old versions wrote them."""
 
     data_files: Annotated[list[_DataFile], msgspec.Meta(min_length=1)]
     indices_files: list[_DataFile] | None = None
@@ -110,7 +114,7 @@ class _State(msgspec.Struct, rename=lambda name: f"_{name}"):
 
 
 class _DatasetInfo(msgspec.Struct):
-    """What dataset_info.json holds."""
+    """The content of dataset_info.json."""
 
     features: dict[str, Any] | None = None
 
@@ -188,7 +192,7 @@ def _stretches(path: Path, file: str, labels: Labels) -> Iterator[Batches]:
 
 
 def _validated(batch: Any) -> Any:
-    """Return a batch whose offsets, which stand in the file as they are, point into it."""
+    """Return a batch once pyarrow has validated it: offsets that point beyond it would end the process."""
     batch.validate(full=True)
     return batch
 

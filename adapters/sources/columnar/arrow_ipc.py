@@ -49,16 +49,16 @@ def batch_ranges(path: Path) -> Iterator[BatchRange]:
             message = _read_header(file, start, size)
             if message is None:
                 return
-            body, end = file.tell(), file.tell() + message.number("q", BODY_LENGTH)
+            body, end = file.tell(), file.tell() + message.field_number("q", BODY_LENGTH)
             if not body <= end <= size:
                 raise ValueError(f"the message at byte {start} is cut off")
-            kind = message.number("B", KIND)
+            kind = message.field_number("B", KIND)
             if kind == RECORD_BATCH:
-                batch = message.table(HEADER)
+                batch = message.field_table(HEADER)
                 _refuse_large_batch(path, file, body, batch)
-                yield BatchRange(start, end, batch.number("q", ROWS), packed=bool(batch.place(PACKING)))
+                yield BatchRange(start, end, batch.field_number("q", ROWS), packed=bool(batch.field_offset(PACKING)))
             elif kind == DICTIONARY:
-                _refuse_large_batch(path, file, body, message.table(HEADER).table(BATCH_OF_DICTIONARY))
+                _refuse_large_batch(path, file, body, message.field_table(HEADER).field_table(BATCH_OF_DICTIONARY))
             file.seek(end)
         raise ValueError("its end mark is missing")
 
@@ -80,16 +80,16 @@ def _first_message(file: IO[bytes], size: int) -> int:
     end = size - len(FILE_MARK) - 4 - length
     file.seek(end)
     footer = _FlatTable.root(file.read(length))
-    blocks = [footer.table(field) for field in (2, 3) if footer.place(field)]
+    blocks = [footer.field_table(field) for field in (2, 3) if footer.field_offset(field)]
     return min((each.number_at("q", 4) for each in blocks if each.number_at("I", 0)), default=end - 8)
 
 
 def _refuse_large_batch(path: Path, file: IO[bytes], body: int, batch: "_FlatTable") -> None:
     """Raise InputError where the buffers of a packed batch, each of which begins with its length, are too large."""
-    if not batch.place(PACKING):
+    if not batch.field_offset(PACKING):
         return
     total = 0
-    buffers = batch.table(BUFFERS)
+    buffers = batch.field_table(BUFFERS)
     for index in range(buffers.number_at("I", 0)):
         offset, length = (buffers.number_at("q", 4 + 16 * index + half) for half in (0, 8))
         if length > 0:
@@ -117,18 +117,18 @@ class _FlatTable(msgspec.Struct, frozen=True):
         value: int = struct.unpack_from(f"<{kind}", self.data, self.at + offset)[0]
         return value
 
-    def place(self, field: int) -> int:
+    def field_offset(self, field: int) -> int:
         """Return how many bytes on a field is, 0 for one that is not there."""
         vtable = _FlatTable(self.data, self.at - self.number_at("i", 0))
         entry = 4 + 2 * field
         return vtable.number_at("H", entry) if entry < vtable.number_at("H", 0) else 0
 
-    def number(self, kind: str, field: int) -> int:
+    def field_number(self, kind: str, field: int) -> int:
         """Return a field that is a number."""
-        place = self.place(field)
+        place = self.field_offset(field)
         return self.number_at(kind, place) if place else 0
 
-    def table(self, field: int) -> "_FlatTable":
+    def field_table(self, field: int) -> "_FlatTable":
         """Return a field that is a table or a vector."""
-        place = self.place(field)
+        place = self.field_offset(field)
         return _FlatTable(self.data, self.at + place + self.number_at("I", place))

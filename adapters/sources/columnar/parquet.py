@@ -49,18 +49,19 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
             if file.read(4) == ENCRYPTED:
                 raise InputError(f"`{path}` is encrypted; decrypt it first")
         _refuse_crashing(path)
-        schema = _open_parquet(path).schema_arrow
-        columns = marked(schema.names)
-    labels = labels_in_metadata(schema.metadata)
-    first = chain.from_iterable(piece.rows() for piece in _pieces(path, labels))
-    return [Table(file=path.name, columns=columns, pieces=_pieces(path, labels), first=first_rows(first), cut=True)]
+        file = _open_parquet(path)
+        columns = marked(file.schema_arrow.names)
+    labels = labels_in_metadata(file.schema_arrow.metadata)
+    first = chain.from_iterable(piece.rows() for piece in _pieces(path, file.metadata, labels))
+    pieces = _pieces(path, file.metadata, labels)
+    return [Table(file=path.name, columns=columns, pieces=pieces, first=first_rows(first), cut=True)]
 
 
 def _refuse_crashing(path: Path) -> None:
     """Raise InputError for a file whose damage would end the process that looks at its column chunks.
 
     pyarrow (26.0.1, `RowGroupMetaData.column`) lets the exception of C++ through for statistics that do not fit their
-    column, so a child looks first: some three milliseconds.
+    column, so a child looks first: some three milliseconds. It reads the footer itself, as that may end it, too.
     """
     ours, childs = os.pipe()
     with warnings.catch_warnings():
@@ -104,10 +105,12 @@ class RowRange(msgspec.Struct, frozen=True):
             yield from rows_of_batches(cursor.read(self.group, self.start, self.end), self.path.name, self.labels)
 
 
-def _pieces(path: Path, labels: Labels) -> Iterator[RowRange]:
-    """Yield stretches of about a MiB."""
+def _pieces(path: Path, metadata: Any, labels: Labels) -> Iterator[RowRange]:
+    """Yield stretches of about a MiB; `metadata` is the file's, as pyarrow reads it from the footer.
+
+    Raises InputError for a row group that unpacks to more than a file should.
+    """
     with pyarrow_errors(path):
-        metadata = _open_parquet(path).metadata
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             chunks = [group.column(at) for at in range(group.num_columns)]
@@ -119,18 +122,14 @@ def _pieces(path: Path, labels: Labels) -> Iterator[RowRange]:
             with path.open("rb") as file:
                 # In lists, a row has several values.
                 repeated = sum(longest_repeated(file, chunk) * chunk.num_values // rows for chunk in chunks)
-            step = max(
-                1,
-                min(
-                    5 * ROWS_AT_ONCE, PIECE_SIZE * rows // max(group.total_byte_size, 1), LARGE_SIZE // max(repeated, 1)
-                ),
-            )
+            in_piece = PIECE_SIZE * rows // max(group.total_byte_size, 1)
+            step = max(1, min(5 * ROWS_AT_ONCE, in_piece, LARGE_SIZE // max(repeated, 1)))
             for start in range(0, group.num_rows, step):
                 yield RowRange(path, labels, number, start, min(start + step, group.num_rows), step)
 
 
 class _Cursor:
-    """Where a process stands in a file: the row group, the row in it, and the batches that come next."""
+    """A place in a Parquet file: the row group, the row in it, and an iterator over the batches that follow."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.file, self.step = _open_parquet(path), step
@@ -156,6 +155,7 @@ class _Cursor:
 
 @lru_cache(1)
 def _cursor(path: Path, changed: int, step: int) -> _Cursor:
+    """Return where this process stands in a file that was last `changed` at that time; the file is opened once."""
     del changed  # a file that was written anew is another
     return _Cursor(path, step)
 

@@ -36,7 +36,7 @@ PARTIAL = "partial-"
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
-    """What a revision of a dataset holds."""
+    """The files of a revision of a dataset, their configs and splits, and its card."""
 
     revision: str
     listing: Listing
@@ -46,7 +46,7 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChosenFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """The files to read, by part, and what is known of them."""
+    """The files to read, by part, with the names of their class labels and notes for the user."""
 
     repository: Repository
     files: list[tuple[str, list[str]]]
@@ -95,11 +95,13 @@ def names_file(name: str) -> bool:
 
 def _read_repository(hub: Hub, address: Address) -> Repository:
     """Return what the repository holds, or of one that only its script can read, the hub's conversion."""
-    listing, notes = _list_files(hub, address, hub.main)
+    listing, notes = _list_files(hub, address, hub.main_revision)
     sizes = listing.sizes
     card = layout.DatasetCard()
     if "README.md" in sizes:
-        card, broken = layout.read_dataset_card(listing.root or hub.fetch(address.name, hub.main, ["README.md"]))
+        card, broken = layout.read_dataset_card(
+            listing.root or hub.fetch(address.name, hub.main_revision, ["README.md"])
+        )
         notes += broken
     declared = any(config.data_files or config.data_dir for config in card.configs or [])
     configs = layout.configs(sizes if declared else _files_of_main_format(sizes), card)
@@ -109,7 +111,7 @@ def _read_repository(hub: Hub, address: Address) -> Repository:
     if not configs:
         raise InputError(f"`{address}` holds no data that can be read{other_files_message(sizes)}")
     notes += left_out_notes(sizes, configs)
-    return Repository(revision=hub.main, listing=listing, configs=configs, card=card, notes=notes)
+    return Repository(revision=hub.main_revision, listing=listing, configs=configs, card=card, notes=notes)
 
 
 def _parquet_conversion(hub: Hub, address: Address, card: layout.DatasetCard) -> Repository | None:
@@ -117,7 +119,7 @@ def _parquet_conversion(hub: Hub, address: Address, card: layout.DatasetCard) ->
     try:
         listing, notes = _list_files(hub, address, CONVERTED)
     except hub.errors as error:
-        if hub.status(error) != 404:  # noqa: PLR2004 - not there
+        if hub.http_status(error) != 404:  # noqa: PLR2004 - not there
             raise
         return None
     configs = _configs_by_folder(listing.sizes)
@@ -150,7 +152,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
     Then it is of what was downloaded before.
     """
     try:
-        listing = hub.listing(address.name, revision)
+        listing = hub.list_files(address.name, revision)
         strange = [name for name in listing.sizes if not names_file(name)]
         if not strange:
             return listing, ()
@@ -159,10 +161,10 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
         note = f"left out, since their names are not those of files in a folder: {shown}"
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
-        if hub.status(error) is not None:
+        if hub.http_status(error) is not None:
             raise
         try:
-            root = hub.cached(address.name, revision)
+            root = hub.cached_folder(address.name, revision)
         except hub.errors:
             raise error from None
     sizes = {name: (root / name).stat().st_size for name in files_below(root)}
@@ -171,6 +173,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
 
 
 def _configs_by_folder(names: Iterable[str]) -> dict[str, layout.Splits]:
+    """Return the data files of a conversion by config and split, which are its folders."""
     found: dict[str, layout.Splits] = {}
     for name in layout.data_files(name for name in names if name.count("/") > 1):
         config, split, _ = name.split("/", 2)
@@ -186,6 +189,7 @@ def _files_of_main_format(names: Iterable[str]) -> list[str]:
 
 
 def _choice_message(address: Address, kind: str, wanted: str, urls: Iterable[str]) -> str:
+    """Return the message that asks for one of several `urls`, each of a config or split."""
     reason = f"has no {kind} `{wanted}`" if wanted else f"has several {kind}s"
     return f"`{address.hub}://{address.name}` {reason}; give one of these: {', '.join(f'`{url}`' for url in urls)}"
 
@@ -196,7 +200,7 @@ def _disk_note(hub: Hub, address: Address, repository: Repository, names: list[s
     if sum(sizes) <= (free := _free_bytes(hub.cache)):
         return ""
     try:
-        root = hub.cached(address.name, repository.revision)
+        root = hub.cached_folder(address.name, repository.revision)
     except hub.errors:
         root = hub.cache
     missing = sum(size for name, size in zip(names, sizes, strict=True) if not (root / name).is_file())

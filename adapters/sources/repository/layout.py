@@ -106,7 +106,7 @@ def configs(names: Iterable[str], card: DatasetCard) -> dict[str, Splits]:
     """Return the data files by config and split; a config that nothing names is "", and so is a split."""
     files = data_files(names)
     declared = [config for config in card.configs or [] if config.data_files or config.data_dir]
-    found = {config.config_name: _declared_splits(config, files) for config in declared} or {"": splits(files)}
+    found = {config.config_name: _declared_splits(config, files) for config in declared} or {"": splits_by_name(files)}
     return {config: those for config, those in found.items() if any(those.values())}
 
 
@@ -120,14 +120,14 @@ def choose_name(found: Collection[str], wanted: str, default: str) -> str | None
     return key if key in found else None
 
 
-def splits(files: list[str]) -> Splits:
+def splits_by_name(files: list[str]) -> Splits:
     """Return `files` by split as their names tell it, all under "" where no name does."""
     shards = [(match[1], file) for file in files if (match := SHARD.fullmatch(file))]
     by_folder = [(split_in_name(str(PurePosixPath(file).parent)), file) for file in files]
     by_name = [(split_in_name(PurePosixPath(file).name), file) for file in files]
-    for told in (shards, by_folder, by_name):
-        if any(split for split, _ in told):
-            return _group_by_split((split, file) for split, file in told if split)
+    for found in (shards, by_folder, by_name):
+        if any(split for split, _ in found):
+            return _group_by_split((split, file) for split, file in found if split)
     return {"": files} if files else {}
 
 
@@ -137,7 +137,7 @@ def _declared_splits(config: Config, files: list[str]) -> Splits:
     inside = {
         str(PurePosixPath(file).relative_to(base)): file for file in files if PurePosixPath(file).is_relative_to(base)
     }
-    found = _splits_by_patterns(config.data_files, list(inside)) if config.data_files else splits(list(inside))
+    found = _splits_by_patterns(config.data_files, list(inside)) if config.data_files else splits_by_name(list(inside))
     return {split: [inside[name] for name in names] for split, names in found.items()}
 
 
@@ -168,9 +168,9 @@ def _path_matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
     return fnmatchcase(path[0], pattern[0]) and _path_matches(pattern[1:], path[1:])
 
 
-def _group_by_split(told: Iterable[tuple[str, str]]) -> Splits:
+def _group_by_split(pairs: Iterable[tuple[str, str]]) -> Splits:
     found: Splits = {}
-    for split, file in sorted(told, key=lambda pair: [*KEYWORDS, pair[0]].index(pair[0])):
+    for split, file in sorted(pairs, key=lambda pair: [*KEYWORDS, pair[0]].index(pair[0])):
         found.setdefault(split, []).append(file)
     return found
 

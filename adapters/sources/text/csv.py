@@ -90,7 +90,7 @@ def open_tables(path: Path, reading: Reading) -> list[Table]:
 
 
 def _first_lines(path: Path, codec: str) -> tuple[list[str], bool]:
-    """Return some first lines, and whether more follow."""
+    """Return the first 128 KiB or so in lines, and whether more follow."""
     lines: list[str] = []
     size = 0
     for batch in _text_batches(path, codec):
@@ -120,7 +120,7 @@ def _find_headers(path: Path, records: list[list[str]], asked: int | None) -> tu
 
 
 class _TextBatch(msgspec.Struct, frozen=True):
-    """Whole lines of a text; `odd` tells that there are marks for what is no value, or broken bytes."""
+    """Whole lines of a text; `odd` says that they hold marks for MySQL's NULL, or bytes that did not decode."""
 
     text: str
     odd: bool
@@ -147,9 +147,9 @@ def _text_batches(path: Path, codec: str, dialect: Dialect | None = None) -> Ite
 
 
 class _PendingLines:
-    """Lines that are not through yet: `before` is the number of those before them, `number` that of the last record.
+    """The lines of a text that are not yet rows; `before` counts the lines above, `number` the records above.
 
-    `odd` is as in a batch; `more` tells that lines must be added before there is another record.
+    `odd` is as in a batch; `more` says that lines must be added before there is another record.
     """
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class _PendingLines:
         self._lines: list[str] = []  # a text is cut into lines where that is needed
 
     def add(self, batch: _TextBatch) -> None:
-        """Add lines; a record that takes many is tried again only when they are twice as many."""
+        """Add the lines of a batch; a record that takes many is tried again only when they are twice as many."""
         self.odd = batch.odd or (self.odd and self._text != "")
         self.last = batch.last
         self._text += batch.text
@@ -170,18 +170,18 @@ class _PendingLines:
 
     @property
     def lines(self) -> list[str]:
-        """Return the lines; what is done to them is done to what is pending."""
+        """Return the pending lines themselves, no copy."""
         if self._text:
             self._lines, self._text = [*self], ""
         return self._lines
 
-    def drop(self, count: int) -> None:
-        """Drop the first lines: they are through."""
+    def drop_first(self, count: int) -> None:
+        """Drop the first `count` lines, which are rows by now."""
         del self.lines[:count]
         self.before += count
 
-    def wait(self) -> bool:
-        """Wait for more lines, as a record takes all of them; tells whether that may be, and it is not too long."""
+    def wait_for_more(self) -> bool:
+        """Wait for more lines, as a record takes all of them; returns False at the end, or where it is too long."""
         text = "".join(self.lines)
         if self.last or len(text) > LONGEST or len(self._lines) > MOST_LINES:
             return False
@@ -189,17 +189,17 @@ class _PendingLines:
         self.more, self._enough = True, 2 * len(text)
         return True
 
-    def clear(self, count: int) -> None:
-        """Drop all lines, `count` of them, and wait for more."""
+    def drop_all(self, count: int) -> None:
+        """Drop all `count` lines, and wait for more."""
         self._text, self._lines = "", []
         self.before += count
         self.more, self._enough = True, 0
 
 
 class _Records(msgspec.Struct, frozen=True):
-    """The rows of a text: `labels` are what its first records end with, `headed` tells whether it has headers.
+    """Reads the rows of a text; `labels` are the last cells of its first records, `headed` says that it has headers.
 
-    `suspects` are the cells, and their column, that make a look at a record worth while.
+    `suspects` are a column and the cells there by which a record may repeat the headers.
     """
 
     path: Path
@@ -211,7 +211,7 @@ class _Records(msgspec.Struct, frozen=True):
     suspects: tuple[int, frozenset[str]]
 
     def rows(self) -> Iterator[Row]:
-        """Yield the records, the headers and what is above them as well."""
+        """Yield a row for each record of the file, the headers and what is above them too."""
         pending = _PendingLines()
         for batch in _text_batches(self.path, self.codec, self.dialect):
             pending.add(batch)
@@ -219,7 +219,7 @@ class _Records(msgspec.Struct, frozen=True):
                 yield from self._read(pending)
 
     def _read(self, pending: _PendingLines) -> Iterator[Row]:
-        """Yield the records of pending lines, up to one that cannot be read."""
+        """Yield the rows of pending lines, up to the first with a bad quote."""
         file, columns, width = self.path.name, self.columns, len(self.columns)
         (key, suspect), delimiter = self.suspects, self.dialect.delimiter or "\0"
         # Lines that a quote takes in are records by themselves: so many delimiters stand in each, on average.
@@ -241,9 +241,9 @@ class _Records(msgspec.Struct, frozen=True):
                 else:
                     number = yield from self._unusual_rows(cells, number, pending, done, end)
                 done = end
-            pending.clear(done)
+            pending.drop_all(done)
         except csv.Error:
-            pending.drop(done)
+            pending.drop_first(done)
             if row := self._row_of_bad_quote(number + 1, reader.line_num - done, pending):
                 number += 1
                 yield row
@@ -254,10 +254,10 @@ class _Records(msgspec.Struct, frozen=True):
 
         It is None where the record has `taken` all lines, and more of them may close the quote.
         """
-        if taken == len(pending.lines) and pending.wait():
+        if taken == len(pending.lines) and pending.wait_for_more():
             return None
         line = "".join(pending.lines[:1]).rstrip("\r\n")
-        pending.drop(1)
+        pending.drop_first(1)
         error = f"holds a quote that is not closed, or not doubled, in line {pending.before}"
         where = Where(self.path.name, number, "", "record")
         return Row(where, {"": line}, f"{error} (`--quote none` takes quotes as they stand)")
@@ -272,8 +272,8 @@ class _Records(msgspec.Struct, frozen=True):
         dialect, records, lines = self.dialect, [cells], []
         if end - first > 1:
             lines = pending.lines[first:end]
-        if lines and dialect.swallows(lines, len(self.columns), self.labels):
-            records = [*map(dialect.bare, lines)]
+        if lines and dialect.has_stray_quote(lines, len(self.columns), self.labels):
+            records = [*map(dialect.split_unquoted, lines)]
         for at, record in enumerate(map(dialect.without_nulls, records) if pending.odd else records):
             yield self._unusual_row(record, number + at, f"line {pending.before + first + at + 1}", odd=pending.odd)
         return number + len(records) - 1

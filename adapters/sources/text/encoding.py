@@ -57,7 +57,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CO
     """
     head = first_bytes(path)
     if not asked:
-        if codec := _told_encoding(head):
+        if codec := _detect_unicode(head):
             return Encoding(codec)
         sample = _sample_lines(path)
         return Encoding() if _mostly_decodes(sample, "utf-8") else _guess_encoding(sample, guesses)
@@ -67,7 +67,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CO
     except (LookupError, ValueError) as error:
         raise UsageError(f"`--encoding` takes a codec of Python's, such as utf-8 or gb18030; got `{asked}`") from error
     if codec in {"utf-16", "utf-32"}:  # the order of the bytes is told, or as Windows has it
-        codec = _told_encoding(head) if _told_encoding(head).startswith(codec) else f"{codec}-le"
+        codec = _detect_unicode(head) if _detect_unicode(head).startswith(codec) else f"{codec}-le"
     if not _mostly_decodes(head if codec.startswith(("utf-16", "utf-32")) else _sample_lines(path), codec):
         raise InputError(f"`{path}` is not in {asked}; give another `--encoding`, or leave it out")
     return Encoding(codec, asked=True)
@@ -75,7 +75,7 @@ def find_encoding(path: Path, asked: str = "", guesses: tuple[str, ...] = ALL_CO
 
 def as_utf8(head: bytes) -> bytes:
     """Return the beginning of a file as UTF-8 without a mark, where its encoding can be told from there."""
-    codec = _told_encoding(head) or "utf-8"
+    codec = _detect_unicode(head) or "utf-8"
     text = head if codec == "utf-8" else head.decode(codec, "replace").encode()
     return text.removeprefix(codecs.BOM_UTF8)
 
@@ -131,7 +131,7 @@ def _error_handler(codec: str) -> str:
     return "surrogatepass" if codec.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
-def _told_encoding(head: bytes) -> str:
+def _detect_unicode(head: bytes) -> str:
     """Return the encoding that the mark at the start tells, or the places of the zero bytes; "" for neither."""
     for mark, codec in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):

@@ -141,7 +141,10 @@ def _with_more(path: Path, data: bytes, blocks: Iterator[bytes], number: int) ->
 
 
 class _FoundElements(msgspec.Struct, frozen=True):
-    """Whole elements, where the text goes on after them, and whether the array ends there."""
+    """Whole elements of an array as JSON texts, and at which byte the text goes on after them.
+
+    `last` says that the array ends there, `checked` that all of them are JSON.
+    """
 
     elements: Sequence[Element]
     end: int

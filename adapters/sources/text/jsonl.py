@@ -246,7 +246,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Some lines: bytes `start` to `end` of a file, or `data` where the file is packed or not UTF-8.
+    """A piece of a file, whole lines: bytes `start` to `end`, or `data` where the file is packed or not UTF-8.
 
     `commas` says that a comma at the end of a line is none of its own, `exact` that lists of messages are no rows.
     """
@@ -260,7 +260,7 @@ class Lines(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """The number of bytes."""
+        """Return the number of bytes."""
         return self.end - self.start if self.data is None else len(self.data)
 
     def rows(self) -> Iterator[Row]:

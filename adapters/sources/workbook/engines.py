@@ -42,13 +42,13 @@ class Book(Protocol):
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
 
     def notes(self) -> tuple[str, ...]:
         """Return what the user should know of the rows so far."""
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of the sheet are hidden, where the reader tells that."""
 
 
@@ -83,7 +83,7 @@ class Calamine:
             if sheet.typ == SheetTypeEnum.WorkSheet
         }
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
         sheet = self._book.get_sheet_by_name(name)
         right = (sheet.end or (0, 0))[1]
@@ -94,14 +94,14 @@ class Calamine:
         rows = _calamine_rows(sheet)
         if self._records:
             with suppress(Exception):  # its records are damaged, and yet they were read
-                self._marks = self._records.marks(list(self.sheets()).index(name))
+                self._marks = self._records.find_marks(list(self.sheets()).index(name))
         return ranges, _with_errors(self._marks.errors, rows) if self._marks.errors else rows
 
     def notes(self) -> tuple[str, ...]:
         """Return nothing."""
         return ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of an .xls are hidden."""
         return self._marks.hidden
 
@@ -138,12 +138,12 @@ class Openpyxl:
         """Return all worksheets by name, and whether each is visible."""
         return {page.title: page.sheet_state == "visible" for page in self._book.worksheets}
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the rows of a sheet, and its merged ranges where they are to be filled."""
         page = self._book[name]
         page.reset_dimensions()  # what a workbook says of its size can be wrong
         # openpyxl tells what is merged only with the whole sheet in memory.
-        ranges = self._fast().open(name)[0] if self._fill_merged else []
+        ranges = self._fast().open_sheet(name)[0] if self._fill_merged else []
         return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
@@ -151,7 +151,7 @@ class Openpyxl:
         formats = ", ".join(f"`{code}`" for code in self._unknown)
         return (f"stored values are given where the number format is not known: {formats}",) if formats else ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return 0: whoever searches the file for errors counts them."""
         return 0
 
@@ -167,11 +167,11 @@ class Openpyxl:
         value = unescaped(cell.value) if isinstance(cell.value, str) else cell.value
         if not self._shown:
             return as_cell(value)
-        from ftbridge.adapters.sources.workbook.number_formats import known, shown
+        from ftbridge.adapters.sources.workbook.number_formats import displayed_text, is_known_format
 
-        stored, text = as_cell(value), shown(value, cell.number_format)
+        stored, text = as_cell(value), displayed_text(value, cell.number_format)
         if text is None:
-            if not known(cell.number_format):
+            if not is_known_format(cell.number_format):
                 self._unknown[cell.number_format] = None
             return stored
         return [*stored, text] if isinstance(stored, list) else text
@@ -198,15 +198,15 @@ class Xlrd:
             ignore_workbook_corruption=True,
         )
         self._hidden = 0
-        told = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
-        self._note = "" if told else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
+        sure = not records or records.version >= BIFF8 or asked or records.codepage not in {None, 367, 1252}
+        self._note = "" if sure else f"text is read as {self._book.encoding} (a guess; `--encoding` decides)"
 
     def sheets(self) -> dict[str, bool]:
         """Return all worksheets by name, and whether each is visible."""
         states = self._book._sheet_visibility  # noqa: SLF001 - else every sheet would have to be read
         return {name: not state & 3 for name, state in zip(self._book.sheet_names(), states, strict=True)}
 
-    def open(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
+    def open_sheet(self, name: str) -> tuple[Ranges, Iterator[Cells]]:
         """Return the merged ranges and the rows of a sheet."""
         page = self._book.sheet_by_name(name)
         hidden = (row for row, info in page.rowinfo_map.items() if info.hidden and row < page.nrows)
@@ -215,10 +215,10 @@ class Xlrd:
         return ranges, self._rows(page)
 
     def notes(self) -> tuple[str, ...]:
-        """Return as what the text of a file before Excel 97 is read where the file does not say it."""
+        """Return a note on the codec of text before Excel 97 where the file does not tell it."""
         return (self._note,) if self._note else ()
 
-    def hidden(self) -> int:
+    def hidden_rows(self) -> int:
         """Return how many rows of the sheet are hidden."""
         return self._hidden
 
@@ -306,6 +306,6 @@ def open_book(engine: str, path: str, file: IO[bytes], *, named: bool, fill_merg
     if file.read(8).startswith((OLE, *BARE)):
         with suppress(Exception):  # damaged: a reader says so, or reads it all the same
             records = Records(Path(path))
-    if engine == "xlrd" or (records and not records.plain):
+    if engine == "xlrd" or (records and not records.suits_calamine):
         return Xlrd(path, records, encoding)
     return Calamine(path, file, records, named=named)

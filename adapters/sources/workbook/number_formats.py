@@ -58,6 +58,8 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 ENGLISH = re.compile("|.*09|F[48]00|en-.*|x-sys.*", re.IGNORECASE)
 # Excel computes with so many digits, and `General` shows so many characters before it takes an exponent.
 PRECISION = 15
+# Excel's own limit for a format ([MS-XLS] 2.4.126); a longer one can cost seconds for each cell.
+LONGEST_FORMAT = 255
 GENERAL_WIDTH = 11
 
 
@@ -79,12 +81,12 @@ class Section(NamedTuple):
         return any(token.kind in kinds for token in self.tokens)
 
 
-def known(code: str) -> bool:
-    """Tell whether the format is known."""
+def is_known_format(code: str) -> bool:
+    """Tell whether a number format, as in `numFmt formatCode`, is one whose text `displayed_text` can tell."""
     return _parse_sections(code) is not None
 
 
-def shown(value: Any, code: str) -> str | None:
+def displayed_text(value: Any, code: str) -> str | None:
     """Return the text that Excel displays for a stored `value`; None where the format is unknown or does not fit."""
     sections = _parse_sections(code)
     if sections is None:
@@ -103,6 +105,8 @@ def shown(value: Any, code: str) -> str | None:
 @cache
 def _parse_sections(code: str) -> tuple[Section, ...] | None:
     """Return the sections of a format, None where it is not known."""
+    if len(code) > LONGEST_FORMAT:
+        return None
     code = code.replace(*SHORT_DATE) or "General"
     sections: list[list[Token]] = [[]]
     at = 0

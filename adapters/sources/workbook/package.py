@@ -241,7 +241,7 @@ def _count_hidden_rows(data: bytes) -> tuple[int, int]:
     return hidden, end
 
 
-class _BadCells:
+class _BadCellParser:
     """Collects the cells of a sheet that hold no value, as its XML comes in."""
 
     def __init__(self, encoding: str | None) -> None:
@@ -289,7 +289,7 @@ def _parse_bad_cells(path: Path, member: zipfile.ZipInfo) -> BadCells:
     try:
         with zipfile.ZipFile(path) as package, package.open(member) as file:
             while chunk := file.read(MIB):
-                parser = parser or _BadCells(_encoding(chunk))
+                parser = parser or _BadCellParser(_encoding(chunk))
                 parser.parse(chunk)
                 yield from parser.found
                 parser.found.clear()
@@ -304,7 +304,7 @@ def _hidden_in_ods(package: zipfile.ZipFile) -> dict[str, int]:
     parser = None
     with package.open(ODS_CONTENT) as file:
         while chunk := file.read(MIB):
-            parser = parser or _HiddenRows(_encoding(chunk))
+            parser = parser or _HiddenRowCounter(_encoding(chunk))
             parser.parse(chunk)
     return parser.found if parser else {}
 
@@ -321,7 +321,7 @@ def _may_hide_rows(package: zipfile.ZipFile) -> bool:
     return False
 
 
-class _HiddenRows:
+class _HiddenRowCounter:
     """Counts the hidden rows of an .ods that are not empty, by the names of their sheets, as its XML comes in."""
 
     def __init__(self, encoding: str | None) -> None:

@@ -154,7 +154,7 @@ def main() -> None:
 
 
 def _send_sheet(order: Order, book: Book, name: str, *, whole: bool) -> None:
-    ranges, rows = book.open(name)
+    ranges, rows = book.open_sheet(name)
     batches = _batches(fill_merged_cells(rows, ranges) if order.fill_merged else rows)
     start, batch = 1, next(batches, [])
     while batch and not any(batch):
@@ -162,7 +162,7 @@ def _send_sheet(order: Order, book: Book, name: str, *, whole: bool) -> None:
     above = len([*takewhile(lambda row: not row, batch)])
     batch = batch[above:]
     following = next(batches, [])
-    _send(Page(name, start + above, max(ranges, default=()), book.notes(), bool(following), book.hidden()))
+    _send(Page(name, start + above, max(ranges, default=()), book.notes(), bool(following), book.hidden_rows()))
     while batch:
         _send(Batch(batch))
         batch, following = (following, next(batches, [])) if whole else ([], [])

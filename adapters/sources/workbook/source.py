@@ -102,7 +102,7 @@ class _Book(msgspec.Struct, frozen=True):
         return search_sheets(self.path, self.kind, sheets) if self.kind in {"xlsx", "ods"} else {}
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _SheetHead(msgspec.Struct, frozen=True):
     """What the first rows of a sheet tell; its rows begin at `start`, counted from 1.
 
     `named` says that the columns have their names from a row, and `found` what is to be known about that one.
@@ -120,7 +120,7 @@ class _SheetPiece(msgspec.Struct, frozen=True):
     """One sheet of several, opened when its rows are wanted."""
 
     book: _Book
-    head: _Head
+    head: _SheetHead
     late: list[str]
 
     def rows(self) -> Iterator[Row]:
@@ -129,6 +129,7 @@ class _SheetPiece(msgspec.Struct, frozen=True):
 
 
 def _open_book(book: _Book) -> list[Table]:
+    """Return the tables of the sheets that are asked for or, else, chosen; raises as `open_tables`."""
     reading, path = book.reading, book.path
     named = tuple(dict.fromkeys(reading.sheets))
     stream = book.messages(*named)
@@ -174,7 +175,7 @@ def _quote_titles(titles: Iterable[str]) -> str:
     return ", ".join(f"`{title}`" for title in titles)
 
 
-def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_Head, Iterator[Cells]]]:
+def _read_heads(book: _Book, stream: Iterator[Message]) -> list[tuple[_SheetHead, Iterator[Cells]]]:
     """Return what the first rows of each sheet that `stream` brings tell, and those rows."""
     pages: list[tuple[Page, list[Cells]]] = []
     for message in stream:
@@ -197,13 +198,13 @@ def _read_sheet(book: _Book, stream: Iterator[Message], title: str) -> tuple[Pag
     return _with_findings(page, cells, found)
 
 
-def _peek_head(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_Head, Iterator[Cells]]:
+def _peek_head(book: _Book, page: Page, cells: Iterator[Cells]) -> tuple[_SheetHead, Iterator[Cells]]:
     """Return what the first rows of a sheet tell, and all of its rows."""
     peeked = list(islice(cells, FIRST + (book.reading.header_row or HEADERS_WITHIN)))
     return _find_head(book, page, peeked), chain(peeked, cells)
 
 
-def _sheet_table(book: _Book, head: _Head, cells: Iterator[Cells], *, only: bool = False) -> Table:
+def _sheet_table(book: _Book, head: _SheetHead, cells: Iterator[Cells], *, only: bool = False) -> Table:
     """Return the table of a sheet; where it is not the `only` one, `cells` may be no more than its first."""
     page, row = head.page, book.reading.header_row
     if not head.columns:
@@ -261,17 +262,17 @@ def _answers_by_sheet(titles: Iterable[str]) -> dict[str, list[str]]:
     return {f"the sheet `{title}`": ["--sheet", title] for title in titles}
 
 
-def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
+def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _SheetHead:
     """Return columns and start of a sheet from its first rows; no columns where its header row is empty."""
     reading = book.reading
     if reading.header_row == 0:
         width = max((len(row) for row in rows), default=0)
-        return _Head(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
+        return _SheetHead(page, tuple(letter(at) for at in range(1, width + 1)), page.start, page.notes, named=False)
     names = [[*map(_header_text, row)] for row in rows]
     at = _header_at(names) if reading.header_row is None else reading.header_row - page.start
     columns = marked_headers(names[at] if 0 <= at < len(rows) else [])
     if not columns:
-        return _Head(page, (), page.start)
+        return _SheetHead(page, (), page.start)
     sheet = Sheet(f"{book.path.name} {page.name}", "row", names, before=page.start - 1)
     found = sheet.headers(at, columns, asked=reading.header_row is not None)
     start = page.start + found.start
@@ -283,7 +284,7 @@ def _find_head(book: _Book, page: Page, rows: list[Cells]) -> _Head:
         top, left, bottom, right = page.merged
         area = f"{letter(left)}{top}:{letter(right)}{bottom}"
         notes.append(f"only the first of merged cells holds the value, as in {area}; `--fill-merged` gives it to all")
-    return _Head(page, columns, start, tuple(notes), found=found)
+    return _SheetHead(page, columns, start, tuple(notes), found=found)
 
 
 def _notes_above(page: Page, at: int, *, titled: bool) -> Iterator[str]:
@@ -383,7 +384,7 @@ class _SpecialCells:
         return cell[-1]
 
 
-def _sheet_rows(book: _Book, head: _Head, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
+def _sheet_rows(book: _Book, head: _SheetHead, cells: Iterator[Cells], late: list[str]) -> Iterator[Row]:
     """Yield the rows of a sheet, given with its headers; empty ones, without values, only where a full one follows.
 
     Columns with numbers that are not what was typed are noted in `late`.

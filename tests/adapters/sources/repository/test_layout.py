@@ -70,7 +70,7 @@ NAMES = {
 
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
 def test_splits_are_told_by_names(names):
-    assert layout.splits(list(names)) == NAMES[names]
+    assert layout.splits_by_name(list(names)) == NAMES[names]
 
 
 @pytest.mark.framework

@@ -77,7 +77,7 @@ def old(folder, codepage, change=lambda content: content):
 def test_text_of_excel_97_is_utf_16_whatever_the_code_page_says(folder, codepage):
     path = old(folder, codepage)
     found = Records(path)
-    assert (found.version, found.codepage, found.plain) == (BIFF8, codepage, codepage == 1200)
+    assert (found.version, found.codepage, found.suits_calamine) == (BIFF8, codepage, codepage == 1200)
     assert values(path) == [["你好吗", "I am well"], ["café", "ok 😀"]]
     assert values(path, encoding="gbk") == values(path)
 
