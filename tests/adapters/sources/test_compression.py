@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ftbridge.adapters.sources.compression import first_bytes, is_packed, unpacked, unpacked_name
+from ftbridge.adapters.sources.compression import first_bytes, is_packed, open_unpacked, unpacked_name
 from ftbridge.core.errors import InputError
 
 PACKERS = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}
@@ -18,7 +18,7 @@ CONTENT = os.urandom(300_000) + bytes(5_000_000)
 
 def unpack(path, packed):
     path.write_bytes(packed)
-    with unpacked(path) as file:
+    with open_unpacked(path) as file:
         return file.read()
 
 
@@ -46,7 +46,7 @@ def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
 
     (tmp_path / "bomb").write_bytes(pack(bytes(100_000_000)))
     tracemalloc.start()
-    with unpacked(tmp_path / "bomb") as file:
+    with open_unpacked(tmp_path / "bomb") as file:
         assert sum(len(piece) for piece in iter(lambda: file.read(1 << 16), b"")) == 100_000_000
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()

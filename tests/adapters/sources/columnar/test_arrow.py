@@ -99,6 +99,14 @@ def test_a_dict_of_splits_gives_a_table_each(folder):
     assert str(tables[1].first[0].where) == f"{folder.name}/dev row 1"
 
 
+@pytest.mark.parametrize("split", ["../other", "/other", "a/b", "..", ""])
+def test_a_split_that_leads_out_of_the_folder_is_refused(folder, split):
+    (folder / "saved").mkdir()
+    (folder / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": [split]}))
+    with pytest.raises(InputError, match=f"`{split}` is no folder in it"):
+        arrow.open_tables(folder / "saved", READING)
+
+
 def test_other_splits_are_asked_for_by_folder(folder):
     (folder / "dataset_dict.json").write_text('{"splits": ["train", "unsupervised"]}')
     with pytest.raises(InputError, match=rf"`unsupervised` is none of .*`{folder}/train`, `{folder}/unsupervised`"):

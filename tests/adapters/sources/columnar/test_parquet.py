@@ -84,7 +84,7 @@ def test_an_encrypted_file_is_one_sentence(folder):
 
 
 def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkeypatch):
-    monkeypatch.setattr(parquet, "LARGE", 1 << 20)
+    monkeypatch.setattr(parquet, "LARGE_SIZE", 1 << 20)
     path = write_parquet(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})
     assert path.stat().st_size < 10_000
     (table,) = parquet.open_tables(path, READING)

@@ -47,7 +47,7 @@ def test_values_of_fixed_length_have_that(longest):
 
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_large_page_is_refused_before_it_is_read(longest, monkeypatch, dictionary):
-    monkeypatch.setattr(parquet_pages, "LARGEST", 2 << 20)
+    monkeypatch.setattr(parquet_pages, "LARGEST_PAGE", 2 << 20)
     with pytest.raises(InputError, match=r"has a page of 3 MiB in its column `q`; the limit is 2 MiB: write it in"):
         longest(["a", "x" * (3 << 20), "b"], use_dictionary=dictionary)
 

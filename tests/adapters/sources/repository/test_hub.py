@@ -135,7 +135,7 @@ def test_a_repository_without_data_is_one_sentence(server, scheme):
 def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
     shards = {f"data/train-{at:05}-of-00003.jsonl": [{"q": f"{at} {row}"} for row in range(150)] for at in range(3)}
     put(server.add("owner/large"), {**shards, "data/test-00000-of-00001.jsonl": [{"q": "t"}]})
-    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
+    monkeypatch.setattr(hub, "_free_bytes", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
     train, test = hub.open_url(f"{scheme}://owner/large", READING)
     assert (train.streamed, train.part, train.columns, test.part) == (True, "train", ("q",), "test")
     assert "files are fetched one after another, and not kept" in train.notes[0]
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypat
     assert [decode_raw(row.values["q"]) for row in rows] == [row["q"] for shard in shards.values() for row in shard]
     assert str(rows[-1].where) == "train-00002-of-00003.jsonl line 150"
     assert not [file for file in tmp_path.rglob("*.jsonl") if "served" not in file.parts]
-    monkeypatch.setattr(hub, "_free", lambda _: 10)
+    monkeypatch.setattr(hub, "_free_bytes", lambda _: 10)
     with pytest.raises(SetupError, match=r"has room; set HF_HOME, MODELSCOPE_CACHE or TMPDIR"):
         hub.open_url(f"{scheme}://owner/large", READING)
 
@@ -154,7 +154,7 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
     name = "data/train-{:05}-of-00003.jsonl".format
     rows = [{"question": f"{at}", "answer": "a"} for at in range(150)]
     put(server.add("owner/large"), {name(at): rows for at in range(3)})
-    monkeypatch.setattr(hub, "_free", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
+    monkeypatch.setattr(hub, "_free_bytes", lambda path: 10 if path.is_relative_to(tmp_path) else 20_000)
     monkeypatch.setattr(workers, "ROWS_AT_A_TIME", 10)
     done = convert(f"{scheme}://owner/large", limit=160)
     assert (done.counts.written, server.asked) == (160, [name(0), name(1)])
@@ -165,12 +165,12 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
 )
 def test_other_urls_are_refused(url):
     with pytest.raises(InputError, match="names no dataset; write hf://owner/name"):
-        hub.parse(url)
+        hub.parse_address(url)
 
 
 @pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
 def test_urls_are_printed_as_they_were(url):
-    assert str(hub.parse(url)) == url
+    assert str(hub.parse_address(url)) == url
 
 
 ROW = {"instruction": "a", "output": "b"}

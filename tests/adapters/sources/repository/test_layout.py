@@ -70,7 +70,7 @@ NAMES = {
 
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
 def test_splits_are_told_by_names(names):
-    assert layout.splits(list(names)) == NAMES[names]
+    assert layout.splits_by_name(list(names)) == NAMES[names]
 
 
 @pytest.mark.framework
@@ -119,7 +119,7 @@ def test_a_card_says_what_is_what(card):
 )
 def test_patterns_are_of_paths(pattern, name, fits):
     config = layout.Config(data_files=pattern)
-    assert layout._declared(config, [name])["train"] == ([name] if fits else [])
+    assert layout._declared_splits(config, [name])["train"] == ([name] if fits else [])
 
 
 @pytest.mark.parametrize("front", ["- : {", "configs: 7", "a: " + "[" * 10_000, "x", "a: 2026-99-99"])
@@ -148,4 +148,4 @@ def test_a_readme_may_have_no_card(folder, readme):
     ],
 )
 def test_one_of_several_is_meant(found, wanted, meant):
-    assert layout.choose(found, wanted, "default") == meant
+    assert layout.choose_name(found, wanted, "default") == meant

@@ -254,6 +254,13 @@ def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
     assert len(rows) == 1 + (1 << 17)
 
 
+def test_a_record_of_too_many_lines_costs_its_line(monkeypatch):
+    monkeypatch.setattr(source, "MOST_LINES", 1000)
+    rows = table('a,b\n1,2\n3,"x\n' + "y\n" * (1 << 17) + '"\n')[1]
+    assert rows[1].error.startswith("holds a quote that is not closed, or ")
+    assert rows[2].values == {"a": "y"}
+
+
 @pytest.mark.parametrize(
     ("content", "start", "notes"),
     [

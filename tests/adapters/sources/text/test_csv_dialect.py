@@ -25,7 +25,7 @@ def found(text, **how):
         ("'a','b'\n'x, y','z'\n", Dialect(quote="'")),
         ("a,b\n'tis,it's\n", Dialect()),
         ('a\tb\n"x\ty\nz"\t"v" w\n', Dialect("\t", "")),
-        ('a, b\n1, "x, y"\n', Dialect(spaced=True)),
+        ('a, b\n1, "x, y"\n', Dialect(skip_initial_space=True)),
         # Quotes of no meaning: with them lines are lost, or bad.
         ('a\tb\n"x\t1\ny\t0\nz"\t1\nv\t0\n', Dialect("\t", "")),
         ('a,b\n"x,1\ny,0\nz",1\nv,0\n', Dialect(quote="")),
@@ -58,7 +58,7 @@ def test_a_null_as_mysql_writes_it_is_empty():
     quoted = ['"\\N","x,\\N,y"\n', '"x,\n', "\\N,\n", 'y",\\N\n']
     assert [*Dialect().records(quoted)] == [[r"\N", r"x,\N,y"], ["x,\n\\N,\ny", ""]]
     assert [*Dialect("\t", "").records(["\\N\t\\N\n"])] == [["", ""]]
-    assert [*Dialect(spaced=True).records([r'a, \N, "\N"'])] == [["a", "", r"\N"]]
+    assert [*Dialect(skip_initial_space=True).records([r'a, \N, "\N"'])] == [["a", "", r"\N"]]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_null_as_mysql_writes_it_is_empty():
     [
         ({"delimiter": "^"}, Dialect("^")),
         ({"delimiter": ";"}, Dialect(";")),
-        ({"quote": ""}, Dialect(quote="", meant=True)),
-        ({"quote": "|"}, Dialect(quote="|", meant=True)),
-        ({"delimiter": " ", "quote": '"'}, Dialect(" ", meant=True)),
+        ({"quote": ""}, Dialect(quote="", sure=True)),
+        ({"quote": "|"}, Dialect(quote="|", sure=True)),
+        ({"delimiter": " ", "quote": '"'}, Dialect(" ", sure=True)),
     ],
 )
 def test_what_is_asked_for_is_taken(asked, dialect):

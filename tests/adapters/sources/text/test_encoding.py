@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftbridge.adapters.sources.text.encoding import CHINESE, Text, as_utf8, find_encoding, utf8_blocks
+from ftbridge.adapters.sources.text.encoding import CHINESE_CODECS, DecodedText, as_utf8, find_encoding, utf8_blocks
 from ftbridge.core.errors import InputError, UsageError
 
 TEXTS = {
@@ -60,13 +60,13 @@ def test_zero_bytes_in_cells_make_no_utf_16(encoding_of):
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_mark_at_the_start_tells_and_is_no_text(encoding_of, folder, codec):
     found = encoding_of("药\n".encode(codec))
-    assert "".join(Text(folder / "file", found.codec)) == "药\n"
+    assert "".join(DecodedText(folder / "file", found.codec)) == "药\n"
     assert b"".join(utf8_blocks(folder / "file", found)) == "药\n".encode()
 
 
 def test_guesses_can_be_fewer(encoding_of):
-    assert encoding_of(b'{"a": "\xe9"}', guesses=CHINESE).codec == "utf-8"
-    assert encoding_of(TEXTS["cp950"].encode("cp950"), guesses=CHINESE).codec == "cp950"
+    assert encoding_of(b'{"a": "\xe9"}', guesses=CHINESE_CODECS).codec == "utf-8"
+    assert encoding_of(TEXTS["cp950"].encode("cp950"), guesses=CHINESE_CODECS).codec == "cp950"
 
 
 def test_what_is_asked_for_is_taken_without_a_note(encoding_of):
@@ -92,13 +92,13 @@ def test_an_encoding_that_does_not_fit_is_refused(encoding_of):
 @pytest.mark.parametrize("codec", ["utf-8", "gb18030", "cp950"])
 def test_what_does_not_decode_is_marked_and_the_rest_is_kept(folder, codec):
     (folder / "file").write_bytes("中文\n".encode(codec) + b"\xff" + "好\n".encode(codec))
-    text = Text(folder / "file", codec)
+    text = DecodedText(folder / "file", codec)
     assert ("".join(text), text.damaged) == ("中文\n\udcff好\n", True)
 
 
 def test_half_a_character_of_utf_16_is_one_sentence(folder):
     (folder / "file").write_bytes(b"a\0b")
     with pytest.raises(InputError, match="cannot be read as utf-16-le"):
-        list(Text(folder / "file", "utf-16-le"))
+        list(DecodedText(folder / "file", "utf-16-le"))
     (folder / "file").write_bytes("a\ud800\n".encode("utf-16-le", "surrogatepass"))
-    assert "".join(Text(folder / "file", "utf-16-le")) == "a\ud800\n"
+    assert "".join(DecodedText(folder / "file", "utf-16-le")) == "a\ud800\n"

@@ -131,11 +131,18 @@ def test_other_encodings_are_found_and_told(encoding):
     assert table.notes[0].startswith("read as ")
 
 
+@pytest.mark.parametrize("content", [b"[" + b" " * (5 << 20) + b'{"a": 1}]', b" " + b"[" + b"\n" * (5 << 20)])
+def test_blanks_without_end_are_not_held_in_memory(monkeypatch, content):
+    monkeypatch.setattr(source, "LONGEST", 2 << 20)
+    with pytest.raises(InputError, match="goes on for more than 2 MiB, at element 1"):
+        read(content)
+
+
 def test_an_element_without_end_is_refused_within_bounds(monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 2 << 20)
     with pytest.raises(InputError, match="goes on for more than 2 MiB, at element 2"):
         read(b'[{"a": 1}, {"a": "' + b"x" * (8 << 20))
-    monkeypatch.setattr(source, "WHOLE", 1 << 20)
+    monkeypatch.setattr(source, "LARGEST_OBJECT", 1 << 20)
     with pytest.raises(InputError, match="one JSON object of more than 1 MiB"):
         read(b'{"a": "' + b"x" * (8 << 20) + b'"}')
 

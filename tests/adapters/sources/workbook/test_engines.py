@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 import xlwt
 
-from ftbridge.adapters.sources.workbook.engines import as_cell, moment, unescaped
+from ftbridge.adapters.sources.workbook.engines import as_cell, date_or_time, unescaped
 from ftbridge.adapters.sources.workbook.reader import Order, Sheets, messages
 
 FORMATS = [
@@ -104,8 +104,8 @@ def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
 
 
 def test_a_stretch_of_time_beyond_all_measure_is_its_number():
-    assert moment(1e300, since_1904=False, elapsed=True) == 1e300
-    assert moment(1e300, since_1904=False, elapsed=False) == 1e300
+    assert date_or_time(1e300, since_1904=False, elapsed=True) == 1e300
+    assert date_or_time(1e300, since_1904=False, elapsed=False) == 1e300
 
 
 def test_both_readers_of_new_workbooks_give_the_same(workbook):

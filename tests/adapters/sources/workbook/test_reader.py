@@ -6,13 +6,26 @@ import openpyxl
 import pytest
 
 from ftbridge.adapters.sources.workbook import reader
-from ftbridge.adapters.sources.workbook.reader import Batch, Order, OutOfMemoryError, Page, Sheets, filled, messages
+from ftbridge.adapters.sources.workbook.reader import (
+    Batch,
+    Order,
+    OutOfMemoryError,
+    Page,
+    Sheets,
+    fill_merged_cells,
+    messages,
+)
 from ftbridge.core.errors import InputError
 
 
 def test_merged_cells_get_the_value_of_the_first():
     rows = [["a", "b"], [], ["c"], ["d", 1.0, "e"]]
-    assert list(filled(rows, [(1, 1, 3, 1), (3, 2, 4, 4)])) == [["a", "b"], ["a"], ["a", "", "", ""], ["d", "", "", ""]]
+    assert list(fill_merged_cells(rows, [(1, 1, 3, 1), (3, 2, 4, 4)])) == [
+        ["a", "b"],
+        ["a"],
+        ["a", "", "", ""],
+        ["d", "", "", ""],
+    ]
 
 
 def order(path, **options):
@@ -63,8 +76,8 @@ def test_what_ends_the_process_is_told_in_one_sentence(folder):
 )
 def test_the_last_words_are_the_reason(output, message):
     with pytest.raises(InputError, match=message):
-        raise reader._failure(order("faq.xlsx"), output)
+        raise reader._reader_error(order("faq.xlsx"), output)
     with pytest.raises(
         InputError, match="is encrypted" if "password" in output else "cannot be read with `--as-shown`"
     ):
-        raise reader._failure(order("faq.xlsx", engine="shown"), output)
+        raise reader._reader_error(order("faq.xlsx", engine="shown"), output)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ftbridge.adapters.sources.workbook import source
-from ftbridge.adapters.sources.workbook.package import UNSTORED, searched
+from ftbridge.adapters.sources.workbook.package import UNSTORED, search_sheets
 from ftbridge.adapters.values import BadCell
 from ftbridge.core.errors import InputError, QuestionError
 from ftbridge.core.records import Reading
@@ -99,7 +99,7 @@ def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
 def test_an_error_in_a_column_that_is_none_is_one_sentence(book, place):
     path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
     with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
-        list(searched(path, "xlsx", ["Q"])["Q"].errors)
+        list(search_sheets(path, "xlsx", ["Q"])["Q"].errors)
 
 
 def with_error(sheet):
@@ -193,7 +193,7 @@ def test_error_cells_are_told_from_empty_ones(workbook):
 def test_error_cells_of_several_sheets_are_told_and_searched_together(workbook, monkeypatch):
     path = workbook(Q=[["q"], ["#REF!"]], R=[["r"], ["x"]], S=[["s"], ["#N/A"], ["x"]])
     opened = []
-    monkeypatch.setattr(source, "searched", lambda *given: opened.append(given) or searched(*given))
+    monkeypatch.setattr(source, "search_sheets", lambda *given: opened.append(given) or search_sheets(*given))
     found = [[[*row.values.values()] for row in rows_of(table)] for table in tables(path, all_sheets=True)]
     assert found == [[[BadCell("#REF!")]], [["x"]], [[BadCell("#N/A")], ["x"]]]
     assert [given[1:] for given in opened] == [("xlsx", ("Q", "R", "S"))]

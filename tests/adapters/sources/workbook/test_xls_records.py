@@ -6,7 +6,7 @@ import pytest
 import xlwt
 
 from ftbridge.adapters.sources.workbook import source
-from ftbridge.adapters.sources.workbook.package import kind_of
+from ftbridge.adapters.sources.workbook.package import workbook_kind
 from ftbridge.adapters.sources.workbook.xls_records import BIFF8, Records
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Reading
@@ -77,7 +77,7 @@ def old(folder, codepage, change=lambda content: content):
 def test_text_of_excel_97_is_utf_16_whatever_the_code_page_says(folder, codepage):
     path = old(folder, codepage)
     found = Records(path)
-    assert (found.version, found.codepage, found.plain) == (BIFF8, codepage, codepage == 1200)
+    assert (found.version, found.codepage, found.suits_calamine) == (BIFF8, codepage, codepage == 1200)
     assert values(path) == [["你好吗", "I am well"], ["café", "ok 😀"]]
     assert values(path, encoding="gbk") == values(path)
 
@@ -143,7 +143,7 @@ def test_workbooks_of_the_first_excels_are_read(folder, version):
     path = folder / "faq.xls"
     path.write_bytes(sheet(record(0x42, struct.pack("<H", 936)) + b"".join(cells), version))
     assert source.detect(path, path.read_bytes()[:4096])
-    assert kind_of(path) == "xls"
+    assert workbook_kind(path) == "xls"
     assert values(path) == [["几号", 51]]
 
 
