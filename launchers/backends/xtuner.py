@@ -73,7 +73,7 @@ def render(plan: TrainPlan) -> dict[str, str]:
         optimizer=optimizer,
         optimizer_options=optimizer_options,
     )
-    _check_options(spec, text)
+    _check_set_options(spec, text)
     files = {CONFIG: text}
     if config := deepspeed(plan):
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
@@ -177,30 +177,35 @@ def _without_auto(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_options(spec: TrainSpec, config: str) -> None:
-    """Refuse what mmengine would take in silence: a key that nothing in the config reads."""
-    top = {
-        target.id: node.value
-        for node in ast.parse(config).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+def _check_set_options(spec: TrainSpec, config: str) -> None:
+    """Raise UsageError for what mmengine would take in silence: a key of `--set` that nothing in the config reads."""
+    variables = _variables(config)
     for key in spec.set:
         parts = key.split(".")
         if _FIXED.intersection(parts) or any(part.startswith("_") for part in parts):
             raise UsageError(f"`--set {key}` is not possible: ftbridge decides that")
         if parts[0] in {"tokenizer", "train_dataset"}:  # mmengine has copied them to where they are used
             raise UsageError(f"`--set {key}` would change nothing; begin it with `train_dataloader.dataset.`")
-        known = top
+        known = variables
         for part in parts if len(parts) == 1 else parts[:-1]:  # the last of several may be new
             if part not in known:
                 raise UsageError(f"XTuner's config has no `{part}` for `--set {key}`{closest(part, known)}")
-            known = _keys(known[part], top)
+            known = _dict_items(known[part], variables)
 
 
-def _keys(value: ast.expr, top: dict[str, ast.expr]) -> dict[str, ast.expr]:
-    """Return what `dict(...)`, or the name of one, holds."""
+def _variables(config: str) -> dict[str, ast.expr]:
+    """Return the variables that a config in Python assigns, with their expressions."""
+    variables: dict[str, ast.expr] = {}
+    for node in ast.parse(config).body:
+        if isinstance(node, ast.Assign):
+            variables |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
+    return variables
+
+
+def _dict_items(value: ast.expr, variables: dict[str, ast.expr]) -> dict[str, ast.expr]:
+    """Return the items of `dict(...)`, or of the variable that holds one; none of anything else."""
     if isinstance(value, ast.Name):
-        value = top.get(value.id, value)
-    return {word.arg: word.value for word in value.keywords if word.arg} if isinstance(value, ast.Call) else {}
+        value = variables.get(value.id, value)
+    if not isinstance(value, ast.Call):
+        return {}
+    return {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}

@@ -43,22 +43,20 @@ class Leftover(msgspec.Struct, frozen=True):
     size: int
 
 
-def leftovers(found: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
-    """Return what may go of `found`, which are in order: runs that did not succeed, never one that runs, or may.
+def leftovers(runs: list[Run], keep: int | None = None, *, checkpoints: bool = False) -> list[Leftover]:
+    """Return what may go of `runs`, which are in order: runs that did not succeed, never one that runs, or may.
 
     With `keep`, of at least 1, also those that succeeded but the newest so many; with `checkpoints`, also the
     checkpoints of succeeded runs but the last and the one with the lowest validation loss. A run stays, and is
     named, where its folder holds what ftbridge did not write, or the base of a run that stays.
     """
-    good = [run for run in found if run.status == "succeeded"]
-    old = good[:-keep] if keep else []
-    runs = [run for run in found if run.status in {"failed", "interrupted"} or run in old]
-    runs = [run for run in runs if not _needed(run, [other for other in found if other not in runs])]
-    gone = [_leftover(run.path, run, "older" if run in old else run.status) for run in runs]
+    succeeded = [run for run in runs if run.status == "succeeded"]
+    newest = succeeded[-keep:] if keep else succeeded
+    staying = [run for run in runs if run in newest or run.status in {"running", "unknown"}]
+    found = [_run_leftover(run) for run in runs if run not in staying and not _must_stay(run, staying)]
     if checkpoints:
-        newest = [run for run in good if run not in old]
-        gone += [_leftover(path, run, "checkpoint") for run in newest for path in _old_checkpoints(run)]
-    return gone
+        found += [_leftover(path, run, "checkpoint") for run in newest for path in _old_checkpoints(run)]
+    return found
 
 
 def remove(gone: list[Leftover]) -> list[Leftover]:
@@ -83,8 +81,8 @@ def remove(gone: list[Leftover]) -> list[Leftover]:
     return removed
 
 
-def _needed(run: Run, others: list[Run]) -> bool:
-    """Tell whether a run is to stay, and say why."""
+def _must_stay(run: Run, others: list[Run]) -> bool:
+    """Tell whether a run's folder must stay, which is then said with the reason; `others` stay in any case."""
     bases = [
         other.id
         for other in others
@@ -107,7 +105,8 @@ def _foreign(run: Run) -> Iterator[str]:
     for path in sorted(run.path.iterdir()):
         record = path / CARD
         if path.name in {"output", "tracking", "predictions"}:
-            yield from (f"`{strange.relative_to(run.path)}`" for strange in _foreign_within(path, run))
+            strange = _unknown_predictions(path) if path.name == "predictions" else _unknown_output(path, run)
+            yield from (f"`{file.relative_to(run.path)}`" for file in strange)
             continue
         if path.name in made or _is_scratch(path):
             continue
@@ -117,14 +116,16 @@ def _foreign(run: Run) -> Iterator[str]:
             yield from (f"{shown(path)[:-1]}{name[1:]}" for name in foreign(path, known["files"]))
 
 
-def _foreign_within(folder: Path, run: Run) -> Iterator[Path]:
-    """Yield what neither a framework nor `predict` wrote into its folder in a run's, as far as names tell it."""
-    if folder.name == "predictions":
-        for path in sorted(folder.rglob("*")):
-            is_own = (path.name in PREDICTIONS or _is_scratch(path)) and is_plain(path)
-            if not is_own and (path.is_symlink() or not path.is_dir()):
-                yield path
-        return
+def _unknown_predictions(folder: Path) -> Iterator[Path]:
+    """Yield the files and links in `predictions` that `predict` did not write, as far as names tell it."""
+    for path in sorted(folder.rglob("*")):
+        is_own = (path.name in PREDICTIONS or _is_scratch(path)) and is_plain(path)
+        if not is_own and (path.is_symlink() or not path.is_dir()):
+            yield path
+
+
+def _unknown_output(folder: Path, run: Run) -> Iterator[Path]:
+    """Yield what no framework wrote into `output` or `tracking`, as far as names tell it."""
     known, base = (OUTPUT, base_of(run)) if folder.name == "output" else (TRACKING, "")
     if not folder.is_dir():
         return
@@ -141,6 +142,10 @@ def _is_scratch(path: Path) -> bool:
 def _old_checkpoints(run: Run) -> list[Path]:
     kept = best(run)
     return [path for path in load_backend(run.spec.backend).checkpoints(run.path)[:-1] if path != kept]
+
+
+def _run_leftover(run: Run) -> Leftover:
+    return _leftover(run.path, run, "older" if run.status == "succeeded" else run.status)
 
 
 def _leftover(path: Path, run: Run, why: str) -> Leftover:

@@ -332,15 +332,27 @@ def _status(run: Run) -> Status:
     """Return how a run is doing, as far as it can be told from here."""
     if run.status != "running":
         return run.status
-    me, there = this_machine(), run.machine
-    if not me.boot or there.boot != me.boot:
-        # The same machine, and no container of it, was started anew meanwhile: nothing of before lives.
-        restarted = there.name == me.name and there.container == me.container == FIRST_CONTAINER and " " in me.name
-        return "failed" if restarted and me.boot and there.boot else "unknown"
-    if (locked := is_locked(run.path / RESERVE)) is not None:
+    here = this_machine()
+    if not here.boot or run.machine.boot != here.boot:
+        return "failed" if _has_restarted(here, run.machine) else "unknown"
+    locked = is_locked(run.path / RESERVE)
+    if locked is not None:
         return "running" if locked else "failed"
-    least = 2 if me.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
-    if there.container != me.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
+    return _status_by_pid(run)
+
+
+def _has_restarted(here: Host, before: Host) -> bool:
+    """Tell whether this machine, and no container of it, was `before`, and has started anew: nothing of then lives."""
+    has_id = " " in here.name
+    is_itself = here.name == before.name and here.container == before.container == FIRST_CONTAINER
+    return has_id and is_itself and bool(here.boot and before.boot)
+
+
+def _status_by_pid(run: Run) -> Status:
+    """Return the status that the watcher's process number tells, on a file system without locks."""
+    here = this_machine()
+    least = 2 if here.container == FIRST_CONTAINER else 1  # a container's first process may be a watcher
+    if run.machine.container != here.container or not (least <= run.pid <= LAST_PID and run.pid_started > 0):
         return "unknown"
     if (started := _started(run.pid)) == run.pid_started:
         return "running"
