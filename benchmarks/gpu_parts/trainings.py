@@ -51,7 +51,7 @@ class Stamps(Looking):
     def look(self) -> None:
         """Note the steps that have come since."""
         for run in set(self._runs.glob("*")) - self._before:
-            for record in self._backend.progress(run, json_lines, self._accumulation):
+            for record in self._backend.read_log(run, json_lines, self._accumulation):
                 self._steps.setdefault(record["step"], time.perf_counter())
 
 

@@ -8,7 +8,7 @@ import msgspec
 from ftbridge.core.errors import UsageError
 from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.core.plugins import Lines
+from ftbridge.core.plugins import LogReader
 from ftbridge.launchers.backends.plan import TrainPlan, offloads
 from ftbridge.launchers.backends.trackers import folder, project_name, swanlab_mode
 from ftbridge.launchers.process.script import SCRIPTS
@@ -78,13 +78,13 @@ def arguments(plan: TrainPlan) -> list[str]:
     return [str(plan.run / CONFIG), *(f"{key}={value}" for key, value in plan.spec.set.items())]
 
 
-def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
     """Yield what LLaMA-Factory has logged since the last call, in order.
 
     That is optimiser step, loss and learning rate, or step and validation loss.
     """
     del accumulation  # it counts optimiser steps itself
-    for line in lines(run / "output" / "trainer_log.jsonl"):
+    for line in new_lines(run / "output" / "trainer_log.jsonl"):
         if numbers(line, "current_steps", "loss"):
             yield {"step": line["current_steps"], "loss": line["loss"], "learning_rate": line.get("lr", 0.0)}
         elif numbers(line, "current_steps", "eval_loss"):
@@ -101,16 +101,19 @@ def checkpoints(run: Path, *, best: bool = False) -> list[Path]:
     saved = [path for _, path in sorted((int(number), path) for number, path in numbered if number.isdecimal())]
     if best:
         losses = {
-            record["step"]: record["validation_loss"] for record in progress(run, json_lines, 1) if "loss" not in record
+            record["step"]: record["validation_loss"] for record in read_log(run, json_lines, 1) if "loss" not in record
         }
         validated = [output / f"checkpoint-{step}" for step in sorted(losses, key=losses.__getitem__)]
         return [each for each in validated if _readable(each)][:1]
     return [each for each in [*saved, output] if _readable(each)]
 
 
-def kept(turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, int]]:
-    """Yield what a cutoff leaves of each answer, and of the question before it: its `infer_seqlen` shortens both."""
-    room = cutoff
+def truncate_turns(turns: Sequence[tuple[int, int]], cutoff_length: int) -> Iterator[tuple[int, int]]:
+    """Yield how many tokens of question and answer a cutoff length leaves of each turn.
+
+    Its `infer_seqlen` (data/processor/processor_utils.py) shortens both.
+    """
+    room = cutoff_length
     for question, answer in turns:
         if answer * 2 < room:
             most = room
@@ -118,10 +121,10 @@ def kept(turns: Sequence[tuple[int, int]], cutoff: int) -> Iterator[tuple[int, i
             most = room - question
         else:
             most = room * answer // (question + answer)
-        left = min(most, answer)
-        asked = min(question, room - left)
-        yield left, asked
-        room -= left + asked
+        answer_left = min(most, answer)
+        question_left = min(question, room - answer_left)
+        yield question_left, answer_left
+        room -= question_left + answer_left
 
 
 def _readable(folder: Path) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from ftbridge.core.errors import UsageError
 from ftbridge.core.parsing.json_yaml import closest
-from ftbridge.core.plugins import Lines
+from ftbridge.core.plugins import LogReader
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.backends.trackers import folder
@@ -75,12 +75,12 @@ def render(plan: TrainPlan) -> dict[str, str]:
     )
     _check_set_options(spec, text)
     files = {CONFIG: text}
-    if config := deepspeed(plan):
+    if config := deepspeed_config(plan):
         files["deepspeed.json"] = msgspec.json.format(msgspec.json.encode(config)).decode()
     return files
 
 
-def deepspeed(plan: TrainPlan) -> dict[str, Any] | None:
+def deepspeed_config(plan: TrainPlan) -> dict[str, Any] | None:
     """Return the DeepSpeed config without "auto", and with XTuner's own optimiser allowed, which offload needs."""
     return {"zero_force_ds_cpu_optimizer": False, **_without_auto(plan.deepspeed)} if plan.deepspeed else None
 
@@ -97,10 +97,10 @@ def arguments(plan: TrainPlan) -> list[str]:
     ]
 
 
-def progress(run: Path, lines: Lines, accumulation: int) -> Iterator[dict[str, float]]:
+def read_log(run: Path, new_lines: LogReader, accumulation: int) -> Iterator[dict[str, float]]:
     """Yield what XTuner has logged since the last call: optimiser step, loss and learning rate, or validation loss."""
     for file in sorted((run / "output").glob("*/vis_data/scalars.json")):
-        for line in lines(file):
+        for line in new_lines(file):
             if numbers(line, "iter", "loss", "lr"):
                 yield {"step": line["iter"] / accumulation, "loss": line["loss"], "learning_rate": line["lr"]}
             elif numbers(line, "step", "val_loss"):
@@ -128,7 +128,7 @@ def can_resume(checkpoint: Path, processes: int) -> bool:
     return checkpoint.is_file() or len([*checkpoint.glob("*optim_states.pt")]) == processes
 
 
-def environment(plan: TrainPlan) -> dict[str, str]:
+def environment_variables(plan: TrainPlan) -> dict[str, str]:
     """Return what lets torch load a checkpoint: XTuner's hold mmengine's objects, which it must unpickle in full."""
     return {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if plan.resume else {}
 

@@ -52,7 +52,7 @@ class TrainingLog:
         return new
 
     def _logged(self) -> Iterator[Record]:
-        yield from self._backend.progress(self._run.path, self._lines, self._run.spec.gradient_accumulation_steps)
+        yield from self._backend.read_log(self._run.path, self._lines, self._run.spec.gradient_accumulation_steps)
 
     def _lines(self, file: Path) -> Iterator[dict[str, Any]]:
         """Yield the whole lines that `file` has got since the last call; a new attempt may have emptied it."""

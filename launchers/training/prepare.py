@@ -220,7 +220,7 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     env |= trackers.environment(plan)
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"
-    env |= backend.environment(plan)
+    env |= backend.environment_variables(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (

@@ -8,7 +8,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
-from ftbridge.core.plugins import _entries, load_backend, plugin_names
+from ftbridge.core.plugins import _entry_points, load_backend, plugin_names
 from ftbridge.launchers.preview.preview import preview
 from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.training_log import curve
@@ -29,9 +29,9 @@ def package(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)
         patch.setenv("PYTHONPATH", str(place))
-        _entries.cache_clear()
+        _entry_points.cache_clear()
         yield place
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 @pytest.fixture(scope="module")

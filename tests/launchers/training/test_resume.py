@@ -431,9 +431,9 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
 
 def test_only_a_resumed_xtuner_unpickles_in_full(plan):
     resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
-    assert load_backend(XTUNER).environment(plan) == {}
-    assert load_backend(XTUNER).environment(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    assert load_backend(LLAMAFACTORY).environment(resumed) == {}
+    assert load_backend(XTUNER).environment_variables(plan) == {}
+    assert load_backend(XTUNER).environment_variables(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    assert load_backend(LLAMAFACTORY).environment_variables(resumed) == {}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
