@@ -37,7 +37,7 @@ def main() -> None:
         base_model(Path("base"), PYTHON, ["What is aspirin for?", "Aspirin relieves pain."], hidden=64, layers=2)
         options = {"lora_rank": 8, "micro_batch_size": 4, "gradient_accumulation_steps": 1, "max_steps": 2}
         run = ftbridge.train(backend="xtuner", model="base", **options)
-        checkpoint = checkpoints.last(run)
+        checkpoint = checkpoints.last_checkpoint(run)
         assert checkpoint  # noqa: S101 - a run that succeeded has one
         theirs = [str(run.path / "xtuner_config.py"), str(checkpoint), "own", "--fp32"]
         commands = {

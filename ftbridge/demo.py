@@ -23,7 +23,7 @@ from ftbridge.dialogue.chat import ChatSession, chat_sessions
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.hardware import host
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 from ftbridge.launchers.runs import training_log
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.training.train import train
@@ -100,7 +100,7 @@ def base_model(folder: Path, python: Path, texts: Sequence[str], **changes: Any)
         file = Path(place) / "texts.json"
         write_atomic(file, msgspec.json.encode(list(texts)))
         spec = {**BASE, **changes, "texts": str(file), "out": str(folder)}
-        ask(python, "make_base", spec, stderr=-1)
+        run_script(python, "make_base", spec, stderr=-1)
     make_for_both(folder)
     return folder
 
@@ -231,7 +231,7 @@ def _judge(folder: Path, answers: Answers, runs: dict[str, Run]) -> None:
 
 def _losses(run: Run) -> list[float | None]:
     """Return the losses that a run has logged, None for one that is no number."""
-    return [line["loss"] for line in json_lines(run.path / training_log.FILE)]
+    return [line["loss"] for line in json_lines(run.path / training_log.LOG_FILE)]
 
 
 def _short(text: str, length: int = 60) -> str:

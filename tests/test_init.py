@@ -15,7 +15,7 @@ import pytest
 import ftbridge
 from ftbridge.core.project import Project
 from ftbridge.launchers.preview.preview import PreviewOptions
-from ftbridge.launchers.training.options import _given, choose
+from ftbridge.launchers.training.options import given_options, resolve_train_spec
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
@@ -153,10 +153,10 @@ def test_options_may_be_paths_and_numbers_as_python_has_them(tmp_path, monkeypat
     ftbridge.convert("faq.jsonl")
     project = Project.find()
     given = {"backend": "xtuner", "model": Path("base"), "dataset_dir": tmp_path / "data", "set": {"a": 1, "b": "1"}}
-    spec = choose(project, {**given, "lora_targets": ["q_proj"], "deepspeed": Path("none"), "epochs": 1})
+    spec = resolve_train_spec(project, {**given, "lora_targets": ["q_proj"], "deepspeed": Path("none"), "epochs": 1})
     assert (spec.model, spec.dataset_dir, spec.deepspeed) == ("base", "data", "none")
     assert (spec.set, spec.lora_targets, spec.epochs) == ({"a": "1", "b": "1"}, ("q_proj",), 1)
-    assert _given(project, given)["set"] == spec.set
+    assert given_options(project, given)["set"] == spec.set
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import ftbridge
 from ftbridge.core.errors import SetupError
 from ftbridge.demo import base_model
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 
 HELPER = Path(__file__).with_name("random_model.py")
 WORDS = (
@@ -61,7 +61,7 @@ def _make(bench: Bench, model: str, shape: str) -> Row:
 
 def _weights(bench: Bench, folder: Path) -> None:
     argv = [str(bench.interpreter()), str(HELPER), str(folder.resolve()), bench.device]
-    env = environment(**QUIET, **devices.environment(bench.cards[:1]))
+    env = environment(**CHILD_ENV, **devices.environment(bench.cards[:1]))
     done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [""]

@@ -17,7 +17,7 @@ from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.core.plugins import load_backend
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
 from ftbridge.launchers.runs.record import Run
-from ftbridge.launchers.runs.training_log import curve, points
+from ftbridge.launchers.runs.training_log import curve_points, read_curve
 from ftbridge.launchers.training.prepare import Prepared, prepare
 from ftbridge.launchers.training.train import start
 
@@ -51,7 +51,7 @@ class Stamps(Looking):
     def look(self) -> None:
         """Note the steps that have come since."""
         for run in set(self._runs.glob("*")) - self._before:
-            for record in self._backend.progress(run, json_lines, self._accumulation):
+            for record in self._backend.read_log(run, json_lines, self._accumulation):
                 self._steps.setdefault(record["step"], time.perf_counter())
 
 
@@ -97,7 +97,7 @@ def allocated(run: Run) -> int | None:
 
 def taken(run: Run, memory: Memory, seconds: float) -> Row:
     """Return what a training that has ended took, beside the estimate without CUDA's own share."""
-    losses = [loss for _, loss in points(curve(run), "loss")]
+    losses = [loss for _, loss in curve_points(read_curve(run), "loss")]
     return {
         "run": run.id,
         "dtype": str(read_json(run.path / "launch.json")["dtype"]),

@@ -32,7 +32,7 @@ def list_command(as_json: bool) -> None:
     from ftbridge import runs
     from ftbridge.core.console import print_json, result
     from ftbridge.core.project import Project
-    from ftbridge.launchers.runs.summary import clock
+    from ftbridge.launchers.runs.summary import format_duration
 
     found = runs.list()
     if as_json:
@@ -44,9 +44,8 @@ def list_command(as_json: bool) -> None:
         loss = "" if each.loss is None else f"{each.loss:.4f}"
         started = f"{each.started.astimezone():%Y-%m-%d %H:%M}"
         steps = f"{each.step:g}/{each.steps}"
-        rows.append(
-            (each.id, status, each.backend, each.model, each.dataset, steps, loss, started, clock(each.seconds))
-        )
+        time = format_duration(each.seconds)
+        rows.append((each.id, status, each.backend, each.model, each.dataset, steps, loss, started, time))
     result(table(rows) if found else f"there is no run in {Project.find().runs} yet; start one with `ftbridge train`")
 
 
@@ -160,14 +159,14 @@ def prune_command(keep: int | None, checkpoints: bool, yes: bool, as_json: bool)
     """Remove the runs that failed or were interrupted, after showing them; never one that runs or may."""
     from ftbridge import runs
     from ftbridge.core.console import aligned, print_json, result, say
-    from ftbridge.launchers.runs.prune import remove
+    from ftbridge.launchers.runs.prune import remove_leftovers
 
     gone = runs.prune(keep=keep, checkpoints=checkpoints, dry_run=True)
     if gone:
         say(aligned([(f"{each.size:,} bytes", each.why, each.path) for each in gone]))
         if not yes:
             confirm(f"remove these {len(gone)} ({sum(each.size for each in gone):,} bytes)?")
-        gone = remove(gone)
+        gone = remove_leftovers(gone)
     size = sum(each.size for each in gone)
     if as_json:
         print_json({"removed": gone, "bytes": size})

@@ -160,7 +160,7 @@ def command(
     With --dry-run and --json, the launch is printed as a value: options, config files, argv and env.
     """
     from ftbridge.core.console import print_json, result, say
-    from ftbridge.launchers.runs.summary import summary
+    from ftbridge.launchers.runs.summary import summarise_run
     from ftbridge.launchers.training import train
     from ftbridge.launchers.training.prepare import build_only as build
     from ftbridge.launchers.training.prepare import prepare
@@ -179,7 +179,7 @@ def command(
         run = train.start(ready, preflight=not no_preflight)
         say("next: `ftbridge merge`, then `ftbridge chat`")
     if as_json:
-        print_json({"folder": run.folder, **msgspec.to_builtins(summary(run))})
+        print_json({"folder": run.folder, **msgspec.to_builtins(summarise_run(run))})
     else:
         result(run.id)
 

@@ -21,7 +21,7 @@ from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import caches
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.templates.prompt import Segment
 from ftbridge.weights.card import ModelCard
 
@@ -110,7 +110,12 @@ class Generator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **devices.environment(self.placement.cards)},
+            env={
+                **os.environ,
+                **CHILD_ENV,
+                **caches.environment_variables(),
+                **devices.environment(self.placement.cards),
+            },
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 

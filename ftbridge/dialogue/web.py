@@ -35,7 +35,7 @@ from ftbridge.launchers.environment.venv import (
     pinned_versions,
 )
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
@@ -207,7 +207,7 @@ def _page(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
+            env={**os.environ, **CHILD_ENV, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

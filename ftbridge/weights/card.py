@@ -13,8 +13,8 @@ from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.fingerprint import Fingerprint, changes
-from ftbridge.launchers.runs.record import base_of, load_run
+from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
+from ftbridge.launchers.runs.record import base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates import detect, families
 from ftbridge.templates.prompt import ChatPrompt
@@ -139,13 +139,13 @@ def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelC
 
 
 def _name(source: ModelSource) -> str:
-    chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
+    chosen = source.checkpoint or (checkpoints.last_checkpoint(source.run) if source.run else None)
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
 def _base(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
     named = model or (
-        base_of(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
+        base_folder(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
     if not named:
         raise InputError(f"`{source.folder}` does not say which base model it belongs to; name it with `--model`")
@@ -166,7 +166,7 @@ def _card_base(source: ModelSource, known: ModelCard) -> str:
         with suppress(InputError):  # of a damaged record
             run = load_run(folder)
             if (run.id, run.model) == (known.run, known.base):
-                return base_of(run)
+                return base_folder(run)
     return known.base
 
 
@@ -184,7 +184,7 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
     """
     if not card.trained_on or not Path(card.base).is_dir():
         return
-    weights, files = changes(Path(card.base), card.trained_on)
+    weights, files = base_changes(Path(card.base), card.trained_on)
     who = f"run `{card.run}`" if card.run else "the adapter"
     if weights:
         found = f"the base `{card.base}` does not have the weights that {who} was trained on: {weights}"

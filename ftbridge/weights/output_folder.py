@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.files.atomic import flock, left_for, write_json
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.launchers.runs import written_files
-from ftbridge.launchers.runs.record import Run, all_runs, base_of, load_run
+from ftbridge.launchers.runs.record import Run, all_runs, base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.source import ModelSource
 
@@ -111,7 +111,7 @@ def refuse_overlap(target: Path, source: ModelSource, base: Path, others: Iterab
     if not target.exists():
         return
     for run in all_runs(source.project):
-        for model in filter(None, {base_of(run), run.model}):
+        for model in filter(None, {base_folder(run), run.model}):
             _refuse_overlap(target, Path(model).resolve(), f"the base model of the run `{run.id}`", both=False)
 
 
@@ -164,14 +164,14 @@ def _inside(inner: Path, outer: Path) -> bool:
 def _foreign(folder: Path, record: dict[str, Any]) -> Iterator[str]:
     """Yield what in a folder is not as its record says."""
     if "files" in record:
-        yield from written_files.foreign(folder, record["files"])
+        yield from written_files.unknown_files(folder, record["files"])
         return
     base = Path(str(record.get("base") or "/dev/null"))
     for path in sorted(folder.iterdir()):
         from_base = path.suffix in FROM_BASE and (base / path.name).is_file()
         known = from_base or any(fnmatchcase(path.name, pattern) for pattern in OLDER)
-        if not (known and written_files.is_plain(path)):
-            yield written_files.shown(path)
+        if not (known and written_files.is_plain_file(path)):
+            yield written_files.quoted_name(path)
 
 
 def _record(folder: Path, kind: Kind) -> None:

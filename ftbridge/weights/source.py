@@ -34,8 +34,8 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     """
     found = _resolve(source)
     if checkpoint is None:
-        if found.run and not found.checkpoint and (newest := checkpoints.last(found.run)):
-            checkpoints.say_passed_over(found.run, newest)
+        if found.run and not found.checkpoint and (newest := checkpoints.last_checkpoint(found.run)):
+            checkpoints.warn_of_unreadable(found.run, newest)
         return found
     if not found.run:
         raise UsageError(
@@ -44,7 +44,7 @@ def resolve(source: str | os.PathLike[str] | None, checkpoint: str | os.PathLike
     wanted = os.fspath(checkpoint)
     chosen = checkpoints.find_checkpoint(found.run, wanted)
     if wanted in {"last", "best"}:
-        checkpoints.say_passed_over(found.run, chosen, best=wanted == "best")
+        checkpoints.warn_of_unreadable(found.run, chosen, best=wanted == "best")
     return msgspec.structs.replace(found, checkpoint=chosen)
 
 
@@ -85,7 +85,9 @@ def target_of(source: ModelSource, out: str | os.PathLike[str] | None, name: str
     if not source.run:
         raise InputError("a folder that is no run needs `--out DIR`")
     chosen = source.checkpoint
-    return source.folder / (f"{name}-{chosen.stem}" if chosen and chosen != checkpoints.last(source.run) else name)
+    if not chosen or chosen == checkpoints.last_checkpoint(source.run):
+        return source.folder / name
+    return source.folder / f"{name}-{chosen.stem}"
 
 
 def checkpoint_of(source: ModelSource) -> Path:

@@ -12,7 +12,7 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import SETS, default_folder, setup_command
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import BFLOAT16, Gpu, no_peers, version
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - looked at, never written
 SPACE_TO_SHARE = 1  # GiB
@@ -47,7 +47,7 @@ def torch_build(python: Path) -> TorchBuild:
 
     Raises SetupError where it has no torch, OSError where it cannot be started.
     """
-    line = ask(python, "inspect_torch", {}, stderr=subprocess.PIPE)
+    line = run_script(python, "inspect_torch", {}, stderr=subprocess.PIPE)
     return msgspec.json.decode(line, type=TorchBuild)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ftbridge.core.console import OBEYED, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 
 _HUB = re.compile(r"(?:(?P<hub>hf|ms)://)?(?P<name>[\w.-]+/[\w.-]+)")
 
@@ -33,7 +33,7 @@ def local_model(model: str, python: Callable[[], Path], folder: Path, *, weights
     say(f"getting {name} from {title} (kept for the next time) ...")
     try:
         spec = {"hub": hub, "name": name, "weights": weights, "obeyed": OBEYED}
-        return Path(ask(downloader, "download", spec))
+        return Path(run_script(downloader, "download", spec))
     except SetupError as error:
         other = "behind a mirror, set HF_ENDPOINT; or try `ms://" if hub == "hf" else "or try `hf://"
         raise InputError(

@@ -17,7 +17,7 @@ from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.venv import installed_versions, interpreter
 from ftbridge.launchers.runs.fingerprint import Fingerprint
-from ftbridge.launchers.runs.record import UNSIGNED, Run, base_of
+from ftbridge.launchers.runs.record import UNSIGNED, Run, base_folder
 
 _CLASS = re.compile(r'^\s*\("([\w.-]+)", "\w+Config"\)', re.MULTILINE)
 
@@ -70,7 +70,7 @@ def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:
     elif run.base is None:
         reason = "its record does not say with which code"
     elif other := next(
-        (str(file) for model in models for file in _other_code(model, Path(base_of(run)), run.base)), ""
+        (str(file) for model in models for file in _other_code(model, Path(base_folder(run)), run.base)), ""
     ):
         reason = f"`{other}` is not what it was trained with"
     else:

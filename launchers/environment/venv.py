@@ -23,7 +23,7 @@ from ftbridge.core.files.owner import data_folder
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
 from ftbridge.launchers.hardware import host, nvidia
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import run_script
 
 Environment = Literal["transformers5", "transformers4"]
 NEWEST: Environment = "transformers5"
@@ -182,7 +182,7 @@ def _compare(python: Path, environment: Environment) -> None:
 
 def inspect(python: Path, imports: list[str]) -> Inspection:
     """Return what the environment of `python` holds, importing `imports` there (15 s each)."""
-    line = ask(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
+    line = run_script(python, "inspect_environment", {"imports": imports}, stderr=subprocess.PIPE, sees_gpus=True)
     return msgspec.json.decode(line, type=Inspection)
 
 

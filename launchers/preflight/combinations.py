@@ -87,7 +87,7 @@ def _toolkit(plan: TrainPlan) -> Found:
 
 def _compiled(plan: TrainPlan) -> bool:
     """DeepSpeed compiles its CPU Adam where the optimiser is offloaded and no other is allowed."""
-    config = load_backend(plan.spec.backend).deepspeed(plan) or {}
+    config = load_backend(plan.spec.backend).deepspeed_config(plan) or {}
     return config.get("zero_force_ds_cpu_optimizer", True) and offloads(config, "offload_optimizer")
 
 

@@ -46,7 +46,7 @@ def count(plan: TrainPlan, talks: Sequence[Conversation], tokenizer: Any) -> Len
     backend = load_backend(plan.spec.backend)
     cut = lost = longest = 0
     for turns in _turns(plan.family.cell(plan.spec.backend).prompt, talks, tokenizer):
-        kept = [left for left, _ in backend.kept(turns, plan.spec.cutoff_length)]
+        kept = [answer for _, answer in backend.truncate_turns(turns, plan.spec.cutoff_length)]
         longest = max(longest, sum(map(sum, turns)))
         cut += kept != [answer for _, answer in turns]
         lost += not any(kept)

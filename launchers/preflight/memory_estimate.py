@@ -182,7 +182,7 @@ def _bytes(plan: TrainPlan, trained: Iterable[Shape]) -> int:
 
 
 def _zero(plan: TrainPlan) -> dict[str, Any]:
-    return (load_backend(plan.spec.backend).deepspeed(plan) or {}).get("zero_optimization") or {}
+    return (load_backend(plan.spec.backend).deepspeed_config(plan) or {}).get("zero_optimization") or {}
 
 
 def _number(section: dict[str, Any], key: str, default: int) -> int:

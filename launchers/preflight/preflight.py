@@ -13,7 +13,7 @@ from ftbridge.core.console import natural_size, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import Shape, shapes
-from ftbridge.launchers.backends.plan import TrainPlan, outside
+from ftbridge.launchers.backends.plan import TrainPlan, paths_outside_run
 from ftbridge.launchers.environment.checklist import Check, shown
 from ftbridge.launchers.environment.gpu_checks import interpreter_checks, repair, shared_memory_checks
 from ftbridge.launchers.environment.own_code import known_classes
@@ -45,7 +45,7 @@ def preflight(plan: TrainPlan, python: Path, runs: Path) -> list[Check]:
     checks += template_checks(plan) if config else []
     checks += [*_data(plan, tokenizer), _steps(plan)]
     checks += combination_checks(plan, config, installed)
-    if places := outside(plan.deepspeed):
+    if places := paths_outside_run(plan.deepspeed):
         named = ", ".join(f"`{key}` (`{value}`)" for key, value in places.items())
         found = f"`{plan.spec.deepspeed}` names places outside the run's folder, to be read or written: {named}"
         checks.append(Check("DeepSpeed", "warning", found, "make sure that you want that; `../` and `/` lead outside"))

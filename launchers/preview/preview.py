@@ -24,9 +24,9 @@ from ftbridge.launchers.preflight.cutoff import looked_at
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
 from ftbridge.launchers.preview.token_statistics import stats as stats_of
-from ftbridge.launchers.process.script import ask
-from ftbridge.launchers.runs.png_chart import draw, picture_file
-from ftbridge.launchers.training.options import choose
+from ftbridge.launchers.process.script import run_script
+from ftbridge.launchers.runs.png_chart import draw_picture, picture_file
+from ftbridge.launchers.training.options import resolve_train_spec
 from ftbridge.templates import detect, families
 from ftbridge.templates.families import Family
 
@@ -129,7 +129,7 @@ def preview(
         raise UsageError("`--png` is the picture of `--stats`; add `--stats`")
     project = Project.find(config=Path(config) if config else None)
     chosen = backend or any_backend(project)
-    spec = choose(project, {**options, "dataset": dataset, "backend": chosen})
+    spec = resolve_train_spec(project, {**options, "dataset": dataset, "backend": chosen})
     folder = (project.folder / spec.dataset_dir).resolve()
     name, _ = look_up(folder, spec.dataset)
     picture = picture_file(png or f"{name.replace('/', '-')}-lengths.png") if stats else None
@@ -167,7 +167,7 @@ def preview(
         png=str(picture) if picture else None,
     )
     if picture:
-        draw(picture, pythons[next(iter(data))], "lengths", bars(found.stats, spec.cutoff_length))
+        draw_picture(picture, pythons[next(iter(data))], "lengths", bars(found.stats, spec.cutoff_length))
     return found
 
 
@@ -222,7 +222,9 @@ def _views(pythons: dict[str, Path], specs: dict[str, dict[str, Any]], spec: Tra
     titles = {each: load_backend(each).title for each in specs}
     say(f"encoding with {' and '.join(titles.values())} (10 to 20 seconds to load) ...")
     with ThreadPoolExecutor() as pool:
-        lines = pool.map(lambda each: ask(pythons[each], "encode_samples", specs[each], stderr=subprocess.PIPE), specs)
+        lines = pool.map(
+            lambda each: run_script(pythons[each], "encode_samples", specs[each], stderr=subprocess.PIPE), specs
+        )
         answers = {each: msgspec.json.decode(line, type=_Answer) for each, line in zip(specs, lines, strict=True)}
     for each, answer in answers.items():
         if "trust_remote_code" in answer.error or "contains custom code" in answer.error:  # transformers' words

@@ -23,12 +23,12 @@ from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import environment_of, installed_versions, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.process.child import execute
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Run, new_run_folder
-from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import failure_message
-from ftbridge.launchers.training.options import _given, choose
+from ftbridge.launchers.training.options import given_options, resolve_train_spec
+from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
 from ftbridge.templates import detect, families
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
@@ -60,27 +60,26 @@ def prepare(
     FtbridgeError that says what to do where something is missing or does not fit.
     """
     project = Project.find(config=Path(config) if config else None)
-    source = (
-        resuming.find_resume_point(project, os.fspath(resume), _given(project, options), trusted=trust_checkpoint)
-        if resume
-        else None
-    )
     if trust_checkpoint and not resume:
         raise UsageError("`--trust-checkpoint` is for `--resume auto|RUN|CHECKPOINT`; leave it out")
-    resumed = source.run if source else None
-    spec = resumed.spec if resumed else choose(project, options)
+    point = None
+    if resume:
+        given = given_options(project, options)
+        point = find_resume_point(project, os.fspath(resume), given, trusted=trust_checkpoint)
+    resumed = point.run if point else None
+    spec = resumed.spec if resumed else resolve_train_spec(project, options)
     backend = load_backend(spec.backend)
-    dataset = _dataset(project, spec, spec.dataset)
+    dataset = _resolve_dataset(project, spec, spec.dataset)
     chosen = devices.choose(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
-        resuming.interpreter_of(resumed, project)
+        interpreter_of(resumed, project)
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
     family = families.get(spec.template) if spec.template else detect.detect(model)
     family.cell(spec.backend)
-    trackers.check(python, spec.track)
+    trackers.check_installed(python, spec.track)
     plan = TrainPlan(
         spec=spec,
         run=resumed.path if resumed else new_run_folder(project, f"{spec.backend}-{dataset.name}"),
@@ -91,30 +90,30 @@ def prepare(
         family=family,
         machine=chosen,
         deepspeed=load_deepspeed(spec.deepspeed, project.folder, chosen),
-        validation=_validation(project, spec, dataset.name),
-        resume=source.checkpoint if source else None,
+        validation=_validation_dataset(project, spec, dataset.name),
+        resume=point.checkpoint if point else None,
         environment=environment_of(installed_versions(python)),
         sha256=dataset.sha256,
         edited=dataset.edited,
         base=fingerprint(model),
     )
-    launch = _launch(plan, backend, python)
-    if source:
-        resuming.check(source, plan, launch.argv, _datasets(plan))
+    launch = make_launch(plan, backend, python)
+    if point:
+        check_resume_point(point, plan, launch.argv, dataset_hashes(plan))
     return Prepared(plan, launch, project, python, resumed)
 
 
 def build_only(ready: Prepared) -> None:
-    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed.
+    """Build tokenizer, dataset and model in the framework itself, in one process without DeepSpeed, and train nothing.
 
-    Nothing is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
+    No file is left behind. Raises FrameworkError, with the end of what the framework said, where it fails.
     """
     backend = load_backend(ready.plan.spec.backend)
     say(f"building tokenizer, dataset and model with {backend.title} ...")
     with tempfile.TemporaryDirectory(prefix="ftbridge-check-") as folder:
-        alone = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
-        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=alone, deepspeed=None)
-        launch = _launch(plan, backend, ready.python)
+        one_process = msgspec.structs.replace(ready.plan.machine, processes=1, gpus=ready.plan.machine.gpus[:1])
+        plan = msgspec.structs.replace(ready.plan, run=Path(folder), machine=one_process, deepspeed=None)
+        launch = make_launch(plan, backend, ready.python)
         for name, content in launch.files.items():
             write_atomic(Path(name), content)
         env = {**launch.env, "HF_DATASETS_CACHE": str(plan.run / "cache")}
@@ -128,12 +127,12 @@ def build_only(ready: Prepared) -> None:
 
 
 def describe(ready: Prepared) -> list[tuple[str, str]]:
-    """Return what would be trained, in words with their titles: the summary of `--dry-run`."""
+    """Return the summary that `--dry-run` prints: pairs of a title, which may be "", and its text."""
     plan = ready.plan
+    deepspeed = "yes" if plan.deepspeed else "no"
     name = f"TIME-{plan.spec.backend}-{plan.dataset}"
     folder = f"{ready.resumed.path}, from {plan.resume}" if ready.resumed else str(ready.project.runs / name)
-    changed = [f"--{key.replace('_', '-')} {value} (default: {usual})" for key, value, usual in _changed(plan.spec)]
-    changed += [f"--set {key}={value}" for key, value in plan.spec.set.items()]
+    changed = [*_changed_options(plan.spec), *(f"--set {key}={value}" for key, value in plan.spec.set.items())]
     return [
         ("backend", load_backend(plan.spec.backend).title),
         ("model", f"{plan.spec.model}, {plan.family.title} ({plan.family.status})"),
@@ -143,23 +142,23 @@ def describe(ready: Prepared) -> list[tuple[str, str]]:
             f"{plan.validation.name}, {plan.validation.entry.samples} samples" if plan.validation else "none",
         ),
         ("options", "all as by default" if not changed else changed[0]),
-        *(("", each) for each in changed[1:]),
-        ("steps", f"{_steps(plan)}, {plan.warmup_steps} of them warm-up"),
-        ("runs on", f"{_machine(plan)} in {plan.machine.dtype}; DeepSpeed: {'yes' if plan.deepspeed else 'no'}"),
+        *(("", option) for option in changed[1:]),
+        ("steps", f"{steps_in_words(plan)}, {plan.warmup_steps} of them warm-up"),
+        ("runs on", f"{devices_in_words(plan)} in {plan.machine.dtype}; DeepSpeed: {deepspeed}"),
         ("run folder", folder),
     ]
 
 
-def _changed(spec: TrainSpec) -> list[tuple[str, str, str]]:
-    """Return the options that differ from their defaults, with both values as they are typed."""
+def _changed_options(spec: TrainSpec) -> list[str]:
+    """Return the options that differ from their defaults, as they are typed, each with its default."""
     return [
-        (name, _typed(getattr(spec, name)), _typed(usual))
-        for name, usual in defaults().items()
-        if getattr(spec, name) != usual
+        f"--{name.replace('_', '-')} {_as_typed(getattr(spec, name))} (default: {_as_typed(default)})"
+        for name, default in defaults().items()
+        if getattr(spec, name) != default
     ]
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, float):
@@ -167,14 +166,18 @@ def _typed(value: Any) -> str:
     return "none" if value in (None, ()) else ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
+def _resolve_dataset(project: Project, spec: TrainSpec, name: str) -> Dataset:
     folder = (project.folder / spec.dataset_dir).resolve()
     target = load_backend(spec.backend).target
     return record_hashes(resolve_dataset(folder, name, target, project.folder / ".ftbridge" / "datasets"), target)
 
 
-def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
-    """Return what is validated on; `auto` is the validation part beside the training set, where there is one."""
+def _validation_dataset(project: Project, spec: TrainSpec, dataset: str) -> Dataset | None:
+    """Return the dataset that is validated on, None for no validation.
+
+    `auto` is the validation part beside the training set, where there is one. Raises UsageError where early stopping
+    would have none.
+    """
     name = spec.validation_dataset
     if name == "auto":
         name = f"{dataset.removesuffix('-train')}-validation"
@@ -189,15 +192,14 @@ def _validation(project: Project, spec: TrainSpec, dataset: str) -> Dataset | No
             return None
     if name == "none":
         return None
-    return _dataset(project, spec, name)
+    return _resolve_dataset(project, spec, name)
 
 
-def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
-    """Put together what will run; `files` maps absolute paths to content."""
-    cpu = plan.machine.device == "cpu"
+def make_launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
+    """Return argv, environment variables and files of a training; `files` maps absolute paths to content."""
     processes = plan.machine.processes
     cell = plan.family.cell(plan.spec.backend)
-    helper_spec = {
+    script_spec = {
         "script": str(backend.script),
         "arguments": backend.arguments(plan),
         "device": plan.machine.device,
@@ -208,7 +210,7 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         "eos": cell.prompt.eos,
     }
     files = {str(plan.run / name): content for name, content in backend.render(plan).items()}
-    files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(helper_spec)).decode()
+    files[str(plan.run / "launch.json")] = msgspec.json.format(msgspec.json.encode(script_spec)).decode()
     # One rendezvous per run, on a port that is free: two trainings on one machine do not meet.
     torchrun = (
         *(str(SCRIPTS / "distributed.py"), f"--nproc-per-node={processes}"),
@@ -216,11 +218,11 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, host.cores() // processes)
-    env = {**QUIET, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
-    env |= trackers.environment(plan)
-    if cpu:
+    env = {**CHILD_ENV, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
+    env |= trackers.environment_variables(plan)
+    if plan.machine.device == "cpu":
         env["DS_ACCELERATOR"] = "cpu"
-    env |= backend.environment(plan)
+    env |= backend.environment_variables(plan)
     if not plan.spec.trust_remote_code:
         env["HF_HUB_OFFLINE"] = "1"  # the model is here already
     argv = (
@@ -232,17 +234,22 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
     return Launch(argv, env, str(plan.run), files)
 
 
-def _datasets(plan: TrainPlan) -> dict[str, str]:
-    """Return the sha256 of what is trained and validated on, as it is read, and of its sources as they were known."""
+def dataset_hashes(plan: TrainPlan) -> dict[str, str]:
+    """Return the sha256 by file name of the files that are trained and validated on, and of the sources they came from.
+
+    Those of the files are as they are now, those of the sources as the conversion recorded them.
+    """
     validation = {**plan.validation.entry.sources, **plan.validation.sha256} if plan.validation else {}
     return {**plan.entry.sources, **validation, **plan.sha256}
 
 
-def _steps(plan: TrainPlan) -> str:
+def steps_in_words(plan: TrainPlan) -> str:
+    """Return the number of optimiser steps as a message has it, such as `about 40 optimiser steps`."""
     return f"{'about ' if plan.estimated else ''}{plan.steps} optimiser steps"
 
 
-def _machine(plan: TrainPlan) -> str:
+def devices_in_words(plan: TrainPlan) -> str:
+    """Return what computes, as a message has it, such as `2 GPUs`."""
     if plan.machine.device == "cuda":
         return f"{plan.machine.processes} GPU{'s' if plan.machine.processes > 1 else ''}"
     return "the CPU" if plan.machine.processes == 1 else f"the CPU, {plan.machine.processes} processes"

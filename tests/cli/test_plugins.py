@@ -10,14 +10,14 @@ from click.testing import CliRunner
 import ftbridge
 from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.plugins import _entries
+from ftbridge.core.plugins import _entry_points
 from ftbridge.dataset_info import presets
 from ftbridge.templates import detect, families
 
 from ..builders.models import write_model  # noqa: TID252
 from ..builders.plugin_packages import PLAIN, SMALL, install  # noqa: TID252
 
-CACHES = (_entries, presets.presets, families.load)
+CACHES = (_entry_points, presets.presets, families.load)
 
 
 def run(*arguments):

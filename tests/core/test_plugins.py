@@ -8,7 +8,16 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from ftbridge.core.errors import SetupError, UsageError
-from ftbridge.core.plugins import REQUIRED, Backend, Source, Target, _entries, load_backend, load_plugin, plugin_names
+from ftbridge.core.plugins import (
+    REQUIRED,
+    Backend,
+    Source,
+    Target,
+    _entry_points,
+    load_backend,
+    load_plugin,
+    plugin_names,
+)
 from ftbridge.core.records import Reading
 
 PROTOCOLS = {"sources": Source, "targets": Target, "backends": Backend}
@@ -26,11 +35,11 @@ def installed(monkeypatch):
     def install(*pairs):
         entries = [EntryPoint(name, value, "ftbridge.sources") for name, value in pairs]
         monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: entries)
-        _entries.cache_clear()
+        _entry_points.cache_clear()
 
-    _entries.cache_clear()
+    _entry_points.cache_clear()
     yield install
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 # A backend's name comes from its entry point; the tests of Backend below are of what it need not have.
@@ -89,8 +98,8 @@ def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
     assert (small.name, small.title, small.render(None)) == ("small", "Small", "its own")
     assert (small.packages, small.target, small.token_columns, small.drops_unlabelled) == ((), "", (), False)
     assert small.steps(planned()) == 6  # two times 10 / 4, rounded up
-    assert small.deepspeed(planned()) == {"a": 1}
-    assert small.environment(planned()) == {}
+    assert small.deepspeed_config(planned()) == {"a": 1}
+    assert small.environment_variables(planned()) == {}
     assert not small.loads_into_main_memory(planned())
     assert [small.weight_bytes(None, {"dtype": dtype}) for dtype in ("float32", "bfloat16", None)] == [4, 2, 2]
     assert small.weight_bytes(None, {"torch_dtype": "float32"}) == 4
@@ -99,15 +108,15 @@ def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
 @pytest.mark.parametrize(
     ("cutoff", "left"),
     [
-        (99, [(5, 3), (4, 2)]),
-        (13, [(5, 3), (3, 2)]),
-        (9, [(5, 3), (0, 1)]),
-        (4, [(1, 3), (0, 0)]),
-        (2, [(0, 2), (0, 0)]),
+        (99, [(3, 5), (2, 4)]),
+        (13, [(3, 5), (2, 3)]),
+        (9, [(3, 5), (1, 0)]),
+        (4, [(3, 1), (0, 0)]),
+        (2, [(2, 0), (0, 0)]),
     ],
 )
 def test_a_cutoff_takes_the_end(small, cutoff, left):
-    assert list(small.kept([(3, 5), (2, 4)], cutoff)) == left
+    assert list(small.truncate_turns([(3, 5), (2, 4)], cutoff)) == left
 
 
 @pytest.mark.parametrize(

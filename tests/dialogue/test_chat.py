@@ -336,7 +336,7 @@ def test_a_hubs_model_is_had_by_the_one_framework_that_there_is(tmp_path, monkey
     (folder / "ftbridge.yaml").write_text(f"backends:\n  llamafactory: {{python: {python}}}\n")
     model = write_model(folder / "model")
     asked = []
-    monkeypatch.setattr(model_download, "ask", lambda python, *_: asked.append(python) or str(model))
+    monkeypatch.setattr(model_download, "run_script", lambda python, *_: asked.append(python) or str(model))
     found = chat.source_of("hf://owner/name")
     assert (found.folder, asked) == (model, [python])
     card = card_of(found, template="qwen2.5")

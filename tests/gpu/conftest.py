@@ -4,7 +4,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 
 from .compared import compared
 
@@ -21,4 +21,4 @@ def cards():
 @pytest.fixture(scope="session")
 def kernels(cards, training_python):
     """Return what kernels.py finds on the card."""
-    return compared(training_python, "cuda", {**QUIET, **devices.environment(cards[:1])})
+    return compared(training_python, "cuda", {**CHILD_ENV, **devices.environment(cards[:1])})

@@ -24,7 +24,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, InterruptedRun
 from ftbridge.core.files.atomic import json_lines, write_atomic, write_json
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.runs.training_log import FILE
+from ftbridge.launchers.runs.training_log import LOG_FILE
 from ftbridge.templates import detect
 
 HERE = Path(__file__).parent
@@ -159,7 +159,7 @@ def _go(result: Result, kind: Kind, model: Path, template: str, backend: str) ->
     data = {"dataset_dir": model.parents[1] / "data"}
     run = ftbridge.train(backend=backend, model=str(model), **SETTINGS, **data, **asked, **kind.options)
     result.versions = run.versions
-    losses = [record["loss"] for record in json_lines(run.path / FILE) if "loss" in record]
+    losses = [record["loss"] for record in json_lines(run.path / LOG_FILE) if "loss" in record]
     if not losses or not all(map(math.isfinite, losses)):
         raise FrameworkError(f"the losses are {losses}")
     result.done.append("run")

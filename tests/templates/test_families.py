@@ -11,7 +11,7 @@ import pytest
 
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import parse
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.templates import families
 from ftbridge.templates.prompt import ChatPrompt
 
@@ -177,7 +177,7 @@ def _run(python: Path, script: str, spec: dict[str, Any]) -> None:
         capture_output=True,
         check=False,
         timeout=300,
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS)},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS)},
     )
     assert done.returncode == 0, done.stderr.decode()[-4000:]
 

@@ -17,7 +17,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
 
@@ -106,7 +106,7 @@ def test_the_framework_builds_what_the_config_names(project, training_python, tm
         configs.append(tmp_path / str(len(configs)) / Path(next(iter(ready.launch.files))).name)
     done = subprocess.run(
         [training_python, BUILD, backend, *configs],
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,

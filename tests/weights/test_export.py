@@ -403,7 +403,7 @@ ZERO3 = {"gpus": 2, "deepspeed": "zero3", "max_steps": 2}  # trained anyway, by 
 )
 def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_project, training_python, tmp_path, options):
     run = trained(backend="xtuner", **options)
-    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last(run)
+    adapter, checkpoint = ftbridge.export(run.id), checkpoints.last_checkpoint(run)
     calls = [("gathered", checkpoint, adapter), ("loads", in_project / "base", adapter)]
     if options == ZERO3:
         calls.append(("converted", run.path / "xtuner_config.py", checkpoint, tmp_path / "own", adapter))
@@ -424,7 +424,7 @@ def test_an_adapter_under_zero3_is_deepspeeds_and_xtuners_own(trained, in_projec
 )
 def test_full_training_gives_the_model_that_was_trained(trained, in_project, training_python, tmp_path, options, judge):
     run = trained(method="full", **options)
-    checkpoint, model = checkpoints.last(run), ftbridge.export(run.id)
+    checkpoint, model = checkpoints.last_checkpoint(run), ftbridge.export(run.id)
     calls = [("loads_model", in_project / "base", model)]
     if options["backend"] == "llamafactory":
         [checkpoint] = run.path.glob("output/checkpoint-*/global_step*")

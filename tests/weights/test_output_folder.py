@@ -51,7 +51,7 @@ def test_a_relative_folder_is_made_here(tmp_path, monkeypatch):
 
 
 def test_what_it_holds_is_on_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(written_files, "SMALL", 10)
+    monkeypatch.setattr(written_files, "SMALL_FILE_BYTES", 10)
     with fresh_folder(tmp_path / "new", "adapter") as folder:
         (folder / CARD).write_text('{"base": "somewhere"}')
         (folder / "small").write_text("a")

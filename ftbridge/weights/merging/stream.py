@@ -14,7 +14,7 @@ from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.core.process.children import guarded, last_lines
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 _PIECE = 1 << 22  # bytes
 # For glibc: memory that was used once is kept for the next piece instead of being asked for again.
@@ -108,7 +108,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **QUIET, **_KEEP, **devices.environment(cards)},
+                env={**os.environ, **CHILD_ENV, **_KEEP, **devices.environment(cards)},
             )
 
     def __enter__(self) -> Self:

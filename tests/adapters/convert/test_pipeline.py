@@ -17,7 +17,7 @@ from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.core.records import Turn
 from ftbridge.dataset_info.registry import find_converted, read_entries
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 FAQ = [["question", "answer"], ["why?", "because"], ["how?", "so"], ["when?", 69.0]]
 HERE = Path(__file__).parent
@@ -508,7 +508,7 @@ def test_both_frameworks_load_what_was_written(lines, folder, training_python, a
     output = folder / "loaded.json"
     subprocess.run(
         [training_python, HERE / "frameworks_load.py", "data", "faq-train", output],
-        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
+        env=os.environ | CHILD_ENV | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
         check=True,
     )
     loaded = json.loads(output.read_text("utf-8"))

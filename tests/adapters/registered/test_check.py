@@ -15,7 +15,7 @@ from ftbridge.adapters.targets import sharegpt
 from ftbridge.core.errors import InputError
 from ftbridge.core.records import Conversation, Turn, Where
 from ftbridge.dataset_info.registry import FILE
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 
 HERE = Path(__file__).parent
 GOOD = {"instruction": "why?", "input": "", "output": "because"}
@@ -253,7 +253,7 @@ def test_the_frameworks_agree(data, project, training_python):
     job.write_text(json.dumps(settings))
     subprocess.run(
         [training_python, HERE / "frameworks_check.py", job],
-        env=os.environ | QUIET | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
+        env=os.environ | CHILD_ENV | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(SCRIPTS)},
         check=True,
     )
     answers = json.loads(output.read_text())

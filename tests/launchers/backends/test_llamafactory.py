@@ -110,7 +110,7 @@ def test_what_is_not_the_users_to_set_is_refused(key):
         llamafactory.render(plan(set={key: "1"}))
 
 
-def test_progress_has_the_steps_that_have_a_loss(tmp_path):
+def test_the_log_has_the_steps_that_have_a_loss(tmp_path):
     records = [
         {"current_steps": 1, "total_steps": 9, "loss": 2.0, "lr": 1e-4},
         {"current_steps": 2, "total_steps": 9, "loss": 1.5},
@@ -118,11 +118,24 @@ def test_progress_has_the_steps_that_have_a_loss(tmp_path):
         {"current_steps": 2, "total_steps": 9, "eval_loss": 1.0},
     ]
     logs = {tmp_path / "output" / "trainer_log.jsonl": records}
-    assert list(llamafactory.progress(tmp_path, logs.__getitem__, 4)) == [
+    assert list(llamafactory.read_log(tmp_path, logs.__getitem__, 4)) == [
         {"step": 1, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 0.0},
         {"step": 2, "validation_loss": 1.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("turns", "cutoff_length", "left"),
+    [
+        ([(10, 2)], 8, [(6, 2)]),
+        ([(2, 10)], 8, [(2, 6)]),
+        ([(6, 6)], 8, [(4, 4)]),
+        ([(3, 1), (10, 10)], 8, [(3, 1), (2, 2)]),
+    ],
+)
+def test_a_cutoff_shortens_question_and_answer(turns, cutoff_length, left):
+    assert list(llamafactory.truncate_turns(turns, cutoff_length)) == left
 
 
 def save(folder, name="adapter_model.safetensors", cut=0):

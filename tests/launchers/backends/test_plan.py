@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import InputError, UsageError
-from ftbridge.launchers.backends.plan import load_deepspeed, offloads, outside
+from ftbridge.launchers.backends.plan import load_deepspeed, offloads, paths_outside_run
 
 from ...builders.plans import ONE, TWO, plan  # noqa: TID252
 
@@ -145,14 +145,14 @@ def test_places_outside_the_runs_folder_are_found_wherever_they_stand():
         "checkpoint": {"folder": "inside", "version": "1..2"},
         "compile": {"cache": "..\\up"},
     }
-    assert outside(config) == {
+    assert paths_outside_run(config) == {
         "compile.cache": "..\\up",
         "data_efficiency.curriculum.data_cluster_path": "~/cluster",
         "data_efficiency.curriculum.metrics.difficulty.index_to_sample_path": "/index",
         "flops_profiler.output_file": "in/../../flops.txt",
         "zero_optimization.offload_param.nvme_path": "/nvme",
     }
-    assert outside(None) == {}
+    assert paths_outside_run(None) == {}
 
 
 def test_offload_that_is_null_is_none(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
-from ftbridge.core.plugins import _entries, load_backend, plugin_names
+from ftbridge.core.plugins import _entry_points, load_backend, plugin_names
 from ftbridge.launchers.preview.preview import preview
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.launchers.runs.training_log import curve
+from ftbridge.launchers.runs.training_log import read_curve
 from ftbridge.launchers.training.prepare import build_only, prepare
 from ftbridge.launchers.training.train import preflight
 from ftbridge.templates import families
@@ -29,9 +29,9 @@ def package(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)
         patch.setenv("PYTHONPATH", str(place))
-        _entries.cache_clear()
+        _entry_points.cache_clear()
         yield place
-    _entries.cache_clear()
+    _entry_points.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_it_trains_and_its_run_is_read(run):
     assert (run.status, run.steps) == ("succeeded", 3)
     assert [path.name for path in load_backend("plain").checkpoints(run.path)] == ["checkpoint-3"]
     assert checkpoints.find_checkpoint(run, "3").name == "checkpoint-3"
-    records = curve(run)
+    records = read_curve(run)
     assert [record["step"] for record in records] == [1, 2, 3]
     assert records[-1]["loss"] < records[0]["loss"]
     assert run.checkpoints.keys() == {"output/checkpoint-3"}  # whole, so that a training could go on from it
@@ -60,7 +60,7 @@ def test_it_trains_and_its_run_is_read(run):
 def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
     checkpoint = shutil.copytree(load_backend("plain").checkpoints(run.path)[0], in_project / "elsewhere-3")
     resumed = ftbridge.train(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)
-    assert [record["step"] for record in curve(resumed)] == [4, 5]
+    assert [record["step"] for record in read_curve(resumed)] == [4, 5]
     (checkpoint / "trainer_state.json").unlink()
     with pytest.raises(InputError, match="is no whole checkpoint with the optimiser's state"):
         prepare(**OPTIONS | {"max_steps": 5}, resume=str(checkpoint), trust_checkpoint=True)

@@ -175,11 +175,11 @@ def read(file):
     yield from map(json.loads, file.read_text().splitlines())
 
 
-def test_progress_is_read_in_optimiser_steps_from_all_starts(tmp_path):
-    assert list(xtuner.progress(tmp_path, read, 4)) == []
+def test_the_log_is_read_in_optimiser_steps_from_all_starts(tmp_path):
+    assert list(xtuner.read_log(tmp_path, read, 4)) == []
     log(tmp_path, "20260101_000000", line(4, 3.0), line(8, 2.0))
     log(tmp_path, "20260101_000100", line(8, 1.5), '{"val_loss": 1.2, "step": 8}', '{"lr": 1.0, "iter": 9, "step": 9}')
-    assert list(xtuner.progress(tmp_path, read, 4)) == [
+    assert list(xtuner.read_log(tmp_path, read, 4)) == [
         {"step": 1, "loss": 3.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 2.0, "learning_rate": 1e-4},
         {"step": 2, "loss": 1.5, "learning_rate": 1e-4},

@@ -18,7 +18,7 @@ from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
 from ftbridge.launchers.preflight.model import as_held
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.render import deepspeed_config
 
@@ -112,7 +112,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
     script = Path(__file__).with_name("real_bytes.py")
     done = subprocess.run(
         [training_python, script, backend, dtype, json.dumps(cases)],
-        env={**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""},
+        env={**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import FILE, register
 from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs import png_chart
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
@@ -155,7 +155,7 @@ def test_cut_samples_are_those_of_the_training(faq, project, cut, backend, train
     config = next(Path(name) for name in ready.launch.files if Path(name).suffix in {".py", ".yaml"})
     (tmp_path / config.name).write_text(ready.launch.files[str(config)])
     command = [training_python, Path(__file__).parents[2] / "builders" / "training_rows.py", backend]
-    env = {**os.environ, **QUIET, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, **CHILD_ENV, "PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
     env["HF_DATASETS_CACHE"] = str(tmp_path / "cache")
     done = subprocess.run(
         [*command, tmp_path / config.name, tmp_path / "rows.json"], env=env, capture_output=True, text=True, check=False
@@ -257,8 +257,8 @@ def asked(monkeypatch):
             }
         )
 
-    monkeypatch.setattr(module, "ask", ask)
-    monkeypatch.setattr(png_chart, "ask", ask)
+    monkeypatch.setattr(module, "run_script", ask)
+    monkeypatch.setattr(png_chart, "run_script", ask)
     return specs
 
 
@@ -365,7 +365,7 @@ def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkey
     ],
 )
 def test_what_a_framework_cannot_do_is_wrong_input(made_up, monkeypatch, error, message):
-    monkeypatch.setattr(module, "ask", lambda *_, **__: json.dumps({"error": error}))
+    monkeypatch.setattr(module, "run_script", lambda *_, **__: json.dumps({"error": error}))
     with pytest.raises(InputError, match=message):
         preview("faq")
 

@@ -22,7 +22,7 @@ def unset(monkeypatch):
 
 def test_a_home_that_can_be_written_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "not made yet"))
-    assert caches.environment() == {}
+    assert caches.environment_variables() == {}
     assert not any(tmp_path.iterdir())
 
 
@@ -34,11 +34,11 @@ def test_else_a_child_gets_a_private_folder(tmp_path, monkeypatch, home):
     assert execute(Launch(argv, {}, str(tmp_path), {}), tmp_path / "log.txt", lambda: None) == 0
     folder = Path((tmp_path / "log.txt").read_text().strip()).parent
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert set(caches.environment()) == MOVED
+    assert set(caches.environment_variables()) == MOVED
 
 
 def test_the_folder_goes_with_the_process(tmp_path):
-    program = "from ftbridge.launchers.process import caches; print(caches.environment()['MPLCONFIGDIR'])"
+    program = "from ftbridge.launchers.process import caches; print(caches.environment_variables()['MPLCONFIGDIR'])"
     environment = {**os.environ, "HOME": "/proc/nobody"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     folder = Path(done.stdout.strip()).parent
@@ -51,4 +51,4 @@ def test_only_what_cannot_be_written_is_moved(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HF_HOME", "/proc/models")
     monkeypatch.setenv("HF_MODULES_CACHE", "/proc/modules")
-    assert set(caches.environment()) == {"HF_DATASETS_CACHE"}
+    assert set(caches.environment_variables()) == {"HF_DATASETS_CACHE"}

@@ -33,7 +33,7 @@ from ftbridge.launchers.runs.record import (
     this_machine,
     utc_now,
 )
-from ftbridge.launchers.runs.summary import summary
+from ftbridge.launchers.runs.summary import summarise_run
 
 from ...builders.runs import record_run  # noqa: TID252
 
@@ -88,7 +88,7 @@ def test_a_clock_that_was_put_back_makes_no_time_negative_and_is_told(project, c
     run = record(project, "one", "running")
     run = msgspec.structs.replace(run, attempts=(msgspec.structs.replace(run.attempts[0], started=ahead),)).save()
     record(project, "another")
-    assert summary(run).seconds == 0
+    assert summarise_run(run).seconds == 0
     assert run.end("failed", 1).attempts[0].ended == ahead
     assert [each.id for each in all_runs(project)] == ["another", "one"]
     assert "`one` began in the future" in capsys.readouterr().err
@@ -223,7 +223,7 @@ time.sleep(300)
 @pytest.mark.slow
 @pytest.mark.parametrize("manner", ["polite", "stubborn"])
 def test_a_running_run_is_stopped(project, monkeypatch, manner):
-    monkeypatch.setattr(runs, "PATIENCE", 0.5)
+    monkeypatch.setattr(runs, "STOP_SECONDS", 0.5)
     run = record(project, "one", "running")
     argv = [sys.executable, "-c", WATCHER, str(run.path), manner]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as watcher:

@@ -7,8 +7,7 @@ import pytest
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.train_spec import defaults
-from ftbridge.launchers.training.prepare import _datasets as recorded
-from ftbridge.launchers.training.prepare import describe, prepare
+from ftbridge.launchers.training.prepare import dataset_hashes, describe, prepare
 from ftbridge.launchers.training.train import preflight
 
 from ...builders.trainings import BACKENDS, train_command  # noqa: TID252
@@ -32,9 +31,9 @@ def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path
     found = {check.name: check for check in preflight(ready) if check.status == "warning"}
     for name, count in (("dataset", "20 samples, and 21"), ("validation dataset", f"{len(lines)} samples")):
         assert f"has been changed since ftbridge wrote it: it holds {count}" in found[name].found
-    assert recorded(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert dataset_hashes(ready.plan)[file.name] == hashlib.sha256(file.read_bytes()).hexdigest()
     train = file.with_name(file.name.replace("test", "train"))
-    assert recorded(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
+    assert dataset_hashes(ready.plan)[train.name] == hashlib.sha256(train.read_bytes()).hexdigest()
     train.write_text(train.read_text("utf-8") + "{broken\n", "utf-8")
     with pytest.raises(InputError, match="1 of 21 records of the dataset `medqa-train`"):
         prepare(**options)

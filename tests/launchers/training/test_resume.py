@@ -98,10 +98,10 @@ def saved(run, step):
 def watched(place, *steps, **options):
     """Return a run that saved its checkpoints while it was watched."""
     run = stopped(place, **options)
-    ledger = resume.Ledger(run, load_backend(run.spec.backend))
+    ledger = resume.CheckpointLedger(run, load_backend(run.spec.backend))
     for step in steps:
         saved(run, step)
-    return ledger.look(ended=True)
+    return ledger.update(ended=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -165,36 +165,36 @@ def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, cap
 def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
     run = watched(place, 3)
     saved(run, 6)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
-    assert ledger.look(ended=True).checkpoints == run.checkpoints
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
+    assert ledger.update(ended=True).checkpoints == run.checkpoints
     packed(run.path / "output" / "iter_6.pth", "written again by the training")
-    assert set(ledger.look(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
+    assert set(ledger.update(ended=True).checkpoints) == {"output/iter_3.pth", "output/iter_6.pth"}
 
 
 @pytest.mark.parametrize("how", ["owner", "link"])
 def test_what_somebody_else_puts_there_while_a_run_trains_does_not_go_on_record(place, how):
     run = stopped(place)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
     file = saved(run, 3)
     if how == "owner":
         ledger._owner += 1
     else:
         file.rename(place.folder / "elsewhere.pth")
         file.symlink_to(place.folder / "elsewhere.pth")
-    assert ledger.look(ended=True).checkpoints == {}
+    assert ledger.update(ended=True).checkpoints == {}
 
 
 def test_a_checkpoint_is_noted_once_it_no_longer_changes_and_forgotten_with_its_file(place):
     run = stopped(place)
-    ledger = resume.Ledger(run, load_backend(XTUNER))
+    ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
     file = saved(run, 3)
-    assert ledger.look().checkpoints == {}
+    assert ledger.update().checkpoints == {}
     packed(file, "more")
-    assert ledger.look().checkpoints == {}
-    assert ledger.look().checkpoints == {"output/iter_3.pth": resume.digest(file)}
+    assert ledger.update().checkpoints == {}
+    assert ledger.update().checkpoints == {"output/iter_3.pth": resume.checkpoint_sha256(file)}
     assert load_run(run.path).checkpoints == ledger.run.checkpoints
     file.unlink()
-    assert ledger.look().checkpoints == {}
+    assert ledger.update().checkpoints == {}
 
 
 @pytest.mark.parametrize(("status", "message"), [("running", "still running"), ("succeeded", "has succeeded")])
@@ -217,9 +217,9 @@ def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
 def test_two_do_not_resume_the_same_run(place):
     run = watched(place, 3)
     again = msgspec.structs.replace(run, status="running")
-    assert len(resume.claim(run, again).attempts) == 2
+    assert len(resume.claim_run(run, again).attempts) == 2
     with pytest.raises(UsageError, match="still running"):
-        resume.claim(run, again)
+        resume.claim_run(run, again)
 
 
 def test_options_given_again_must_be_the_runs(place):
@@ -267,7 +267,7 @@ NO_SIGNATURE = r"belongs to run `one`, whose record is not signed by this machin
 def test_a_forged_checkpoint_with_its_forged_record_needs_trust(place, backend, status):
     run = watched(place, 3, backend=backend, status=status)
     evil = saved(run, 6)
-    digests = {**run.checkpoints, f"output/{evil.name}": resume.digest(evil)}
+    digests = {**run.checkpoints, f"output/{evil.name}": resume.checkpoint_sha256(evil)}
     forged(run, status="interrupted", checkpoints=digests)
     for wanted in ("auto", "one", str(run.path), str(evil), str(evil.with_name(evil.name.replace("6", "3")))):
         with pytest.raises(InputError, match=NO_SIGNATURE):
@@ -299,10 +299,10 @@ def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place)
     foreign = forged(run, steps=10)
     found = resume.find_resume_point(place, "one", {}, trusted=True)
     assert (found.run, found.checkpoint.name) == (foreign, "iter_6.pth")
-    now = resume.claim(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
+    now = resume.claim_run(foreign, msgspec.structs.replace(foreign, status="running", signature="")).end("failed", 1)
     assert (bool(now.signature), now.checkpoints) == (True, {})
-    ledger = resume.Ledger(now, load_backend(XTUNER))
-    assert ledger.look(ended=True).checkpoints == {}
+    ledger = resume.CheckpointLedger(now, load_backend(XTUNER))
+    assert ledger.update(ended=True).checkpoints == {}
     with pytest.raises(InputError, match="is not on record"):
         resume.find_resume_point(place, "one", {}, trusted=False)
 
@@ -355,20 +355,20 @@ def test_what_starts_must_be_as_what_stopped(place, plan):
         packed(folder / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
     (run.path / "deepspeed.json").write_text('{"zero_optimization": {"stage": 2}}')
     source, two = resume.ResumePoint(folder, run), ["--nproc-per-node=2"]
-    resume.check(source, plan, two, run.datasets)
-    resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
+    resume.check_resume_point(source, plan, two, run.datasets)
+    resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
     with pytest.raises(UsageError, match="was saved by 2 processes, and 3 would start now"):
-        resume.check(source, plan, ["--nproc-per-node=3"], run.datasets)
+        resume.check_resume_point(source, plan, ["--nproc-per-node=3"], run.datasets)
     with pytest.raises(UsageError, match="go on with DeepSpeed"):
-        resume.check(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
+        resume.check_resume_point(source, msgspec.structs.replace(plan, deepspeed=None), two, run.datasets)
     third = msgspec.structs.replace(plan, deepspeed={"zero_optimization": {"stage": 3}})
     with pytest.raises(UsageError, match="used ZeRO stage 2, and `auto` is stage 3 now"):
-        resume.check(source, third, two, run.datasets)
+        resume.check_resume_point(source, third, two, run.datasets)
     with pytest.raises(InputError, match="`faq` is not what run `one` trained on"):
-        resume.check(source, plan, two, {"faq.xlsx": "another sha256"})
+        resume.check_resume_point(source, plan, two, {"faq.xlsx": "another sha256"})
     next(folder.iterdir()).write_bytes(b"PK")
     with pytest.raises(InputError, match="no whole checkpoint with the optimiser's state"):
-        resume.check(resume.ResumePoint(folder, None), plan, two, run.datasets)
+        resume.check_resume_point(resume.ResumePoint(folder, None), plan, two, run.datasets)
 
 
 @pytest.fixture
@@ -386,9 +386,9 @@ def recorded(place, plan):
 @pytest.mark.parametrize("change", [{"faq.jsonl": "edited"}, {"faq-validation.jsonl": "new"}])
 def test_other_data_is_refused_by_its_file(recorded, change):
     plan, source = recorded
-    resume.check(source, plan, [], source.run.datasets)
+    resume.check_resume_point(source, plan, [], source.run.datasets)
     with pytest.raises(InputError, match=rf"`faq` is not what run `one` trained on \(`{next(iter(change))}`\)"):
-        resume.check(source, plan, [], source.run.datasets | change)
+        resume.check_resume_point(source, plan, [], source.run.datasets | change)
 
 
 def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
@@ -396,9 +396,9 @@ def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
     noted = {"faq.xtuner.jsonl": "a", "faq.alpaca.jsonl": "b", "faq.xlsx": "c"}  # both backends' files, as it was then
     older = resume.ResumePoint(source.checkpoint, msgspec.structs.replace(source.run, base=None, datasets=noted))
     now = {"faq.xtuner.jsonl": "a", "faq.xlsx": "c", "faq-validation.xtuner.jsonl": "d"}
-    resume.check(older, plan, [], now)
+    resume.check_resume_point(older, plan, [], now)
     with pytest.raises(InputError, match=r"\(`faq\.xtuner\.jsonl`\)"):
-        resume.check(older, plan, [], now | {"faq.xtuner.jsonl": "edited"})
+        resume.check_resume_point(older, plan, [], now | {"faq.xtuner.jsonl": "edited"})
 
 
 @pytest.mark.parametrize(
@@ -407,10 +407,10 @@ def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
 def test_another_base_is_refused(recorded, file, told):
     plan, source = recorded
     (plan.model / "README.md").write_text("metadata")
-    resume.check(source, plan, [], source.run.datasets)
+    resume.check_resume_point(source, plan, [], source.run.datasets)
     (plan.model / file).write_bytes(b"wei ghts"[-7:])
     with pytest.raises(InputError, match=rf"model` is not what run `one` trained \(.*{told}"):
-        resume.check(source, plan, [], source.run.datasets)
+        resume.check_resume_point(source, plan, [], source.run.datasets)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -431,9 +431,9 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
 
 def test_only_a_resumed_xtuner_unpickles_in_full(plan):
     resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
-    assert load_backend(XTUNER).environment(plan) == {}
-    assert load_backend(XTUNER).environment(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-    assert load_backend(LLAMAFACTORY).environment(resumed) == {}
+    assert load_backend(XTUNER).environment_variables(plan) == {}
+    assert load_backend(XTUNER).environment_variables(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    assert load_backend(LLAMAFACTORY).environment_variables(resumed) == {}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -10,7 +10,7 @@ import pytest
 
 import ftbridge
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.launchers.process.script import QUIET
+from ftbridge.launchers.process.script import CHILD_ENV
 from ftbridge.weights.model_files.transformers4 import config_for_both, make_tokenizer_for_both
 
 READERS = Path(__file__).with_name("two_readers.py")
@@ -108,7 +108,7 @@ def test_a_tokenizer_of_transformers_5_is_put_such_that_4_57_loads_it(tmp_path, 
 
 def read(python, *folders):
     done = subprocess.run(
-        [python, READERS, "read", *folders], capture_output=True, text=True, check=False, env={**os.environ, **QUIET}
+        [python, READERS, "read", *folders], capture_output=True, text=True, check=False, env=os.environ | CHILD_ENV
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
