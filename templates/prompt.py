@@ -62,20 +62,23 @@ class ChatPrompt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         result: list[Segment] = []
         for number, (question, answer) in enumerate(turns, 1):
-            opening: tuple[Segment, ...] = ()
-            if number == 1 and system:
-                opening = _fill(self.system, system=system)
-                if self.system_inside:
-                    opening, question = (), text_of(opening) + question  # noqa: PLW2901
             if number == 1 or not self.suffix_as_eos:
                 result += map(Token, self.bos)
-            result += _join(opening, _fill(self.instruction, input=question, round=number))
+            result += self._question(question, system if number == 1 else "", number)
             if answer is None:
                 break
             result += _join(_fill(self.answer, output=answer), (self.suffix,))
-            result += [Token(self.eos)] if self.eos else []
-            result += [self.sep]
+            if self.eos:
+                result.append(Token(self.eos))
+            result.append(self.sep)
         return [segment for segment in result if segment]
+
+    def _question(self, question: str, system: str, number: int) -> tuple[Segment, ...]:
+        """Return the segments of the user's turn `number`, from 1, with those of the system prompt before or in it."""
+        opening = _fill(self.system, system=system) if system else ()
+        if self.system_inside:
+            return _fill(self.instruction, input=text_of(opening) + question, round=number)
+        return _join(opening, _fill(self.instruction, input=question, round=number))
 
     def render(self, system: str, turns: Sequence[tuple[str, str | None]]) -> str:
         """Return the conversation as one text, to look at; `segments` is what to encode."""
@@ -103,18 +106,21 @@ def _check_fields(piece: Piece, *known: str) -> None:
 
     `{input.__class__}` or `{input:>9999999999}` would be obeyed, and what NUL sets off would be Jinja's.
     """
-    for text in (piece,) if isinstance(piece, str) else piece:
-        if isinstance(text, str):
-            for _, field, form, conversion in Formatter().parse(text):
-                if field is not None and (field not in known or form or conversion):
-                    raise ValueError(f"`{text}` has a field that no prompt has")
-            if "\0" in text:
-                raise ValueError("a prompt holds no NUL")
+    texts = [text for text in _as_tuple(piece) if isinstance(text, str)]
+    if any("\0" in text for text in texts):
+        raise ValueError("a prompt holds no NUL")
+    for text in texts:
+        for _, field, form, conversion in Formatter().parse(text):
+            if field is not None and (field not in known or form or conversion):
+                raise ValueError(f"`{text}` has a field that no prompt has")
+
+
+def _as_tuple(piece: Piece) -> tuple[Segment, ...]:
+    return (piece,) if isinstance(piece, str) else piece
 
 
 def _fill(piece: Piece, **values: object) -> tuple[Segment, ...]:
-    parts = (piece,) if isinstance(piece, str) else piece
-    return tuple(part if isinstance(part, Token) else part.format(**values) for part in parts)
+    return tuple(part if isinstance(part, Token) else part.format(**values) for part in _as_tuple(piece))
 
 
 def _jinja(piece: Piece, **names: str) -> str:

@@ -13,15 +13,19 @@ def markdown(results: dict[str, Any], phases: dict[str, Any]) -> str:
     if packages := about.get("packages"):
         lines += [", ".join(f"{name} {version}" for name, version in packages.items()), ""]
     for name, phase in phases.items():
-        found = results["phases"].get(name)
-        if not found:
-            continue
-        lines += [f"### {phase.title}", "", f"{found['status']}, {found['seconds']:.0f} s.", ""]
-        if rows := found["rows"]:
-            told = [key for key in phase.columns if any(row.get(key) is not None for row in rows)]
-            lines += [_line(phase.columns[key] for key in told), "|" + "---|" * len(told)]
-            lines += [*(_line(_cell(row.get(key)) for key in told) for row in rows), ""]
+        if found := results["phases"].get(name):
+            lines += [f"### {phase.title}", "", f"{found['status']}, {found['seconds']:.0f} s.", ""]
+            lines += _table(phase.columns, found["rows"])
     return "\n".join(lines)
+
+
+def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table, without the columns that no row has; [] for no rows."""
+    if not rows:
+        return []
+    keys = [key for key in columns if any(row.get(key) is not None for row in rows)]
+    body = [_line(_cell(row.get(key)) for key in keys) for row in rows]
+    return [_line(columns[key] for key in keys), "|" + "---|" * len(keys), *body, ""]
 
 
 def placed(page: str, text: str) -> str:

@@ -6,6 +6,7 @@ transformers has itself runs in the newest environment.
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,11 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
             f"`{file}` has attention computed by `{kernel}`, which is code that is fetched from a hub; take that line "
             "out, or, if you trust who made it, add `--trust-remote-code`"
         )
-    if needs_transformers4(config):
+    if needs_transformers4(config) and (trust_remote_code or kind not in _newest_classes(project, backend)):
         try:
-            known = frozenset() if trust_remote_code else known_classes(interpreter(project, backend))
-        except SetupError:  # then it cannot be the newest
-            known = frozenset()
-        if kind not in known:
-            try:
-                return interpreter(project, backend, "transformers4")
-            except SetupError as error:
-                raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
+            return interpreter(project, backend, "transformers4")
+        except SetupError as error:
+            raise SetupError(f"the code in `{model}` breaks under transformers 5: {error}") from error
     python = interpreter(project, backend)
     known = known_classes(python)
     if not kind or not known or kind in known or config.get("auto_map"):
@@ -55,6 +51,13 @@ def interpreter_for(project: Project, backend: str, model: Path, *, trust_remote
         "and the folder holds no code for it; name a Python with a newer transformers in ftbridge.yaml "
         f"(`backends: {{{backend}: {{python: PATH}}}}`)"
     )
+
+
+def _newest_classes(project: Project, backend: str) -> frozenset[str]:
+    """Return the model types that the newest environment has classes for; none where it is not there."""
+    with suppress(SetupError):
+        return known_classes(interpreter(project, backend))
+    return frozenset()
 
 
 def trusted(run: Run | None, models: Sequence[Path], *, said: bool) -> bool:

@@ -47,40 +47,58 @@ def choose(spec: TrainSpec) -> Devices:
 
     Raises SetupError where it asks for more than is there, UsageError for what this kind of machine cannot do.
     """
-    found = computing(spec.device)
-    if not found:
-        if spec.dtype == "float16":
-            raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and float32 is used")
-        if "paged" in spec.optimizer or "8bit" in spec.optimizer:
-            raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
-        dtype = "float32" if spec.dtype == "auto" else spec.dtype
-        return Devices("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
-    count = len(found) if spec.gpus == "all" else spec.gpus
-    if count > len(found):
-        raise SetupError(f"`--gpus {count}` asks for more than the {len(found)} visible here")
-    chosen = _alike(found, count)
-    if count > 1 and (slices := [gpu for gpu in chosen if gpu.is_slice]):
-        whole = sum(not gpu.is_slice for gpu in found)
+    visible = computing(spec.device)
+    if not visible:
+        return _cpu_devices(spec)
+    count = len(visible) if spec.gpus == "all" else spec.gpus
+    if count > len(visible):
+        raise SetupError(f"`--gpus {count}` asks for more than the {len(visible)} visible here")
+    chosen = _gpus_of_one_kind(visible, count)
+    if count > 1:
+        _refuse_slices(chosen, visible)
+    return Devices("cuda", count, _gpu_dtype(spec, chosen), tuple(chosen))
+
+
+def _cpu_devices(spec: TrainSpec) -> Devices:
+    if spec.dtype == "float16":
+        raise UsageError("`--dtype float16` needs a GPU; on the CPU leave it out, and float32 is used")
+    if "paged" in spec.optimizer or "8bit" in spec.optimizer:
+        raise UsageError(f"`--optimizer {spec.optimizer}` needs a GPU; on the CPU take adamw, adafactor or sgd")
+    dtype = "float32" if spec.dtype == "auto" else spec.dtype
+    return Devices("cpu", 1 if spec.gpus == "all" else spec.gpus, dtype)
+
+
+def _refuse_slices(chosen: Sequence[Gpu], visible: Sequence[Gpu]) -> None:
+    """Raise UsageError where one of the GPUs that are to train together is a MIG slice."""
+    slices = [gpu for gpu in chosen if gpu.is_slice]
+    if slices:
+        whole = sum(not gpu.is_slice for gpu in visible)
         raise UsageError(
             f"{slices[0].name} is a slice of a GPU (MIG), and slices cannot train together; take `--gpus {whole or 1}`"
         )
-    old = [gpu for gpu in chosen if not gpu.bfloat16]
-    if spec.dtype == "bfloat16" and (too_old := [gpu for gpu in old if gpu.capability is not None]):
+
+
+def _gpu_dtype(spec: TrainSpec, chosen: Sequence[Gpu]) -> str:
+    """Return the dtype that `spec` trains in on these GPUs; raises UsageError for bfloat16 on one that lacks it."""
+    lacking = [gpu for gpu in chosen if not gpu.bfloat16]
+    if spec.dtype == "auto":
+        return "float16" if lacking else "bfloat16"
+    too_old = [gpu for gpu in lacking if gpu.capability is not None]
+    if spec.dtype == "bfloat16" and too_old:
         raise UsageError(
             f"`--dtype bfloat16` needs compute capability {BFLOAT16}, and {too_old[0].name} has "
             f"{too_old[0].capability}; take `--dtype float16`, or leave it out"
         )
-    auto = "float16" if old else "bfloat16"
-    return Devices("cuda", count, auto if spec.dtype == "auto" else spec.dtype, tuple(chosen))
+    return spec.dtype
 
 
-def _alike(found: Sequence[Gpu], count: int) -> list[Gpu]:
-    """Return `count` of the GPUs, if possible of one kind, the freest first.
+def _gpus_of_one_kind(visible: Sequence[Gpu], count: int) -> list[Gpu]:
+    """Return `count` of the visible GPUs, if possible of one kind, the freest first.
 
     The kind is that of the first where the user names cards, else the newest and largest.
     """
     kinds: dict[tuple[str, int | None, float | None], list[Gpu]] = {}
-    for gpu in found:
+    for gpu in visible:
         kinds.setdefault((gpu.name, gpu.memory, gpu.capability), []).append(gpu)
     groups = [freest(group) for group in kinds.values()]
     if "CUDA_VISIBLE_DEVICES" not in os.environ:

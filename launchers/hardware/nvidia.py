@@ -53,13 +53,13 @@ class Gpu(msgspec.Struct, frozen=True):
         return self.uuid.startswith("MIG-")
 
 
-class _Card(msgspec.Struct, frozen=True):
-    """A card as nvidia-smi numbers it, and what a program can use of it: the card, or its MIG slices."""
+class _PhysicalGpu(msgspec.Struct, frozen=True):
+    """A GPU as nvidia-smi numbers it, and what a program can use of it: the whole of it, or its MIG slices."""
 
     index: str
-    gpu: Gpu
-    parts: tuple[Gpu, ...]
-    unlisted: bool = False  # whether it may have slices that nvidia-smi does not show here
+    whole: Gpu
+    usable: tuple[Gpu, ...]
+    may_have_unlisted: bool = False  # slices that nvidia-smi does not show here
 
 
 def gpus() -> list[Gpu]:
@@ -67,13 +67,13 @@ def gpus() -> list[Gpu]:
 
     Numbers in it count as nvidia-smi does (CUDA_DEVICE_ORDER=PCI_BUS_ID).
     """
-    cards = _cards()
+    physical = _physical_gpus()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return [gpu for card in cards for gpu in card.parts]
+        return [gpu for each in physical for gpu in each.usable]
     found: list[Gpu] = []
     for item in visible.split(","):
-        named = _named(item.strip(), cards)
+        named = _gpus_of_item(item.strip(), physical)
         if not named:  # CUDA itself stops at the first that it does not know
             if found:
                 _say_once(f"CUDA_VISIBLE_DEVICES is `{visible}`: `{item}` names no GPU here, and CUDA stops at it")
@@ -82,23 +82,28 @@ def gpus() -> list[Gpu]:
     return found
 
 
-def _named(item: str, cards: list[_Card]) -> list[Gpu]:
+def _gpus_of_item(item: str, physical: list[_PhysicalGpu]) -> list[Gpu]:
     """Return what an item of CUDA_VISIBLE_DEVICES names: a number, or the beginning of a uuid."""
-    if not item.startswith(("GPU-", "MIG-")):
-        return [gpu for card in cards if card.index == item for gpu in card.parts]
-    named = [gpu for card in cards for gpu in card.parts if item.startswith("MIG-") and gpu.uuid.startswith(item)]
-    named += [gpu for card in cards for gpu in card.parts if card.gpu.uuid.startswith(item)]
-    # A container may be shown a slice and not the list of slices: it is one of these cards'.
-    parents = [card.gpu for card in cards if card.unlisted]
-    if named or not parents or item.startswith("GPU-"):
-        return named
-    return [_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", item)]
+    if item.startswith("MIG-"):
+        return _slices_by_uuid(item, physical)
+    if item.startswith("GPU-"):
+        return [gpu for each in physical if each.whole.uuid.startswith(item) for gpu in each.usable]
+    return [gpu for each in physical if each.index == item for gpu in each.usable]
 
 
-def _cards() -> list[_Card]:
-    cards = []
+def _slices_by_uuid(beginning: str, physical: list[_PhysicalGpu]) -> list[Gpu]:
+    listed = [gpu for each in physical for gpu in each.usable if gpu.uuid.startswith(beginning)]
+    # A container may be shown a slice and not the list of slices: it is one of these GPUs'.
+    parents = [each.whole for each in physical if each.may_have_unlisted]
+    if listed or not parents:
+        return listed
+    return [_mig_slice(min(parents, key=lambda gpu: gpu.capability or 0), "MIG", beginning)]
+
+
+def _physical_gpus() -> list[_PhysicalGpu]:
+    found = []
     for line in smi().splitlines():
-        row = _row(line)
+        row = _cells_by_column(line)
         if not row:
             if _BROKEN.search(line):
                 _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
@@ -116,17 +121,17 @@ def _cards() -> list[_Card]:
             _mebibytes(row["memory.free"]),
             uuid,
         )
-        listed = _slices(gpu) if mode == "Enabled" else ()
-        # Where the slices are not listed, one of them is what the card's own uuid means.
-        whole = _slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu
-        cards.append(_Card(index, gpu, listed or (whole,), unlisted=not listed and mode != "Disabled"))
-    return cards
+        listed = _mig_slices(gpu) if mode == "Enabled" else ()
+        # Where the slices are not listed, one of them is what the GPU's own uuid means.
+        usable = listed or (_mig_slice(gpu, "MIG", uuid) if mode == "Enabled" else gpu,)
+        found.append(_PhysicalGpu(index, gpu, usable, may_have_unlisted=not listed and mode != "Disabled"))
+    return found
 
 
-def _row(line: str) -> dict[str, str]:
-    """Return the cells of a line by column; {} for a line that is no card's.
+def _cells_by_column(line: str) -> dict[str, str]:
+    """Return the cells of a line by column; {} for a line that is no GPU's.
 
-    A card's name may hold commas, and what an older driver says ends before `mig.mode.current`.
+    A GPU's name may hold commas, and what an older driver says ends before `mig.mode.current`.
     """
     cells = [cell.strip() for cell in line.split(",")]
     has_mode = cells[-1] in {"Enabled", "Disabled"} or len(cells) == len(COLUMNS)
@@ -138,19 +143,19 @@ def _row(line: str) -> dict[str, str]:
     return dict(zip(columns, named, strict=True))
 
 
-def _slices(card: Gpu) -> tuple[Gpu, ...]:
-    """Return the MIG slices of a card; CUDA takes one of them for a process, and the card's memory is not theirs."""
+def _mig_slices(whole: Gpu) -> tuple[Gpu, ...]:
+    """Return the MIG slices of a GPU; CUDA takes one of them for a process, and the GPU's memory is not theirs."""
     found, parent = [], ""
     for listed in filter(None, map(_LISTED.match, _ask("--list-gpus").splitlines())):
         kind, title, uuid = listed.groups()
         if kind == "GPU":
             parent = uuid
-        elif parent == card.uuid:
-            found.append(_slice(card, f"MIG {title.split()[0]}", uuid))
+        elif parent == whole.uuid:
+            found.append(_mig_slice(whole, f"MIG {title.split()[0]}", uuid))
     return tuple(found)
 
 
-def _slice(parent: Gpu, title: str, uuid: str) -> Gpu:
+def _mig_slice(parent: Gpu, title: str, uuid: str) -> Gpu:
     return Gpu(f"{parent.name} {title}", None, parent.capability, parent.driver, None, uuid)
 
 
@@ -220,8 +225,8 @@ def unusable() -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.split(",")[0].strip() in HIDDEN:
         return ""
-    if cards := _cards():
-        known = ", ".join(f"{card.index} ({card.gpu.name}, {card.gpu.uuid})" for card in cards)
+    if physical := _physical_gpus():
+        known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
         return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
     said = " ".join(smi().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
@@ -235,9 +240,9 @@ def unusable() -> str:
     return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
 
 
-def freest(cards: Sequence[Gpu]) -> list[Gpu]:
+def freest(gpus: Sequence[Gpu]) -> list[Gpu]:
     """Return the GPUs, the one with the most free memory first; those that do not tell come last."""
-    return sorted(cards, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
+    return sorted(gpus, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
 
 
 def no_peers() -> str:
@@ -245,6 +250,6 @@ def no_peers() -> str:
 
     accelerate refuses to start there, even on one of them, unless NCCL is told not to try.
     """
-    cards = [card.gpu for card in _cards()]
-    poor = [gpu for gpu in cards if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
-    return poor[0].driver if len(cards) > 1 and poor else ""
+    whole = [each.whole for each in _physical_gpus()]
+    poor = [gpu for gpu in whole if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
+    return poor[0].driver if len(whole) > 1 and poor else ""

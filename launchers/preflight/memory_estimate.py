@@ -242,10 +242,8 @@ def _copies(plan: TrainPlan, shapes: dict[str, Shape], sizes: Sizes | None, kept
     if machine.device == "cpu" or machine.dtype == "float32" or plan.deepspeed is not None:
         return 0
     linear = sum(math.prod(shape) for name, shape in shapes.items() if _is_hidden(name, shape))
-    experts = sum(math.prod(shape) for name, shape in shapes.items() if len(shape) == 3 and EXPERTS.search(name))  # noqa: PLR2004
-    # Where the output layer is tied to the embedding, it is under that name only.
-    heads = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
-    head = max(heads or [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)], default=0)
+    experts = sum(math.prod(shape) for name, shape in shapes.items() if _is_stacked_experts(name, shape))
+    head = _output_layer_values(shapes)
     if spec.method == "full":
         return 2 * (linear + experts + head)
     copies = 2 * sum(map(math.prod, adapter_shapes(plan, shapes)))
@@ -254,6 +252,17 @@ def _copies(plan: TrainPlan, shapes: dict[str, Shape], sizes: Sizes | None, kept
         frozen = experts + (linear if spec.method == "lora" else 0)
         copies += 2 * (head + frozen // at_once)
     return copies
+
+
+def _is_stacked_experts(name: str, shape: Shape) -> bool:
+    return len(shape) == 3 and EXPERTS.search(name) is not None  # noqa: PLR2004
+
+
+def _output_layer_values(shapes: dict[str, Shape]) -> int:
+    """Return how many values the output layer has; tied to the embedding, it is under that name only."""
+    output = [math.prod(shape) for name, shape in shapes.items() if OUTPUT.search(module_of(name))]
+    embedding = [math.prod(shape) for name, shape in shapes.items() if _EMBEDDING.search(name)]
+    return max(output or embedding, default=0)
 
 
 def _context(plan: TrainPlan, used: int) -> int:
