@@ -28,9 +28,9 @@ from ftbridge.core.errors import FtbridgeError
 from ftbridge.core.files.atomic import json_lines, write_atomic
 from ftbridge.core.project import SETTINGS, Project, Settings
 from ftbridge.core.records import Launch
-from ftbridge.launchers.environment.gpu_checks import torch_build
+from ftbridge.launchers.environment.gpu_checks import read_torch_build
 from ftbridge.launchers.environment.setup import setup
-from ftbridge.launchers.environment.venv import inspect
+from ftbridge.launchers.environment.venv import inspect_environment
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.process.child import execute
 
@@ -181,7 +181,7 @@ def _packages(bench: Bench) -> dict[str, str]:
     """Return the versions in the frameworks' environment, {} where it does not tell."""
     try:
         python = bench.interpreter()
-        installed, build = inspect(python, []).packages, torch_build(python)
+        installed, build = inspect_environment(python, []).packages, read_torch_build(python)
     except (FtbridgeError, OSError):
         return {}
     found = {name: installed[name].version for name in VERSIONS if name in installed}

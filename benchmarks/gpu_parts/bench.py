@@ -73,7 +73,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cards(self) -> list[Gpu]:
         """Return the GPUs, none in a rehearsal; raises SetupError where there should be some."""
-        return devices.computing(self.device)
+        return devices.usable_gpus(self.device)
 
     @property
     def jobs(self) -> int:

@@ -12,7 +12,7 @@ _QUERY = ("nvidia-smi", "--query-gpu=uuid,memory.used", "--format=csv,noheader,n
 
 def used(cards: list[Gpu]) -> int | None:
     """Return the bytes that are used on the first of `cards` now, None where there is none or it does not tell."""
-    for line in nvidia._run(*_QUERY).splitlines() if cards else ():  # noqa: SLF001 - which nvidia-smi cannot hang
+    for line in nvidia.run_nvidia_smi(*_QUERY).splitlines() if cards else ():  # with its time-out
         uuid, _, size = (cell.strip() for cell in line.partition(","))
         if uuid == cards[0].uuid and size.isdecimal():
             return int(size) * MIB

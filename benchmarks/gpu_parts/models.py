@@ -61,7 +61,7 @@ def _make(bench: Bench, model: str, shape: str) -> Row:
 
 def _weights(bench: Bench, folder: Path) -> None:
     argv = [str(bench.interpreter()), str(HELPER), str(folder.resolve()), bench.device]
-    env = environment(**QUIET, **devices.environment(bench.cards[:1]))
+    env = environment(**QUIET, **devices.device_variables(bench.cards[:1]))
     done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [""]

@@ -15,7 +15,7 @@ from ftbridge.core.files.atomic import json_lines
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.core.plugins import load_backend
-from ftbridge.launchers.preflight.memory_estimate import Memory, estimate
+from ftbridge.launchers.preflight.memory_estimate import Memory, estimate_memory
 from ftbridge.launchers.runs.record import Run
 from ftbridge.launchers.runs.training_log import curve, points
 from ftbridge.launchers.training.prepare import Prepared, prepare
@@ -80,7 +80,7 @@ class Room:
 def expected(ready: Prepared) -> Memory:
     """Return what the pre-flight expects of a training."""
     plan = ready.plan
-    return estimate(plan, shapes(plan.model), read_json(plan.model / "config.json"))
+    return estimate_memory(plan, shapes(plan.model), read_json(plan.model / "config.json"))
 
 
 def allocated(run: Run) -> int | None:

@@ -110,7 +110,7 @@ class Generator:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **devices.environment(self.placement.cards)},
+            env={**os.environ, **QUIET, **caches.environment(), **devices.device_variables(self.placement.cards)},
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )
 

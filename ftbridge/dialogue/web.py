@@ -207,7 +207,7 @@ def _page(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
+            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.device_variables(())},  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

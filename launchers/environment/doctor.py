@@ -1,4 +1,4 @@
-"""`ftbridge doctor`: what this machine has, against what a training needs."""
+"""`ftbridge doctor`: checks of this machine and of the training environments, against what a training needs."""
 
 import os
 import re
@@ -20,43 +20,46 @@ from ftbridge.core.process import children
 from ftbridge.core.project import Project
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.gpu_checks import (
-    LOCKED,
+    LOCKED_BUILD,
     TorchBuild,
-    no_torch,
-    repair,
+    environment_remedy,
+    no_torch_check,
+    read_torch_build,
     shared_memory_checks,
-    torch_build,
     torch_gpu_checks,
 )
-from ftbridge.launchers.environment.setup import SPACE
+from ftbridge.launchers.environment.setup import ENVIRONMENT_SIZE
 from ftbridge.launchers.environment.venv import (
+    LOCK_NAMES,
     NEWEST,
-    SETS,
     Environment,
     Inspection,
     backends_of,
     default_folder,
     environment_of,
-    inspect,
+    imported_modules,
+    inspect_environment,
     interpreter,
-    modules,
     setup_command,
 )
 from ftbridge.launchers.hardware import host, nvidia
 from ftbridge.launchers.hardware.host import GIB
 
-SPACE_TO_TRAIN = 5  # GiB
-HUB_PATIENCE = 3  # seconds
+LEAST_RUN_SPACE = 5  # GiB
+HUB_TIMEOUT = 3  # seconds
 
 NEEDS_TOOLKIT = "a DeepSpeed file of yours that has DeepSpeed compile its CPU Adam (the shipped ones do not)"
 
 
 def doctor() -> list[Check]:
-    """Return all checks; importing the frameworks takes up to half a minute. Raises InputError for bad settings."""
-    return list(checks())
+    """Return all checks, in up to half a minute, which importing the frameworks takes.
+
+    Raises InputError for a ftbridge.yaml that cannot be read.
+    """
+    return list(run_checks())
 
 
-def checks() -> Iterator[Check]:
+def run_checks() -> Iterator[Check]:
     """Yield the checks as they are done, the quick ones first."""
     project = Project.find()
     yield _python_check("Python", ".".join(map(str, sys.version_info[:3])), sys.executable)
@@ -65,12 +68,12 @@ def checks() -> Iterator[Check]:
     builds: dict[Path, TorchBuild] = {}
     for python in backends:
         try:
-            builds[python] = torch_build(python)
+            builds[python] = read_torch_build(python)
         except (SetupError, OSError) as error:
-            yield no_torch(python, error)
+            yield no_torch_check(python, error)
     yield _processor_check()
     gpus = nvidia.gpus()
-    of_builds = [check for build in list(builds.values()) or [LOCKED] for check in _build_checks(build, gpus)]
+    of_builds = [check for build in list(builds.values()) or [LOCKED_BUILD] for check in _build_checks(build, gpus)]
     yield from dict.fromkeys(of_builds)  # two interpreters may have the same torch
     yield from shared_memory_checks()
     yield from _disk_checks(project)
@@ -82,8 +85,8 @@ def checks() -> Iterator[Check]:
 
 
 def toolkit_check(cuda: str) -> Check:
-    """Return whether there is a CUDA toolkit that fits torch's `cuda`; looks where torch's extensions look."""
-    home = host.toolkit()
+    """Return a check of the CUDA toolkit that torch's extensions would find, against torch's `cuda` ("12.8")."""
+    home = host.cuda_toolkit()
     remedy = f"install CUDA toolkit {cuda}, or set CUDA_HOME to one; needed by {NEEDS_TOOLKIT}"
     if not home:
         return Check("CUDA toolkit", "ok", f"none found; only needed by {NEEDS_TOOLKIT}")
@@ -92,12 +95,13 @@ def toolkit_check(cuda: str) -> Check:
         return Check("CUDA toolkit", "warning", f"CUDA_HOME or CUDA_PATH is `{home}`, without bin/nvcc", remedy)
     try:
         argv = [str(program), "--version"]
-        said = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
+        output = children.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20).stdout
     except subprocess.TimeoutExpired as error:
-        said = str(error)
-    release = re.search(r"release (\d+)\.(\d+)", said)
+        output = str(error)
+    release = re.search(r"release (\d+)\.(\d+)", output)
     if not release:
-        return Check("CUDA toolkit", "warning", f"`{program}` does not tell its version: {said.strip()[:200]}", remedy)
+        found = f"`{program}` does not tell its version: {output.strip()[:200]}"
+        return Check("CUDA toolkit", "warning", found, remedy)
     found = f"{release[1]}.{release[2]} in {home}"
     if cuda and release[1] != cuda.partition(".")[0]:
         return Check("CUDA toolkit", "warning", f"{found}, while torch is built for CUDA {cuda}", remedy)
@@ -135,7 +139,7 @@ def _python_check(name: str, version: str, executable: str) -> Check:
 
 
 def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
-    if build is not LOCKED:
+    if build is not LOCKED_BUILD:
         yield _python_check("the backends' Python", build.python, build.executable)
     yield from torch_gpu_checks(build, gpus)
     if not gpus:
@@ -144,8 +148,8 @@ def _build_checks(build: TorchBuild, gpus: list[nvidia.Gpu]) -> Iterator[Check]:
 
 
 def _no_gpu_check() -> Check:
-    """Return a failure where a GPU is there and cannot be used, else a warning that the CPU serves."""
-    if why := nvidia.unusable():
+    """Return a failure where there is a GPU that cannot be used, else a warning that trainings run on the CPU."""
+    if why := nvidia.why_unusable():
         return Check("GPU", "failure", why, "mend that, or compute on the CPU with `--device cpu`")
     none = "none; training runs on the CPU, fit for trials only"
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -162,29 +166,29 @@ def _processor_check() -> Check:
 
 def _environment_checks(python: Path, backends: list[str], build: TorchBuild) -> list[Check]:
     """Return checks of the packages of `python`: their versions, and whether what trainings import can be imported."""
-    imported = modules(backends)
+    imported = imported_modules(backends)
     if build.flash_attention:
         imported.append("flash_attn")
     try:
-        inspection = inspect(python, imported)
+        inspection = inspect_environment(python, imported)
     except SetupError as error:
-        return [Check("environment", "failure", str(error), repair(python))]
+        return [Check("environment", "failure", str(error), environment_remedy(python))]
     names = {load_backend(name).module: name for name in backends}
     return [
         _versions_check(python, inspection),
-        *(_import_check(python, inspection, module, names.get(module)) for module in modules(backends)),
+        *(_import_check(python, inspection, module, names.get(module)) for module in imported_modules(backends)),
         _flash_attention_check(inspection.imports.get("flash_attn")),
     ]
 
 
 def _versions_check(python: Path, inspection: Inspection) -> Check:
     environment = environment_of({name: package.version for name, package in inspection.packages.items()})
-    differing = [f"{name} {why}" for name, why in inspection.wrong(environment).items()]
+    differing = [f"{name} {why}" for name, why in inspection.differences(environment).items()]
     if not differing:
         return Check("versions", "ok", f"the tested set {environment}, Python {inspection.python}, {python}")
-    made_by_setup = any(default_folder(environment) in python.parents for environment in SETS)
+    made_by_setup = any(default_folder(environment) in python.parents for environment in LOCK_NAMES)
     found = f"{len(differing)} packages differ from the tested set: {', '.join(differing[:5])}"
-    return Check("versions", "failure" if made_by_setup else "warning", found, repair(python))
+    return Check("versions", "failure" if made_by_setup else "warning", found, environment_remedy(python))
 
 
 def _import_check(python: Path, inspection: Inspection, module: str, backend: str | None) -> Check:
@@ -195,8 +199,8 @@ def _import_check(python: Path, inspection: Inspection, module: str, backend: st
     if not error:
         return Check(name, "ok", package.version if package else "can be imported")
     if backend or module in inspection.packages:
-        return Check(name, "failure", f"cannot be imported: {error}", repair(python))
-    return Check(name, "warning", "not installed; QLoRA or DeepSpeed needs it", repair(python))
+        return Check(name, "failure", f"cannot be imported: {error}", environment_remedy(python))
+    return Check(name, "warning", "not installed; QLoRA or DeepSpeed needs it", environment_remedy(python))
 
 
 def _flash_attention_check(error: str | None) -> Check:
@@ -212,8 +216,8 @@ def _disk_checks(project: Project) -> list[Check]:
     checks = []
     installed = default_folder().exists()
     for name, folder, least in (
-        ("disk for runs", project.folder, SPACE_TO_TRAIN),
-        ("disk for the environment", default_folder(), 0 if installed else SPACE),
+        ("disk for runs", project.folder, LEAST_RUN_SPACE),
+        ("disk for the environment", default_folder(), 0 if installed else ENVIRONMENT_SIZE),
     ):
         free, at = host.free_space(folder)
         short = free < least * GIB
@@ -243,32 +247,32 @@ def _hub_checks() -> list[Check]:
     )
     answers: dict[str, str] = {}
     # Threads that need not end: looking up a name may take longer than any time-out of a connection.
-    threads = [threading.Thread(target=_ask_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
-    end = time.monotonic() + HUB_PATIENCE
+    threads = [threading.Thread(target=_request_hub, args=(*hub[:2], answers), daemon=True) for hub in hubs]
+    end = time.monotonic() + HUB_TIMEOUT
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    found = []
+    checks = []
     for name, url, remedy in hubs:
-        problem = answers.get(name, f"no answer within {HUB_PATIENCE} s")
-        text = f"{_without_login(url)}: {problem or 'answers'}"
-        found.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
-    return found
+        problem = answers.get(name, f"no answer within {HUB_TIMEOUT} s")
+        text = f"{_url_without_login(url)}: {problem or 'answers'}"
+        checks.append(Check(name, "warning" if problem else "ok", text, remedy if problem else ""))
+    return checks
 
 
-def _without_login(url: str) -> str:
+def _url_without_login(url: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "", url)
 
 
-def _ask_hub(name: str, url: str, answers: dict[str, str]) -> None:
-    """Put what went wrong into `answers`, "" for nothing; whatever a server says, it was reached, unless it fails."""
+def _request_hub(name: str, url: str, answers: dict[str, str]) -> None:
+    """Put the problem of a hub into `answers`, "" for none; any status but a failure counts as reached."""
     if not url.startswith(("http://", "https://")):
         answers[name] = "is no http(s) address"
         return
     try:
-        request = Request(_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
-        with urlopen(request, timeout=HUB_PATIENCE):  # noqa: S310 - checked
+        request = Request(_url_without_login(url), method="HEAD", headers={"User-Agent": "ftbridge"})  # noqa: S310 - checked
+        with urlopen(request, timeout=HUB_TIMEOUT):  # noqa: S310 - checked
             answers[name] = ""
     except HTTPError as error:
         refused = error.code >= 500 or error.code == 407  # noqa: PLR2004 - the hub or a proxy is not working

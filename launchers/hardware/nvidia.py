@@ -1,4 +1,4 @@
-"""The GPUs that this machine has, as nvidia-smi tells them; torch is never asked."""
+"""The GPUs of this machine, as nvidia-smi lists them; torch is never asked."""
 
 import os
 import re
@@ -14,19 +14,20 @@ import msgspec
 from ftbridge.core.console import say
 from ftbridge.core.process import children
 
-# A driver that hangs never answers; a card that sleeps takes some seconds.
-PATIENCE = 20  # seconds
-FRESH = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
-BFLOAT16 = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
-# What a driver makes where there is a card, also in a container.
+# A driver that hangs never answers; a GPU in a power-saving state takes some seconds.
+TIMEOUT = 20  # seconds
+ANSWER_LIFETIME = 10  # seconds for which an answer of nvidia-smi counts, so that one command asks once
+BFLOAT16_CAPABILITY = 8.0  # compute capability of Ampere, from which on there is bfloat16 and FlashAttention 2
+# What a driver makes where there is a GPU, also in a container.
 DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
-HIDDEN = {"", "-1", "none", "void", "NoDevFiles"}  # values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose
+# Values of CUDA_VISIBLE_DEVICES that hide every GPU on purpose.
+HIDING_VALUES = {"", "-1", "none", "void", "NoDevFiles"}
 COLUMNS = ("index", "uuid", "name", "memory.total", "compute_cap", "driver_version", "memory.free", "mig.mode.current")
-_LISTED = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
-_BROKEN = re.compile(r"is lost|Unknown Error|requires reset")
-# With older drivers these cards claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
-NO_PEERS = "RTX 40"
-PEERS_DRIVER = (550, 40, 7)
+_LISTED_DEVICE = re.compile(r"\s*(GPU|MIG) (.*?)\s*\(UUID: (\S+)\)")
+_BROKEN_GPU = re.compile(r"is lost|Unknown Error|requires reset")
+# With older drivers these GPUs claim to reach each other's memory, and NCCL hangs (accelerate/utils/environment.py).
+NO_PEER_ACCESS = "RTX 40"
+PEER_ACCESS_DRIVER = (550, 40, 7)
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -44,12 +45,12 @@ class Gpu(msgspec.Struct, frozen=True):
 
     @property
     def bfloat16(self) -> bool:
-        """Tell whether the card is known to have bfloat16 and FlashAttention 2."""
-        return self.capability is not None and self.capability >= BFLOAT16
+        """Tell whether the GPU is known to have bfloat16 and FlashAttention 2."""
+        return self.capability is not None and self.capability >= BFLOAT16_CAPABILITY
 
     @property
     def is_slice(self) -> bool:
-        """Tell whether this is a part of a card (MIG), which cannot train together with others."""
+        """Tell whether this is a slice of a GPU (MIG), which cannot train together with others."""
         return self.uuid.startswith("MIG-")
 
 
@@ -102,23 +103,23 @@ def _slices_by_uuid(beginning: str, physical: list[_PhysicalGpu]) -> list[Gpu]:
 
 def _physical_gpus() -> list[_PhysicalGpu]:
     found = []
-    for line in smi().splitlines():
+    for line in gpu_query().splitlines():
         row = _cells_by_column(line)
         if not row:
-            if _BROKEN.search(line):
+            if _BROKEN_GPU.search(line):
                 _say_once(f"a GPU is left out; nvidia-smi says: {line.strip()[:200]}")
             continue
         index, mode = row["index"], row.get("mig.mode.current", "")
-        if lost := next((cell for cell in row.values() if _BROKEN.search(cell)), ""):
+        if lost := next((cell for cell in row.values() if _BROKEN_GPU.search(cell)), ""):
             _say_once(f"GPU {index} does not answer (nvidia-smi: {lost}) and is left out; restart the machine")
             continue
         uuid = row["uuid"] if row["uuid"].startswith("GPU-") else index
         gpu = Gpu(
             row["name"],
-            _mebibytes(row["memory.total"]),
-            _number(row["compute_cap"]),
+            _whole_number(row["memory.total"]),
+            _decimal(row["compute_cap"]),
             row["driver_version"],
-            _mebibytes(row["memory.free"]),
+            _whole_number(row["memory.free"]),
             uuid,
         )
         listed = _mig_slices(gpu) if mode == "Enabled" else ()
@@ -146,7 +147,7 @@ def _cells_by_column(line: str) -> dict[str, str]:
 def _mig_slices(whole: Gpu) -> tuple[Gpu, ...]:
     """Return the MIG slices of a GPU; CUDA takes one of them for a process, and the GPU's memory is not theirs."""
     found, parent = [], ""
-    for listed in filter(None, map(_LISTED.match, _ask("--list-gpus").splitlines())):
+    for listed in filter(None, map(_LISTED_DEVICE.match, _ask_nvidia_smi("--list-gpus").splitlines())):
         kind, title, uuid = listed.groups()
         if kind == "GPU":
             parent = uuid
@@ -164,14 +165,14 @@ def _say_once(text: str) -> None:
     say(text)
 
 
-def smi() -> str:
-    """Return what nvidia-smi says of the GPUs: a line for each, else its complaint; "" where there is none."""
-    said = _ask(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+def gpu_query() -> str:
+    """Return what nvidia-smi prints of the GPUs: a line of `COLUMNS` for each, else its complaint; "" without it."""
+    said = _ask_nvidia_smi(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
     if "not a valid field" not in said:
         return said
     # Older drivers know neither of these, and answer nothing for a query with one that they do not know.
     known = [column for column in COLUMNS if column not in {"compute_cap", "mig.mode.current"}]
-    older = _ask(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
+    older = _ask_nvidia_smi(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
     rows = [line.rsplit(",", 2) for line in older.splitlines() if line.count(",") >= len(known) - 1]
     return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or said
 
@@ -179,19 +180,20 @@ def smi() -> str:
 _answers: dict[tuple[str, ...], tuple[float, str]] = {}
 
 
-def _ask(*arguments: str) -> str:
+def _ask_nvidia_smi(*arguments: str) -> str:
     """Return what nvidia-smi prints; on a server it takes seconds, so an answer counts for a while."""
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
     key = (program, *arguments)
-    if key not in _answers or time.monotonic() - _answers[key][0] > FRESH:
-        said = _run(*key)
+    if key not in _answers or time.monotonic() - _answers[key][0] > ANSWER_LIFETIME:
+        said = run_nvidia_smi(*key)
         _answers[key] = time.monotonic(), said
     return _answers[key][1]
 
 
-def _run(*argv: str) -> str:
+def run_nvidia_smi(*argv: str) -> str:
+    """Return what a command line of nvidia-smi prints, or a sentence on why it prints nothing within its time."""
     try:
         done = children.run(
             argv,
@@ -199,36 +201,36 @@ def _run(*argv: str) -> str:
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        return f"nvidia-smi has not answered in {PATIENCE} s"
+        return f"nvidia-smi has not answered in {TIMEOUT} s"
     silent = done.returncode and not done.stdout.strip()
     return f"nvidia-smi ended with exit status {done.returncode} and said nothing" if silent else done.stdout
 
 
-def _mebibytes(cell: str) -> int | None:
+def _whole_number(cell: str) -> int | None:
     return int(cell) if cell.isdecimal() else None
 
 
-def _number(cell: str) -> float | None:
+def _decimal(cell: str) -> float | None:
     return float(cell) if re.fullmatch(r"\d+(\.\d+)?", cell) else None
 
 
-def version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as a driver's, () where it is not told."""
+def version_numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as a driver's: (550, 40, 7); () where it has none."""
     return tuple(map(int, re.findall(r"\d+", text)))
 
 
-def unusable() -> str:
+def why_unusable() -> str:
     """Return why the NVIDIA GPU that this machine seems to have is not used, "" where it seems to have none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.split(",")[0].strip() in HIDDEN:
+    if visible is not None and visible.split(",")[0].strip() in HIDING_VALUES:
         return ""
     if physical := _physical_gpus():
         known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
         return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
-    said = " ".join(smi().split())[:300].rstrip(".")
+    said = " ".join(gpu_query().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
     if said and (files or "No devices were found" not in said):
         return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
@@ -240,16 +242,19 @@ def unusable() -> str:
     return f"CUDA_VISIBLE_DEVICES is `{visible}`, and there is no NVIDIA GPU; unset it" if visible else ""
 
 
-def freest(gpus: Sequence[Gpu]) -> list[Gpu]:
-    """Return the GPUs, the one with the most free memory first; those that do not tell come last."""
+def freest_first(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Return the GPUs, the one with the most free memory first; those whose free memory is not known come last."""
     return sorted(gpus, key=lambda gpu: -1 if gpu.free is None else gpu.free, reverse=True)
 
 
-def no_peers() -> str:
+def driver_without_peers() -> str:
     """Return the driver of a machine whose several RTX 40xx cannot reach each other with it, else "".
 
     accelerate refuses to start there, even on one of them, unless NCCL is told not to try.
     """
     whole = [each.whole for each in _physical_gpus()]
-    poor = [gpu for gpu in whole if NO_PEERS in gpu.name and () < version(gpu.driver) < PEERS_DRIVER]
-    return poor[0].driver if len(whole) > 1 and poor else ""
+    for gpu in whole:
+        is_older = () < version_numbers(gpu.driver) < PEER_ACCESS_DRIVER
+        if NO_PEER_ACCESS in gpu.name and is_older and len(whole) > 1:
+            return gpu.driver
+    return ""

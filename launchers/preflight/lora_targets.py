@@ -1,4 +1,4 @@
-"""Whether the layers that `--lora-targets` names are there, and can be trained and merged."""
+"""Checks of `--lora-targets`: whether the model has such layers, and PEFT can train and merge them."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import linear_layers, module_of
-from ftbridge.launchers.preflight.model import is_older
+from ftbridge.launchers.preflight.model import is_before_transformers5
 from ftbridge.launchers.scripts.lora_targets import EXPERTS, ROUTER, default_targets, of_mamba
 
 # Where transformers 5.24 (conversion_mapping.py) calls linear layers otherwise than the model's files do.
-_RENAMED = {
+_RENAMED_MODEL_TYPES = {
     *("axk2", "bailing_hybrid", "deepseek_v4", "dory", "exaone", "hrm_text", "hy_v4", "hy_v4_vl_text", "lara_mini"),
     *("inkling2_loop_text", "inkling2_text", "lfm3", "mistral_large4_text", "sarvam_moe"),
 }
@@ -19,10 +19,10 @@ _RENAMED = {
 def target_checks(plan: TrainPlan, config: dict[str, Any], tensors: dict[str, Shape], transformers: str) -> list[Check]:
     """Return a failure for each of the user's targets that this model lacks, or that gets no adapter.
 
-    `tensors` are the shapes as they are held in memory.
+    `tensors` are the shapes of the weights in memory, `transformers` is its version.
     """
     layers = _Layers(tensors)
-    is_renamed = not is_older(transformers) and config.get("model_type") in _RENAMED
+    is_renamed = not is_before_transformers5(transformers) and config.get("model_type") in _RENAMED_MODEL_TYPES
     checks = []
     for target in plan.spec.lora_targets:
         modules = layers.modules_of(target)
@@ -54,7 +54,7 @@ class _Layers:
         return [name for name in self.modules if f".{name}".endswith(ends)]
 
     def why_no_adapter(self, target: str, modules: list[str]) -> str:
-        """Return why a target that means `modules` gets no adapter, "" where it gets one."""
+        """Return why a target that names `modules` gets no adapter, "" where it gets one."""
         if not modules:
             return f"the model has no layer `{target}`"
         if any(ROUTER.search(name) for name in modules):

@@ -1,4 +1,4 @@
-"""What stands in samples and means something to a chat template: thoughts in answers, placeholders of images."""
+"""Checks of marks in samples that mean something to a chat template: thoughts in answers, placeholders of images."""
 
 from collections.abc import Iterable
 
@@ -15,10 +15,10 @@ def mark_checks(samples: Iterable[Conversation], family: Family, backend: str) -
     for looked, sample in enumerate(samples, 1):  # noqa: B007 - their number
         for kind, (count, mark) in marks_in(sample).items():
             seen.note(kind, Remark(count, sample.source, mark))
-    return [_check(kind, remark, looked, family, backend) for kind, remark in seen.found.items()]
+    return [_mark_check(kind, remark, looked, family, backend) for kind, remark in seen.found.items()]
 
 
-def _check(kind: str, remark: Remark, looked: int, family: Family, backend: str) -> Check:
+def _mark_check(kind: str, remark: Remark, looked: int, family: Family, backend: str) -> Check:
     among = f"of {looked} samples looked at, {remark.count}"
     if kind != THOUGHT:
         found = f"{among} hold `{remark.mark}`: it is trained on as text, no {kind} goes with it"

@@ -20,7 +20,7 @@ from ftbridge.dataset_info.registry import look_up
 from ftbridge.launchers.environment.model_download import local_model
 from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
-from ftbridge.launchers.preflight.cutoff import looked_at
+from ftbridge.launchers.preflight.cutoff import spread_samples
 from ftbridge.launchers.preflight.markers import mark_checks
 from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
 from ftbridge.launchers.preview.token_statistics import stats as stats_of
@@ -275,7 +275,7 @@ def _mark_warnings(datasets: dict[str, Dataset], family: Family) -> list[str]:
     found = []
     for backend, data in datasets.items():
         with suppress(InputError):  # the framework has judged the file
-            samples = looked_at(*files_read_by(load_backend(backend).target, data))
+            samples = spread_samples(*files_read_by(load_backend(backend).target, data))
             found += [check.found for check in mark_checks(samples, family, backend)]
     return list(dict.fromkeys(found))
 

@@ -36,7 +36,7 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
     Raises SetupError, with the end of what it wrote, where it fails.
     """
     argv = [str(python), str(SCRIPTS / f"{helper}.py"), msgspec.json.encode(spec).decode()]
-    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.environment(()))
+    environment = {**os.environ, **QUIET, **caches.environment()} | ({} if sees_gpus else devices.device_variables(()))
     done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=environment, text=True)
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:

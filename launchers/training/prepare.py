@@ -71,7 +71,7 @@ def prepare(
     spec = resumed.spec if resumed else choose(project, options)
     backend = load_backend(spec.backend)
     dataset = _dataset(project, spec, spec.dataset)
-    chosen = devices.choose(spec)
+    chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
         resuming.interpreter_of(resumed, project)
@@ -216,7 +216,7 @@ def _launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, host.cores() // processes)
-    env = {**QUIET, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
+    env = {**QUIET, **devices.device_variables(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
     env |= trackers.environment(plan)
     if cpu:
         env["DS_ACCELERATOR"] = "cpu"

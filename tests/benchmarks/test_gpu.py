@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.preflight.preflight import preflight_checks
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors import safetensors
 
@@ -105,7 +105,7 @@ def test_every_training_of_a_card_passes_the_pre_flight(project, training_python
             ready = prepare(**{**fixed, **options, **validation, "backend": backend})
             assert ready.plan.machine.device == "cuda"
             assert ready.plan.machine.processes == (2 if "gpus" in options else 1)
-            checks = preflight(ready.plan, ready.python, project / "runs")
+            checks = preflight_checks(ready.plan, ready.python, project / "runs")
             assert not [check for check in checks if check.status == "failure"], (title, backend)
 
 

@@ -181,7 +181,7 @@ def child(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
             patch.setattr(nvidia, "_answers", {})
-            found = devices.computing("auto")
+            found = devices.usable_gpus("auto")
             generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
         with generator:
             pass

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
-from ftbridge.launchers.preflight.model import as_held, folder_checks, template_checks, tokenizer_checks
+from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
 from ftbridge.templates import families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252
@@ -161,7 +161,7 @@ STACKED = {
     ],
 )
 def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec, held):
-    assert as_held(MIXTURE, plan(**spec), config, transformers) == held
+    assert shapes_in_memory(MIXTURE, plan(**spec), config, transformers) == held
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_transformers_5_stacks_the_experts_of_a_layer(transformers, config, spec
     ],
 )
 def test_layers_that_predict_further_tokens_are_not_loaded(name, config, is_held):
-    assert (name in as_held({name: (8, 4)}, plan(), config, "5.24.0")) is is_held
+    assert (name in shapes_in_memory({name: (8, 4)}, plan(), config, "5.24.0")) is is_held
 
 
 def template(base, family, vocabulary=("<|im_start|>", "<|im_end|>", "<tool_call>"), **spec):
