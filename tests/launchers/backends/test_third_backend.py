@@ -45,6 +45,20 @@ def test_it_is_found_by_its_entry_point_and_completed(package):
     assert (backend.title, backend.target, backend.drops_unlabelled) == ("plain PEFT", "xtuner", False)
 
 
+def test_datasets_are_checked_for_it_by_the_file_that_it_reads(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_text('{"instruction": "why?", "output": "because"}\n')
+    ftbridge.convert("faq.jsonl")
+    assert _loads() == {"llamafactory": "yes", "plain": "yes", "xtuner": "yes"}
+    (tmp_path / "data" / "faq-train.xtuner.jsonl").write_text('{"conversation": 5}\n')
+    assert _loads() == {"llamafactory": "yes", "plain": "no", "xtuner": "no"}
+
+
+def _loads():
+    (checked,) = ftbridge.datasets.check()
+    return {backend: support.loads for backend, support in checked.backends.items()}
+
+
 @pytest.mark.framework
 def test_it_trains_and_its_run_is_read(run):
     assert (run.status, run.steps) == ("succeeded", 3)
