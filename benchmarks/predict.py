@@ -20,7 +20,8 @@ from ftbridge.demo import base_model
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.environment.venv import default_folder
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 PYTHON = default_folder() / "bin" / "python"
@@ -137,7 +138,7 @@ def _news() -> list[dict[str, object]]:
 
 
 def _card(base: Path) -> ModelCard:
-    family = detect.detect(base)
+    family = detect_family(base)
     return ModelCard(
         base=str(base),
         family=family.name,
@@ -157,7 +158,7 @@ def _one_by_one(child: subprocess.Popen[str]) -> list[str]:
 def _in_batches(generator: Generator, card: ModelCard, rows: list[dict[str, object]]) -> list[str]:
     turns = [[(f"文本:{row['text']},类型选型:{row['category']}", None)] for row in rows]
     prompts = [card.prompt.segments(SYSTEM, each) for each in turns]
-    found = generator.batch(prompts, families.get(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))
+    found = generator.batch(prompts, get_family(card.family).stop, Sampling(max_new_tokens=NEW_TOKENS))
     return [text for _, text, _ in sorted(found)]
 
 

@@ -22,7 +22,7 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
@@ -49,7 +49,7 @@ class ChatSession:
         self.turns: list[tuple[str, str]] = []
         self.finish = ""
         self._generator, self._adapter = generator, adapter
-        self._family = families.get(generator.card.family)
+        self._family = get_family(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.

@@ -44,7 +44,7 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -120,7 +120,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
         prompt=card.prompt,
-        stop=families.get(card.family).stop,
+        stop=get_family(card.family).stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
         dtype=placement.dtype,

@@ -18,7 +18,7 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import Run, find_run, load_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 LENGTH = 64  # tokens of an answer
@@ -74,7 +74,7 @@ def _alike(one: str, other: str) -> float:
 
 def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
     with loading as generator:
-        stop = families.get(generator.card.family).stop
+        stop = get_family(generator.card.family).stop
         sampling = Sampling(max_new_tokens=LENGTH)
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
 

@@ -12,7 +12,7 @@ from ftbridge.core.parsing.safetensors_header import Shape
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.preflight.memory_estimate import text_config
-from ftbridge.templates import detect
+from ftbridge.templates.detect import find_family, missing_tokens
 from ftbridge.templates.families import Family
 
 _COPY_AGAIN = "copy or download the model again"
@@ -73,7 +73,7 @@ def template_checks(plan: TrainPlan) -> list[Check]:
     name, chosen = plan.spec.template, plan.family
     if not name:
         return []
-    detected, missing = detect.find(plan.model), detect.lacking(plan.model, chosen)
+    detected, missing = find_family(plan.model), missing_tokens(plan.model, chosen)
     found = []
     if detected and _rendered_example(detected, plan.spec.backend) != _rendered_example(chosen, plan.spec.backend):
         found.append(

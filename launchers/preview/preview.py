@@ -1,4 +1,4 @@
-"""`ftbridge preview`: what a training would see of a dataset, encoded by the frameworks' own code."""
+"""`ftbridge preview`: the tokens and labels of a dataset's samples, encoded by the frameworks' own code."""
 
 import os
 import subprocess
@@ -22,28 +22,33 @@ from ftbridge.launchers.environment.own_code import interpreter_for
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.preflight.cutoff import spread_samples
 from ftbridge.launchers.preflight.markers import mark_checks
-from ftbridge.launchers.preview.token_statistics import Counts, Cut, Stats, bars
-from ftbridge.launchers.preview.token_statistics import stats as stats_of
+from ftbridge.launchers.preview.token_statistics import (
+    Cut,
+    TokenCounts,
+    TokenStatistics,
+    histogram_bars,
+    summarize_counts,
+)
 from ftbridge.launchers.process.script import ask
 from ftbridge.launchers.runs.png_chart import draw, picture_file
 from ftbridge.launchers.training.options import choose
-from ftbridge.templates import detect, families
-from ftbridge.templates.families import Family
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import Family, get_family
 
 T = TypeVar("T")
-IGNORED = -100  # the label of a token that is not trained
-_PER_PROCESS = 5000  # samples that are worth starting a process for
+IGNORED = -100  # the label of a token that is not trained on
+_PER_PROCESS = 5000  # samples that make a process worth its start
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """A part of a sample's text that is trained, or is not."""
+    """A part of a sample's text that is trained on, or is not."""
 
     text: str
     trained: bool
 
 
-class Encoded(msgspec.Struct, frozen=True):
-    r"""A sample as one framework trains it: what is left by the cutoff length.
+class EncodedSample(msgspec.Struct, frozen=True):
+    r"""A sample as one framework trains it: the token ids and labels that the cutoff length leaves.
 
     A label is the token to be learned, or -100; a token's bytes that are no whole letter are escapes such as
     `\xe4`. `length` and `answer_tokens` count the whole sample.
@@ -58,12 +63,12 @@ class Encoded(msgspec.Struct, frozen=True):
     cut: Cut
 
 
-class View(msgspec.Struct, frozen=True):
-    """What one framework, called `title`, makes of a dataset; `stats` where they were asked for."""
+class BackendView(msgspec.Struct, frozen=True):
+    """The samples of a dataset as one framework, called `title`, encodes them; `stats` where they were asked for."""
 
     title: str
-    samples: list[Encoded]
-    stats: Stats | None
+    samples: list[EncodedSample]
+    stats: TokenStatistics | None
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -77,13 +82,13 @@ class Preview(msgspec.Struct, frozen=True):
     model: str
     family: str
     cutoff_length: int
-    views: dict[str, View]
+    views: dict[str, BackendView]
     differences: list[str]
     warnings: list[str]
     png: str | None = None
 
     @property
-    def stats(self) -> dict[str, Stats]:
+    def stats(self) -> dict[str, TokenStatistics]:
         """Return the stats by the frameworks' titles; empty where they were not asked for."""
         return {view.title: view.stats for view in self.views.values() if view.stats}
 
@@ -98,11 +103,11 @@ class PreviewOptions(TypedDict, total=False):
     trust_remote_code: bool
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _ScriptAnswer(msgspec.Struct, frozen=True):
     """What encode_samples.py prints."""
 
-    samples: list[Encoded] = []
-    stats: Counts | None = None
+    samples: list[EncodedSample] = []
+    stats: TokenCounts | None = None
     error: str = ""
 
 
@@ -116,7 +121,7 @@ def preview(
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[PreviewOptions],
 ) -> Preview:
-    """Return the first `samples` of a dataset as all frameworks, or `backend` alone, would train them.
+    """Return the first `samples` of a dataset as all backends, or `backend` alone, would encode them for a training.
 
     `options` are those of `train` that decide the tokens. With `stats` all samples are counted, and a picture of
     their lengths is written to `png` (default: NAME-lengths.png in the current folder). Of a hub's model only the
@@ -165,7 +170,7 @@ def preview(
         png=str(picture) if picture else None,
     )
     if picture:
-        draw(picture, pythons[next(iter(datasets))], "lengths", bars(found.stats, spec.cutoff_length))
+        draw(picture, pythons[next(iter(datasets))], "lengths", histogram_bars(found.stats, spec.cutoff_length))
     return found
 
 
@@ -174,7 +179,7 @@ def _model_and_family(spec: TrainSpec, project: Project) -> tuple[Path, Family]:
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder, weights=False)
     if not any(path for pattern in ("token*", "vocab*", "*.model") for path in model.glob(pattern)):
         raise InputError(f"`{model}` has no tokenizer; a model folder has its tokenizer.json or tokenizer.model")
-    return model, families.get(spec.template) if spec.template else detect.detect(model)
+    return model, get_family(spec.template) if spec.template else detect_family(model)
 
 
 def _by_usable_backend(backends: list[str], value_of: Callable[[str], T]) -> dict[str, T]:
@@ -221,7 +226,9 @@ def _backend_request(backend: str, data: Dataset, family: Family) -> dict[str, A
     }
 
 
-def _encode_samples(pythons: dict[str, Path], requests: dict[str, dict[str, Any]], spec: TrainSpec) -> dict[str, View]:
+def _encode_samples(
+    pythons: dict[str, Path], requests: dict[str, dict[str, Any]], spec: TrainSpec
+) -> dict[str, BackendView]:
     """Return what each backend makes of the dataset; raises InputError where one cannot encode it.
 
     The scripts run side by side: most of their time are the frameworks' imports.
@@ -232,7 +239,8 @@ def _encode_samples(pythons: dict[str, Path], requests: dict[str, dict[str, Any]
         lines = pool.map(
             lambda each: ask(pythons[each], "encode_samples", requests[each], stderr=subprocess.PIPE), requests
         )
-        answers = {each: msgspec.json.decode(line, type=_Answer) for each, line in zip(requests, lines, strict=True)}
+        answers = dict(zip(requests, map(msgspec.json.Decoder(_ScriptAnswer).decode, lines), strict=True))
+    views = {}
     for each, answer in answers.items():
         if "trust_remote_code" in answer.error or "contains custom code" in answer.error:  # transformers' words
             raise InputError(
@@ -241,18 +249,17 @@ def _encode_samples(pythons: dict[str, Path], requests: dict[str, dict[str, Any]
             )
         if answer.error:
             raise InputError(f"{titles[each]} {answer.error}")
-    return {
-        each: View(titles[each], answer.samples, stats_of(answer.stats, spec.cutoff_length) if answer.stats else None)
-        for each, answer in answers.items()
-    }
+        stats = summarize_counts(answer.stats, spec.cutoff_length) if answer.stats else None
+        views[each] = BackendView(titles[each], answer.samples, stats)
+    return views
 
 
-def _cutoff_warnings(views: dict[str, View], cutoff: int) -> list[str]:
+def _cutoff_warnings(views: dict[str, BackendView], cutoff: int) -> list[str]:
     """Return a sentence for each thing that keeps samples from being trained whole."""
     return [warning for backend, view in views.items() for warning in _warnings_of_view(backend, view, cutoff)]
 
 
-def _warnings_of_view(backend: str, view: View, cutoff: int) -> list[str]:
+def _warnings_of_view(backend: str, view: BackendView, cutoff: int) -> list[str]:
     found = view.stats.cut if view.stats else _numbers_by_cut(view.samples)
     advice = f"`--cutoff-length {view.stats.longest}` cuts nothing" if view.stats else "`--stats` looks at all samples"
     start = f"with a cutoff length of {cutoff}, {view.title} cuts"
@@ -280,7 +287,7 @@ def _mark_warnings(datasets: dict[str, Dataset], family: Family) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _numbers_by_cut(samples: list[Encoded]) -> dict[Cut, list[int]]:
+def _numbers_by_cut(samples: list[EncodedSample]) -> dict[Cut, list[int]]:
     found: dict[Cut, list[int]] = {}
     for number, sample in enumerate(samples, 1):
         found.setdefault(sample.cut, []).append(number)
@@ -295,7 +302,7 @@ def _sample_numbers(numbers: list[int], most: int = 10) -> str:
     return f"{len(numbers)} samples ({', '.join(map(str, numbers[:most]))}{more})"
 
 
-def _differences(views: list[View]) -> list[str]:
+def _differences(views: list[BackendView]) -> list[str]:
     """Return what each other framework does otherwise than the first, a text for each sample."""
     first, *others = views
     if not others:
@@ -307,7 +314,7 @@ def _differences(views: list[View]) -> list[str]:
     return texts
 
 
-def _difference(pair: dict[str, Encoded]) -> str:
+def _difference(pair: dict[str, EncodedSample]) -> str:
     """Return a sentence on where two frameworks' samples differ, by their titles; "" where they do not."""
     one, other = pair.values()
     if one.ids != other.ids:
@@ -315,7 +322,7 @@ def _difference(pair: dict[str, Encoded]) -> str:
     return _label_difference(pair) if one.labels != other.labels else ""
 
 
-def _token_difference(pair: dict[str, Encoded]) -> str:
+def _token_difference(pair: dict[str, EncodedSample]) -> str:
     """Return the first position, from 1, at which two samples have not the same token."""
     (title, one), (other_title, other) = pair.items()
     shortest = min(len(one.ids), len(other.ids))
@@ -324,7 +331,7 @@ def _token_difference(pair: dict[str, Encoded]) -> str:
     return f"the tokens differ from position {at + 1} on: {title} has {mine}, {other_title} {theirs}"
 
 
-def _label_difference(pair: dict[str, Encoded]) -> str:
+def _label_difference(pair: dict[str, EncodedSample]) -> str:
     """Return which tokens, the same in both samples, are trained on by one framework alone or to another label."""
     (title, one), (other_title, other) = pair.items()
     places: dict[str, list[str]] = {}

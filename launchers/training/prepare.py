@@ -29,7 +29,8 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training import resume as resuming
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import _given, choose
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
 
@@ -78,7 +79,7 @@ def prepare(
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
-    family = families.get(spec.template) if spec.template else detect.detect(model)
+    family = get_family(spec.template) if spec.template else detect_family(model)
     family.cell(spec.backend)
     trackers.check(python, spec.track)
     plan = TrainPlan(

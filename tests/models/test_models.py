@@ -12,7 +12,7 @@ import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
 from ftbridge.launchers.environment.checklist import Check, checks_as_text
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -47,7 +47,7 @@ def test_each_class_says_all_that_its_model_needs(measure):
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
         assert kind.models
-        assert families.get(tokenizers[kind.tokens]["template"])
+        assert get_family(tokenizers[kind.tokens]["template"])
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 

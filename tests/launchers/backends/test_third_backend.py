@@ -14,7 +14,7 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.training_log import curve
 from ftbridge.launchers.training.prepare import build_only, prepare
 from ftbridge.launchers.training.train import preflight
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.plugin_packages import PLAIN, install  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
@@ -143,6 +143,6 @@ def test_what_it_lacks_is_refused(in_project, package, options, message):
 
 
 def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
-    family = families.get("qwen2.5")
+    family = get_family("qwen2.5")
     assert family.cell("plain").prompt == family.cell("xtuner").prompt
     assert not family.cell("plain").name

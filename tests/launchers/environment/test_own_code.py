@@ -17,7 +17,7 @@ from ftbridge.launchers.environment.own_code import interpreter_for, is_code_tru
 from ftbridge.launchers.environment.venv import default_folder
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import load_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
@@ -191,7 +191,7 @@ def evil(in_project, tmp_path):
     config["auto_map"] = {"AutoConfig": "ev.Config", "AutoModelForCausalLM": "ev.Model"}
     config["transformers_version"] = "5.24.0"
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "evil"}))
-    prompt = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+    prompt = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
     card = {"base": str(folder), "family": "qwen2.5", "backend": "xtuner", "template": prompt, "system": ""}
     card |= {"thinking": "none", "trust_remote_code": True}
     (folder / "ftbridge.json").write_text(json.dumps(card))

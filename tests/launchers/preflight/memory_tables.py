@@ -14,7 +14,7 @@ from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.preflight.memory import WARNING_SHARE
 from ftbridge.launchers.preflight.memory_estimate import Memory, estimate_memory
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 ROOT = Path(__file__).parents[3]
 DOC = ROOT / "docs" / "memory.md"
@@ -108,7 +108,7 @@ def memory(size: str, processes: int = 1, **spec: Any) -> Memory:
         dataset="faq",
         dataset_dir=ROOT,
         entry=DatasetEntry(version="1", files={}, samples=1000, sources={}, columns={}),
-        family=families.get("qwen2.5"),
+        family=get_family("qwen2.5"),
         machine=machine,
         deepspeed=load_deepspeed(options.deepspeed, ROOT, machine),
     )

@@ -9,7 +9,7 @@ from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import shapes
 from ftbridge.launchers.preflight.model import folder_checks, shapes_in_memory, template_checks, tokenizer_checks
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 
 from ...builders.models import CONFIG, TENSORS, write_model, write_tensors  # noqa: TID252
 from ...builders.plans import plan  # noqa: TID252
@@ -23,7 +23,7 @@ def base(tmp_path):
 def planned(base, family="qwen2.5", backend="xtuner", **spec):
     made = plan(**spec)
     spec = msgspec.structs.replace(made.spec, backend=backend)
-    return msgspec.structs.replace(made, spec=spec, model=base, family=families.get(family))
+    return msgspec.structs.replace(made, spec=spec, model=base, family=get_family(family))
 
 
 def looked_at(base, config=CONFIG, tensors=TENSORS, transformers="4.57.1", **spec):
@@ -103,7 +103,7 @@ def test_code_of_the_models_own_must_be_trusted(base):
 
 
 def test_an_unsupported_family_is_a_warning(base):
-    family = next(name for name, each in families.load().items() if each.status == "unsupported")
+    family = next(name for name, each in load_families().items() if each.status == "unsupported")
     (check,) = looked_at(base, family=family)
     assert (check.status, check.name) == ("warning", "model family")
 

@@ -17,7 +17,7 @@ from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import torch_environment  # noqa: TID252
 from ...builders.models import write_model  # noqa: TID252
@@ -168,7 +168,7 @@ def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend
     (well.dataset_dir / "dataset_info.json").write_text(json.dumps(entries))
     own = msgspec.structs.replace(well.entry, files={"xtuner": "faq.xtuner.jsonl"})
     changed = {
-        "family": families.get(family),
+        "family": get_family(family),
         "entry": own,
         "validation": Dataset("faq-validation", well.dataset_dir, own),
     }

@@ -21,7 +21,7 @@ from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
@@ -342,7 +342,7 @@ def plan(place):
         dataset="faq",
         dataset_dir=Path("/data"),
         entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}),
-        family=families.get("qwen2.5"),
+        family=get_family("qwen2.5"),
         machine=Devices("cpu", 2, "bfloat16"),
         deepspeed={"zero_optimization": {"stage": 2}},
     )
