@@ -6,7 +6,7 @@ BEGIN, END = "<!-- measured -->\n", "<!-- end of measured -->"
 NAMES = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}
 
 
-def markdown(results: dict[str, Any], phases: dict[str, Any]) -> str:
+def results_as_markdown(results: dict[str, Any], phases: dict[str, Any]) -> str:
     """Return the machine in a line, then what each phase found; `phases` have their titles and columns."""
     about = results["machine"]
     lines = [", ".join(f"{key} {value}" for key, value in about.items() if key != "packages"), ""]
@@ -28,7 +28,7 @@ def _table(columns: dict[str, str], rows: list[dict[str, Any]]) -> list[str]:
     return [_line(columns[key] for key in keys), "|" + "---|" * len(keys), *body, ""]
 
 
-def placed(page: str, text: str) -> str:
+def insert_results(page: str, text: str) -> str:
     """Return `page` with `text` between its two marks; raises ValueError where it has none."""
     head, begin, rest = page.partition(BEGIN)
     _, end, tail = rest.partition(END)
