@@ -68,7 +68,7 @@ def _problems_by_target(
     lacks it is converted. Adds to `notes`.
     """
     if not ours:
-        return _of_entry(targets, *_problems(dataset_dir, entry, notes))
+        return _by_target(targets, *_entry_problems(dataset_dir, entry, notes))
     try:
         return _problems_of_ours(dataset_dir, entry, ours, notes, targets)
     except InputError as error:  # somebody changed what we wrote
@@ -86,21 +86,22 @@ def _problems_of_ours(
     problems: list[str] = [ALONE]
     special: list[str] = []
     if entry.formatting != CONVERSATIONS:
-        problems, special = _problems(dataset_dir, entry, notes, trusted, changed)
-    found = _of_entry(targets, problems, special)
+        problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
+    found = _by_target(targets, problems, special)
     for target in targets & own.files.keys():
         turns = of_turns(entry.name, own.files[target])
-        found[target] = [each for kind in _problems(dataset_dir, turns, [], trusted, changed) for each in kind]
+        problems, special = _entry_problems(dataset_dir, turns, [], trusted, changed)
+        found[target] = [*problems, *special]
     notes += [edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
     return found
 
 
-def _of_entry(targets: Iterable[str], problems: list[str], special: list[str]) -> dict[str, list[str]]:
+def _by_target(targets: Iterable[str], problems: list[str], special: list[str]) -> dict[str, list[str]]:
     """Return by target what is wrong with an entry: `special` problems are none for the target ""."""
     return {target: [*problems, *special] if target else problems for target in targets}
 
 
-def _problems(
+def _entry_problems(
     dataset_dir: Path,
     entry: Entry,
     notes: list[str],
@@ -119,7 +120,7 @@ def _problems(
         return [str(error)], []
     if changed and entry.file_name in changed:
         changed[entry.file_name] = findings.records
-    problems, special = [*findings.columns, *_unfit(findings.wrong)], _unfit(findings.special)
+    problems, special = [*findings.columns, *_unfit_records(findings.wrong)], _unfit_records(findings.special)
     if entry.drawn:
         special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
@@ -130,7 +131,7 @@ def _problems(
     return problems if findings.records else ["it holds no records"], special
 
 
-def _unfit(records: Tally) -> list[str]:
+def _unfit_records(records: Tally) -> list[str]:
     """Return how many records do not fit and the problem of the first, on a line; [] for none."""
     if not records.first:
         return []

@@ -167,14 +167,14 @@ def _say_once(text: str) -> None:
 
 def gpu_query() -> str:
     """Return what nvidia-smi prints of the GPUs: a line of `COLUMNS` for each, else its complaint; "" without it."""
-    said = _ask_nvidia_smi(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
-    if "not a valid field" not in said:
-        return said
+    output = _ask_nvidia_smi(f"--query-gpu={','.join(COLUMNS)}", "--format=csv,noheader,nounits")
+    if "not a valid field" not in output:
+        return output
     # Older drivers know neither of these, and answer nothing for a query with one that they do not know.
     known = [column for column in COLUMNS if column not in {"compute_cap", "mig.mode.current"}]
     older = _ask_nvidia_smi(f"--query-gpu={','.join(known)}", "--format=csv,noheader,nounits")
     rows = [line.rsplit(",", 2) for line in older.splitlines() if line.count(",") >= len(known) - 1]
-    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or said
+    return "\n".join(f"{first}, [N/A], {driver}, {free}" for first, driver, free in rows) or output
 
 
 _answers: dict[tuple[str, ...], tuple[float, str]] = {}
@@ -187,8 +187,8 @@ def _ask_nvidia_smi(*arguments: str) -> str:
         return ""
     key = (program, *arguments)
     if key not in _answers or time.monotonic() - _answers[key][0] > ANSWER_LIFETIME:
-        said = run_nvidia_smi(*key)
-        _answers[key] = time.monotonic(), said
+        output = run_nvidia_smi(*key)
+        _answers[key] = time.monotonic(), output
     return _answers[key][1]
 
 
@@ -230,10 +230,10 @@ def why_unusable() -> str:
     if physical := _physical_gpus():
         known = ", ".join(f"{each.index} ({each.whole.name}, {each.whole.uuid})" for each in physical)
         return f"CUDA_VISIBLE_DEVICES is `{visible}`, which names none of the GPUs here: {known}"
-    said = " ".join(gpu_query().split())[:300].rstrip(".")
+    output = " ".join(gpu_query().split())[:300].rstrip(".")
     files = [str(file) for file in DRIVER_FILES if file.exists()]
-    if said and (files or "No devices were found" not in said):
-        return f"the NVIDIA driver does not work; nvidia-smi says: {said}"
+    if output and (files or "No devices were found" not in output):
+        return f"the NVIDIA driver does not work; nvidia-smi says: {output}"
     if files:
         return (
             f"{files[0]} is there, and nvidia-smi, which tells what the GPU is, is not on the path; install it, or "

@@ -15,7 +15,7 @@ from ftbridge.launchers.hardware.nvidia import BFLOAT16_CAPABILITY
 from ftbridge.launchers.preflight.memory_estimate import casts_to_16_bits, text_config
 from ftbridge.launchers.preflight.model import is_before_transformers5
 
-Findings = Iterator[tuple[Literal["warning", "failure"], str, str]]  # status, what was found, remedy
+Conflicts = Iterator[tuple[Literal["warning", "failure"], str, str]]  # status, what was found, remedy
 
 
 def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[str, str]) -> list[Check]:
@@ -30,7 +30,7 @@ def combination_checks(plan: TrainPlan, config: dict[str, Any], installed: dict[
     return [Check("combination", *each) for each in found] or [Check("combination", "ok", "the options go together")]
 
 
-def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Findings:
+def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Conflicts:
     spec, stage = plan.spec, plan.zero_stage
     if spec.method == "qlora" and spec.quantization_bits == 8 and stage == 3:  # noqa: PLR2004
         yield (
@@ -50,7 +50,7 @@ def _quantization_conflicts(plan: TrainPlan, config: dict[str, Any]) -> Findings
         yield "failure", f"{how}, which ZeRO-3 cannot share out", f"use `--deepspeed zero2`, or {original}"
 
 
-def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Findings:
+def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str) -> Conflicts:
     is_llama4 = text_config(config).get("model_type") == "llama4_text"
     if is_llama4 and plan.spec.method == "qlora" and is_before_transformers5(transformers):
         yield (
@@ -60,7 +60,7 @@ def _router_conflicts(plan: TrainPlan, config: dict[str, Any], transformers: str
         )
 
 
-def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Findings:
+def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Conflicts:
     if plan.spec.attention != "flash_attention_2":
         return
     if plan.machine.device == "cpu" or not all(gpu.bfloat16 for gpu in plan.machine.gpus):
@@ -76,7 +76,7 @@ def _attention_conflicts(plan: TrainPlan, installed: dict[str, str]) -> Findings
         )
 
 
-def _toolkit_conflicts(plan: TrainPlan) -> Findings:
+def _toolkit_conflicts(plan: TrainPlan) -> Conflicts:
     if plan.machine.device == "cuda" and _compiles_cpu_adam(plan) and not cuda_toolkit():
         yield (
             "failure",
@@ -91,7 +91,7 @@ def _compiles_cpu_adam(plan: TrainPlan) -> bool:
     return config.get("zero_force_ds_cpu_optimizer", True) and offloads(config, "offload_optimizer")
 
 
-def _wasteful_options(plan: TrainPlan) -> Findings:
+def _wasteful_options(plan: TrainPlan) -> Conflicts:
     """Yield a warning for each option that makes a training slow, or that has not the effect that is meant."""
     spec = plan.spec
     name, has_bfloat16 = processor()
