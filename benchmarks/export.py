@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Measured, measured
+from measure import Measured, measure_command
 
 import ftbridge
 from ftbridge.demo import base_model
@@ -47,7 +47,7 @@ def main() -> None:
         found: dict[str, list[Measured]] = {title: [] for title in commands}
         for _ in range(runs):
             for title, command in commands.items():
-                found[title].append(measured(command, Path(name), checkpoint))
+                found[title].append(measure_command(command, Path(name), checkpoint))
     medians = {title: statistics.median(one.seconds for one in each) for title, each in found.items()}
     for title, each in found.items():
         print(f"{title:<25} {medians[title]:6.2f} s  {max(one.megabytes for one in each):6.0f} MB at most")

@@ -57,7 +57,7 @@ def show(name: str, *, samples: int = 1, dataset_dir: str | os.PathLike[str] | N
 
 
 def check(*names: str, dataset_dir: str | os.PathLike[str] | None = None) -> builtins.list[CheckResult]:
-    """Return for each dataset of these names, or for all, whether LLaMA-Factory and XTuner would load it whole."""
+    """Return for each dataset of these names, or for all, whether each backend would load it whole."""
     return check_datasets(folder(dataset_dir), names)
 
 

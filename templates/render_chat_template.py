@@ -15,7 +15,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-SECONDS, BYTES = 4, 1 << 30
+CPU_SECONDS, MEMORY_BYTES = 4, 1 << 30
 
 
 class Generation(Extension):
@@ -35,17 +35,17 @@ def render(request: dict[str, Any]) -> str:
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    environment.globals["raise_exception"] = _refuse
+    environment.globals["raise_exception"] = _raise_exception
     return environment.from_string(request["template"]).render(
         messages=request["messages"], add_generation_prompt=True, tools=None, documents=None, **request["tokens"]
     )
 
 
-def _refuse(message: str) -> None:
+def _raise_exception(message: str) -> None:
     raise ValueError(message)
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     sys.stdout.write(json.dumps(render(json.load(sys.stdin))))

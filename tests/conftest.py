@@ -49,7 +49,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def asked_anew() -> None:
     """Forget what nvidia-smi said to another test, and what was said of an environment."""
-    venv._compare.cache_clear()
+    venv._check_against_lock.cache_clear()
     nvidia._answers.clear()
     nvidia._say_once.cache_clear()
 

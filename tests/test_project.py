@@ -14,7 +14,7 @@ import pytest
 from ftbridge.core.plugins import REQUIRED, Backend
 from ftbridge.dataset_info import self_cognition
 from ftbridge.demo import SETTINGS, base_model
-from ftbridge.launchers.environment.venv import SETS
+from ftbridge.launchers.environment.venv import LOCK_NAMES
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def test_the_wheel_holds_ftbridge_alone(tmp_path):
         assert needed in names
 
 
-@pytest.mark.parametrize(("environment", "name"), SETS.items())
+@pytest.mark.parametrize(("environment", "name"), LOCK_NAMES.items())
 def test_a_lock_pins_what_is_asked_for(environment, name):
     wanted = (ROOT / "launchers" / f"{name}.in").read_text(encoding="utf-8").splitlines()
     for requirement in (line for line in wanted if not line.startswith("#")):

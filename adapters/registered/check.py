@@ -1,4 +1,4 @@
-"""Whether LLaMA-Factory and XTuner would load the registered datasets and keep all of them, and why not."""
+"""Whether each backend would load the registered datasets and keep all of them, and why not."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -11,30 +11,33 @@ from ftbridge.adapters.registered.dataset import ENTRY_CHANGED, XTUNER_ONLY, des
 from ftbridge.adapters.registered.validate import validate
 from ftbridge.adapters.sources.repository.layout import digest
 from ftbridge.core.errors import InputError
+from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import Entry, interpret_entry, xtuner_entry
 from ftbridge.dataset_info.names import CONVERSATIONS, is_ours
 
 
 class Support(msgspec.Struct, frozen=True):
-    """Whether a framework would load a dataset and keep all of it; "unknown" where the data is not here."""
+    """Whether a backend would load a dataset and keep all of it; "unknown" where the data is not here."""
 
     loads: Literal["yes", "no", "unknown"]
     reasons: tuple[str, ...] = ()
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `datasets check` says of an entry; `notes` are worth knowing and keep nothing from loading."""
+    """Whether each backend, by its name, would load a dataset; `notes` are worth knowing and keep nothing from loading.
+
+    `ours` says that ftbridge wrote its entry in dataset_info.json.
+    """
 
     name: str
     ours: bool
-    llamafactory: Support
-    xtuner: Support
+    backends: dict[str, Support]
     notes: tuple[str, ...]
 
 
 def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckResult]:
-    """Return for each entry that `names` mean, or for all, whether both frameworks would load it.
+    """Return whether the backends would load the datasets that `names` mean, or all.
 
     Raises InputError for an unknown name, or where dataset_info.json is damaged.
     """
@@ -44,58 +47,68 @@ def check_datasets(dataset_dir: Path, names: Iterable[str] = ()) -> list[CheckRe
 
 
 def _check_entry(dataset_dir: Path, name: str, raw: Any) -> CheckResult:
-    """Return whether both frameworks would load an entry, `raw` as it stands in dataset_info.json."""
     entry, ours = interpret_entry(name, raw), is_ours(raw)
     notes = [f"LLaMA-Factory {note}" for note in entry.notes]
+    targets = {backend: load_backend(backend).target for backend in plugin_names("backends")}
     if entry.remote:
-        llamafactory = xtuner = Support("unknown", (f"its data is at `{entry.remote}`",))
-    elif ours:
-        try:
-            llamafactory, xtuner = _check_converted(dataset_dir, entry, raw, notes)
-        except InputError as error:  # somebody changed what we wrote
-            llamafactory = xtuner = Support("no", (str(error),))
+        supports = dict.fromkeys(targets.values(), Support("unknown", (f"its data is at `{entry.remote}`",)))
     else:
-        for_both, for_xtuner = _find_problems(dataset_dir, entry, notes)
-        llamafactory, xtuner = _support(for_both), _support(for_both + for_xtuner)
-    return CheckResult(name=name, ours=ours, llamafactory=llamafactory, xtuner=xtuner, notes=tuple(notes))
+        problems = _problems_by_target(dataset_dir, entry, raw if ours else None, notes, {*targets.values()})
+        supports = {target: Support("no" if found else "yes", tuple(found)) for target, found in problems.items()}
+    backends = {backend: supports[target] for backend, target in targets.items()}
+    return CheckResult(name=name, ours=ours, backends=backends, notes=tuple(notes))
 
 
-def _check_converted(dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str]) -> tuple[Support, Support]:
-    """Return the support of LLaMA-Factory and of XTuner for a dataset of ours; adds to `notes`.
+def _problems_by_target(
+    dataset_dir: Path, entry: Entry, ours: dict[str, Any] | None, notes: list[str], targets: Collection[str]
+) -> dict[str, list[str]]:
+    """Return what is wrong for a backend that reads each target; `ours` is the raw entry where ftbridge wrote it.
 
-    A file that is as it was written is not read whole. Raises InputError for an entry that somebody has spoilt.
+    With the target "" a backend reads the entry as LLaMA-Factory does; with another its file, into which an entry that
+    lacks it is converted. Adds to `notes`.
     """
+    if not ours:
+        return _by_target(targets, *_entry_problems(dataset_dir, entry, notes))
+    try:
+        return _problems_of_ours(dataset_dir, entry, ours, notes, targets)
+    except InputError as error:  # somebody changed what we wrote
+        return {target: [str(error)] for target in targets}
+
+
+def _problems_of_ours(
+    dataset_dir: Path, entry: Entry, raw: dict[str, Any], notes: list[str], targets: Collection[str]
+) -> dict[str, list[str]]:
     own = registry.parse_entry(dataset_dir, entry.name, raw)
-    if registry.is_entry_edited(raw, own):
-        notes.append(ENTRY_CHANGED)
+    notes += [ENTRY_CHANGED] if registry.is_entry_edited(raw, own) else []
     here = {file: sha256 for file, sha256 in registry.sha256_as_written(own).items() if (dataset_dir / file).is_file()}
     changed: dict[str, int | None] = {file: None for file in here if here[file] not in {"", digest(dataset_dir / file)}}
-    unchanged = here.keys() - changed
-    for_both: list[str] = [XTUNER_ONLY]
-    for_xtuner: list[str] = []
+    trusted = here.keys() - changed
+    problems: list[str] = [XTUNER_ONLY]
+    special: list[str] = []
     if entry.formatting != CONVERSATIONS:
-        for_both, for_xtuner = _find_problems(dataset_dir, entry, notes, unchanged, changed)
-    llamafactory, xtuner = _support(for_both), _support(for_both + for_xtuner)
-    if CONVERSATIONS in own.files:
-        turns = xtuner_entry(entry.name, own.files[CONVERSATIONS])
-        xtuner = _support(_find_problems(dataset_dir, turns, [], unchanged, changed)[0])
+        problems, special = _entry_problems(dataset_dir, entry, notes, trusted, changed)
+    found = _by_target(targets, problems, special)
+    for target in targets & own.files.keys():
+        turns = xtuner_entry(entry.name, own.files[target])
+        problems, special = _entry_problems(dataset_dir, turns, [], trusted, changed)
+        found[target] = [*problems, *special]
     notes += [describe_edit(dataset_dir, own, file, samples) for file, samples in sorted(changed.items())]
-    return llamafactory, xtuner
+    return found
 
 
-def _support(reasons: list[str]) -> Support:
-    """Return the support of a framework, from the reasons why it would not load a dataset whole."""
-    return Support("no" if reasons else "yes", tuple(reasons))
+def _by_target(targets: Iterable[str], problems: list[str], special: list[str]) -> dict[str, list[str]]:
+    """Return by target what is wrong with an entry: `special` problems are none for the target ""."""
+    return {target: [*problems, *special] if target else problems for target in targets}
 
 
-def _find_problems(
+def _entry_problems(
     dataset_dir: Path,
     entry: Entry,
     notes: list[str],
     trusted: Collection[str] = (),
     changed: dict[str, int | None] | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Return what is wrong for both frameworks, and what for XTuner alone; adds to `notes`.
+    """Return what is wrong for every backend, and what for those that read it converted alone; adds to `notes`.
 
     A file that is `trusted` is not read whole; how many records one of those `changed` holds is put there.
     """
@@ -107,19 +120,18 @@ def _find_problems(
         return [str(error)], []
     if changed and entry.file_name in changed:
         changed[entry.file_name] = findings.records
-    for_both = [*findings.columns, *_describe_unfit(findings.unfit)]
-    for_xtuner = _describe_unfit(findings.unfit_for_xtuner)
+    problems, special = [*findings.columns, *_unfit_records(findings.unfit)], _unfit_records(findings.unfit_for_xtuner)
     if entry.drawn:
-        for_xtuner.append(f"only LLaMA-Factory draws {entry.drawn}")
+        special.append(f"only LLaMA-Factory draws {entry.drawn}")
     if findings.empty:
         notes.append(f"{findings.empty} questions or answers are empty, and are trained on as they are")
     if findings.unread:
         named = ", ".join(f"`{column}`" for column in findings.unread)
         notes.append(f"the file has {named}, which the entry does not name, so that it is not read")
-    return for_both if findings.records else ["it holds no records"], for_xtuner
+    return problems if findings.records else ["it holds no records"], special
 
 
-def _describe_unfit(records: Tally) -> list[str]:
+def _unfit_records(records: Tally) -> list[str]:
     """Return how many records do not fit and the problem of the first, on a line; [] for none."""
     if not records.first:
         return []

@@ -91,21 +91,21 @@ def show_command(name: str, samples: int, dataset_dir: str | None, as_json: bool
 @_names
 @_options
 def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool) -> None:
-    """Tell whether LLaMA-Factory and XTuner would load each dataset whole, and why not; ends with 3 where not."""
+    """Tell whether each framework would load each dataset whole, and why not; ends with 3 where not."""
     from ftbridge import datasets
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = datasets.check(*names, dataset_dir=dataset_dir)
+    checked = datasets.check(*names, dataset_dir=dataset_dir)
     if as_json:
-        print_json(verdicts)
-    elif not verdicts:
+        print_json(checked)
+    elif checked:
+        result("\n".join(map(_check_text, checked)))
+    else:
         result(_none_yet(dataset_dir))
-    for verdict in () if as_json else verdicts:
-        result(_verdict(verdict))
-    failed = [each for each in verdicts if "no" in (each.llamafactory.loads, each.xtuner.loads)]
+    failed = [each for each in checked if any(support.loads == "no" for support in each.backends.values())]
     if failed:
-        raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
+        raise InputError(f"{len(failed)} of {len(checked)} datasets would not load whole; the reasons stand above")
 
 
 @command.command(
@@ -149,9 +149,11 @@ def _none_yet(dataset_dir: str | None) -> str:
     return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
 
 
-def _verdict(verdict: "CheckResult") -> str:
-    lines = [verdict.name if verdict.ours else f"{verdict.name} (not made by ftbridge)"]
-    for title, answer in (("LLaMA-Factory", verdict.llamafactory), ("XTuner", verdict.xtuner)):
-        lines.append(f"  {title + ':':<15} {': '.join((answer.loads, *answer.reasons[:1]))}")
-        lines += [f"  {'':<20}{reason}" for reason in answer.reasons[1:]]
-    return "\n".join([*lines, *(f"  note: {note}" for note in verdict.notes)])
+def _check_text(checked: "CheckResult") -> str:
+    from ftbridge.core.plugins import load_backend
+
+    lines = [checked.name if checked.ours else f"{checked.name} (not made by ftbridge)"]
+    for backend, support in checked.backends.items():
+        lines.append(f"  {load_backend(backend).title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
+        lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
+    return "\n".join([*lines, *(f"  note: {note}" for note in checked.notes)])

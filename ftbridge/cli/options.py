@@ -194,9 +194,9 @@ def _datasets(ctx: click.Context) -> list[str]:
 
 
 def _families(_ctx: click.Context) -> list[str]:
-    from ftbridge.templates.families import load
+    from ftbridge.templates.families import load_families
 
-    return list(load())
+    return list(load_families())
 
 
 def _presets(_ctx: click.Context) -> list[str]:

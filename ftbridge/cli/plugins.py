@@ -4,6 +4,7 @@ import click
 
 from ftbridge.cli.options import Command, json_option
 from ftbridge.cli.output import table
+from ftbridge.templates.families import load_families
 
 
 @click.command(
@@ -18,12 +19,11 @@ def command(as_json: bool) -> None:
     from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import Plugin, installed_plugins
     from ftbridge.dataset_info.presets import presets
-    from ftbridge.templates import families
 
     found = [plugin for kind in ("sources", "targets", "backends") for plugin in installed_plugins(kind)]
     own = next(plugin.package for plugin in found if plugin.package.startswith("ftbridge "))
     found += [Plugin("presets", preset.name, preset.package or own) for preset in presets().values()]
-    found += [Plugin("families", family.name, family.package or own) for family in families.load().values()]
+    found += [Plugin("families", family.name, family.package or own) for family in load_families().values()]
     if as_json:
         print_json(found, indent=0)
     else:

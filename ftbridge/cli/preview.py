@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ftbridge.launchers.preview.preview import Encoded, Preview
-    from ftbridge.launchers.preview.token_statistics import Stats
+    from ftbridge.launchers.preview.preview import EncodedSample, Preview
+    from ftbridge.launchers.preview.token_statistics import TokenStatistics
 
 TRAINED = "green"
 BAR = 30  # letters of the longest bar
@@ -87,7 +87,7 @@ def _print(found: "Preview") -> None:
         _show_stats(console, found)
 
 
-def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
+def _show(console: "Console", encoded: dict[str, "EncodedSample"]) -> None:
     """Show a sample: a text for each way of training it, and a table for each way of encoding it."""
     ways: dict[tuple[int, ...], dict[tuple[int, ...], list[str]]] = {}
     for title, each in encoded.items():
@@ -103,7 +103,7 @@ def _show(console: "Console", encoded: dict[str, "Encoded"]) -> None:
         console.print(_tokens(titles))
 
 
-def _text(console: "Console", encoded: "Encoded") -> "Text":
+def _text(console: "Console", encoded: "EncodedSample") -> "Text":
     from rich.text import Text
 
     from ftbridge.core.console import DIRECTIONS, escaped
@@ -119,7 +119,7 @@ def _text(console: "Console", encoded: "Encoded") -> "Text":
     return text
 
 
-def _tokens(titles: dict[str, "Encoded"]) -> "Table":
+def _tokens(titles: dict[str, "EncodedSample"]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -143,7 +143,7 @@ def _show_stats(console: "Console", found: "Preview") -> None:
     from rich.table import Table
 
     from ftbridge.core.console import escaped
-    from ftbridge.launchers.preview.token_statistics import histogram
+    from ftbridge.launchers.preview.token_statistics import length_histogram
 
     columns = {title: _figures(each, found.cutoff_length) for title, each in found.stats.items()}
     table = Table("", box=None, pad_edge=False)
@@ -151,7 +151,7 @@ def _show_stats(console: "Console", found: "Preview") -> None:
         table.add_column(title, justify="right")
     for row in zip(*(figures.items() for figures in columns.values()), strict=True):
         table.add_row(row[0][0], *(value for _, value in row))
-    bins, counts = histogram(found.stats)
+    bins, counts = length_histogram(found.stats)
     bars = Table("tokens", *counts, box=None, pad_edge=False)
     most = max(max(each) for each in counts.values())
     for each, numbers in zip(bins, zip(*counts.values(), strict=True), strict=True):
@@ -162,7 +162,7 @@ def _show_stats(console: "Console", found: "Preview") -> None:
     console.print(f"`--cutoff-length {longest}` cuts nothing; the picture is {escaped(str(found.png))}")
 
 
-def _figures(stats: "Stats", cutoff: int) -> dict[str, str]:
+def _figures(stats: "TokenStatistics", cutoff: int) -> dict[str, str]:
     return {
         "samples": f"{stats.samples:,}",
         "tokens": f"{stats.tokens:,}",

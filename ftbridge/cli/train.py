@@ -188,7 +188,7 @@ def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
     """Print what would run, for people or as a value; raises InputError where the pre-flight finds a failure."""
     from ftbridge.core.console import aligned, print_json, result, say
     from ftbridge.core.errors import InputError
-    from ftbridge.launchers.environment.checklist import shown
+    from ftbridge.launchers.environment.checklist import checks_as_text
     from ftbridge.launchers.training import train
     from ftbridge.launchers.training.prepare import describe
 
@@ -197,11 +197,11 @@ def _show(ready: "Prepared", *, preflight: bool, as_json: bool) -> None:
         plan, launch = ready.plan, msgspec.to_builtins(ready.launch)
         print_json({"options": plan.spec, "samples": plan.entry.samples, "steps": plan.steps, **launch})
         if checks:
-            say(shown(checks))
+            say(checks_as_text(checks))
     else:
         memory = [check.found for check in checks if check.name.endswith("memory")]
         result(aligned([*describe(ready), ("memory", "; ".join(memory) or "not estimated")]))
         if others := [check for check in checks if check.found not in memory or check.remedy]:
-            result(f"\npre-flight:\n{shown(others)}")
+            result(f"\npre-flight:\n{checks_as_text(others)}")
     if any(check.status == "failure" for check in checks):
         raise InputError("this training would fail; the remedies stand above")

@@ -18,11 +18,11 @@ from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dialogue.generation import SEEDS, Generator, Sampling, refuse_half_characters
 from ftbridge.dialogue.placement import Loading, free_memory, place
 from ftbridge.launchers.environment.model_download import local_model
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
@@ -49,7 +49,7 @@ class ChatSession:
         self.turns: list[tuple[str, str]] = []
         self.finish = ""
         self._generator, self._adapter = generator, adapter
-        self._family = families.get(generator.card.family)
+        self._family = get_family(generator.card.family)
 
     def say(self, question: str) -> Iterator[str]:
         """Yield the answer piece by piece; what came of it joins the history, also where it is ended early.
@@ -136,7 +136,7 @@ def chat_sessions(
     two, FrameworkError where a model cannot be loaded.
     """
     refuse_half_characters("the system prompt", system or "")
-    cards = devices.computing(options.get("device", "auto"))
+    cards = devices.usable_gpus(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _adjusted(card, options)
@@ -145,7 +145,7 @@ def chat_sessions(
         bits=options.get("bits"),
         offload_folder=options.get("offload_folder"),
         dtype=options.get("dtype", "auto"),
-        trust_remote_code=trusted(found.run, asked, said=options.get("trust_remote_code", False)),
+        trust_remote_code=is_code_trusted(found.run, asked, trust_remote_code=options.get("trust_remote_code", False)),
     )
     if compare and not adapter and not loading.offload_folder:
         _check_room(cards, loading, model, Path(card.base))
@@ -261,7 +261,7 @@ def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:
 def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together do not fit into free memory."""
     needed = sum(place(cards, model, None, loading).size for model in models)
-    free = free_memory(cards) if cards else host.main_memory()
+    free = free_memory(cards) if cards else host.available_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "

@@ -114,7 +114,7 @@ class Generator:
                 **os.environ,
                 **CHILD_ENV,
                 **caches.environment_variables(),
-                **devices.environment(self.placement.cards),
+                **devices.device_variables(self.placement.cards),
             },
             process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
         )

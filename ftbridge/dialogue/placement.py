@@ -13,7 +13,7 @@ from ftbridge.core.console import natural_size
 from ftbridge.core.errors import InputError
 from ftbridge.core.parsing.json_yaml import read_json
 from ftbridge.core.parsing.safetensors_header import safetensors_header
-from ftbridge.launchers.hardware.nvidia import Gpu, freest
+from ftbridge.launchers.hardware.nvidia import Gpu, freest_first
 from ftbridge.launchers.scripts.lora_targets import EXPERTS
 
 ROOM = 1.2  # times the weights: an answer needs some beside them
@@ -148,7 +148,7 @@ def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> f
 def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
     if not cards:
         return ()
-    first, *others = freest(cards)
+    first, *others = freest_first(cards)
     fits = first.free is not None and size * ROOM <= first.free * _MIB
     return (first,) if fits or first.is_slice else (first, *(gpu for gpu in others if not gpu.is_slice))
 

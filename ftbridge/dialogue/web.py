@@ -207,7 +207,13 @@ def _page(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=messages,
-            env={**os.environ, **CHILD_ENV, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
+            env={
+                **os.environ,
+                **CHILD_ENV,
+                **OFFLINE,
+                **UNCOUNTED,
+                **devices.device_variables(()),
+            },  # it computes nothing
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C at the keyboard is for us
         )

@@ -40,11 +40,11 @@ from ftbridge.evaluation.answers import (
 from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
 from ftbridge.evaluation.metrics import Metrics, measure, require
 from ftbridge.evaluation.questions import Question, file_of, questions_of
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -95,7 +95,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measured(Path(source))
-    found, cards = source_of(source, checkpoint), devices.computing(device)
+    found, cards = source_of(source, checkpoint), devices.usable_gpus(device)
     data = _dataset(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]
@@ -112,7 +112,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
             read["the dataset folder"] = datasets
         refuse_inside(folder, read)
     leaked = _leaks(found, card.run, questions, data) if metrics else None
-    trust = trusted(found.run, (model,), said=trust_remote_code)
+    trust = is_code_trusted(found.run, (model,), trust_remote_code=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
     placement = place(cards, model, adapter, loading)
     settings = Settings(
@@ -120,7 +120,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         data=sha256(file_of(data)),
         model=_fingerprint(model, adapter),
         prompt=card.prompt,
-        stop=families.get(card.family).stop,
+        stop=get_family(card.family).stop,
         max_new_tokens=max_new_tokens,
         bits=bits,
         dtype=placement.dtype,

@@ -14,11 +14,11 @@ from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.entries import data_files, interpret_entry
 from ftbridge.dialogue.generation import Generator, Sampling
 from ftbridge.dialogue.placement import Loading
-from ftbridge.launchers.environment.own_code import interpreter_for, trusted
+from ftbridge.launchers.environment.own_code import interpreter_for, is_code_trusted
 from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import Run, find_run, load_run
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 
 LENGTH = 64  # tokens of an answer
@@ -45,10 +45,10 @@ def same_answers(
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
         asked = questions(project, run, count)
         base = Path(card.base)
-        trust = trusted(run, (base, merged), said=trust_remote_code)
+        trust = is_code_trusted(run, (base, merged), trust_remote_code=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        cards, loading = devices.computing(device), Loading(dtype="float32", trust_remote_code=trust)
+        cards, loading = devices.usable_gpus(device), Loading(dtype="float32", trust_remote_code=trust)
         before = _answers(Generator(python, card, base, adapter, cards, loading), asked)
         after = _answers(Generator(python, card, merged, None, cards, loading), asked)
         same = sum(map(str.__eq__, before, after))
@@ -74,7 +74,7 @@ def _alike(one: str, other: str) -> float:
 
 def _answers(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
     with loading as generator:
-        stop = families.get(generator.card.family).stop
+        stop = get_family(generator.card.family).stop
         sampling = Sampling(max_new_tokens=LENGTH)
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
 

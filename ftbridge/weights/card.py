@@ -16,7 +16,8 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
 from ftbridge.launchers.runs.record import base_folder, load_run
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family, find_family
+from ftbridge.templates.families import get_family
 from ftbridge.templates.prompt import ChatPrompt
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -50,7 +51,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def stop(self) -> tuple[str, ...]:
         """Return the tokens that end an answer, as far as they are known."""
-        return families.get(self.family).stop if self.family else ()
+        return get_family(self.family).stop if self.family else ()
 
     def save(self, folder: Path) -> None:
         """Write the card into `folder`."""
@@ -111,7 +112,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
-    family = families.get(name) if name else detect.find(base)
+    family = get_family(name) if name else find_family(base)
     return ModelCard(
         base=str(base),
         family=family.name if family else "",
@@ -133,7 +134,7 @@ def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelC
     """
     if card.family and not template:
         return card
-    family = families.get(template) if template else detect.detect(model)
+    family = get_family(template) if template else detect_family(model)
     template = msgspec.to_builtins(family.cell(card.backend).prompt)
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 

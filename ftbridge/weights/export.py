@@ -67,7 +67,7 @@ def write(source: ModelSource, card: ModelCard, target: Path) -> Path:
         copy_tokenizer(own, Path(card.base), folder)
         if (folder / "config.json").is_file():
             write_stops(folder, read_json(folder / "config.json"), card.stop)
-        if card.family and not chat_templates.read(folder):
+        if card.family and not chat_templates.read_chat_template(folder):
             write_atomic(folder / "chat_template.jinja", card.prompt.chat_template())
         default_system.leave_out(folder, card)
         card.save(folder)

@@ -70,7 +70,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = nvidia.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    cards = nvidia.freest_first(devices.usable_gpus("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")

@@ -40,7 +40,7 @@ def run_script(
     argv = [str(python), str(SCRIPTS / f"{script}.py"), msgspec.json.encode(spec).decode()]
     env = {**os.environ, **CHILD_ENV, **caches.environment_variables()}
     if not sees_gpus:
-        env |= devices.environment(())
+        env |= devices.device_variables(())
     done = children.run(argv, stdout=subprocess.PIPE, stderr=stderr, env=env, text=True)
     lines: list[str] = done.stdout.strip().splitlines()
     if done.returncode or not lines:

@@ -29,7 +29,8 @@ from ftbridge.launchers.runs.record import Run, new_run_folder
 from ftbridge.launchers.training.failures import failure_message
 from ftbridge.launchers.training.options import given_options, resolve_train_spec
 from ftbridge.launchers.training.resume import check_resume_point, find_resume_point, interpreter_of
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "accelerate")
 
@@ -70,14 +71,14 @@ def prepare(
     spec = resumed.spec if resumed else resolve_train_spec(project, options)
     backend = load_backend(spec.backend)
     dataset = _resolve_dataset(project, spec, spec.dataset)
-    chosen = devices.choose(spec)
+    chosen = devices.choose_devices(spec)
     model = local_model(spec.model, lambda: interpreter(project, spec.backend), project.folder)
     python = (
         interpreter_of(resumed, project)
         if resumed
         else interpreter_for(project, spec.backend, model, trust_remote_code=spec.trust_remote_code)
     )
-    family = families.get(spec.template) if spec.template else detect.detect(model)
+    family = get_family(spec.template) if spec.template else detect_family(model)
     family.cell(spec.backend)
     trackers.check_installed(python, spec.track)
     plan = TrainPlan(
@@ -218,7 +219,7 @@ def make_launch(plan: TrainPlan, backend: Backend, python: Path) -> Launch:
         *("--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"),
     )
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, host.cores() // processes)
-    env = {**CHILD_ENV, **devices.environment(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
+    env = {**CHILD_ENV, **devices.device_variables(plan.machine.gpus), "OMP_NUM_THREADS": str(threads)}
     env |= trackers.environment_variables(plan)
     if plan.machine.device == "cpu":
         env["DS_ACCELERATOR"] = "cpu"

@@ -23,7 +23,7 @@ from ftbridge.core.plugins import Backend, load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan, zero_stage
-from ftbridge.launchers.environment.venv import NEWEST, SETS, Environment, installed_versions, interpreter
+from ftbridge.launchers.environment.venv import LOCK_NAMES, NEWEST, Environment, installed_versions, interpreter
 from ftbridge.launchers.runs.checkpoints import PICKLED, warn_of_unreadable
 from ftbridge.launchers.runs.fingerprint import Fingerprint, base_changes
 from ftbridge.launchers.runs.record import UNSIGNED, Run, all_runs, find_run, load_run, unseen_message
@@ -68,7 +68,7 @@ def interpreter_of(run: Run, project: Project) -> Path:
     version = run.versions.get("transformers", "")
     # A run of before there were two environments says its versions alone.
     began: Environment = "transformers4" if version.startswith("4.") else NEWEST
-    if run.environment in SETS:
+    if run.environment in LOCK_NAMES:
         began = run.environment
     try:
         python = interpreter(project, run.spec.backend, began)

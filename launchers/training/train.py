@@ -19,8 +19,7 @@ from ftbridge.core.train_spec import TrainOptions
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.environment.venv import installed_versions
-from ftbridge.launchers.preflight.preflight import import_checks, refuse
-from ftbridge.launchers.preflight.preflight import preflight as run_preflight
+from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
 from ftbridge.launchers.process import torch_locks
 from ftbridge.launchers.runs.record import Attempt, Run, make_run_folder, utc_now
 from ftbridge.launchers.runs.training_log import Record
@@ -84,7 +83,7 @@ def start_detached(ready: Prepared, *, preflight: bool = True) -> Run:
 def _create_run(ready: Prepared, *, preflight_first: bool) -> Run:
     """Return a run that can be started: its folder and run.json are there, with the files of its launch."""
     if preflight_first:
-        refuse(preflight(ready))
+        refuse_failures(preflight(ready))
     if ready.plan.deepspeed:
         torch_locks.remove_stale_locks()
     backend = load_backend(ready.plan.spec.backend)
@@ -120,7 +119,7 @@ def _save_choices(ready: Prepared) -> None:
 
 def preflight(ready: Prepared) -> list[Check]:
     """Return the pre-flight's checks of a training; unless one fails, its modules are imported once, too."""
-    checks = run_preflight(ready.plan, ready.python, ready.project.runs)
+    checks = preflight_checks(ready.plan, ready.python, ready.project.runs)
     if any(check.status == "failure" for check in checks):
         return checks
     return [*checks, *import_checks(ready.plan, ready.python)]

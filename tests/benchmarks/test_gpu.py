@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.preflight.preflight import preflight_checks
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.weights.tensors import safetensors
 
@@ -91,7 +91,7 @@ def test_one_phase_rehearsed(tmp_path, training_python):
 @pytest.mark.framework
 def test_every_training_of_a_card_passes_the_pre_flight(project, training_python, tmp_path, monkeypatch, gpu_parts):
     from gpu_parts.bench import BACKENDS, Bench
-    from gpu_parts.phases import ON_A_CARD, ON_SEVERAL, VARIANTS
+    from gpu_parts.phases import ON_A_GPU, ON_SEVERAL_GPUS, VARIANTS
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     fake.nvidia_smi(tmp_path, *(fake.H100.format(number) for number in range(2)))
@@ -99,13 +99,13 @@ def test_every_training_of_a_card_passes_the_pre_flight(project, training_python
     monkeypatch.chdir(project)
     # The sample has no validation part.
     fixed = {**Bench(out=tmp_path).defaults, "dataset": "medqa", "model": "base"}
-    for title, options in (VARIANTS | ON_A_CARD | ON_SEVERAL).items():
+    for title, options in (VARIANTS | ON_A_GPU | ON_SEVERAL_GPUS).items():
         for backend in BACKENDS:
             validation = {"validation_dataset": "medqa-test"} if "validation_steps" in options else {}
             ready = prepare(**{**fixed, **options, **validation, "backend": backend})
             assert ready.plan.machine.device == "cuda"
             assert ready.plan.machine.processes == (2 if "gpus" in options else 1)
-            checks = preflight(ready.plan, ready.python, project / "runs")
+            checks = preflight_checks(ready.plan, ready.python, project / "runs")
             assert not [check for check in checks if check.status == "failure"], (title, backend)
 
 
@@ -130,7 +130,7 @@ def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python
 
 @pytest.mark.usefixtures("gpu_parts")
 def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
-    from gpu_parts.memory import MIB, Watch, used
+    from gpu_parts.memory import MIB, PeakMemory, used_memory
 
     program = fake.nvidia_smi(tmp_path) / "nvidia-smi"
 
@@ -142,45 +142,45 @@ def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     uses(500)
-    with Watch([CARD]) as watch:
+    with PeakMemory([CARD]) as memory:
         uses(9500)
         end = time.monotonic() + 10
-        while watch.peak != 9000 * MIB:
+        while memory.peak != 9000 * MIB:
             assert time.monotonic() < end
         uses(700)
-        assert used([CARD]) == 700 * MIB
-    assert watch.peak == 9000 * MIB
+        assert used_memory([CARD]) == 700 * MIB
+    assert memory.peak == 9000 * MIB
     uses("[N/A]")
-    assert used([CARD]) is None
-    assert Watch([CARD]).peak is None
+    assert used_memory([CARD]) is None
+    assert PeakMemory([CARD]).peak is None
 
 
 @pytest.mark.usefixtures("gpu_parts")
 def test_values_are_compared_by_units_in_the_last_place(tmp_path):
-    from gpu_parts.merging import compare
+    from gpu_parts.merging import compare_models
 
     for name, bits in {"one": [0x3F80, 0x3F80, 0xBF80, 0], "other": [0x3F80, 0x3F81, 0xBF7D, 0]}.items():
         (tmp_path / name).mkdir()
         content = np.array(bits, dtype="<u2").tobytes()
         safetensors.write(tmp_path / name / "model.safetensors", [("weight", "BF16", (4,), [content])])
-    found = compare(tmp_path / "one", tmp_path / "other")
+    found = compare_models(tmp_path / "one", tmp_path / "other")
     assert found == {"values": 4, "differing": 2, "largest": "3 in the last place"}
 
 
 @pytest.mark.usefixtures("gpu_parts")
 def test_trainings_wait_for_room_on_the_card():
-    from gpu_parts.trainings import Room
+    from gpu_parts.trainings import MemoryBudget
 
-    room, order = Room(10), []
+    room, order = MemoryBudget(10), []
 
     def train(name, size):
-        with room.taken(size):
+        with room.reserved(size):
             order.append(name)
 
-    with room.taken(6):
+    with room.reserved(6):
         large = threading.Thread(target=train, args=("large", 50))
         large.start()
-        with room.taken(4):
+        with room.reserved(4):
             order.append("beside")
         large.join(0.2)
         assert order == ["beside"]
@@ -191,21 +191,21 @@ def test_trainings_wait_for_room_on_the_card():
 @pytest.mark.usefixtures("gpu_parts")
 def test_results_take_the_place_of_what_a_page_has():
     from gpu_parts.phases import PHASES
-    from gpu_parts.tables import markdown, placed
+    from gpu_parts.tables import insert_results, results_as_markdown
 
     rows = [{"what": "SIGKILL", "framework": "xtuner", "held": 3.5, "left": 0.0, "seconds": 1.2, "result": "ok"}]
     phases = {"ended": {"status": "done", "seconds": 61.0, "rows": rows}}
     machine = {"cards": "1 x A", "packages": {"torch": "2.10.0"}}
-    text = markdown({"machine": machine, "phases": phases}, PHASES)
+    text = results_as_markdown({"machine": machine, "phases": phases}, PHASES)
     assert "cards 1 x A" in text
     assert "| what | framework | held, GiB | left, GiB | gone after, s | result |" in text
     assert "| SIGKILL | XTuner | 3.5 | 0.0 | 1.2 | ok |" in text
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    new = placed(page, text)
+    new = insert_results(page, text)
     assert text.strip() in new
-    assert placed(new, "none") == placed(page, "none")
+    assert insert_results(new, "none") == insert_results(page, "none")
     with pytest.raises(ValueError, match="no place for results"):
-        placed("a page", text)
+        insert_results("a page", text)
 
 
 @pytest.mark.parametrize("arguments", [[], ["unpack"]])

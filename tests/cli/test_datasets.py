@@ -94,7 +94,7 @@ def test_check_of_what_does_not_load_says_why_and_ends_with_3():
         raise done.exception
     assert done.exception.exit_code == 3
     verdicts = json.loads(CliRunner().invoke(cli, ["datasets", "check", "--json"]).output)
-    assert [each["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
+    assert [each["backends"]["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
 
 
 def test_check_sees_what_was_done_to_our_files(project):

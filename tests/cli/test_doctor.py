@@ -18,7 +18,7 @@ def doctor(monkeypatch):
     """Return a function that runs the command on what was found."""
 
     def run(checks, *arguments):
-        monkeypatch.setattr("ftbridge.launchers.environment.doctor.checks", lambda: iter(checks))
+        monkeypatch.setattr("ftbridge.launchers.environment.doctor.run_checks", lambda: iter(checks))
         return CliRunner().invoke(cli, ["doctor", *arguments])
 
     return run
@@ -41,7 +41,7 @@ def test_checks_are_printed_as_they_are_done(monkeypatch):
         yield GOOD
         raise SetupError("the next one did not end")
 
-    monkeypatch.setattr("ftbridge.launchers.environment.doctor.checks", found)
+    monkeypatch.setattr("ftbridge.launchers.environment.doctor.run_checks", found)
     assert CliRunner().invoke(cli, ["doctor"]).stdout == "ok       Python: 3.11.7\n"
 
 

@@ -12,12 +12,13 @@ from ftbridge.cli import cli
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.plugins import _entry_points
 from ftbridge.dataset_info import presets
-from ftbridge.templates import detect, families
+from ftbridge.templates.detect import detect_family
+from ftbridge.templates.families import get_family, load_families
 
 from ..builders.models import write_model  # noqa: TID252
 from ..builders.plugin_packages import PLAIN, SMALL, install  # noqa: TID252
 
-CACHES = (_entry_points, presets.presets, families.load)
+CACHES = (_entry_points, presets.presets, load_families)
 
 
 def run(*arguments):
@@ -83,14 +84,14 @@ def test_their_preset_reads_its_columns(small, tmp_path):
 
 def test_their_family_is_told_by_its_model(small, tmp_path):
     model = write_model(tmp_path / "model", model_type="parrot")
-    assert detect.detect(model).name == "parrot"
-    assert families.get("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
+    assert detect_family(model).name == "parrot"
+    assert get_family("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
 
 
 def test_nothing_of_a_package_of_data_is_imported(small, tmp_path):
     (small / "ftbridge_small" / "__init__.py").write_text("raise SystemExit('was imported')")
     assert presets.load_preset("clinic").title == "What a clinic is asked"
-    assert families.get("parrot").title == "Parrot"
+    assert get_family("parrot").title == "Parrot"
 
 
 PRESET, FAMILY = "What a clinic is asked", "a made-up model"
@@ -118,7 +119,7 @@ def test_data_that_is_none_is_one_sentence(small, file, old, new, error, message
     known.unlink()
     assert old in text
     target.write_text(text.replace(old, new))
-    read = presets.presets if file.startswith("presets") else families.load
+    read = presets.presets if file.startswith("presets") else load_families
     with pytest.raises(error, match=message):
         read()
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ftbridge.cli import cli
-from ftbridge.launchers.preview.preview import Encoded, Preview, Stretch, View
-from ftbridge.launchers.preview.token_statistics import Stats
+from ftbridge.launchers.preview.preview import BackendView, EncodedSample, Preview, Stretch
+from ftbridge.launchers.preview.token_statistics import TokenStatistics
 
 TOKENS = ["<|im_start|>", "药\n", "\\xf0\\x9f", "\x1b[31m", "<|im_end|>"]
 IDS = [7, 20, 300, 4, 5]
@@ -17,12 +17,12 @@ def encoded(trained, ids=IDS, cut="", length=5):
     """Return a sample whose last `trained` tokens are trained."""
     labels = [-100] * (len(ids) - trained) + ids[len(ids) - trained :]
     text = [Stretch("".join(TOKENS[:-trained]), trained=False), Stretch("".join(TOKENS[-trained:]), trained=True)]
-    return Encoded(ids, labels, TOKENS[: len(ids)], text, length, trained, cut)
+    return EncodedSample(ids, labels, TOKENS[: len(ids)], text, length, trained, cut)
 
 
 def stats(lengths, cut=()):
     zero = dict.fromkeys(("shortest", "median", "p95"), 1)
-    return Stats(
+    return TokenStatistics(
         samples=sum(lengths.values()),
         tokens=1000,
         answer_tokens=250,
@@ -35,7 +35,7 @@ def stats(lengths, cut=()):
 
 
 def found(xtuner, llamafactory, differences=("",), warnings=(), png=None):
-    views = {"xtuner": View("XTuner", *xtuner), "llamafactory": View("LLaMA-Factory", *llamafactory)}
+    views = {"xtuner": BackendView("XTuner", *xtuner), "llamafactory": BackendView("LLaMA-Factory", *llamafactory)}
     return Preview("faq-train", 21, "base", "Qwen 2.5", 2048, views, list(differences), list(warnings), png)
 
 

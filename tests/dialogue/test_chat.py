@@ -251,7 +251,7 @@ def test_two_models_that_do_not_fit_are_refused(model, tmp_path, monkeypatch):
     base = shutil.copytree(model, tmp_path / "base")
     for folder in (base, model):
         (folder / "model.safetensors").write_bytes(bytes(1000))
-    monkeypatch.setattr(host, "main_memory", lambda: 1999)
+    monkeypatch.setattr(host, "available_memory", lambda: 1999)
     options = {"model": str(base), "template": "qwen3", "device": "cpu"}
     with (
         pytest.raises(SetupError, match=r"need 2\.0 KiB together.*--bits 4"),

@@ -14,7 +14,7 @@ from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, card_of
 from ftbridge.weights.source import resolve
 
@@ -151,7 +151,7 @@ def test_cublas_says_so_in_its_own_words():
     assert _out_of_memory("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
-TEMPLATE = msgspec.to_builtins(families.get("qwen2.5").cell("xtuner").prompt)
+TEMPLATE = msgspec.to_builtins(get_family("qwen2.5").cell("xtuner").prompt)
 CARD = ModelCard(base="", family="qwen2.5", backend="xtuner", template=TEMPLATE, system="", thinking="none")
 # Stands for generate.py: notes what it was started with, and answers with what it was asked.
 CHILD = """
@@ -181,7 +181,7 @@ def child(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
             patch.setattr(nvidia, "_answers", {})
-            found = devices.computing("auto")
+            found = devices.usable_gpus("auto")
             generator = Generator(Path(sys.executable), CARD, tmp_path, None, found, Loading(**loading))
         with generator:
             pass

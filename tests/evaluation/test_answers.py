@@ -102,7 +102,7 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
     (model / "config.json").write_text('{"dtype": "bfloat16"}')
     predict(model, limit=2, device="cpu")
     card = Gpu("Tesla T4", 15360, 7.5, "570.86.15", 14914, "GPU-1")
-    monkeypatch.setattr(devices, "computing", lambda wanted: [card] if wanted != "cpu" else [])
+    monkeypatch.setattr(devices, "usable_gpus", lambda wanted: [card] if wanted != "cpu" else [])
     with pytest.raises(InputError, match=r"another dtype \(bfloat16, now float16\), device \(cpu, now cuda\)"):
         predict(model)
     assert predict(model, device="cpu").asked == 4

@@ -18,7 +18,7 @@ from ftbridge.dialogue.placement import Loading
 from ftbridge.evaluation.predict import FINISHED, UNFINISHED
 from ftbridge.launchers.environment.venv import interpreter
 from ftbridge.launchers.process.script import SCRIPTS
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import card_of, load_card
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import resolve
@@ -227,7 +227,7 @@ def test_batches_answer_as_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
     card, adapter = card_of(source), adapter_of(source)  # also where another test has merged the run
-    stop, sampling = families.get(card.family).stop, Sampling(max_new_tokens=12)
+    stop, sampling = get_family(card.family).stop, Sampling(max_new_tokens=12)
     questions = sure(interpreter(source.project, "xtuner"), card, adapter, questions, sampling.max_new_tokens)
     assert len(questions) > 7
     with Generator(

@@ -64,11 +64,11 @@ def content(tensor):
 @pytest.mark.usefixtures("gpu_parts")
 def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, trained, in_project, tmp_path):
     """Products of any values are summed in another order there, so that a value may be rounded the other way."""
-    from gpu_parts.merging import compare
+    from gpu_parts.merging import compare_models
 
     run = trained(backend="xtuner")
     one, other = (ftbridge.merge(run.id, out=tmp_path / device, device=device) for device in ("cpu", "cuda"))
-    found = compare(one, other)
+    found = compare_models(one, other)
     assert found["values"]
     assert found["differing"] <= 1e-3 * found["values"]
     assert found["largest"] in {"none", "1 in the last place"}
@@ -77,7 +77,7 @@ def test_merge_of_a_training_differs_by_a_unit_in_the_last_place_at_most(cards, 
 @pytest.mark.usefixtures("gpu_parts")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_killed_run_leaves_neither_memory_nor_processes(cards, project, backend):
-    from gpu_parts.ending import end_training, kill
+    from gpu_parts.ending import end_training, kill_process
 
     options = {**SMALL, "device": "cuda", "dataset": "medqa", "backend": backend, "max_steps": 100_000}
-    assert end_training(cards, project, options, kill)["held"] > 0
+    assert end_training(cards, project, options, kill_process)["held"] > 0

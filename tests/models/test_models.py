@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 
 from ftbridge.core.errors import InputError, InterruptedRun
-from ftbridge.launchers.environment.checklist import Check, shown
-from ftbridge.templates import families
+from ftbridge.launchers.environment.checklist import Check, checks_as_text
+from ftbridge.templates.families import get_family
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -47,7 +47,7 @@ def test_each_class_says_all_that_its_model_needs(measure):
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
         assert kind.models
-        assert families.get(tokenizers[kind.tokens]["template"])
+        assert get_family(tokenizers[kind.tokens]["template"])
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 
@@ -89,7 +89,7 @@ def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch
 
 
 def test_the_sentence_of_a_failure_is_the_one_that_tells_most(measure):
-    check = shown([Check("model", "failure", "no weights", "copy it")])
+    check = checks_as_text([Check("model", "failure", "no weights", "copy it")])
     assert (
         measure.sentence(f"this training would fail, so it was not started:\n{check}\n`--dry-run` ...") == "no weights"
     )

@@ -19,7 +19,7 @@ from ftbridge.launchers.backends.plan import TrainPlan, load_deepspeed
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ..conftest import SMALL  # noqa: TID252
 
@@ -76,7 +76,7 @@ def golden_plan(backend, machine, family, options):
         dataset="medqa-train",
         dataset_dir=Path("/project/data"),
         entry=entry,
-        family=families.get(family),
+        family=get_family(family),
         machine=machine,
         deepspeed=load_deepspeed(spec.deepspeed, Path("/project"), machine),
     )

@@ -63,7 +63,7 @@ def template(monkeypatch):
     """Return a function that makes `text` the only template, under any name."""
 
     def use(text):
-        monkeypatch.setattr(render, "_read", lambda *_: text)
+        monkeypatch.setattr(render, "_read_template", lambda *_: text)
 
     return use
 

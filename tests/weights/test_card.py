@@ -14,7 +14,7 @@ from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.written_files import CARD
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 from ftbridge.weights.card import askable, card_in, card_of, existing_output, load_card
 from ftbridge.weights.source import resolve, target_of
 from ftbridge.weights.tensors import safetensors
@@ -160,20 +160,20 @@ def test_what_full_tuning_leaves_needs_no_base(base, capsys):
 def test_the_card_of_a_run_says_how_it_was_trained(folder):
     trained_run("1", backend="llamafactory")
     found = card_of(resolve("1"))
-    prompt = families.get("qwen2").cell("llamafactory").prompt
+    prompt = get_family("qwen2").cell("llamafactory").prompt
     assert found.prompt == prompt
     assert (found.base, found.family, found.backend) == (str(folder / "base"), "qwen2", "llamafactory")
     assert (found.system, found.run) == ("说中文", "1")
     assert card_of(resolve("1"), "other").base == str(folder / "other")
 
 
-@pytest.mark.parametrize("family", families.load())
+@pytest.mark.parametrize("family", load_families())
 def test_a_card_reads_back_as_it_was_saved(folder, family):
     trained_run("1", family=family)
     found = card_of(resolve("1"))
     found.save(folder)
     assert msgspec.json.encode(load_card(folder)) == msgspec.json.encode(found)
-    assert load_card(folder).prompt == families.get(family).cell("xtuner").prompt
+    assert load_card(folder).prompt == get_family(family).cell("xtuner").prompt
 
 
 def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
@@ -185,11 +185,11 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
 
 
 def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
-    card(template=msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt)).save(folder)
+    card(template=msgspec.to_builtins(get_family("qwen2").cell("xtuner").prompt)).save(folder)
     older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
     (folder / CARD).write_text(json.dumps(older))
     known = load_card(folder)
-    assert known.prompt == families.get("qwen2").cell("xtuner").prompt
+    assert known.prompt == get_family("qwen2").cell("xtuner").prompt
     assert "trust" not in msgspec.json.encode(known).decode()
 
 
@@ -210,7 +210,7 @@ def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
     ],
 )
 def test_a_prompt_that_would_be_obeyed_is_a_damaged_card(folder, changed):
-    template = msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt) | changed
+    template = msgspec.to_builtins(get_family("qwen2").cell("xtuner").prompt) | changed
     card(template=template).save(folder)
     with pytest.raises(InputError, match=r"ftbridge.json` is damaged"):
         load_card(folder)
@@ -315,5 +315,5 @@ def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_i
     named = card_of(resolve("base"), template="qwen3")
     assert askable(named, folder / "base") == named
     known = askable(found, folder / "other")  # what is there now may be known
-    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    prompt = get_family("qwen2.5").cell("xtuner").prompt
     assert (known.family, known.prompt) == ("qwen2.5", prompt)

@@ -20,7 +20,7 @@ from ftbridge.core.errors import FtbridgeError, InputError, SetupError
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.runs import checkpoints
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import load_card
 from ftbridge.weights.export import export
 from ftbridge.weights.merge import adapter_of
@@ -299,7 +299,7 @@ def test_llamafactorys_model_generates_with_a_cache_again(folder):
 
 def test_a_base_without_a_chat_template_gets_the_familys(folder):
     from_one(run(folder))
-    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    own = get_family("qwen2").cell("xtuner").prompt.chat_template()
     assert (export() / "chat_template.jinja").read_text() == own
     (folder / "base" / "chat_template.jinja").write_text("the base's own")
     assert (export() / "chat_template.jinja").read_text() == "the base's own"
@@ -312,7 +312,7 @@ def test_the_chat_template_adds_no_system_prompt_where_the_training_had_none(fol
     from_one(run(folder))
     record = folder / "runs" / "one" / "run.json"
     record.write_text(record.read_text().replace(json.dumps("说中文"), '""'))
-    own = families.get("qwen2").cell("xtuner").prompt.chat_template()
+    own = get_family("qwen2").cell("xtuner").prompt.chat_template()
     added = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
     (folder / "base" / "chat_template.jinja").write_text(added + own)
     assert (export() / "chat_template.jinja").read_text() == "{% if messages[0].role != 'system' %}{% endif %}" + own

@@ -108,7 +108,7 @@ class _Helper:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **CHILD_ENV, **_KEEP, **devices.environment(cards)},
+                env={**os.environ, **CHILD_ENV, **_KEEP, **devices.device_variables(cards)},
             )
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ def leave_out(folder: Path, card: ModelCard) -> None:
 
     A template in which it does not stand as text stays as it is. Either is said.
     """
-    template = chat_templates.read(folder)
+    template = chat_templates.read_chat_template(folder)
     if not (card.run and card.family and template) or card.system:
         return
     tokens = chat_templates.special_tokens(folder)
@@ -47,7 +47,7 @@ def _added(template: str, tokens: dict[str, str], prompt: ChatPrompt) -> str:
     """Return what the template writes before a question where the prompt has nothing; "" for any other difference."""
     words, bos = _QUESTION["content"], "".join(prompt.bos)
     wanted = prompt.render("", [(words, None)]).partition(words)[0].removeprefix(bos)
-    shown = (chat_templates.render(template, [_QUESTION], tokens) or "").partition(words)[0]
+    shown = (chat_templates.render_chat_template(template, [_QUESTION], tokens) or "").partition(words)[0]
     shown = shown.removeprefix(bos or tokens["bos_token"])
     return shown.removesuffix(wanted) if shown.endswith(wanted) else ""
 
@@ -60,6 +60,7 @@ def _without(template: str, added: str, tokens: dict[str, str], prompt: ChatProm
     same = (
         changed
         and not _added(changed, tokens, prompt)
-        and chat_templates.render(changed, given, tokens) == chat_templates.render(template, given, tokens)
+        and chat_templates.render_chat_template(changed, given, tokens)
+        == chat_templates.render_chat_template(template, given, tokens)
     )
     return changed if same else ""

@@ -47,18 +47,18 @@ time.sleep(300)
 import uv
 from ftbridge.launchers.environment import setup
 uv.find_uv_bin = lambda: busy
-setup._uv("venv")
+setup._run_uv("venv")
 """,
     "an environment's Python": """
 from ftbridge.launchers.environment import setup
-setup._runs(Path(busy))
+setup._can_start(Path(busy))
 """,
     "nvidia-smi": """
 import os
 from ftbridge.launchers.hardware import nvidia
 Path("nvidia-smi").symlink_to(busy)
 os.environ["PATH"] = str(Path.cwd())
-nvidia.smi()
+nvidia.gpu_query()
 """,
     "nvcc": """
 import os

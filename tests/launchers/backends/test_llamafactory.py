@@ -14,7 +14,7 @@ from ftbridge.launchers.backends import llamafactory
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.environment.venv import NEWEST
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 
 NASTY = [
     "a: b # c",
@@ -38,7 +38,7 @@ def plan(name="faq", family="qwen2", environment=NEWEST, **spec):
         dataset=name,
         dataset_dir=Path("/data") / name,
         entry=DatasetEntry(files={}, **facts),
-        family=families.get(family),
+        family=get_family(family),
         environment=environment,
         **others | {"machine": others["machine"] or Devices("cpu", 1, "bfloat16")},
     )
@@ -60,9 +60,9 @@ def test_a_nasty_name_is_text_and_nothing_else(name):
     assert found == config(plan()) | texts
 
 
-@pytest.mark.parametrize("family", [name for name, each in families.load().items() if each.backends["llamafactory"]])
+@pytest.mark.parametrize("family", [name for name, each in load_families().items() if each.backends["llamafactory"]])
 def test_every_family_has_its_template(family):
-    cell = families.get(family).cell("llamafactory")
+    cell = get_family(family).cell("llamafactory")
     found = config(plan(family=family))
     assert found["template"] == cell.name
     assert found.get("enable_thinking") == cell.enable_thinking

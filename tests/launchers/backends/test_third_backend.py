@@ -14,7 +14,7 @@ from ftbridge.launchers.runs import checkpoints
 from ftbridge.launchers.runs.training_log import read_curve
 from ftbridge.launchers.training.prepare import build_only, prepare
 from ftbridge.launchers.training.train import preflight
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.plugin_packages import PLAIN, install  # noqa: TID252
 from ...conftest import SMALL  # noqa: TID252
@@ -43,6 +43,20 @@ def test_it_is_found_by_its_entry_point_and_completed(package):
     assert plugin_names("backends") == ["llamafactory", "plain", "xtuner"]
     backend = load_backend("plain")
     assert (backend.title, backend.target, backend.drops_unlabelled) == ("plain PEFT", "xtuner", False)
+
+
+def test_datasets_are_checked_for_it_by_the_file_that_it_reads(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faq.jsonl").write_text('{"instruction": "why?", "output": "because"}\n')
+    ftbridge.convert("faq.jsonl")
+    assert _loads() == {"llamafactory": "yes", "plain": "yes", "xtuner": "yes"}
+    (tmp_path / "data" / "faq-train.xtuner.jsonl").write_text('{"conversation": 5}\n')
+    assert _loads() == {"llamafactory": "yes", "plain": "no", "xtuner": "no"}
+
+
+def _loads():
+    (checked,) = ftbridge.datasets.check()
+    return {backend: support.loads for backend, support in checked.backends.items()}
 
 
 @pytest.mark.framework
@@ -129,6 +143,6 @@ def test_what_it_lacks_is_refused(in_project, package, options, message):
 
 
 def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
-    family = families.get("qwen2.5")
+    family = get_family("qwen2.5")
     assert family.cell("plain").prompt == family.cell("xtuner").prompt
     assert not family.cell("plain").name

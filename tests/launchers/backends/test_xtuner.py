@@ -16,7 +16,7 @@ from ftbridge.core.train_spec import Optimizer, TrainSpec
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.backends.plan import TrainPlan
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family, load_families
 
 NASTY = [
     'it\'s a "folder"',
@@ -42,7 +42,7 @@ def plan(place="/place", family="qwen2", machine=None, deepspeed=None, validatio
         dataset=place,
         dataset_dir=Path("/data", place),
         entry=entry,
-        family=families.get(family),
+        family=get_family(family),
         machine=machine or Devices("cpu", 1, "bfloat16"),
         deepspeed=deepspeed,
         validation=Dataset(place, Path("/data", place), entry) if validation else None,
@@ -79,10 +79,10 @@ def test_a_nasty_name_is_text_and_nothing_else(place):
     assert blanked(tree) == blanked(config(plan()))
 
 
-@pytest.mark.parametrize("family", families.load())
+@pytest.mark.parametrize("family", load_families())
 def test_every_family_gives_valid_code(family):
     text = values(config(plan(family=family)))["train_dataset"]
-    cell = families.get(family).cell("xtuner")
+    cell = get_family(family).cell("xtuner")
     assert (f"PROMPT_TEMPLATE.{cell.name}" if cell.name else repr(cell.prompt.template_dict())) in text
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.environment import doctor as module
-from ftbridge.launchers.environment.doctor import GIB, LOCKED, doctor, toolkit_check
+from ftbridge.launchers.environment.doctor import GIB, LOCKED_BUILD, doctor, toolkit_check
 from ftbridge.launchers.environment.venv import Inspection, Package
 from ftbridge.launchers.environment.venv import pinned_versions as pinned
 from ftbridge.launchers.hardware import host
@@ -65,7 +65,7 @@ def well(tmp_path, monkeypatch, hub):
         "packages": {name: Package(version, 0) for name, version in pinned("transformers5").items()},
         "imports": dict.fromkeys(("xtuner", "llamafactory", "deepspeed", "bitsandbytes"), ""),
     }
-    monkeypatch.setattr(module, "inspect", lambda *_: Inspection(**seen))
+    monkeypatch.setattr(module, "inspect_environment", lambda *_: Inspection(**seen))
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=100 * GIB))
     return seen
 
@@ -97,8 +97,8 @@ def test_memory_and_driver_are_shown():
 
 
 def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
-    assert LOCKED.version.startswith(pinned("transformers5")["torch"])
-    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
+    assert LOCKED_BUILD.version.startswith(pinned("transformers5")["torch"])
+    assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED_BUILD.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
     nvidia_smi(tmp_path / "path", "0, GPU-1, Tesla P100, 16280, 6.0, 570.86, 16000")
     found = poor()
@@ -173,7 +173,7 @@ def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found
 
 def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setattr(host, "TOOLKIT", tmp_path / "absent")
+    monkeypatch.setattr(host, "CUDA_FOLDER", tmp_path / "absent")
     check = next(check for check in doctor() if check.name == "CUDA toolkit")
     assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 
@@ -201,7 +201,7 @@ def test_an_environment_that_does_not_answer_is_a_failure(monkeypatch):
     def fail(*_):
         raise SetupError("no answer")
 
-    monkeypatch.setattr(module, "inspect", fail)
+    monkeypatch.setattr(module, "inspect_environment", fail)
     assert poor()["environment"].found == "no answer"
 
 
@@ -254,13 +254,13 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
 
 @pytest.mark.slow
 def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
-    monkeypatch.setattr(module, "HUB_PATIENCE", 2)
+    monkeypatch.setattr(module, "HUB_TIMEOUT", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("HF_ENDPOINT", url)
         monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
         start = time.monotonic()
-        found = module._hubs()
+        found = module._hub_checks()
         assert time.monotonic() - start < 3.9  # one after the other: 4 s
     assert [check.status for check in found] == ["warning", "warning"]
     for check, words in zip(found, (("HF_ENDPOINT", "ms://"), ("MODELSCOPE_ENDPOINT", "hf://")), strict=True):
@@ -277,7 +277,7 @@ def test_a_second_environment_is_checked_where_it_is_there(tmp_path, well, monke
     make_environment(tmp_path / "ftbridge" / "training-transformers4", "transformers4")
     second = torch_environment(tmp_path / "ftbridge" / "training-transformers4")
     asked = []
-    monkeypatch.setattr(module, "inspect", lambda python, _: asked.append(python) or Inspection(**well))
+    monkeypatch.setattr(module, "inspect_environment", lambda python, _: asked.append(python) or Inspection(**well))
     doctor()
     assert [python.parents[1].name for python in asked] == ["training", "training-transformers4"]
     assert asked[1] == second

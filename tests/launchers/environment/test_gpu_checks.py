@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ftbridge.launchers.environment.gpu_checks import LOCKED, interpreter_checks, torch_build
+from ftbridge.launchers.environment.gpu_checks import LOCKED_BUILD, interpreter_checks, read_torch_build
 from ftbridge.launchers.hardware import nvidia
 
 from ...builders.environments import program, torch_environment  # noqa: TID252
@@ -82,7 +82,7 @@ def test_looking_at_torch_costs_a_fraction_of_importing_it(training_python):
     looks, imports = zip(
         *(
             (
-                cpu_seconds(lambda: torch_build(training_python)),
+                cpu_seconds(lambda: read_torch_build(training_python)),
                 cpu_seconds(lambda: subprocess.run([training_python, "-c", "import torch"], check=True)),
             )
             for _ in range(3)
@@ -94,5 +94,5 @@ def test_looking_at_torch_costs_a_fraction_of_importing_it(training_python):
 
 @pytest.mark.framework
 def test_the_locks_torch_is_what_the_training_environment_has(training_python):
-    build = torch_build(training_python)
-    assert (build.version, build.cuda, build.targets) == (LOCKED.version, LOCKED.cuda, LOCKED.targets)
+    build = read_torch_build(training_python)
+    assert (build.version, build.cuda, build.targets) == (LOCKED_BUILD.version, LOCKED_BUILD.cuda, LOCKED_BUILD.targets)

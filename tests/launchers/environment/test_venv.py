@@ -105,12 +105,12 @@ def test_an_environment_that_is_half_made_is_refused(folder, environment, older)
 
 
 def test_an_environment_is_inspected():
-    found = venv.inspect(HERE, ["json", "no_such_module"])
+    found = venv.inspect_environment(HERE, ["json", "no_such_module"])
     assert found.python == ".".join(map(str, sys.version_info[:3]))
     assert found.imports["json"] == ""
     assert "no_such_module" in found.imports["no_such_module"]
     assert found.packages["msgspec"].missing == 0
-    assert found.wrong()["torch"] == "not installed"
+    assert found.differences()["torch"] == "not installed"
 
 
 def holding(**changed):
@@ -130,7 +130,7 @@ def holding(**changed):
     ],
 )
 def test_what_differs_from_the_tested_set_is_named(changed, wrong):
-    assert holding(**changed).wrong() == wrong
+    assert holding(**changed).differences() == wrong
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def imported(folder, monkeypatch):
         asked.append(wanted)
         return Inspection("3.11.7", {}, {module: errors.get(module, "") for module in wanted})
 
-    monkeypatch.setattr(venv, "inspect", inspect)
+    monkeypatch.setattr(venv, "inspect_environment", inspect)
     packages = folder / "lib" / "python3.11" / "site-packages"
     (packages / "torch-2.8.0.dist-info").mkdir(parents=True)
     nvidia_smi(folder / "path", T4.format(0))

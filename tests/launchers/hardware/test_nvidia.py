@@ -3,7 +3,7 @@
 import pytest
 
 from ftbridge.launchers.hardware.nvidia import Gpu, gpus
-from ftbridge.launchers.hardware.nvidia import smi as complaint
+from ftbridge.launchers.hardware.nvidia import gpu_query as complaint
 
 from ...builders.gpus import FIRST, MISMATCH, SECOND, TURING, rows  # noqa: TID252
 from ...fake_gpu.fake import MIG, SLICES  # noqa: TID252
@@ -45,7 +45,7 @@ def test_what_the_driver_complains_of_is_told(smi):
 
 
 def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("ftbridge.launchers.hardware.nvidia.PATIENCE", 0.2)
+    monkeypatch.setattr("ftbridge.launchers.hardware.nvidia.TIMEOUT", 0.2)
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec /bin/sleep 20\n")
     assert gpus() == []
     assert complaint() == "nvidia-smi has not answered in 0.2 s"

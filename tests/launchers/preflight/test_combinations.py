@@ -105,7 +105,7 @@ def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions,
 def test_the_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(host, "TOOLKIT", tmp_path / "none")
+    monkeypatch.setattr(host, "CUDA_FOLDER", tmp_path / "none")
     monkeypatch.setenv("PATH", str(tmp_path))
     options = {"machine": on(A100), "deepspeed": OFFLOAD, "backend": "llamafactory"}
     assert "CUDA toolkit (nvcc)" in found(**options)[0]

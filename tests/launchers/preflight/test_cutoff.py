@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from ftbridge.core.errors import InputError
 from ftbridge.dataset_info.entries import xtuner_entry
-from ftbridge.launchers.preflight.cutoff import Lengths, count, files_of, looked_at
+from ftbridge.launchers.preflight.cutoff import CutoffEstimate, dataset_files, estimate_cutoff, spread_samples
 
 from ...builders.models import write_tokenizer  # noqa: TID252
 from ...builders.plans import plan_of_files, turn  # noqa: TID252
@@ -28,7 +28,7 @@ def counted(tmp_path, words):
         file = tmp_path / "faq.xtuner.jsonl"
         file.write_text("".join(json.dumps({"conversation": turns}) + "\n" for turns in samples))
         planned = plan_of_files(tmp_path, len(samples), {"xtuner": file.name}, backend, **spec)
-        return count(planned, [*looked_at(xtuner_entry("faq", file.name), [file])], words)
+        return estimate_cutoff(planned, [*spread_samples(xtuner_entry("faq", file.name), [file])], words)
 
     return count_them
 
@@ -36,7 +36,7 @@ def counted(tmp_path, words):
 # A question has two words around it here, "<|im_start|>user" and "<|im_end|>", a third for the assistant, and an answer
 # one more, "<|im_end|>"; a system text two.
 def test_the_longest_counts_texts_and_what_the_prompt_adds(counted):
-    assert counted([[turn(4, 3)]]) == Lengths(1, 0, 0, 4 + 3 + OPENING + CLOSING)
+    assert counted([[turn(4, 3)]]) == CutoffEstimate(1, 0, 0, 4 + 3 + OPENING + CLOSING)
     assert counted([[turn(4, 3), turn(1, 1)]]).longest == 9 + 2 * (OPENING + CLOSING)
     assert counted([[turn(4, 3, system="be kind")]]).longest > counted([[turn(4, 3)]]).longest + 1
 
@@ -69,7 +69,7 @@ def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
     file.write_text(json.dumps({"conversation": [turn(1, 1)]}) + "\n")
     planned = plan_of_files(tmp_path, 1, {"xtuner": file.name}, "xtuner")
     with pytest.raises(InputError, match=r"tokenizer.json cannot encode texts: ."):
-        count(planned, [*looked_at(*files_of(planned))], broken)
+        estimate_cutoff(planned, [*spread_samples(*dataset_files(planned))], broken)
 
 
 def test_later_turns_get_what_room_is_left(counted):
@@ -97,11 +97,12 @@ def test_the_file_of_the_entry_is_what_llamafactory_reads(tmp_path, words):
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     (tmp_path / "faq.json").write_text(json.dumps([{"q": "w w", "a": "w"}, {"q": "w", "a": 7}]))
     planned = plan_of_files(tmp_path, 2, {}, "llamafactory")
-    entry, files = files_of(planned)
+    entry, files = dataset_files(planned)
     assert [file.name for file in files] == ["faq.json"]
-    assert count(planned, [*looked_at(entry, files)], words).samples == 1  # an answer that is no text is left out
+    # An answer that is no text is left out.
+    assert estimate_cutoff(planned, [*spread_samples(entry, files)], words).samples == 1
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="its file is missing"):
-        files_of(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))
+        dataset_files(plan_of_files(tmp_path, 1, {"xtuner": "gone.jsonl"}))

@@ -49,7 +49,7 @@ def free(monkeypatch):
     """Return a function that sets the free main memory, in GiB."""
 
     def set_to(size):
-        monkeypatch.setattr(module, "main_memory", lambda: round(size * GIB))
+        monkeypatch.setattr(module, "available_memory", lambda: round(size * GIB))
 
     set_to(10_000)
     return set_to
@@ -58,7 +58,7 @@ def free(monkeypatch):
 @pytest.fixture
 def fixed(monkeypatch):
     """Let each training take 100 GiB on the GPU, and 10 GiB of main memory in each process."""
-    monkeypatch.setattr(module, "estimate", lambda *_: FIXED)
+    monkeypatch.setattr(module, "estimate_memory", lambda *_: FIXED)
 
 
 SHARES = [(1 / 1.11, "failure"), (1 / 1.09, "warning"), (1 / 0.91, "warning"), (1 / 0.89, "ok")]

@@ -16,8 +16,8 @@ from ftbridge.demo import base_model
 from ftbridge.launchers.backends import xtuner
 from ftbridge.launchers.environment.venv import installed_versions
 from ftbridge.launchers.hardware.devices import Devices
-from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate
-from ftbridge.launchers.preflight.model import as_held
+from ftbridge.launchers.preflight.memory_estimate import GIB, Memory, adapter_shapes, checkpoint_size, estimate_memory
+from ftbridge.launchers.preflight.model import shapes_in_memory
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates.render import deepspeed_config
@@ -78,7 +78,7 @@ TARGETS = {
 def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, deepspeed=HALF, **spec):
     deepspeed = {**deepspeed, "zero_optimization": zero} if zero else None
     machine = machine or Devices("cuda", processes, "bfloat16")
-    return estimate(plan(deepspeed=deepspeed, machine=machine, lora_rank=8, **spec), shapes, config)
+    return estimate_memory(plan(deepspeed=deepspeed, machine=machine, lora_rank=8, **spec), shapes, config)
 
 
 @pytest.mark.framework
@@ -124,7 +124,7 @@ def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_
         wanted = TARGETS.get(model.name, DENSE if case["method"] != "full" else [])
         assert (real.pop("targets"), real.pop("idle")) == (sorted(wanted), []), model.name
         config = read_json(model / "config.json")
-        found = estimate(planned, as_held(shapes(model), planned, config, version), config)
+        found = estimate_memory(planned, shapes_in_memory(shapes(model), planned, config, version), config)
         for part, size in real.items():
             assert getattr(found, part) == pytest.approx(size, rel=0.01), (model.name, case, part, real, found)
 

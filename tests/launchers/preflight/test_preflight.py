@@ -16,8 +16,8 @@ from ftbridge.launchers.environment.checklist import Check
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.hardware.host import GIB
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.preflight.preflight import import_checks, preflight, refuse
-from ftbridge.templates import families
+from ftbridge.launchers.preflight.preflight import import_checks, preflight_checks, refuse_failures
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import torch_environment  # noqa: TID252
 from ...builders.models import write_model  # noqa: TID252
@@ -36,7 +36,7 @@ def well(tmp_path):
 
 def checks(plan):
     folder = plan.dataset_dir
-    return {check.name: check for check in preflight(plan, folder / "bin" / "python", folder / "runs")}
+    return {check.name: check for check in preflight_checks(plan, folder / "bin" / "python", folder / "runs")}
 
 
 def poor(plan):
@@ -69,11 +69,11 @@ import subprocess, sys
 from pathlib import Path
 import msgspec
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.preflight.preflight import preflight
+from ftbridge.launchers.preflight.preflight import preflight_checks
 subprocess.Popen = None
 plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=TrainPlan, dec_hook=lambda kind, value: kind(value))
 folder = plan.dataset_dir
-checks = preflight(plan, folder / "bin" / "python", folder / "runs")
+checks = preflight_checks(plan, folder / "bin" / "python", folder / "runs")
 assert [check.status for check in checks] == ["ok"] * 8, checks
 print([name for name in ("torch", "transformers", "datasets", "pyarrow", "numpy") if name in sys.modules])
 """
@@ -168,7 +168,7 @@ def test_thoughts_and_placeholders_are_warned_of_with_their_number(well, backend
     (well.dataset_dir / "dataset_info.json").write_text(json.dumps(entries))
     own = msgspec.structs.replace(well.entry, files={"xtuner": "faq.xtuner.jsonl"})
     changed = {
-        "family": families.get(family),
+        "family": get_family(family),
         "entry": own,
         "validation": Dataset("faq-validation", well.dataset_dir, own),
     }
@@ -216,17 +216,19 @@ def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
 
 
 def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
-    refuse([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
+    refuse_failures([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
     assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
     with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-preflight"):
-        refuse([Check("c", "failure", "broken", "repair it")])
+        refuse_failures([Check("c", "failure", "broken", "repair it")])
 
 
 def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     card = Devices("cuda", 1, "float16", (Gpu("Tesla P100", 16280, 6.0, "570.86", free=16000),))
     on_card = msgspec.structs.replace(well, machine=card)
     python = torch_environment(tmp_path / "own")
-    found = {check.name: check for check in preflight(on_card, python, tmp_path / "runs") if check.status == "failure"}
+    found = {
+        check.name: check for check in preflight_checks(on_card, python, tmp_path / "runs") if check.status == "failure"
+    }
     assert found.keys() == {"GPU"}
     assert "no code for this card" in found["GPU"].remedy
 
@@ -236,7 +238,10 @@ def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
     cards = (Gpu("A100", 81920, 8.0, "570.86", free=80000),) * processes
     on_cards = msgspec.structs.replace(well, machine=Devices("cuda", processes, "bfloat16", cards))
-    found = {check.name: check for check in preflight(on_cards, torch_environment(tmp_path / "own"), tmp_path / "runs")}
+    found = {
+        check.name: check
+        for check in preflight_checks(on_cards, torch_environment(tmp_path / "own"), tmp_path / "runs")
+    }
     assert ("shared memory" in found) is looked
     if looked:
         assert (found["shared memory"].status, "--shm-size" in found["shared memory"].remedy) == ("warning", True)

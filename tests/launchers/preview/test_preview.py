@@ -16,11 +16,11 @@ from ftbridge.core.project import Project
 from ftbridge.core.records import DatasetEntry
 from ftbridge.dataset_info.registry import FILE, register
 from ftbridge.launchers.preview import preview as module
-from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
+from ftbridge.launchers.preview.preview import EncodedSample, Stretch, preview
 from ftbridge.launchers.process.script import CHILD_ENV, SCRIPTS
 from ftbridge.launchers.runs import png_chart
 from ftbridge.launchers.training.prepare import prepare
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 TITLES = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}
 LONG = "one two three four five six seven eight nine ten "
@@ -74,7 +74,7 @@ def cut(faq, project):
 @pytest.fixture(scope="module")
 def counted_by_hand(project, training_python):
     """Return how many tokens each piece of each row has, by the tokenizer alone."""
-    prompt = families.get("qwen2.5").cell("xtuner").prompt
+    prompt = get_family("qwen2.5").cell("xtuner").prompt
     pieces = [prompt.segments(*conversation(row)) for row in ROWS]
     code = (
         "import json, sys, tokenizers\n"
@@ -91,7 +91,7 @@ def counted_by_hand(project, training_python):
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", TITLES)
 def test_what_is_trained_is_each_answer_and_what_ends_it(seen, backend):
-    prompt = families.get("qwen2.5").cell(backend).prompt
+    prompt = get_family("qwen2.5").cell(backend).prompt
     for row, sample in zip(ROWS, seen.views[backend].samples, strict=True):
         system, turns = conversation(row)
         assert "".join(stretch.text for stretch in sample.text) == prompt.render(system, turns)
@@ -267,7 +267,7 @@ def test_the_helper_is_told_what_the_training_is(made_up, asked):
     common = {"model": str(made_up / "base"), "cutoff_length": 9, "trust_remote_code": False, "processes": 1}
     assert asked["xtuner"].items() >= common.items()
     assert asked["llamafactory"].items() >= common.items()
-    cell = families.get("glm4").cell("xtuner")
+    cell = get_family("glm4").cell("xtuner")
     assert (asked["xtuner"]["template"], asked["xtuner"]["bos"]) == (cell.prompt.template_dict(), cell.prompt.bos)
     assert asked["llamafactory"]["template"] == "glm4"
     assert (found.dataset, found.samples, found.family, found.png) == ("faq-train", 2, "GLM-4", None)
@@ -382,7 +382,7 @@ SAME = "the tokens are the same, but "
 
 
 def encoded(ids, labels):
-    return Encoded(ids, labels, [f"t{each}" for each in ids], [Stretch("", trained=True)], len(ids), 0, "")
+    return EncodedSample(ids, labels, [f"t{each}" for each in ids], [Stretch("", trained=True)], len(ids), 0, "")
 
 
 @pytest.mark.parametrize(

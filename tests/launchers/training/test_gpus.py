@@ -71,8 +71,8 @@ def parsed(prepared, folder):
 )
 def test_what_a_training_imports_is_imported_without_a_toolkit(machine, training_python, toolkit):
     machine(*T4, toolkit=toolkit)
-    modules = venv.modules(BACKENDS)
-    assert venv.inspect(training_python, modules).imports == dict.fromkeys(modules, "")
+    modules = venv.imported_modules(BACKENDS)
+    assert venv.inspect_environment(training_python, modules).imports == dict.fromkeys(modules, "")
 
 
 CASES = {

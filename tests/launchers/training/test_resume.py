@@ -16,12 +16,12 @@ from ftbridge.core.project import BackendSettings, Project, Settings
 from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.launchers.backends.plan import TrainPlan
-from ftbridge.launchers.environment.venv import SETS, default_folder
+from ftbridge.launchers.environment.venv import LOCK_NAMES, default_folder
 from ftbridge.launchers.hardware.devices import Devices
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.record import Host, all_runs, load_run
 from ftbridge.launchers.training import resume
-from ftbridge.templates import families
+from ftbridge.templates.families import get_family
 
 from ...builders.environments import make_environment  # noqa: TID252
 from ...builders.runs import record_run  # noqa: TID252
@@ -342,7 +342,7 @@ def plan(place):
         dataset="faq",
         dataset_dir=Path("/data"),
         entry=DatasetEntry(version="1", files={}, samples=18, sources={}, columns={}),
-        family=families.get("qwen2.5"),
+        family=get_family("qwen2.5"),
         machine=Devices("cpu", 2, "bfloat16"),
         deepspeed={"zero_optimization": {"stage": 2}},
     )
@@ -469,7 +469,7 @@ def test_trust_without_resume_is_wrong_usage(tmp_path, monkeypatch):
 )
 def test_a_run_goes_on_in_the_environment_that_it_began_in(place, monkeypatch, environment, version, began):
     monkeypatch.setenv("XDG_DATA_HOME", str(place.folder / "share"))
-    pythons = {name: make_environment(default_folder(name), name) for name in SETS}
+    pythons = {name: make_environment(default_folder(name), name) for name in LOCK_NAMES}
     run = msgspec.structs.replace(stopped(place), environment=environment, versions={"transformers": version})
     assert resume.interpreter_of(run, place) == pythons[began]
 

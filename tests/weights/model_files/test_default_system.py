@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from ftbridge.templates import chat_templates, families
+from ftbridge.templates import chat_templates
+from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard
 from ftbridge.weights.model_files.default_system import leave_out
 
-PROMPT = families.get("qwen2.5").cell("xtuner").prompt
+PROMPT = get_family("qwen2.5").cell("xtuner").prompt
 CARD = ModelCard(
     base="",
     family="qwen2.5",
@@ -33,7 +34,7 @@ ASSEMBLED = TEMPLATE.replace("DEFAULT", r"{{ '<|im_start|>system\nBe ' + 'kind.'
 
 
 def rendered(folder, messages):
-    return chat_templates.render(chat_templates.read(folder), messages, {})
+    return chat_templates.render_chat_template(chat_templates.read_chat_template(folder), messages, {})
 
 
 @pytest.mark.slow
