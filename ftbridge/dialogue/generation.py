@@ -1,27 +1,23 @@
 """A model that answers, in a child process of the training environment."""
 
-import os
 import shlex
 import signal
-import subprocess
-import tempfile
 from collections import abc
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import msgspec
 
 from ftbridge.core.console import say
-from ftbridge.core.errors import FrameworkError, InputError, SetupError, UsageError
-from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
+from ftbridge.core.process.json_lines import ChildEndedError
 from ftbridge.dialogue.placement import Loading, place
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.launchers.process import caches
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import start_script
 from ftbridge.templates.prompt import Segment
 from ftbridge.weights.card import ModelCard
 
@@ -104,20 +100,13 @@ class Generator:
             "offload_folder": loading.offload_folder,
             "trust_remote_code": loading.trust_remote_code,
         }
-        self._messages: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self._child = subprocess.Popen(
-            guarded([str(python), str(SCRIPTS / "generate.py"), msgspec.json.encode(spec).decode()]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages,
-            env={**os.environ, **QUIET, **caches.environment(), **devices.environment(self.placement.cards)},
-            process_group=0,  # Ctrl-C at the keyboard is for us, who then end the answer, not the child
-        )
+        environment = devices.environment(self.placement.cards)
+        self._child = start_script(python, "generate", msgspec.json.encode(spec).decode(), environment=environment)
 
     def __enter__(self) -> Self:
         """Wait until the model is loaded; raises InputError where the adapter does not fit it."""
         try:
-            self._refuse_misfit(self._read("the model could not be loaded"))
+            self._refuse_misfit(self._receive("the model could not be loaded"))
         except BaseException:
             self.close()
             raise
@@ -154,7 +143,7 @@ class Generator:
             "stop": [*stop, *sampling.stop_words],
             "adapter": adapter,
         }
-        self._write(request)
+        self._send(request)
         try:
             while "text" in (record := self._reply()):
                 yield record["text"]
@@ -192,7 +181,7 @@ class Generator:
             "stop": stop,
             "batch_size": batch_size,
         }
-        self._write(request)
+        self._send(request)
         try:
             while "index" in (record := self._reply()):
                 yield record["index"], record["text"], record["finish"]
@@ -206,24 +195,16 @@ class Generator:
 
         Once the model has ended there is none: an answer whose iterator is dropped late comes here too.
         """
-        if cast("IO[bytes]", self._child.stdin).closed:
-            return
-        self._write({"interrupt": self._asked})
+        if not self._child.is_closed:
+            self._send({"interrupt": self._asked})
 
     def close(self) -> None:
         """End the child; what it may still be computing is dropped."""
-        self._child.terminate()
-        self._child.wait()
-        for stream in (self._child.stdin, self._child.stdout, self._messages):
-            if stream:
-                stream.close()
+        self._child.close()
 
-    def _write(self, record: dict[str, Any]) -> None:
-        # Not through the stream's buffer, which refuses a signal handler that writes while it is in use.
-        data = msgspec.json.encode(record) + b"\n"
-        with suppress(BrokenPipeError):  # a dead child is told by `_read`
-            while data:
-                data = data[os.write(cast("IO[bytes]", self._child.stdin).fileno(), data) :]
+    def _send(self, record: dict[str, Any]) -> None:
+        with suppress(BrokenPipeError):  # a dead child is told by `_receive`
+            self._child.send(record)
 
     def _refuse_misfit(self, record: dict[str, Any]) -> None:
         if "misfit" not in record:
@@ -240,32 +221,35 @@ class Generator:
 
     def _reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
-        while (record := self._read())["number"] != self._asked:
+        while (record := self._receive())["number"] != self._asked:
             pass
         return record
 
-    def _read(self, trouble: str = "the model died") -> dict[str, Any]:
-        line = cast("IO[bytes]", self._child.stdout).readline()
-        if line:
-            return cast("dict[str, Any]", msgspec.json.decode(line))
-        if self._child.wait() == -signal.SIGKILL:
-            raise FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
-        self._messages.seek(0)
-        tail = last_lines(self._messages, indent="  ")
+    def _receive(self, trouble: str = "the model died") -> dict[str, Any]:
+        try:
+            return self._child.receive()
+        except ChildEndedError as ended:
+            raise self._explained(trouble, ended) from ended
+
+    def _explained(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
+        """Return the error that says why the child ended, and what to do."""
+        if ended.status == -signal.SIGKILL:
+            return FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
+        tail = ended.messages
         if _OWN_CODE in tail:
-            raise InputError(
+            return InputError(
                 f"`{self._loaded[0]}` comes with Python code of its own. If you trust who made it, run the command "
                 "again with `--trust-remote-code`"
             )
         if _SPILLED in tail:
-            raise SetupError(_TOO_BIG)
+            return SetupError(_TOO_BIG)
         if _UNSEEN in tail:
-            raise SetupError(
+            return SetupError(
                 "nvidia-smi shows a GPU, and the torch of the training environment sees none; `ftbridge doctor` shows "
                 "more, `--device cpu` computes on the CPU all the same"
             )
         advice = f"; {_MEMORY}" if _out_of_memory(tail) else ""
-        raise FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
+        return FrameworkError(f"{trouble}{advice}; its last messages:\n{tail}")
 
 
 def refuse_half_characters(what: str, *texts: str) -> None:

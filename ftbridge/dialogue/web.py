@@ -1,21 +1,17 @@
-"""`ftbridge chat --web`: a helper of the training environment serves the page; port, model and answers are here."""
+"""`ftbridge chat --web`: a script of the training environment serves the page; port, model and answers are here."""
 
 import errno
 import ipaddress
-import json
-import os
 import re
 import secrets
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any, cast
+from typing import Any
 
 import msgspec
 from msgspec.structs import asdict
@@ -23,7 +19,7 @@ from msgspec.structs import asdict
 from ftbridge.core.console import result, say
 from ftbridge.core.errors import FrameworkError, FtbridgeError, InputError, SetupError, UsageError
 from ftbridge.core.plugins import plugin_names
-from ftbridge.core.process.children import guarded, last_lines
+from ftbridge.core.process.json_lines import ChildEndedError, JsonLinesChild
 from ftbridge.core.project import Project
 from ftbridge.dialogue.chat import ChatSession
 from ftbridge.dialogue.generation import LIMITS, Sampling
@@ -35,7 +31,7 @@ from ftbridge.launchers.environment.venv import (
     pinned_versions,
 )
 from ftbridge.launchers.hardware import devices
-from ftbridge.launchers.process.script import QUIET, SCRIPTS
+from ftbridge.launchers.process.script import start_script
 
 PORTS = range(7860, 7960)  # those of Gradio
 OWN = "localhost"
@@ -191,7 +187,7 @@ def _address(listener: socket.socket, host: str) -> str:
 @contextmanager
 def _page(
     python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[ChatSession]
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[JsonLinesChild]:
     """Start the page; once it answers, yield it. Raises FrameworkError where it ends, with its last messages."""
     spec = {
         **door,
@@ -201,63 +197,50 @@ def _page(
         "sampling": msgspec.to_builtins(talks[-1].sampling),
         "bounds": LIMITS,
     }
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as messages:
-        page = subprocess.Popen(
-            guarded([str(python), str(SCRIPTS / "web_page.py")]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-            env={**os.environ, **QUIET, **OFFLINE, **UNCOUNTED, **devices.environment(())},  # it computes nothing
-            pass_fds=[listener.fileno()],
-            process_group=0,  # Ctrl-C at the keyboard is for us
-        )
-        with page:
-            try:
-                with suppress(BrokenPipeError):  # it has ended, as is told below
-                    _write(page, spec)  # no argument, which everybody on the machine can see: it has the password
-                if cast("IO[bytes]", page.stdout).readline():
-                    try:
-                        yield page
-                    except KeyboardInterrupt:  # how a page is ended
-                        return
-            finally:
-                page.terminate()
-        messages.seek(0)
-        tail = last_lines(messages, indent="  ")
-        raise FrameworkError(f"the page ended; its last messages:\n{tail}")
+    environment = {**OFFLINE, **UNCOUNTED, **devices.environment(())}  # it computes nothing
+    with start_script(python, "web_page", environment=environment, pass_fds=[listener.fileno()]) as page:
+        try:
+            with suppress(BrokenPipeError):  # it has ended, as is told below
+                page.send(spec)  # no argument, which everybody on the machine can see: it has the password
+            page.receive()
+            yield page
+        except ChildEndedError as ended:
+            raise FrameworkError(f"the page ended; its last messages:\n{ended.messages}") from ended
+        except KeyboardInterrupt:  # how a page is ended
+            return
 
 
-def _write(page: subprocess.Popen[bytes], record: dict[str, Any]) -> None:
-    data = msgspec.json.encode(record) + b"\n"
-    while data:  # a signal may cut it
-        data = data[os.write(cast("IO[bytes]", page.stdin).fileno(), data) :]
+def _answer_all(page: JsonLinesChild, talks: Sequence[ChatSession]) -> None:
+    """Answer one question after another, for ever.
 
-
-def _answer_all(page: subprocess.Popen[bytes], talks: Sequence[ChatSession]) -> None:
-    """Answer one question after another, until the page ends; raises FrameworkError where the model dies."""
-    questions = SimpleQueue[Question | Refused | None]()
+    Raises ChildEndedError when the page ends, FrameworkError when the model dies.
+    """
+    questions = SimpleQueue[Question | Refused | Exception]()
     stopped = set[int]()
 
     def read() -> None:
         try:
-            for line in cast("IO[bytes]", page.stdout):
-                record = json.loads(line)  # takes what no struct takes, so that it can be answered
+            while True:
+                record = page.receive()
                 if "stop" in record:
                     stopped.add(record["stop"])
                 else:
                     questions.put(_question(record, len(talks)))
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            say(f"error: the page sent what cannot be read ({error})")
-        finally:
-            questions.put(None)
+        except ChildEndedError as ended:
+            questions.put(ended)
+        except (ValueError, LookupError, TypeError) as error:
+            questions.put(FrameworkError(f"the page ended: it sent what cannot be read ({error})"))
 
     threading.Thread(target=read, daemon=True).start()
     sampling = talks[-1].sampling
-    with suppress(BrokenPipeError):
-        while question := questions.get():
+    while True:
+        question = questions.get()
+        if isinstance(question, Exception):
+            raise question
+        with suppress(BrokenPipeError):  # the page has ended, as the next that comes says
             for record in _answer(talks, question, sampling, stopped):
-                _write(page, {"id": question.id, **record})
-            stopped.discard(question.id)
+                page.send({"id": question.id, **record})
+        stopped.discard(question.id)
 
 
 def _question(record: dict[str, Any], columns: int) -> Question | Refused:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process import children
+from ftbridge.core.process.json_lines import JsonLinesChild
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process import caches
 
@@ -43,3 +45,11 @@ def ask(python: Path, helper: str, spec: dict[str, Any], *, stderr: int | None =
         tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())
         raise SetupError(f"`{python}` could not run {helper} (exit status {done.returncode})\n{tail}".rstrip())
     return lines[-1]
+
+
+def start_script(
+    python: Path, script: str, *arguments: str, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> JsonLinesChild:
+    """Start a script in the environment of `python`, to be asked line by line; `environment` comes on top of ours."""
+    argv = [str(python), str(SCRIPTS / f"{script}.py"), *arguments]
+    return JsonLinesChild(argv, {**os.environ, **QUIET, **caches.environment(), **environment}, pass_fds=pass_fds)

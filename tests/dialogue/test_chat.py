@@ -13,13 +13,14 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.dialogue import chat, generation
+from ftbridge.dialogue import chat
 from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.launchers.process import script
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
@@ -267,7 +268,7 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
     monkeypatch.setattr(devices, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, compare=True, model=str(base), template="qwen3") as found:
         before, after = (talk._generator.placement.cards for talk in found)
@@ -296,7 +297,7 @@ def test_it_is_said_where_the_training_had_several_system_prompts(
     known = card_of(resolve(model), template="qwen3")
     msgspec.structs.replace(known, system=system, several_systems=several).save(model)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, system=option, device="cpu") as (talk,):
         assert talk.system == (system if option is None else option)

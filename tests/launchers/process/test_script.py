@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.process import script
-from ftbridge.launchers.process.script import ask
+from ftbridge.launchers.process.script import ask, start_script
 
 HERE = Path(sys.executable)
 
@@ -40,6 +40,14 @@ def test_a_helper_that_fails_is_quoted(helper):
     helper("import sys; print('the reason', file=sys.stderr); sys.exit(9)")
     with pytest.raises(SetupError, match=r"could not run own \(exit status 9\)\nthe reason$"):
         ask(HERE, "own", {}, stderr=subprocess.PIPE)
+
+
+def test_a_script_that_is_asked_line_by_line_gets_arguments_and_environment(helper):
+    helper(
+        "import json, os, sys\nprint(json.dumps({'given': [sys.argv[1], os.environ['OWN'], os.environ['PYTHONUTF8']]}))"
+    )
+    with start_script(HERE, "own", "plan", environment={"OWN": "own"}) as child:
+        assert child.receive() == {"given": ["plan", "own", "1"]}
 
 
 def test_children_let_deepspeed_be_imported_without_a_toolkit():

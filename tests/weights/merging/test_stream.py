@@ -7,7 +7,7 @@ import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.hardware.nvidia import Gpu
-from ftbridge.weights.merging import stream as streaming
+from ftbridge.launchers.process import script
 from ftbridge.weights.merging.stream import Copy, copy, stream
 
 
@@ -35,11 +35,12 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
         ('print(\'{"error": "`a` is not finite"}\')', InputError("`a` is not finite")),
         ('print(\'{"gpu_error": "CUDA out of memory"}\')', SetupError(r"CUDA out of memory\); `--device cpu`")),
         ("import sys; sys.exit('no module named torch')", FrameworkError("no module named torch")),
+        ('print(\'{"done": 5}\'); print("a warning")', FrameworkError("it wrote `a warning`, which is no JSON object")),
     ],
 )
 def test_the_helper_has_the_last_word(tmp_path, monkeypatch, code, outcome):
     (tmp_path / "merge_adapter.py").write_text(code)
-    monkeypatch.setattr(streaming, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     if isinstance(outcome, list):
         assert stream(Path(sys.executable), tmp_path / "plan.json", [], 10) == outcome
         return
@@ -52,5 +53,5 @@ def test_the_helper_sees_the_gpu_that_it_computes_on(tmp_path, monkeypatch, card
     (tmp_path / "merge_adapter.py").write_text(
         "import json, os; print(json.dumps({'unchanged': [os.environ['CUDA_VISIBLE_DEVICES']]}))"
     )
-    monkeypatch.setattr(streaming, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     assert stream(Path(sys.executable), tmp_path / "plan.json", [], 10, cards) == [seen]
