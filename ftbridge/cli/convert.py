@@ -245,12 +245,14 @@ def _reading(table: "TableRead", *, explain: bool) -> Iterator[str]:
         yield f"  {'system':<12} {shown(table.system, WIDTH)!r}"
     if table.left_out:
         more = len(table.left_out) - COLUMNS
-        names = [*map(shown, table.left_out[:COLUMNS]), *([f"and {more:,} more"] if more > 0 else [])]
+        names = [*map(shown, table.left_out[:COLUMNS])]
+        if more > 0:
+            names.append(f"and {more:,} more")
         yield f"  {'left out':<12} {', '.join(names)}"
     for note in table.notes:
         yield f"  {'note':<12} {note}"
-    for line in table.why if explain else ():
-        yield f"  {'why':<12} {line}"
+    if explain:
+        yield from (f"  {'why':<12} {line}" for line in table.why)
 
 
 def _sample(number: int | str, sample: Any) -> Iterator[str]:

@@ -96,16 +96,14 @@ def check_command(names: tuple[str, ...], dataset_dir: str | None, as_json: bool
     from ftbridge.core.console import print_json, result
     from ftbridge.core.errors import InputError
 
-    verdicts = datasets.check(*names, dataset_dir=dataset_dir)
+    checked = datasets.check(*names, dataset_dir=dataset_dir)
     if as_json:
-        print_json(verdicts)
-    elif not verdicts:
-        result(_none_yet(dataset_dir))
-    for verdict in () if as_json else verdicts:
-        result(_verdict(verdict))
-    failed = [each for each in verdicts if "no" in (each.llamafactory.loads, each.xtuner.loads)]
+        print_json(checked)
+    else:
+        result("\n".join(map(_check_lines, checked)) if checked else _none_yet(dataset_dir))
+    failed = [each for each in checked if "no" in (each.llamafactory.loads, each.xtuner.loads)]
     if failed:
-        raise InputError(f"{len(failed)} of {len(verdicts)} datasets would not load whole; the reasons stand above")
+        raise InputError(f"{len(failed)} of {len(checked)} datasets would not load whole; the reasons stand above")
 
 
 @command.command(
@@ -149,9 +147,10 @@ def _none_yet(dataset_dir: str | None) -> str:
     return f"there is no dataset in {datasets.folder(dataset_dir)} yet"
 
 
-def _verdict(verdict: "CheckResult") -> str:
-    lines = [verdict.name if verdict.ours else f"{verdict.name} (not made by ftbridge)"]
-    for title, answer in (("LLaMA-Factory", verdict.llamafactory), ("XTuner", verdict.xtuner)):
-        lines.append(f"  {title + ':':<15} {': '.join((answer.loads, *answer.reasons[:1]))}")
-        lines += [f"  {'':<20}{reason}" for reason in answer.reasons[1:]]
-    return "\n".join([*lines, *(f"  note: {note}" for note in verdict.notes)])
+def _check_lines(checked: "CheckResult") -> str:
+    """Return what was found of a dataset: its name, a line for each framework, and notes."""
+    lines = [checked.name if checked.ours else f"{checked.name} (not made by ftbridge)"]
+    for title, support in (("LLaMA-Factory", checked.llamafactory), ("XTuner", checked.xtuner)):
+        lines.append(f"  {title + ':':<15} {': '.join((support.loads, *support.reasons[:1]))}")
+        lines += [f"  {'':<20}{reason}" for reason in support.reasons[1:]]
+    return "\n".join([*lines, *(f"  note: {note}" for note in checked.notes)])

@@ -36,15 +36,18 @@ def _table(known: "list[Preset]") -> str:
 def _details(known: "Preset") -> str:
     from textwrap import indent
 
-    told = [f"the sheet {known.sheet}"] * bool(known.sheet)
-    told += [f"the columns {', '.join(known.detect)}"] * bool(known.detect)
+    signs = []
+    if known.sheet:
+        signs.append(f"the sheet {known.sheet}")
+    if known.detect:
+        signs.append(f"the columns {', '.join(known.detect)}")
     labels = [f"{value} = {text}" for value, text in known.labels.items() if value != text]
     facts = {
         "source": known.source,
         "licence": known.licence,
         "model": known.model,
         "hub": known.hub,
-        "told by": " or ".join(told),
+        "told by": " or ".join(signs),
         **{field: _origin(known, field) for field in ("system", "instruction", "input", "output", "history")},
         "labels": "\n".join(labels),
         "settings": "\n".join(f"{key}: {meaning}" for key, meaning in known.settings.items()),

@@ -89,13 +89,10 @@ CALLBACKS = {"set": _pairs, "lora_targets": _several, "track": _several, "gpus":
 
 def _option(field: msgspec.inspect.Field) -> Any:
     """Return the option for a field of TrainSpec: its kind by its type, its help by its description."""
-    name, given = field.encode_name, field.default
-    kind, text = _bare(field.type)
-    if isinstance(given, bool):
-        given = "on" if given else "off"
-    shown = "" if given in (None, msgspec.NODEFAULT, ()) else f"{given:g}" if isinstance(given, float) else str(given)
+    name = field.encode_name
+    kind, text = _bare_type(field.type)
     declared = f"--{name.replace('_', '-')}"
-    settings: dict[str, Any] = {"metavar": METAVARS.get(name), "show_default": DEFAULTS.get(name, shown)}
+    settings: dict[str, Any] = {"metavar": METAVARS.get(name), "show_default": DEFAULTS.get(name, _default(field))}
     if name in COMPLETE:
         settings["shell_complete"] = COMPLETE[name]
     if name == "backend":
@@ -111,7 +108,16 @@ def _option(field: msgspec.inspect.Field) -> Any:
     return option(declared, name, default=None, help=text, **settings)
 
 
-def _bare(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
+def _default(field: msgspec.inspect.Field) -> str:
+    """Return a field's default as the help shows it, "" for none."""
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    if isinstance(field.default, float):
+        return f"{field.default:g}"
+    return "" if field.default in (None, msgspec.NODEFAULT, ()) else str(field.default)
+
+
+def _bare_type(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, str]:
     """Return a field's type without None and what is noted of it, and its description."""
     text = ""
     while isinstance(kind, msgspec.inspect.Metadata | msgspec.inspect.UnionType):

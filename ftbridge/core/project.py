@@ -52,25 +52,15 @@ class Project(msgspec.Struct, frozen=True):
         """
         start = (start or Path.cwd()).resolve()
         folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
-        found = folder / SETTINGS
-        file = config or found
-        if not config and not found.is_file():
-            return cls(folder, Settings())
-        if found.is_file() and (owner := stranger(found)):
+        own = folder / SETTINGS
+        if own.is_file() and (owner := stranger(own)):
             if not config:
-                raise InputError(_refusal(found, owner, start))
-            if not (config.exists() and found.samefile(config)):
+                raise InputError(_refusal(own, owner, start))
+            if not (config.exists() and own.samefile(config)):
                 folder = start
-        values = load_yaml(read_text(file, "settings file"), f"`{file}`")
-        backends = values.pop("backends", None) or {}
-        for key in values:
-            if key not in TrainSpec.__struct_fields__:
-                parse(TrainSpec, {key: None}, f"`{file}`")
-        settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
-        for name in settings.backends:
-            if name not in (known := plugin_names("backends")):
-                raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
-        return cls(folder, settings)
+        if config or own.is_file():
+            return cls(folder, _read_settings(config or own))
+        return cls(folder, Settings())
 
     @property
     def runs(self) -> Path:
@@ -102,6 +92,20 @@ class Project(msgspec.Struct, frozen=True):
             head = "# Defaults of `ftbridge train` in this folder; options on the command line win.\n"
             write_atomic(file, head + yaml.safe_dump(chosen, allow_unicode=True, sort_keys=False))
         return file
+
+
+def _read_settings(file: Path) -> Settings:
+    """Return what a settings file says; raises InputError where it names an option or a backend that is not there."""
+    values = load_yaml(read_text(file, "settings file"), f"`{file}`")
+    backends = values.pop("backends", None) or {}
+    for key in values:
+        if key not in TrainSpec.__struct_fields__:
+            parse(TrainSpec, {key: None}, f"`{file}`")
+    settings = parse(Settings, {"train": values, "backends": backends}, f"`{file}`")
+    for name in settings.backends:
+        if name not in (known := plugin_names("backends")):
+            raise InputError(f"`{file}`, `backends`: there is no backend `{name}`{closest(name, known)}")
+    return settings
 
 
 def _refusal(file: Path, owner: str, start: Path) -> str:

@@ -222,30 +222,35 @@ def model_of(
     source: ModelSource, compare: bool = False, base: str | None = None, template: str | None = None
 ) -> tuple[ModelCard, Path, Path | None]:
     """Return card, model folder and adapter folder: a whole model where one is there and will do, else an adapter."""
-    whole = target_of(source, None, "merged") if source.run else source.folder
-    is_whole = (whole / "config.json").is_file() and not (whole / "adapter_config.json").is_file()
-    known = card_in(source, whole) if is_whole else None
-    if known and not (compare or base):
-        return askable(known, whole, template), whole, None  # its base need not be there
+    merged = target_of(source, None, "merged") if source.run else source.folder
+    merged_card = card_in(source, merged) if _is_model(merged) else None
+    if merged_card and not (compare or base):
+        return askable(merged_card, merged, template), merged, None  # its base need not be there
     card = card_of(source, base, template)
     try:
-        found = adapter_of(source)
+        folder = adapter_of(source)
     except InputError:
-        if not is_whole or not (known or load_card(whole) is None):
-            raise  # what is there says that it was made of something else
-        found = whole  # nothing but the merged model was kept
+        # Nothing but the merged model was kept; its card may say that it was made of something else.
+        if not _is_model(merged) or not (merged_card or load_card(merged) is None):
+            raise
+        folder = merged
     card = askable(card, Path(card.base))
-    is_adapter = (found / "adapter_config.json").is_file()
+    is_adapter = (folder / "adapter_config.json").is_file()
     if is_adapter or compare:
         say_changes(card)
     if is_adapter:
-        return card, Path(card.base), found
-    if compare and found.samefile(card.base):
+        return card, Path(card.base), folder
+    if compare and folder.samefile(card.base):
         raise InputError(
-            f"there is nothing to compare `{found}` with: it is no adapter and does not name its base; name that "
+            f"there is nothing to compare `{folder}` with: it is no adapter and does not name its base; name that "
             "with `--model BASE`"
         )
-    return card, found, None
+    return card, folder, None
+
+
+def _is_model(folder: Path) -> bool:
+    """Tell whether a folder holds a whole model, by its config.json, and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
 
 
 def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:

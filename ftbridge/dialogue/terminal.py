@@ -76,20 +76,25 @@ def show(talks: Sequence[ChatSession], begin: Begin, *, name: str = "", stream: 
     Two stand side by side in a terminal that is wide enough, else one below the other.
     """
     console = rich_console()
-    if len(talks) > 1 and console.is_terminal and console.width >= NARROW and console.encoding.startswith("utf"):
-        _side_by_side(console, talks, begin, stream)
+    is_wide = console.is_terminal and console.width >= NARROW and console.encoding.startswith("utf")
+    if len(talks) > 1 and is_wide:
+        _show_side_by_side(console, talks, begin, stream)
     else:
-        for talk in talks:
-            if len(talks) > 1:
-                result(f"[{talk.title}]")
-            piece(f"{name}: " if name else "")
-            for text in begin(talk) if stream else ["".join(begin(talk))]:
-                piece(text)
-            result("")
+        _show_one_by_one(talks, begin, name, stream)
     for talk in talks:
         if talk.finish in _ENDS:
             who = f"{talk.title}: " if len(talks) > 1 else ""
             say(f"({who}{_ENDS[talk.finish].format(talk.sampling.max_new_tokens)})")
+
+
+def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
+    for talk in talks:
+        if len(talks) > 1:
+            result(f"[{talk.title}]")
+        piece(f"{name}: " if name else "")
+        for text in begin(talk) if stream else ["".join(begin(talk))]:
+            piece(text)
+        result("")
 
 
 def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
@@ -167,7 +172,7 @@ class _Screen:
             yield Segment.line()
 
 
-def _side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin, stream: bool) -> None:
+def _show_side_by_side(console: "Console", talks: Sequence[ChatSession], begin: Begin, stream: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.live import Live
     from rich.table import Table

@@ -16,6 +16,7 @@ from ftbridge.adapters.registered.dataset import Dataset, resolve_dataset
 from ftbridge.core.console import progress, say
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError, UsageError
 from ftbridge.core.files.atomic import sha256, write_atomic, write_json
+from ftbridge.core.project import Project
 from ftbridge.core.train_spec import Device, Dtype
 from ftbridge.dataset_info import registry
 from ftbridge.dataset_info.names import CONVERSATIONS
@@ -45,6 +46,7 @@ from ftbridge.launchers.environment.venv import any_backend
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.runs.record import find_run
 from ftbridge.templates import families
+from ftbridge.weights.card import ModelCard
 from ftbridge.weights.output_folder import refuse_inside
 from ftbridge.weights.source import ModelSource, target_of
 
@@ -102,15 +104,10 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     labels, labels_from = _labels(data)
     if metrics:
         require(labels, (question.reference for question in questions))
-    folder = Path(out).expanduser() if out else target_of(found, None, "predictions") / data.name
+    folder = _output_folder(found, out, data.name)
     card, model, adapter = model_of(found)
     if out:
-        read = {"the model": model, **({"the adapter": adapter} if adapter else {})}
-        read |= {"the base model": Path(card.base)} if card.base else {}
-        datasets = _datasets(found, dataset_dir).resolve()
-        if not found.project.folder.is_relative_to(datasets) or folder.resolve() == datasets:
-            read["the dataset folder"] = datasets
-        refuse_inside(folder, read)
+        _refuse_what_is_read(folder, _folders_read(card, model, adapter), _datasets(found, dataset_dir), found.project)
     leaked = _leaks(found, card.run, questions, data) if metrics else None
     trust = trusted(found.run, (model,), said=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
@@ -128,8 +125,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         labels=labels,
         labels_from=labels_from,
     )
-    if leaked and (warning := leaked.among([question.id for question in questions]).sentence):
-        say(f"warning: {warning}")
+    if leaked:
+        _warn_of(leaked.among([question.id for question in questions]))
     with hold(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
@@ -141,8 +138,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
                 _answer(generator, waiting, settings, batch_size, folder)
         rows = finish(folder)
         report, leakage = _write_metrics(folder, rows, settings, leaked) if metrics else (None, None)
-        if result_jsonl:
-            _write_result(folder / RESULT, samples, rows)
+        result = _write_result(folder / RESULT, samples, rows) if result_jsonl else None
     return Predictions(
         file=str(folder / FINISHED),
         dataset=data.name,
@@ -150,8 +146,38 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         asked=len(waiting),
         metrics=report,
         leakage=leakage,
-        result_jsonl=str(folder / RESULT) if result_jsonl else None,
+        result_jsonl=result,
     )
+
+
+def _output_folder(source: ModelSource, out: str | os.PathLike[str] | None, dataset: str) -> Path:
+    return Path(out).expanduser() if out else target_of(source, None, "predictions") / dataset
+
+
+def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[str, Path]:
+    """Return the folders that a prediction reads, by what they are in a message."""
+    folders = {"the model": model}
+    if adapter:
+        folders["the adapter"] = adapter
+    if card.base:
+        folders["the base model"] = Path(card.base)
+    return folders
+
+
+def _refuse_what_is_read(out: Path, read: dict[str, Path], dataset_dir: Path, project: Project) -> None:
+    """Raise InputError where answers would lie in what is read, or be the dataset folder or lie in it.
+
+    A project may lie in its dataset folder: then what lies beside the datasets may be written.
+    """
+    datasets = dataset_dir.resolve()
+    if not project.folder.is_relative_to(datasets) or out.resolve() == datasets:
+        read = {**read, "the dataset folder": datasets}
+    refuse_inside(out, read)
+
+
+def _warn_of(leakage: Leakage) -> None:
+    if leakage.sentence:
+        say(f"warning: {leakage.sentence}")
 
 
 def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
@@ -266,8 +292,8 @@ def _measured(file: Path) -> Predictions:
     settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
     leaked = _leaks_of(file, settings) if settings else None
     metrics, leakage = _write_metrics(file.parent, rows, settings, leaked)
-    if leakage and leakage.sentence:
-        say(f"warning: {leakage.sentence}")
+    if leakage:
+        _warn_of(leakage)
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",
@@ -294,10 +320,11 @@ def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
     return _leaks(source, "", questions_of(data), data)
 
 
-def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> None:
-    """Write what the tutorial on news classification writes: the messages as OpenAI has them, then the answer's text.
+def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> str:
+    """Write what the tutorial on news classification writes, and return the path.
 
-    The tutorial keeps only those of its last sample; here all follow one another.
+    It is the messages as OpenAI has them, then the answer's text, a line each. The tutorial keeps only those of its
+    last sample; here all follow one another.
     """
     by_id = {question.id: question for question in questions}
     lines: list[Any] = []
@@ -309,3 +336,4 @@ def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Pred
             lines += [{"role": "assistant", "content": answer}] if answer is not None else []
         lines.append(row.answer)
     write_atomic(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return str(file)

@@ -128,22 +128,19 @@ class _Adapter:
         for name, tensor in self.own.items():
             self._replace(name, tensor, base, found)
         straight, turned = self._orientations(base)
+        are_squares_turned = turned or (self.config.fan_in_fan_out and not straight)
         for module, parts in self.parts.items():
-            if module in self.embeddings:
-                is_square_turned = True
-            else:
-                is_square_turned = turned or (self.config.fan_in_fan_out and not straight)
             known = _find(f"{module}.weight", base)
             if not known and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
             else:
+                is_square_turned = module in self.embeddings or are_squares_turned
                 self._add_product(module, known, parts, base, found, is_square_turned=is_square_turned)
         for name, change in found.items():
-            for dtype in (change.dtype, change.start.dtype):
-                if dtype not in FLOATS:
-                    raise InputError(
-                        f"`{name}` is {dtype}; merging needs {', '.join(FLOATS)}: name another with `--model`"
-                    )
+            if wrong := [dtype for dtype in (change.dtype, change.start.dtype) if dtype not in FLOATS]:
+                raise InputError(
+                    f"`{name}` is {wrong[0]}; merging needs {', '.join(FLOATS)}: name another with `--model`"
+                )
 
     def _replace(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         """Put a tensor that the adapter brings whole in place of the base's."""
@@ -277,7 +274,7 @@ def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 def _orientation(shape: tuple[int, ...], a: Tensor, b: Tensor) -> str:
     """Return how a weight of `shape` must lie for b @ a: "straight", "turned", "either", or "" where neither fits."""
-    if len(shape) != 2 or len(a.shape) != 2 or len(b.shape) != 2 or not a.shape[0] == b.shape[1] > 0:  # noqa: PLR2004
+    if not len(shape) == len(a.shape) == len(b.shape) == 2 or a.shape[0] != b.shape[1] or not a.shape[0]:  # noqa: PLR2004
         return ""
     product = (b.shape[0], a.shape[1])
     straight, turned = shape == product, shape == product[::-1]

@@ -36,25 +36,31 @@ class MergePlan:
         self.tensors = index.of_model(base)
         embedding = next(filter(_EMBEDDING.fullmatch, self.tensors), "")
         self.output = f"language_model.{_OUTPUT}" if embedding.startswith("language_model.model.") else _OUTPUT
-        tied = bool(embedding) and self._said("tie_word_embeddings", True)  # transformers' default
-        untied = {**self.tensors, self.output: self.tensors[embedding]} if tied else self.tensors
-        self.changes = changes(untied, adapters)
-        old = untied[embedding].shape if embedding else ()
-        new = self.changes[embedding].shape if embedding in self.changes else old
-        if tied and (self.output in self.changes or (embedding in self.changes and new == old)):
-            self.tensors = untied
-            self._say("tie_word_embeddings", False)
-            tied = False
-        if new != old:
-            self._say("vocab_size", new[0])
-            output = self.changes.get(self.output) or self.tensors.get(self.output)
-            if output and not tied and output.shape[0] != new[0]:
-                raise InputError(
-                    f"`{embedding}` was resized to {new[0]} rows, and `{self.output}` has {output.shape[0]}"
-                )
+        if embedding:
+            self._merge_embedding(embedding, adapters)
+        else:
+            self.changes = changes(self.tensors, adapters)
         self.sizes = {name: tensor.size for name, tensor in self.tensors.items()}
         self.sizes |= {name: math.prod(each.shape) * SIZES[each.dtype] for name, each in self.changes.items()}
         self.total = sum(self.sizes.values())
+
+    def _merge_embedding(self, embedding: str, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Find the changes of a base that has an embedding, and keep its output layer and its vocabulary right."""
+        is_tied = bool(self._said("tie_word_embeddings", True))  # transformers' default
+        untied = {**self.tensors, self.output: self.tensors[embedding]} if is_tied else self.tensors
+        self.changes = changes(untied, adapters)
+        before = untied[embedding].shape
+        after = self.changes[embedding].shape if embedding in self.changes else before
+        if is_tied and (self.output in self.changes or (embedding in self.changes and after == before)):
+            self.tensors = untied
+            self._say("tie_word_embeddings", False)
+            is_tied = False
+        if after == before:
+            return
+        self._say("vocab_size", after[0])
+        output = self.changes.get(self.output) or self.tensors.get(self.output)
+        if output and not is_tied and output.shape[0] != after[0]:
+            raise InputError(f"`{embedding}` was resized to {after[0]} rows, and `{self.output}` has {output.shape[0]}")
 
     def _said(self, key: str, default: Any) -> Any:
         """Return what the config, or the text model's within it, says."""

@@ -49,15 +49,13 @@ def _saved_anew(own: Path, base: Path) -> bool:
 
 
 def _token_ids(folder: Path) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in ("tokenizer.json", "added_tokens.json", "tokenizer_config.json"):
-        content = read_json(folder / name) if (folder / name).is_file() else {}
-        if name == "added_tokens.json":
-            found |= {token: number for token, number in content.items() if isinstance(number, int)}
-            continue
-        vocabulary = (content.get("model") or {}).get("vocab")
-        found |= vocabulary if isinstance(vocabulary, dict) else {}
-        found |= {token["content"]: token["id"] for token in content.get("added_tokens") or []}
-        decoder = content.get("added_tokens_decoder") or {}
-        found |= {token["content"]: int(number) for number, token in decoder.items()}
-    return found
+    names = ("tokenizer.json", "added_tokens.json", "tokenizer_config.json")
+    tokenizer, added, config = (read_json(folder / name) if (folder / name).is_file() else {} for name in names)
+    vocabulary = (tokenizer.get("model") or {}).get("vocab")
+    decoder = config.get("added_tokens_decoder") or {}
+    return {
+        **(vocabulary if isinstance(vocabulary, dict) else {}),
+        **{token["content"]: token["id"] for token in tokenizer.get("added_tokens") or []},
+        **{token: number for token, number in added.items() if isinstance(number, int)},
+        **{token["content"]: int(number) for number, token in decoder.items()},
+    }

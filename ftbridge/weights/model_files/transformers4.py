@@ -42,11 +42,9 @@ def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     Nor is a key that says nothing written: some classes of transformers 5 take a null for their only setting.
     """
-    full, sliding = (parameters.get(f"{kind}_attention") for kind in ("full", "sliding"))
+    full, sliding = parameters.get("full_attention"), parameters.get("sliding_attention")
     if isinstance(full, dict):  # as Gemma 3, whose layers have rotary embeddings of two kinds
-        local = sliding.get("rope_theta") if isinstance(sliding, dict) else None
-        found = _rope(full)
-        return found | {"rope_local_base_freq": local} if found and local is not None else found
+        return _add_local_base(_rope(full), sliding)
     kind = parameters.get("rope_type", "default")
     if kind not in _SCALINGS:
         return {}
@@ -56,6 +54,12 @@ def _rope(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "longrope" and "short_mscale" not in scaling:
         scaling = {"type": kind} | {key: scaling[key] for key in ("short_factor", "long_factor") if key in scaling}
     return found if scaling.keys() <= {"rope_type"} else found | {"rope_scaling": scaling}
+
+
+def _add_local_base(rope: dict[str, Any], sliding: Any) -> dict[str, Any]:
+    """Return `rope` with the rotary base of the layers with a sliding window, where both are known."""
+    local = sliding.get("rope_theta") if isinstance(sliding, dict) else None
+    return rope | {"rope_local_base_freq": local} if rope and local is not None else rope
 
 
 def make_for_both(folder: Path) -> None:

@@ -41,7 +41,7 @@ def shares(module: str, a: Tensor, b: Tensor, files: Mapping[str, Tensor], ranks
     if not experts or len(a.shape) != 2 or len(b.shape) != 2 or not _same_shapes(experts, files):  # noqa: PLR2004
         return []
     rank, (gate, _, down) = a.shape[0] // len(experts), experts[0]
-    if rank not in ranks or not a.shape[0] == b.shape[1] == rank * len(experts):
+    if rank not in ranks or a.shape[0] != b.shape[1] or a.shape[0] != rank * len(experts):
         return []
     (inner, outer), (outputs, inputs) = files[gate].shape, files[down].shape
     found = []
