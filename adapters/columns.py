@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shown
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
@@ -54,7 +54,7 @@ def near(wanted: str, choices: Iterable[str]) -> str:
 def listing(table: Table) -> str:
     """Return the columns with their letters or numbers, for a message."""
     marked = [f"{letter(at) if table.lettered else at} `{shown(name)}`" for at, name in enumerate(table.columns, 1)]
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {some(marked, SHOWN)}"
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(marked, SHOWN)}"
 
 
 def letter(index: int) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from ftbridge.adapters.mapping.headers import HEADERS, NAMELESS, TIERS, fits, normalize_header, recognise
 from ftbridge.adapters.values import shown
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
 
 Cells = Sequence[str]
@@ -267,7 +267,7 @@ class Sheet(msgspec.Struct, frozen=True):
         return f"{self._place(row)} is taken for the headers"
 
     def _named(self, row: int) -> str:
-        return some([f"`{shown(cell)}`" for cell in self.rows[row] if cell], SHOWN)
+        return first_few([f"`{shown(cell)}`" for cell in self.rows[row] if cell], SHOWN)
 
     def _which_row(self, *rows: int) -> QuestionError:
         return QuestionError(

@@ -79,7 +79,7 @@ class Commands(click.Group):
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
         from ftbridge import __version__
         from ftbridge.core.console import result
@@ -94,7 +94,7 @@ def _version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_version,
+    callback=_print_version,
     help="Show the version and exit.",
 )
 def cli() -> None:
@@ -107,16 +107,16 @@ def main() -> None:
 
     if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
         guard()
-    code = _run(sys.argv[1:])
+    code = _run_command(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _run(arguments: list[str]) -> object:
+def _run_command(arguments: list[str]) -> object:
     """Run a command, once more with the user's answer where it has a question; returns what it ends with."""
     try:
         return cli.main(arguments, standalone_mode=False, complete_var=COMPLETE)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _interrupted()
+        return _say_stopped()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -127,11 +127,11 @@ def _run(arguments: list[str]) -> object:
     try:
         more = answered(failed, arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        return _interrupted()
-    return _run(more) if more else report(failed, arguments)
+        return _say_stopped()
+    return _run_command(more) if more else report(failed, arguments)
 
 
-def _interrupted() -> int:
+def _say_stopped() -> int:
     from ftbridge.core.console import say
 
     say("\nstopped")

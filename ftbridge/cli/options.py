@@ -31,21 +31,21 @@ class Option(click.Option):
         separator = " / " if self.secondary_opts else ", "
         default = self._shown_default()
         return separator.join(names) + metavar, " ".join(
-            filter(None, (self.help, self._listed(), f"[default: {default}]" if default else ""))
+            filter(None, (self.help, self._list_of_choices(), f"[default: {default}]" if default else ""))
         )
 
     def _metavar(self) -> str:
         if self.metavar:
             return self.metavar
         if isinstance(self.type, click.Choice | PluginName):
-            return "NAME" if self._listed() else "|".join(self.type.choices)
+            return "NAME" if self._list_of_choices() else "|".join(self.type.choices)
         if isinstance(self.type, click.types.IntParamType):
             return "N"
         if isinstance(self.type, click.types.FloatParamType):
             return "NUMBER"
         return "DIR" if isinstance(self.type, click.Path) else "TEXT"
 
-    def _listed(self) -> str:
+    def _list_of_choices(self) -> str:
         """Return the choices that are too long for a metavar."""
         names = self.type.choices if isinstance(self.type, click.Choice | PluginName) and not self.metavar else []
         return f"One of {', '.join(names)}." if len("|".join(names)) > COLUMN else ""
@@ -178,13 +178,13 @@ def completing(names: Callable[[click.Context], Iterable[str]], paths: str = "")
     return complete
 
 
-def _runs(_ctx: click.Context) -> list[str]:
+def _run_ids(_ctx: click.Context) -> list[str]:
     from ftbridge.core.project import Project
 
     return sorted((file.parent.name for file in Project.find().runs.glob("*/run.json")), reverse=True)
 
 
-def _datasets(ctx: click.Context) -> list[str]:
+def _dataset_names(ctx: click.Context) -> list[str]:
     from ftbridge import datasets
     from ftbridge.core.parsing.json_yaml import read_json
     from ftbridge.dataset_info.registry import FILE
@@ -193,25 +193,25 @@ def _datasets(ctx: click.Context) -> list[str]:
     return list(read_json(datasets.folder(ctx.params.get("dataset_dir")) / FILE))
 
 
-def _families(_ctx: click.Context) -> list[str]:
+def _family_names(_ctx: click.Context) -> list[str]:
     from ftbridge.templates.families import load
 
     return list(load())
 
 
-def _presets(_ctx: click.Context) -> list[str]:
+def _preset_names(_ctx: click.Context) -> list[str]:
     from ftbridge.dataset_info.presets import presets
 
     return list(presets())
 
 
-complete_run = completing(_runs)
-complete_run_or_folder = completing(_runs, "dir")
+complete_run = completing(_run_ids)
+complete_run_or_folder = completing(_run_ids, "dir")
 complete_folder = completing(lambda _: (), "dir")
 complete_file = completing(lambda _: (), "file")
-complete_dataset = completing(_datasets)
-complete_family = completing(_families)
-complete_preset = completing(_presets)
+complete_dataset = completing(_dataset_names)
+complete_family = completing(_family_names)
+complete_preset = completing(_preset_names)
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:
@@ -286,7 +286,7 @@ def dataset_dir_option(default: str) -> Decorator[Any]:
     )  # fmt: skip
 
 
-def _header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+def _parse_header_row(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
     if value is None or value == "none":
         return None if value is None else 0
     if not value.isdecimal() or not int(value):
@@ -302,7 +302,7 @@ reading_options = options(
     ),
     option("--all-sheets", is_flag=True, help="Read every sheet that is not hidden."),
     option(
-        "--header-row", metavar="N|none", callback=_header_row, show_default="found",
+        "--header-row", metavar="N|none", callback=_parse_header_row, show_default="found",
         help="Row of the headers, from 1; none: there is none, and columns go by letter or number.",
     ),
     option("--fill-merged", is_flag=True, help="Give all cells of a merged range its value."),

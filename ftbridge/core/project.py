@@ -7,7 +7,7 @@ import msgspec
 
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import locked, read_text, write_atomic, write_json
-from ftbridge.core.files.owner import SAFE_FOLDERS, stranger
+from ftbridge.core.files.owner import SAFE_FOLDERS, foreign_owner
 from ftbridge.core.parsing.json_yaml import PathText, closest, load_json, load_yaml, parse
 from ftbridge.core.plugins import plugin_names
 from ftbridge.core.train_spec import TrainSpec
@@ -53,7 +53,7 @@ class Project(msgspec.Struct, frozen=True):
         start = (start or Path.cwd()).resolve()
         folder = next((at for at in (start, *start.parents) if (at / SETTINGS).is_file()), start)
         own = folder / SETTINGS
-        if own.is_file() and (owner := stranger(own)):
+        if own.is_file() and (owner := foreign_owner(own)):
             if not config:
                 raise InputError(_refusal(own, owner, start))
             if not (config.exists() and own.samefile(config)):

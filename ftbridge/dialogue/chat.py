@@ -139,7 +139,7 @@ def chat_sessions(
     cards = devices.computing(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
-    card = _adjusted(card, options)
+    card = _allow_thinking(card, options)
     asked = [model, Path(card.base)] if compare else [model]
     loading = Loading(
         bits=options.get("bits"),
@@ -193,7 +193,7 @@ def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     the file is there already.
     """
     path = Path(file).expanduser()
-    lines = [_messages(talk) for talk in talks if talk.answered]
+    lines = [_encode_messages(talk) for talk in talks if talk.answered]
     if not path.name or not lines:
         raise InputError("name a file, as in `/save talk.jsonl`" if lines else "nothing was said yet")
     path = path if path.suffix == ".jsonl" else path.with_name(f"{path.name}.jsonl")
@@ -203,7 +203,7 @@ def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _messages(talk: ChatSession) -> bytes:
+def _encode_messages(talk: ChatSession) -> bytes:
     said = [("system", talk.system)] if talk.system else []
     for question, answer in talk.answered:
         said += [("user", question), ("assistant", answer)]
@@ -253,7 +253,7 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
 
 
-def _adjusted(card: ModelCard, options: ChatOptions) -> ModelCard:
+def _allow_thinking(card: ModelCard, options: ChatOptions) -> ModelCard:
     """Return the card with what the user wants otherwise than in training."""
     if not options.get("thinking"):
         return card

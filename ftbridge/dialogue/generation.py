@@ -145,7 +145,7 @@ class Generator:
         }
         self._send(request)
         try:
-            while "text" in (record := self._reply()):
+            while "text" in (record := self._receive_reply()):
                 yield record["text"]
         except BaseException:
             self.interrupt()
@@ -183,7 +183,7 @@ class Generator:
         }
         self._send(request)
         try:
-            while "index" in (record := self._reply()):
+            while "index" in (record := self._receive_reply()):
                 yield record["index"], record["text"], record["finish"]
         except BaseException:
             self.interrupt()
@@ -219,7 +219,7 @@ class Generator:
             f"the adapter `{self._loaded[1]}` does not fit `{self._loaded[0]}`: {record['misfit']}; {remedy}"
         )
 
-    def _reply(self) -> dict[str, Any]:
+    def _receive_reply(self) -> dict[str, Any]:
         """Return the next record of the answer asked for last; what is left of an ended one is dropped."""
         while (record := self._receive())["number"] != self._asked:
             pass
@@ -229,9 +229,9 @@ class Generator:
         try:
             return self._child.receive()
         except ChildEndedError as ended:
-            raise self._explained(trouble, ended) from ended
+            raise self._explain_end(trouble, ended) from ended
 
-    def _explained(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
+    def _explain_end(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
         """Return the error that says why the child ended, and what to do."""
         if ended.status == -signal.SIGKILL:
             return FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")

@@ -75,13 +75,13 @@ def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Load
     Of MIG slices a process can use one. Where the free memory is not told it gets all, for torch will know it.
     """
     if loading.offload_folder:
-        _refuse_foreign(Path(loading.offload_folder))
+        _refuse_foreign_files(Path(loading.offload_folder))
     config = read_json(model / "config.json") if (model / "config.json").is_file() else {}
     is_quantised, is_auto = bool(config.get("quantization_config")), loading.dtype == "auto"
-    dtype = _stored(model, config) if is_auto else loading.dtype
-    size = _size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
+    dtype = _stored_dtype(model, config) if is_auto else loading.dtype
+    size = _loaded_size(model, None if is_quantised else loading.bits, "" if is_quantised else dtype)
     size += sum(file.stat().st_size for file in adapter.glob("adapter_model.*")) if adapter else 0
-    shown = _shown(cards, size)
+    shown = _choose_gpus(cards, size)
     # A processor without instructions for bfloat16 takes four times as long for a prompt with it.
     compute = "float32" if not shown else "bfloat16" if all(gpu.bfloat16 for gpu in shown) else "float16"
     return Placement(
@@ -89,11 +89,11 @@ def place(cards: Sequence[Gpu], model: Path, adapter: Path | None, loading: Load
         dtype="float16" if is_auto and (dtype, compute) == ("bfloat16", "float16") else dtype,
         compute_dtype=compute if is_auto else dtype,
         size=size,
-        note="" if is_quantised or loading.bits else _note(shown, size),
+        note="" if is_quantised or loading.bits else _note_on_room(shown, size),
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _refuse_foreign_files(folder: Path) -> None:
     """Raise InputError where the weights would be written among other things, whose names they may have."""
     there = sorted(folder.iterdir()) if folder.is_dir() else [folder] if folder.exists() else []
     for path in there:
@@ -116,7 +116,7 @@ def free_memory(cards: Sequence[Gpu]) -> int:
     return sum(told) * _MIB if len(told) == len(cards) else 0
 
 
-def _stored(model: Path, config: dict[str, Any]) -> str:
+def _stored_dtype(model: Path, config: dict[str, Any]) -> str:
     """Return what transformers loads the model in unless it is told, "auto" where that is not to be seen."""
     named = config.get("dtype") or config.get("torch_dtype")
     if isinstance(named, str):
@@ -126,18 +126,18 @@ def _stored(model: Path, config: dict[str, Any]) -> str:
     return next((_NAMES[kind] for kind in kinds if kind in _NAMES), "auto")
 
 
-def _size(model: Path, bits: int | None, dtype: str) -> int:
+def _loaded_size(model: Path, bits: int | None, dtype: str) -> int:
     """Return the bytes of the weights once they are loaded, with neither `bits` nor `dtype` as they are stored."""
     size = 0.0
     for file in list(model.glob("model*.safetensors")) or model.glob("pytorch_model*.bin"):
         if header := safetensors_header(file):
-            size += sum(_bytes(name, tensor, bits, dtype) for name, tensor in header.items())
+            size += sum(_tensor_size(name, tensor, bits, dtype) for name, tensor in header.items())
         else:  # a .bin, nearly always of 16 bits a value
             size += file.stat().st_size * (bits or 16) / 16
     return round(size)
 
 
-def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
+def _tensor_size(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> float:
     begin, end = tensor["data_offsets"]
     width = _WIDTHS.get(dtype)
     if bits and len(tensor["shape"]) == 2 and _IN_LAYER.search(name) and not EXPERTS.search(name):  # noqa: PLR2004
@@ -145,7 +145,7 @@ def _bytes(name: str, tensor: dict[str, Any], bits: int | None, dtype: str) -> f
     return float(math.prod(tensor["shape"]) * width if width else end - begin)
 
 
-def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
+def _choose_gpus(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
     if not cards:
         return ()
     first, *others = freest(cards)
@@ -153,7 +153,7 @@ def _shown(cards: Sequence[Gpu], size: int) -> tuple[Gpu, ...]:
     return (first,) if fits or first.is_slice else (first, *(gpu for gpu in others if not gpu.is_slice))
 
 
-def _note(shown: Sequence[Gpu], size: int) -> str:
+def _note_on_room(shown: Sequence[Gpu], size: int) -> str:
     """Return what to tell of a model that may be too big for its GPUs."""
     free, needed = free_memory(shown), size * ROOM
     if not free or needed <= free:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from ftbridge.core.console import DIRECTIONS, escaped, piece, result, rich_console, say
+from ftbridge.core.console import DIRECTIONS, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.dialogue.chat import ChatSession, save
 
@@ -44,7 +44,7 @@ def converse(talks: Sequence[ChatSession], *, name: str = "", stream: bool = Tru
     while True:
         try:
             result("")
-            if not _obey(read_question(), talks, name, stream):
+            if not _obey_or_answer(read_question(), talks, name, stream):
                 return
         except EOFError:
             result("")
@@ -62,7 +62,9 @@ def read_question() -> str:
     the lines come faster than anybody types.
     """
     text = input("> ")
-    while _waiting() or (text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))):
+    while _is_input_waiting() or (
+        text.startswith(BLOCK) and not (len(text) >= 2 * len(BLOCK) and text.endswith(BLOCK))
+    ):
         text += "\n" + input("... " if text.startswith(BLOCK) else "")
     if text.startswith(BLOCK):
         text = text.removeprefix(BLOCK).removesuffix(BLOCK).strip("\n")
@@ -91,24 +93,24 @@ def _show_one_by_one(talks: Sequence[ChatSession], begin: Begin, name: str, stre
     for talk in talks:
         if len(talks) > 1:
             result(f"[{talk.title}]")
-        piece(f"{name}: " if name else "")
+        print_piece(f"{name}: " if name else "")
         for text in begin(talk) if stream else ["".join(begin(talk))]:
-            piece(text)
+            print_piece(text)
         result("")
 
 
-def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
+def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> bool:
     """Carry out a command, or answer; return whether the conversation goes on."""
     command = _COMMAND.fullmatch(text.rstrip())
     if not command:
         if text.strip():
-            _answer(talks, lambda talk: talk.say(text.strip()), name, stream)
+            _show_until_ctrl_c(talks, lambda talk: talk.say(text.strip()), name, stream)
         return True
     word, value = command[1], (command[2] or "").strip()
     if word == "retry":
         if not talks[0].sampling.temperature:
             say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
-        _answer(talks, ChatSession.retry, name, stream)
+        _show_until_ctrl_c(talks, ChatSession.retry, name, stream)
     elif word == "save":
         say(f"wrote {save(talks, value)}")
     elif word in _SETTINGS:
@@ -118,32 +120,32 @@ def _obey(text: str, talks: Sequence[ChatSession], name: str, stream: bool) -> b
     return word != "exit"
 
 
-def _reset(talks: Sequence[ChatSession], _: str) -> None:
+def _reset_talks(talks: Sequence[ChatSession], _: str) -> None:
     for talk in talks:
         talk.reset()
     say("a new conversation")
 
 
-def _system(talks: Sequence[ChatSession], text: str) -> None:
+def _set_system(talks: Sequence[ChatSession], text: str) -> None:
     if text:
         for talk in talks:
             talk.system = "" if text == '""' else text
     say(f"the system prompt is: {talks[0].system}" if talks[0].system else "there is no system prompt")
 
 
-_SETTINGS = {"reset": _reset, "system": _system}
+_SETTINGS = {"reset": _reset_talks, "system": _set_system}
 
 
-def _answer(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
+def _show_until_ctrl_c(talks: Sequence[ChatSession], begin: Begin, name: str, stream: bool) -> None:
     def attended(talk: ChatSession) -> Iterator[str]:
-        with _ending(talk):
+        with _interrupt_on_ctrl_c(talk):
             yield from begin(talk)
 
     show(talks, attended, name=name, stream=stream)
 
 
 @contextmanager
-def _ending(talk: ChatSession) -> Iterator[None]:
+def _interrupt_on_ctrl_c(talk: ChatSession) -> Iterator[None]:
     """Let Ctrl-C end the answer; a second one no longer waits for the model, should it not listen."""
     usual = signal.getsignal(signal.SIGINT)
 
@@ -158,7 +160,7 @@ def _ending(talk: ChatSession) -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
-class _Screen:
+class _LastLines:
     """The end of a table that may be higher than the terminal, which can redraw only what it shows."""
 
     def __init__(self, table: "Table") -> None:
@@ -183,7 +185,7 @@ def _show_side_by_side(console: "Console", talks: Sequence[ChatSession], begin: 
     for talk in talks:
         table.add_column(talk.title, ratio=1, overflow="fold")
     table.add_row(*answers)
-    with Live(_Screen(table), console=console, transient=True, auto_refresh=False) as live:
+    with Live(_LastLines(table), console=console, transient=True, auto_refresh=False) as live:
         for talk, answer in zip(talks, answers, strict=True):
             for text in begin(talk):
                 answer.append(escaped(text, DIRECTIONS))
@@ -192,7 +194,7 @@ def _show_side_by_side(console: "Console", talks: Sequence[ChatSession], begin: 
     console.print(table)
 
 
-def _waiting() -> bool:
+def _is_input_waiting() -> bool:
     return bool(select.select([sys.stdin], [], [], 0)[0])
 
 

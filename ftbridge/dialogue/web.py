@@ -34,12 +34,12 @@ from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process.script import start_script
 
 PORTS = range(7860, 7960)  # those of Gradio
-OWN = "localhost"
-SHORT = 12  # characters of a password; the page takes hundreds of guesses a second
+LOCAL_NAME = "localhost"
+SHORTEST_PASSWORD = 12  # characters of a password; the page takes hundreds of guesses a second
 # Nothing to and from the network; httpx, which Gradio has, must not ask a proxy for this machine.
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "NO_PROXY": "*", "no_proxy": "*"}
 # After each answer Gradio would make a table of all that were ever asked.
-UNCOUNTED = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
+NO_CACHE = {"GRADIO_ANALYTICS_CACHE_FREQUENCY": str(1 << 60)}
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -77,14 +77,14 @@ def serve(
     the names in `allow_hosts`. Raises UsageError where it cannot be listened on, SetupError where Gradio is missing,
     FrameworkError where the page or the model ends by itself.
     """
-    given = [*map(_name, allow_hosts)]
-    allowed = [OWN, *given]
+    given = [*map(_host_name, allow_hosts)]
+    allowed = [LOCAL_NAME, *given]
     if password is not None and not (password and password.isprintable()):
         raise UsageError("a password has letters, digits and signs; give `--password` another, or leave it out")
-    python = _python(Project.find())
+    python = _python_with_gradio(Project.find())
     with _listen(host, port) as listener:
         with suppress(UsageError):  # an IPv6 address is no name
-            allowed.append(_name(host))
+            allowed.append(_host_name(host))
         address, port = listener.getsockname()[:2]
         is_open = not ipaddress.ip_address(address.partition("%")[0]).is_loopback
         made = is_open and password is None
@@ -94,24 +94,24 @@ def serve(
                 f"warning: whoever reaches port {port} of `{host}` and has the password can talk to the model; nothing "
                 "is encrypted"
             )
-            if len(password or "") < SHORT:
+            if len(password or "") < SHORTEST_PASSWORD:
                 say(
-                    f"warning: a password of fewer than {SHORT} characters can be guessed; give a longer one, or none, "
-                    "and one is made up"
+                    f"warning: a password of fewer than {SHORTEST_PASSWORD} characters can be guessed; give a longer "
+                    "one, or none, and one is made up"
                 )
         say("loading the model ...")
         # Any page of this machine is at OWN, on a port of its own.
-        origins = [name for name in given if name != OWN]
+        origins = [name for name in given if name != LOCAL_NAME]
         door = {"names": allowed, "origins": origins, "open": is_open, "password": password}
-        with conversations as talks, _page(python, listener, door, talks) as page:
-            result(_address(listener, host))
+        with conversations as talks, _start_page(python, listener, door, talks) as page:
+            result(_page_address(listener, host))
             if made:
                 say(f"password: {password} (with any user name)")
             say("Ctrl-C ends it.")
             _answer_all(page, talks)
 
 
-def _python(project: Project) -> Path:
+def _python_with_gradio(project: Project) -> Path:
     """Return the first Python of the backends that has Gradio."""
     pythons = []
     for name in plugin_names("backends"):
@@ -128,7 +128,7 @@ def _python(project: Project) -> Path:
     )
 
 
-def _name(given: str) -> str:
+def _host_name(given: str) -> str:
     """Return a host's name as browsers send it."""
     try:
         name = given.encode("idna").decode().lower()
@@ -175,7 +175,7 @@ def _is_of_many(listener: socket.socket) -> bool:
     return ipaddress.ip_address(address[0].partition("%")[0]).is_multicast
 
 
-def _address(listener: socket.socket, host: str) -> str:
+def _page_address(listener: socket.socket, host: str) -> str:
     """Return the address for a browser on this machine."""
     bound, port = listener.getsockname()[:2]
     if ipaddress.ip_address(bound.partition("%")[0]).is_unspecified:
@@ -185,7 +185,7 @@ def _address(listener: socket.socket, host: str) -> str:
 
 
 @contextmanager
-def _page(
+def _start_page(
     python: Path, listener: socket.socket, door: dict[str, Any], talks: Sequence[ChatSession]
 ) -> Iterator[JsonLinesChild]:
     """Start the page; once it answers, yield it. Raises FrameworkError where it ends, with its last messages."""
@@ -197,7 +197,7 @@ def _page(
         "sampling": msgspec.to_builtins(talks[-1].sampling),
         "bounds": LIMITS,
     }
-    environment = {**OFFLINE, **UNCOUNTED, **devices.environment(())}  # it computes nothing
+    environment = {**OFFLINE, **NO_CACHE, **devices.environment(())}  # it computes nothing
     with start_script(python, "web_page", environment=environment, pass_fds=[listener.fileno()]) as page:
         try:
             with suppress(BrokenPipeError):  # it has ended, as is told below
@@ -225,7 +225,7 @@ def _answer_all(page: JsonLinesChild, talks: Sequence[ChatSession]) -> None:
                 if "stop" in record:
                     stopped.add(record["stop"])
                 else:
-                    questions.put(_question(record, len(talks)))
+                    questions.put(_parse_question(record, len(talks)))
         except ChildEndedError as ended:
             questions.put(ended)
         except (ValueError, LookupError, TypeError) as error:
@@ -238,12 +238,12 @@ def _answer_all(page: JsonLinesChild, talks: Sequence[ChatSession]) -> None:
         if isinstance(question, Exception):
             raise question
         with suppress(BrokenPipeError):  # the page has ended, as the next that comes says
-            for record in _answer(talks, question, sampling, stopped):
+            for record in _answer_question(talks, question, sampling, stopped):
                 page.send({"id": question.id, **record})
         stopped.discard(question.id)
 
 
-def _question(record: dict[str, Any], columns: int) -> Question | Refused:
+def _parse_question(record: dict[str, Any], columns: int) -> Question | Refused:
     """Return what the page asks, or why it is no question."""
     try:
         question = msgspec.convert(record, Question)
@@ -254,7 +254,7 @@ def _question(record: dict[str, Any], columns: int) -> Question | Refused:
     return question
 
 
-def _answer(
+def _answer_question(
     talks: Sequence[ChatSession], question: Question | Refused, sampling: Sampling, stopped: set[int]
 ) -> Iterator[dict[str, int | str]]:
     """Yield the answers of all columns as the page wants them; one that is stopped ends with what is there."""
@@ -273,16 +273,16 @@ def _answer(
                 if question.id in stopped:
                     talk.interrupt()
     except FrameworkError as error:  # the model is gone, and the page goes with it, once it has said so
-        yield {"error": _plain(error)}
+        yield {"error": _message_in_utf8(error)}
         yield {"end": True}
         time.sleep(1)
         raise
     except (FtbridgeError, msgspec.ValidationError) as error:
         say(f"error: {error}")
-        yield {"error": _plain(error)}
+        yield {"error": _message_in_utf8(error)}
     yield {"end": True}
 
 
-def _plain(error: Exception) -> str:
+def _message_in_utf8(error: Exception) -> str:
     """Return what an error says, which may name a file in bytes that are no UTF-8."""
     return str(error).encode("utf-8", "replace").decode()

@@ -32,14 +32,14 @@ from ftbridge.evaluation.answers import (
     UNFINISHED,
     Prediction,
     Settings,
-    finish,
-    hold,
-    read,
+    finish_predictions,
+    hold_folder,
+    read_predictions,
     refuse_foreign_metrics,
     settings_in,
 )
-from ftbridge.evaluation.leakage import Leakage, Leaks, leaks
-from ftbridge.evaluation.metrics import Metrics, measure, require
+from ftbridge.evaluation.leakage import Leakage, Leaks, find_leaks
+from ftbridge.evaluation.metrics import Metrics, measure, require_scikit_learn
 from ftbridge.evaluation.questions import Question, file_of, questions_of
 from ftbridge.launchers.environment.own_code import interpreter_for, trusted
 from ftbridge.launchers.environment.venv import any_backend
@@ -96,19 +96,21 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     InputError where other settings were used there before, unless `replace` says to ask anew.
     """
     if source and os.fspath(source).endswith(".jsonl"):
-        return _measured(Path(source))
+        return _measure_file(Path(source))
     found, cards = source_of(source, checkpoint), devices.computing(device)
-    data = _dataset(found, dataset, dataset_dir)
+    data = _dataset_to_answer(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]
-    labels, labels_from = _labels(data)
+    labels, labels_from = _known_labels(data)
     if metrics:
-        require(labels, (question.reference for question in questions))
+        require_scikit_learn(labels, (question.reference for question in questions))
     folder = _output_folder(found, out, data.name)
     card, model, adapter = model_of(found)
     if out:
-        _refuse_what_is_read(folder, _folders_read(card, model, adapter), _datasets(found, dataset_dir), found.project)
-    leaked = _leaks(found, card.run, questions, data) if metrics else None
+        _refuse_what_is_read(
+            folder, _folders_read(card, model, adapter), _dataset_folder(found, dataset_dir), found.project
+        )
+    leaked = _find_leaks(found, card.run, questions, data) if metrics else None
     trust = trusted(found.run, (model,), said=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
     placement = place(cards, model, adapter, loading)
@@ -126,8 +128,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
         labels_from=labels_from,
     )
     if leaked:
-        _warn_of(leaked.among([question.id for question in questions]))
-    with hold(folder, settings, replace=replace) as known:
+        _warn_of_leakage(leaked.among([question.id for question in questions]))
+    with hold_folder(folder, settings, replace=replace) as known:
         waiting = [question for question in questions if question.id not in known]
         if waiting:
             python = interpreter_for(
@@ -135,8 +137,8 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
             )
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
             with Generator(python, card, model, adapter, cards, loading) as generator:
-                _answer(generator, waiting, settings, batch_size, folder)
-        rows = finish(folder)
+                _write_answers(generator, waiting, settings, batch_size, folder)
+        rows = finish_predictions(folder)
         report, leakage = _write_metrics(folder, rows, settings, leaked) if metrics else (None, None)
         result = _write_result(folder / RESULT, samples, rows) if result_jsonl else None
     return Predictions(
@@ -164,25 +166,25 @@ def _folders_read(card: ModelCard, model: Path, adapter: Path | None) -> dict[st
     return folders
 
 
-def _refuse_what_is_read(out: Path, read: dict[str, Path], dataset_dir: Path, project: Project) -> None:
+def _refuse_what_is_read(out: Path, folders: dict[str, Path], dataset_dir: Path, project: Project) -> None:
     """Raise InputError where answers would lie in what is read, or be the dataset folder or lie in it.
 
     A project may lie in its dataset folder: then what lies beside the datasets may be written.
     """
     datasets = dataset_dir.resolve()
     if not project.folder.is_relative_to(datasets) or out.resolve() == datasets:
-        read = {**read, "the dataset folder": datasets}
-    refuse_inside(out, read)
+        folders = {**folders, "the dataset folder": datasets}
+    refuse_inside(out, folders)
 
 
-def _warn_of(leakage: Leakage) -> None:
+def _warn_of_leakage(leakage: Leakage) -> None:
     if leakage.sentence:
         say(f"warning: {leakage.sentence}")
 
 
-def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
+def _dataset_to_answer(source: ModelSource, name: str | None, dataset_dir: str | os.PathLike[str] | None) -> Dataset:
     project, run = source.project, source.run
-    folder = _datasets(source, dataset_dir)
+    folder = _dataset_folder(source, dataset_dir)
     known = registry.read(folder)
     if name is None:
         if not run:
@@ -199,12 +201,12 @@ def _dataset(source: ModelSource, name: str | None, dataset_dir: str | os.PathLi
     return resolve_dataset(folder, name, CONVERSATIONS, project.folder / ".ftbridge" / "datasets")
 
 
-def _datasets(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
+def _dataset_folder(source: ModelSource, dataset_dir: str | os.PathLike[str] | None) -> Path:
     own = source.run.spec.dataset_dir if source.run else source.project.state().dataset_dir or "data"
     return Path(dataset_dir).expanduser().absolute() if dataset_dir else (source.project.folder / own).resolve()
 
 
-def _labels(data: Dataset) -> tuple[tuple[str, ...], str]:
+def _known_labels(data: Dataset) -> tuple[tuple[str, ...], str]:
     """Return the labels that the answers are known to be, and who knows: the label map, or the preset."""
     made_with = options_of(data.entry)
     known = presets().get(data.entry.preset)
@@ -230,7 +232,7 @@ def _fingerprint(*folders: Path | None) -> str:
     return found.hexdigest()
 
 
-def _answer(
+def _write_answers(
     generator: Generator, questions: Sequence[Question], settings: Settings, batch_size: int | None, folder: Path
 ) -> None:
     """Write the answers to `questions` into unfinished.jsonl as they come."""
@@ -265,13 +267,13 @@ def _answer(
         raise SetupError(f"cannot write `{folder / UNFINISHED}`: {error.strerror or error}") from error
 
 
-def _leaks(source: ModelSource, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
+def _find_leaks(source: ModelSource, trained_by: str, questions: Sequence[Question], data: Dataset) -> Leaks | None:
     """Return which questions were trained on; None where no run is known to have made the model."""
     try:
         run = source.run or (find_run(source.project, trained_by) if trained_by else None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
-    return leaks(source.project, run, questions, data) if run else None
+    return find_leaks(source.project, run, questions, data) if run else None
 
 
 def _write_metrics(
@@ -284,16 +286,16 @@ def _write_metrics(
     return found, leakage
 
 
-def _measured(file: Path) -> Predictions:
+def _measure_file(file: Path) -> Predictions:
     """Measure a predictions.jsonl as it stands."""
-    if not (rows := read(file)):
+    if not (rows := read_predictions(file)):
         raise InputError(f"`{file}` holds no answers")
     refuse_foreign_metrics(file.parent)
     settings = settings_in(file.parent) if (file.parent / SETTINGS).exists() else None
-    leaked = _leaks_of(file, settings) if settings else None
+    leaked = _leaks_of_file(file, settings) if settings else None
     metrics, leakage = _write_metrics(file.parent, rows, settings, leaked)
     if leakage:
-        _warn_of(leakage)
+        _warn_of_leakage(leakage)
     return Predictions(
         file=str(file),
         dataset=settings.dataset if settings else "",
@@ -304,7 +306,7 @@ def _measured(file: Path) -> Predictions:
     )
 
 
-def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
+def _leaks_of_file(file: Path, settings: Settings) -> Leaks | None:
     """Return which questions of a predictions.jsonl in a run's folder were trained on; None for one elsewhere."""
     parents = file.resolve().parents
     folder = parents[2] if len(parents) > 2 else None  # noqa: PLR2004 - RUN/predictions/NAME/
@@ -312,12 +314,12 @@ def _leaks_of(file: Path, settings: Settings) -> Leaks | None:
         return None
     source = source_of(folder)
     try:
-        data = _dataset(source, settings.dataset, None)
+        data = _dataset_to_answer(source, settings.dataset, None)
     except InputError as error:
         return Leaks(dataset="", reason=str(error))
     if sha256(file_of(data)) != settings.data:
         return Leaks(dataset="", reason=f"`{data.name}` has changed since it was asked")
-    return _leaks(source, "", questions_of(data), data)
+    return _find_leaks(source, "", questions_of(data), data)
 
 
 def _write_result(file: Path, questions: Sequence[Question], rows: Sequence[Prediction]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import read_text, write_json
 from ftbridge.core.parsing.json_yaml import PathText, load_json, read_json
@@ -92,7 +92,7 @@ def card_in(source: ModelSource, folder: Path) -> ModelCard | None:
 
     Of a run's it must say that it was made of this run: another one's may have been put there.
     """
-    known, name = load_card(folder), _name(source)
+    known, name = load_card(folder), _checkpoint_name(source)
     if not known or (source.run and known.run != source.run.id):
         return None
     return known if not name or known.checkpoint == name else None
@@ -107,7 +107,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     """
     known = load_card(source.folder)
     backend = source.run.spec.backend if source.run else known.backend if known else any_backend(source.project)
-    base = _base(source, model, known, backend)
+    base = _base_folder(source, model, known, backend)
     if known and not template:
         return msgspec.structs.replace(known, base=str(base))
     name = template or (source.run.family if source.run else "")
@@ -121,7 +121,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
         several_systems=source.run.several_systems if source.run else False,
         thinking=family.thinking if family else "none",
         run=source.run.id if source.run else "",
-        checkpoint=_name(source),
+        checkpoint=_checkpoint_name(source),
         trained_on=source.run.base if source.run else known.trained_on if known else None,
     )
 
@@ -138,12 +138,12 @@ def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelC
     return msgspec.structs.replace(card, family=family.name, template=template, thinking=family.thinking)
 
 
-def _name(source: ModelSource) -> str:
+def _checkpoint_name(source: ModelSource) -> str:
     chosen = source.checkpoint or (checkpoints.last(source.run) if source.run else None)
     return chosen.relative_to(source.folder).as_posix() if chosen else ""
 
 
-def _base(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
+def _base_folder(source: ModelSource, model: str | None, known: ModelCard | None, backend: str) -> Path:
     named = model or (
         base_of(source.run) if source.run else _card_base(source, known) if known else _adapter_base(source.folder)
     )
@@ -194,5 +194,5 @@ def say_changes(card: ModelCard, *, refuse: bool = False) -> None:
             )
         say(f"warning: {found}")
     if files:
-        named = some([f"`{name}`" for name in files], 3)
+        named = first_few([f"`{name}`" for name in files], 3)
         say(f"warning: in the base `{card.base}`, {named} changed since {who} was trained")

@@ -22,7 +22,7 @@ from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, nvidia
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.weights.card import ModelCard, card_of, existing_output, load_card, say_changes
-from ftbridge.weights.export import write
+from ftbridge.weights.export import write_export
 from ftbridge.weights.merging.plan import MergePlan
 from ftbridge.weights.merging.stream import stream
 from ftbridge.weights.model_files import default_system
@@ -94,7 +94,7 @@ def merge(
                 folder,
                 shard_size=how.get("shard_size", SHARD),
                 cards=cards,
-                rounding=_rounding(found, how.get("onto")),
+                rounding=_rounding_to_4_bits(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, card.stop)
             default_system.leave_out(folder, card)
@@ -113,7 +113,9 @@ def adapter_of(source: ModelSource, model: str | None = None) -> Path:
     """Return the folder with the PEFT adapter, or the whole model, of a source, exporting it where needed."""
     if source.run:
         card = card_of(source, model)
-        return existing_output(source, card, "adapter") or write(source, card, target_of(source, None, "adapter"))
+        return existing_output(source, card, "adapter") or write_export(
+            source, card, target_of(source, None, "adapter")
+        )
     if (source.folder / "adapter_config.json").is_file() or (source.folder / "config.json").is_file():
         return source.folder
     raise InputError(f"`{source.folder}` is neither a run nor an adapter; write one with `ftbridge export`")
@@ -159,7 +161,7 @@ def merge_weights(
     return merged.config
 
 
-def _rounding(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
+def _rounding_to_4_bits(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
     """Return how the 4-bit values are made: as the run's training made them, where the source is a run."""
     if not onto:
         return None
@@ -168,11 +170,11 @@ def _rounding(source: ModelSource, onto: str | None) -> dict[str, Any] | None:
         raise UsageError(f"the run did not train on 4-bit values, which `--onto {onto}` would make; leave it out")
     if spec and spec.quantization_type != onto:
         raise UsageError(f"the run trained on {spec.quantization_type}, not {onto}: `--onto {spec.quantization_type}`")
-    dtype = _DTYPES[_loaded_in(source.folder) if spec else "bfloat16"]
+    dtype = _DTYPES[_loaded_dtype(source.folder) if spec else "bfloat16"]
     return {"type": onto, "double": spec.double_quantization if spec else True, "dtype": dtype}
 
 
-def _loaded_in(run: Path) -> str:
+def _loaded_dtype(run: Path) -> str:
     """Return the dtype in which a run's model was loaded, from what its starting helper was told."""
     launch = run / "launch.json"
     return str(read_json(launch).get("dtype", "bfloat16")) if launch.is_file() else "bfloat16"

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
@@ -310,6 +310,7 @@ def _difference(pair: dict[str, Encoded]) -> str:
             alone = title if labels[1] == IGNORED else other_title if labels[0] == IGNORED else ""
             places.setdefault(alone, []).append(f"{one.tokens[at]!r} (position {at + 1})")
     said = (
-        f"{t} alone trains on {some(p, 5)}" if t else f"the labels differ at {some(p, 5)}" for t, p in places.items()
+        f"{t} alone trains on {first_few(p, 5)}" if t else f"the labels differ at {first_few(p, 5)}"
+        for t, p in places.items()
     )
     return f"the tokens are the same, but {'; '.join(said)}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import InputError, SetupError, UsageError, typed
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
@@ -110,7 +110,7 @@ def check(source: ResumePoint, plan: TrainPlan, argv: Sequence[str], datasets: d
         )
     _refuse_other_data(run, plan, datasets)
     if run.base and any(found := changes(plan.model, run.base)):
-        what = found.weights or some([f"`{name}`" for name in found.files], 3)
+        what = found.weights or first_few([f"`{name}`" for name in found.files], 3)
         raise InputError(
             f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
             "from the start"
@@ -123,7 +123,7 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     names = datasets.keys() | run.datasets.keys() if run.base else shared
     changed = sorted(name for name in names if datasets.get(name) != run.datasets.get(name))
     if changed or not shared or plan.steps != run.steps:
-        named = f" ({some([f'`{name}`' for name in changed], 3)})" if changed else ""
+        named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
             f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
             "converted again. Convert the same files with the same options, or train from the start"

@@ -16,14 +16,14 @@ from ftbridge.core.console import (
     DIRECTIONS,
     aligned,
     escaped,
+    first_few,
     natural_size,
-    piece,
     print_json,
+    print_piece,
     result,
     rich_console,
     say,
     show_log,
-    some,
 )
 
 # What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
@@ -63,7 +63,7 @@ def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)  # noqa: B023 - looked at within the loop
         for letter in f"{text}\x1b[2J\x85":
-            piece(letter)
+            print_piece(letter)
     assert capsys.readouterr().out == (
         f"{text}\\x1b[2J\\x85" + f"{text}\\x1b[2J\\x85".replace("\r", "\\r").replace("\f", "\\x0c")
     )
@@ -212,7 +212,7 @@ def test_columns_are_aligned_whatever_the_script():
 
 
 def test_of_many_names_the_first_are_given():
-    assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
+    assert [first_few(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
 
 
 def test_a_size_has_the_unit_that_fits_it():

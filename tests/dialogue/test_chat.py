@@ -317,10 +317,10 @@ def test_a_model_may_think_where_it_can(model):
     card = card_of(resolve(model), template="qwen3")
     asked = [("1+1?", "2"), ("why?", None)]
     assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2
-    thinking = chat._adjusted(card, {"thinking": True})
+    thinking = chat._allow_thinking(card, {"thinking": True})
     assert thinking.prompt.render("", asked).endswith("why?<|im_end|>\n<|im_start|>assistant\n")
     with pytest.raises(UsageError, match=r"`qwen2\.5` does not"):
-        chat._adjusted(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
+        chat._allow_thinking(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
 
 
 def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):

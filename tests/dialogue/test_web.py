@@ -286,7 +286,7 @@ def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch,
         pytest.skip("there is no IPv6 here")
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: both)
     with web._listen(host, None) as listener:
-        where = urlsplit(web._address(listener, host))
+        where = urlsplit(web._page_address(listener, host))
         socket.create_connection((where.hostname, where.port), timeout=10).close()
         assert where.hostname == ("::1" if ":" in host and not both else "127.0.0.1")
         if ":" in host:
@@ -310,7 +310,7 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"the page ended; its last messages:\n(.*\n)*.*No module named 'fastapi'"),
-        web._page(Path(sys.executable), listener, {}, [talk]),
+        web._start_page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
@@ -321,7 +321,7 @@ def test_a_page_that_cannot_start_is_told_with_its_messages():
 def test_a_password_that_can_be_guessed_is_warned_of_where_others_reach_the_page(
     monkeypatch, capsys, host, password, warned
 ):
-    monkeypatch.setattr(web, "_python", lambda _: Path(sys.executable))
+    monkeypatch.setattr(web, "_python_with_gradio", lambda _: Path(sys.executable))
     with pytest.raises(FrameworkError, match="the page ended"):
         serve(
             nullcontext([SimpleNamespace(title="after", system="", sampling=Sampling())]), host=host, password=password
@@ -337,7 +337,7 @@ def test_the_page_sees_no_gpu(tmp_path, monkeypatch):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(FrameworkError, match=r"\[\]"),
-        web._page(Path(sys.executable), listener, {}, [talk]),
+        web._start_page(Path(sys.executable), listener, {}, [talk]),
     ):
         pass
 
@@ -371,7 +371,7 @@ def asked(tmp_path, monkeypatch):
         with (
             socket.create_server(("127.0.0.1", 0)) as listener,
             pytest.raises(FrameworkError, match=ended),
-            web._page(Path(sys.executable), listener, {}, talks) as page,
+            web._start_page(Path(sys.executable), listener, {}, talks) as page,
         ):
             web._answer_all(page, talks)
         answers = {}

@@ -21,7 +21,7 @@ from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.repository.folder import open_files
 from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, client, hub_errors
 from ftbridge.adapters.sources.repository.layout import SHOWN, files_below, left_out, what_is_there
-from ftbridge.core.console import natural_size, some
+from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 
@@ -155,7 +155,8 @@ def _listed(hub: Hub, address: Address, revision: str) -> tuple[Listing, tuple[s
         if not strange:
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
-        note = f"left out, since their names are not those of files in a folder: {some([*map(ascii, strange)], SHOWN)}"
+        names = first_few([*map(ascii, strange)], SHOWN)
+        note = f"left out, since their names are not those of files in a folder: {names}"
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:
         if hub.status(error) is not None:

@@ -18,7 +18,7 @@ from ftbridge.adapters.sources.columnar.class_labels import Labels, of_card
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.split_names import KEYWORDS, _keyword
 from ftbridge.adapters.sources.workbook.package import SUFFIXES as WORKBOOKS
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
@@ -198,11 +198,11 @@ def what_is_there(names: Iterable[str]) -> str:
     if not shown:
         return "; it is empty, or holds only what ftbridge wrote"
     scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
-    return f": {some([f'`{name}`' for name in shown], SHOWN)}{scripts}"
+    return f": {first_few([f'`{name}`' for name in shown], SHOWN)}{scripts}"
 
 
 def left_out(names: Iterable[str], configs: dict[str, Splits]) -> tuple[str, ...]:
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in data_files(names) if name not in used]
-    return (f"left out, since they are of no split: {some(left, SHOWN)}",) if left else ()
+    return (f"left out, since they are of no split: {first_few(left, SHOWN)}",) if left else ()

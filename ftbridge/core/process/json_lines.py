@@ -64,7 +64,7 @@ class JsonLinesChild:
         while self._unsent and self._sending.acquire(blocking=False):
             try:
                 while self._unsent:
-                    self._write(self._unsent.popleft())
+                    self._write_bytes(self._unsent.popleft())
             finally:
                 self._sending.release()
 
@@ -75,14 +75,16 @@ class JsonLinesChild:
         """
         line = cast("IO[bytes]", self.process.stdout).readline()
         if not line.endswith(b"\n"):  # nothing, or what it has got done of a line
-            raise self._ended()
+            raise self._ended_error()
         try:
             record = json.loads(line)  # unlike msgspec, it takes half a character, NaN and numbers of any length
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             self.process.terminate()
-            raise self._ended(f"it wrote `{line.decode(errors='replace').strip()[:SHOWN]}`, which is no JSON object")
+            raise self._ended_error(
+                f"it wrote `{line.decode(errors='replace').strip()[:SHOWN]}`, which is no JSON object"
+            )
         return record
 
     @property
@@ -97,13 +99,13 @@ class JsonLinesChild:
         for stream in (self.process.stdin, self.process.stdout, self._stderr):
             cast("IO[Any]", stream).close()
 
-    def _write(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         # Not through the stream's buffer, which refuses a signal handler that writes while it is in use.
         descriptor = cast("IO[bytes]", self.process.stdin).fileno()
         while data:  # a signal may cut it
             data = data[os.write(descriptor, data) :]
 
-    def _ended(self, *more: str) -> ChildEndedError:
+    def _ended_error(self, *more: str) -> ChildEndedError:
         """Return how the child ended, once it has said its last words."""
         self.process.wait()  # the guard holds the child's stdout too: where that has ended, the child has
         self._stderr.seek(0)

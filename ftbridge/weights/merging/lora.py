@@ -15,9 +15,9 @@ import msgspec
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.files.atomic import read_text
 from ftbridge.core.parsing.json_yaml import load_json
-from ftbridge.weights.tensors.experts import shares
-from ftbridge.weights.tensors.index import of_adapter
-from ftbridge.weights.tensors.names import in_files
+from ftbridge.weights.tensors.experts import adapter_shares
+from ftbridge.weights.tensors.index import adapter_tensors
+from ftbridge.weights.tensors.names import name_in_files
 from ftbridge.weights.tensors.tensor import Tensor
 
 FLOATS = ("BF16", "F16", "F32")
@@ -30,8 +30,8 @@ _NAME = re.compile(
 )
 # PEFT's name for the second of two adapted tensors of a module, within the first.
 EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
-_LARGEST = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
-_OTHER = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
+_LARGEST_WHOLE = 1 << 24  # items of a tensor that must be in memory as a whole: 64 MB in float32
+_OTHER_BASE = "it was trained on another base, or is no adapter of a language model (`--model` names the base)"
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class _Adapter:
         self.parts: dict[str, dict[str, Tensor]] = {}
         self.own: dict[str, Tensor] = {}
         self.embeddings: set[str] = set()
-        for name, tensor in of_adapter(folder).items():
+        for name, tensor in adapter_tensors(folder).items():
             if ".original_module." in name:  # the base's own, beside what took its place
                 continue
             match = _NAME.fullmatch(name)
@@ -126,11 +126,11 @@ class _Adapter:
         with A (rank, inputs) and B (outputs, rank). A square weight fits both ways; it lies as the others do.
         """
         for name, tensor in self.own.items():
-            self._replace(name, tensor, base, found)
+            self._replace_tensor(name, tensor, base, found)
         straight, turned = self._orientations(base)
         are_squares_turned = turned or (self.config.fan_in_fan_out and not straight)
         for module, parts in self.parts.items():
-            known = _find(f"{module}.weight", base)
+            known = _find_in_base(f"{module}.weight", base)
             if not known and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
             else:
@@ -142,10 +142,10 @@ class _Adapter:
                     f"`{name}` is {wrong[0]}; merging needs {', '.join(FLOATS)}: name another with `--model`"
                 )
 
-    def _replace(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
+    def _replace_tensor(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         """Put a tensor that the adapter brings whole in place of the base's."""
-        known = _find(name, base)
-        self._fits(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
+        known = _find_in_base(name, base)
+        self._require_fit(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
         if known in found or self.weight != 1:
             raise UsageError(
                 f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
@@ -165,12 +165,12 @@ class _Adapter:
         """Add B @ A, and a bias, to the tensor that the base calls `known`."""
         a, b = parts.get("lora_A"), parts.get("lora_B")
         if not known or not a or not b:
-            raise self._misfit(f"{module}.weight")
+            raise self._misfit_error(f"{module}.weight")
         change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
         fits = _orientation(change.shape, a, b)
-        self._fits(known, bool(fits))
+        self._require_fit(known, bool(fits))
         transposed = is_square_turned if fits == "either" else fits == "turned"
-        scale = self._scale(module, a.shape[0])
+        scale = self._scale_of_module(module, a.shape[0])
         magnitude = parts.get("lora_magnitude_vector")
         if magnitude:
             self._check_dora(known, change.shape, magnitude, transposed=transposed)
@@ -184,32 +184,32 @@ class _Adapter:
         experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
         ranks = {self.config.r, *(self.config.rank_pattern or {}).values()} - {0}
-        known = shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        known = adapter_shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
         if not known:
             raise InputError(
                 f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
                 "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
             )
         for share in known:
-            scale = self._scale(f"{experts}.{share.parameter}", share.rank)
+            scale = self._scale_of_module(f"{experts}.{share.parameter}", share.rank)
             change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
             change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
 
     def _add_bias(self, name: str, step: Step, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
-        known = _find(name, base)
-        self._fits(name, bool(known) and base[known].shape == step.b.shape)
+        known = _find_in_base(name, base)
+        self._require_fit(name, bool(known) and base[known].shape == step.b.shape)
         found.setdefault(known, Change(base[known].dtype, base[known], base[known])).steps.append(step)
 
     def _orientations(self, base: Mapping[str, Tensor]) -> tuple[bool, bool]:
         """Tell whether weights lie (outputs, inputs), or (inputs, outputs) as GPT-2's; square ones do not say."""
         found = set()
         for module, parts in self.parts.items():
-            known, a, b = _find(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
+            known, a, b = _find_in_base(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
             if known and a and b and module not in self.embeddings and not module.endswith("lm_head"):
                 found.add(_orientation(base[known].shape, a, b))
         return "straight" in found, "turned" in found
 
-    def _scale(self, module: str, rank: int) -> float:
+    def _scale_of_module(self, module: str, rank: int) -> float:
         patterns = self.config.alpha_pattern or {}
         if slow := next((key for key in patterns if re.search(r"\)[*+{]", key)), ""):  # may take for ever
             raise InputError(
@@ -225,21 +225,21 @@ class _Adapter:
         return alpha / (math.sqrt(rank) if self.config.use_rslora else rank) * self.weight
 
     def _check_dora(self, name: str, shape: tuple[int, ...], magnitude: Tensor, *, transposed: bool) -> None:
-        self._fits(name, magnitude.shape == (shape[1 if transposed else 0],))
+        self._require_fit(name, magnitude.shape == (shape[1 if transposed else 0],))
         if self.weight != 1:
             raise UsageError(
                 f"`{self.folder}` was trained with DoRA, whose lengths cannot be weighted; leave the weight"
             )
-        if transposed and math.prod(shape) > _LARGEST:
+        if transposed and math.prod(shape) > _LARGEST_WHOLE:
             raise InputError(f"DoRA of `{name}` would need the whole tensor in memory; merge this adapter with PEFT")
 
-    def _fits(self, name: str, fits: bool) -> None:
+    def _require_fit(self, name: str, fits: bool) -> None:
         if not fits:
-            raise self._misfit(name)
+            raise self._misfit_error(name)
 
-    def _misfit(self, name: str) -> InputError:
+    def _misfit_error(self, name: str) -> InputError:
         return InputError(
-            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER}"
+            f"the adapter `{self.folder}` does not fit the base: `{name}` is not there in this shape; {_OTHER_BASE}"
         )
 
 
@@ -260,10 +260,10 @@ def _config(folder: Path) -> _Config:
     return config
 
 
-def _find(name: str, base: Mapping[str, Tensor]) -> str:
+def _find_in_base(name: str, base: Mapping[str, Tensor]) -> str:
     """Return what `base` calls a tensor, or "": a checkpoint may lack the first name, as GPT-2's `transformer.`."""
     shorter = name.partition(".")[2]
-    return in_files(name, base) or (shorter if shorter in base else "")
+    return name_in_files(name, base) or (shorter if shorter in base else "")
 
 
 def _may_replace(name: str, old: tuple[int, ...], new: tuple[int, ...]) -> bool:

@@ -14,9 +14,9 @@ from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process.script import start_script
 
-_PIECE = 1 << 22  # bytes
+_PIECE_SIZE = 1 << 22  # bytes
 # For glibc: memory that was used once is kept for the next piece instead of being asked for again.
-_KEEP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
 
 
 class Copy(NamedTuple):
@@ -54,7 +54,9 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
     with (
         progress("merging", "bar", "bytes", "left", total=total, line=line) as show,
         ThreadPoolExecutor(1) as pool,
-        start_script(python, "merge_adapter", str(plan), environment=_KEEP | devices.environment(cards)) as helper,
+        start_script(
+            python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.environment(cards)
+        ) as helper,
     ):
 
         def follow() -> _Report:
@@ -84,14 +86,14 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
 
 def copy(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
     """Copy bytes into files that are there; raises InputError where a source ends too early."""
-    buffer = memoryview(bytearray(_PIECE))
+    buffer = memoryview(bytearray(_PIECE_SIZE))
     for source, at, target, to, size in copies:
         with Path(source).open("rb", buffering=0) as reading, Path(target).open("r+b") as writing:
             reading.seek(at)
             writing.seek(to)
             left = size
             while left:
-                got = reading.readinto(buffer[: min(left, _PIECE)])
+                got = reading.readinto(buffer[: min(left, _PIECE_SIZE)])
                 if not got:
                     raise InputError(f"`{source}` has become shorter while it was read")
                 writing.write(buffer[:got])

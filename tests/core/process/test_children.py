@@ -83,7 +83,7 @@ import socket
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling
 talk = Any(title="one", system="", sampling=Sampling())
-with web._page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
+with web._start_page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
     pass
 """,
     "a training": """
