@@ -18,6 +18,9 @@ Decorator = Callable[[Decorated], Decorated]
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 # Letters of the column of options, and of choices as a metavar; in a narrow terminal the column is a third.
 COLUMN = 30
+DEVICES = click.Choice(["auto", "cuda", "cpu"])
+# Parameters of `reading_options`, for a heading.
+READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
 
 
 class Option(click.Option):
@@ -230,7 +233,6 @@ def options(*decorators: Decorator[Any]) -> Decorator[Any]:
     return add
 
 
-DEVICES = click.Choice(["auto", "cuda", "cpu"])
 source_argument = click.argument("source", metavar="[RUN|DIR]", required=False, shell_complete=complete_run_or_folder)
 json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else on stdout.")
 yes_option = option("--yes", is_flag=True, help="Remove without asking.")
@@ -294,7 +296,6 @@ def _parse_header_row(_context: click.Context, _parameter: click.Parameter, valu
     return int(value)
 
 
-READING = "sheet all_sheets header_row fill_merged as_shown encoding delimiter quote"
 reading_options = options(
     option(
         "--sheet", multiple=True, metavar="NAME",

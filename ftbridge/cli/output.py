@@ -17,7 +17,7 @@ WIDTH = 70  # letters that are shown of a cell
 
 @contextmanager
 def show_row_count() -> Iterator[Callable[[int], None] | None]:
-    """Yield what shows the number of rows and their rate on a terminal, None where there is none."""
+    """Yield a callback that shows the number of rows and their rate; None where stderr is no terminal."""
     from ftbridge.core.console import progress_bar
 
     columns = "spinner", "{task.completed:,} rows, {task.fields[rate]}", "elapsed"
@@ -42,7 +42,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def table_location(read: "TableRead | Profile") -> str:
-    """Return the file, and of it the sheet and the part."""
+    """Return where a table is: its file, sheet and part, as in `a.xlsx, sheet Rows`."""
     sheet, part = read.sheet and f", sheet {read.sheet}", read.part and f", part {read.part}"
     return f"{read.file}{sheet}{part}"
 

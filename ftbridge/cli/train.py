@@ -170,15 +170,13 @@ def command(
     """
     from ftbridge.core.console import print_json, result, say
     from ftbridge.launchers.runs.summary import summary
-    from ftbridge.launchers.training import train
-    from ftbridge.launchers.training.prepare import build_only as build
-    from ftbridge.launchers.training.prepare import prepare
+    from ftbridge.launchers.training import prepare, train
 
-    ready = prepare(config, **options)
+    ready = prepare.prepare(config, **options)
     if dry_run or build_only:
         _print_dry_run(ready, preflight=not no_preflight, as_json=as_json)
         if build_only:
-            build(ready)
+            prepare.build_only(ready)
             say("the framework builds all that the config names; nothing was started")
         return
     if detach:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.segment import Segment
 
+EVERY = 5  # seconds between two lines of progress where there is no terminal
 # What turns the direction of text: harmless in a text, and in a name a way to let it seem another.
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 # Matches one of those, or a control character other than tab and newline.
@@ -132,9 +133,6 @@ def rich_console(*, stderr: bool = False, width: int | None = None) -> "Console"
     return Shown(file=file, width=width, markup=False, emoji=False, highlight=False)
 
 
-EVERY = 5  # seconds between two lines of progress where there is no terminal
-
-
 class ProgressBar:
     """A bar of rich on stderr."""
 
@@ -168,20 +166,20 @@ def progress_bar(
     if not is_terminal(sys.stderr):
         yield None
         return
-    from rich import progress as rich_progress
+    import rich.progress
 
-    known: dict[str, Callable[[], rich_progress.ProgressColumn]] = {
-        "bar": rich_progress.BarColumn,
-        "spinner": rich_progress.SpinnerColumn,
-        "count": rich_progress.MofNCompleteColumn,
-        "bytes": rich_progress.DownloadColumn,
-        "percent": rich_progress.TaskProgressColumn,
-        "left": partial(rich_progress.TimeRemainingColumn, elapsed_when_finished=True),
-        "elapsed": rich_progress.TimeElapsedColumn,
+    known: dict[str, Callable[[], rich.progress.ProgressColumn]] = {
+        "bar": rich.progress.BarColumn,
+        "spinner": rich.progress.SpinnerColumn,
+        "count": rich.progress.MofNCompleteColumn,
+        "bytes": rich.progress.DownloadColumn,
+        "percent": rich.progress.TaskProgressColumn,
+        "left": partial(rich.progress.TimeRemainingColumn, elapsed_when_finished=True),
+        "elapsed": rich.progress.TimeElapsedColumn,
     }
     shown = [known[column]() if column in known else column for column in columns]
-    with rich_progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as progress:
-        yield ProgressBar(progress, progress.add_task("", total=total, **fields))
+    with rich.progress.Progress(*shown, console=rich_console(stderr=True), transient=transient) as bars:
+        yield ProgressBar(bars, bars.add_task("", total=total, **fields))
 
 
 @contextmanager
@@ -257,7 +255,8 @@ class _EscapingStream(_EncodingStream):
 
     def write(self, text: str) -> int:
         if not _CURSOR_UP.fullmatch(text):
-            begin, end = text.startswith("\r") * "\r", text[1:].endswith("\r") * "\r"
+            begin = "\r" if text.startswith("\r") else ""
+            end = "\r" if text[1:].endswith("\r") else ""
             text = begin + escaped(text.removeprefix(begin).removesuffix(end)) + end
         return super().write(text)
 

@@ -16,21 +16,21 @@ SETTINGS = "ftbridge.yaml"
 
 
 class BackendSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ftbridge.yaml says of one backend: the interpreter that has it, and one with transformers 4 beside it."""
+    """The interpreters of one backend in ftbridge.yaml: the Python that has it, and one with transformers 4."""
 
     python: str = ""
     python_transformers4: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What ftbridge.yaml says: defaults for the options of `train`, and interpreters by backend."""
+    """The content of ftbridge.yaml: defaults for the options of `train`, and interpreters by backend."""
 
     train: dict[str, Any] = {}
     backends: dict[str, BackendSettings] = {}
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the last conversion was, so that `train` needs no `--dataset`; lives in .ftbridge/state.json."""
+    """The last conversion's dataset, in .ftbridge/state.json, so that `train` needs no `--dataset`."""
 
     dataset: str = ""
     dataset_dir: PathText = ""
@@ -68,7 +68,7 @@ class Project(msgspec.Struct, frozen=True):
         return self.folder / "runs"
 
     def state(self) -> State:
-        """Return what the last conversion was; empty where there was none."""
+        """Return the last conversion's dataset; empty where there was none."""
         file = self.folder / ".ftbridge" / "state.json"
         if not file.is_file():
             return State()
@@ -76,7 +76,7 @@ class Project(msgspec.Struct, frozen=True):
         return load_json(read_text(file, "last conversion's state"), State, refusal)
 
     def remember(self, state: State) -> None:
-        """Keep `state` as what the last conversion was."""
+        """Write `state`, the last conversion's dataset, to .ftbridge/state.json."""
         file = self.folder / ".ftbridge" / "state.json"
         with locked(file):
             write_json(file, state)
@@ -95,7 +95,7 @@ class Project(msgspec.Struct, frozen=True):
 
 
 def _read_settings(file: Path) -> Settings:
-    """Return what a settings file says; raises InputError where it names an option or a backend that is not there."""
+    """Return the Settings in a YAML file; raises InputError where it names an option or a backend that is not there."""
     values = load_yaml(read_text(file, "settings file"), f"`{file}`")
     backends = values.pop("backends", None) or {}
     for key in values:

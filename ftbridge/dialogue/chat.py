@@ -136,7 +136,7 @@ def chat_sessions(
     two, FrameworkError where a model cannot be loaded.
     """
     refuse_half_characters("the system prompt", system or "")
-    cards = devices.computing(options.get("device", "auto"))
+    gpus = devices.computing(options.get("device", "auto"))
     found = source_of(source, options.get("checkpoint"))
     card, model, adapter = model_of(found, compare, options.get("model"), options.get("template"))
     card = _allow_thinking(card, options)
@@ -148,7 +148,7 @@ def chat_sessions(
         trust_remote_code=trusted(found.run, asked, said=options.get("trust_remote_code", False)),
     )
     if compare and not adapter and not loading.offload_folder:
-        _check_room(cards, loading, model, Path(card.base))
+        _check_room(gpus, loading, model, Path(card.base))
     backend = any_backend(found.project, card.backend)
     python = interpreter_for(found.project, backend, model, trust_remote_code=loading.trust_remote_code)
     if system is None and card.several_systems:
@@ -156,14 +156,14 @@ def chat_sessions(
         say(f"the training rows have different system prompts; asking with {which}, choose with `--system`")
     system, sampling = card.system if system is None else system, sampling or Sampling()
     with ExitStack() as stack:
-        after = before = stack.enter_context(Generator(python, card, model, adapter, cards, loading))
+        after = before = stack.enter_context(Generator(python, card, model, adapter, gpus, loading))
         talk = ChatSession(after, system, sampling)
         if not compare:
             yield (talk,)
             return
         if not adapter:
-            cards = after.placement.left(cards)
-            before = stack.enter_context(Generator(python, card, Path(card.base), None, cards, loading))
+            gpus = after.placement.gpus_after_loading(gpus)
+            before = stack.enter_context(Generator(python, card, Path(card.base), None, gpus, loading))
         yield ChatSession(before, system, sampling, "before", adapter=False), talk
 
 
@@ -263,10 +263,10 @@ def _allow_thinking(card: ModelCard, options: ChatOptions) -> ModelCard:
     return replace(card, template=card.template | {"INSTRUCTION": instruction})
 
 
-def _check_room(cards: Sequence[Gpu], loading: Loading, *models: Path) -> None:
+def _check_room(gpus: Sequence[Gpu], loading: Loading, *models: Path) -> None:
     """Raise SetupError where the weights of all `models` together do not fit into free memory."""
-    needed = sum(place(cards, model, None, loading).size for model in models)
-    free = free_memory(cards) if cards else host.main_memory()
+    needed = sum(place(gpus, model, None, loading).size for model in models)
+    free = free_memory(gpus) if gpus else host.main_memory()
     if free and needed > free:
         raise SetupError(
             f"the models before and after need {natural_size(needed, binary=True)} together, and "

@@ -34,6 +34,16 @@ LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, SEEDS - 1),
 }
 COLDEST = 0.0001
+# bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
+_SPILLED = "Some modules are dispatched on the CPU or the disk"
+# transformers, of what it would not run.
+_OWN_CODE = "pass the argument `trust_remote_code=True`"
+_UNSEEN = "No CUDA GPUs are available"
+_TOO_BIG = (
+    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
+    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
+)
+_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,16 +88,16 @@ class Generator:
         card: ModelCard,
         model: Path,
         adapter: Path | None,
-        cards: Sequence[Gpu],
+        gpus: Sequence[Gpu],
         loading: Loading | None = None,
     ) -> None:
-        """Start to load `model`, with `adapter` on it where there is one; `cards` are the GPUs that it may use."""
+        """Start to load `model`, with `adapter` on it where there is one; `gpus` are those that it may use."""
         self.card = card
         self._loaded = model, adapter
         self.finish = ""
         self._asked = 0
         loading = loading or Loading()
-        self.placement = place(cards, model, adapter, loading)
+        self.placement = place(gpus, model, adapter, loading)
         if self.placement.note:
             say(self.placement.note)
         spec = {
@@ -100,7 +110,7 @@ class Generator:
             "offload_folder": loading.offload_folder,
             "trust_remote_code": loading.trust_remote_code,
         }
-        environment = devices.environment(self.placement.cards)
+        environment = devices.environment(self.placement.gpus)
         self._child = start_script(python, "generate", msgspec.json.encode(spec).decode(), environment=environment)
 
     def __enter__(self) -> Self:
@@ -263,18 +273,6 @@ def refuse_half_characters(what: str, *texts: str) -> None:
             raise InputError(
                 f"{what} holds half a character ({place}), which no model takes; write it anew, in UTF-8"
             ) from error
-
-
-# bitsandbytes, of a model that device_map="auto" has shared out to main memory or disk as well.
-_SPILLED = "Some modules are dispatched on the CPU or the disk"
-# transformers, of what it would not run.
-_OWN_CODE = "pass the argument `trust_remote_code=True`"
-_UNSEEN = "No CUDA GPUs are available"
-_TOO_BIG = (
-    "the model does not fit into the free memory of the GPU, and layers of 4 or 8 bits cannot be put into main memory "
-    "instead; take `--bits 4` if it was 8, end what else uses the GPU, or take `--device cpu`"
-)
-_MEMORY = "take `--bits 4`, a smaller `--max-new-tokens`, or begin a new conversation with /reset"
 
 
 def _refuse_error(record: dict[str, Any], advice: str) -> None:

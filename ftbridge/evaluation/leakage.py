@@ -42,7 +42,7 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sentence(self) -> str:
-        """Return it in words; "" where no question was trained on."""
+        """Return a warning for the user; "" where no question was trained on."""
         if self.trained is None:
             return f"whether questions were trained on cannot be told: {self.reason}"
         if not self.trained:
@@ -54,14 +54,14 @@ class Leakage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
-    """The numbers of the questions that were trained on in `dataset`, None where that cannot be told."""
+    """The ids of the questions that were trained on in `dataset`, None where that cannot be told, for the `reason`."""
 
     dataset: str
     ids: frozenset[int] | None = None
     reason: str = ""
 
     def among(self, ids: Collection[int]) -> Leakage:
-        """Return what this means for the questions of these numbers."""
+        """Return how many of the questions with these ids were trained on."""
         trained = None if self.ids is None else len(self.ids.intersection(ids))
         return Leakage(questions=len(ids), trained=trained, dataset=self.dataset, reason=self.reason)
 
@@ -85,10 +85,10 @@ def _trained_keys(project: Project, run: Run) -> Iterator[bytes]:
     """Yield the key of each question that the run was trained on; raises InputError where its file is not as it was."""
     folder = (project.folder / run.spec.dataset_dir).resolve()
     name, raw = registry.look_up(folder, run.spec.dataset)
-    ways = [interpret(name, raw)]
+    entries = [interpret(name, raw)]
     if is_ours(raw) and (own := registry.entry_of(folder, name, raw).files.get(CONVERSATIONS)):
-        ways.append(of_turns(name, own))
-    for entry in ways:
+        entries.append(of_turns(name, own))
+    for entry in entries:
         file = folder / entry.file_name
         if entry.file_name and file.exists() and digest(file) == run.datasets.get(file.name):
             for each in data_files(folder, entry):

@@ -33,7 +33,11 @@ How = Literal["exact", "normalized", "contained", "unparseable"]
 
 
 class LabelMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """What scikit-learn says of the labels; `parsed` counts answers by how they were read, `origin` names who knew."""
+    """Accuracy, precision, recall and F1 by scikit-learn, from 0 to 1.
+
+    `parsed` counts answers by how they were read, `labels` the references of each label; `origin` names what the
+    labels are known from.
+    """
 
     accuracy: float
     precision: float

@@ -97,7 +97,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     """
     if source and os.fspath(source).endswith(".jsonl"):
         return _measure_file(Path(source))
-    found, cards = source_of(source, checkpoint), devices.computing(device)
+    found, gpus = source_of(source, checkpoint), devices.computing(device)
     data = _dataset_to_answer(found, dataset, dataset_dir)
     samples = questions_of(data)
     questions = samples[:limit]
@@ -113,7 +113,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
     leaked = _find_leaks(found, card.run, questions, data) if metrics else None
     trust = trusted(found.run, (model,), said=trust_remote_code)
     loading = Loading(bits=bits, dtype=dtype, trust_remote_code=trust)
-    placement = place(cards, model, adapter, loading)
+    placement = place(gpus, model, adapter, loading)
     settings = Settings(
         dataset=data.name,
         data=sha256(file_of(data)),
@@ -136,7 +136,7 @@ def predict(  # noqa: PLR0913 - the options of the command, all by name
                 found.project, any_backend(found.project, card.backend), model, trust_remote_code=trust
             )
             say(f"loading the model, then answering {len(waiting)} of {len(questions)} samples of {data.name} ...")
-            with Generator(python, card, model, adapter, cards, loading) as generator:
+            with Generator(python, card, model, adapter, gpus, loading) as generator:
                 _write_answers(generator, waiting, settings, batch_size, folder)
         rows = finish_predictions(folder)
         report, leakage = _write_metrics(folder, rows, settings, leaked) if metrics else (None, None)

@@ -48,9 +48,9 @@ def same_answers(
         trust = trusted(run, (base, merged), said=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
         say(f"asking {len(asked)} questions of `{run.spec.dataset}`, before and after the merge ...")
-        cards, loading = devices.computing(device), Loading(dtype="float32", trust_remote_code=trust)
-        before = _ask_all(Generator(python, card, base, adapter, cards, loading), asked)
-        after = _ask_all(Generator(python, card, merged, None, cards, loading), asked)
+        gpus, loading = devices.computing(device), Loading(dtype="float32", trust_remote_code=trust)
+        before = _ask_all(Generator(python, card, base, adapter, gpus, loading), asked)
+        after = _ask_all(Generator(python, card, merged, None, gpus, loading), asked)
         same = sum(map(str.__eq__, before, after))
         for (_, question), one, other in zip(asked, before, after, strict=True):
             if one != other:

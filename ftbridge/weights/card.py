@@ -1,4 +1,4 @@
-"""ftbridge.json, what an exported or merged folder says of itself, and what is known of a run in its place."""
+"""The card of a model: ftbridge.json in an exported or merged folder, or the same made of a run."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ from ftbridge.weights.source import ModelSource, target_of
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What an exported or merged folder says of itself in ftbridge.json, for chat to speak as training did.
+    """The ftbridge.json of an exported or merged folder: base, prompt and system prompt, as the training had them.
 
     Whether code that comes with the model may run is never said here: a folder may be anybody's.
     `checkpoint` is what it was made from, relative to the run's folder. `several_systems` says that the samples of the
@@ -58,7 +58,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | None:
-    """Return the folder `name` of a run where it says what `card` says; None where it is absent or of something else.
+    """Return the folder `name` of a run where its card equals `card`; None where it is absent or of something else.
 
     A folder stays good when the run's checkpoints are gone.
     """
@@ -71,7 +71,7 @@ def existing_output(source: ModelSource, card: ModelCard, name: str) -> Path | N
 
 
 def load_card(folder: Path) -> ModelCard | None:
-    """Return what `folder` says of itself, or None where no ftbridge.json is there.
+    """Return the card in `folder`, or None where no ftbridge.json is there.
 
     Raises InputError where it is damaged, or holds a prompt as ftbridge writes none.
     """
@@ -88,9 +88,9 @@ def load_card(folder: Path) -> ModelCard | None:
 
 
 def card_in(source: ModelSource, folder: Path) -> ModelCard | None:
-    """Return what `folder` says of itself where it was made of the source's checkpoint, or where that is gone.
+    """Return the card in `folder` where it was made of the source's checkpoint, or that is gone; else None.
 
-    Of a run's it must say that it was made of this run: another one's may have been put there.
+    In a run's folder it must name this run: another one's output may have been put there.
     """
     known, name = load_card(folder), _checkpoint_name(source)
     if not known or (source.run and known.run != source.run.id):

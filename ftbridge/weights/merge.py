@@ -1,6 +1,6 @@
 """`ftbridge merge`: base and adapter into one model folder, in the base's own dtype.
 
-The base is never loaded: its headers say where each tensor lies, a helper in the training environment computes what
+The base is never loaded: its headers say where each tensor lies, a script in the training environment computes what
 the adapter changes, piece by piece, and what it does not touch is copied meanwhile. So memory does not grow with the
 model.
 """
@@ -34,7 +34,6 @@ from ftbridge.weights.tensors.safetensors import SHARD
 
 # As safetensors calls them.
 _DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-Check = Callable[[ModelCard, Path, Path], None]
 
 
 class MergeOptions(TypedDict, total=False):
@@ -50,7 +49,7 @@ class MergeOptions(TypedDict, total=False):
     onto: Literal["nf4", "fp4"] | None
     shard_size: int
     device: Device
-    check: Check | None
+    check: Callable[[ModelCard, Path, Path], None] | None
 
 
 def merge(
@@ -70,7 +69,7 @@ def merge(
         raise UsageError(
             "`--verify` compares with the base and one adapter as they are: leave out `--onto` and `--adapter`"
         )
-    cards = nvidia.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
+    gpus = nvidia.freest(devices.computing("cuda"))[:1] if how.get("device") == "cuda" else []
     found = resolve(source, how.get("checkpoint"))
     card = card_of(found, model)
     target = target_of(found, out, "merged")
@@ -93,7 +92,7 @@ def merge(
                 wanted,
                 folder,
                 shard_size=how.get("shard_size", SHARD),
-                cards=cards,
+                gpus=gpus,
                 rounding=_rounding_to_4_bits(found, how.get("onto")),
             )
             write_files(folder, Path(card.base), adapter, config, card.stop)
@@ -133,12 +132,12 @@ def merge_weights(
     folder: Path,
     *,
     shard_size: int = SHARD,
-    cards: Sequence[Gpu] = (),
+    gpus: Sequence[Gpu] = (),
     rounding: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the weights of `base` with `adapters` into `folder`; returns what its config.json must hold.
 
-    `cards` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
+    `gpus` is the GPU that computes, none for the CPU; `rounding` says how linear layers are rounded to 4 bits before
     anything is added (see `launchers/scripts/merge_adapter.py`). Raises InputError where base and adapters do not fit,
     or where nothing changes, SetupError where the GPU fails.
     """
@@ -147,9 +146,9 @@ def merge_weights(
         raise InputError("the adapter is empty: it holds no tensors to merge; export or copy it again")
     copies, computed = merged.lay_out(folder, shard_size)
     plan = folder.with_name("plan.json")
-    device = "cuda" if cards else "cpu"
+    device = "cuda" if gpus else "cpu"
     write_atomic(plan, msgspec.json.encode({"device": device, "rounding": rounding, "tensors": computed}))
-    unchanged = stream(python, plan, copies, merged.total, cards)
+    unchanged = stream(python, plan, copies, merged.total, gpus)
     first = f"e.g. `{unchanged[0]}`" if unchanged else ""
     if len(unchanged) == len(computed):
         raise InputError(
@@ -175,6 +174,6 @@ def _rounding_to_4_bits(source: ModelSource, onto: str | None) -> dict[str, Any]
 
 
 def _loaded_dtype(run: Path) -> str:
-    """Return the dtype in which a run's model was loaded, from what its starting helper was told."""
+    """Return the dtype in which a run's model was loaded, from its launch.json."""
     launch = run / "launch.json"
     return str(read_json(launch).get("dtype", "bfloat16")) if launch.is_file() else "bfloat16"

@@ -271,7 +271,7 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, compare=True, model=str(base), template="qwen3") as found:
-        before, after = (talk._generator.placement.cards for talk in found)
+        before, after = (talk._generator.placement.gpus for talk in found)
     assert (after, before) == ((cards[0],), (cards[1],))
     cards.pop()
     with (

@@ -245,7 +245,7 @@ def test_a_base_that_is_not_whole_or_does_not_fit_is_one_sentence(cases, trainin
 def test_a_gpu_that_fails_is_one_sentence(cases, training_python, tmp_path):
     card = Gpu("A100", 81920, 8.0, "570.86.15", 9000, "GPU-that-is-not-there")
     with pytest.raises(SetupError, match=r"^the GPU failed in the merge \(.+\); `--device cpu` does it without$"):
-        merged_case(cases("rslora"), tmp_path / "new", training_python, cards=[card])
+        merged_case(cases("rslora"), tmp_path / "new", training_python, gpus=[card])
 
 
 @pytest.mark.parametrize(("device", "used"), [("auto", []), ("cpu", []), ("cuda", ["GPU-b"])])

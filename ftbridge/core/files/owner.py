@@ -1,4 +1,4 @@
-"""The user: the folder that ftbridge has of theirs, and which files are their own.
+"""The user's own data folder, and whether a file belongs to the user.
 
 A file that decides what is run counts where its owner could have had that run anyway.
 """

@@ -26,7 +26,7 @@ _PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
 _NAME = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\."
     r"(?:(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector)(?:\.(?P<leaf>weight|bias))?"
-    r"|(?:base_layer\.|modules_to_save\.)?(?P<own>weight|bias))"
+    r"|(?:base_layer\.|modules_to_save\.)?(?P<full>weight|bias))"
 )
 # PEFT's name for the second of two adapted tensors of a module, within the first.
 EXPERTS = re.compile(r"\.experts(\.base_layer)*$")
@@ -98,7 +98,7 @@ class _Adapter:
         self.folder, self.weight = folder, weight
         self.config = _config(folder)
         self.parts: dict[str, dict[str, Tensor]] = {}
-        self.own: dict[str, Tensor] = {}
+        self.full_tensors: dict[str, Tensor] = {}
         self.embeddings: set[str] = set()
         for name, tensor in adapter_tensors(folder).items():
             if ".original_module." in name:  # the base's own, beside what took its place
@@ -106,8 +106,8 @@ class _Adapter:
             match = _NAME.fullmatch(name)
             if not match:
                 raise InputError(f"`{folder}` cannot be merged: `{name}` is nothing that LoRA has")
-            if match["own"]:
-                self.own[f"{match['module']}.{match['own']}"] = tensor
+            if match["full"]:
+                self.full_tensors[f"{match['module']}.{match['full']}"] = tensor
             else:
                 part = match["part"].replace("lora_embedding_", "lora_") + (".bias" if match["leaf"] == "bias" else "")
                 self.parts.setdefault(match["module"], {})[part] = tensor
@@ -125,17 +125,17 @@ class _Adapter:
 
         with A (rank, inputs) and B (outputs, rank). A square weight fits both ways; it lies as the others do.
         """
-        for name, tensor in self.own.items():
+        for name, tensor in self.full_tensors.items():
             self._replace_tensor(name, tensor, base, found)
         straight, turned = self._orientations(base)
         are_squares_turned = turned or (self.config.fan_in_fan_out and not straight)
         for module, parts in self.parts.items():
-            known = _find_in_base(f"{module}.weight", base)
-            if not known and EXPERTS.search(module):
+            base_name = _find_in_base(f"{module}.weight", base)
+            if not base_name and EXPERTS.search(module):
                 self._add_experts(module, parts, base, found)
             else:
                 is_square_turned = module in self.embeddings or are_squares_turned
-                self._add_product(module, known, parts, base, found, is_square_turned=is_square_turned)
+                self._add_product(module, base_name, parts, base, found, is_square_turned=is_square_turned)
         for name, change in found.items():
             if wrong := [dtype for dtype in (change.dtype, change.start.dtype) if dtype not in FLOATS]:
                 raise InputError(
@@ -144,36 +144,36 @@ class _Adapter:
 
     def _replace_tensor(self, name: str, tensor: Tensor, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
         """Put a tensor that the adapter brings whole in place of the base's."""
-        known = _find_in_base(name, base)
-        self._require_fit(name, bool(known) and _may_replace(known, base[known].shape, tensor.shape))
-        if known in found or self.weight != 1:
+        base_name = _find_in_base(name, base)
+        self._require_fit(name, bool(base_name) and _may_replace(base_name, base[base_name].shape, tensor.shape))
+        if base_name in found or self.weight != 1:
             raise UsageError(
                 f"`{self.folder}` holds `{name}` whole, which can neither be weighted nor merged with another's"
             )
-        found[known] = Change(base[known].dtype, base[known], tensor)
+        found[base_name] = Change(base[base_name].dtype, base[base_name], tensor)
 
     def _add_product(
         self,
         module: str,
-        known: str,
+        base_name: str,
         parts: Mapping[str, Tensor],
         base: Mapping[str, Tensor],
         found: dict[str, Change],
         *,
         is_square_turned: bool,
     ) -> None:
-        """Add B @ A, and a bias, to the tensor that the base calls `known`."""
+        """Add B @ A, and a bias, to the tensor that the base calls `base_name`."""
         a, b = parts.get("lora_A"), parts.get("lora_B")
-        if not known or not a or not b:
+        if not base_name or not a or not b:
             raise self._misfit_error(f"{module}.weight")
-        change = found.setdefault(known, Change(base[known].dtype, base[known], base[known]))
+        change = found.setdefault(base_name, Change(base[base_name].dtype, base[base_name], base[base_name]))
         fits = _orientation(change.shape, a, b)
-        self._require_fit(known, bool(fits))
+        self._require_fit(base_name, bool(fits))
         transposed = is_square_turned if fits == "either" else fits == "turned"
         scale = self._scale_of_module(module, a.shape[0])
         magnitude = parts.get("lora_magnitude_vector")
         if magnitude:
-            self._check_dora(known, change.shape, magnitude, transposed=transposed)
+            self._check_dora(base_name, change.shape, magnitude, transposed=transposed)
         change.steps.append(Step(b, scale, a, transposed, magnitude))
         if bias := parts.get("lora_B.bias"):
             self._add_bias(f"{module}.bias", Step(bias, scale), base, found)
@@ -184,29 +184,29 @@ class _Adapter:
         experts = EXPERTS.sub(".experts", module)
         a, b = parts.get("lora_A"), parts.get("lora_B")
         ranks = {self.config.r, *(self.config.rank_pattern or {}).values()} - {0}
-        known = adapter_shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
-        if not known:
+        fitting = adapter_shares(experts, a, b, base, ranks) if a and b and len(parts) == 2 else []  # noqa: PLR2004
+        if not fitting:
             raise InputError(
                 f"`{self.folder}` adapts the experts `{experts}`, which the base does not hold one by one in this "
                 "shape; merge this adapter with PEFT, or train again without experts (`--lora-targets`)"
             )
-        for share in known:
+        for share in fitting:
             scale = self._scale_of_module(f"{experts}.{share.parameter}", share.rank)
             change = found.setdefault(share.name, Change(base[share.name].dtype, base[share.name], base[share.name]))
             change.steps.append(Step(share.b, scale, share.a, expert=(share.number, share.count)))
 
     def _add_bias(self, name: str, step: Step, base: Mapping[str, Tensor], found: dict[str, Change]) -> None:
-        known = _find_in_base(name, base)
-        self._require_fit(name, bool(known) and base[known].shape == step.b.shape)
-        found.setdefault(known, Change(base[known].dtype, base[known], base[known])).steps.append(step)
+        base_name = _find_in_base(name, base)
+        self._require_fit(name, bool(base_name) and base[base_name].shape == step.b.shape)
+        found.setdefault(base_name, Change(base[base_name].dtype, base[base_name], base[base_name])).steps.append(step)
 
     def _orientations(self, base: Mapping[str, Tensor]) -> tuple[bool, bool]:
         """Tell whether weights lie (outputs, inputs), or (inputs, outputs) as GPT-2's; square ones do not say."""
         found = set()
         for module, parts in self.parts.items():
-            known, a, b = _find_in_base(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
-            if known and a and b and module not in self.embeddings and not module.endswith("lm_head"):
-                found.add(_orientation(base[known].shape, a, b))
+            base_name, a, b = _find_in_base(f"{module}.weight", base), parts.get("lora_A"), parts.get("lora_B")
+            if base_name and a and b and module not in self.embeddings and not module.endswith("lm_head"):
+                found.add(_orientation(base[base_name].shape, a, b))
         return "straight" in found, "turned" in found
 
     def _scale_of_module(self, module: str, rank: int) -> float:

@@ -65,12 +65,12 @@ class MergePlan:
             raise InputError(f"`{embedding}` was resized to {after[0]} rows, and `{self.output}` has {output.shape[0]}")
 
     def _config_value(self, key: str, default: Any) -> Any:
-        """Return what the config, or the text model's within it, says."""
+        """Return a value of config.json, or of its text_config."""
         text = self.config.get("text_config")
         return self.config.get(key, text.get(key, default) if isinstance(text, dict) else default)
 
     def _set_config_value(self, key: str, value: Any) -> None:
-        """Change what the config says, and the text model's within it."""
+        """Set a value of config.json, and of its text_config."""
         text = self.config.get("text_config")
         if isinstance(text, dict):
             self.config = {**self.config, "text_config": {**text, key: value}}

@@ -1,4 +1,4 @@
-"""The bytes of a merge: what is computed in a helper, what is copied meanwhile, and how far it is."""
+"""The bytes of a merge: some computed by a script of the training environment, the others copied meanwhile."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,11 +40,11 @@ class _Report(msgspec.Struct, frozen=True):
         return self.unchanged is None and not self.error and not self.gpu_error
 
 
-def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: Sequence[Gpu] = ()) -> list[str]:
+def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: Sequence[Gpu] = ()) -> list[str]:
     """Do the plan's computing and the copies at the same time; return the tensors that did not change.
 
-    `total` is the size of all in bytes, `cards` is what the plan computes on. Raises InputError with the helper's
-    sentence, SetupError where the GPU fails, FrameworkError where the helper dies.
+    `total` is the size of all in bytes, `gpus` are those that the plan computes on. Raises InputError with the script's
+    sentence, SetupError where the GPU fails, FrameworkError where the script dies.
     """
     copied = computed = 0
 
@@ -55,13 +55,13 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, cards: 
         progress("merging", "bar", "bytes", "left", total=total, line=line) as show,
         ThreadPoolExecutor(1) as pool,
         start_script(
-            python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.environment(cards)
-        ) as helper,
+            python, "merge_adapter", str(plan), environment=_KEEP_MEMORY | devices.environment(gpus)
+        ) as script,
     ):
 
         def follow() -> _Report:
             nonlocal computed
-            while (report := msgspec.convert(helper.receive(), _Report)).is_progress:
+            while (report := msgspec.convert(script.receive(), _Report)).is_progress:
                 computed = max(computed, report.done)
                 show(copied + computed)
             return report
