@@ -103,10 +103,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and end with an honest exit code."""
-    from ftbridge.core.console import guard
+    from ftbridge.core.console import escape_streams
 
     if not os.environ.get(COMPLETE):  # what a shell reads is written as bytes
-        guard()
+        escape_streams()
     code = _run_command(sys.argv[1:])
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -122,10 +122,10 @@ def _run_command(arguments: list[str]) -> object:
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one place where everything is caught
         failed = error
-    from ftbridge.cli.failure import answered, report
+    from ftbridge.cli.failure import arguments_with_answer, report
 
     try:
-        more = answered(failed, arguments)
+        more = arguments_with_answer(failed, arguments)
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _say_stopped()
     return _run_command(more) if more else report(failed, arguments)

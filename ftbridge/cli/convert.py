@@ -122,7 +122,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
     from ftbridge.core.console import print_json, result
 
     for name in ("map", "role", "set"):
-        options[name] = pairs(options[name], f"--{name}")
+        options[name] = parse_pairs(options[name], f"--{name}")
     options["label_map"] = _label_map(options["label_map"])
     options["to"] = [name.strip() for name in options["to"].split(",")]
     for name in ("instruction", "input", "output", "system"):
@@ -135,7 +135,7 @@ def command(sources: tuple[str, ...], dry_run: bool, explain: bool, as_json: boo
         result("\n".join(_summary_lines(done, explain=explain)))
 
 
-def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+def parse_pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
     """Return KEY=VALUE texts as a dict; raises UsageError."""
     from ftbridge.core.errors import UsageError
 
@@ -161,7 +161,7 @@ def _label_map(texts: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         is_file = "=" not in text or Path(text).is_file()
-        more = load_label_map(Path(text)) if is_file else pairs((text,), "--label-map")
+        more = load_label_map(Path(text)) if is_file else parse_pairs((text,), "--label-map")
         if double := found.keys() & more.keys():
             raise UsageError(f"`--label-map` has two texts for the label `{min(double)}`; give one")
         found |= more

@@ -1,4 +1,4 @@
-"""`ftbridge datasets`: what is registered, whether it would load, and away with it."""
+"""`ftbridge datasets`: list, show, check and remove registered datasets."""
 
 from typing import TYPE_CHECKING
 

@@ -9,10 +9,10 @@ from errno import EACCES, EDQUOT, ELOOP, ENAMETOOLONG, ENOSPC, EPERM, EROFS
 
 from ftbridge import __version__
 from ftbridge.core.console import say
-from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, typed
+from ftbridge.core.errors import FtbridgeError, InputError, QuestionError, SetupError, shell_words
 
 
-def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
+def arguments_with_answer(error: Exception, arguments: Sequence[str]) -> list[str]:
     """Ask a question on a terminal: returns the `arguments` with the answer, [] where there is nobody to ask."""
     if not isinstance(error, QuestionError) or not error.answers or not sys.stdin.isatty() or not sys.stderr.isatty():
         return []
@@ -20,7 +20,7 @@ def answered(error: Exception, arguments: Sequence[str]) -> list[str]:
 
     say(error.reason)
     for number, (meaning, options) in enumerate(error.answers.items(), 1):
-        say(f"  {number}  {meaning}: {typed(options)}")
+        say(f"  {number}  {meaning}: {shell_words(options)}")
     number = click.prompt("which one? (Ctrl-C for none)", type=click.IntRange(1, len(error.answers)), err=True)
     return _add_options(arguments, [*error.answers.values()][number - 1])
 
@@ -38,7 +38,7 @@ def report(error: Exception, arguments: Sequence[str] = ()) -> int:
     if isinstance(error, QuestionError) and arguments:
         say(f"error: {error.reason}")
         for meaning, options in error.answers.items():
-            say(f"  {meaning}:\n    {typed(['ftbridge', *_add_options(arguments, options)])}")
+            say(f"  {meaning}:\n    {shell_words(['ftbridge', *_add_options(arguments, options)])}")
         return error.exit_code
     if isinstance(error, FtbridgeError):
         say(f"error: {error}")

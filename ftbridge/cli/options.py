@@ -160,10 +160,10 @@ class PluginName(click.ParamType):  # type: ignore[type-arg]  # click before 8.4
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
         """Return the names that begin so."""
-        return completing(lambda _: self.choices)(ctx, param, incomplete)
+        return completer_of(lambda _: self.choices)(ctx, param, incomplete)
 
 
-def completing(names: Callable[[click.Context], Iterable[str]], paths: str = "") -> Complete:
+def completer_of(names: Callable[[click.Context], Iterable[str]], paths: str = "") -> Complete:
     """Return what completes a word to one of `names`, or to `paths` (file, dir): in silence, whatever is wrong here."""
 
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> "list[CompletionItem]":
@@ -208,13 +208,13 @@ def _preset_names(_ctx: click.Context) -> list[str]:
     return list(presets())
 
 
-complete_run = completing(_run_ids)
-complete_run_or_folder = completing(_run_ids, "dir")
-complete_folder = completing(lambda _: (), "dir")
-complete_file = completing(lambda _: (), "file")
-complete_dataset = completing(_dataset_names)
-complete_family = completing(_family_names)
-complete_preset = completing(_preset_names)
+complete_run = completer_of(_run_ids)
+complete_run_or_folder = completer_of(_run_ids, "dir")
+complete_folder = completer_of(lambda _: (), "dir")
+complete_file = completer_of(lambda _: (), "file")
+complete_dataset = completer_of(_dataset_names)
+complete_family = completer_of(_family_names)
+complete_preset = completer_of(_preset_names)
 
 
 def option(*declarations: str, **settings: Any) -> Decorator[Any]:

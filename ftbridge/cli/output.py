@@ -1,4 +1,4 @@
-"""What several commands show and ask."""
+"""Tables, paths, progress and questions of several commands."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence

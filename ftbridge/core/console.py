@@ -1,7 +1,7 @@
-r"""Words to the person at the keyboard: progress and messages go to stderr, results to stdout.
+r"""What is printed: progress and messages to stderr, results to stdout.
 
 Whatever a file, a model or a framework brings in is shown and not obeyed, on a terminal as in a pipe: ESC is `\x1b`.
-Who writes past this module is caught by `guard`.
+What is written past this module is escaped by `escape_streams`.
 """
 
 import io
@@ -214,7 +214,7 @@ class RateLimiter:
         return True
 
 
-def guard() -> None:
+def escape_streams() -> None:
     """Escape, too, what others write to stdout and stderr from now on: click, libraries, Python's own tracebacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

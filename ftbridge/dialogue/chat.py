@@ -23,7 +23,7 @@ from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.templates import families
-from ftbridge.weights.card import ModelCard, askable, card_in, card_of, load_card, say_changes
+from ftbridge.weights.card import ModelCard, card_in, card_of, card_with_prompt, load_card, say_changes
 from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.source import ModelSource, resolve, target_of
 
@@ -186,7 +186,7 @@ def chat(
         return answer
 
 
-def save(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
+def save_conversations(talks: Sequence[ChatSession], file: str | os.PathLike[str]) -> Path:
     """Write the conversations as a new file of messages, which `convert` reads; returns its path.
 
     The name gets the ending .jsonl where it has another. Raises InputError where there is nothing to write, or where
@@ -225,7 +225,7 @@ def model_of(
     merged = target_of(source, None, "merged") if source.run else source.folder
     merged_card = card_in(source, merged) if _is_model(merged) else None
     if merged_card and not (compare or base):
-        return askable(merged_card, merged, template), merged, None  # its base need not be there
+        return card_with_prompt(merged_card, merged, template), merged, None  # its base need not be there
     card = card_of(source, base, template)
     try:
         folder = adapter_of(source)
@@ -234,7 +234,7 @@ def model_of(
         if not _is_model(merged) or not (merged_card or load_card(merged) is None):
             raise
         folder = merged
-    card = askable(card, Path(card.base))
+    card = card_with_prompt(card, Path(card.base))
     is_adapter = (folder / "adapter_config.json").is_file()
     if is_adapter or compare:
         say_changes(card)

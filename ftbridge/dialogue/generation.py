@@ -175,7 +175,7 @@ class Generator:
         sampling: Sampling,
         batch_size: int | None = None,
     ) -> abc.Generator[tuple[int, str, Finish], None, None]:
-        """Yield index, answer, and how it ended, for each prompt (segments as `Prompt.segments` makes them).
+        """Yield index, answer, and how it ended, for each prompt (segments as `ChatPrompt.segments` makes them).
 
         The longest prompts come first, and each batch at once. Answers are greedy, of `sampling` only
         `max_new_tokens` counts, and in float32 they are those of `ask`. `batch_size` None lets the prompts' length
@@ -242,7 +242,7 @@ class Generator:
             raise self._explain_end(trouble, ended) from ended
 
     def _explain_end(self, trouble: str, ended: ChildEndedError) -> FtbridgeError:
-        """Return the error that says why the child ended, and what to do."""
+        """Return the error for a child that ended, with what to do about it."""
         if ended.status == -signal.SIGKILL:
             return FrameworkError(f"{trouble}: its process was killed, as happens where memory runs out; {_MEMORY}")
         tail = ended.messages

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ftbridge.core.console import DIRECTIONS, escaped, print_piece, result, rich_console, say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.dialogue.chat import ChatSession, save
+from ftbridge.dialogue.chat import ChatSession, save_conversations
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -112,7 +112,7 @@ def _obey_or_answer(text: str, talks: Sequence[ChatSession], name: str, stream: 
             say("at temperature 0 the answer is always the same; `--temperature 0.7` gives others")
         _show_until_ctrl_c(talks, ChatSession.retry, name, stream)
     elif word == "save":
-        say(f"wrote {save(talks, value)}")
+        say(f"wrote {save_conversations(talks, value)}")
     elif word in _SETTINGS:
         _SETTINGS[word](talks, value)
     elif word != "exit":

@@ -70,7 +70,7 @@ def serve(
     allow_hosts: Sequence[str] = (),
     password: str | None = None,
 ) -> None:
-    """Serve a page for `conversations`, which `chat.talks` gives, until Ctrl-C; its address goes to stdout.
+    """Serve a page for `conversations`, which `chat_sessions` gives, until Ctrl-C; its address goes to stdout.
 
     Each conversation is a column. `port` None is 7860, or the next that is free. The page asks for `password`, and on
     an address that others can reach makes one up where it is None; there, it answers to its IP addresses, `host` and

@@ -112,7 +112,7 @@ def normalize(text: str) -> str:
 
 
 def measure(rows: Sequence[tuple[str, str, str]], labels: Sequence[str], origin: str) -> Metrics:
-    """Return how good answers are: rows of answer, reference, and how the answer ended; at least one.
+    """Return the Metrics of rows of answer, reference, and how the answer ended; one row at least.
 
     `labels` are those that are known, from `origin`; where none are, references that look like labels count. Raises
     SetupError where there are labels and scikit-learn is missing.

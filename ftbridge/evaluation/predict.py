@@ -241,14 +241,14 @@ def _write_answers(
     sampling = Sampling(max_new_tokens=settings.max_new_tokens)
     done = 0
 
-    def told(done: int) -> str:
+    def progress_line(done: int) -> str:
         return f"answered {done} of {len(questions)}"
 
     try:
         with (
             (folder / UNFINISHED).open("ab", buffering=0) as file,
             closing(generator.batch(prompts, settings.stop, sampling, batch_size)) as answers,
-            progress("answering", "bar", "percent", "left", total=len(questions), line=told) as show,
+            progress("answering", "bar", "percent", "left", total=len(questions), line=progress_line) as show,
         ):
             for at, answer, ended in answers:
                 question = questions[at]

@@ -43,7 +43,7 @@ def same_answers(
             raise UsageError("`--verify` asks the questions of a run's dataset, and this adapter is of no run")
         own = adapter.parent / "run.json"
         run = load_run(adapter.parent) if own.is_file() else find_run(project, card.run)
-        asked = questions(project, run, count)
+        asked = first_questions(project, run, count)
         base = Path(card.base)
         trust = trusted(run, (base, merged), said=trust_remote_code)
         python = interpreter_for(project, any_backend(project, card.backend), base, trust_remote_code=trust)
@@ -79,7 +79,7 @@ def _ask_all(loading: Generator, asked: list[tuple[str, str]]) -> list[str]:
         return ["".join(generator.ask([(question, None)], system, stop, sampling)) for system, question in asked]
 
 
-def questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
+def first_questions(project: Project, run: Run, count: int) -> list[tuple[str, str]]:
     """Return the system prompt and the first question of the first samples, `count` at most, of a run's dataset.
 
     Raises InputError where the dataset, or a file of it, is gone.

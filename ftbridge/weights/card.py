@@ -102,7 +102,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     """Return the card of a source; `model` names the base where nothing else does, or instead of it.
 
     `template` names the family instead of what the files say; without it the card of a model of no known family has
-    none (see `askable`). Raises InputError where no base is known, UsageError where the backend has no template of its
+    none (see `card_with_prompt`). Raises InputError where no base is known, UsageError where the backend has no template of its
     family.
     """
     known = load_card(source.folder)
@@ -126,7 +126,7 @@ def card_of(source: ModelSource, model: str | None = None, template: str | None 
     )
 
 
-def askable(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
+def card_with_prompt(card: ModelCard, model: Path, template: str | None = None) -> ModelCard:
     """Return the card with a prompt: that of the family `template`, else its own, else that of the family of `model`.
 
     Raises InputError, with the families that can be named, where the model is of none that is known.

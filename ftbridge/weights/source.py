@@ -1,4 +1,4 @@
-"""What `export`, `merge` and `chat` are given: a run, or a folder, and what is known about either."""
+"""The source of `export`, `merge` and `chat`: a run, or a folder with a checkpoint, an adapter or a model."""
 
 import os
 from contextlib import suppress

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.console import first_few, say
-from ftbridge.core.errors import InputError, SetupError, UsageError, typed
+from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
@@ -291,7 +291,7 @@ def _said_again(run: Run, given: dict[str, Any]) -> None:
     if missing and not run.signature:
         raise UsageError(
             f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
-            f"If they are what you want, add `{typed(missing)}`"
+            f"If they are what you want, add `{shell_words(missing)}`"
         )
 
 

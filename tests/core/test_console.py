@@ -144,8 +144,8 @@ def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):
 
 
 def test_what_others_print_is_shown_too(capsys):
-    console.guard()
-    console.guard()  # once more changes nothing
+    console.escape_streams()
+    console.escape_streams()  # once more changes nothing
     click.echo(HOSTILE, color=True)  # or click takes colours out where there is no terminal
     print(HOSTILE, file=sys.stderr)  # noqa: T201
     sys.excepthook(ValueError, ValueError(HOSTILE), None)
@@ -157,7 +157,7 @@ def test_what_others_print_is_shown_too(capsys):
 def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     from tqdm import tqdm
 
-    console.guard()
+    console.escape_streams()
 
     with tqdm(total=2, desc="a\x1b]52;c;aGk=\x07\r", ascii=True, mininterval=0) as outer:
         with tqdm(total=1, desc="b", ascii=True) as inner:
@@ -173,7 +173,7 @@ def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
 def test_a_stream_that_was_closed_takes_all(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    console.guard()
+    console.escape_streams()
     result("nobody listens")
     sys.stdout.stream.close()
     click.echo(HOSTILE, err=True, color=True)

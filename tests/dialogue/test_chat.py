@@ -14,7 +14,7 @@ import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.dialogue import chat
-from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
+from ftbridge.dialogue.chat import ChatSession, chat_sessions, save_conversations
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.venv import any_backend, interpreter
@@ -143,7 +143,7 @@ def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer(after)
     answer(after, "又如何？")
-    file = save([after], "talk")
+    file = save_conversations([after], "talk")
     ftbridge.convert(file)
     line = (tmp_path / "data" / "talk-train.xtuner.jsonl").read_bytes()
     turns = msgspec.json.decode(line)["conversation"]

@@ -96,7 +96,7 @@ def changes(base: Mapping[str, Tensor], adapters: Iterable[tuple[Path, float]]) 
 class _Adapter:
     def __init__(self, folder: Path, weight: float) -> None:
         self.folder, self.weight = folder, weight
-        self.config = _config(folder)
+        self.config = _read_config(folder)
         self.parts: dict[str, dict[str, Tensor]] = {}
         self.full_tensors: dict[str, Tensor] = {}
         self.embeddings: set[str] = set()
@@ -243,7 +243,7 @@ class _Adapter:
         )
 
 
-def _config(folder: Path) -> _Config:
+def _read_config(folder: Path) -> _Config:
     file = folder / "adapter_config.json"
     config = load_json(read_text(file, "adapter's config"), _Config, f"cannot read `{file}`")
     if config.peft_type != "LORA":

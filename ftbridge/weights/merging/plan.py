@@ -1,4 +1,4 @@
-"""What a merged model is made of: its tensors and their files, its config, what is copied and what is computed."""
+"""The plan of a merge: the tensors of the new model, their files, its config, what is copied and what is computed."""
 
 import math
 import re

@@ -72,7 +72,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
             show(copied + computed)
 
         following = pool.submit(follow)
-        copy(copies, count)
+        copy_ranges(copies, count)
         try:
             last = following.result()
         except ChildEndedError as ended:
@@ -84,7 +84,7 @@ def stream(python: Path, plan: Path, copies: Sequence[Copy], total: int, gpus: S
     return last.unchanged or []
 
 
-def copy(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
+def copy_ranges(copies: Sequence[Copy], count: Callable[[int], None]) -> None:
     """Copy bytes into files that are there; raises InputError where a source ends too early."""
     buffer = memoryview(bytearray(_PIECE_SIZE))
     for source, at, target, to, size in copies:

@@ -1,4 +1,4 @@
-"""What a tensor is called in a model's files, where a training called it otherwise.
+"""The name of a tensor in a model's files, where a training has another one.
 
 A model that also sees (Qwen 3.5, Gemma 3) has its text model within it: in the files as `model.language_model.` or
 `language_model.model.`, in memory as `model.language_model.`, and as `model.` where the text model was loaded alone, as

@@ -8,7 +8,7 @@ import pytest
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
 from ftbridge.launchers.hardware.nvidia import Gpu
 from ftbridge.launchers.process import script
-from ftbridge.weights.merging.stream import Copy, copy, stream
+from ftbridge.weights.merging.stream import Copy, copy_ranges, stream
 
 
 def test_bytes_go_where_they_belong(tmp_path):
@@ -16,7 +16,9 @@ def test_bytes_go_where_they_belong(tmp_path):
     source.write_bytes(bytes(range(100)) * 100_000)
     target.write_bytes(b"." * 10_000_000)
     done = []
-    copy([Copy(str(source), 3, str(target), 10, 9_000_000), Copy(str(source), 0, str(target), 2, 3)], done.append)
+    copy_ranges(
+        [Copy(str(source), 3, str(target), 10, 9_000_000), Copy(str(source), 0, str(target), 2, 3)], done.append
+    )
     assert target.read_bytes()[:10] == b"..\0\1\2....."
     assert target.read_bytes()[10:9_000_010] == source.read_bytes()[3:9_000_003]
     assert sum(done) == 9_000_003
@@ -25,7 +27,7 @@ def test_bytes_go_where_they_belong(tmp_path):
 def test_a_source_that_ends_too_early_is_told(tmp_path):
     (tmp_path / "file").write_bytes(b"1234")
     with pytest.raises(InputError, match="has become shorter"):
-        copy([Copy(str(tmp_path / "file"), 2, str(tmp_path / "file"), 0, 3)], lambda _: None)
+        copy_ranges([Copy(str(tmp_path / "file"), 2, str(tmp_path / "file"), 0, 3)], lambda _: None)
 
 
 @pytest.mark.parametrize(
