@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ftbridge.adapters.values import shorten
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.parsing.json_yaml import closest
 from ftbridge.core.records import Table
@@ -72,7 +72,7 @@ def column_listing(table: Table) -> str:
     marked = [
         f"{column_letter(at) if table.lettered else at} `{shorten(name)}`" for at, name in enumerate(table.columns, 1)
     ]
-    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {some(marked, SHOWN)}"
+    return f"columns of {f'{table.file} {table.sheet}'.strip()}: {first_few(marked, SHOWN)}"
 
 
 def column_letter(index: int) -> str:

@@ -24,7 +24,14 @@ import msgspec
 
 from ftbridge.core.console import say
 from ftbridge.core.errors import InputError, SetupError
-from ftbridge.core.files.atomic import LARGEST_TEXT, opened_record, remove_left, settle, sha256, write_atomic
+from ftbridge.core.files.atomic import (
+    LARGEST_TEXT,
+    opened_record,
+    put_in_place,
+    remove_scratch_files,
+    sha256,
+    write_atomic,
+)
 from ftbridge.core.files.signing import sign
 from ftbridge.dataset_info.json_text import insert_entries, remove_entries
 from ftbridge.dataset_info.names import REGISTRY, STAGED, all_files_named, final_name, may_be_ours
@@ -114,7 +121,7 @@ def commit(
         if journal.fresh:  # so that staged files without one are known to have lost it
             write_atomic(registry, text)
         for staged, name in moves.items():
-            settle(files[name], dataset_dir / staged)
+            put_in_place(files[name], dataset_dir / staged)
         _sync_folder(dataset_dir)
         text = insert_entries(remove_entries(text, drop), journal.staged_entries())
         write_atomic(registry, text)
@@ -212,7 +219,7 @@ def _finish(dataset_dir: Path, registry: Path, text: str, journal: Journal) -> N
     for name in _files_to_delete(dataset_dir, journal, all_files_named(known) | wanted, replaced=replaced):
         (dataset_dir / name).unlink(missing_ok=True)
     for name in journal.moves.values():
-        remove_left(dataset_dir / name)
+        remove_scratch_files(dataset_dir / name)
     if journal.fresh and text == EMPTY:
         registry.unlink(missing_ok=True)
     (dataset_dir / FILE).unlink()

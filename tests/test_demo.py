@@ -104,7 +104,7 @@ def test_a_demo_that_is_stopped_does_not_name_a_folder_that_is_gone(tmp_path, mo
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         pytest.raises(InterruptedRun, match=r"folder is removed, `--keep DIR` keeps one"),
-        module._folder(None) as folder,
+        module._working_folder(None) as folder,
     ):
         raise InterruptedRun(f"stopped; what was saved is in {folder}")
     assert list(tmp_path.iterdir()) == []
@@ -115,7 +115,7 @@ def test_a_folder_of_its_own_stays_only_where_it_fails(tmp_path, monkeypatch, er
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def work():
-        with module._folder(None):
+        with module._working_folder(None):
             if error:
                 raise error
 

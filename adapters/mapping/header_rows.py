@@ -21,7 +21,7 @@ from ftbridge.adapters.mapping.headers import (
     normalize_header,
 )
 from ftbridge.adapters.values import shorten
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import QuestionError
 
 Cells = Sequence[str]
@@ -302,7 +302,7 @@ class FirstRows(msgspec.Struct, frozen=True):
         return f"{self._place(row)} is taken for the headers"
 
     def _cells_shown(self, row: int) -> str:
-        return some([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)
+        return first_few([f"`{shorten(cell)}`" for cell in self.rows[row] if cell], CELLS_SHOWN)
 
     def _ask_which_row(self, *rows: int) -> QuestionError:
         return QuestionError(

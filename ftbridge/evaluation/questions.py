@@ -1,4 +1,4 @@
-"""What is asked of a dataset: the last question of each sample."""
+"""The questions of a dataset: the last one of each sample, with what was said before it."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 import msgspec
 
 from ftbridge.adapters.registered.dataset import Dataset, files_read_by, resolve_dataset
-from ftbridge.core.console import say, some
+from ftbridge.core.console import first_few, say
 from ftbridge.core.errors import FtbridgeError, InputError, UsageError
 from ftbridge.core.plugins import load_backend, plugin_names
 from ftbridge.core.project import Project
@@ -345,4 +345,4 @@ def _label_difference(pair: dict[str, EncodedSample]) -> str:
         else:
             kind = "the labels differ at"
         places.setdefault(kind, []).append(f"{token!r} (position {position})")
-    return f"the tokens are the same, but {'; '.join(f'{kind} {some(each, 5)}' for kind, each in places.items())}"
+    return f"the tokens are the same, but {'; '.join(f'{kind} {first_few(each, 5)}' for kind, each in places.items())}"

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from ftbridge.core.errors import SetupError
 from ftbridge.core.process import children
+from ftbridge.core.process.json_lines import JsonLinesChild
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.process import caches
 
@@ -47,3 +49,13 @@ def run_script(
         tail = children.last_lines((done.stderr or done.stdout or "").strip().splitlines())
         raise SetupError(f"`{python}` could not run {script} (exit status {done.returncode})\n{tail}".rstrip())
     return lines[-1]
+
+
+def start_script(
+    python: Path, script: str, *arguments: str, environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> JsonLinesChild:
+    """Start a script in the environment of `python`, to be asked line by line; `environment` comes on top of ours."""
+    argv = [str(python), str(SCRIPTS / f"{script}.py"), *arguments]
+    return JsonLinesChild(
+        argv, {**os.environ, **CHILD_ENV, **caches.environment_variables(), **environment}, pass_fds=pass_fds
+    )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256
 from ftbridge.core.parsing.safetensors_header import INDEXES, stored_tensors, weight_map
@@ -81,7 +81,7 @@ def base_changes(model: Path, recorded: Fingerprint) -> BaseChanges:
     weights = ""
     if now.tensors != recorded.tensors:
         files = sorted({f"`{name}`" for name, _ in now.weights.items() ^ recorded.weights.items()})
-        weights = f"its tensors differ in names, dtypes or shapes{f' ({some(files, 3)})' if files else ''}"
+        weights = f"its tensors differ in names, dtypes or shapes{f' ({first_few(files, 3)})' if files else ''}"
     elif now.samples != recorded.samples:
         digests = zip(names, _split_digests(now.samples), _split_digests(recorded.samples), strict=False)
         changed = [f"`{name}`" for name, digest, before in digests if digest != before]

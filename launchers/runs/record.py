@@ -310,7 +310,7 @@ def _signed_part(content: bytes) -> bytes:
 
 def _signature_holds(content: bytes, signature: str) -> bool:
     try:
-        return signing.holds(_signed_part(content), signature)
+        return signing.is_signed(_signed_part(content), signature)
     except (ValueError, OverflowError, RecursionError):  # no record of ours is so deep, or has such numbers
         return False
 

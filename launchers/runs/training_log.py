@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ftbridge.core.errors import SetupError
-from ftbridge.core.files.atomic import _objects, json_lines, opened_record
+from ftbridge.core.files.atomic import json_lines, opened_record, parse_json_lines
 from ftbridge.core.plugins import Backend
 from ftbridge.launchers.runs.record import Run, utc_now
 
@@ -68,7 +68,7 @@ class TrainingLog:
         except OSError:
             self._offsets.pop(file, None)
             return
-        yield from _objects(lines.splitlines())
+        yield from parse_json_lines(lines.splitlines())
 
 
 def read_curve(run: Run) -> list[Record]:

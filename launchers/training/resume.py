@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
-from ftbridge.core.console import say, some
-from ftbridge.core.errors import InputError, SetupError, UsageError, typed
+from ftbridge.core.console import first_few, say
+from ftbridge.core.errors import InputError, SetupError, UsageError, shell_words
 from ftbridge.core.files.atomic import locked, read_record, sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import parse
 from ftbridge.core.plugins import Backend, load_backend
@@ -117,7 +117,7 @@ def check_resume_point(point: ResumePoint, plan: TrainPlan, argv: Sequence[str],
 def _refuse_other_model(run: Run, plan: TrainPlan, base: Fingerprint) -> None:
     changes = base_changes(plan.model, base)
     if any(changes):
-        what = changes.weights or some([f"`{name}`" for name in changes.files], 3)
+        what = changes.weights or first_few([f"`{name}`" for name in changes.files], 3)
         raise InputError(
             f"the model in `{plan.model}` is not what run `{run.id}` trained ({what}): put it back as it was, or train "
             "from the start"
@@ -130,7 +130,7 @@ def _refuse_other_data(run: Run, plan: TrainPlan, datasets: dict[str, str]) -> N
     names = datasets.keys() | run.datasets.keys() if run.base else shared
     changed = sorted(name for name in names if datasets.get(name) != run.datasets.get(name))
     if changed or not shared or plan.steps != run.steps:
-        named = f" ({some([f'`{name}`' for name in changed], 3)})" if changed else ""
+        named = f" ({first_few([f'`{name}`' for name in changed], 3)})" if changed else ""
         raise InputError(
             f"the dataset `{run.spec.dataset}` is not what run `{run.id}` trained on{named}: it was edited, or "
             "converted again. Convert the same files with the same options, or train from the start"
@@ -306,7 +306,7 @@ def _require_options_again(run: Run, given: dict[str, Any]) -> None:
     if missing and not run.signature:
         raise UsageError(
             f"the record of run `{run.id}` {UNSIGNED}, and some of its options decide which code runs. "
-            f"If they are what you want, add `{typed(missing)}`"
+            f"If they are what you want, add `{shell_words(missing)}`"
         )
 
 

@@ -16,14 +16,14 @@ from ftbridge.core.console import (
     DIRECTIONS,
     aligned,
     escaped,
+    first_few,
     natural_size,
-    piece,
     print_json,
+    print_piece,
     result,
     rich_console,
     say,
     show_log,
-    some,
 )
 
 # What writes a clipboard, colours, a one-letter CSI, a bell, a backspace, and two that turn the direction.
@@ -63,7 +63,7 @@ def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
     for terminal in (False, True):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)  # noqa: B023 - looked at within the loop
         for letter in f"{text}\x1b[2J\x85":
-            piece(letter)
+            print_piece(letter)
     assert capsys.readouterr().out == (
         f"{text}\\x1b[2J\\x85" + f"{text}\\x1b[2J\\x85".replace("\r", "\\r").replace("\f", "\\x0c")
     )
@@ -144,8 +144,8 @@ def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):
 
 
 def test_what_others_print_is_shown_too(capsys):
-    console.guard()
-    console.guard()  # once more changes nothing
+    console.escape_streams()
+    console.escape_streams()  # once more changes nothing
     click.echo(HOSTILE, color=True)  # or click takes colours out where there is no terminal
     print(HOSTILE, file=sys.stderr)  # noqa: T201
     sys.excepthook(ValueError, ValueError(HOSTILE), None)
@@ -157,7 +157,7 @@ def test_what_others_print_is_shown_too(capsys):
 def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     from tqdm import tqdm
 
-    console.guard()
+    console.escape_streams()
 
     with tqdm(total=2, desc="a\x1b]52;c;aGk=\x07\r", ascii=True, mininterval=0) as outer:
         with tqdm(total=1, desc="b", ascii=True) as inner:
@@ -173,7 +173,7 @@ def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
 def test_a_stream_that_was_closed_takes_all(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    console.guard()
+    console.escape_streams()
     result("nobody listens")
     sys.stdout.stream.close()
     click.echo(HOSTILE, err=True, color=True)
@@ -212,7 +212,7 @@ def test_columns_are_aligned_whatever_the_script():
 
 
 def test_of_many_names_the_first_are_given():
-    assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
+    assert [first_few(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
 
 
 def test_a_size_has_the_unit_that_fits_it():

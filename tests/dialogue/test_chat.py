@@ -13,13 +13,14 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.dialogue import chat, generation
-from ftbridge.dialogue.chat import ChatSession, chat_sessions, save
+from ftbridge.dialogue import chat
+from ftbridge.dialogue.chat import ChatSession, chat_sessions, save_conversations
 from ftbridge.dialogue.generation import Sampling
 from ftbridge.launchers.environment import model_download
 from ftbridge.launchers.environment.venv import any_backend, interpreter
 from ftbridge.launchers.hardware import devices, host
 from ftbridge.launchers.hardware.nvidia import Gpu
+from ftbridge.launchers.process import script
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
@@ -142,7 +143,7 @@ def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer(after)
     answer(after, "又如何？")
-    file = save([after], "talk")
+    file = save_conversations([after], "talk")
     ftbridge.convert(file)
     line = (tmp_path / "data" / "talk-train.xtuner.jsonl").read_bytes()
     turns = msgspec.json.decode(line)["conversation"]
@@ -267,10 +268,10 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
     cards = [Gpu("A100", 81920, 8.0, "570.86.15", free, f"GPU-{name}") for name, free in (("a", 14), ("b", 13))]
     monkeypatch.setattr(devices, "gpus", lambda: cards)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, compare=True, model=str(base), template="qwen3") as found:
-        before, after = (talk._generator.placement.cards for talk in found)
+        before, after = (talk._generator.placement.gpus for talk in found)
     assert (after, before) == ((cards[0],), (cards[1],))
     cards.pop()
     with (
@@ -296,7 +297,7 @@ def test_it_is_said_where_the_training_had_several_system_prompts(
     known = card_of(resolve(model), template="qwen3")
     msgspec.structs.replace(known, system=system, several_systems=several).save(model)
     monkeypatch.setattr(chat, "interpreter_for", lambda *_, **__: Path(sys.executable))
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text("print('{}', flush=True); input()")
     with chat_sessions(model, system=option, device="cpu") as (talk,):
         assert talk.system == (system if option is None else option)
@@ -316,10 +317,10 @@ def test_a_model_may_think_where_it_can(model):
     card = card_of(resolve(model), template="qwen3")
     asked = [("1+1?", "2"), ("why?", None)]
     assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2
-    thinking = chat._adjusted(card, {"thinking": True})
+    thinking = chat._allow_thinking(card, {"thinking": True})
     assert thinking.prompt.render("", asked).endswith("why?<|im_end|>\n<|im_start|>assistant\n")
     with pytest.raises(UsageError, match=r"`qwen2\.5` does not"):
-        chat._adjusted(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
+        chat._allow_thinking(card_of(resolve(model), template="qwen2.5"), {"thinking": True})
 
 
 def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from ftbridge.core.errors import FrameworkError, InputError, SetupError
-from ftbridge.dialogue import generation
 from ftbridge.dialogue.generation import Generator, Sampling, _out_of_memory
 from ftbridge.dialogue.placement import Loading
 from ftbridge.launchers.hardware import devices, nvidia
+from ftbridge.launchers.process import script
 from ftbridge.launchers.process.script import SCRIPTS
 from ftbridge.templates.families import get_family
 from ftbridge.weights.card import ModelCard, card_of
@@ -84,7 +84,7 @@ def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_p
             list(generator.ask([("?", None)], "", (), Sampling()))
         generator.card = card
         assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
-        generator._child.kill()
+        generator._child.process.kill()
         with pytest.raises(FrameworkError, match="its process was killed, as happens where memory runs out; take"):
             list(generator.ask([("?", None)], "", (), Sampling()))
 
@@ -105,11 +105,11 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         with pytest.raises(InputError, match="prompt 2 holds half a character"):
             list(generator.batch([["?"], ["\ud83d"]], (), Sampling()))
         request = {"number": -1, "segments": [None], "adapter": True, "stop": [], "max_new_tokens": 10**30}
-        generator._write(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
-        assert "error" in generator._read()
+        generator._send(request | {"seed": 10**30, "temperature": "x"})  # a fault of no kind that is foreseen
+        assert "error" in generator._receive()
         assert "".join(generator.ask([("?", None)], "", (), Sampling(max_new_tokens=3)))
-        generator._child.stdin.write(b"no JSON\n")
-        generator._child.stdin.flush()
+        generator._child.process.stdin.write(b"no JSON\n")
+        generator._child.process.stdin.flush()
         with pytest.raises(FrameworkError, match=r"(?s)the model died.*JSONDecodeError"):
             list(generator.ask([("?", None)], "", (), Sampling()))
 
@@ -170,7 +170,7 @@ OLD, NEW = "0, GPU-old, Tesla T4, 15360, 7.5, 570.86.15, 14914", "1, GPU-new, A1
 def child(tmp_path, monkeypatch):
     """Return a function that loads a model in bfloat16 on cards as nvidia-smi tells of them; it returns the start."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
     smi = tmp_path / "nvidia-smi"
@@ -214,7 +214,7 @@ def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, cap
 
 
 def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())
     with loading as generator, pytest.raises(SetupError, match="memory ran out"):
@@ -226,7 +226,7 @@ def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch
     [("True", r"`ftbridge merge 'an adapter' --model \S+ --out DIR`"), ("False", "export it again")],
 )
 def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, whole, remedy):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     said = f'{{"misfit": "it lacks 2 tensors", "whole": {whole}}}'
     (tmp_path / "generate.py").write_text(f"import json; print(json.dumps({said}))")
     generator = Generator(Path(sys.executable), CARD, tmp_path, Path("an adapter"), ())
@@ -237,7 +237,7 @@ def test_an_adapter_that_does_not_fit_is_one_sentence(tmp_path, monkeypatch, who
 
 
 def test_a_quantised_model_that_is_too_big_for_the_card_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     said = "Some modules are dispatched on the CPU or the disk. Make sure you have enough GPU RAM to fit ..."
     (tmp_path / "generate.py").write_text(f"raise ValueError({said!r})")
     generator = Generator(Path(sys.executable), CARD, tmp_path, None, ())

@@ -47,7 +47,7 @@ def model(tmp_path):
     ],
 )
 def test_a_model_gets_the_freest_card_alone_where_it_fits(model, cards, shown):
-    assert [each.uuid for each in place(cards, model, None, Loading()).cards] == list(shown)
+    assert [each.uuid for each in place(cards, model, None, Loading()).gpus] == list(shown)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_a_model_too_big_for_all_cards_is_told_before_it_is_loaded(model):
 def test_what_a_loaded_model_leaves():
     first, second, silent = gpu("a", 100), gpu("b", 50), gpu("c")
     alone = Placement((first,), "float16", "float16", 70 * 2**20)
-    assert [each.free for each in alone.left([first, second, silent])] == [30, 50, None]
+    assert [each.free for each in alone.gpus_after_loading([first, second, silent])] == [30, 50, None]
     shared = Placement((first, second), "float16", "float16", 120 * 2**20)
-    assert [each.free for each in shared.left([first, second])] == [40, 0]
+    assert [each.free for each in shared.gpus_after_loading([first, second])] == [40, 0]
 
 
 def test_free_memory_is_known_where_all_cards_tell():

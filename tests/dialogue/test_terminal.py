@@ -97,7 +97,7 @@ def talk():
 
 
 def obey(text, *talks):
-    return terminal._obey(text, talks, "", stream=True)
+    return terminal._obey_or_answer(text, talks, "", stream=True)
 
 
 def test_commands(talk, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 import ftbridge
 from ftbridge.core.errors import InputError, InterruptedRun, SetupError
-from ftbridge.evaluation.answers import FINISHED, METRICS, OWN, UNFINISHED
+from ftbridge.evaluation.answers import FILES, FINISHED, METRICS, UNFINISHED
 from ftbridge.launchers.hardware import devices
 from ftbridge.launchers.hardware.nvidia import Gpu
 
@@ -109,7 +109,7 @@ def test_answers_of_another_machine_are_not_mixed_in(model, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("content", ["mine", '{"learning_rate": 1}'])
 def test_another_ones_file_is_left_alone(model, name, content):
     Path("out").mkdir()
@@ -147,7 +147,7 @@ def test_damage_is_told(model):
         predict(model)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", FILES)
 def test_a_pipe_is_not_waited_for(model, name):
     Path("out").mkdir()
     os.mkfifo(Path("out", name))

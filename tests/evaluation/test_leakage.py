@@ -12,7 +12,7 @@ from ftbridge.core.plugins import load_backend
 from ftbridge.core.project import Project
 from ftbridge.core.train_spec import TrainSpec
 from ftbridge.dataset_info.names import CONVERSATIONS
-from ftbridge.evaluation.leakage import leaks
+from ftbridge.evaluation.leakage import find_leaks
 from ftbridge.evaluation.questions import questions_of
 from ftbridge.launchers.runs.record import Run
 
@@ -51,7 +51,7 @@ def trained(dataset, backend="xtuner", name="one") -> Run:
 def leaked(run, dataset):
     data = resolve_dataset(Path("data").resolve(), dataset, CONVERSATIONS, Path("cache").resolve())
     questions = questions_of(data)
-    return leaks(Project.find(), run, questions, data).among([question.id for question in questions])
+    return find_leaks(Project.find(), run, questions, data).among([question.id for question in questions])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftbridge.core.errors import SetupError
-from ftbridge.evaluation.metrics import Parser, measure, require
+from ftbridge.evaluation.metrics import Parser, measure, require_scikit_learn
 
 PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
 
@@ -172,6 +172,6 @@ def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch):
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    require((), ["free text", "of all kinds"])
+    require_scikit_learn((), ["free text", "of all kinds"])
     with pytest.raises(SetupError, match=r"pip install 'ftbridge\[metrics\]'"):
-        require(("a",), ["a"])
+        require_scikit_learn(("a",), ["a"])

@@ -10,7 +10,7 @@ import ftbridge
 from ftbridge.core.errors import FrameworkError, InputError, UsageError
 from ftbridge.core.project import Project
 from ftbridge.evaluation import verify
-from ftbridge.evaluation.verify import questions, same_answers
+from ftbridge.evaluation.verify import first_questions, same_answers
 from ftbridge.weights.card import card_of
 from ftbridge.weights.source import resolve
 
@@ -101,10 +101,10 @@ def faq_project(tmp_path, monkeypatch):
 
 def test_the_first_samples_are_asked_with_their_system_prompt(faq_project):
     run = record_run(faq_project, "one")
-    assert questions(faq_project, run, 2) == [("s", "q0"), ("s", "q1")]
-    assert len(questions(faq_project, run, 9)) == 3
+    assert first_questions(faq_project, run, 2) == [("s", "q0"), ("s", "q1")]
+    assert len(first_questions(faq_project, run, 9)) == 3
 
 
 def test_a_dataset_that_is_gone_is_told(faq_project):
     with pytest.raises(InputError, match="other"):
-        questions(faq_project, record_run(faq_project, "one", dataset="other"), 2)
+        first_questions(faq_project, record_run(faq_project, "one", dataset="other"), 2)

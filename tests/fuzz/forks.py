@@ -80,9 +80,9 @@ def work(arguments, folder, output):
         null = os.open(os.devnull, os.O_RDONLY)
         for number, to in enumerate((null, file, file)):
             os.dup2(to, number)
-        from ftbridge.cli import _run
+        from ftbridge.cli import _run_command
 
-        code = _run(arguments)
+        code = _run_command(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

@@ -50,8 +50,8 @@ def test_merge_on_the_card_equals_pefts_on_the_cpu_bit_for_bit(cards, training_p
     subprocess.run([training_python, PEFT, tmp_path, name], check=True, capture_output=True)
     case, new = tmp_path / name, tmp_path / "new"
     new.mkdir()
-    merge_weights(training_python, case / "base", [(case / "adapter", 1.0)], new, cards=cards[:1])
-    ours, theirs = index.of_model(new), index.of_file(case / "expected.safetensors")
+    merge_weights(training_python, case / "base", [(case / "adapter", 1.0)], new, gpus=cards[:1])
+    ours, theirs = index.model_tensors(new), index.file_tensors(case / "expected.safetensors")
     assert ours.keys() == theirs.keys()
     for tensor, place in theirs.items():
         assert content(ours[tensor]) == content(place), tensor

@@ -15,7 +15,7 @@ from ftbridge.dialogue.chat import model_of, source_of
 from ftbridge.launchers.runs.fingerprint import fingerprint
 from ftbridge.launchers.runs.written_files import CARD
 from ftbridge.templates.families import get_family, load_families
-from ftbridge.weights.card import askable, card_in, card_of, existing_output, load_card
+from ftbridge.weights.card import card_in, card_of, card_with_prompt, existing_output, load_card
 from ftbridge.weights.source import resolve, target_of
 from ftbridge.weights.tensors import safetensors
 
@@ -311,9 +311,9 @@ def test_a_model_of_no_known_family_has_a_card_and_is_asked_about_only_when_it_i
     found = card_of(resolve("base"))
     assert (found.family, found.template, found.stop) == ("", {}, ())
     with pytest.raises(InputError, match=r"base`, of model_type `odd`, is of no known family; .* `--template FAMILY`"):
-        askable(found, folder / "base")
+        card_with_prompt(found, folder / "base")
     named = card_of(resolve("base"), template="qwen3")
-    assert askable(named, folder / "base") == named
-    known = askable(found, folder / "other")  # what is there now may be known
+    assert card_with_prompt(named, folder / "base") == named
+    known = card_with_prompt(found, folder / "other")  # what is there now may be known
     prompt = get_family("qwen2.5").cell("xtuner").prompt
     assert (known.family, known.prompt) == ("qwen2.5", prompt)

@@ -27,7 +27,7 @@ from ftbridge.weights.merge import adapter_of
 from ftbridge.weights.output_folder import fresh_folder
 from ftbridge.weights.source import resolve
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.consolidate import read
+from ftbridge.weights.tensors.consolidate import read_weights
 
 from ..builders.checkpoints import LAYER, LORA, weights, xtuner  # noqa: TID252
 from ..builders.torch_files import floats, save, tensor, zero3  # noqa: TID252
@@ -386,7 +386,7 @@ def test_shares_are_put_together_as_deepspeed_does_it(training_python, tmp_path)
     assert len(places) == 5
     for place in places:
         expected = safetensors.read(place / "expected.safetensors")
-        found = read(place).tensors
+        found = read_weights(place).tensors
         assert {name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in found.items()} == {
             name: (each.dtype, each.shape, b"".join(each.pieces())) for name, each in expected.items()
         }

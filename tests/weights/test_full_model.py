@@ -7,7 +7,7 @@ import pytest
 from ftbridge.core.parsing.safetensors_header import safetensors_header
 from ftbridge.weights.full_model import write_model
 from ftbridge.weights.tensors import safetensors
-from ftbridge.weights.tensors.consolidate import read
+from ftbridge.weights.tensors.consolidate import read_weights
 
 
 def model(folder, tensors, **config):
@@ -19,7 +19,7 @@ def model(folder, tensors, **config):
 
 def written(held, own, base, new):
     new.mkdir()
-    write_model(new, read(held).tensors, own, base)
+    write_model(new, read_weights(held).tensors, own, base)
     content = (new / "model.safetensors").read_bytes()
     names = safetensors_header(new / "model.safetensors")
     start = len(content) - 2 * len(names)

@@ -21,7 +21,7 @@ from ftbridge.adapters.sources.repository import layout
 from ftbridge.adapters.sources.repository.folder import open_files
 from ftbridge.adapters.sources.repository.hub_clients import Address, Hub, Listing, hub_client, hub_errors
 from ftbridge.adapters.sources.repository.layout import NAMES_SHOWN, files_below, left_out_notes, other_files_message
-from ftbridge.core.console import natural_size, some
+from ftbridge.core.console import first_few, natural_size
 from ftbridge.core.errors import InputError, SetupError
 from ftbridge.core.records import FIRST, Reading, Row, Rows, Table
 
@@ -157,7 +157,7 @@ def _list_files(hub: Hub, address: Address, revision: str) -> tuple[Listing, tup
         if not strange:
             return listing, ()
         sizes = {name: size for name, size in listing.sizes.items() if names_file(name)}
-        shown = some([*map(ascii, strange)], NAMES_SHOWN)
+        shown = first_few([*map(ascii, strange)], NAMES_SHOWN)
         note = f"left out, since their names are not those of files in a folder: {shown}"
         return msgspec.structs.replace(listing, sizes=sizes), (note,)
     except hub.errors as error:

@@ -18,7 +18,7 @@ from ftbridge.adapters.sources.columnar.class_labels import Labels, labels_in_ca
 from ftbridge.adapters.sources.compression import unpacked_name
 from ftbridge.adapters.sources.split_names import KEYWORDS, split_in_name
 from ftbridge.adapters.sources.workbook.package import WORKBOOK_SUFFIXES
-from ftbridge.core.console import some
+from ftbridge.core.console import first_few
 from ftbridge.core.errors import InputError
 from ftbridge.core.files.atomic import sha256, sha256_of_files
 from ftbridge.core.parsing.json_yaml import load_yaml
@@ -205,11 +205,11 @@ def other_files_message(names: Iterable[str]) -> str:
     if not shown:
         return "; it is empty, or holds only what ftbridge wrote"
     scripts = "; dataset scripts are not run" if any(name.endswith(".py") for name in shown) else ""
-    return f": {some([f'`{name}`' for name in shown], NAMES_SHOWN)}{scripts}"
+    return f": {first_few([f'`{name}`' for name in shown], NAMES_SHOWN)}{scripts}"
 
 
 def left_out_notes(names: Iterable[str], configs: dict[str, Splits]) -> tuple[str, ...]:
     """Return a note on data files that are of no split."""
     used = {file for splits in configs.values() for files in splits.values() for file in files}
     left = [name for name in data_files(names) if name not in used]
-    return (f"left out, since they are of no split: {some(left, NAMES_SHOWN)}",) if left else ()
+    return (f"left out, since they are of no split: {first_few(left, NAMES_SHOWN)}",) if left else ()

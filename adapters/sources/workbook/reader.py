@@ -18,7 +18,7 @@ import msgspec
 
 from ftbridge.adapters.sources.workbook.engines import Book, Cell, Cells, Ranges, open_book
 from ftbridge.core.errors import InputError
-from ftbridge.core.process.guard import keep
+from ftbridge.core.process.guard import become_guard
 
 Engine = Literal["calamine", "openpyxl", "xlrd", "shown"]
 ROWS_IN_BATCH = 250
@@ -133,7 +133,7 @@ def main() -> None:
 
     The first is the process that reads what is sent; this one ends with it.
     """
-    keep(int(sys.argv[1]))
+    become_guard(int(sys.argv[1]))
     order = msgspec.convert(json.loads(sys.argv[2]), Order)
     _limit_memory(Path(order.path))
     with Path(order.path).open("rb") as file:

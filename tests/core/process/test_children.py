@@ -69,10 +69,8 @@ os.environ["CUDA_HOME"] = str(Path.cwd())
 doctor.toolkit_check("12.8")
 """,
     "merge": """
-import time
-from ftbridge.weights.merging import stream
-helper = stream._Helper(Path(busy), Path("plan.json").absolute(), [])
-time.sleep(300)
+from ftbridge.weights.merging.stream import stream
+stream(Path(busy), Path("plan.json").absolute(), [], 10)
 """,
     "chat": """
 from ftbridge.dialogue import generation
@@ -85,7 +83,7 @@ import socket
 from ftbridge.dialogue import web
 from ftbridge.dialogue.generation import Sampling
 talk = Any(title="one", system="", sampling=Sampling())
-with web._page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
+with web._start_page(Path(busy), socket.create_server(("127.0.0.1", 0)), {}, [talk]):
     pass
 """,
     "a training": """

@@ -8,7 +8,7 @@ import pytest
 
 from ftbridge.core.errors import SetupError
 from ftbridge.launchers.process import script
-from ftbridge.launchers.process.script import run_script
+from ftbridge.launchers.process.script import run_script, start_script
 
 HERE = Path(sys.executable)
 
@@ -44,3 +44,11 @@ def test_a_helper_that_fails_is_quoted(helper):
 
 def test_children_let_deepspeed_be_imported_without_a_toolkit():
     assert script.CHILD_ENV["DS_IGNORE_CUDA_DETECTION"] == "1"
+
+
+def test_a_script_that_is_asked_line_by_line_gets_arguments_and_environment(helper):
+    helper(
+        "import json, os, sys\nprint(json.dumps({'given': [sys.argv[1], os.environ['OWN'], os.environ['PYTHONUTF8']]}))"
+    )
+    with start_script(HERE, "own", "plan", environment={"OWN": "own"}) as child:
+        assert child.receive() == {"given": ["plan", "own", "1"]}

@@ -128,7 +128,7 @@ def test_a_file_of_ones_own_in_any_folder_of_a_run_keeps_it(project, tmp_path, c
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "cpp_kernels.py").touch()
     run = msgspec.structs.replace(record_run(project, "one", "failed"), model=str(tmp_path / "base")).save()
-    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.OWN)]:
+    for name in [*OWN, *(f"predictions/faq-test/{name}" for name in answers.FILES)]:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         (run.path / name).touch()
     assert names(prune.find_leftovers([run])) == ["one"]

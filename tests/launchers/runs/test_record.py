@@ -307,7 +307,7 @@ def test_what_came_without_a_signature_is_not_signed_by_writing_it(project):
 
 
 def test_where_there_can_be_no_key_a_run_goes_on_unsigned(project, tmp_path, monkeypatch, capsys):
-    signing._warn.cache_clear()
+    signing._warn_once.cache_clear()
     (tmp_path / "full").touch()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "full"))
     run = record(project, "one", "running").watched().end("succeeded", 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ftbridge.core.errors import InputError
 from ftbridge.weights.tensors import tensor as parts
-from ftbridge.weights.tensors.tensor import FileRange, Tensor, rounded
+from ftbridge.weights.tensors.tensor import FileRange, Tensor, round_float32
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_file_that_became_shorter_or_vanished_is_one_sentence(file):
 
 def rounding(path, dtype, values):
     path.write_bytes(np.array(values, "<f4").tobytes())
-    data = b"".join(rounded(Tensor("F32", (len(values),), (FileRange(path, 0, 4 * len(values)),)), dtype))
+    data = b"".join(round_float32(Tensor("F32", (len(values),), (FileRange(path, 0, 4 * len(values)),)), dtype))
     return np.frombuffer(data, "<u2")
 
 
