@@ -31,6 +31,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are tiny, and thread
 # How long an example takes is the machine's affair; the first drawing of text also builds a table of all characters.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+# Of `make quick`: a tenth of the examples that `make test` tries, where a test does not say how many.
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=10)
 # What ipykernel leaves in MPLBACKEND for all that a cell starts; the training environment does not have it.
 NOTEBOOK = "module://matplotlib_inline.backend_inline"
 # Enough to see that a training moves; the demo is where a model really learns.

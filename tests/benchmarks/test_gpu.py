@@ -31,6 +31,7 @@ def measure(folder, *options, **env):
     return done, json.loads(file.read_text()) if file.exists() else None
 
 
+@pytest.mark.slow
 def test_without_a_card_it_says_so_and_ends(tmp_path):
     done, results = measure(tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 4
@@ -40,6 +41,7 @@ def test_without_a_card_it_says_so_and_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"), [((), "no place for results"), (("--rehearse",), "a rehearsal measures nothing")]
 )

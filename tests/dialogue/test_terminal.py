@@ -30,6 +30,7 @@ show(talks, lambda talk: iter(answers[talk.title]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "C.UTF-8"}])
 def test_chinese_is_edited_letter_by_letter(language):
     left, backspace = "\x1b[D", "\x7f"

@@ -51,6 +51,7 @@ def test_each_class_says_all_that_its_model_needs(measure):
         assert set(kind.refused) <= set(measure.BACKENDS)
 
 
+@pytest.mark.slow
 def test_one_that_does_not_run_neither_ends_the_rest_nor_passes(measure, called, tmp_path, capsys):
     whole, half = measure.Result(done=["run", "merged", "asked"]), measure.Result(done=["run"], said="does not fit")
     docs = tmp_path / "models.md"
@@ -67,6 +68,7 @@ def test_one_that_does_not_run_neither_ends_the_rest_nor_passes(measure, called,
     assert known["qwen3"]["xtuner"]["done"] == ["run", "merged", "asked"]
 
 
+@pytest.mark.slow
 def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called, monkeypatch):
     kinds, tokenizers = measure.read()
     kinds["qwen3"] = measure.Kind("Qwen 3", "", {}, refused=("xtuner",))

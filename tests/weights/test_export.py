@@ -327,6 +327,7 @@ def test_a_folder_without_a_checkpoint_is_one_sentence(folder):
         export("empty", model="base", out="new")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [from_one, from_zero2, from_zero3])
 def test_a_checkpoint_that_is_cut_anywhere_leaves_nothing(folder, write):
     output = run(folder)

@@ -129,6 +129,7 @@ def test_numbers_are_numbers_as_long_as_excel_keeps_them(value, cell):
     assert values([line(1, {"n": value})])[0][1][3] == cell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["a\0b\x1f", "\ud800", "\uffff", "_x000D_", "_x005F_", "a\r\nb\t", "_x12", "𠀀"])
 def test_what_xml_cannot_hold_comes_back(folder, text):
     with (folder / "f.xlsx").open("w+b") as file:

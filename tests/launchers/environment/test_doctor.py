@@ -245,6 +245,7 @@ def test_the_hubs_get_a_request_without_credentials(hub, monkeypatch):
     assert "secret" not in str(hub.asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "reached"), [(401, True), (404, True), (407, False), (503, False)])
 def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, status, reached):
     hub.status = status
@@ -267,6 +268,7 @@ def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
         assert all(word in check.remedy for word in (*words, "local folder"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "http://127.0.0.1:9", "http://[", "mirror.example"])
 def test_an_address_that_cannot_be_asked_is_a_warning(monkeypatch, address):
     monkeypatch.setenv("HF_ENDPOINT", address)

@@ -24,6 +24,7 @@ def judged(python):
     return interpreter_checks(python, nvidia.gpus())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "cuda", "status", "remedy"),
     [

@@ -125,6 +125,7 @@ def test_settings_of_somebody_else_are_refused_before_anything_is_made(uv, folde
     assert uv == []
 
 
+@pytest.mark.slow
 def test_pips_index_is_handed_to_uv(monkeypatch):
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY"):
         monkeypatch.delenv(name, raising=False)
@@ -137,11 +138,13 @@ def test_pips_index_is_handed_to_uv(monkeypatch):
     assert "UV_DEFAULT_INDEX" not in _pip_index()
 
 
+@pytest.mark.slow
 def test_a_uv_that_fails_is_an_error():
     with pytest.raises(SetupError, match="uv no-such-command failed"):
         _uv("no-such-command")
 
 
+@pytest.mark.slow
 def test_what_lies_in_the_current_folder_decides_nothing(folder):
     (folder / "uv.toml").write_text("no toml [")  # uv would end with it, as it would take an index from it
     _uv("pip", "list", "--quiet", "--python", sys.executable)

@@ -174,6 +174,7 @@ def test_versions_are_read_from_the_names_of_folders(tmp_path):
     assert venv.installed_versions(tmp_path / "bin" / "python") == {"flash-attn": "2.8.3", "ruamel-yaml": "0.18"}
 
 
+@pytest.mark.slow
 def test_packages_that_an_environment_takes_from_its_parent_count(tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", tmp_path], check=True)
     (tmp_path / "lib" / f"python3.{sys.version_info.minor}" / "site-packages" / "own-1.0.dist-info").mkdir()

@@ -147,10 +147,12 @@ def test_where_no_option_is_enough_a_few_are_named_that_are_together(free):
     assert judged(planned)["memory"].status == "ok"
 
 
+@pytest.mark.slow
 def test_where_nothing_is_enough_another_machine_or_model_is(free):
     assert judged(made(on(5)), "72B")["memory"].remedy == "take a machine with more memory, or a smaller model"
 
 
+@pytest.mark.slow
 def test_each_process_that_quantises_the_whole_model_wants_it_in_main_memory(free):
     free(200)
     found = judged(made(on(*[80] * 8), "zero3"), "72B")["main memory"]

@@ -54,6 +54,7 @@ def test_all_is_well(well):
     ]
 
 
+@pytest.mark.slow
 def test_it_takes_less_than_three_seconds_for_much_data(well):
     sample = json.dumps({"conversation": [turn(500, 500)]}) + "\n"
     (well.dataset_dir / "faq.jsonl").write_text(sample * 10_000)

@@ -26,6 +26,7 @@ def own_mounts():
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "files"])
 def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_room(tmp_path, own_mounts, kind):
     program = Path(__file__).with_name("full_disk.py")

@@ -55,6 +55,7 @@ def test_labels_become_names(folder):
     assert [row.values["label"] for row in rows] == ["pos", None]
 
 
+@pytest.mark.slow
 def test_no_damage_is_a_traceback_or_a_hang(folder):
     good = write_parquet(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
     path, refused = folder / "bad.parquet", 0
@@ -83,6 +84,7 @@ def test_an_encrypted_file_is_one_sentence(folder):
         parquet.open_tables(path, READING)
 
 
+@pytest.mark.slow
 def test_a_value_that_a_dictionary_repeats_makes_the_pieces_short(folder, monkeypatch):
     monkeypatch.setattr(parquet, "LARGE", 1 << 20)
     path = write_parquet(folder / "a.parquet", {"q": ["x" * 100_000] * 1000})

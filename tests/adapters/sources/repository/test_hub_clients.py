@@ -75,6 +75,7 @@ def test_without_a_client_the_sentence_says_what_to_install(url, module, monkeyp
         open_url(url, READING)
 
 
+@pytest.mark.slow
 @HUBS
 def test_the_clients_variables_count_and_they_are_silent(server, scheme, tmp_path):
     script = (

@@ -244,6 +244,7 @@ def test_a_line_without_end_is_refused_within_bounds(content, monkeypatch):
         table(content + "x" * (2 << 20))
 
 
+@pytest.mark.slow
 def test_a_record_without_end_costs_its_line_within_bounds(monkeypatch):
     monkeypatch.setattr(source, "LONGEST", 1 << 20)
     rows = table("a,b\n" + FAR.replace("question", "q") + '1,"x\n' + "more, of it, \n" * (1 << 17))[1][9000:]

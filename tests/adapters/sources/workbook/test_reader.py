@@ -19,6 +19,7 @@ def order(path, **options):
     return Order(str(path), named=True, **{"engine": "calamine", **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["calamine", "openpyxl", "shown"])
 def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
     path = workbook(One=[[], [], ["a"], [None, "b", None]], Two=[], Three=[["c"]] * 600)

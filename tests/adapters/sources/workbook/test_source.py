@@ -209,12 +209,14 @@ def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
     assert [rows_of(table)[-1].where.row for table in tables(path, all_sheets=True)] == [6, 2]
 
 
+@pytest.mark.slow
 def test_formulas_below_the_first_rows_are_where_they_are(workbook):
     rows = [["question", "answer"], *([f"q {at}", at] for at in range(600)), ["=A2", "=B2"]]
     for table in tables(workbook(Q=rows, R=rows), all_sheets=True):
         assert [row.where.row for row in rows_of(table) if BadCell("=A2", UNSTORED) in row.values.values()] == [602]
 
 
+@pytest.mark.slow
 def test_numbers_of_too_many_digits_are_noted_once_for_each_column(workbook):
     order = 1.234567890123457e17
     rows = [["问题", "答案", "id"], ["a", 123456789012345, "1234567890123456"], ["b", order, 10**15], ["c", order, 1]]
@@ -253,6 +255,7 @@ def test_hidden_rows_are_read_and_counted_in_a_note(book):
         assert table.notes == ("2 rows are hidden in the sheet `Q`, as by a filter, and read as well",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "wrong", "value"),
     [
@@ -327,6 +330,7 @@ def test_headers_that_are_like_the_rows_below_are_doubted(workbook):
     assert read(workbook(Q=[["x", "y"], ["a", "b"]]))[0].unsure is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "numbers"),
     [
@@ -433,6 +437,7 @@ def test_the_sheet_is_the_one_that_is_meant(workbook, sheets, hidden, chosen):
     assert read(hide(workbook(**sheets), *hidden))[0].sheet == chosen
 
 
+@pytest.mark.slow
 def test_sheets_that_are_not_taken_are_named(workbook):
     path = hide(workbook(Notes=[["x"]], Q=FAQ, Empty=[], More=[["x", "y"]], Hidden=FAQ), "Hidden")
     assert read(path)[0].notes[0].startswith("other sheets are left out: `Notes`, `More`; take them with")
@@ -451,6 +456,7 @@ def test_sheets_with_the_same_recognised_headers_are_taken_together(workbook):
     assert found[1].notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "together"),
     [({}, ["--all-sheets"]), ({"Notes": [["x"]]}, ["--sheet", "Q", "--sheet", "R", "--sheet", "S"])],
@@ -479,6 +485,7 @@ def test_several_sheets_are_a_table_each(workbook):
         found(sheets=("One", "Empty"))
 
 
+@pytest.mark.slow
 def test_several_large_sheets_are_read_to_their_ends(workbook):
     rows = {name: [["q", "a"], *([f"{name} {number}", "so"] for number in range(600))] for name in ("One", "Two")}
     for table in tables(workbook(**rows), all_sheets=True):
@@ -505,6 +512,7 @@ def test_a_sheet_that_is_not_clear_is_asked_for(workbook, sheets, reading, messa
         tables(workbook(**sheets), **reading)
 
 
+@pytest.mark.slow
 def test_the_content_decides_what_a_file_is(workbook, folder):
     content = workbook(Q=FAQ).read_bytes()
     for name in ("faq.xls", "faq.ods", "faq.csv", "faq"):
@@ -537,6 +545,7 @@ def test_half_a_workbook_is_one_sentence(workbook):
         read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [-40, 300])
 def test_a_sheet_that_breaks_off_is_one_sentence(workbook, cut):
     path = rewritten(workbook(Q=[*FAQ] * 3000), SHEET, lambda content: content[:cut])
@@ -821,6 +830,7 @@ def test_headers_over_several_columns_are_divided_by_the_row_below(workbook):
     assert "row 2 is passed over: it divides the headers" in " ".join(table.notes)
 
 
+@pytest.mark.slow
 def test_sheets_that_are_called_as_splits_are_parts(workbook):
     found = tables(workbook(Train=FAQ, test=FAQ, 验证集=FAQ))
     assert [(table.sheet, table.part) for table in found] == [

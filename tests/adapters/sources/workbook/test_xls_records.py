@@ -147,6 +147,7 @@ def test_workbooks_of_the_first_excels_are_read(folder, version):
     assert values(path) == [["几号", 51]]
 
 
+@pytest.mark.slow
 def test_a_cell_far_away_is_no_matter(folder):
     book = xlwt.Workbook()
     page = book.add_sheet("Q")
@@ -166,6 +167,7 @@ def test_what_the_fast_reader_cannot_read_the_other_does(folder):
     assert values(folder / "faq.xls") == [[1e300, 1e300]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [600, 1500, 3000])
 def test_half_of_an_old_workbook_is_one_sentence(folder, cut):
     path = old(folder, 936, lambda content: content[:cut])
