@@ -190,7 +190,7 @@ def outputs(request, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_byte_is_obeyed(outputs, name):
+def test_control_characters_of_data_are_never_printed_raw(outputs, name):
     where, found = outputs
     text, code = found[name]
     assert code == COMMANDS[name][1], text
@@ -239,7 +239,7 @@ def bypasses(text):
     return found
 
 
-def test_nobody_prints_past_the_console():
+def test_modules_print_through_the_console_alone():
     tops = ("ftbridge", "adapters", "dataset_info", "launchers", "templates")
     files = [file for top in tops for file in (ROOT / top).rglob("*.py") if "scripts" not in file.parts]
     found = {str(file.relative_to(ROOT)): bypasses(file.read_text(encoding="utf-8")) for file in files}

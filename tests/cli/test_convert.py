@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
-def test_what_was_chosen_and_written_is_printed(run):
+def test_convert_prints_the_columns_counts_and_files(run):
     found = run("--on-error", "skip", "--system", "be kind")
     assert found.exit_code == 0, found.output
     assert [" ".join(line.split()) for line in found.stdout.splitlines()] == [
@@ -62,7 +62,7 @@ def test_the_reading_is_explained_on_demand(run):
 
 
 @pytest.mark.parametrize("options", [["--dry-run"], ["--explain"], ["--dry-run", "--explain", "--json"]], ids=str)
-def test_what_would_be_written_is_told_and_nothing_is(run, tmp_path, options):
+def test_dry_run_tells_the_counts_and_writes_nothing(run, tmp_path, options):
     found = run("--on-error", "skip", *options)
     assert found.exit_code == 0, found.output
     if "--json" in options:
@@ -134,7 +134,7 @@ def test_the_system_prompt_and_what_is_odd_in_samples_are_printed(run, tmp_path)
     assert "\nnote: the rows have different system prompts; `chat` asks with none unless `--system`" in text
 
 
-def test_what_is_shown_is_no_longer_than_a_screen_and_never_obeyed(run, tmp_path):
+def test_long_and_hostile_data_is_shortened_and_escaped(run, tmp_path):
     turns = [{"role": role, "content": "x"} for _ in range(1000) for role in ("user", "assistant")]
     record = {"messages": turns, "\x1b[31m": 1, **{f"column {number}": number for number in range(1000)}}
     (tmp_path / "faq.jsonl").write_text(json.dumps(record) + "\n")
@@ -171,7 +171,7 @@ def test_a_label_with_two_texts_is_refused(run, tmp_path, again):
     assert "two texts for the label `1`" in str(found.exception)
 
 
-def test_of_a_hundred_columns_some_are_shown(run, tmp_path):
+def test_left_out_columns_beyond_thirty_are_counted(run, tmp_path):
     row = {f"column {at}": "" for at in range(100)}
     (tmp_path / "faq.jsonl").write_text(json.dumps({"question": "q", "answer": "a"} | row) + "\n")
     (shown,) = [line for line in run().stdout.splitlines() if line.strip().startswith("left out")]

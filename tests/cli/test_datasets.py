@@ -147,7 +147,7 @@ def test_remove_names_what_was_edited_and_takes_it_after_a_yes(project):
     assert f"removed {edited}" in datasets("remove", "faq", "--yes")
 
 
-def test_what_is_edited_after_the_question_is_asked_about_again(project, monkeypatch):
+def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatch):
     file = project / "data" / "faq-test.alpaca.jsonl"
     monkeypatch.setattr("click.confirm", lambda *_, **__: file.write_text("mine\n"))
     question = CliRunner().invoke(cli, ["datasets", "remove", "faq"]).exception

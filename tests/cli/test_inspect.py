@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from ftbridge.cli.inspect import command
 
 
-def test_what_a_source_holds_is_a_table_or_json(tmp_path, monkeypatch):
+def test_inspect_shows_the_columns_as_table_or_json(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faq.jsonl").write_text('{"问题": "q", "答案": "a"}\n{"问题": "p", "答案": "bcd"}\n', "utf-8")
     found = CliRunner().invoke(command, ["faq.jsonl"])

@@ -47,7 +47,7 @@ def small(site):
     return install(SMALL, site)
 
 
-def test_each_is_listed_with_the_package_it_comes_from(small):
+def test_plugins_are_listed_with_their_packages(small):
     install(PLAIN, small)
     found = {(each["kind"], each["name"]): each["package"] for each in json.loads(run("--json").stdout)}
     ours, theirs = f"ftbridge {ftbridge.__version__}", "ftbridge-small 0.1.0"
@@ -87,7 +87,7 @@ def test_their_family_is_told_by_its_model(small, tmp_path):
     assert families.get("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
 
 
-def test_nothing_of_a_package_of_data_is_imported(small, tmp_path):
+def test_package_of_presets_and_families_is_read_without_import(small, tmp_path):
     (small / "ftbridge_small" / "__init__.py").write_text("raise SystemExit('was imported')")
     assert presets.preset("clinic").title == "What a clinic is asked"
     assert families.get("parrot").title == "Parrot"
@@ -111,7 +111,7 @@ PRESET, FAMILY = "What a clinic is asked", "a made-up model"
         ("families/odd", "status: rendered", "status: best", InputError, "odd.yaml` of ftbridge-small 0.1.0"),
     ],
 )
-def test_data_that_is_none_is_one_sentence(small, file, old, new, error, message):
+def test_malformed_plugin_data_is_one_sentence(small, file, old, new, error, message):
     target = small / "ftbridge_small" / f"{file}.yaml"
     (known,) = target.parent.glob("*.yaml")
     text = known.read_text()

@@ -68,13 +68,13 @@ def test_a_wrong_option_is_wrong_usage(arguments, message):
         (["--backend", "xtuner", "--dataset", "faq"], "which model"),
     ],
 )
-def test_what_is_missing_is_wrong_usage_and_says_how(made_up, arguments, message):
+def test_missing_backend_dataset_or_model_is_wrong_usage(made_up, arguments, message):
     done = train(*arguments)
     assert isinstance(done.exception, UsageError), done.output
     assert message in str(done.exception)
 
 
-def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
+def test_train_without_options_exits_with_2(run_ftbridge):
     done = run_ftbridge("train")
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: choose a framework")
@@ -88,7 +88,7 @@ def test_it_ends_with_the_code_of_wrong_usage(run_ftbridge):
         (["--config", "absent.yaml"], "there is no settings file"),
     ],
 )
-def test_what_is_not_there_is_wrong_input(made_up, arguments, message):
+def test_missing_dataset_model_or_settings_file_is_wrong_input(made_up, arguments, message):
     done = train(
         "--backend", "xtuner", "--dataset", "faq", "--model", "base", *arguments, "--dry-run", "--no-preflight"
     )
@@ -190,7 +190,7 @@ def test_options_win_over_settings_over_the_last_conversion(made_up):
     assert options["set"] == {"log_level": "a=b"}
 
 
-def test_what_the_launch_says_reads_back(made_up):
+def test_launch_of_a_dry_run_reads_back_with_its_options(made_up):
     shown = launch_of("llamafactory", "--trust-remote-code", "--set", "optim=adamw_8bit")
     launch = json.loads(next(text for file, text in shown["files"].items() if file.endswith("/launch.json")))
     assert launch["trust_remote_code"] is True

@@ -40,7 +40,7 @@ def test_messages_go_to_stderr_and_results_to_stdout(capsys):
     assert capsys.readouterr() == ("a result\n", "药: a message\n\n")
 
 
-def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
+def test_text_outside_the_terminals_encoding_is_escaped(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="ascii"))
     say("药 \udcff ok")
@@ -48,7 +48,7 @@ def test_what_the_terminal_cannot_show_is_escaped(monkeypatch):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_what_would_be_obeyed_is_shown_on_a_terminal_and_in_a_pipe(terminal, monkeypatch, capsys):
+def test_control_characters_are_escaped_on_a_terminal_and_in_a_pipe(terminal, monkeypatch, capsys):
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
     say(f"药\u3000{HOSTILE}\n\t")
@@ -70,7 +70,7 @@ def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
 
 
 @given(texts, texts)
-def test_nothing_that_is_obeyed_is_left_and_all_else_is(one, two):
+def test_escaping_leaves_no_control_character_and_changes_nothing_else(one, two):
     letters = [
         letter.encode("unicode_escape").decode()
         if letter in DIRECTIONS or (unicodedata.category(letter) == "Cc" and letter not in "\n\t")
@@ -143,7 +143,7 @@ def test_a_bar_of_rich_obeys_no_link_that_another_prints(monkeypatch, capsys):
     assert "\x1b]" not in said
 
 
-def test_what_others_print_is_shown_too(capsys):
+def test_guarded_console_escapes_what_libraries_print(capsys):
     console.guard()
     console.guard()  # once more changes nothing
     click.echo(HOSTILE, color=True)  # or click takes colours out where there is no terminal
@@ -211,7 +211,7 @@ def test_columns_are_aligned_whatever_the_script():
     assert aligned([("\x1b[31m", "x"), ("y", "z")]) == "\\x1b[31m  x\ny         z"
 
 
-def test_of_many_names_the_first_are_given():
+def test_names_beyond_the_limit_are_counted():
     assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
 
 

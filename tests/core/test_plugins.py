@@ -85,7 +85,7 @@ def test_a_backend_that_lacks_a_member_is_named(small, monkeypatch):
         load_backend("small")
 
 
-def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
+def test_backend_member_left_out_defaults_to_plain_transformers(small):
     assert (small.name, small.title, small.render(None)) == ("small", "Small", "its own")
     assert (small.packages, small.target, small.token_columns, small.drops_unlabelled) == ((), "", (), False)
     assert small.steps(planned()) == 6  # two times 10 / 4, rounded up
@@ -106,7 +106,7 @@ def test_what_a_backend_leaves_out_is_as_plain_transformers_has_it(small):
         (2, [(0, 2), (0, 0)]),
     ],
 )
-def test_a_cutoff_takes_the_end(small, cutoff, left):
+def test_default_cutoff_drops_the_end_of_a_sample(small, cutoff, left):
     assert list(small.kept([(3, 5), (2, 4)], cutoff)) == left
 
 
@@ -159,7 +159,7 @@ def test_two_of_one_name_are_refused_naming_both(installed):
         plugin_names("sources")
 
 
-def test_one_plugin_found_twice_is_one(installed):
+def test_plugin_found_twice_under_one_name_counts_once(installed):
     installed(("csv", "one.csv"), ("csv", "one.csv"))
     assert plugin_names("sources") == ["csv"]
 
@@ -184,7 +184,7 @@ def test_a_plugin_is_imported_when_it_is_used(installed, tmp_path, monkeypatch):
         ({"quote": ";", "delimiter": "semicolon"}, "are both `;`"),
     ],
 )
-def test_what_can_stand_neither_between_nor_around_cells_is_refused(asked, message):
+def test_unusable_delimiter_or_quote_is_refused(asked, message):
     with pytest.raises(UsageError, match=message):
         Reading(**asked)
 

@@ -33,7 +33,7 @@ def test_the_nearest_parent_with_settings_is_the_project(folder):
     assert Project.find(deep).runs == folder / "inner" / "runs"
 
 
-def test_without_settings_the_current_folder_is_the_project(folder):
+def test_current_folder_without_settings_is_the_project(folder):
     assert Project.find() == Project(folder, Settings())
 
 
@@ -147,7 +147,7 @@ def test_settings_that_the_user_names_are_taken_whoevers_they_are(folder, theirs
 
 
 @pytest.mark.parametrize("command", ["doctor", "datasets list", "runs list", "chat base --prompt hi", "convert x.csv"])
-def test_every_command_refuses_them(folder, theirs, command):
+def test_every_command_refuses_settings_of_somebody_else(folder, theirs, command):
     done = CliRunner().invoke(cli, command.split())
     assert isinstance(done.exception, InputError)
     assert "belongs to" in str(done.exception)

@@ -17,13 +17,13 @@ def test_defaults_hold_where_a_map_is_absent():
     assert entry.tags["user_tag"] == "human"
 
 
-def test_what_a_map_leaves_out_is_not_read():
+def test_columns_left_out_of_a_map_are_not_read():
     entry = interpret("a", FILE | {"columns": {"response": "a", "query": None}, "tags": {"role_tag": "role"}})
     assert (entry.columns, entry.tags, entry.problems) == ({"response": "a"}, {"role_tag": "role"}, ())
 
 
 @pytest.mark.parametrize("target", [alpaca, sharegpt])
-def test_what_our_targets_write_is_read_whole(target):
+def test_entries_of_our_targets_are_read_without_notes(target):
     entry = interpret("a", FILE | target.entry | {"ftbridge": {}})
     assert (entry.problems, entry.notes) == ((), ())
     assert entry.columns == target.entry["columns"]
@@ -54,7 +54,7 @@ def test_what_our_targets_write_is_read_whole(target):
         ("a", FILE | {"split": "test"}, "asks for the split `test`"),
     ],
 )
-def test_what_keeps_an_entry_from_training_is_named(name, raw, problem):
+def test_entry_that_cannot_be_trained_on_names_its_problem(name, raw, problem):
     assert any(problem in found for found in interpret(name, raw).problems)
 
 
@@ -70,7 +70,7 @@ def test_what_keeps_an_entry_from_training_is_named(name, raw, problem):
         ({"formatting": "openai"}, 'adds "detailed thinking off"'),
     ],
 )
-def test_what_it_passes_over_or_adds_is_noted(raw, note):
+def test_keys_that_llamafactory_ignores_or_adds_to_are_noted(raw, note):
     assert any(note in found for found in interpret("a", FILE | raw).notes)
 
 
@@ -80,7 +80,7 @@ def test_data_that_is_elsewhere_needs_no_file(key):
     assert (entry.remote, entry.problems) == ("owner/name", ())
 
 
-def test_what_it_draws_is_told():
+def test_entry_that_draws_samples_tells_how_many():
     assert interpret("a", FILE | {"num_samples": 5}).drawn == "`num_samples` 5"
     assert interpret("a", FILE | {"num_samples": 5}).samples == 5
     assert interpret("a", FILE | {"split": "train[:9]"}).drawn == "`split` train[:9]"

@@ -18,7 +18,7 @@ from ftbridge.dataset_info.names import all_named, is_own, settled
         ("..bashrc.1a2b3c4d.staged.jsonl", False, ""),
     ],
 )
-def test_what_is_hidden_is_ours_only_on_its_way(name, own, at_last):
+def test_hidden_file_is_ours_only_with_a_staged_name(name, own, at_last):
     assert (is_own(name), settled(name)) == (own, at_last)
 
 

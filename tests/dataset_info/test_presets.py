@@ -34,7 +34,7 @@ def alpaca(known, row):
     return {"instruction": field("instruction"), "input": field("input"), "output": answer}
 
 
-def test_all_are_there():
+def test_presets_are_all_found_in_order():
     assert list(presets()) == NAMES
 
 
@@ -74,7 +74,7 @@ def test_a_sheet_tells_before_columns_do():
 
 
 @pytest.mark.parametrize("columns", [(), ("text", "label"), ("text", "category", "output", "id")])
-def test_what_is_not_exactly_theirs_tells_nothing(columns):
+def test_columns_other_than_a_presets_own_tell_no_preset(columns):
     assert preset_of(["Sheet1", ""], columns) is None
 
 
@@ -111,18 +111,18 @@ def test_a_label_may_be_a_number_or_its_text():
         }
 
 
-def test_an_unknown_label_is_not_let_through():
+def test_unknown_label_of_a_preset_is_refused():
     with pytest.raises(KeyError):
         alpaca(preset("twitter-complaints"), {"Tweet text": "hm", "Label": "Unlabeled", "ID": 50})
 
 
-def test_patents_become_what_is_expected(public_data):
+def test_patents_preset_gives_the_published_samples(public_data):
     row = json.loads((public_data.folder / "patents" / "source.jsonl").read_text("utf-8"))
     expected = json.loads((public_data.folder / "patents" / "expected_alpaca.json").read_text("utf-8"))
     assert [alpaca(preset("patents"), row)] == expected
 
 
-def test_alpaca_stays_as_it_is(public_data):
+def test_alpaca_records_of_a_preset_stay_as_they_are(public_data):
     rows = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [alpaca(preset("huanhuan"), row) for row in rows] == rows
 

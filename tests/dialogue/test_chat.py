@@ -59,7 +59,7 @@ def answer(talk: ChatSession, question: str = QUESTION) -> str:
 
 
 @pytest.mark.framework
-def test_both_answer_each_with_a_history_of_its_own(before, after):
+def test_base_and_trained_model_answer_with_separate_histories(before, after):
     assert (before.title, after.title) == ("before", "after")
     first = answer(after)
     assert first != answer(before)
@@ -72,7 +72,7 @@ def test_both_answer_each_with_a_history_of_its_own(before, after):
 
 
 @pytest.mark.framework
-def test_before_is_the_base(before, in_project):
+def test_answers_before_training_are_those_of_the_base(before, in_project):
     with chat_sessions("base", system=before.system, sampling=FEW, device="cpu", template="qwen2.5") as (plain,):
         assert answer(plain) == answer(before)
 
@@ -108,7 +108,7 @@ def test_an_answer_that_is_ended_is_kept_as_far_as_it_came(after):
 
 
 @pytest.mark.framework
-def test_another_answer_takes_the_place_of_the_last(after):
+def test_retried_answer_replaces_the_last_one(after):
     after.sampling = Sampling(max_new_tokens=12, temperature=5.0, top_k=0, top_p=1.0)
     first = answer(after)
     second = "".join(after.retry())
@@ -138,7 +138,7 @@ def test_a_conversation_too_long_is_refused_and_the_next_is_answered(after):
 
 
 @pytest.mark.framework
-def test_what_is_saved_can_be_converted(after, tmp_path, monkeypatch):
+def test_saved_conversation_can_be_converted(after, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer(after)
     answer(after, "又如何？")
@@ -223,7 +223,7 @@ def test_a_merged_model_of_no_family_is_asked_with_one_that_is_named(model):
 
 
 @pytest.mark.parametrize("other", [{"run": "two"}, {"checkpoint": "output/iter_1.pth"}])
-def test_what_says_that_it_was_made_of_something_else_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
+def test_merged_model_of_another_run_or_checkpoint_does_not_answer_for_a_run(model, tmp_path, monkeypatch, other):
     monkeypatch.chdir(tmp_path)
     run = msgspec.structs.replace(record_run(Project.find(), "one", template="qwen3"), model=str(model)).save()
     card = card_of(resolve("one"))

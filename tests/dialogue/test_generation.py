@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_pro
 
 
 @pytest.mark.framework
-def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_python):
+def test_prompt_of_another_family_is_refused_and_a_dead_child_is_told(in_project, training_python):
     card = card_of(resolve("base"), template="qwen2.5")
     other = card_of(resolve("base"), template="glm4")
     with Generator(training_python, card, in_project / "base", None, ()) as generator:
@@ -140,14 +140,14 @@ def test_settings_that_no_model_stands_are_refused_however_they_come(setting, se
 
 
 @pytest.mark.framework
-def test_torch_says_so_where_memory_runs_out(training_python):
+def test_out_of_memory_of_torch_is_recognised(training_python):
     done = subprocess.run(
         [training_python, "-c", "import torch; torch.empty(10**15)"], capture_output=True, text=True, check=False
     )
     assert _out_of_memory(done.stderr)
 
 
-def test_cublas_says_so_in_its_own_words():
+def test_out_of_memory_of_cublas_is_recognised():
     assert _out_of_memory("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
@@ -268,7 +268,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.framework
-def test_transformers_is_told_the_same(training_python):
+def test_loading_options_reach_transformers(training_python):
     half = {"dtype": "float16", "compute_dtype": "float16"}
     specs = [
         {"device": "cuda", "bits": None, **half},

@@ -70,7 +70,7 @@ def test_weights_are_counted_as_they_are_loaded(tmp_path, loading, adapter, conf
     assert found.size == pytest.approx(mebibytes * 2**20, abs=1)
 
 
-def test_experts_are_not_quantised(tmp_path):
+def test_expert_weights_are_counted_as_not_quantised(tmp_path):
     size = 1024 * 1024 * 2
     (tmp_path / "config.json").write_text("{}")
     entries = [("model.layers.0.mlp.experts.0.up_proj.weight", "BF16", (1024, 1024), [bytes(size)])]
@@ -123,7 +123,7 @@ def test_a_model_too_big_for_all_cards_is_told_before_it_is_loaded(model):
     assert note(6, 6) == note(100) == note(None, 5) == note(1, bits=4) == note() == ""
 
 
-def test_what_a_loaded_model_leaves():
+def test_loaded_model_lowers_the_free_memory_of_its_cards():
     first, second, silent = gpu("a", 100), gpu("b", 50), gpu("c")
     alone = Placement((first,), "float16", "float16", 70 * 2**20)
     assert [each.free for each in alone.left([first, second, silent])] == [30, 50, None]
@@ -151,7 +151,7 @@ def test_weights_are_not_offloaded_among_other_things(model, tmp_path, name):
             place([], model, None, Loading(offload_folder=str(folder)))
 
 
-def test_what_was_offloaded_before_is_written_over(model, tmp_path):
+def test_leftover_files_of_an_earlier_offload_are_accepted(model, tmp_path):
     for name in ("index.json", "lm_head.weight.dat", "lm_head.weight.safetensors"):
         (tmp_path / "offloaded").mkdir(exist_ok=True)
         (tmp_path / "offloaded" / name).touch()

@@ -101,7 +101,7 @@ def obey(text, *talks):
     return terminal._obey(text, talks, "", stream=True)
 
 
-def test_commands(talk, capsys):
+def test_slash_commands_change_the_conversation_and_say_so(talk, capsys):
     assert obey("/system  说中文 ", talk)
     assert talk.system == "说中文"
     assert obey('/system ""', talk)

@@ -93,7 +93,7 @@ def tab(browser, parrot):
     ("locale", "titles", "send"),
     [("en-US", ["Before fine-tuning", "After fine-tuning"], "Send"), ("zh-CN", ["微调前", "微调后"], "发送")],
 )
-def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, titles, send):
+def test_page_answers_in_both_columns_in_chinese_and_english(browser, parrot, locale, titles, send):
     tab = Tab(browser, parrot.address, locale)
     for title in titles:
         tab.expect(tab.page.get_by_text(title)).to_be_visible()
@@ -108,7 +108,7 @@ def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, tit
 
 
 @pytest.mark.framework
-def test_what_a_model_says_is_text(tab):
+def test_answer_with_markup_is_shown_as_text(tab):
     said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
     tab.ask(said)
     tab.expect(tab.bot(1)).to_have_text(f"after, turn 1, You are a parrot. seed 0: {said}", use_inner_text=True)
@@ -142,7 +142,7 @@ def test_neither_question_nor_answer_system_prompt_nor_title_becomes_markup(brow
 
 
 @pytest.mark.framework
-def test_half_an_emoji_is_answered_with_a_sentence_and_the_page_goes_on(tab):
+def test_question_with_half_an_emoji_is_refused_and_the_page_goes_on(tab):
     tab.question.fill("hello")
     tab.question.evaluate(
         "field => { field.value = 'x\\ud83d'; field.dispatchEvent(new Event('input', {bubbles: true})) }"
@@ -209,7 +209,7 @@ def test_an_error_is_shown_as_text_and_the_question_comes_back(tab):
 
 
 @pytest.mark.framework
-def test_two_tabs_do_not_mix(browser, parrot, tab):
+def test_conversations_of_two_tabs_do_not_mix(browser, parrot, tab):
     other = Tab(browser, parrot.address)
     tab.ask("never ends")
     other.ask("hello")
@@ -236,7 +236,7 @@ def test_two_tabs_do_not_mix(browser, parrot, tab):
         ("/", {"Host": "example.org"}, 400),
     ],
 )
-def test_only_the_page_itself_is_served(parrot, path, headers, status):
+def test_paths_and_origins_other_than_the_page_are_not_served(parrot, path, headers, status):
     found, body = parrot.fetch(path, headers=headers)
     assert found == status
     assert b"https://" not in body
@@ -292,7 +292,7 @@ def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch,
             socket.create_connection(("::1", where.port), timeout=10).close()
 
 
-def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
+def test_missing_gradio_is_refused_with_the_install_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -418,9 +418,11 @@ def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000], ids=range(7)
+    "line",
+    ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000],
+    ids=["no JSON", "list", "empty", "id of text", "stop of an object", "deep", "long number"],
 )
-def test_what_cannot_be_read_ends_the_page_with_a_sentence(asked, capsys, line):
+def test_unreadable_line_of_the_page_ends_it_with_a_sentence(asked, capsys, line):
     assert asked([Echo()], line, number=1) == {}
     assert "the page sent what cannot be read" in capsys.readouterr().err
 

@@ -63,7 +63,7 @@ PATENTS = ["Chemistry; Metallurgy", "Textiles; Paper", "Physics", "Electricity"]
         ),
     ],
 )
-def test_how_an_answer_is_read(labels, answer, expected):
+def test_answer_is_read_as_the_label_that_it_names(labels, answer, expected):
     assert Parser(labels).read(answer) == expected
 
 
@@ -122,7 +122,7 @@ def test_exact_match_leaves_blanks_at_the_ends_alone():
     assert found.finish == {"stop": 1, "length": 1}
 
 
-def test_figures_counted_by_hand():
+def test_metrics_equal_figures_counted_by_hand():
     given = ["a", "a", "b", "I do not know", "b", "a"]
     references = ["a", "a", "a", "b", "b", "c"]
     found = measure([(a, r, "stop") for a, r in zip(given, references, strict=True)], ("a", "b", "c", "d"), "me").labels
@@ -142,7 +142,7 @@ def test_a_label_that_is_only_given_lowers_the_average():
     assert (found.precision, found.recall) == (pytest.approx(0.5), pytest.approx(0.25))
 
 
-def test_a_perfect_model():
+def test_right_labels_in_other_words_give_full_scores_but_no_exact_match():
     found = measure([("A.", "a", "stop"), ("b", "b", "stop")], ("a", "b"), "me")
     assert (found.exact_match, found.labels.accuracy, found.labels.f1) == (0.5, 1.0, 1.0)
 
@@ -163,7 +163,7 @@ def test_references_that_repeat_are_labels(references, labels):
     assert (found and list(found.labels)) == labels
 
 
-def test_without_scikit_learn_it_is_said_how_to_get_it(monkeypatch):
+def test_missing_scikit_learn_is_refused_with_the_install_command(monkeypatch):
     found = builtins.__import__
 
     def missing(name, *rest):

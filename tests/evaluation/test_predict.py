@@ -55,7 +55,7 @@ def test_the_last_turn_is_asked_with_what_was_said_before(model):
     assert row["reference"] == "d"
 
 
-def test_a_dataset_that_ftbridge_did_not_make(model):
+def test_predict_answers_a_foreign_dataset(model):
     Path("data/own.json").write_text(json.dumps([{"q": "news 1", "a": "Sports"}]))
     info = json.loads(Path("data/dataset_info.json").read_text())
     info["own"] = {"file_name": "own.json", "columns": {"prompt": "q", "response": "a"}}
@@ -64,7 +64,7 @@ def test_a_dataset_that_ftbridge_did_not_make(model):
     assert rows(Path("own"))[0]["reference"] == "Sports"
 
 
-def test_which_dataset(model):
+def test_predict_without_a_unique_dataset_is_refused(model):
     with pytest.raises(UsageError, match="give `--dataset NAME`"):
         ftbridge.predict(model, out="out")
     with pytest.raises(InputError, match="there is no dataset `new`"):
@@ -116,7 +116,7 @@ def test_answers_may_lie_in_a_project_that_is_its_own_dataset_folder(model):
         ftbridge.predict(model, "here", dataset_dir=".", out=".")
 
 
-def test_metrics_of_answers_that_are_there(model):
+def test_metrics_of_finished_answers_are_made_without_asking_again(model):
     found = predict(model, metrics=True).metrics
     assert (found.exact, found.labels.parsed["contained"], found.labels.parsed["unparseable"]) == (0, 5, 1)
     assert found.labels.accuracy == pytest.approx(3 / 6)
@@ -151,7 +151,7 @@ def of_a_run(model, name="one"):
     msgspec.structs.replace(load_card(model), run=name).save(model)
 
 
-def test_questions_that_were_trained_on_are_said(model, capsys):
+def test_trained_on_questions_are_told_of(model, capsys):
     assert predict(model, metrics=True, out="unknown").leakage is None
     of_a_run(model)
     assert "warning" not in capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_questions_that_were_trained_on_are_said(model, capsys):
         ({}, "the references, which repeat", {"Sports", "Politics"}),
     ],
 )
-def test_who_knows_the_labels(model, options, origin, labels):
+def test_labels_come_from_the_label_map_or_the_references(model, options, origin, labels):
     ftbridge.convert("news.json", name="mapped", **options)
     found = ftbridge.predict(model, "mapped", out="out", metrics=True).metrics.labels
     assert (found.origin, set(found.labels)) == (origin, labels)

@@ -45,7 +45,7 @@ def asked(in_project, trained, monkeypatch):
 
 
 @pytest.mark.framework
-def test_as_many_questions_of_the_runs_data_are_asked(asked, capsys):
+def test_verify_asks_as_many_questions_as_it_is_told(asked, capsys):
     same_answers(3, "cpu")(*asked)
     assert "3 of 3 answers are the same" in capsys.readouterr().err
 

@@ -42,7 +42,7 @@ def called(measure, monkeypatch, tmp_path):
     return call
 
 
-def test_each_class_says_all_that_its_model_needs(measure):
+def test_class_of_the_models_table_says_all_that_its_model_needs(measure):
     kinds, tokenizers = measure.read()
     for name, kind in kinds.items():
         assert kind.config["model_type"] == name
@@ -52,7 +52,7 @@ def test_each_class_says_all_that_its_model_needs(measure):
 
 
 @pytest.mark.slow
-def test_one_that_does_not_run_neither_ends_the_rest_nor_passes(measure, called, tmp_path, capsys):
+def test_class_that_does_not_run_neither_ends_the_others_nor_passes(measure, called, tmp_path, capsys):
     whole, half = measure.Result(done=["run", "merged", "asked"]), measure.Result(done=["run"], said="does not fit")
     docs = tmp_path / "models.md"
     docs.write_text(f"before\n{measure.BEGIN}\n| `lfm2` | old |\n| `qwen3` | old |\n{measure.END}\nafter\n")

@@ -24,7 +24,7 @@ INTERNLMS = ("internlm2", "internlm2.5", "internlm3")
 OTHERS = ("internlm", "llama2", "llama3", "glm4", "chatglm3", "baichuan2", "mistral", "gemma")
 
 
-def test_every_family_asked_for_is_there():
+def test_known_families_are_all_in_the_table():
     assert {*QWENS, *INTERNLMS, *OTHERS} <= set(families.load())
 
 
@@ -267,7 +267,7 @@ OTHER_IDS = {
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
+def test_frameworks_train_the_same_ids_except_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     other: dict[str, set[str]] = {}
     for case in one.keys() & two.keys():
@@ -278,7 +278,7 @@ def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_labels_where_known(frameworks):
+def test_frameworks_train_the_same_labels_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     same = {case.split()[0] for case in one.keys() & two.keys() if one[case]["labels"] == two[case]["labels"]}
     # LLaMA-Factory trains on more elsewhere: a newline, an eos token (see families.yaml).

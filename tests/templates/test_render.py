@@ -106,13 +106,13 @@ def test_a_number_stays_a_number_in_yaml(value):
 @pytest.mark.parametrize(
     "value", [Sly("x"), Colour.RED, Path("a"), object(), {1}, b"a", jinja2.Undefined, float("nan"), float("-inf")]
 )
-def test_what_is_no_plain_value_is_refused_wherever_it_hides(literal, value):
+def test_value_that_is_not_plain_is_refused_at_any_depth(literal, value):
     for hidden in (value, [value], {"a": ({"b": value},)}):
         with pytest.raises(TypeError, match="cannot be written into a config"):
             literal(hidden)
 
 
-def test_a_sly_key_is_refused():
+def test_key_that_is_a_str_subclass_is_refused():
     with pytest.raises(TypeError):
         python_literal({Sly("x"): 1})
 

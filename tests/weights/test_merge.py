@@ -112,7 +112,7 @@ def content(tensor):
 
 
 @pytest.mark.parametrize("name", [*COMMON, *(pytest.param(rare, marks=pytest.mark.matrix) for rare in RARE)])
-def test_equal_to_pefts_own_merge_bit_for_bit(cases, training_python, tmp_path, name):
+def test_merge_equals_pefts_own_bit_for_bit(cases, training_python, tmp_path, name):
     folder = cases(name)
     four_bits = {"type": name, "double": name == "nf4", "dtype": "BF16"} if name in {"nf4", "fp4"} else None
     config = merged_case(folder, tmp_path / "new", training_python, rounding=four_bits, shard_size=10**6)
@@ -204,7 +204,7 @@ with fresh_folder(target, "merged") as new:
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.nightly)])
-def test_killed_at_any_moment_it_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
+def test_merge_killed_at_any_moment_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
     folder, target = cases("rslora"), tmp_path / "merged"
     argv = [sys.executable, "-c", MERGE, training_python, folder / "base", folder / "adapter", target]
     start = time.monotonic()

@@ -39,7 +39,7 @@ def state():
     ],
     ids=str,
 )
-def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost):
+def test_part_that_would_go_or_mix_rows_is_changed_only_with_replace(source, first, then, lost):
     before = convert(source, **first)
     known = state()
     with pytest.raises(QuestionError, match=f"(?m){lost}") as error:
@@ -72,7 +72,7 @@ def test_a_part_is_taken_away_or_mixed_only_on_demand(source, first, then, lost)
     ],
     ids=str,
 )
-def test_what_leaves_held_out_rows_alone_is_done_at_once(source, first, then, replaced):
+def test_change_that_leaves_held_out_rows_alone_is_made_without_asking(source, first, then, replaced):
     convert(source, **first)
     assert convert(source, **then).replaced == replaced
 
@@ -168,7 +168,7 @@ def test_a_file_that_nobody_registered_is_left_alone(source, name, replace):
         convert(source, **SPLIT, replace=replace)
 
 
-def test_what_stands_in_the_way_of_a_registered_file_is_left_alone(source):
+def test_folder_in_the_place_of_a_registered_file_is_left_alone(source):
     file = convert(source).parts[0].files["alpaca"]
     file.unlink()
     (file / "mine").mkdir(parents=True)
@@ -235,7 +235,7 @@ def test_a_workbook_beside_rejected_rows_may_be_somebody_elses(lines):
 
 
 @pytest.mark.parametrize("asked", [{"reading": {"delimiter": "\ud800"}}, {"split": 5}, {"odd": 1}], ids=ascii)
-def test_options_that_are_none_are_those_of_another_conversion(source, asked):
+def test_unreadable_options_count_as_those_of_another_conversion(source, asked):
     """Half a character is no `ValidationError`, and was a traceback."""
     convert(source, **SPLIT)
     file = Path("data/dataset_info.json")

@@ -107,7 +107,7 @@ def test_medqa_is_the_tutorials_own_file_to_the_character(public_data):
     assert samples(by_letter.parts[0].files["xtuner"]) == expected
 
 
-def test_alpaca_stays_alpaca(public_data):
+def test_alpaca_records_converted_to_alpaca_stay_the_same(public_data):
     done = convert(public_data.folder / "huanhuan" / "huanhuan-100.json")
     expected = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [
@@ -116,7 +116,7 @@ def test_alpaca_stays_alpaca(public_data):
     ] == expected
 
 
-def test_ruozhiba_is_the_same_conversations(public_data):
+def test_ruozhiba_raw_and_formatted_give_the_same_conversations(public_data):
     done = convert(public_data.folder / "ruozhiba" / "ruozhiba_raw.jsonl")
     expected = samples(public_data.folder / "ruozhiba" / "ruozhiba_format.jsonl")
     assert [
@@ -141,7 +141,7 @@ ALPACA = st.fixed_dictionaries(
 
 @settings(max_examples=25)
 @given(st.lists(ALPACA, min_size=1, max_size=5), st.booleans())
-def test_alpaca_in_is_alpaca_out_and_the_same_in_xtuner(records, array):
+def test_alpaca_records_come_out_the_same_in_alpaca_and_xtuner(records, array):
     source = Path("alpaca.json")
     source.write_text(json.dumps(records), "utf-8")
     (part,) = convert(source, array=array, replace=True).parts
@@ -220,7 +220,7 @@ def test_a_limit_takes_the_first_and_looks_at_no_more(lines):
     st.sampled_from([None, 5, 99]),
     st.sampled_from([None, "train=2,test=1", "1:1"]),
 )
-def test_the_counts_add_up(rows, dedup, limit, split):
+def test_counts_of_rows_add_up_to_those_read(rows, dedup, limit, split):
     with Path("faq.jsonl").open("w") as file:
         file.writelines(json.dumps({"question": f"q{q}", "answer": "a" * a}) + "\n" for q, a in rows)
     try:
@@ -253,7 +253,7 @@ def test_several_sources_make_one_dataset(lines, workbook):
 
 
 @pytest.mark.parametrize(("allowed", "good"), [("1", True), ("0", False), ("34%", True), ("33%", False), (1, True)])
-def test_so_many_rows_may_be_rejected(lines, allowed, good):
+def test_max_rejected_as_count_or_share_bounds_the_rejected_rows(lines, allowed, good):
     source = lines(*({"question": "q", "answer": answer} for answer in ("a", "b", "")))
     if good:
         assert convert(source, max_rejected=allowed).counts.rejected == 1
@@ -308,7 +308,7 @@ def test_a_preset_makes_its_rows(folder):
     assert done.tables[0].preset == "self-cognition"
 
 
-def test_targets_are_chosen(lines):
+def test_targets_that_are_asked_for_are_the_only_files(lines):
     source = lines({"question": "q", "answer": "a"})
     assert list(convert(source, to=["sharegpt"]).parts[0].files) == ["sharegpt"]
     assert list(convert(source, to=["xtuner"], replace=True).parts[0].files) == ["xtuner"]
@@ -317,7 +317,7 @@ def test_targets_are_chosen(lines):
         convert(source, to=["csv"])
 
 
-def test_the_same_again_changes_nothing(workbook):
+def test_conversion_with_the_same_options_changes_nothing(workbook):
     source = workbook(Q=FAQ)
     convert(source, split="2:1")
     before = snapshot(Path("data"))
@@ -346,7 +346,7 @@ def test_a_file_that_is_gone_is_written_again(workbook):
     assert file.read_bytes() == content
 
 
-def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
+def test_conversion_with_other_options_is_made_anew_and_drops_old_parts(workbook):
     source = workbook(Q=FAQ)
     convert(source, split="2:1", sample="1,2")
     done = convert(source, replace=True)
@@ -363,7 +363,7 @@ def test_other_options_make_it_anew_and_drop_the_part_that_is_no_more(workbook):
     ]
 
 
-def test_another_source_needs_replace(workbook, lines):
+def test_dataset_of_another_source_needs_replace(workbook, lines):
     convert(workbook(Q=FAQ))
     before = snapshot(Path("data"))
     other = lines({"question": "q", "answer": "a"})
@@ -420,7 +420,7 @@ def test_when_no_row_is_left_nothing_is_written(folder, record):
     assert not Path("data").exists()
 
 
-def test_headers_alone_hold_no_rows(workbook):
+def test_table_of_headers_alone_is_refused(workbook):
     with pytest.raises(InputError, match="it holds no rows"):
         convert(workbook(Q=FAQ[:1]))
 
@@ -464,7 +464,7 @@ def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
     assert json.loads(part.files["alpaca"].read_text("utf-8"))[0]["instruction"] == "q0"
 
 
-def test_nothing_to_do_is_refused_and_one_format_is_a_word(workbook):
+def test_convert_without_source_or_format_is_refused_and_one_format_may_be_text(workbook):
     path = workbook(Q=FAQ)
     for sources, to in (((), "xtuner"), ((path,), ()), ((path,), "")):
         with pytest.raises(UsageError, match="at least one source, and one format"):
@@ -500,7 +500,7 @@ def test_a_dataset_folder_elsewhere_is_remembered_as_it_is(workbook, tmp_path_fa
 
 @pytest.mark.framework
 @pytest.mark.parametrize("array", [False, True])
-def test_both_frameworks_load_what_was_written(lines, folder, training_python, array):
+def test_converted_files_load_in_both_frameworks(lines, folder, training_python, array):
     filler = {"instruction": "问" * 500, "input": "", "output": "答" * 500, "system": ""}
     records = [filler | {"history": []} for _ in range(4000)]
     records.append({"instruction": "q", "input": "i", "output": "a", "system": "s", "history": [["hi", "hello"]]})

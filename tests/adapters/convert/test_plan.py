@@ -81,7 +81,7 @@ def test_a_job_names_its_parts(lines):
     assert whole.sources == {"faq.jsonl": digest(path)}
 
 
-def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folder):
+def test_question_about_one_of_several_sources_is_answered_for_all_or_alone(folder):
     faq, other, alike = (folder / name for name in ("faq.csv", "other.csv", "alike.csv"))
     faq.write_text("question,answer\nwhy?,because\n", encoding="utf-8")
     other.write_text("they say,we say\nwho?,me\nand who else?,nobody\n", encoding="utf-8")

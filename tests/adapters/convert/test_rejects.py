@@ -48,16 +48,16 @@ def test_rejected_rows_are_kept_whatever_they_hold():
 
 
 @pytest.mark.parametrize(("text", "allowed"), [("0", 0), (" 20 ", 20), ("1%", 2), ("0.5%", 1), ("100%", 250)])
-def test_so_many_of_250_rows_may_be_rejected(text, allowed):
+def test_max_rejected_of_250_rows_is_counted_from_number_or_share(text, allowed):
     assert parse_max_rejected(text)(250) == allowed
 
 
-def test_a_share_is_exact():
+def test_max_rejected_as_a_share_is_exact():
     assert parse_max_rejected("0.57%")(10_000) == 57
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "some"])
-def test_any_other_number_is_refused(text):
+def test_max_rejected_that_is_no_count_or_share_is_refused(text):
     with pytest.raises(UsageError, match="20"):
         parse_max_rejected(text)
 
@@ -98,7 +98,7 @@ def test_file_and_sheet_are_there_where_there_are_several():
     assert found[2][:3] == [1, "g.xlsx", "R"]
 
 
-def test_all_reasons_are_told_and_the_value_of_a_row_without_any():
+def test_rejected_row_shows_all_its_reasons_or_else_its_value():
     more = [
         {"column": "q", "value": "", "reason": "instruction is empty"},
         {"column": "", "value": "", "reason": "odd"},
@@ -131,7 +131,7 @@ def test_numbers_are_numbers_as_long_as_excel_keeps_them(value, cell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["a\0b\x1f", "\ud800", "\uffff", "_x000D_", "_x005F_", "a\r\nb\t", "_x12", "𠀀"])
-def test_what_xml_cannot_hold_comes_back(folder, text):
+def test_text_that_xml_cannot_hold_comes_back_from_the_rejected_workbook(folder, text):
     with (folder / "f.xlsx").open("w+b") as file:
         write_workbook(io.BytesIO(json.dumps(line(1, {"q": text, "z": "z"})).encode()), file)
     (table,) = open_tables(folder / "f.xlsx", Reading(header_row=1))
@@ -192,7 +192,7 @@ def test_the_workbook_comes_and_goes_with_the_rejected_rows(lines, folder):
     assert not done.rejected_workbook.exists()
 
 
-def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
+def test_rejected_workbook_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     source = lines(*ROWS)
     convert(source, on_error="skip").rejected_file.unlink()
     done = convert(source, on_error="skip", xlsx=True)
@@ -200,7 +200,7 @@ def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     assert done.rejected_workbook.is_file()
 
 
-def test_it_goes_with_its_dataset_and_is_no_source(lines, folder):
+def test_rejected_workbook_is_no_source_and_goes_with_its_dataset(lines, folder):
     done = convert(lines(*ROWS), on_error="skip", xlsx=True)
     assert convert(folder, on_error="skip", name="all").counts.read == 3
     assert done.rejected_workbook in remove(folder / "data", ["faq"]).files

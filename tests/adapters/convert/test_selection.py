@@ -35,7 +35,7 @@ def chosen(selection):
     return {name: None if each is None else each.tolist() for name, each in selection.items()}
 
 
-def test_without_a_wish_all_samples_stay_in_order(job):
+def test_selection_without_options_keeps_all_samples_in_order(job):
     selection, counts = select(job(), made(range(5)))
     assert chosen(selection) == {"faq-train": None}
     assert (counts.read, counts.written, counts.rejected, counts.left_out) == (7, 5, 1, 1)
@@ -58,7 +58,7 @@ def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
     assert counts.read == counts.written + counts.rejected + counts.duplicates + counts.left_out
 
 
-def test_what_cannot_be_had_is_refused(job):
+def test_more_samples_or_parts_than_there_are_rows_are_refused(job):
     with pytest.raises(UsageError, match="asks for 6 of 5"):
         select(job(sample=(6,)), made(range(5)))
     with pytest.raises(InputError, match="leave no"):
@@ -67,7 +67,7 @@ def test_what_cannot_be_had_is_refused(job):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "most"), [(0, 38), (3, 42)])
-def test_memory_stays_low(job, classes, most):
+def test_selection_of_a_million_samples_keeps_memory_low(job, classes, most):
     size, draw = 1_000_000, np.random.default_rng(1)
     hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
     asked = job(split="7:3", sample=(100,), dedup="exact", wish=MappingOptions(stratify="answer" if classes else ""))

@@ -30,7 +30,7 @@ def counts(split, values, labels=None, seed=42):
         ("test=2,validation=1,train=3", {"train": 3, "validation": 1, "test": 2}),
     ],
 )
-def test_a_split_is_shares_or_numbers(text, parts):
+def test_split_is_parsed_from_shares_or_numbers(text, parts):
     assert parse_split(text) == parts
     assert list(parse_split(text)) == list(parts)
 
@@ -39,7 +39,7 @@ def test_a_split_is_shares_or_numbers(text, parts):
     "text",
     ["7-3", "7", "", "0:1", "1:0", "0.7:0.3", "1:2:3:4", "train=5", "test=0", "test=1,test=2", "test=1,", "a=1"],
 )
-def test_any_other_split_is_refused_with_an_example(text):
+def test_malformed_split_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match="7:3"):
         parse_split(text)
 
@@ -61,7 +61,7 @@ def test_690_rows_split_7_to_3_as_in_the_tutorial():
 
 
 @given(st.lists(st.integers(0, 8), min_size=20, max_size=60), st.integers(0, 99))
-def test_the_same_question_is_never_in_two_parts(values, seed):
+def test_equal_questions_are_never_in_two_parts(values, seed):
     values += range(9)
     codes = assign("7:3", keys_of(values), np.array([each % 2 for each in values]), seed)
     assert not {*keys_of(values)[codes == 0]} & {*keys_of(values)[codes == 1]}
@@ -81,7 +81,7 @@ def test_the_seed_decides_and_says_the_same_for_ever():
     assert first != other
 
 
-def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_counted():
+def test_unshuffled_split_keeps_the_order_and_counts_shared_questions():
     values = keys_of([1, 2, 3, 4, 5, 6, 7, 1, 2, 9])
     codes = assign("7:3", values, np.zeros(10, int), None)
     assert codes.tolist() == [0] * 7 + [1] * 3
@@ -98,7 +98,7 @@ def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_count
         ("7:3", [1, 1, 1, 1], "4 samples with 1 different questions, each kept in one part, leave no"),
     ],
 )
-def test_what_cannot_be_split_is_refused(split, values, message):
+def test_too_few_samples_for_a_split_are_refused(split, values, message):
     with pytest.raises(InputError, match=message):
         counts(split, values)
 
@@ -121,11 +121,11 @@ def test_the_first_of_equal_samples_is_kept():
 @pytest.mark.parametrize(
     ("sizes", "parsed"), [("500,100,100", (100, 500)), ("1\uff0c5", (1, 5)), ((5, 1), (1, 5)), ("", ()), ((), ())]
 )
-def test_subsets_are_sizes(sizes, parsed):
+def test_subset_sizes_are_parsed_and_sorted(sizes, parsed):
     assert parse_sample(sizes) == parsed
 
 
 @pytest.mark.parametrize("sizes", ["0", "1,,2", "a", "-1", (0,)])
-def test_any_other_subset_is_refused(sizes):
+def test_malformed_subset_size_is_refused_with_an_example(sizes):
     with pytest.raises(UsageError, match="100,500"):
         parse_sample(sizes)

@@ -111,7 +111,7 @@ def test_the_question_may_stand_in_either_column():
     assert [each.field for each in columns.problems(row(q="", i="", a=""))] == ["instruction", "output"]
 
 
-def test_templates_and_constants():
+def test_templates_and_constants_fill_fields_and_name_bad_cells():
     prompts = {
         "instruction": RowTemplate("Classify"),
         "input": RowTemplate("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
@@ -141,7 +141,7 @@ def test_a_label_without_a_text_names_its_row():
     assert [each.reason for each in columns.problems(row(q="x", a=""))] == ["is empty"]
 
 
-def test_text_is_kept_to_the_character_unless_stripped():
+def test_text_is_kept_to_the_character_unless_strip_is_asked_for():
     values = {"s": " s", "q": "q\u00a0", "i": " ", "a": "\ta\u3000", "h": [["x ", " y"]]}
     kept = mapping(COLUMNS).conversation(row(**values))
     assert kept.turns == (Turn("x ", "", " y"), Turn("q\u00a0", " ", "\ta\u3000"))

@@ -98,7 +98,7 @@ def test_headers_below_rows_of_the_same_width_may_be_data(rows, at, other):
         ([["q1", "a1"], [], ["How many?", "five of them"], ["x", "5"]], None),
     ],
 )
-def test_another_table_is_told_by_other_kinds_of_values(rows, other):
+def test_table_below_is_found_by_its_other_kinds_of_values(rows, other):
     assert another_table(rows, 0) == other
 
 

@@ -40,7 +40,7 @@ from ftbridge.adapters.mapping.headers import FLAG, asks, fits, normalize_header
     ],
     ids=str,
 )
-def test_headers_are_recognised(headers, found):
+def test_known_headers_are_recognised_for_their_fields(headers, found):
     assert recognise(headers) == found
 
 
@@ -79,7 +79,7 @@ def test_columns_of_tools_and_images_are_known():
         ("客戶問題", "客服回覆"),
     ],
 )
-def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(question, answer):
+def test_headers_with_owners_or_marks_around_them_are_recognised(question, answer):
     assert recognise([question, answer]) == {"instruction": [question], "output": [answer]}
     assert asks([question])
     assert not asks([answer])

@@ -73,7 +73,7 @@ GOOD = openai(("user", "q"), ("assistant", "a"))
     ],
     ids=str,
 )
-def test_conversations_are_read(style, value, system, turns):
+def test_message_lists_of_each_style_are_read(style, value, system, turns):
     mapping, rows = both(style, value, system="default")
     expected = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
     assert style_of(value) == style
@@ -140,7 +140,7 @@ def test_conversations_are_read(style, value, system, turns):
     ],
     ids=str,
 )
-def test_what_cannot_be_trained_on_is_named(style, value, reason):
+def test_messages_that_cannot_be_trained_on_are_rejected_with_reasons(style, value, reason):
     mapping, rows = both(style, value, max_characters=10)
     for row in rows:
         with pytest.raises(BadValueError, match=reason):
@@ -181,12 +181,12 @@ def test_ends_are_stripped_when_asked():
 
 
 @pytest.mark.parametrize("value", [None, "x", [], ["x"], [{"a": 1}], [[1, 2]], {"role": "user"}], ids=str)
-def test_what_is_no_conversation_has_no_style(value):
+def test_value_that_is_no_conversation_has_no_style(value):
     assert style_of(value) == ""
 
 
 @given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.one_of(st.just(""), TEXT), TURNS)
-def test_what_goes_in_comes_out(style, system, turns):
+def test_conversation_written_in_any_style_is_read_back_the_same(style, system, turns):
     conversation = Conversation(system, tuple(Turn(asked, "", answer) for asked, answer in turns), WHERE)
     said = [("system", system)] * bool(system)
     for asked, answer in turns:

@@ -185,7 +185,7 @@ def data(folder):
     return place
 
 
-def test_every_case_is_judged(data):
+def test_datasets_of_every_case_are_judged_as_listed(data):
     found = {verdict.name: (verdict.llamafactory.loads, verdict.xtuner.loads) for verdict in check_datasets(data)}
     wanted = dict.fromkeys(LOAD, ("yes", "yes")) | dict.fromkeys(SPECIAL, ("yes", "no"))
     assert found == wanted | dict.fromkeys(FAIL, ("no", "no"))
@@ -207,7 +207,7 @@ def test_a_broken_entry_of_ours_is_told(folder):
     assert "the entry `a`" in " ".join(verdict.llamafactory.reasons)
 
 
-def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):
+def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
     place = folder / "data"
     (verdict,) = check_datasets(place)
@@ -230,7 +230,7 @@ def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_i
 
 
 @pytest.mark.framework
-def test_the_frameworks_agree(data, project, training_python):
+def test_frameworks_load_what_check_passes_and_refuse_the_rest(data, project, training_python):
     """What loads is loaded whole, and what does not is refused, or loses samples."""
     files = {}
     for name in LOAD:

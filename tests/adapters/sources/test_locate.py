@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_named_with_what_was_meant(files):
             origins([source])
 
 
-def test_what_is_there_under_that_name_is_no_glob(files):
+def test_existing_file_with_brackets_in_its_name_is_no_glob(files):
     assert first(open_all(["a[b].csv"])) == ["a[b].csv"]
 
 
@@ -110,7 +110,7 @@ def test_a_file_given_twice_is_refused(files, again):
         ("a\0b", "there is no file"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(files, source, message):
+def test_unreadable_source_is_one_sentence(files, source, message):
     (files / "broken").symlink_to("nowhere")
     (files / "loop").symlink_to("loop")
     os.mkfifo(files / "pipe")
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_one_sentence(files, source, message):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_what_may_not_be_read_is_one_sentence(files):
+def test_source_without_permission_is_one_sentence(files):
     (files / "a.csv").chmod(0)
     (files / "deep").chmod(0)
     for source in ("a.csv", "deep", "deep/er/c.csv"):

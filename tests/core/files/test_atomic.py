@@ -39,7 +39,7 @@ def test_text_and_bytes_are_written_and_folders_made(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_what_a_killed_process_left_for_a_file_goes_and_for_one_whose_name_begins_alike_stays(tmp_path):
+def test_leftovers_of_a_killed_write_go_and_those_of_similar_names_stay(tmp_path):
     theirs = {".file.b.0123abcd.part", ".file.mine.part", ".file.part", "file.0123abcd.part"}
     for name in (".file.0123abcd.part", *theirs):
         (tmp_path / name).touch()
@@ -141,7 +141,7 @@ def test_the_sha256_of_several_files_is_that_of_what_sha256sum_prints(tmp_path):
     assert sha256_of_files({"odd\udcff": files["a.txt"]}) != sha256_of_files({"odd": files["a.txt"]})
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_pipe_in_the_place_of_a_file_is_not_replaced(tmp_path):
     """As root, a path such as /dev/null would be."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SetupError, match=r"cannot write `.*pipe`: it is no file"):

@@ -57,7 +57,7 @@ def gone(pid):
 @pytest.mark.parametrize(
     ("who", "number"), [("watcher", signal.SIGKILL), ("guard", signal.SIGTERM), ("pid-2", signal.SIGKILL)]
 )
-def test_nothing_remains_whoever_is_killed(who, number):
+def test_descendants_end_whichever_process_is_killed(who, number):
     command = [sys.executable, "-c", COMMAND, COMMAND, "2"]
     watcher = subprocess.Popen([sys.executable, "-c", WATCHER, guard.__file__, "0.3", *command])
     try:

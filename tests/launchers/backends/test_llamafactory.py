@@ -95,7 +95,7 @@ def test_deepspeed_stands_in_a_file_of_its_own():
     assert json.loads(files["deepspeed.json"]) == {"train_batch_size": "auto"}
 
 
-def test_what_is_set_follows_the_file():
+def test_set_options_follow_the_config_on_the_command_line():
     chosen = {"optim": "adamw_8bit", "neftune_noise_alpha": "5"}
     planned = plan(set=chosen)
     assert config(planned) == config(plan())
@@ -105,7 +105,7 @@ def test_what_is_set_follows_the_file():
 
 
 @pytest.mark.parametrize("key", ["stage", "do_train", "output_dir", "dataset_dir", "resume_from_checkpoint"])
-def test_what_is_not_the_users_to_set_is_refused(key):
+def test_set_option_that_ftbridge_decides_is_refused(key):
     with pytest.raises(UsageError, match=f"`--set {key}` is not possible: ftbridge decides that"):
         llamafactory.render(plan(set={key: "1"}))
 

@@ -126,7 +126,7 @@ def test_deepspeed_stands_in_a_file_that_is_named():
     assert xtuner.arguments(planned)[-2:] == ["--deepspeed", str(planned.run / "deepspeed.json")]
 
 
-def test_what_is_set_follows_the_file():
+def test_set_options_follow_the_config_on_the_command_line():
     run = Path("/runs/place")
     arguments = [str(run / xtuner.CONFIG), "--work-dir", str(run / "output")]
     assert xtuner.arguments(plan("place")) == arguments
@@ -151,13 +151,13 @@ def test_what_is_set_follows_the_file():
         ("", "no ``"),
     ],
 )
-def test_what_is_not_the_users_to_set_is_refused(key, message):
+def test_set_option_that_ftbridge_decides_is_refused(key, message):
     with pytest.raises(UsageError, match=message):
         xtuner.render(plan(set={key: "1"}))
 
 
 @pytest.mark.parametrize("key", ["model.lora.r", "train_dataloader.dataset.max_length", "optim_wrapper.new", "resume"])
-def test_what_the_config_reads_can_be_set(key):
+def test_set_option_that_the_config_reads_is_accepted(key):
     assert xtuner.render(plan(set={key: "1"}))
 
 
@@ -217,12 +217,12 @@ def test_readable_checkpoints_come_oldest_first(tmp_path):
         ({"packing": True, "epochs": 1.5}, None, "whole epochs only, and `epochs` is 1.5"),
     ],
 )
-def test_what_xtuner_lacks_is_refused_by_name(options, machine, message):
+def test_option_that_xtuner_lacks_is_refused_by_name(options, machine, message):
     with pytest.raises(UsageError, match=message):
         xtuner.render(plan(machine=machine, deepspeed={"zero_optimization": {"stage": 3}}, **options))
 
 
-def test_nothing_is_left_to_auto_for_deepspeed():
+def test_deepspeed_auto_values_are_filled_in_or_left_out():
     config = {"train_batch_size": "auto", "zero_optimization": {"stage": 3, "reduce_bucket_size": "auto"}}
     text = xtuner.render(plan(deepspeed=config))["deepspeed.json"]
     zero = {"stage": 3, "reduce_bucket_size": 50_000_000}

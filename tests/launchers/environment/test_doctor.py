@@ -75,7 +75,7 @@ def poor():
     return {check.name: check for check in doctor() if check.status != "ok"}
 
 
-def test_all_is_well():
+def test_doctor_on_a_whole_setup_finds_nothing_wrong():
     found = doctor()
     assert [check for check in found if check.status != "ok"] == []
     quick = ["Python", "processor", "the backends' Python", "torch", "GPU", "CUDA toolkit", "shared memory"]
@@ -84,7 +84,7 @@ def test_all_is_well():
     assert [check.name for check in found] == [*quick, "versions", *imported, "flash-attn"]
 
 
-def test_another_python_is_a_failure(monkeypatch):
+def test_unsupported_python_is_a_failure(monkeypatch):
     monkeypatch.setattr(module.sys, "version_info", (3, 13, 0))
     assert (poor()["Python"].status, poor()["Python"].found) == ("failure", f"3.13.0, {sys.executable}")
 
@@ -96,7 +96,7 @@ def test_memory_and_driver_are_shown():
     )
 
 
-def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch):
+def test_cards_before_the_setup_are_judged_by_the_locked_torch(tmp_path, monkeypatch):
     assert LOCKED.version.startswith(pinned("transformers5")["torch"])
     assert pinned("transformers5")["nvidia-cuda-runtime-cu12"].startswith(LOCKED.cuda)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
@@ -107,7 +107,7 @@ def test_before_the_setup_the_cards_are_judged_by_the_lock(tmp_path, monkeypatch
     assert found["GPU"].status == "failure"
 
 
-def test_each_interpreter_is_judged_once(tmp_path):
+def test_interpreter_shared_by_backends_is_judged_once(tmp_path):
     one, two = (torch_environment(tmp_path / name, cuda) for name, cuda in (("one", "12.8"), ("two", "13.0")))
     (tmp_path / "ftbridge.yaml").write_text(f"backends: {{xtuner: {{python: {one}}}, llamafactory: {{python: {two}}}}}")
     found = doctor()
@@ -178,7 +178,7 @@ def test_a_machine_without_a_toolkit_is_well(tmp_path, monkeypatch):
     assert (check.status, check.found.partition(";")[0]) == ("ok", "none found")
 
 
-def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
+def test_wrong_versions_and_broken_imports_are_failures_with_a_remedy(well):
     well["packages"]["torch"] = Package("1.0", 0)
     well["imports"]["xtuner"] = "ImportError: no mmengine"
     found = poor()
@@ -187,7 +187,7 @@ def test_other_versions_and_broken_imports_are_failures_with_a_remedy(well):
     assert {(check.status, check.remedy) for check in found.values()} == {("failure", "ftbridge setup")}
 
 
-def test_other_versions_in_an_environment_of_the_users_are_a_warning(well, tmp_path):
+def test_wrong_versions_in_the_users_own_environment_are_a_warning(well, tmp_path):
     python = torch_environment(tmp_path / "own")
     settings = "".join(f"  {name}: {{python: {python}}}\n" for name in ("xtuner", "llamafactory"))
     (tmp_path / "ftbridge.yaml").write_text(f"backends:\n{settings}")

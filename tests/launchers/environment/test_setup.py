@@ -47,7 +47,7 @@ def test_a_second_setup_installs_nothing(uv):
     assert uv == ["checked", "checked"]
 
 
-def test_a_module_that_cannot_be_imported_ends_it(uv, monkeypatch):
+def test_module_that_cannot_be_imported_ends_the_setup(uv, monkeypatch):
     monkeypatch.setattr(module, "broken_imports", lambda *_: {"deepspeed": "MissingCUDAException: no nvcc"})
     with pytest.raises(SetupError, match="`deepspeed` is installed but cannot be imported: MissingCUDAException"):
         setup()
@@ -145,7 +145,7 @@ def test_a_uv_that_fails_is_an_error():
 
 
 @pytest.mark.slow
-def test_what_lies_in_the_current_folder_decides_nothing(folder):
+def test_uv_and_pip_ignore_files_of_the_current_folder(folder):
     (folder / "uv.toml").write_text("no toml [")  # uv would end with it, as it would take an index from it
     _uv("pip", "list", "--quiet", "--python", sys.executable)
     for name in ("pip", "runpy"):

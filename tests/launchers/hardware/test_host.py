@@ -8,7 +8,7 @@ from ftbridge.launchers.hardware import host
 from ftbridge.launchers.hardware.host import main_memory
 
 
-def test_free_memory_is_told():
+def test_free_main_memory_is_of_a_plausible_size():
     assert 2**20 < main_memory() < 2**50
 
 

@@ -39,7 +39,7 @@ def test_a_driver_that_shows_nothing_is_no_gpu(smi, text):
     assert gpus() == []
 
 
-def test_what_the_driver_complains_of_is_told(smi):
+def test_complaint_of_the_driver_is_returned(smi):
     smi(MISMATCH)
     assert complaint() == f"{MISMATCH}\n"
 
@@ -59,7 +59,7 @@ def test_a_driver_that_hangs_is_not_waited_for(tmp_path, monkeypatch):
         ("A10, [Insufficient Permissions], 8.6, [N/A], 7", Gpu("A10", None, 8.6, "[N/A]", 7, "GPU-d")),
     ],
 )
-def test_what_is_not_told_is_none(smi, row, found):
+def test_card_values_that_are_not_told_are_none(smi, row, found):
     smi(f"0, GPU-d, {row}")
     assert gpus() == [found]
 
@@ -71,12 +71,12 @@ def test_what_is_not_told_is_none(smi, row, found):
         "NVIDIA H100, PCIe, 80GB, 81559, 9.0, 570.1, 81000, Disabled",
     ],
 )
-def test_a_name_may_hold_commas(smi, row):
+def test_card_name_with_commas_is_read_whole(smi, row):
     smi(f"0, GPU-d, {row}")
     assert gpus() == [Gpu("NVIDIA H100, PCIe, 80GB", 81559, 9.0, "570.1", 81000, "GPU-d")]
 
 
-def test_letters_that_are_none_do_no_harm(tmp_path):
+def test_undecodable_output_of_nvidia_smi_is_read(tmp_path):
     (tmp_path / "nvidia-smi").write_bytes(b"#!/bin/sh\necho '0, GPU-d, NVIDIA \xff\xfe, 81559, 9.0, 570.1, 81000'\n")
     assert [gpu.memory for gpu in gpus()] == [81559]
 

@@ -29,5 +29,5 @@ def test_answers_and_samples_are_counted(backend, family, expected):
     assert video.found.startswith("of 3 samples looked at, 1 hold `<video>`: ")
 
 
-def test_nothing_is_said_of_plain_samples():
+def test_plain_samples_give_no_marker_warning():
     assert mark_checks([sample("1 < 2, <b>so</b>")], families.get("qwen3"), "xtuner") == []

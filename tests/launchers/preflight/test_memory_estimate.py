@@ -85,7 +85,7 @@ def memory(zero=None, processes=1, shapes=SHAPES, config=CONFIG, machine=None, d
 @pytest.mark.parametrize(
     ("backend", "dtype"), [("xtuner", "bfloat16"), ("llamafactory", "bfloat16"), ("llamafactory", "float32")]
 )
-def test_it_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_path, backend, dtype):
+def test_memory_estimate_is_within_a_hundredth_of_real_tensors(project, training_python, tmp_path, backend, dtype):
     """Of a dense model in each way, and of mixtures of experts, whose adapters are where they should be."""
     base = tmp_path / "base"
     base_model(base, training_python, ["What is aspirin for?"], hidden=512, layers=2)
@@ -228,7 +228,7 @@ def test_full_tuning_has_no_adapter():
         ("adafactor", 4 * (64 + 128)),
     ],
 )
-def test_each_optimizer_keeps_its_own(optimizer, size):
+def test_optimizer_state_has_the_size_of_its_kind(optimizer, size):
     assert memory(method="full", shapes={"a.weight": (64, 128)}, optimizer=optimizer).optimizer == size
 
 
@@ -376,7 +376,7 @@ def test_activations_follow_the_stated_formula():
     assert memory(**{**options, "method": "qlora"}).activations - memory(**options).activations == 2 * 128 * 512
 
 
-def test_other_names_of_the_sizes_are_known_and_missing_ones_say_so():
+def test_config_with_other_size_names_is_known_and_missing_sizes_are_told():
     chatglm = {
         "hidden_size": 128,
         "num_layers": 4,
@@ -396,7 +396,7 @@ def test_a_size_that_no_model_has_is_unknown(size):
     assert "activations unknown" in str(memory(config=CONFIG | {"num_hidden_layers": size}))
 
 
-def test_it_is_shown_part_by_part():
+def test_memory_estimate_is_printed_part_by_part():
     parts = {"weights": GIB, "adapters": 0, "gradients": 0, "optimizer": GIB // 2, "activations": GIB}
     assert str(Memory(**parts, buffers=GIB // 4, context=GIB // 4, start=4 * GIB, host=GIB)) == (
         "about 4.00 GiB a process (weights 1.00, adapters 0.00, gradients 0.00, optimizer 0.50, buffers 0.25, "

@@ -90,7 +90,7 @@ def counted_by_hand(project, training_python):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", TITLES)
-def test_what_is_trained_is_each_answer_and_what_ends_it(seen, backend):
+def test_trained_text_is_each_answer_and_its_end_token(seen, backend):
     prompt = families.get("qwen2.5").cell(backend).prompt
     for row, sample in zip(ROWS, seen.views[backend].samples, strict=True):
         system, turns = conversation(row)
@@ -131,7 +131,7 @@ def test_a_sentencepiece_tokenizer_keeps_its_spaces_and_bytes(training_python):
 
 
 @pytest.mark.framework
-def test_stats_are_what_a_hand_counts(cut, counted_by_hand):
+def test_token_statistics_equal_those_counted_by_hand(cut, counted_by_hand):
     lengths = [sum(row) for row in counted_by_hand]
     stats = cut.views["xtuner"].stats
     assert stats.lengths == {length: COPIES * lengths.count(length) for length in sorted(lengths)}
@@ -284,7 +284,7 @@ def test_thinking_and_the_one_backend_go_through(made_up, asked):
     assert cut == "with a cutoff length of 2048, LLaMA-Factory cuts a part of the answer of sample 2; " + NOTHING % 3
 
 
-def test_of_a_hubs_model_only_the_small_files_are_fetched(made_up, asked, monkeypatch):
+def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch):
     fetched = {}
 
     def local_model(model, python, folder, **options):
@@ -332,7 +332,7 @@ def test_a_framework_without_a_template_is_left_out_unless_it_is_asked_for(made_
         ({"stats": True, "png": "ftbridge.png"}, UsageError, "no picture of ftbridge's"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(made_up, asked, options, kind, message):
+def test_wrong_option_of_preview_is_one_sentence(made_up, asked, options, kind, message):
     (made_up / "ftbridge.png").write_bytes(b"a picture of somebody's")
     with pytest.raises(kind, match=message):
         preview(**{"dataset": "faq", **options})
@@ -349,7 +349,7 @@ def test_a_model_without_a_tokenizer_or_of_no_known_family_is_wrong_input(made_u
         preview("faq")
 
 
-def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkeypatch):
+def test_preview_without_the_training_environment_names_the_setup_command(made_up, monkeypatch):
     (made_up / "ftbridge.yaml").unlink()
     monkeypatch.setenv("XDG_DATA_HOME", str(made_up))
     with pytest.raises(SetupError, match="ftbridge setup"):
@@ -364,7 +364,7 @@ def test_without_the_training_environment_it_says_how_to_make_it(made_up, monkey
         ("cannot load: ValueError: The repository /m contains custom code which", "again with `--trust-remote-code`"),
     ],
 )
-def test_what_a_framework_cannot_do_is_wrong_input(made_up, monkeypatch, error, message):
+def test_failure_of_a_framework_in_preview_is_wrong_input(made_up, monkeypatch, error, message):
     monkeypatch.setattr(module, "ask", lambda *_, **__: json.dumps({"error": error}))
     with pytest.raises(InputError, match=message):
         preview("faq")
@@ -395,12 +395,12 @@ def encoded(ids, labels):
         (([1], [1]), ([1, 3], [1, 3]), "the tokens differ from position 2 on: A has its end, B 't3'"),
     ],
 )
-def test_a_difference_is_a_sentence(one, other, message):
+def test_difference_between_frameworks_is_a_sentence(one, other, message):
     said = module._difference({"A": encoded(*one), "B": encoded(*other)})
     assert said.replace("(position ", "(") == message
 
 
-def test_many_differences_are_counted():
+def test_differences_beyond_the_first_are_counted():
     ids = list(range(9))
     assert module._difference({"A": encoded(ids, ids), "B": encoded(ids, [-100] * 9)}).endswith(
         "'t4' (position 5) and 4 more"

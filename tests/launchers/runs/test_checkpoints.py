@@ -101,7 +101,7 @@ def told(run, capsys, wanted="last"):
 NO_ZIP = "it is no whole zip file, as torch writes them"
 
 
-def test_what_cannot_be_read_after_the_last_that_can_is_named(tmp_path, capsys):
+def test_unreadable_checkpoints_after_the_last_readable_one_are_named(tmp_path, capsys):
     run = saved(tmp_path, "xtuner")
     assert told(run, capsys) == ""
     cut(run.path / "output" / "iter_4.pth")  # an older one
@@ -132,7 +132,7 @@ def test_llamafactorys_last_is_what_it_ended_with(tmp_path, capsys, place):
     assert told(run, capsys) == (f"warning: `output` of run `one` {why}\n" if place == "output" else "")
 
 
-def test_what_may_have_been_the_best_is_named(tmp_path, capsys):
+def test_unreadable_checkpoint_that_may_have_been_the_best_is_named(tmp_path, capsys):
     run = saved(tmp_path, "llamafactory")
     lines = [{"current_steps": step, "eval_loss": loss} for step, loss in ((4, 2.0), (10, 1.0), (6, 0.5))]
     (run.path / "output" / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -60,7 +60,7 @@ while not os.path.exists('go on'):
 
 
 @pytest.mark.slow
-def test_what_somebody_else_writes_into_the_record_is_not_started(place):
+def test_launch_changed_in_the_record_by_somebody_else_is_not_started(place):
     run = prepared(place, "import time; open('ours', 'w'); time.sleep(300)")
     theirs = msgspec.json.decode((run.path / "run.json").read_bytes())
     theirs["launch"]["argv"] = [sys.executable, "-c", "open('theirs', 'w'); import time; time.sleep(300)"]

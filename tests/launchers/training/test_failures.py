@@ -66,7 +66,7 @@ def test_cause_and_remedy_are_a_sentence_each():
             assert not text.endswith(".")
 
 
-def test_remedies_name_what_is_there():
+def test_options_named_in_remedies_exist():
     remedies = " ".join(signature.remedy for signature in signatures())
     options = {option for param in command.params for option in param.opts}
     assert set(re.findall(r"`(?:ftbridge train )?(--[a-z-]+)", remedies)) <= options
@@ -77,7 +77,7 @@ def test_remedies_name_what_is_there():
     ("code", "name"),
     [(-9, "killed"), (137, "killed"), (-15, "ended-by-signal"), (-11, "crash"), (139, "crash"), (1, None), (0, None)],
 )
-def test_the_exit_status_alone_tells(log, code, name):
+def test_failure_without_a_message_is_told_by_exit_status(log, code, name):
     failure = explain(log("step 1\n"), code)
     assert (failure.name if failure else None) == name
 
@@ -106,7 +106,7 @@ def test_code_in_a_traceback_is_no_message(log):
     assert explain(log(text), 1) is None
 
 
-def test_only_the_end_is_read_and_long_lines_are_cut(log):
+def test_long_log_is_read_at_its_end_and_long_lines_are_cut(log):
     full = "OSError: [Errno 28] No space left on device\n"
     assert explain(log(full + ("x" * 99 + "\n") * (END // 100 + 1)), 1) is None
     assert explain(log("x" * LONGEST + full), 1) is None
@@ -137,7 +137,7 @@ def test_a_deep_traceback_is_cut_at_its_start(log):
     assert shown[-1] == "ValueError: what went wrong"
 
 
-def test_the_last_lines_are_twenty(log):
+def test_unknown_failure_shows_the_last_twenty_lines(log):
     assert last_lines(log("".join(f"{number}\n" for number in range(50)))).split() == [str(n) for n in range(30, 50)]
     assert last_lines(log("")) == ""
 

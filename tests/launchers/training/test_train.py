@@ -149,7 +149,7 @@ def test_packed_samples_train_and_warm_up(trained, backend):
     assert rates[-1] < 0.5 * max(rates)
 
 
-def test_interrupted_is_130():
+def test_interrupted_run_has_exit_code_130():
     assert InterruptedRun.exit_code == 130
 
 

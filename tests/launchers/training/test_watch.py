@@ -85,7 +85,7 @@ def test_interrupt_stops_the_children_and_marks_the_run(in_project):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["llamafactory", pytest.param("xtuner", marks=pytest.mark.matrix)])
-def test_nothing_outlives_a_killed_ftbridge(in_project, run_ftbridge, backend):
+def test_training_processes_end_with_a_killed_ftbridge(in_project, run_ftbridge, backend):
     before = set((in_project / "runs").glob("*"))
     options = [*train_command(backend), "--gpus=2", "--epochs=5000"]
     with subprocess.Popen([sys.executable, "-m", "ftbridge", *options], stderr=subprocess.PIPE) as child:

@@ -52,7 +52,7 @@ def adapter(tmp_path):
         ({"alpha_pattern": {"proj": 3}}, 1, 4),
     ],
 )
-def test_the_scale_is_pefts(adapter, config, weight, scale):
+def test_scale_of_an_adapter_is_that_of_peft(adapter, config, weight, scale):
     found = changes(base(), [(adapter(**config), weight)])
     assert [(step.scale, step.transposed) for step in found[f"{Q}.weight"].steps] == [(scale, False)]
 
@@ -72,7 +72,7 @@ def test_several_adapters_come_one_after_another(adapter):
     assert [step.scale for step in found[f"{Q}.weight"].steps] == [4, 0.5]
 
 
-def test_what_an_adapter_holds_whole_takes_the_bases_place(adapter):
+def test_tensor_that_an_adapter_holds_whole_replaces_the_bases(adapter):
     folder = adapter({"embed_tokens.weight": (11, 4), "lm_head.original_module.weight": (1,)})
     change = changes(base(), [(folder, 1)])["embed_tokens.weight"]
     assert (change.shape, change.before.shape, change.steps) == ((11, 4), (9, 4), [])
@@ -111,7 +111,7 @@ def test_an_adapter_of_another_base_is_refused_with_the_first_tensor(adapter, sh
         ({"r": "two"}, "cannot read .*adapter_config.json"),
     ],
 )
-def test_what_cannot_be_merged_is_refused_by_name(adapter, config, message):
+def test_adapter_kind_that_cannot_be_merged_is_refused_by_name(adapter, config, message):
     with pytest.raises(InputError, match=message):
         changes(base(), [(adapter(**config), 1)])
 

@@ -11,7 +11,7 @@ from ftbridge.weights.merging import stream as streaming
 from ftbridge.weights.merging.stream import Copy, copy, stream
 
 
-def test_bytes_go_where_they_belong(tmp_path):
+def test_streamed_bytes_land_at_their_tensors_offsets(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(100)) * 100_000)
     target.write_bytes(b"." * 10_000_000)
@@ -37,7 +37,7 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
         ("import sys; sys.exit('no module named torch')", FrameworkError("no module named torch")),
     ],
 )
-def test_the_helper_has_the_last_word(tmp_path, monkeypatch, code, outcome):
+def test_last_line_of_the_merging_helper_decides_the_outcome(tmp_path, monkeypatch, code, outcome):
     (tmp_path / "merge_adapter.py").write_text(code)
     monkeypatch.setattr(streaming, "SCRIPTS", tmp_path)
     if isinstance(outcome, list):

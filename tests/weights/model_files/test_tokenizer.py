@@ -57,7 +57,7 @@ def test_a_tokenizer_with_other_tokens_counts_and_4_57_can_read_it(folders):
     assert held(new) == (more, {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
-def test_what_transformers_4_has_saved_counts(folders):
+def test_tokenizer_saved_by_transformers_4_is_kept(folders):
     own, base, new = folders
     (own / "tokenizer_config.json").write_text('{"tokenizer_class": "Mine"}')
     copy_tokenizer(own, base, new)

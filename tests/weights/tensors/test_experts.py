@@ -77,7 +77,7 @@ def test_a_tensor_of_all_experts_is_split_where_the_files_have_them_one_by_one(f
     assert list(found) == [down.format(number) for number in range(COUNT)]
 
 
-def test_what_the_files_do_not_have_one_by_one_stays_and_what_does_not_fit_is_refused(files):
+def test_tensor_stored_whole_in_the_files_stays_whole_and_a_misfit_is_refused(files):
     whole = numbers((COUNT, 2 * INNER, OUTER))
     assert split("model.layers.0.mlp.experts.gate_up_proj", whole, files[0]) == {
         "model.layers.0.mlp.experts.gate_up_proj": whole

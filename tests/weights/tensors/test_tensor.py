@@ -67,7 +67,7 @@ FLOATS = st.lists(
 
 
 @given(values=FLOATS)
-def test_nothing_is_nearer_than_what_it_is_rounded_to(tmp_path_factory, values):
+def test_bfloat16_rounding_gives_the_nearest_value(tmp_path_factory, values):
     got = rounding(tmp_path_factory.getbasetemp() / "some", "BF16", values)
     for value, bits in zip(values, got.astype(int), strict=True):
         near = [_number(bits + step) for step in (-1, 0, 1) if 0 <= (bits + step) & 0x7FFF <= 0x7F7F]

@@ -42,7 +42,7 @@ def test_tensors_come_out_as_they_went_in(path):
     ("kind", "dtype", "item"), [("FloatStorage", "F32", 4), ("BFloat16Storage", "BF16", 2), ("LongStorage", "I64", 8)]
 )
 @pytest.mark.parametrize(("shape", "stride", "count"), [((), (), 1), ((0, 3), (3, 1), 0), ((1, 2), (9, 1), 2)])
-def test_dtypes_and_shapes(path, kind, dtype, item, shape, stride, count):
+def test_tensors_of_each_dtype_and_shape_are_read(path, kind, dtype, item, shape, stride, count):
     save(path, {"module": {"a": tensor(shape, stride, kind=kind)}}, _0=b"1" * 32)
     assert read(path) == (dtype, shape, b"1" * (count * item))
 
@@ -61,7 +61,7 @@ def test_parameters_and_tensors_with_attributes_are_tensors(path, saved):
 
 
 @pytest.mark.parametrize("content", [[], "text", 1, None])
-def test_what_is_no_dict_has_no_content(path, content):
+def test_checkpoint_that_is_no_dict_has_no_content(path, content):
     assert Checkpoint(save(path, content)).content == {}
 
 

@@ -10,7 +10,7 @@ from ftbridge.core.records import Row, Rows, Table, Where
 from ....builders.encoded import pieces_of, run  # noqa: TID252
 
 
-def test_long_rows_are_written_few_at_a_time(lines, monkeypatch):
+def test_long_rows_are_encoded_in_short_batches(lines, monkeypatch):
     monkeypatch.setattr(encode, "FULL", 100)
     answers = ["a" * 90, "b", "", "c", "d" * 90, "e" * 90, "f"]
     rows = [Row(Where("f", at), {"question": "q", "answer": answer}) for at, answer in enumerate(answers, 1)]

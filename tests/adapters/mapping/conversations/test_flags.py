@@ -58,5 +58,5 @@ def test_a_mask_that_is_the_same_on_all_answers_is_none():
 
 
 @pytest.mark.parametrize("value", [None, "", "[]", "{}", "null", [], {}, {"name": None, "arguments": ""}, False, 0])
-def test_what_says_nothing_is_let_pass(value):
+def test_empty_flags_of_tools_and_images_are_let_through(value):
     refuse({"tool_calls": value, "reasoning": value, "images": value}, trained=True)

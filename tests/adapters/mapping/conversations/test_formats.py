@@ -157,12 +157,12 @@ def made(lines, rows, **options):
 
 
 @pytest.mark.parametrize(("row", "expected"), READ.values(), ids=READ)
-def test_it_is_read(lines, row, expected):
+def test_known_conversation_format_is_read(lines, row, expected):
     assert made(lines, [row]) == [expected]
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_it_is_refused_by_name(lines, case):
+def test_unusable_conversation_format_is_refused_by_name(lines, case):
     row, reason, *more = case
     with pytest.raises(InputError, match=reason):
         made(lines, [row, *([row] * more[0] + more[1:] if more else [])])
@@ -186,7 +186,7 @@ def test_it_is_refused_by_name(lines, case):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_only_the_user_can_tell_is_asked_and_every_answer_works(lines, row, answers):
+def test_unknown_roles_and_pairs_are_asked_about_and_every_answer_works(lines, row, answers):
     with pytest.raises(QuestionError) as raised:
         made(lines, [row, row])
     found = [[word for word in options if not word.startswith("--")] for options in raised.value.answers.values()]
@@ -204,7 +204,7 @@ def test_an_unknown_role_that_comes_later_is_an_error_that_names_the_option(line
     assert made(lines, [{"messages": HI}, later], role={"narrator": "assistant"}) == [ONE, ONE]
 
 
-def test_roles_may_be_turned_round(lines):
+def test_roles_given_by_option_may_swap_user_and_assistant(lines):
     row = {"messages": said("hello", "hi", roles=("assistant", "user"))}
     assert made(lines, [row], role={"assistant": "user", "user": "assistant"}) == [[("hello", "hi")]]
 

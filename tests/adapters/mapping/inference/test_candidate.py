@@ -8,7 +8,7 @@ from ... import shapes  # noqa: TID252
 
 
 @pytest.mark.parametrize("entry", shapes.SHAPES, ids=lambda entry: entry["shape"])
-def test_what_comes_of_a_shape(entry, tmp_path, monkeypatch):
+def test_shape_of_the_docs_is_read_asked_about_or_refused_as_documented(entry, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said, made = shapes.outcome(entry)
     kind = re.split(r"\W", said)[0]
@@ -20,6 +20,6 @@ def test_what_comes_of_a_shape(entry, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", shapes.TABLES)
-def test_the_table_in_the_docs_is_this_one(name):
+def test_table_of_shapes_in_the_docs_is_up_to_date(name):
     whole = f"<!-- {name} -->\n{shapes.TABLES[name]()}<!-- end of {name} -->"
     assert whole in shapes.DOCS.read_text(encoding="utf-8"), "write it anew: python -m tests.adapters.shapes"

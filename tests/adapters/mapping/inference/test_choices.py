@@ -74,7 +74,7 @@ def test_a_choice_that_is_sometimes_empty_is_shown_where_it_is_not(folder):
     assert [sample.turns[0].instruction for sample in done.tables[0].first] == ["q A. x B. y", "r"]
 
 
-def test_the_passage_of_an_exam_stays(folder):
+def test_passage_of_an_exam_question_stays_in_the_prompt(folder):
     exam = write(folder, {"article": "long", "question": "q", "options": ["x", "y"], "label": 0})
     with pytest.raises(QuestionError) as refused:
         ftbridge.convert(exam)
@@ -91,7 +91,7 @@ def test_the_passage_of_an_exam_stays(folder):
     ],
     ids=["as MedQA has them", "no choices", "no choices, short headers"],
 )
-def test_other_answers_are_read_as_they_are(folder, record):
+def test_answers_that_name_no_choice_are_read_as_they_are(folder, record):
     (table,) = ftbridge.convert(write(folder, record)).tables
     assert table.first[0].turns[0].instruction == QUESTION
 

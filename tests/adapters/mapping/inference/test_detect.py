@@ -60,7 +60,7 @@ from ....builders.tables import GOOD, choose, made_of, table  # noqa: TID252
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
+def test_ambiguous_columns_are_asked_about_and_every_answer_works(record, message):
     with pytest.raises(QuestionError, match=r"(?s)" + message) as raised:
         choose(table(record))
     assert raised.value.answers
@@ -79,7 +79,7 @@ def test_what_is_not_clear_is_asked_and_every_answer_works(record, message):
     ],
     ids=lambda value: "" if isinstance(value, str) else " ".join(value),
 )
-def test_what_no_answer_makes_right_is_refused(record, message):
+def test_columns_that_no_answer_makes_usable_are_refused(record, message):
     with pytest.raises(InputError, match=r"(?s)" + message):
         choose(table(record))
 

@@ -36,7 +36,7 @@ def samples():
     return [json.loads(line)["conversation"] for line in Path("data/a-train.xtuner.jsonl").read_text().splitlines()]
 
 
-def test_its_columns_and_tags_are_taken(told):
+def test_columns_and_tags_of_a_dataset_info_beside_the_file_are_taken(told):
     done = told({"talk": TALK, "rule": "s", "calls": ""}, entries=entries(TALKS))
     assert samples() == [[{"system": "s", "input": "hi", "output": "hello"}]]
     assert done.tables[0].notes == ("columns and tags are those of `e0` in the dataset_info.json beside it",)
@@ -85,13 +85,13 @@ QA = {"question": "q", "answer": "a", "x": "x", "y": "y"}
     ],
     ids=["map", "column", "file", "two", "bare", "ours"],
 )
-def test_what_does_not_fit_or_is_decided_is_passed_over(told, found, options):
+def test_dataset_info_entry_that_does_not_fit_is_passed_over(told, found, options):
     if "ftbridge" not in found[0]:
         told(QA, entries=entries(*found), **options)
         assert samples()[0][0]["output"] == "a"
 
 
-def test_a_damaged_one_is_passed_over_and_a_changed_one_counts(told, folder):
+def test_damaged_dataset_info_is_passed_over_and_a_changed_one_counts(told, folder):
     row = {"x": "q", "y": "a", "question": "why?", "answer": "so"}
     told(row, entries=entries(FAQ))
     assert not told(row, entries=entries(FAQ)).changed

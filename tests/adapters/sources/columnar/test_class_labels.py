@@ -47,7 +47,7 @@ def test_features_without_end_have_no_names():
         *({b"huggingface": text} for text in (b"{", b'{"info": null}', b"\xff", b'{"a": "\xff"}', b"[" * 5000, b"5")),
     ],
 )
-def test_other_metadata_has_no_names(metadata):
+def test_metadata_without_features_gives_no_label_names(metadata):
     assert of_metadata(metadata) == {}
 
 

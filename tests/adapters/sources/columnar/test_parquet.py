@@ -19,7 +19,7 @@ from ....builders.columnar import COLUMNS, READING, SHARDS, assert_values, read,
 
 @given(SHARDS)
 @example([["x" * 300] * 9000, ["y"] * 10])
-def test_what_goes_in_comes_out(groups):
+def test_parquet_row_groups_are_read_back_in_order(groups):
     with tempfile.TemporaryDirectory() as scratch:
         path = write_parquet(Path(scratch) / "faq", *({"q": pa.array(values, pa.string())} for values in groups))
         assert source_of(path) is parquet
@@ -29,7 +29,7 @@ def test_what_goes_in_comes_out(groups):
 
 
 @pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "lz4"])
-def test_all_kinds_of_values(folder, compression):
+def test_parquet_values_of_all_types_are_read_with_each_compression(folder, compression):
     group = {name: array for name, (array, _) in COLUMNS.items()}
     assert_values(
         read(parquet.open_tables(write_parquet(folder / "a.parquet", group, compression=compression), READING))[1]
@@ -47,7 +47,7 @@ def test_pieces_are_values_in_any_order(folder):
     assert [text for at in range(len(pieces)) for text in found[at]] == texts
 
 
-def test_labels_become_names(folder):
+def test_parquet_class_labels_become_their_names(folder):
     features = {"label": {"names": ["neg", "pos"], "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(pa.table({"label": [1, -1]}).replace_schema_metadata(metadata), folder / "a.parquet")

@@ -38,7 +38,7 @@ def values(content, **reading):
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
-def test_what_goes_in_comes_out(records, delimiter, newline, encoding):
+def test_csv_of_any_delimiter_newline_and_encoding_is_read_back(records, delimiter, newline, encoding):
     headers = [f"column {at}" for at, _ in enumerate(records[0])]
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator=newline, quoting=csv.QUOTE_ALL)
@@ -199,11 +199,11 @@ def test_delimiter_and_quote_that_are_asked_for_are_taken(content, reading, row)
         'a, b\n"x", \\N\n"v", "w"\n',
     ],
 )
-def test_what_mysql_writes_for_no_value_is_empty(content):
+def test_mysqls_null_is_read_as_empty(content):
     assert values(content)[0]["b"] == ""
 
 
-def test_what_only_looks_like_no_value_is_kept():
+def test_quoted_or_embedded_mysql_null_is_kept_as_text():
     assert values('a,b\n"\\N",x \\N\n"y\n\\N\n",\\N\n') == [{"a": r"\N", "b": r"x \N"}, {"a": "y\n\\N\n", "b": ""}]
 
 
@@ -232,7 +232,7 @@ def test_headers_are_found_and_made_unique(content, reading, columns, row):
         ("a,a [A],a\n", {}, r"several columns have the header `a \[A\]`"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(content, reading, message):
+def test_unreadable_csv_is_one_sentence(content, reading, message):
     with pytest.raises(InputError, match=message):
         table(content, **reading)
 
@@ -307,7 +307,7 @@ def test_headers_that_may_be_data_are_asked_about_where_columns_are_meant_by_pla
         "词,意\n好," + "很长的解释" * 9 + "\n",
     ],
 )
-def test_headers_that_are_some_are_not_doubted(content):
+def test_headers_unlike_the_rows_are_not_doubted(content):
     found, _ = table(content)
     assert (found.unsure, found.asks, found.notes) == (None, None, ())
 
@@ -374,7 +374,7 @@ def test_the_csv_spectrum_is_read_right(public_data):
         assert values(path.read_bytes()) == expected, path.name
 
 
-def test_the_seeds_are_read_right(public_data):
+def test_csvs_of_the_seeds_are_read_right(public_data):
     _, reviews = table((public_data.folder / "chnsenticorp" / "ChnSentiCorp_htl_all.csv").read_bytes())
     assert len(reviews) == public_data.rows["chnsenticorp"]
     assert not any(row.error for row in reviews)

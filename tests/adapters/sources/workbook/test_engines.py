@@ -75,7 +75,7 @@ def every(path, engine, sheets, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("since_1904", [False, True])
-def test_both_readers_of_old_workbooks_give_the_same(xls, since_1904):
+def test_calamine_and_xlrd_read_the_same_from_old_workbooks(xls, since_1904):
     def fill(sheet, book):
         for (row, value), (column, code) in itertools.product(enumerate(VALUES), enumerate(FORMATS)):
             sheet.write(row, column, value, xlwt.easyxf(num_format_str=code))
@@ -108,7 +108,7 @@ def test_a_stretch_of_time_beyond_all_measure_is_its_number():
     assert moment(1e300, since_1904=False, elapsed=False) == 1e300
 
 
-def test_both_readers_of_new_workbooks_give_the_same(workbook):
+def test_calamine_and_openpyxl_read_the_same_from_new_workbooks(workbook):
     at = dt.datetime.fromisoformat("2019-01-02T03:04:05")
     rows = [
         ["a", None, 1, 0.5],

@@ -46,14 +46,14 @@ def test_an_old_workbook_is_told_by_its_head(folder):
         ("faq.xlsx.gz", gzip.compress(b"x"), "a packed workbook; unpack it first"),
     ],
 )
-def test_what_is_no_workbook_is_one_sentence(folder, name, content, message):
+def test_file_that_is_no_workbook_is_one_sentence(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
         kind_of(folder / name)
     assert "\n" not in str(error.value)
 
 
-def test_other_archives_and_lost_files_are_one_sentence(folder):
+def test_zip_that_is_no_workbook_and_missing_file_are_one_sentence(folder):
     with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
         package.writestr("a.csv", "x")
     with pytest.raises(InputError, match=r"a zip archive, but no workbook; it holds `a.csv`"):

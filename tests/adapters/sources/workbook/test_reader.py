@@ -46,7 +46,7 @@ def test_a_process_that_needs_too_much_memory_is_told(folder):
         list(messages(order(folder / "faq.xlsx")))
 
 
-def test_what_ends_the_process_is_told_in_one_sentence(folder):
+def test_workbook_that_ends_the_reading_process_is_one_sentence(folder):
     (folder / "faq.xlsx").write_bytes(b"PK\3\4")
     with pytest.raises(InputError, match=r"`.*faq.xlsx` is a damaged workbook \(.*\); open it") as error:
         list(messages(order(folder / "faq.xlsx")))
@@ -62,7 +62,7 @@ def test_what_ends_the_process_is_told_in_one_sentence(folder):
         ("", "its reader crashed"),
     ],
 )
-def test_the_last_words_are_the_reason(output, message):
+def test_last_line_of_a_failed_reader_is_the_reason(output, message):
     with pytest.raises(InputError, match=message):
         raise reader._failure(order("faq.xlsx"), output)
     with pytest.raises(

@@ -130,7 +130,7 @@ def full(value):
 @settings(max_examples=25)
 @given(st.lists(st.lists(CELL, min_size=3, max_size=3), max_size=20))
 @pytest.mark.slow
-def test_what_openpyxl_reads_comes_out(rows):
+def test_any_cells_are_read_as_openpyxl_reads_them(rows):
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "faq.xlsx"
         made = openpyxl.Workbook()
@@ -265,7 +265,7 @@ def test_hidden_rows_are_read_and_counted_in_a_note(book):
         (b't="inlineStr"><is><t>because</t></is>', b't="b"><v>2</v>', "TRUE"),
     ],
 )
-def test_what_the_fast_reader_calls_damaged_the_other_may_read(workbook, right, wrong, value):
+def test_sheet_that_calamine_calls_damaged_is_read_by_openpyxl(workbook, right, wrong, value):
     path = rewritten(workbook(Q=FAQ), SHEET, lambda content: content.replace(right, wrong))
     with zipfile.ZipFile(path) as package:
         assert wrong in package.read(SHEET)
@@ -285,7 +285,7 @@ def test_headers_that_are_missing_or_double_get_their_letter(workbook):
     assert list(row.values.values()) == [1, 2, 3, 4]
 
 
-def test_headers_that_pretend_are_refused(workbook):
+def test_headers_made_equal_by_column_letters_are_refused(workbook):
     with pytest.raises(InputError, match="the same in several columns"):
         read(workbook(Q=[["answer [C]", "q", "answer", "answer"]]))
 
@@ -347,7 +347,7 @@ def test_headers_among_rows_like_them_are_asked_about(workbook, rows, numbers):
         assert read(path, header_row=int(number))[0].asks is None
 
 
-def test_what_says_the_headers_again_is_no_sample(workbook):
+def test_row_that_repeats_the_headers_is_no_sample(workbook):
     rows = [
         ["No.", "问题", "答案"],
         ["No.", "Question", "Answer"],
@@ -365,7 +365,7 @@ def test_what_says_the_headers_again_is_no_sample(workbook):
     ]
 
 
-def test_another_table_below_is_told(workbook):
+def test_second_table_below_is_told_in_a_note(workbook):
     rows = [["问题", "答案"], ["q1", "a1"], [], ["部门", "人数"], ["销售", 5]]
     table, found = read(workbook(Q=rows))
     assert len(found) == 4
@@ -433,7 +433,7 @@ def hide(path, *titles):
         ({"Sheet1": [["x", "y"]], "Sheet2": [], "Sheet3": []}, [], "Sheet1"),
     ],
 )
-def test_the_sheet_is_the_one_that_is_meant(workbook, sheets, hidden, chosen):
+def test_sheet_is_chosen_by_preset_headers_or_being_visible_alone(workbook, sheets, hidden, chosen):
     assert read(hide(workbook(**sheets), *hidden))[0].sheet == chosen
 
 
@@ -534,11 +534,11 @@ def test_the_content_decides_what_a_file_is(workbook, folder):
         ("a.csv", b"\0\0", False),
     ],
 )
-def test_a_table_of_text_is_left_to_others(name, head, workbook):
+def test_workbook_is_detected_by_name_unless_it_holds_a_table_of_text(name, head, workbook):
     assert source.detect(Path(name), head) == workbook
 
 
-def test_half_a_workbook_is_one_sentence(workbook):
+def test_workbook_that_is_cut_off_is_one_sentence(workbook):
     path = workbook(Q=FAQ)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(InputError, match="only a part of a workbook"):
@@ -553,7 +553,7 @@ def test_a_sheet_that_breaks_off_is_one_sentence(workbook, cut):
         read(path)
 
 
-def test_what_a_format_does_not_tell_is_refused_by_name(folder):
+def test_option_that_a_format_cannot_serve_is_refused_by_name(folder):
     with zipfile.ZipFile(folder / "faq.ods", "w") as package:
         package.writestr("content.xml", "")
     for reading in ({"as_shown": True}, {"fill_merged": True}):
@@ -813,7 +813,7 @@ def test_every_messy_workbook_gives_its_rows_or_is_refused_in_one_sentence(publi
     assert not [text for text in found.values() if "\n" in str(text)]
 
 
-def test_medqa_is_the_tutorials_own(public_data):
+def test_medqa_workbook_is_read_as_the_tutorial_has_it(public_data):
     table, rows = read(public_data.folder / "medqa" / "MedQA2019.xlsx")
     wanted = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text(encoding="utf-8"))
     found = [(row.values["Question"], row.values["Answer"]) for row in rows]
