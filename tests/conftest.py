@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 
 import ftbridge
+from ftbridge.core.train_spec import TrainSpec
 from ftbridge.demo import base_model
 from ftbridge.launchers.environment import venv
 from ftbridge.launchers.environment.venv import default_folder
@@ -154,15 +156,16 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def trained(project: Path) -> Iterator[Callable[..., Run]]:
     """Return a function that trains a combination of options, once a session each."""
-    done: dict[tuple[tuple[str, object], ...], Run] = {}
+    done: dict[bytes, Run] = {}
 
     def train(**options: object) -> Run:
-        key = tuple(sorted(options.items()))
+        asked = {**SMALL, "dataset": "medqa", **options}
+        key = msgspec.json.encode(msgspec.convert(asked, TrainSpec))  # a default that is named is the same training
         if key not in done:
             with contextlib.chdir(project), pytest.MonkeyPatch.context() as patch:
                 patch.setenv("HF_TOKEN", SECRET)
                 patch.setenv("WANDB_API_KEY", SECRET)
-                done[key] = ftbridge.train(**{**SMALL, "dataset": "medqa", **options})
+                done[key] = ftbridge.train(**asked)
         return done[key]
 
     return train

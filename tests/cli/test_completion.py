@@ -25,6 +25,7 @@ def test_wrong_arguments_are_wrong_usage(arguments):
     assert CliRunner().invoke(cli, ["completion", *arguments]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not here")
 def test_bash_completes_by_it(tmp_path):
     """Bash asks the program itself, which is found by its name."""

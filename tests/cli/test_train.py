@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import msgspec
@@ -13,11 +12,10 @@ from ftbridge.cli import cli
 from ftbridge.cli.train import HEADINGS, command
 from ftbridge.core.errors import InputError, UsageError
 from ftbridge.core.project import Project, State
-from ftbridge.core.records import DatasetEntry
 from ftbridge.core.train_spec import TrainSpec
-from ftbridge.dataset_info.registry import register
 from ftbridge.launchers.environment.checklist import Check
 
+from ..builders.projects import write_project  # noqa: TID252
 from ..builders.runs import loss_records, record_run  # noqa: TID252
 
 
@@ -25,16 +23,7 @@ from ..builders.runs import loss_records, record_run  # noqa: TID252
 def made_up(tmp_path, monkeypatch):
     """Stand in a project with a dataset, a model, and interpreters that are never started."""
     monkeypatch.chdir(tmp_path)
-    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in ("xtuner", "llamafactory"))
-    (tmp_path / "ftbridge.yaml").write_text(f"device: cpu\nbackends:\n{settings}")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
-    files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=40, sources={"f": "1"}, columns={})
-    register(tmp_path / "data", {"faq-train": entry})
-    for name in files.values():
-        (tmp_path / "data" / name).write_text("")
-    return tmp_path
+    return write_project(tmp_path, "device: cpu", samples=40)
 
 
 def train(*arguments):

@@ -30,7 +30,7 @@ def test_labels_are_read_as_they_are_written(folder, content, labels):
         ("7:\n", "one text for each label"),
         ("7: a\n7: b\n", "two texts for the label `7`"),
         ("7: 'a\n", "not valid YAML"),
-        ("[" * 100_000, "not valid YAML"),
+        pytest.param("[" * 100_000, "not valid YAML", marks=pytest.mark.slow),
         ("7: !!python/object/apply:os.system ['true']\n", "one text for each label"),
     ],
 )

@@ -40,6 +40,7 @@ def test_packed_files_that_are_damaged_are_one_sentence(tmp_path, pack):
             unpack(tmp_path / "file", damaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
 def test_a_bomb_is_unpacked_piece_by_piece(tmp_path, pack):
     import tracemalloc

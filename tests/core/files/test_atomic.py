@@ -77,6 +77,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.slow
 def test_processes_wait_for_each_other(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")

@@ -232,6 +232,7 @@ def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     assert "no code for this card" in found["GPU"].remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "looked"), [(1, False), (2, True)])
 def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch, processes, looked):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))

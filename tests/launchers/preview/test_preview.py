@@ -13,14 +13,15 @@ import pytest
 import ftbridge
 from ftbridge.core.errors import InputError, SetupError, UsageError
 from ftbridge.core.project import Project
-from ftbridge.core.records import DatasetEntry
-from ftbridge.dataset_info.registry import FILE, register
+from ftbridge.dataset_info.registry import FILE
 from ftbridge.launchers.preview import preview as module
 from ftbridge.launchers.preview.preview import Encoded, Stretch, preview
 from ftbridge.launchers.process.script import QUIET, SCRIPTS
 from ftbridge.launchers.runs import png_chart
 from ftbridge.launchers.training.prepare import prepare
 from ftbridge.templates import families
+
+from ...builders.projects import write_project  # noqa: TID252
 
 TITLES = {"xtuner": "XTuner", "llamafactory": "LLaMA-Factory"}
 LONG = "one two three four five six seven eight nine ten "
@@ -222,16 +223,8 @@ def test_the_picture_is_a_png_of_ours(cut, faq, monkeypatch):
 def made_up(tmp_path, monkeypatch):
     """Stand in a project with a dataset, a model, and interpreters that are never started."""
     monkeypatch.chdir(tmp_path)
-    settings = "".join(f"  {name}: {{python: {sys.executable}}}\n" for name in TITLES)
-    (tmp_path / "ftbridge.yaml").write_text(f"model: base\nbackends:\n{settings}")
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "config.json").write_text('{"model_type": "qwen2"}')
+    write_project(tmp_path, "model: base", samples=2)
     (tmp_path / "base" / "tokenizer_config.json").write_text('{"tokens": ["<|im_start|>", "<tool_call>"]}')
-    files = {"xtuner": "faq-train.xtuner.jsonl", "alpaca": "faq-train.alpaca.jsonl"}
-    entry = DatasetEntry(version="1", files=files, samples=2, sources={"f": "1"}, columns={})
-    register(tmp_path / "data", {"faq-train": entry})
-    for name in files.values():
-        (tmp_path / "data" / name).write_text("")
     return tmp_path
 
 

@@ -106,6 +106,7 @@ def test_code_in_a_traceback_is_no_message(log):
     assert explain(log(text), 1) is None
 
 
+@pytest.mark.slow
 def test_long_log_is_read_at_its_end_and_long_lines_are_cut(log):
     full = "OSError: [Errno 28] No space left on device\n"
     assert explain(log(full + ("x" * 99 + "\n") * (END // 100 + 1)), 1) is None

@@ -52,6 +52,7 @@ def test_arrow_stream_and_file_are_detected_by_content(folder, new, compression)
     assert_values(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7000, None])
 def test_large_files_are_cut_and_large_batches_too(folder, size):
     texts = [f"{number} {'文' * 100}" for number in range(7000 if size else 20_000)]

@@ -199,6 +199,7 @@ def test_error_cells_of_several_sheets_are_told_and_searched_together(workbook, 
     assert [given[1:] for given in opened] == [("xlsx", ("Q", "R", "S"))]
 
 
+@pytest.mark.slow
 def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
     rows = [["question", "answer"], ["x", '=A2&"!"'], ["y", "z"], ["=A3", "=B3"], [None, None], ["=A5", None]]
     formula = {text: BadCell(text, UNSTORED) for text in ('=A2&"!"', "=A3", "=B3", "=A5")}
@@ -302,6 +303,7 @@ def test_a_table_may_begin_anywhere(book):
 TITLE = [["FAQ 2024"], [], ["by", "us"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "row"),
     [
@@ -387,6 +389,7 @@ def test_values_beyond_the_headers_are_told(workbook):
     assert "column C" in read(workbook(Q=[*FAQ, ["how?", "so", "stray"]]))[0].notes[0]
 
 
+@pytest.mark.slow
 def test_merged_cells_are_filled_when_asked_for(book):
     def fill(sheet):
         for row in (["kind", "question", "answer"], ["x", "a", 1], [None, "b", 2], ["y", "c", None]):
