@@ -111,7 +111,7 @@ def test_a_demo_that_is_stopped_does_not_name_a_folder_that_is_gone(tmp_path, mo
 
 
 @pytest.mark.parametrize(("error", "kept"), [(None, False), (KeyboardInterrupt, False), (FrameworkError, True)])
-def test_a_folder_of_its_own_stays_only_where_it_fails(tmp_path, monkeypatch, error, kept):
+def test_temporary_demo_folder_stays_only_after_a_failure(tmp_path, monkeypatch, error, kept):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def work():

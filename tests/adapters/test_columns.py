@@ -67,7 +67,7 @@ def test_the_closest_column_is_named():
         find_column(table("Question", "Answer"), "Anser")
 
 
-def test_json_has_no_letters():
+def test_column_letter_for_json_keys_is_refused():
     keys = table("one", "two", lettered=False)
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
@@ -83,7 +83,7 @@ def test_many_columns_are_listed_in_part():
 
 
 @given(st.integers(1, 16384))
-def test_letters_count_as_in_a_sheet(index):
+def test_column_letters_count_as_in_a_sheet(index):
     letters = letter(index)
     assert set(letters) <= set(string.ascii_uppercase)
     assert find_column(table(*(f"column {at}" for at in range(1, 16385))), letters) == f"column {index}"

@@ -61,7 +61,7 @@ def test_value_that_is_no_text_is_refused(value):
 
 
 @given(st.text().filter(lambda value: "\0" not in value))
-def test_text_stays_as_it_is(value):
+def test_any_text_is_returned_unchanged(value):
     assert text(value) == value
 
 
@@ -101,7 +101,7 @@ def test_quick_check_of_a_value_passes_nothing_that_the_full_check_refuses(value
         assert blank(value) == (seen == "")
 
 
-def test_json_text_passes_as_it_stands():
+def test_undecoded_json_text_passes_unless_blank_or_too_long():
     value = raw("为什么?\n")
     assert passed(value, 100) is value
     assert passed(raw("\u3000"), 100) is None
@@ -118,7 +118,7 @@ def test_value_with_content_is_not_blank(value):
     assert not blank(value)
 
 
-def test_a_value_in_a_message_is_one_short_line():
+def test_value_shown_in_a_message_is_one_short_line():
     deep = value = []
     for _ in range(5000):
         deep.append([])

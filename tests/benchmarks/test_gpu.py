@@ -131,7 +131,7 @@ def test_comparisons_of_the_card_tests_hold_on_the_cpu(training_python):
 
 
 @pytest.mark.usefixtures("gpu_parts")
-def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
+def test_peak_memory_is_counted_above_what_was_used_before(tmp_path, monkeypatch):
     from gpu_parts.memory import MIB, Watch, used
 
     program = fake.nvidia_smi(tmp_path) / "nvidia-smi"
@@ -211,7 +211,7 @@ def test_results_take_the_place_of_what_a_page_has():
 
 
 @pytest.mark.parametrize("arguments", [[], ["unpack"]])
-def test_the_offline_script_says_how_it_is_called(arguments):
+def test_offline_script_without_arguments_prints_its_usage(arguments):
     script = ROOT / "benchmarks" / "gpu_offline.sh"
     done = subprocess.run([script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

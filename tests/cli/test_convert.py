@@ -82,7 +82,7 @@ def test_wrong_rows_are_refused_however_the_result_is_shown(run, tmp_path, more)
     assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
 
 
-def test_json_changes_only_what_is_printed(run, tmp_path):
+def test_json_option_changes_only_what_is_printed(run, tmp_path):
     run("--on-error", "skip", "--name", "one")
     run("--on-error", "skip", "--name", "two", "--json")
     texts = {name: (tmp_path / "data" / f"{name}-train.alpaca.jsonl").read_bytes() for name in ("one", "two")}
@@ -145,7 +145,7 @@ def test_long_and_hostile_data_is_shortened_and_escaped(run, tmp_path):
     assert len(text.splitlines()) < 1100
 
 
-def test_the_result_can_be_json(run):
+def test_convert_with_json_prints_the_result_as_values(run):
     found = run("--map", "instruction=问题", "--map", "output=3", "--name", "ids", "--json")
     assert found.exit_code == 0, found.output
     done = json.loads(found.stdout)
@@ -198,7 +198,7 @@ def test_a_map_that_says_nothing_is_refused(run, maps, message):
     assert message in str(found.exception)
 
 
-def test_a_text_is_read_as_the_options_say(run, tmp_path):
+def test_delimiter_and_quote_options_decide_how_text_is_read(run, tmp_path):
     (tmp_path / "faq.jsonl").rename(tmp_path / "faq.txt")
     (tmp_path / "faq.txt").write_text("a^b\n'x'^'y'\n")
 
@@ -228,7 +228,7 @@ def test_a_table_that_may_have_no_headers_is_asked_about_with_options_that_work(
     assert json.loads(CliRunner().invoke(command, headers).stdout)["counts"]["written"] == 1
 
 
-def test_help_names_every_option():
+def test_convert_help_names_every_option():
     text = CliRunner().invoke(command, ["--help"]).output
     for option in (
         "--name",
@@ -286,7 +286,7 @@ def test_the_command_that_is_shown_works_as_it_is_typed(tmp_path, monkeypatch):
     assert "-> it is on" in done.stdout
 
 
-def test_on_a_terminal_it_asks_and_goes_on(tmp_path, monkeypatch):
+def test_question_on_a_terminal_is_answered_and_the_conversion_goes_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("talk.csv").write_text("We reply,Customer says\nit is on its way,where is it?\n", encoding="utf-8")
     with terminal("-m", "ftbridge", "convert", "talk.csv", columns=60) as screen:

@@ -44,7 +44,7 @@ def test_list_has_a_line_for_each():
 
 
 @pytest.mark.parametrize("command", ["list", "check"])
-def test_an_empty_folder_is_named(command, tmp_path):
+def test_empty_dataset_folder_is_named(command, tmp_path):
     said = datasets(command, "--dataset-dir", str(tmp_path / "new"))
     assert said == f"there is no dataset in {tmp_path / 'new'} yet\n"
     assert not (tmp_path / "new").exists()
@@ -171,7 +171,7 @@ def test_an_unknown_name_gets_the_closest(command):
         raise done.exception
 
 
-def test_the_folder_is_the_one_that_train_takes(project):
+def test_datasets_list_uses_the_folder_that_train_takes(project):
     ftbridge.convert("faq.jsonl", dataset_dir="elsewhere")
     assert [each["name"] for each in json.loads(datasets("list", "--json"))] == ["faq-train"]
     (project / "ftbridge.yaml").write_text("dataset_dir: data\n")

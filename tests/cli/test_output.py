@@ -52,7 +52,7 @@ def test_a_table_is_a_list_in_a_terminal_that_is_too_narrow(columns, shown):
         assert there.shown.decode().replace("\r", "") == shown
 
 
-def test_a_table_stays_one_where_it_is_piped(monkeypatch):
+def test_piped_table_is_not_narrowed_to_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "10")
     assert f"{table(ROWS)}\n" == TABLE
 

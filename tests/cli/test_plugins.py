@@ -58,14 +58,14 @@ def test_plugins_are_listed_with_their_packages(small):
     assert {which for which, package in found.items() if package == theirs} == news
 
 
-def test_the_list_has_a_line_for_each(small):
+def test_plugins_list_has_a_line_for_each_plugin(small):
     head, *lines = run().stdout.splitlines()
     assert head.split() == ["kind", "name", "package"]
     assert len(lines) == len(json.loads(run("--json").stdout))
     assert next(line for line in lines if "clinic" in line).split() == ["presets", "clinic", "ftbridge-small", "0.1.0"]
 
 
-def test_their_source_and_target_convert(small, tmp_path):
+def test_source_and_target_of_a_package_convert(small, tmp_path):
     (tmp_path / "faq.blocks").write_text("question: why\nanswer: so\n\nwhat\n\nquestion: how\nanswer: thus\n")
     found = ftbridge.convert("faq.blocks", to="pairs", on_error="skip")
     lines = Path("data", "faq-train.pairs.jsonl").read_text().splitlines()
@@ -73,7 +73,7 @@ def test_their_source_and_target_convert(small, tmp_path):
     assert json.loads(lines[0]) == {"question": "why", "answer": "so"}
 
 
-def test_their_preset_reads_its_columns(small, tmp_path):
+def test_preset_of_a_package_reads_its_columns(small, tmp_path):
     (tmp_path / "asked.jsonl").write_text(json.dumps({"asked": " may I eat", "told": "no"}) + "\n")
     assert presets.preset_of((), ("asked", "told")).package == "ftbridge-small 0.1.0"
     ftbridge.convert("asked.jsonl")
@@ -81,7 +81,7 @@ def test_their_preset_reads_its_columns(small, tmp_path):
     assert json.loads(line)["conversation"][0]["input"] == "may I eat?"
 
 
-def test_their_family_is_told_by_its_model(small, tmp_path):
+def test_family_of_a_package_is_detected_from_a_model(small, tmp_path):
     model = write_model(tmp_path / "model", model_type="parrot")
     assert detect.detect(model).name == "parrot"
     assert families.get("parrot").cell("xtuner").prompt.render("", [("a", "b")]) == "Q: a\nA: b</s>"
@@ -123,7 +123,7 @@ def test_malformed_plugin_data_is_one_sentence(small, file, old, new, error, mes
         read()
 
 
-def test_a_folder_that_is_not_there_is_named(small):
+def test_missing_folder_of_plugin_data_is_named(small):
     for file in (small / "ftbridge_small" / "presets").iterdir():
         file.unlink()
     (small / "ftbridge_small" / "presets").rmdir()

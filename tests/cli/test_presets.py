@@ -14,7 +14,7 @@ def run(*arguments):
     return CliRunner().invoke(cli, ["presets", *arguments])
 
 
-def test_the_list_has_a_line_for_each():
+def test_presets_list_has_a_line_for_each_preset():
     done = run()
     assert done.exit_code == 0, done.output
     head, *lines = done.stdout.splitlines()

@@ -110,7 +110,7 @@ def test_trained_text_with_colours_is_green_and_data_cannot_colour(run, alike):
     assert "⟦" not in output
 
 
-def test_stats_are_two_tables(run):
+def test_preview_with_stats_prints_two_tables(run):
     one = stats({100: 1, 115: 2}, {"lost": [3]})
     done = run(found(([], one), ([], stats({100: 3, 115: 0})), (), (), "faq-train-lengths.png"), "faq", "--stats")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]

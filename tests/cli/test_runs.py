@@ -85,7 +85,7 @@ def test_run_taken_as_the_newest_is_named(project, command):
     assert invoke(command, "ccc").stderr == ""
 
 
-def test_logs_gives_the_frameworks_words():
+def test_runs_logs_prints_the_log_of_the_framework():
     assert runs("logs", "a") == "药 step 1\n"
     assert runs("logs", "a", "-f") == "药 step 1\n"
 
@@ -139,7 +139,7 @@ def test_prune_shows_and_asks(project):
     assert runs("list").count("\n") == 2
 
 
-def test_a_run_of_elsewhere_is_only_marked_by_name(project):
+def test_run_of_another_machine_is_marked_failed_only_by_name(project):
     run = record_run(project, "dddd", "running")
     file = run.path / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"machine": {"name": "else"}}))

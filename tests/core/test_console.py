@@ -83,7 +83,7 @@ def test_escaping_leaves_no_control_character_and_changes_nothing_else(one, two)
 
 
 @given(st.lists(texts), st.data())
-def test_a_log_is_the_same_in_whatever_pieces_it_comes(lines, data):
+def test_log_shown_in_any_pieces_gives_the_same_output(lines, data):
     written = "\n".join(lines).encode("utf-8", "surrogatepass")
     ends = sorted(data.draw(st.lists(st.integers(0, len(written)))))
     pieces = [written[begin:end] for begin, end in zip([0, *ends], [*ends, len(written)], strict=True)]
@@ -170,7 +170,7 @@ def test_bars_of_tqdm_move_and_what_they_say_is_shown(capsys):
     assert escaped(said, "\r") == said
 
 
-def test_a_stream_that_was_closed_takes_all(monkeypatch):
+def test_closed_or_missing_stream_takes_output_without_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     console.guard()
@@ -180,7 +180,7 @@ def test_a_stream_that_was_closed_takes_all(monkeypatch):
     assert sys.stderr.stream.getvalue() == f"{SHOWN}\n"
 
 
-def test_json_is_json_whatever_the_terminal_can_show(monkeypatch):
+def test_json_on_an_ascii_terminal_reads_back(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     print_json({"药": ["é💊\udcff", Path("a")]})

@@ -14,7 +14,7 @@ from ftbridge.core.records import Conversation, DatasetEntry, Launch, Row, Turn,
         (Where("faq.json", 3, unit="element"), "faq.json element 3", "element 3"),
     ],
 )
-def test_a_place_prints_as_its_reader_shows_it(where, text, cell):
+def test_place_of_a_row_prints_as_its_format_counts(where, text, cell):
     assert str(where) == text
     assert where.cell("D") == cell
 

@@ -75,7 +75,7 @@ def test_keys_that_llamafactory_ignores_or_adds_to_are_noted(raw, note):
 
 
 @pytest.mark.parametrize("key", ["hf_hub_url", "ms_hub_url", "script_url", "cloud_file_name"])
-def test_data_that_is_elsewhere_needs_no_file(key):
+def test_entry_of_remote_data_needs_no_file(key):
     entry = interpret("a", {key: "owner/name", "split": "train_sft"})
     assert (entry.remote, entry.problems) == ("owner/name", ())
 
@@ -87,7 +87,7 @@ def test_entry_that_draws_samples_tells_how_many():
     assert interpret("a", FILE).drawn == ""
 
 
-def test_a_folder_holds_files_of_one_type(tmp_path):
+def test_dataset_folder_with_mixed_or_nested_files_is_refused(tmp_path):
     def files(name):
         return [file.name for file in data_files(tmp_path, Entry(name="a", file_name=name))]
 

@@ -280,7 +280,7 @@ def test_files_left_behind_by_a_moved_dataset_are_not_deleted(start, monkeypatch
     assert names(start / "start") == expected(start / "start")
 
 
-def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
+def test_dataset_whose_staged_files_were_lost_can_be_replaced(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     for path in Path("data").glob(".*"):
@@ -327,7 +327,7 @@ def test_interrupted_change_is_read_whole_on_a_read_only_disk(start, monkeypatch
     ],
     ids=str,
 )
-def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
+def test_journal_that_names_files_outside_its_folder_is_not_followed(tmp_path, wrong):
     (tmp_path / "data").mkdir()
     (tmp_path / "thesis.txt").write_text("mine")
     content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **wrong}
@@ -355,7 +355,7 @@ def unsigned(folder, **content):
 
 
 @pytest.mark.parametrize("signature", ["", "00", "é"])
-def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
+def test_journal_with_a_foreign_signature_deletes_nothing(tmp_path, signature):
     (tmp_path / "precious.csv").write_text("mine")
     known = {"precious.csv": sha256(tmp_path / "precious.csv")}
     unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)

@@ -39,7 +39,7 @@ def test_presets_are_all_found_in_order():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_says_what_must_be_known(name):
+def test_preset_has_a_title_licence_source_and_model(name):
     known = preset(name)
     assert known.name == name
     assert known.title.isascii()  # so that the list of presets is aligned
@@ -61,13 +61,13 @@ def test_a_preset_fits_its_sample(name):
     assert read["output"].strip()
 
 
-def test_no_two_are_told_by_the_same():
+def test_presets_are_told_by_different_sheets_and_columns():
     told = [known.sheet for known in presets().values() if known.sheet]
     told += [frozenset(known.detect) for known in presets().values() if known.detect]
     assert len(told) == len(set(told))
 
 
-def test_a_sheet_tells_before_columns_do():
+def test_preset_is_told_by_sheet_before_columns():
     assert preset_of(["Notes", "DrugQA"]) == preset("medqa")
     assert preset_of([""], ["category", "output", "text"]) == preset("fudan-news")
     assert preset_of(["DrugQA"], ["category", "output", "text"]) == preset("medqa")
@@ -145,7 +145,7 @@ def test_real_records_have_the_shape_of_the_sample(public_data, name, file):
     ("name", "file"),
     [("twitter-complaints", "raft/train.csv"), ("chnsenticorp", "chnsenticorp/ChnSentiCorp_htl_all.csv")],
 )
-def test_labels_cover_all_real_rows(public_data, name, file):
+def test_preset_labels_cover_all_rows_of_the_dataset(public_data, name, file):
     known = preset(name)
     with (public_data.folder / file).open(encoding="utf-8-sig", newline="") as lines:
         rows = list(csv.DictReader(lines))

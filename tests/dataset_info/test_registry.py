@@ -95,14 +95,14 @@ def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
-def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
+def test_damaged_registry_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(InputError, match=FILE):
         register(tmp_path, {"faq": entry("faq")})
     assert (tmp_path / FILE).read_bytes() == text.encode()
 
 
-def test_a_dataset_that_is_there_twice_is_named(tmp_path):
+def test_dataset_that_is_registered_twice_is_named(tmp_path):
     write(tmp_path, '{"a": 1, "b": 2, "b": 3}')
     with pytest.raises(InputError, match="names the dataset `b` twice"):
         read(tmp_path)
@@ -138,7 +138,7 @@ def test_an_entry_with_an_unknown_key_is_named(tmp_path):
         find(tmp_path, "faq")
 
 
-def test_bytes_of_other_entries_stay(tmp_path):
+def test_registration_keeps_the_bytes_of_other_entries(tmp_path):
     text = '{ "a":{"file_name" :"\u4e2d.json", "x": 1.50},\r\n\t"b": {"columns":{ }}  }\r\n\r\n'
     write(tmp_path, text)
     register(tmp_path, {"faq": entry("faq")})
@@ -240,7 +240,7 @@ def files_in(folder):
     return {path.name for path in folder.iterdir()} - {FILE, f".{FILE}.lock"}
 
 
-def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
+def test_removal_by_name_takes_all_parts_and_their_files(stocked):
     removed = remove(stocked, ["faq"])
     assert removed.entries == ("faq-train", "faq-validation", "faq-test", "faq-train-100")
     assert {file.name for file in removed.files} == {

@@ -89,7 +89,7 @@ def test_a_stop_word_of_several_tokens_is_not_shown(after):
 
 
 @pytest.mark.framework
-def test_an_answer_that_is_ended_is_kept_as_far_as_it_came(after):
+def test_interrupted_answer_is_kept_as_far_as_it_came(after):
     after.sampling = Sampling(max_new_tokens=1000)
     pieces = after.say(QUESTION)
     begun = next(pieces)
@@ -178,7 +178,7 @@ def test_a_model_of_few_bits_answers_on_the_cpu(bits, trained, in_project):
 
 
 @pytest.mark.matrix
-def test_an_adapter_of_others_without_a_chat_template(trained, in_project, tmp_path):
+def test_foreign_adapter_without_a_chat_template_answers_with_a_named_family(trained, in_project, tmp_path):
     exported = ftbridge.export(trained(backend="llamafactory").id, out=tmp_path / "adapter")
     (exported / CARD).unlink()
     (exported / "chat_template.jinja").unlink(missing_ok=True)
@@ -290,7 +290,7 @@ def test_the_second_of_two_models_gets_the_card_that_the_first_leaves_free(model
         ("Be kind.", False, None, ""),
     ],
 )
-def test_it_is_said_where_the_training_had_several_system_prompts(
+def test_several_system_prompts_of_the_training_are_told_in_chat(
     model, tmp_path, monkeypatch, capsys, system, several, option, said
 ):
     known = card_of(resolve(model), template="qwen3")
@@ -312,7 +312,7 @@ def test_the_thoughts_of_a_model_do_not_join_the_history():
     assert talk.answered == [("69?", "yes")]
 
 
-def test_a_model_may_think_where_it_can(model):
+def test_thinking_is_turned_on_for_families_that_can_think(model):
     card = card_of(resolve(model), template="qwen3")
     asked = [("1+1?", "2"), ("why?", None)]
     assert card.prompt.render("", asked).count("<think>\n\n</think>\n\n") == 2

@@ -132,7 +132,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         ({"stop_words": ("a", "\ud83d")}, "a stop word holds half a character"),
     ],
 )
-def test_settings_that_no_model_stands_are_refused_however_they_come(setting, sentence):
+def test_impossible_sampling_settings_are_refused_from_python_and_json(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         Sampling(**setting)
     with pytest.raises(msgspec.ValidationError):
@@ -200,7 +200,7 @@ def child(tmp_path, monkeypatch):
         (["No devices were found"], {}, "", {"device": "cpu", "dtype": "bfloat16", "compute_dtype": "float32"}),
     ],
 )
-def test_the_child_sees_its_cards_and_is_told_its_numbers(child, cards, loading, shown, told):
+def test_generating_child_sees_its_cards_and_gets_their_dtypes(child, cards, loading, shown, told):
     spec, environment = child(*cards, **loading)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
     assert environment.get("CUDA_DEVICE_ORDER") == ("PCI_BUS_ID" if shown else None)

@@ -101,7 +101,7 @@ def test_weights_without_headers_are_counted_by_their_files(tmp_path):
     ],
 )
 @pytest.mark.parametrize("key", ["dtype", "torch_dtype", None])
-def test_numbers_are_those_that_the_cards_have(tmp_path, key, stored, asked, capabilities, dtype, compute):
+def test_dtype_of_a_loaded_model_is_one_that_the_cards_have(tmp_path, key, stored, asked, capabilities, dtype, compute):
     kind = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[stored]
     model = write_model(tmp_path / "model", {key: stored} if key else {}, kind, rows=1)
     cards = [gpu(str(number), 0, each) for number, each in enumerate(capabilities)]
@@ -137,7 +137,7 @@ def test_free_memory_is_known_where_all_cards_tell():
 
 
 @pytest.mark.parametrize("name", ["index.json", "model.safetensors", "thesis.txt", "deep/x.dat"])
-def test_weights_are_not_offloaded_among_other_things(model, tmp_path, name):
+def test_offload_folder_with_other_files_is_refused(model, tmp_path, name):
     loading = Loading(offload_folder=str(tmp_path / "offloaded"))
     place([], model, None, loading)  # it is made when it is needed
     file = tmp_path / "offloaded" / name

@@ -55,7 +55,7 @@ def test_chinese_is_edited_letter_by_letter(language):
     ],
     ids=["a marked paste", "a paste", "a block", "a block on one line", "a byte that is no UTF-8"],
 )
-def test_several_lines_are_one_question(typed, question):
+def test_pasted_or_continued_lines_are_one_question(typed, question):
     with keyboard.terminal("-c", READ) as person:
         person.wait("> ")
         person.type(typed)
@@ -83,7 +83,7 @@ def test_two_answers_stand_side_by_side():
     assert last.splitlines()[-1].endswith("阿司匹林可以止痛")
 
 
-def test_in_a_narrow_terminal_one_stands_below_the_other():
+def test_answers_in_a_narrow_terminal_stand_one_below_the_other():
     with keyboard.terminal("-c", SHOW, columns=60) as person:
         shown = person.wait("止痛")
     assert "[before]\r\n不知道\\x1b[31m\r\n[after]\r\n阿司匹林可以" in shown

@@ -267,7 +267,7 @@ def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
             web._listen("127.0.0.1", None)
 
 
-def test_a_host_that_is_not_ours_is_told():
+def test_page_on_an_address_of_another_machine_is_refused():
     with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
         web._listen("192.0.2.1", None)
 

@@ -169,7 +169,7 @@ def test_headers_of_a_proxy_change_nothing_of_the_page(parrot):
     assert parrot.fetch("/config", headers={"X-Forwarded-Host": "["})[0] == 200
 
 
-def test_a_request_that_kills_nothing_leaves_the_page_as_it_was(training_python, page, tmp_path):
+def test_hostile_requests_leave_the_page_answering(training_python, page, tmp_path):
     with (tmp_path / "stderr").open("w") as stderr, page(PARROT, "before", "after", cwd=tmp_path, stderr=stderr) as own:
         for asked in ({"values": values(system=None)}, {"question": "\ud800"}, {"values": values(temperature=1e999)}):
             assert own.join("bad", **asked)[0] == 400

@@ -72,7 +72,7 @@ def test_a_disk_that_takes_half_a_row_ends_it_at_that_row(model):
     assert predict(model).asked == 5
 
 
-def test_the_first_samples_are_not_asked_twice(model):
+def test_answers_of_a_limited_predict_are_not_asked_again(model):
     assert predict(model, limit=2, metrics=True).samples == 2
     assert Path("out/metrics.json").exists()
     found = predict(model)

@@ -72,7 +72,7 @@ def test_questions_that_were_trained_on_are_counted(backend, to):
     assert found.sentence.startswith("2 of 4 questions were trained on (they stand in `x`)")
 
 
-def test_a_split_of_ours_shares_none_and_the_training_part_itself_all():
+def test_held_out_part_shares_no_question_and_the_training_part_all():
     convert(faq(*(f"q{at}" for at in range(20))), "x", split="7:3")
     run = trained("x")
     assert (leaked(run, "x-test").trained, leaked(run, "x-test").sentence) == (0, "")

@@ -158,7 +158,7 @@ def test_right_labels_in_other_words_give_full_scores_but_no_exact_match():
         (["", "y"] * 9, None),
     ],
 )
-def test_references_that_repeat_are_labels(references, labels):
+def test_repeated_references_are_taken_for_labels(references, labels):
     found = measure([("", reference, "stop") for reference in references], (), "").labels
     assert (found and list(found.labels)) == labels
 

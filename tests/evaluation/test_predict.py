@@ -223,7 +223,7 @@ def sure(python, card, adapter, questions, length):
 
 
 @pytest.mark.framework
-def test_batches_answer_as_one_by_one(asked):
+def test_answers_in_batches_equal_those_one_by_one(asked):
     run, questions = asked
     source = resolve(run.id)
     card, adapter = card_of(source), adapter_of(source)  # also where another test has merged the run

@@ -79,7 +79,7 @@ def test_a_class_that_should_be_refused_and_is_not_is_no_success(measure, called
     assert called([refused], "qwen3", "--backend", "llamafactory") == 1
 
 
-def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch, tmp_path):
+def test_ctrl_c_ends_the_measuring_and_a_failure_only_its_class(measure, monkeypatch, tmp_path):
     kinds, tokenizers = measure.read()
     monkeypatch.setattr(measure, "base", lambda *_: tmp_path)
     monkeypatch.setattr(measure, "_go", Mock(side_effect=[InterruptedRun("stopped"), InputError("no tokenizer")]))
@@ -90,7 +90,7 @@ def test_ctrl_c_ends_all_of_it_and_a_failure_only_its_class(measure, monkeypatch
     assert (result.said, result.refused) == ("no tokenizer", True)
 
 
-def test_the_sentence_of_a_failure_is_the_one_that_tells_most(measure):
+def test_failure_is_shortened_to_its_most_telling_sentence(measure):
     check = shown([Check("model", "failure", "no weights", "copy it")])
     assert (
         measure.sentence(f"this training would fail, so it was not started:\n{check}\n`--dry-run` ...") == "no weights"

@@ -69,7 +69,7 @@ def template(monkeypatch):
 
 
 @pytest.mark.parametrize("value", NASTY)
-def test_a_nasty_value_is_one_literal(template, value):
+def test_hostile_value_is_rendered_as_one_literal(template, value):
     template("value = {{ value }}\nafter = 1  # {{ value }}\n")
     tree = ast.parse(render_python("t", value=value)).body
     assert [ast.literal_eval(line.value) for line in tree] == [value, 1]
@@ -131,13 +131,13 @@ def test_a_template_reaches_no_insides_of_python(template):
         render_python("t", value="x")
 
 
-def test_a_name_is_written_as_it_is(template):
+def test_name_filter_writes_an_identifier_without_quotes(template):
     template("torch.{{ dtype|name }} and {{ dtype }}")
     assert render_python("t", dtype="bfloat16") == "torch.bfloat16 and 'bfloat16'"
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a.b", "a()", "1a", "a\n", "'a'", "{{ a }}"])
-def test_a_name_that_is_none_is_refused(template, text):
+def test_name_filter_refuses_text_that_is_no_identifier(template, text):
     template("torch.{{ dtype|name }}")
     with pytest.raises(ValueError, match="is no name"):
         render_python("t", dtype=text)

@@ -184,7 +184,7 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
     assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
 
 
-def test_a_card_has_no_say_on_code_and_an_older_one_that_had_is_read(folder):
+def test_older_card_that_trusted_code_is_read_without_that(folder):
     card(template=msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt)).save(folder)
     older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
     (folder / CARD).write_text(json.dumps(older))
@@ -269,7 +269,7 @@ def test_a_family_without_a_template_on_the_backend_is_wrong_usage():
         card_of(resolve("1"))
 
 
-def test_a_folder_that_was_made_of_something_else_is_not_taken_for_it(saved):
+def test_output_folder_of_another_checkpoint_or_base_is_not_reused(saved):
     source = resolve("1")
     assert existing_output(source, card_of(source), "adapter") is None
     adapter = target_of(source, None, "adapter")

@@ -39,7 +39,7 @@ def older(folder, *names, **card):
     (folder / CARD).write_text(json.dumps(card))
 
 
-def test_a_folder_appears_with_all_it_holds(tmp_path):
+def test_new_folder_appears_only_with_all_its_files(tmp_path):
     make(tmp_path / "deep" / "new", "a", "b")
     assert content(tmp_path) == {"deep", "deep/new", "deep/new/a", "deep/new/b", f"deep/new/{CARD}"}
 
@@ -297,7 +297,7 @@ def test_the_only_copy_of_a_folder_whose_name_begins_alike_stays(tmp_path, name)
     assert content(tmp_path / name) == {"weights", CARD}
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_output_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"cannot write `.*below`: "):
         make(tmp_path / "file" / "below")

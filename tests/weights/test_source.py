@@ -34,7 +34,7 @@ def test_a_folder_is_a_source_without_a_run(folder):
         resolve("bsae")
 
 
-def test_the_checkpoint_of_a_folder_is_the_folder_and_a_run_needs_one(folder):
+def test_folder_is_its_own_checkpoint_and_a_run_without_one_is_refused(folder):
     assert checkpoint_of(resolve("base")) == folder / "base"
     trained_run("1", "failed")
     with pytest.raises(InputError, match=r"the run `1` \(failed\) has no readable checkpoint"):

@@ -57,7 +57,7 @@ def test_a_workbook_becomes_both_formats(workbook):
     assert ftbridge.convert is convert
 
 
-def test_values_may_be_given_as_python_has_them(lines):
+def test_options_given_as_python_numbers_are_taken(lines):
     source = lines({"text": "good", "label": 1}, {"text": "bad", "label": 0})
     done = convert(source, map={"instruction": 1, "output": 2}, label_map={0: "no", 1: "yes"}, to="alpaca", sample=1)
     assert answers(done.parts[0]) == ["yes", "no"]
@@ -233,7 +233,7 @@ def test_counts_of_rows_add_up_to_those_read(rows, dedup, limit, split):
     assert counts.rejected == (len(samples(done.rejected_file)) if done.rejected_file else 0)
 
 
-def test_several_sources_make_one_dataset(lines, workbook):
+def test_several_sources_with_a_name_make_one_dataset(lines, workbook):
     first = lines({"question": "q", "answer": "a"}, {"question": "q", "answer": ""}, name="one.jsonl")
     with pytest.raises(UsageError, match="--name"):
         convert(first, workbook(Q=FAQ))
@@ -263,7 +263,7 @@ def test_max_rejected_as_count_or_share_bounds_the_rejected_rows(lines, allowed,
         assert not Path("data").exists()
 
 
-def test_answers_that_are_all_dates_are_written_as_an_array(lines):
+def test_answers_that_are_all_dates_are_written_as_a_json_array(lines):
     """From JSON lines, `datasets` would make times of them, and both frameworks want text."""
     done = convert(lines({"question": "q", "answer": "2024-01-01"}, {"question": "p", "answer": "2024-01-02 10:00"}))
     assert json.loads(done.parts[0].files["alpaca"].read_text("utf-8"))[1]["output"] == "2024-01-02 10:00"
@@ -384,7 +384,7 @@ BAD = [
 ]
 
 
-def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
+def test_wrong_rows_stop_the_conversion_and_nothing_is_written(workbook):
     with pytest.raises(InputError) as error:
         convert(workbook(DrugQA=BAD), name="medqa")
     text = str(error.value)
@@ -395,7 +395,7 @@ def test_wrong_rows_stop_it_and_nothing_is_written(workbook):
     assert not Project.find().state().dataset
 
 
-def test_wrong_rows_come_with_what_may_be_behind_them(workbook):
+def test_wrong_rows_are_refused_with_notes_of_what_may_be_behind(workbook):
     with pytest.raises(InputError, match=r"\n\nnote: other sheets are left out: `More`.*\nMend them"):
         convert(workbook(DrugQA=BAD, More=FAQ), name="medqa")
 
@@ -413,7 +413,7 @@ def test_wrong_rows_are_skipped_on_demand_and_kept(workbook):
 
 
 @pytest.mark.parametrize("record", [{"question": "q", "answer": ""}, {"question": "q", "answer": "\0"}])
-def test_when_no_row_is_left_nothing_is_written(folder, record):
+def test_conversion_without_a_usable_row_writes_nothing(folder, record):
     (folder / "faq.jsonl").write_text(json.dumps(record))
     with pytest.raises(InputError, match="none of its 1 rows"):
         convert("faq.jsonl", on_error="skip")
@@ -447,7 +447,7 @@ def test_an_interrupt_at_the_end_leaves_a_whole_dataset(workbook, monkeypatch, n
     assert not list(Path("data").glob(".*.part")) + list(Path("data").glob(".*.staged.*"))
 
 
-def test_a_history_that_comes_late_is_brought_forward(lines, monkeypatch):
+def test_late_first_history_is_brought_forward_in_the_file(lines, monkeypatch):
     monkeypatch.setattr(sample_file, "TYPED", 50)
     records = [{"instruction": f"q{at}", "output": "a", "history": []} for at in range(5)]
     records[3]["history"] = [["hi", "hello"]]
@@ -548,7 +548,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(lines, monkeypatch):
         ("faq.csv", 'question,answer\nwhy?,"because, so"\nwho?,"me\n', 'who?,"me'),
     ],
 )
-def test_the_text_of_a_broken_line_is_kept(folder, name, text, kept):
+def test_text_of_a_broken_line_is_kept_in_the_rejected_file(folder, name, text, kept):
     (folder / name).write_text(text, encoding="utf-8")
     done = convert(folder / name, on_error="skip")
     (record,) = map(json.loads, done.rejected_file.read_text("utf-8").splitlines())

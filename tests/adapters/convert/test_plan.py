@@ -66,13 +66,13 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     assert settled(sheet="Other", preset="medqa")[0] == "medqa"
 
 
-def test_columns_of_the_same_names_that_hold_other_things_are_no_preset(lines):
+def test_preset_columns_that_hold_other_values_are_no_preset(lines):
     row = {"text": "the match", "category": ["sports", "news"], "output": "sports"}
     assert prepared(lines(row)).presets == ("fudan-news",)
     assert prepared(lines(row | {"category": "which sport?"})).presets == ("",)
 
 
-def test_a_job_names_its_parts(lines):
+def test_conversion_job_names_its_parts_and_subsets(lines):
     path = lines({"question": "q", "answer": "a"})
     whole = prepared(path)
     assert (whole.parts, whole.names) == (("train",), ["faq-train"])

@@ -80,7 +80,7 @@ def values(lines):
     return [[[value for value, _ in row] for row in page] for page in cells(lines)]
 
 
-def test_a_row_is_its_number_column_and_reason_and_all_its_values():
+def test_rejected_row_shows_its_number_column_reason_and_values():
     lines = [line(2, {"q": "为什么", "n": 69, "x": 0.5}), line(7, {"q": "b", "later": [1, "é"], "t": True, "e": None})]
     assert values(lines) == [
         [
@@ -91,7 +91,7 @@ def test_a_row_is_its_number_column_and_reason_and_all_its_values():
     ]
 
 
-def test_file_and_sheet_are_there_where_there_are_several():
+def test_rejected_rows_of_several_files_or_sheets_name_them():
     assert values([line(1, {}), line(1, {}, sheet="R")])[0][0] == ["row", "sheet", "column", "reason"]
     found = values([line(1, {}), line(1, {}, file="g.xlsx", sheet="R")])[0]
     assert found[0] == ["row", "file", "sheet", "column", "reason"]
@@ -109,7 +109,7 @@ def test_rejected_row_shows_all_its_reasons_or_else_its_value():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "#N/A", "=", "1", "TRUE", "2019-01-02", "%"])
-def test_text_stays_text_whatever_it_looks_like(text):
+def test_text_like_formulas_or_numbers_stays_text_in_the_workbook(text):
     ((head, row),) = cells([line(1, {text: text}, column=text, reason=text)])
     assert head[3] == (text, "s")
     assert row[1:] == [(text, "s")] * 3
@@ -125,7 +125,7 @@ def test_text_stays_text_whatever_it_looks_like(text):
         (-0.5, -0.5),
     ],
 )
-def test_numbers_are_numbers_as_long_as_excel_keeps_them(value, cell):
+def test_numbers_beyond_excels_digits_are_written_as_text(value, cell):
     assert values([line(1, {"n": value})])[0][1][3] == cell
 
 

@@ -170,12 +170,12 @@ def test_columns_of_tools_must_be_empty():
     assert (problem.column, problem.reason) == ("tools", "holds tools, which cannot be trained on yet")
 
 
-def test_the_label_is_the_last_answer():
+def test_label_of_a_conversation_is_its_last_answer():
     mapping, rows = both(OPENAI, [*GOOD, *openai(("user", "r"), ("assistant", "b "))], label_field="output")
     assert [mapping.conversation(row).label for row in rows] == ["b ", "b "]
 
 
-def test_ends_are_stripped_when_asked():
+def test_message_ends_are_stripped_when_asked():
     mapping, rows = both(OPENAI, openai(("system", " s"), ("user", " q"), ("assistant", "a\u00a0")), strip=True)
     assert [mapping.conversation(row) for row in rows] == [Conversation("s", (Turn("q", "", "a"),), WHERE)] * 2
 

@@ -70,7 +70,7 @@ def test_a_template_knows_its_columns_and_can_be_sent_to_another_process():
         ("{% for each in category %}{{ each }}{% endfor %}", ""),
     ],
 )
-def test_a_template_that_decides_what_to_say_of_nothing_says_it(template, expected):
+def test_template_with_a_default_for_empty_values_renders_it(template, expected):
     assert rendered(template, text="", category=None) == expected
     assert rendered(template) == expected
     assert "{" not in rendered(template, text="", category=[])
@@ -98,7 +98,7 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
         ("(" + "{{" + "(" * 3000 + "text" + ")" * 3000 + "}}", "nested too deeply"),
     ],
 )
-def test_mistakes_are_named_before_the_first_row(template, message):
+def test_mistakes_in_a_template_are_named_before_the_first_row(template, message):
     with pytest.raises(UsageError, match=message):
         prompt(template, "input", TABLE)
 

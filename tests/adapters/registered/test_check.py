@@ -199,7 +199,7 @@ def test_reasons_name_the_first_record_that_does_not_fit(data):
     assert special.xtuner.reasons[0].startswith("records that do not fit: 1; the first, tools.json line 1: `")
 
 
-def test_a_broken_entry_of_ours_is_told(folder):
+def test_broken_entry_of_ours_is_judged_unloadable_with_its_name(folder):
     write(folder / "a.json", [GOOD])
     (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": {"files": 5}}}))
     (verdict,) = check_datasets(folder)

@@ -33,7 +33,7 @@ def written(dataset):
     return [[(turn["system"], turn["input"], turn["output"]) for turn in each["conversation"]] for each in records]
 
 
-def test_a_dataset_of_ours_is_used_as_it_is(lines, folder):
+def test_dataset_of_ours_is_used_without_a_conversion(lines, folder):
     convert(lines(GOOD), name="faq")
     for backend in ("xtuner", ""):
         found = resolve_dataset(folder / "data", "faq", backend, folder / "cache")
@@ -107,7 +107,7 @@ def test_a_change_of_the_file_or_of_the_entry_is_seen(data, folder):
     assert written(resolve_dataset(mapped, "theirs", "xtuner", folder / "cache")) == [[("", "so", "why?")]]
 
 
-def test_llamafactory_gets_the_file_as_it_is(data, folder):
+def test_foreign_dataset_is_given_to_llamafactory_unchanged(data, folder):
     found = resolve_dataset(data(GOOD, GOOD), "theirs", "", folder / "cache")
     assert (found.folder, found.entry.samples, found.entry.files) == (folder / "data", 2, {})
     drawn = resolve_dataset(data(GOOD, GOOD, num_samples=7), "theirs", "", folder / "cache")
@@ -198,7 +198,7 @@ def added(lines):
 
 @pytest.mark.parametrize("backend", TARGETS)
 @pytest.mark.parametrize(("edit", "samples"), [(changed, 3), (deleted, 2), (added, 4)])
-def test_an_edit_is_named_counted_and_hashed_and_reaches_one_backend_alone(faq, folder, backend, edit, samples):
+def test_edited_file_is_named_counted_and_hashed_for_its_backend_alone(faq, folder, backend, edit, samples):
     file = folder / "data" / FILES[backend]
     file.write_text("\n".join(edit(file.read_text().splitlines())) + "\n")
     found = faq(backend)
@@ -247,7 +247,7 @@ def entry_with(folder, **keys):
     (folder / "data" / FILE).write_text(json.dumps(known))
 
 
-def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
+def test_edited_entry_is_told_and_its_samples_are_counted(faq, folder):
     before = faq("").sha256
     entry_with(folder, num_samples=2)
     assert faq("").entry.samples == 2
@@ -260,7 +260,7 @@ def test_an_entry_that_is_read_otherwise_is_told_and_counted(faq, folder):
         faq("")
 
 
-def test_an_entry_that_names_another_file_is_told(faq, folder):
+def test_edited_entry_that_names_another_file_is_told(faq, folder):
     (folder / "data" / "mine.jsonl").write_text(json.dumps(GOOD | {"system": "", "history": []}) + "\n")
     entry_with(folder, file_name="mine.jsonl")
     found = faq("")

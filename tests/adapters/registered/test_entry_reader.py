@@ -92,7 +92,7 @@ def test_record_that_xtuner_has_no_place_for_is_marked_special(entry, values, co
 
 
 @pytest.mark.parametrize("tools", ["[]", " [ ] ", "{}", "", None, [], {}])
-def test_no_tools_are_none_however_they_are_written(tools):
+def test_empty_tools_of_any_spelling_count_as_none(tools):
     assert read(OPENAI, messages=[USER, BOT], tools=tools) == ("", [("why?", "because")])
 
 
@@ -131,7 +131,7 @@ def test_rows_are_numbered_through_and_empty_ones_left_out(folder):
 
 
 @pytest.mark.parametrize(("empty", "opening", "closing"), [("[]", "[", "]"), ("{}", '{"a": ', "}")])
-def test_nesting_has_a_bound(folder, empty, opening, closing):
+def test_deeply_nested_record_is_counted_as_wrong(folder, empty, opening, closing):
     entry = interpret("a", {"file_name": "a.jsonl"})
     good = f'{{"instruction": "why?", "input": "", "output": "so", "more": {empty}}}\n'
     for depth in (300, *range(900, 1000, 5), 5000):  # the decoder gives up, or what looks into its answer does

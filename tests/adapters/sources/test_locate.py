@@ -142,7 +142,7 @@ def test_source_without_permission_is_one_sentence(files):
     ids=["csv", "jsonl", "json"],
 )
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
-def test_standard_input_is_told_by_content(files, piped, content, name):
+def test_standard_input_is_read_by_its_content(files, piped, content, name):
     piped(content)
     own, sent = open_all(["a.csv", name])
     assert (own.file, sent.file) == ("a.csv", "standard input")
@@ -168,7 +168,7 @@ def test_standard_input_is_needed_once_and_with_something_in_it(piped):
         open_all(["-"])
 
 
-def test_sources_have_names_and_datasets_of_them_too(files):
+def test_origins_of_sources_have_names_and_stems(files):
     (files / "faq.csv.gz").touch()
     named = ["hf://owner/name:one@train", "a.csv", "faq.csv.gz", "deep", "preset:self-cognition", "deep/er/c.csv"]
     found = origins(named)
@@ -178,7 +178,7 @@ def test_sources_have_names_and_datasets_of_them_too(files):
     assert [origin.name for origin in origins(["a.csv", "deep/a.csv", "b.csv"])] == ["a.csv", "deep/a.csv", "b.csv"]
 
 
-def test_settings_are_for_presets_alone(files):
+def test_settings_for_a_source_that_is_no_preset_are_refused(files):
     with pytest.raises(UsageError, match=r"`a\.csv` is none"):
         open_origin(origins(["a.csv"])[0], READING, {"name": "x"})
     (table,) = open_origin(origins(["preset:self-cognition"])[0], READING, {"name": "x", "author": "y", "count": "3"})

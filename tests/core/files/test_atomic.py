@@ -48,7 +48,7 @@ def test_leftovers_of_a_killed_write_go_and_those_of_similar_names_stay(tmp_path
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     file = tmp_path / "file"
     file.write_bytes(b"old")
     with pytest.raises(error):
@@ -67,7 +67,7 @@ def test_the_umask_decides_on_permissions(tmp_path):
         os.umask(before)
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_unwritable_path_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SetupError, match=r"cannot write `.*below`"):
         write_atomic(tmp_path / "file" / "below", "")
@@ -78,7 +78,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_wait_for_each_other(tmp_path):
+def test_processes_that_lock_one_file_wait_for_each_other(tmp_path):
     counter = tmp_path / "counter"
     counter.write_text("0")
     children = [subprocess.Popen([sys.executable, "-c", ADD_ONE, counter]) for _ in range(4)]
@@ -125,7 +125,7 @@ def test_a_text_that_is_a_pipe_or_a_device_is_not_waited_for(tmp_path):
             read_text(path, "settings file")
 
 
-def test_a_text_beyond_all_measure_is_not_read(tmp_path):
+def test_text_file_that_is_too_large_is_refused(tmp_path):
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 34)
     with pytest.raises(InputError, match=r"the card `.*huge` is larger than 64 MiB"):

@@ -49,7 +49,7 @@ def config(planned):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_nasty_name_is_text_and_nothing_else(name):
+def test_llamafactory_config_keeps_hostile_names_as_text(name):
     found = config(plan(name))
     texts = {
         "model_name_or_path": f"/models/{name}",
@@ -175,7 +175,7 @@ def test_trackers_write_into_the_runs_folder():
     assert config(plan())["report_to"] == config(plan(track=("swanlab",)))["report_to"] == "none"
 
 
-def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):
+def test_checkpoint_in_shards_counts_only_when_all_are_whole(tmp_path):
     output = save(tmp_path / "output", "model-00001-of-00002.safetensors")
     save(output, "model-00002-of-00002.safetensors")
     assert llamafactory.checkpoints(tmp_path) == [output]

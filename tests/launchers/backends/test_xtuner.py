@@ -71,7 +71,7 @@ def values(tree):
 
 
 @pytest.mark.parametrize("place", NASTY)
-def test_a_nasty_name_is_text_and_nothing_else(place):
+def test_xtuner_config_keeps_hostile_names_as_text(place):
     planned = plan(place)
     tree = config(planned)
     wanted = {str(planned.model), str(planned.run / "output"), str(planned.dataset_dir / planned.entry.files["xtuner"])}
@@ -239,7 +239,7 @@ def test_packing_trains_by_epochs_for_their_length_is_not_known():
 
 
 @pytest.mark.framework
-def test_every_optimizer_is_where_both_frameworks_look_for_it(training_python):
+def test_optimizers_can_be_imported_and_are_named_by_transformers(training_python):
     code = "".join(f"from {module} import {name}; " for module, name, _ in xtuner._OPTIMIZERS.values())
     names = [name for name in xtuner._OPTIMIZERS if name != "adamw"]
     code += f"from transformers.training_args import OptimizerNames; [OptimizerNames(name) for name in {names}]"

@@ -136,7 +136,7 @@ def test_unsigned_record_does_not_make_its_code_trusted(own, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "parts/more.py", "new.py", "config.json", "tokenizer_config.json"])
-def test_code_that_the_trained_model_has_not_is_not_trusted_with_it(own, tmp_path, capsys, name):
+def test_code_that_differs_from_the_trained_models_is_not_trusted(own, tmp_path, capsys, name):
     other = {"AutoTokenizer": ["theirs/base--tokens.Slow", None], "AutoConfig": "theirs/base--any.Config"}
     content = json.dumps({"auto_map": other}) if name.endswith("json") else "theirs = 1"
     (tmp_path / "merged" / name).write_text(content)
@@ -164,7 +164,7 @@ def test_pipe_in_the_place_of_model_code_is_not_waited_for(own, tmp_path):
     assert not trusted(own, [tmp_path / "merged"], said=False)
 
 
-def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):
+def test_code_of_a_model_whose_base_is_gone_is_not_trusted(own, tmp_path):
     (tmp_path / "model").rename(tmp_path / "gone")
     assert not trusted(own, [tmp_path / "merged"], said=False)
 

@@ -145,7 +145,7 @@ def test_a_capability_that_is_not_told_is_float16_unless_bfloat16_is_asked_for(s
     assert choose(spec(dtype="bfloat16")).dtype == "bfloat16"
 
 
-def test_a_slice_of_cards_without_slices_is_none(monkeypatch):
+def test_visible_slice_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-one")
     with pytest.raises(SetupError, match="`MIG-one`, which names none of the GPUs here"):
         choose(spec())
@@ -158,7 +158,7 @@ def test_whole_cards_beside_slices_train_together(smi):
         choose(spec(gpus="all"))
 
 
-def test_slices_do_not_train_together(smi):
+def test_training_on_two_mig_slices_is_refused(smi):
     smi(MIG, listed=SLICES)
     assert choose(spec()).gpus[0].uuid == "MIG-one"
     with pytest.raises(UsageError, match="slices cannot train together"):

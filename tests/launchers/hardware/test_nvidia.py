@@ -90,13 +90,13 @@ def test_a_driver_that_does_not_know_every_column_is_asked_for_those_it_knows(tm
     assert gpus() == [Gpu("Tesla V100", 16160, None, "450.80.02", 16000, "GPU-d")]
 
 
-def test_a_card_that_has_no_row_is_said_too(smi, capsys):
+def test_card_that_nvidia_smi_cannot_reach_is_told_of(smi, capsys):
     smi("Unable to determine the device handle for GPU 0000:3B:00.0: Unknown Error", *rows(FIRST))
     assert gpus() == [FIRST]
     assert "a GPU is left out; nvidia-smi says: Unable to determine" in capsys.readouterr().err
 
 
-def test_cuda_stops_at_what_it_does_not_know_and_that_is_said(monkeypatch, capsys):
+def test_unknown_index_in_cuda_visible_devices_ends_the_list_with_a_warning(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,99,1")
     assert gpus() == [FIRST]
     assert capsys.readouterr().err == "CUDA_VISIBLE_DEVICES is `0,99,1`: `99` names no GPU here, and CUDA stops at it\n"

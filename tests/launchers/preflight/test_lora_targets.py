@@ -119,6 +119,6 @@ def test_experts_of_transformers_4_are_linear_layers_that_can_be_merged():
     assert refused("w1", tensors={**MODEL, f"{LAYER}.mlp.experts.0.w1.weight": (8, 8)}, transformers="4.57.1") == []
 
 
-def test_names_that_transformers_5_changes_are_left_to_it():
+def test_target_names_that_transformers_5_renames_are_not_refused():
     assert refused("q_a_proj", model_type="deepseek_v4") == []
     assert len(refused("q_a_proj", model_type="deepseek_v4", transformers="4.57.1")) == 1

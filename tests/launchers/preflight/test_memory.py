@@ -119,7 +119,7 @@ def test_offload_is_warned_of_by_deepspeeds_own_factor(free, fixed):
 
 
 @pytest.mark.parametrize(("share", "status"), SHARES)
-def test_on_the_cpu_all_of_it_is_main_memory(free, fixed, share, status):
+def test_training_on_the_cpu_is_judged_by_main_memory_alone(free, fixed, share, status):
     free(200 * share)
     assert {name: check.status for name, check in judged(made(CPU)).items()} == {"memory": status}
 

@@ -111,7 +111,7 @@ def test_the_two_frameworks_differ_by_the_last_newline(seen):
 
 
 @pytest.mark.framework
-def test_bytes_that_are_no_whole_letter_are_escapes(seen):
+def test_tokens_of_half_characters_are_shown_as_byte_escapes(seen):
     tokens = seen.views["xtuner"].samples[4].tokens
     assert {"\\xf0", "\\x9f", "\\x92", "\\x8a"} <= set(tokens)
     assert not [token for token in tokens if "\ufffd" in token]
@@ -213,7 +213,7 @@ def test_a_folder_of_files_is_read_whole_by_both(tmp_path, project, monkeypatch)
 
 
 @pytest.mark.framework
-def test_the_picture_is_a_png_of_ours(cut, faq, monkeypatch):
+def test_preview_writes_its_histogram_as_png(cut, faq, monkeypatch):
     monkeypatch.chdir(faq)
     assert cut.png == "faq-train-lengths.png"
     assert Path(cut.png).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -255,7 +255,7 @@ def asked(monkeypatch):
     return specs
 
 
-def test_the_helper_is_told_what_the_training_is(made_up, asked):
+def test_preview_helper_gets_the_options_of_the_training(made_up, asked):
     found = preview("faq", samples=1, cutoff_length=9, template="glm4")
     common = {"model": str(made_up / "base"), "cutoff_length": 9, "trust_remote_code": False, "processes": 1}
     assert asked["xtuner"].items() >= common.items()
@@ -267,7 +267,7 @@ def test_the_helper_is_told_what_the_training_is(made_up, asked):
     assert (list(found.views), found.differences) == (["xtuner", "llamafactory"], [""])
 
 
-def test_thinking_and_the_one_backend_go_through(made_up, asked):
+def test_preview_of_one_backend_passes_thinking_and_picture_options(made_up, asked):
     found = preview("faq", template="qwen3", backend="llamafactory", stats=True, samples=0, png="here.png")
     assert asked["llamafactory"]["enable_thinking"] is False
     assert (list(found.views), found.differences) == (["llamafactory"], [])

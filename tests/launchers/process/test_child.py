@@ -98,11 +98,11 @@ def all_gone():
     ("code", "status"),
     [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9), ("1 / 0", 1)],
 )
-def test_the_exit_status_is_passed_through(code, status):
+def test_child_gives_its_exit_status(code, status):
     assert run(code) == status
 
 
-def test_output_is_added_to_the_log_and_nothing_is_to_be_read(folder):
+def test_child_output_is_appended_to_the_log_and_stdin_is_empty(folder):
     (folder / "log.txt").write_text("before\n")
     code = "import os, sys; print(os.environ['A'], os.getcwd(), repr(sys.stdin.read()), file=sys.stderr)"
     assert run(code, env={"A": "药"}) == 0

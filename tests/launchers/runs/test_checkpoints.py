@@ -70,7 +70,7 @@ XTUNER = ("iter_4.pth", "iter_8.pth", "iter_10.pth", "best_val_loss_iter_8.pth")
         ("llamafactory", "checkpoint-10", "checkpoint-10"),
     ],
 )
-def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, wanted, name):
+def test_checkpoint_is_found_by_last_best_step_or_path(tmp_path, monkeypatch, backend, wanted, name):
     monkeypatch.chdir(tmp_path)
     assert checkpoints.find_checkpoint(saved(tmp_path, backend), wanted).name == name
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["output", "output/checkpoint-10"])
-def test_llamafactorys_last_is_what_it_ended_with(tmp_path, capsys, place):
+def test_last_checkpoint_of_llamafactory_is_its_output_folder(tmp_path, capsys, place):
     run = saved(tmp_path, "llamafactory")
     cut(run.path / place / "adapter_model.safetensors")
     why = "cannot be read (`adapter_model.safetensors` is not whole): taking `checkpoint-10`"

@@ -73,7 +73,7 @@ def test_change_of_files_that_do_not_shape_the_model_is_no_change(model):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "modeling_own.py"])
-def test_a_file_that_decides_is_named(model, name):
+def test_changed_config_tokenizer_or_code_is_named(model, name):
     before = fingerprint(model)
     (model / name).write_text("{}")
     assert changes(model, before) == ("", [name])
@@ -185,7 +185,7 @@ def test_a_damaged_index_is_no_fault_of_the_fingerprint(model, index):
     assert changes(model, fingerprint(model)) == ("", [])
 
 
-def test_a_folder_without_a_model_has_one_too(tmp_path):
+def test_fingerprint_of_a_folder_without_a_model_is_empty(tmp_path):
     assert fingerprint(tmp_path).weights == {}
 
 

@@ -54,7 +54,7 @@ def dead():
     return child.pid
 
 
-def test_folders_of_the_same_second_do_not_meet(project):
+def test_run_folders_of_the_same_second_get_different_names(project):
     with ThreadPoolExecutor(8) as pool:
         wanted = new_run_folder(project, "xtuner-faq")
         folders = list(pool.map(lambda _: make_run_folder(wanted), range(24)))
@@ -118,7 +118,7 @@ def test_a_damaged_record_is_one_sentence(project, content):
         (["failed", "succeeded"], "1", None),
     ],
 )
-def test_the_last_is_the_last_that_succeeded(project, statuses, good, newer):
+def test_last_run_is_the_last_that_succeeded(project, statuses, good, newer):
     for number, status in enumerate(statuses):
         record(project, str(number), status)
     found, failed = last_run(project)
@@ -142,7 +142,7 @@ def test_a_run_is_found_by_its_id_or_the_closest_is_named(project):
         find_run(project, "20260102-030405-xtuner-fag")
 
 
-def test_an_unfinished_folder_is_no_run(project):
+def test_run_folder_without_a_record_is_no_run(project):
     make_run_folder(new_run_folder(project, "xtuner-faq"))
     assert all_runs(project) == []
 

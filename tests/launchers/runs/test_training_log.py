@@ -49,7 +49,7 @@ def test_update_reads_only_new_whole_lines(project, monkeypatch):
     assert record["time"] > 0
 
 
-def test_lines_that_are_no_records_are_passed_over(project):
+def test_malformed_metric_lines_are_passed_over(project):
     run = record_run(project, "one")
     good = '{"step": 1, "loss": null}\n'
     odd = ['{"step": ""}', '{"loss": 1}', '{"step": 1, "loss": []}', '{"step": NaN}', '{"step": 1e999}', "[" * 5000]

@@ -104,7 +104,7 @@ def test_question_whose_answer_nobody_reads_is_dropped_after_a_while(monkeypatch
     played(story)
 
 
-def test_a_session_may_wait_for_so_many_answers():
+def test_session_with_too_many_waiting_questions_is_refused():
     async def story():
         asked = Asked()
         with asked.bridge.reading("eager"):

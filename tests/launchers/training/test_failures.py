@@ -51,7 +51,7 @@ def test_every_failure_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("signature", signatures(), ids=NAMES)
-def test_a_sample_is_told_by_its_own_signature(log, signature):
+def test_failure_sample_is_told_by_its_own_signature(log, signature):
     for form in ("{}\n", "[rank1]: {}\n", " 50%|#### | 3/6\r{}\nmore\n", "\x1b[31m{}\x1b[0m"):
         failure = explain(log("INFO start\n" + form.format(signature.sample)), 1)
         assert failure
@@ -101,7 +101,7 @@ def test_an_earlier_attempt_does_not_count(log):
     assert last_traceback(file, start=len(before + BOOM)) == ""
 
 
-def test_code_in_a_traceback_is_no_message(log):
+def test_source_code_quoted_in_a_traceback_is_not_taken_for_a_message(log):
     text = BOOM.replace("raise ValueError(", 'raise OSError(f"CUDA out of memory. Tried to allocate {n}", ')
     assert explain(log(text), 1) is None
 
@@ -145,7 +145,7 @@ def test_unknown_failure_shows_the_last_twenty_lines(log):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("signature", [each for each in signatures() if each.text], ids=lambda each: each.name)
-def test_the_message_stands_in_its_source(training_python, signature):
+def test_failure_message_is_found_in_the_source_of_its_package(training_python, signature):
     place = default_folder(signature.environment) if signature.environment else training_python.parents[1]
     if not place.exists():
         pytest.skip(f"only {signature.environment} writes this, which is not there")
@@ -198,7 +198,7 @@ def provoked(training_python, tmp_path_factory):
         "weights-shape",
     ],
 )
-def test_a_real_failure_is_told(provoked, log, name):
+def test_real_failure_is_told_by_its_signature(provoked, log, name):
     assert provoked[name]
     for text in provoked[name]:
         failure = explain(log(text), 1)

@@ -437,7 +437,7 @@ def test_resumed_xtuner_alone_is_let_unpickle_in_full(plan):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_framework_is_told_the_checkpoint(plan, backend):
+def test_checkpoint_to_resume_stands_in_the_frameworks_config(plan, backend):
     spec = msgspec.structs.replace(plan.spec, backend=backend)
     files = {"xtuner": "faq.xtuner.jsonl", "alpaca": "faq.alpaca.jsonl"}
     entry = msgspec.structs.replace(plan.entry, files=files)

@@ -52,7 +52,7 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     ("a", "b"),
     [((4, OUTER), (2 * INNER, 4)), ((COUNT, OUTER + 1), (2 * INNER, COUNT)), ((COUNT,), (COUNT,))],
 )
-def test_an_adapter_of_another_shape_fits_none(files, a, b):
+def test_expert_adapter_of_another_shape_is_not_shared_out(files, a, b):
     assert shares(MODULE, place(*a), place(*b), files[0], {1, 2, 4}) == []
     # Of another rank, and of files in which one is left out.
     assert shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT), files[0], {2}) == []

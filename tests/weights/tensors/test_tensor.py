@@ -19,7 +19,7 @@ def file(tmp_path):
     return path
 
 
-def test_parts_follow_one_another_a_piece_at_a_time(file, monkeypatch):
+def test_tensor_in_several_ranges_is_read_in_order_by_pieces(file, monkeypatch):
     monkeypatch.setattr(parts, "PIECE", 4)
     tensor = Tensor("U8", (2, 5), (FileRange(file, 90, 6), FileRange(file, 0, 0), FileRange(file, 10, 4)))
     assert tensor.size == 10

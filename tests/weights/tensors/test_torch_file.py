@@ -27,7 +27,7 @@ def read(path, name="a", key="module"):
     return found.dtype, found.shape, b"".join(found.pieces())
 
 
-def test_tensors_come_out_as_they_went_in(path):
+def test_tensors_of_a_checkpoint_are_read_back(path):
     data = floats(*range(8))
     weights = OrderedDict(a=tensor(), b=tensor((2,), offset=6), c="no tensor")
     save(path, {"module": weights, "meta": {"cfg": "text", "epoch": 1}}, _0=data)
@@ -85,7 +85,7 @@ def test_checkpoint_that_is_no_dict_has_no_content(path, content):
         (tensor(key=("0",)), "no item named"),
     ],
 )
-def test_a_tensor_that_cannot_be_is_one_sentence(path, saved, message):
+def test_impossible_tensor_in_a_checkpoint_is_one_sentence(path, saved, message):
     save(path, {"module": {"a": saved}}, _0=floats(*range(6)))
     with pytest.raises(InputError, match=message) as error:
         read(path)

@@ -227,7 +227,7 @@ def test_texts_that_are_not_even_everywhere_are_no_conversation(lines):
         made(lines, [{"data": ["hi", "hello"]}, {"data": ["hi", ""]}])
 
 
-def test_marks_without_end_are_read_in_time():
+def test_role_marks_followed_by_long_blanks_are_read_in_time():
     text = "<|MOSS|>: " + " " * 200_000 + "x"
     turn = [{"Human": text, "MOSS": text}]
     system, (turn,) = Reader(style=style_of(turn)).read(turn)
@@ -236,6 +236,6 @@ def test_marks_without_end_are_read_in_time():
         Reader(style="MOSS conversations").read("[Human]: " + " " * 200_000)
 
 
-def test_numbers_of_other_things_are_not_unfolded():
+def test_numbered_keys_that_are_no_turns_are_not_unfolded():
     for value in ({"q1": "x", "a1": "y"}, {"1": "x"}, {"role": ["x"], "content": ["y", "z"]}, {}):
         assert unfolded(value) == value

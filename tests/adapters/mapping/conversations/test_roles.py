@@ -27,7 +27,7 @@ def test_role_given_by_option_wins_over_the_known_one():
     assert role_of("Doctor ", {"doctor": "assistant"}) == "assistant"
 
 
-def test_a_role_that_is_none_is_refused():
+def test_unknown_role_in_an_option_is_refused():
     refuse_roles({"a": "user", "b": "assistant", "c": "system"})
     with pytest.raises(UsageError, match=r"`--role` takes NAME=user.*got `a=doctor`"):
         refuse_roles({"a": "doctor"})

@@ -62,7 +62,7 @@ def test_choices_that_answers_name_are_asked_for(folder, record, asked, question
     assert turns_of(exam, alone[1]).instruction == QUESTION
 
 
-def test_a_choice_that_is_sometimes_empty_is_shown_where_it_is_not(folder):
+def test_exam_choice_that_is_empty_in_a_row_is_left_out_there(folder):
     records = [
         {"题目": "q", "选项A": "x", "选项B": "y", "答案": "A"},
         {"题目": "r", "选项A": "", "选项B": "", "答案": "z"},
@@ -96,7 +96,7 @@ def test_answers_that_name_no_choice_are_read_as_they_are(folder, record):
     assert table.first[0].turns[0].instruction == QUESTION
 
 
-def test_columns_of_one_stem_are_choices():
+def test_columns_named_a_to_d_or_numbered_options_are_choices():
     assert choices_of(["q", "a", "b"]) == []
     assert choices_of(["a", "b", "answer"]) == ["a", "b"]
     assert choices_of(["A", "b", "C", "answer"]) == ["A", "b", "C"]

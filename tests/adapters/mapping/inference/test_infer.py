@@ -207,7 +207,7 @@ def test_images_and_tools_are_refused_row_by_row():
     assert (problem.column, problem.value) == ("images", "['a.png']")
 
 
-def test_an_instruction_for_all_goes_before_the_question():
+def test_instruction_for_all_rows_goes_before_each_question():
     source = table({"Question": "q", "Answer": "a"}, {"Question": "", "Answer": "a"})
     choice = choose(source, instruction="Answer in one word.", stratify="Answer")
     assert choice.columns == {"instruction": "Answer in one word.", "input": "Question", "output": "Answer"}

@@ -30,7 +30,7 @@ def test_suggestions_take_each_column_once():
     ]
 
 
-def test_a_second_question_may_be_an_input_and_several_inputs_are_one():
+def test_suggestions_use_a_second_question_as_input_and_join_several_inputs():
     assert said(by_column(instruction=["x", "y"], output=["z"])) == [
         "question from `x`, answer from `z`",
         "question from `y`, answer from `z`",

@@ -54,7 +54,7 @@ def test_arrow_stream_and_file_are_detected_by_content(folder, new, compression)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 7000, None])
-def test_large_files_are_cut_and_large_batches_too(folder, size):
+def test_large_arrow_files_and_batches_are_cut_into_pieces(folder, size):
     texts = [f"{number} {'文' * 100}" for number in range(7000 if size else 20_000)]
     path = write_arrow(folder / "data.arrow", pa.table({"q": texts}), size=size)
     (table,) = arrow.open_tables(path, READING)
@@ -108,7 +108,7 @@ def test_split_that_is_no_part_is_asked_for_by_its_folder(folder):
 
 
 @pytest.mark.parametrize("damage", ["cut", "no end mark", "gone", "no files", "no json", "selection"])
-def test_a_damaged_folder_is_one_sentence(folder, damage):
+def test_damaged_saved_dataset_is_one_sentence(folder, damage):
     saved = save(folder / "saved", {"q": ["x"] * 5000})
     (file,) = saved.glob("*.arrow")
     data = file.read_bytes()
@@ -125,7 +125,7 @@ def test_a_damaged_folder_is_one_sentence(folder, damage):
         read(arrow.open_tables(saved, READING))
 
 
-def test_no_damage_is_a_traceback_or_a_hang(folder):
+def test_damaged_arrow_file_is_read_or_refused_without_a_traceback(folder):
     good = write_arrow(folder / "good", pa.table({"q": ["text"] * 20, "n": [1] * 20}), compression="zstd").read_bytes()
     path, refused = folder / "bad.arrow", 0
     for at in range(0, len(good), 3):

@@ -19,14 +19,14 @@ LABEL = {"names": ["neg", "pos"], "_type": "ClassLabel"}
         {"feature": {"feature": LABEL, "_type": "List"}, "_type": "List"},
     ],
 )
-def test_names_stand_in_features(feature):
+def test_class_label_names_are_found_in_features_and_metadata(feature):
     assert of_features({"label": feature, "text": {"dtype": "string", "_type": "Value"}}) == {"label": ("neg", "pos")}
     metadata = {b"huggingface": json.dumps({"info": {"features": {"label": feature}}}).encode()}
     assert of_metadata(metadata) == {"label": ("neg", "pos")}
 
 
 @pytest.mark.parametrize("names", [5, "ab", None, [], {}])
-def test_names_that_are_none_are_left_aside(names):
+def test_malformed_class_label_names_are_left_aside(names):
     assert of_features({"label": {"names": names, "_type": "ClassLabel"}}) == {}
     assert of_card([{"name": "label", "dtype": {"class_label": {"names": names}}}]) == {}
     assert of_card([{"name": "label", "dtype": {"class_label": names}}]) == {}

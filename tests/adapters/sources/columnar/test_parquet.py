@@ -36,7 +36,7 @@ def test_parquet_values_of_all_types_are_read_with_each_compression(folder, comp
     )
 
 
-def test_pieces_are_values_in_any_order(folder):
+def test_parquet_pieces_can_be_pickled_and_read_in_any_order(folder):
     texts = [f"{number} {'文' * 100}" for number in range(20_000)]
     path = write_parquet(folder / "faq.parquet", {"q": texts[:15_000]}, {"q": texts[15_000:]})
     (table,) = parquet.open_tables(path, READING)
@@ -56,7 +56,7 @@ def test_parquet_class_labels_become_their_names(folder):
 
 
 @pytest.mark.slow
-def test_no_damage_is_a_traceback_or_a_hang(folder):
+def test_damaged_parquet_file_is_read_or_refused_without_a_traceback(folder):
     good = write_parquet(folder / "good.parquet", {"q": ["text"] * 20, "n": [1] * 20}).read_bytes()
     path, refused = folder / "bad.parquet", 0
     for at in range(0, len(good), 3):

@@ -46,14 +46,14 @@ def opened(url):
 
 
 @HUBS
-def test_splits_become_parts_and_one_split_becomes_all(server, scheme):
+def test_splits_of_a_hub_become_parts_and_a_single_split_the_whole(server, scheme):
     assert opened(f"{scheme}://owner/faq") == [("train", [{"q": "a"}, {"q": "b"}]), ("test", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq@test") == [("", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq:default@train") == [("", [{"q": "a"}, {"q": "b"}])]
 
 
 @HUBS
-def test_tables_tell_the_revision_they_are_of(server, scheme):
+def test_tables_of_a_hub_tell_their_revision(server, scheme):
     def revision():
         return {table.revision for table in hub.open_url(f"{scheme}://owner/faq", READING)}
 
@@ -169,7 +169,7 @@ def test_url_that_names_no_dataset_is_refused(url):
 
 
 @pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
-def test_urls_are_printed_as_they_were(url):
+def test_parsed_hub_url_prints_as_it_was_given(url):
     assert str(hub.parse(url)) == url
 
 
@@ -206,5 +206,5 @@ def test_unsafe_file_names_of_a_hub_are_left_out_and_told(server, scheme, tmp_pa
     assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`
 
 
-def test_names_of_any_language_are_names():
+def test_file_names_in_any_language_are_accepted():
     assert all(map(hub.names_file, ["data/训练 集.jsonl", "a.b/..c/d..jsonl", "C/a:b.csv", "\u3000.csv", "e\u0301"]))

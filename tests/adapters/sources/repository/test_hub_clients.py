@@ -77,7 +77,7 @@ def test_missing_hub_client_is_refused_with_the_install_command(url, module, mon
 
 @pytest.mark.slow
 @HUBS
-def test_the_clients_variables_count_and_they_are_silent(server, scheme, tmp_path):
+def test_hub_clients_follow_their_variables_and_print_nothing(server, scheme, tmp_path):
     script = (
         "import sys\n"
         "from ftbridge.adapters.sources.repository.hub import open_url\n"

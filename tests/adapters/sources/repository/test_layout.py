@@ -69,7 +69,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("names", NAMES, ids=" ".join)
-def test_splits_are_told_by_names(names):
+def test_splits_are_told_by_file_names(names):
     assert layout.splits(list(names)) == NAMES[names]
 
 

@@ -100,7 +100,7 @@ def test_cells_are_text_just_as_they_stand(content, row):
     assert values(content) == [row]
 
 
-def test_ragged_records_are_named_with_what_they_hold():
+def test_ragged_records_are_errors_with_their_cells():
     _, rows = table('a,b\n"1\n",2\n3\n\n4,5,6\n,\n7,8\n')
     assert [(row.where.cell(""), row.values, row.error) for row in rows] == [
         ("record 2", {"a": "1\n", "b": "2"}, ""),
@@ -332,7 +332,7 @@ def test_headers_recognised_in_what_may_be_data_are_asked_about():
         ("a.json", b"a,b\n1,2\n", False),
     ],
 )
-def test_content_decides_before_the_name(name, head, taken):
+def test_csv_is_detected_by_content_before_the_name(name, head, taken):
     assert source.detect(Path(name), head) is taken
 
 
@@ -353,7 +353,7 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_right(public_data):
+def test_csv_files_of_agate_are_read_right(public_data):
     for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv")):
         if path.name == "empty.csv":
             with pytest.raises(InputError, match="holds no records"):
@@ -365,7 +365,7 @@ def test_agates_files_are_read_right(public_data):
         assert last.items() <= rows[-1].values.items(), path.name
 
 
-def test_the_csv_spectrum_is_read_right(public_data):
+def test_csv_spectrum_files_are_read_right(public_data):
     folder = public_data.folder / "messy_csv" / "csv-spectrum"
     for path in sorted((folder / "csvs").glob("*.csv")):
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text("utf-8"))

@@ -46,7 +46,7 @@ def found(text, **how):
         ("", Dialect("")),
     ],
 )
-def test_a_dialect_is_found_by_trying(text, dialect):
+def test_csv_dialect_is_found_by_trying(text, dialect):
     assert found(text) == dialect
 
 
@@ -102,7 +102,7 @@ def test_a_table_is_told_from_text():
     assert not is_delimited(["Dear all,\n", "this, that, and more\n", "bye\n"])
 
 
-def test_broken_records_are_none_and_the_next_is_read():
+def test_broken_csv_records_give_none_and_the_next_is_read():
     assert list(Dialect().records(['"a" b\n', "c,d\n", '"e\n'])) == [None, ["c", "d"], None]
     assert list(Dialect().records(['"a\n', "c,d\n", "e,f\n", '"g" h\n', "i,j\n"])) == [
         None,

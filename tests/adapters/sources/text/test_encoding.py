@@ -47,18 +47,18 @@ def test_utf_8_with_a_few_damaged_bytes_is_still_utf_8(encoding_of):
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", TEXTS["gb18030"], '[{"药": 1}]', "a,b\n一　万,2\n"])
-def test_utf_16_is_told_without_a_mark(encoding_of, codec, text):
+def test_utf_16_without_a_bom_is_recognised(encoding_of, codec, text):
     assert encoding_of(text.encode(codec)).codec == codec
     assert as_utf8(text.encode(codec)) == text.encode()
 
 
-def test_zero_bytes_in_cells_make_no_utf_16(encoding_of):
+def test_zero_bytes_in_utf_8_are_not_taken_for_utf_16(encoding_of):
     assert encoding_of(b"a,b\n1,\0\n").codec == "utf-8"
     assert encoding_of("药\0,".encode() * 9).codec == "utf-8"
 
 
 @pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_mark_at_the_start_tells_and_is_no_text(encoding_of, folder, codec):
+def test_bom_tells_the_encoding_and_is_no_text(encoding_of, folder, codec):
     found = encoding_of("药\n".encode(codec))
     assert "".join(Text(folder / "file", found.codec)) == "药\n"
     assert b"".join(utf8_blocks(folder / "file", found)) == "药\n".encode()

@@ -37,7 +37,7 @@ def test_json_array_is_read_back_whatever_the_block_size(records, ascii_only, in
         assert values(read(content)) == records
 
 
-def test_rows_know_their_elements():
+def test_json_rows_carry_their_element_numbers_and_errors():
     rows = read(b'\xef\xbb\xbf[{"a": 1}, 5, {"a": 2}, {}, {"a": "\\ud800"}, [1]]')
     assert [row.where.cell("") for row in rows] == [f"element {at}" for at in range(1, 7)]
     assert [row.error for row in rows] == [
@@ -216,7 +216,7 @@ def test_single_object_that_is_a_conversation_is_one_record(record):
     assert values(read(json.dumps(record))) == [record]
 
 
-def test_a_sheet_is_refused():
+def test_sheet_option_for_a_json_array_is_refused():
     with pytest.raises(InputError, match="no sheets"):
         read('[{"a": 1}]', sheets=("Sheet1",))
 
@@ -253,7 +253,7 @@ AGATE = {
 }
 
 
-def test_agates_files_are_read_or_refused(public_data):
+def test_json_files_of_agate_are_read_or_refused(public_data):
     for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.json")):
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, path.read_bytes()[:4096]))
         expected = AGATE[path.name]

@@ -64,7 +64,7 @@ def test_columns_are_the_keys_in_order_of_appearance(lines):
     assert table.columns == ("b", "a")
 
 
-def test_rows_know_their_lines():
+def test_json_lines_rows_carry_their_line_numbers():
     rows = read(b'{"a": 1}\n\n{"a": 2}\n')
     assert [str(row.where) for row in rows] == ["faq.jsonl line 1", "faq.jsonl line 2", "faq.jsonl line 3"]
     assert [bool(row.values) for row in rows] == [True, False, True]
@@ -153,12 +153,12 @@ def test_json_lines_are_told_by_content_else_by_name():
     assert not jsonl.detect(Path("a.csv"), b"a,b")
 
 
-def test_a_sheet_is_refused(lines):
+def test_sheet_option_for_json_lines_is_refused(lines):
     with pytest.raises(InputError, match="no sheets"):
         jsonl.open_tables(lines({"a": 1}), Reading(sheets=("Sheet1",)))
 
 
-def test_a_file_that_vanishes_is_one_sentence(folder):
+def test_missing_json_lines_file_is_one_sentence(folder):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         jsonl.open_tables(folder / "gone.jsonl", READING)
 
@@ -222,7 +222,7 @@ def test_the_messages_of_one_conversation_are_one_row(folder, lines):
 
 
 @pytest.mark.parametrize("key", ["conversation_id", "session", "message_tree_id"])
-def test_messages_of_several_conversations_are_not_one(folder, key):
+def test_messages_of_several_conversations_are_not_joined(folder, key):
     said = [{key: at // 2, "role": ("user", "assistant")[at % 2], "content": f"text {at}"} for at in range(4)]
     (folder / "talks.jsonl").write_text("".join(json.dumps(each) + "\n" for each in said))
     (table,) = jsonl.open_tables(folder / "talks.jsonl", Reading())

@@ -154,7 +154,7 @@ def test_damage_in_error_cells_is_one_sentence(sheet):
 
 
 @pytest.mark.slow
-def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
+def test_cell_with_too_long_a_text_is_refused(sheet, monkeypatch):
     monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'
     assert sheet(row % (b"x" * (2 << 20))) == ([], 0)
@@ -163,7 +163,7 @@ def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [b"", b"x" * (1 << 20)])
-def test_elements_that_stand_for_characters_become_them(folder, before):
+def test_ods_elements_for_tabs_and_breaks_become_characters(folder, before):
     path = folder / "faq.ods"
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("content.xml", before + b"<text:p>a<text:tab/>b<text:line-break />c<text:table/>")

@@ -33,7 +33,7 @@ def test_each_engine_sends_sheets_pages_and_rows(workbook, engine):
     assert [len(message.rows) for message in whole[2:]] == [250, 250, 100]
 
 
-def test_a_name_may_be_any_that_the_system_allows(workbook, folder):
+def test_workbook_with_an_undecodable_name_is_read(workbook, folder):
     path = workbook(Q=[["a"]]).rename(os.fsdecode(os.fsencode(folder) + b"/\xff'.xlsx"))
     assert list(messages(order(path)))[2:] == [Batch([["a"]])]
 

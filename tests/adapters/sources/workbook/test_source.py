@@ -82,21 +82,21 @@ def rewritten(path, member, change, compression=zipfile.ZIP_DEFLATED):
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["UTF-99", "utf-7", "utf-16", "idna"])
 @pytest.mark.parametrize("member", ["_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels", SHEET])
-def test_a_part_of_an_encoding_that_is_none_is_read_as_utf_8(book, member, encoding):
+def test_part_declaring_an_unknown_encoding_is_read_as_utf_8(book, member, encoding):
     path = rewritten(book(with_error), member, lambda content: declaring(encoding, content))
     assert values(path) == [["为什么?", BadCell("#N/A")]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", ["[Content_Types].xml", "xl/styles.xml", SHEET])
-def test_an_encoding_that_is_none_is_one_sentence_where_it_counts(book, member):
+def test_unknown_encoding_with_as_shown_is_one_sentence(book, member):
     path = rewritten(book(with_error), member, lambda content: declaring("UTF-99", content))
     with pytest.raises(InputError, match="--as-shown"):
         values(path, as_shown=True)
 
 
 @pytest.mark.parametrize("place", ["%%2", "ZZZZ2", "Z" * 200 + "2", "-2"])
-def test_an_error_in_a_column_that_is_none_is_one_sentence(book, place):
+def test_error_cell_in_an_impossible_column_is_one_sentence(book, place):
     path = rewritten(book(with_error), SHEET, lambda content: content.replace(b'r="B2"', f'r="{place}"'.encode()))
     with pytest.raises(InputError, match=r"damaged workbook \(a cell `"):
         list(searched(path, "xlsx", ["Q"])["Q"].errors)
@@ -144,7 +144,7 @@ def test_any_cells_are_read_as_openpyxl_reads_them(rows):
             assert {name: value for name, value in found.get(number, {}).items() if full(value)} == wanted
 
 
-def test_rows_know_their_cells(workbook):
+def test_workbook_rows_carry_their_sheet_and_cells(workbook):
     table, (row,) = read(workbook(DrugQA=[[], *FAQ]))
     assert str(row.where) == "faq.xlsx DrugQA!3"
     assert row.where.cell("B") == "DrugQA!B3"
@@ -291,7 +291,7 @@ def test_headers_made_equal_by_column_letters_are_refused(workbook):
         read(workbook(Q=[["answer [C]", "q", "answer", "answer"]]))
 
 
-def test_a_table_may_begin_anywhere(book):
+def test_table_that_begins_below_and_right_of_a1_is_read(book):
     def fill(sheet):
         sheet["C5"], sheet["D5"], sheet["D6"] = "question", "answer", "x"
 
@@ -406,7 +406,7 @@ def test_merged_cells_are_filled_when_asked_for(book):
     assert not read(path, fill_merged=True)[0].notes
 
 
-def test_values_can_be_as_excel_shows_them(book):
+def test_values_with_as_shown_are_read_as_excel_shows_them(book):
     def fill(sheet):
         sheet.append(["a", "b", "c", "d"])
         sheet.append([0.256, EPOCH, 1234.5, 12])
@@ -516,7 +516,7 @@ def test_a_sheet_that_is_not_clear_is_asked_for(workbook, sheets, reading, messa
 
 
 @pytest.mark.slow
-def test_the_content_decides_what_a_file_is(workbook, folder):
+def test_workbook_under_another_suffix_is_read_by_its_content(workbook, folder):
     content = workbook(Q=FAQ).read_bytes()
     for name in ("faq.xls", "faq.ods", "faq.csv", "faq"):
         (folder / name).write_bytes(content)
@@ -583,7 +583,7 @@ def test_a_value_in_the_last_cell_costs_no_time(book):
     assert cpu_seconds() - began < 30
 
 
-def test_a_wrong_size_in_the_file_loses_no_rows(workbook):
+def test_wrong_dimension_in_a_sheet_loses_no_rows(workbook):
     path = workbook(Q=[*FAQ] * 5)
     rewritten(path, SHEET, lambda content: content.replace(b'ref="A1:B10"', b'ref="A1:A2"'))
     assert len(read(path)[1]) == 9
@@ -681,7 +681,7 @@ def bomb(folder, path, kind):
         ("repeated", "needs more memory"),
     ],
 )
-def test_a_bomb_is_refused_within_bounds(folder, workbook, kind, message):
+def test_workbook_bomb_is_refused_within_bounded_memory(folder, workbook, kind, message):
     outcome, peak = measured(bomb(folder, workbook(Q=FAQ), kind))
     assert message in outcome
     assert peak < 500
@@ -844,7 +844,7 @@ def test_sheets_that_are_called_as_splits_are_parts(workbook):
     assert [table.part for table in tables(workbook(train=FAQ, other=FAQ))] == ["", ""]
 
 
-def test_a_first_row_of_sentences_is_noticed(workbook):
+def test_first_row_of_sentences_is_doubted_as_headers(workbook):
     rows = [["\u600e\u4e48\u9000\u8d27\uff1f", "\u5728\u8ba2\u5355\u9875\u7533\u8bf7\u3002"]]
     rows += [["\u591a\u4e45\u53d1\u8d27\uff1f", "48\u5c0f\u65f6\u5185\u3002"]] * 2
     (table,) = tables(workbook(Q=rows))
