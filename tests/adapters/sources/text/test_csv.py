@@ -354,7 +354,9 @@ AGATE = {
 
 
 def test_csv_files_of_agate_are_read_right(public_data):
-    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv")):
+    paths = sorted((public_data.folder / "messy_csv" / "agate").glob("*.csv"))
+    assert paths
+    for path in paths:
         if path.name == "empty.csv":
             with pytest.raises(InputError, match="holds no records"):
                 table(path.read_bytes())
@@ -367,7 +369,9 @@ def test_csv_files_of_agate_are_read_right(public_data):
 
 def test_csv_spectrum_files_are_read_right(public_data):
     folder = public_data.folder / "messy_csv" / "csv-spectrum"
-    for path in sorted((folder / "csvs").glob("*.csv")):
+    paths = sorted((folder / "csvs").glob("*.csv"))
+    assert paths
+    for path in paths:
         expected = json.loads((folder / "json" / f"{path.stem}.json").read_text("utf-8"))
         if path.name == "newlines_crlf.csv":  # the copy has lost what its name says
             expected[1]["a"] = expected[1]["a"].replace("\r", "")

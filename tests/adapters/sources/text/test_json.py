@@ -223,7 +223,9 @@ def test_sheet_option_for_a_json_array_is_refused():
 
 def test_the_json_test_suite_is_read_or_refused(public_data):
     """What is valid and holds objects gives them; what is not valid gives no row without an error."""
-    for path in sorted((public_data.folder / "messy_json").rglob("*.json")):
+    paths = sorted((public_data.folder / "messy_json").rglob("*.json"))
+    assert paths
+    for path in paths:
         content, rows, refusal = path.read_bytes(), [], ""
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, content[:4096]))
         try:
@@ -254,7 +256,9 @@ AGATE = {
 
 
 def test_json_files_of_agate_are_read_or_refused(public_data):
-    for path in sorted((public_data.folder / "messy_csv" / "agate").glob("*.json")):
+    paths = sorted((public_data.folder / "messy_csv" / "agate").glob("*.json"))
+    assert paths
+    for path in paths:
         reader = next(each for each in (csv, source, jsonl) if each.detect(path, path.read_bytes()[:4096]))
         expected = AGATE[path.name]
         if isinstance(expected, str):

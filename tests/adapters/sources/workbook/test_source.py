@@ -213,7 +213,9 @@ def test_formulas_without_a_stored_value_are_told_from_empty_cells(workbook):
 @pytest.mark.slow
 def test_formulas_below_the_first_rows_are_where_they_are(workbook):
     rows = [["question", "answer"], *([f"q {at}", at] for at in range(600)), ["=A2", "=B2"]]
-    for table in tables(workbook(Q=rows, R=rows), all_sheets=True):
+    both = tables(workbook(Q=rows, R=rows), all_sheets=True)
+    assert [table.sheet for table in both] == ["Q", "R"]
+    for table in both:
         assert [row.where.row for row in rows_of(table) if BadCell("=A2", UNSTORED) in row.values.values()] == [602]
 
 
@@ -491,7 +493,9 @@ def test_several_sheets_are_a_table_each(workbook):
 @pytest.mark.slow
 def test_several_large_sheets_are_read_to_their_ends(workbook):
     rows = {name: [["q", "a"], *([f"{name} {number}", "so"] for number in range(600))] for name in ("One", "Two")}
-    for table in tables(workbook(**rows), all_sheets=True):
+    both = tables(workbook(**rows), all_sheets=True)
+    assert [table.sheet for table in both] == ["One", "Two"]
+    for table in both:
         assert [row.values["q"] for row in rows_of(table)] == [f"{table.sheet} {number}" for number in range(600)]
 
 
