@@ -49,7 +49,7 @@ def test_a_number_is_never_a_header_unless_it_is_quoted():
 
 
 @pytest.mark.parametrize("wanted", ["A", "1"])
-def test_a_place_is_asked_about_where_there_may_be_no_headers(wanted):
+def test_column_by_place_is_asked_about_where_headers_are_doubtful(wanted):
     unsure = replace(table("one", "two"), unsure=QuestionError("is it?", {"it is data": ["--header-row", "none"]}))
     assert find_column(unsure, "one") == "one"
     with pytest.raises(QuestionError, match="is it"):

@@ -55,7 +55,7 @@ def test_convert_prints_the_columns_counts_and_files(run):
     assert "nothing has changed" in workbook
 
 
-def test_the_reading_is_explained_on_demand(run):
+def test_convert_with_explain_says_how_each_column_was_read(run):
     why = [line for line in run("--max-rejected", "50%", "--explain").stdout.splitlines() if " why " in line]
     assert "`问题`: text, such as `q`; its header fits instruction" in why[0]
     assert "read as question and answer columns" in why[-1]
@@ -77,7 +77,7 @@ def test_dry_run_tells_the_counts_and_writes_nothing(run, tmp_path, options):
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--dry-run",), ("--explain",)])
-def test_wrong_rows_are_refused_however_the_result_is_shown(run, tmp_path, more):
+def test_wrong_rows_are_refused_with_json_dry_run_or_explain(run, tmp_path, more):
     assert isinstance(run(*more).exception, InputError)
     assert [path.name for path in tmp_path.iterdir()] == ["faq.jsonl"]
 
@@ -192,7 +192,7 @@ def test_answers_that_are_numbers_are_noted(run, tmp_path):
         (["input=1", "input=2"], "twice"),
     ],
 )
-def test_a_map_that_says_nothing_is_refused(run, maps, message):
+def test_malformed_map_option_is_refused(run, maps, message):
     found = run(*(word for each in maps for word in ("--map", each)))
     assert isinstance(found.exception, UsageError)
     assert message in str(found.exception)

@@ -66,7 +66,7 @@ def test_show_gives_the_entry_also_where_its_samples_cannot_be_read():
     assert isinstance(done.exception, InputError)
 
 
-def test_show_takes_names_that_are_no_text(project):
+def test_show_prints_an_entry_with_half_a_surrogate_pair(project):
     (project / "data" / FILE).write_text('{"odd": {"hf_hub_url": "\\ud800"}}')
     assert '"hf_hub_url": "\\ud800"' in datasets("show", "odd")
 
@@ -97,7 +97,7 @@ def test_check_of_what_does_not_load_says_why_and_ends_with_3():
     assert [each["xtuner"]["loads"] for each in verdicts] == ["yes", "no", "unknown", "yes", "yes"]
 
 
-def test_check_sees_what_was_done_to_our_files(project):
+def test_check_notes_edited_and_missing_files_of_ours(project):
     file = project / "data" / "faq-train.alpaca.jsonl"
     file.write_text(
         file.read_text() + '{"instruction": "new", "input": "", "output": "so", "system": "", "history": []}\n'
@@ -156,7 +156,7 @@ def test_file_edited_after_the_question_is_asked_about_again(project, monkeypatc
     assert file.read_text() == "mine\n"
 
 
-def test_remove_takes_ours_with_their_files_and_theirs_without(project):
+def test_remove_deletes_our_files_and_leaves_foreign_ones(project):
     output = datasets("remove", "faq", "chats", "--yes")
     assert output.splitlines()[:3] == [f"removed the dataset {name}" for name in ("faq-train", "faq-test", "chats")]
     assert len(output.splitlines()) == 3 + 4

@@ -18,7 +18,7 @@ def asking():
     click.echo("removed")
 
 
-def test_a_yes_goes_on_and_a_no_or_nothing_says_how_to_say_yes():
+def test_answer_other_than_yes_is_refused_naming_the_yes_option():
     assert CliRunner().invoke(asking, input="y\n").stdout == "removed\n"
     for said in ("n\n", "\n", ""):
         done = CliRunner().invoke(asking, input=said)

@@ -58,7 +58,7 @@ def test_control_characters_are_escaped_on_a_terminal_and_in_a_pipe(terminal, mo
     assert capsys.readouterr() == (f"{shown}{data}\n", shown)
 
 
-def test_an_answer_in_a_file_keeps_what_is_text(monkeypatch, capsys):
+def test_answer_in_a_file_keeps_carriage_returns_and_form_feeds(monkeypatch, capsys):
     text = "one\r\ntwo\fthree \u202eabc\u202c"
     for terminal in (False, True):
         monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)  # noqa: B023 - looked at within the loop
@@ -198,7 +198,7 @@ def test_json_holds_nothing_that_is_obeyed_and_is_read_as_it_was(text):
     assert json.loads(said) == {text: [text]}
 
 
-def test_a_stream_without_an_encoding_gets_the_text(monkeypatch):
+def test_stream_without_an_encoding_gets_the_text_unescaped(monkeypatch):
     plain = io.StringIO()
     monkeypatch.setattr(sys, "stdout", plain)
     result("药")
@@ -215,7 +215,7 @@ def test_names_beyond_the_limit_are_counted():
     assert [some(["a", "b", "c"], most) for most in (2, 3)] == ["a, b and 1 more", "a, b, c"]
 
 
-def test_a_size_has_the_unit_that_fits_it():
+def test_size_is_printed_in_the_unit_that_fits():
     sizes = [0, 60, 999, 1000, 1_234_567, 5e9, 2e12]
     assert list(map(natural_size, sizes)) == [
         "0 bytes", "60 bytes", "999 bytes", "1.0 kB", "1.2 MB", "5.0 GB", "2000.0 GB",

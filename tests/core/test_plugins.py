@@ -44,7 +44,7 @@ def members(family):
 
 
 @pytest.mark.parametrize("family", PROTOCOLS)
-def test_a_family_has_at_most_seven_members_that_are_needed_and_its_built_ins(family):
+def test_plugin_protocol_needs_at_most_seven_members_and_lists_its_built_ins(family):
     assert 1 <= len(members(family)) <= 7
     assert set(BUILT_IN[family]) <= set(plugin_names(family))
     assert plugin_names(family) == sorted(plugin_names(family))
@@ -153,7 +153,7 @@ def test_an_unknown_name_gets_the_known_ones(family, name, message):
         load_plugin(family, name)
 
 
-def test_two_of_one_name_are_refused_naming_both(installed):
+def test_two_plugins_of_one_name_are_refused_naming_both(installed):
     installed(("toml", "one.toml"), ("csv", "one.csv"), ("toml", "two.toml"))
     with pytest.raises(SetupError, match=r"`toml` in ftbridge.sources: `one.toml` and `two.toml`; uninstall"):
         plugin_names("sources")

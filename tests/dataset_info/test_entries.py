@@ -9,7 +9,7 @@ from ftbridge.dataset_info.entries import Entry, data_files, interpret
 FILE = {"file_name": "a.json"}
 
 
-def test_defaults_hold_where_a_map_is_absent():
+def test_entry_without_columns_gets_the_default_ones():
     entry = interpret("a", FILE)
     assert (entry.formatting, entry.problems, entry.notes) == ("alpaca", (), ())
     assert entry.read_columns == ["instruction", "input", "output"]

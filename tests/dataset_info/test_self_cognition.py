@@ -57,7 +57,7 @@ def test_name_with_markup_or_templates_is_kept_as_text(name):
         ("Did Alibaba Cloud make you?", "No, I was developed by 某某团队, and my name is 小助."),
     ],
 )
-def test_claims_of_another_identity_are_corrected(question, answer):
+def test_questions_that_claim_another_identity_are_corrected(question, answer):
     assert {"instruction": question, "output": answer} in list(rows(NAME, AUTHOR))
 
 
@@ -76,7 +76,7 @@ def test_a_name_and_an_author_must_be_given(name, author):
 
 
 @pytest.mark.parametrize("count", [0, -1, 10_000])
-def test_a_count_must_be_one_that_can_be_met(count):
+def test_row_count_that_cannot_be_met_is_refused(count):
     with pytest.raises(UsageError, match=rf"1 to \d+ rows to give, not {count};"):
         rows(NAME, AUTHOR, count)
 

@@ -151,7 +151,7 @@ def test_saved_conversation_can_be_converted(after, tmp_path, monkeypatch):
 
 
 @pytest.mark.framework
-def test_answers_of_a_merged_model_need_no_base(trained, in_project, tmp_path, after):
+def test_merged_model_answers_without_its_base_but_is_not_compared(trained, in_project, tmp_path, after):
     merged = tmp_path / "merged"
     shutil.copytree(ftbridge.merge(trained(backend="xtuner").id), merged)
     card = msgspec.json.decode((merged / CARD).read_bytes()) | {"base": "/nowhere"}
@@ -172,7 +172,7 @@ def test_two_models_are_compared_where_there_is_no_adapter(trained, in_project, 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_model_of_few_bits_answers_on_the_cpu(bits, trained, in_project):
+def test_model_loaded_in_4_or_8_bits_answers_on_the_cpu(bits, trained, in_project):
     with chat_sessions(trained(backend="xtuner").id, compare=True, sampling=FEW, device="cpu", bits=bits) as found:
         assert all(map(answer, found))
 
@@ -328,7 +328,7 @@ def test_a_gpu_that_is_not_there_is_told(model, monkeypatch):
         ftbridge.chat(model, "?", device="cuda", template="qwen3")
 
 
-def test_a_hubs_model_is_had_by_the_one_framework_that_there_is(tmp_path, monkeypatch):
+def test_model_of_a_hub_is_loaded_by_the_one_framework_that_is_there(tmp_path, monkeypatch):
     folder = tmp_path
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "empty"))

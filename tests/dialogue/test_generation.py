@@ -207,13 +207,13 @@ def test_generating_child_sees_its_cards_and_gets_their_dtypes(child, cards, loa
     assert spec | told == spec
 
 
-def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, capsys):
+def test_model_larger_than_free_gpu_memory_is_warned_of(child, tmp_path, capsys):
     (tmp_path / "pytorch_model.bin").write_bytes(bytes(2**20))
     child("0, GPU-full, A100, 81920, 8.0, 570.86.15, 1")
     assert capsys.readouterr().err.count("answers come slowly; `--bits 4` helps") == 1
 
 
-def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
+def test_out_of_memory_while_answering_is_a_setup_error(tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())

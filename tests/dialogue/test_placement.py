@@ -131,7 +131,7 @@ def test_loaded_model_lowers_the_free_memory_of_its_cards():
     assert [each.free for each in shared.left([first, second])] == [40, 0]
 
 
-def test_free_memory_is_known_where_all_cards_tell():
+def test_free_memory_is_known_only_where_all_cards_tell():
     assert free_memory([gpu("a", 3), gpu("b", 4)]) == 7 * 2**20
     assert free_memory([gpu("a", 3), gpu("b")]) == 0
 

@@ -65,7 +65,7 @@ def test_pasted_or_continued_lines_are_one_question(typed, question):
         assert person.end() == 0
 
 
-def test_a_block_is_typed_line_by_line():
+def test_quoted_block_is_typed_line_by_line_as_one_question():
     with keyboard.terminal("-c", READ) as person:
         person.wait("> ")
         person.type('"""一\n')
@@ -74,7 +74,7 @@ def test_a_block_is_typed_line_by_line():
         person.wait(f"<{chr(0x4E00) + chr(10) + chr(0x4E8C)!a}>")
 
 
-def test_two_answers_stand_side_by_side():
+def test_answers_in_a_wide_terminal_stand_side_by_side():
     with keyboard.terminal("-c", SHOW, columns=100) as person:
         person.wait("止痛")  # while it is written
         last = person.wait("止痛").rpartition("before")[2]

@@ -254,7 +254,7 @@ def test_a_killed_ftbridge_leaves_no_page(training_python, page, tmp_path):
             time.sleep(0.1)
 
 
-def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
+def test_port_in_use_is_refused_and_an_unnamed_port_is_the_next_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"port {port} of `127.0.0.1` is in use; name another"):
@@ -273,7 +273,7 @@ def test_page_on_an_address_of_another_machine_is_refused():
 
 
 @pytest.mark.parametrize("host", ["255.255.255.255", "127.255.255.255", "224.0.0.1"])
-def test_an_address_that_no_browser_finds_is_told(host):
+def test_broadcast_or_multicast_address_for_the_page_is_refused(host):
     with pytest.raises(UsageError, match=rf"`{host}` is an address of many machines"):
         web._listen(host, None)
 

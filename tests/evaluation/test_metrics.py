@@ -99,7 +99,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("around", ["{}", "{}.", "({})", "So: {}, yes", "**{}**", "\N{LEFT DOUBLE QUOTATION MARK}{}!"])
 @pytest.mark.parametrize(("label", "other"), [(label, other) for label, others in OTHERS.items() for other in others])
-def test_signs_make_another_label(label, other, around):
+def test_labels_that_differ_by_signs_are_told_apart(label, other, around):
     assert Parser([label]).read(around.format(other)) == ("", "unparseable")
     parser = Parser([label, other])
     assert parser.read(around.format(other))[0] == other
@@ -136,7 +136,7 @@ def test_metrics_equal_figures_counted_by_hand():
     assert found.origin == "me"
 
 
-def test_a_label_that_is_only_given_lowers_the_average():
+def test_label_that_is_answered_but_never_right_lowers_the_average():
     rows = [("a", "a", "stop"), ("b", "a", "stop")]
     found = measure(rows, ("a", "b"), "me").labels
     assert (found.precision, found.recall) == (pytest.approx(0.5), pytest.approx(0.25))

@@ -27,7 +27,7 @@ from ..builders.runs import record_run  # noqa: TID252
 from .answering_model import NEWS, SYSTEM, AnsweringModel, predict, rows
 
 
-def test_rows_are_in_the_datasets_order(model):
+def test_predictions_are_in_the_datasets_order_with_references(model):
     found = predict(model)
     assert (found.file, found.dataset, found.samples, found.asked) == ("out/predictions.jsonl", "all-train", 6, 6)
     written = rows(Path("out"))
@@ -271,7 +271,7 @@ print(json.dumps([asked, written]))
 
 
 @pytest.mark.framework
-def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
+def test_batch_without_enough_gpu_memory_is_halved(training_python):
     argv = [training_python, "-c", SMALL_GPU, SCRIPTS]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -282,7 +282,7 @@ def test_batches_that_a_gpu_has_no_memory_for_are_halved(training_python):
 
 
 @pytest.mark.framework
-def test_a_killed_command_goes_on(asked, in_project):
+def test_killed_predict_command_goes_on_where_it_stopped(asked, in_project):
     run, _ = asked
     command = [sys.executable, "-m", "ftbridge", "predict", run.id, "--max-new-tokens", "200", "--device", "cpu"]
     command += ["--dataset", "medqa-train", "--out", "killed", "--json"]

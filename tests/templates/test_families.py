@@ -53,7 +53,7 @@ def test_an_empty_cell_names_the_backend_that_has_the_family(name):
         families.get(name).cell("llamafactory")
 
 
-def test_the_table_is_parsed_strictly():
+def test_malformed_prompt_in_the_table_of_families_is_refused():
     good: dict[str, Any] = {"SYSTEM": "{system}", "INSTRUCTION": "{input}", "SUFFIX_AS_EOS": True}
     assert msgspec.convert(good, ChatPrompt).suffix_as_eos
     for bad in ({**good, "SUFIX": "x"}, {**good, "SUFFIX_AS_EOS": False}, {"SYSTEM": "{system}"}):
@@ -80,7 +80,7 @@ def test_thinking_is_off_where_a_model_can_think():
         ("intern2", None),
     ],
 )
-def test_get_takes_a_family_or_a_template(given, name):
+def test_family_is_found_by_its_name_or_a_template(given, name):
     found = families.get(given).name
     assert found == name or found.startswith("internlm")
 

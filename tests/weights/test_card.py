@@ -168,7 +168,7 @@ def test_the_card_of_a_run_says_how_it_was_trained(folder):
 
 
 @pytest.mark.parametrize("family", families.load())
-def test_a_card_reads_back_as_it_was_saved(folder, family):
+def test_card_of_every_family_reads_back_as_it_was_saved(folder, family):
     trained_run("1", family=family)
     found = card_of(resolve("1"))
     found.save(folder)
@@ -209,7 +209,7 @@ def test_older_card_that_trusted_code_is_read_without_that(folder):
         {"SEP": "\0cycler.__init__\0"},
     ],
 )
-def test_a_prompt_that_would_be_obeyed_is_a_damaged_card(folder, changed):
+def test_card_whose_prompt_could_reach_python_is_damaged(folder, changed):
     template = msgspec.to_builtins(families.get("qwen2").cell("xtuner").prompt) | changed
     card(template=template).save(folder)
     with pytest.raises(InputError, match=r"ftbridge.json` is damaged"):
@@ -258,7 +258,7 @@ def test_a_project_that_was_moved_or_copied_has_its_base_with_it(folder, monkeyp
         assert card_of(resolve("1")).base == str(old / "base")
 
 
-def test_a_model_is_its_own_base(folder):
+def test_model_folder_is_its_own_base(folder):
     assert card_of(resolve("base")).base == str(folder / "base")
 
 
@@ -296,7 +296,7 @@ def test_output_of_another_run_is_not_taken_for_the_runs_own(saved):
         assert card_in(one, folder).run == "1"
 
 
-def test_a_folder_outlives_the_checkpoint_that_it_was_made_of(saved):
+def test_exported_folder_is_reused_after_its_checkpoint_is_gone(saved):
     source = resolve("1")
     adapter = target_of(source, None, "adapter")
     adapter.mkdir()

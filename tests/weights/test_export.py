@@ -112,7 +112,7 @@ def test_a_run_gives_peft_its_adapter(folder, write, dtype):
     assert (card.system, card.run, card.checkpoint) == ("说中文", "one", "output/iter_9.pth")
 
 
-def test_exporting_again_gives_the_same(folder):
+def test_export_of_the_same_run_gives_the_same_files(folder):
     from_one(run(folder))
     before = {path.name: path.read_bytes() for path in export("one").iterdir()}
     assert {path.name: path.read_bytes() for path in export("runs/one").iterdir()} == before
@@ -512,7 +512,7 @@ def test_an_adapter_in_a_run_is_merged_into_nothing_that_the_run_keeps(folder):
             ftbridge.merge(adapter, out=Path("runs/one", name))
 
 
-def test_an_export_that_is_due_leaves_what_is_not_ours(folder):
+def test_renewed_export_refuses_a_folder_with_foreign_files(folder):
     output = run(folder)
     from_one(output)
     notes = export() / "my_notes.txt"

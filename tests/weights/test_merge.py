@@ -78,7 +78,7 @@ def test_export_equals_xtuners_own(trained, in_project, training_python, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_folder_without_a_base_asks_for_it(tmp_path, monkeypatch, in_project):
+def test_checkpoint_without_a_known_base_needs_the_model_option(tmp_path, monkeypatch, in_project):
     (tmp_path / "iter_1.pth").write_bytes(b"nothing")
     with pytest.raises(InputError, match="--model"):
         ftbridge.export(tmp_path / "iter_1.pth", out=tmp_path / "out")
@@ -262,7 +262,7 @@ def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project
         ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged", device=device)
 
 
-def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):
+def test_merge_onto_other_bits_than_the_run_trained_on_is_refused(trained, in_project):
     run = trained(backend="xtuner")
     with pytest.raises(UsageError, match="the run trained on nf4, not fp4: `--onto nf4`"):
         ftbridge.merge(run.id, onto="fp4")

@@ -92,7 +92,7 @@ def test_a_field_that_holds_no_classes_is_not_stratified_by(lines):
     assert convert(source, split="7:3", stratify="answer").counts.written == 10_001
 
 
-def test_medqa_is_the_tutorials_own_file_to_the_character(public_data):
+def test_medqa_workbook_converts_to_the_tutorials_file_exactly(public_data):
     done = convert(public_data.folder / "medqa" / "MedQA2019.xlsx", name="medqa", array=True)
     expected = json.loads((public_data.folder / "medqa" / "MedQA2019-structured.jsonl").read_text("utf-8"))
     assert json.loads(done.parts[0].files["xtuner"].read_text("utf-8")) == expected
@@ -161,7 +161,7 @@ def answers(part, target="alpaca"):
     return [each["output"] if target == "alpaca" else each["conversation"][-1]["output"] for each in found]
 
 
-def test_a_split_is_seeded_and_loses_nothing(lines):
+def test_seeded_split_puts_every_row_into_one_part(lines):
     source = lines(*({"question": f"q{at}", "answer": f"a{at}"} for at in range(10)))
     train, test = convert(source, split="7:3").parts
     assert [(train.name, train.samples), (test.name, test.samples)] == [("faq-train", 7), ("faq-test", 3)]
@@ -173,7 +173,7 @@ def test_a_split_is_seeded_and_loses_nothing(lines):
     assert [(part.name, part.samples) for part in parts] == [("faq-train", 8), ("faq-validation", 1), ("faq-test", 1)]
 
 
-def test_a_question_is_in_one_part_unless_the_order_is_kept(lines):
+def test_repeated_question_stays_in_one_part_unless_unshuffled(lines):
     source = lines(*({"question": f"q{at % 5}", "answer": f"a{at}"} for at in range(20)))
     done = convert(source, split="3:2")
     assert [part.samples for part in done.parts] == [12, 8]
@@ -299,7 +299,7 @@ def test_a_part_of_the_sources_own_that_nothing_is_left_for_is_left_out_and_name
     assert len(convert(source).parts) == 2
 
 
-def test_a_preset_makes_its_rows(folder):
+def test_generated_preset_gives_the_asked_number_of_rows(folder):
     done = convert("preset:self-cognition", set={"name": "小助", "author": "团队", "count": 20}, split="8:2")
     assert [(part.name, part.samples) for part in done.parts] == [
         ("self-cognition-train", 16),

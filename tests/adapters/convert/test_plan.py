@@ -26,7 +26,7 @@ def prepared(*paths, name="faq", **options):
         ("e\u0301", "é"),
     ],
 )
-def test_a_name_is_made_of_the_files(stem, name):
+def test_dataset_name_is_made_of_the_file_name(stem, name):
     assert dataset_name([Origin("x", Path(f"{stem}.xlsx"))], None) == name
     assert dataset_name([Origin("x", Path("x"))], name) == name
 

@@ -51,7 +51,7 @@ def test_parts_and_subsets_are_in_the_sources_order(job):
     assert counts.written == 10
 
 
-def test_duplicates_and_what_a_split_leaves_out_are_counted(job):
+def test_duplicates_and_samples_left_out_by_a_split_are_counted(job):
     selection, counts = select(job(split="train=2,test=1", dedup="exact"), made(range(6), [1, 1, 2, 3, 4, 5]))
     assert sum(len(each) for each in chosen(selection).values()) == 3
     assert (counts.written, counts.duplicates, counts.left_out) == (3, 1, 3)

@@ -46,7 +46,7 @@ def test_malformed_split_is_refused_with_an_example(text):
 
 @given(st.integers(3, 300), st.integers(1, 20), st.integers(1, 20), st.integers(1, 5), st.booleans())
 @example(4, 2, 1, 2, False)  # where rounding would leave the middle part nothing
-def test_every_part_has_some_and_the_shares_are_right(size, left, middle, right, shuffled):
+def test_split_gives_every_part_samples_in_the_asked_shares(size, left, middle, right, shuffled):
     found = counts(f"{left}:{middle}:{right}", range(size), seed=7 if shuffled else None)
     assert sum(found) == size
     assert min(found) >= 1
@@ -68,14 +68,14 @@ def test_equal_questions_are_never_in_two_parts(values, seed):
     assert shared(keys_of(values), codes) == 0
 
 
-def test_every_class_is_spread_in_proportion():
+def test_stratified_split_spreads_every_class_in_proportion():
     labels = [0] * 700 + [1] * 200 + [2] * 90 + [3] * 10
     codes = assign("8:1:1", keys_of(range(1000)), np.array(labels), 1)
     table = [np.bincount(codes[np.array(labels) == label], minlength=3).tolist() for label in range(4)]
     assert table == [[560, 70, 70], [160, 20, 20], [72, 9, 9], [8, 1, 1]]
 
 
-def test_the_seed_decides_and_says_the_same_for_ever():
+def test_split_with_a_seed_is_reproducible():
     first, again, other = (assign("7:3", keys_of(range(10)), np.zeros(10, int), seed).tolist() for seed in (42, 42, 43))
     assert first == again == [0, 0, 0, 1, 0, 1, 1, 0, 0, 0]
     assert first != other
@@ -104,7 +104,7 @@ def test_too_few_samples_for_a_split_are_refused(split, values, message):
 
 
 @given(st.integers(1, 200), st.integers(0, 9))
-def test_every_beginning_of_nested_subsets_is_in_proportion(size, seed):
+def test_nested_subset_of_any_size_holds_the_classes_in_proportion(size, seed):
     labels = np.array([0] * size + [1] * size + [2] * 2 * size)
     order = nested(labels, seed, 4 * size)
     assert nested(labels, seed, size).tolist() == order[:size].tolist()

@@ -161,7 +161,7 @@ def test_a_system_column_is_for_conversations_without_one():
     assert (problem.field, problem.reason) == ("system", "holds a list, not text")
 
 
-def test_columns_of_tools_must_be_empty():
+def test_row_of_messages_with_tools_is_a_problem():
     mapping = MessageMapping(
         columns={"messages": "m"}, known=frozenset(["m", "tools"]), style=OPENAI, refused={"tools": "tools"}
     )
@@ -211,7 +211,7 @@ MESSAGES = st.dictionaries(
 
 
 @given(st.sampled_from([OPENAI, SHAREGPT, XTUNER]), st.lists(MESSAGES, max_size=4))
-def test_a_row_makes_a_sample_or_says_why_not(style, value):
+def test_any_row_of_messages_gives_a_sample_or_a_problem(style, value):
     mapping, rows = both(style, value, max_characters=9)
     made = []
     for row in rows:

@@ -37,7 +37,7 @@ def test_samples_come_out_as_lines_and_as_an_array(sample_file, as_array):
 
 
 @given(st.data())
-def test_samples_are_copied_from_other_files(tmp_path_factory, data):
+def test_sample_file_copies_runs_of_another_file_with_its_sha256(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("copy")
     samples = [str(number).encode() * (number + 1) + b"\n" for number in range(30)]
     (folder / "a").write_bytes(b"".join(samples))

@@ -57,7 +57,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_umask_decides_on_permissions(tmp_path):
+def test_atomically_written_file_gets_the_permissions_of_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
         write_atomic(tmp_path / "file", "")
@@ -86,7 +86,7 @@ def test_processes_that_lock_one_file_wait_for_each_other(tmp_path):
     assert counter.read_text() == "100"
 
 
-def test_a_lock_that_stays_taken_names_its_file(tmp_path, monkeypatch):
+def test_lock_that_stays_taken_is_refused_with_its_file(tmp_path, monkeypatch):
     from filelock import FileLock, Timeout
 
     monkeypatch.setattr("filelock.FileLock", lambda lock, **_: FileLock(lock, timeout=0.01))
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written_cannot_be_locked(tmp_path):
         pass
 
 
-def test_reading_names_what_the_file_should_be(tmp_path):
+def test_unreadable_text_file_is_refused_with_its_purpose(tmp_path):
     for codec in ("utf-8", "utf-8-sig"):
         (tmp_path / "good").write_bytes("药".encode(codec))
         assert read_text(tmp_path / "good", "settings file") == "药"

@@ -228,7 +228,7 @@ def test_child_over_its_timeout_is_ended_with_its_descendants(busy):
     assert not marked(mark)
 
 
-def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
+def test_killed_guard_ends_the_process_it_guards(busy):
     mark = f"ftbridge-test-{uuid.uuid4()}"
     code = "import time; time.sleep(300)"
     with subprocess.Popen(guarded([sys.executable, "-c", code]), env={**os.environ, "MARK": mark}) as guard:
@@ -237,7 +237,7 @@ def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
     until(lambda: not marked(mark), 20)
 
 
-def test_how_a_child_ended_is_known_where_its_end_was_to_be_ignored():
+def test_exit_status_of_a_child_is_known_where_sigchld_was_ignored():
     code = """
 import signal, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as programs are started by some inits and wrappers

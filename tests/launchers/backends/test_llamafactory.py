@@ -84,12 +84,12 @@ def test_every_family_has_its_template(family):
         ({"trust_remote_code": True}, {"trust_remote_code": True, "stage": "sft", "do_train": True}),
     ],
 )
-def test_an_option_reaches_its_key(options, part):
+def test_option_is_written_under_its_llamafactory_key(options, part):
     found = config(plan(**options))
     assert {key: found.get(key) for key in part} == part
 
 
-def test_deepspeed_stands_in_a_file_of_its_own():
+def test_deepspeed_config_is_written_to_a_file_of_its_own():
     files = llamafactory.render(plan(deepspeed={"train_batch_size": "auto"}))
     assert list(files) == [llamafactory.CONFIG, "deepspeed.json"]
     assert json.loads(files["deepspeed.json"]) == {"train_batch_size": "auto"}

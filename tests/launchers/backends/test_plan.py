@@ -161,7 +161,7 @@ def test_deepspeed_offload_of_null_counts_as_none(tmp_path):
     assert not offloads(load_deepspeed("mine.json", tmp_path, TWO), "offload_optimizer")
 
 
-def test_an_unknown_config_is_named(tmp_path):
+def test_unknown_deepspeed_config_is_named(tmp_path):
     with pytest.raises(InputError, match=r"there is no DeepSpeed config at `.*absent.json`"):
         load_deepspeed("absent.json", tmp_path, ONE)
     with pytest.raises(UsageError, match="there is no DeepSpeed config `zero9`"):
@@ -169,7 +169,7 @@ def test_an_unknown_config_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["xtuner", "llamafactory"])
-def test_steps_that_are_given_take_the_place_of_epochs(backend):
+def test_max_steps_take_the_place_of_epochs(backend):
     planned = plan(max_steps=5, gradient_accumulation_steps=4, packing=True, backend=backend)
     assert (planned.steps, planned.iterations, planned.warmup_steps) == (5, 20, 1)
     assert not planned.estimated

@@ -128,7 +128,7 @@ def test_option_that_a_packages_backend_lacks_is_refused(in_project, package, op
         prepare(**{**OPTIONS, **options})
 
 
-def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
+def test_family_without_a_cell_for_a_backend_uses_its_first_prompt(package):
     family = families.get("qwen2.5")
     assert family.cell("plain").prompt == family.cell("xtuner").prompt
     assert not family.cell("plain").name

@@ -108,7 +108,7 @@ def test_every_family_gives_valid_code(family):
         ({"seed": 7}, "randomness", "seed=7"),
     ],
 )
-def test_an_option_reaches_its_place(options, name, part):
+def test_option_is_written_at_its_place_in_the_xtuner_config(options, name, part):
     assert part in values(config(plan(**options)))[name]
 
 
@@ -175,7 +175,7 @@ def read(file):
     yield from map(json.loads, file.read_text().splitlines())
 
 
-def test_progress_is_read_in_optimiser_steps_from_all_starts(tmp_path):
+def test_progress_of_xtuner_is_read_in_optimiser_steps_from_all_logs(tmp_path):
     assert list(xtuner.progress(tmp_path, read, 4)) == []
     log(tmp_path, "20260101_000000", line(4, 3.0), line(8, 2.0))
     log(tmp_path, "20260101_000100", line(8, 1.5), '{"val_loss": 1.2, "step": 8}', '{"lr": 1.0, "iter": 9, "step": 9}')
@@ -229,7 +229,7 @@ def test_deepspeed_auto_values_are_filled_in_or_left_out():
     assert json.loads(text) == {"zero_force_ds_cpu_optimizer": False, "zero_optimization": zero}
 
 
-def test_packing_trains_by_epochs_for_their_length_is_not_known():
+def test_packing_trains_by_epochs_unless_steps_are_given():
     text = values(config(plan(packing=True, epochs=2)))
     assert "max_epochs=2" in text["train_cfg"]
     assert "convert_to_iter_based=True" in text["param_scheduler"]
@@ -248,7 +248,7 @@ def test_optimizers_can_be_imported_and_are_named_by_transformers(training_pytho
 
 
 @pytest.mark.parametrize("place", NASTY)
-def test_validation_takes_nasty_names_as_text(place):
+def test_validation_config_keeps_hostile_names_as_text(place):
     planned = plan(place, validation=True, track=("tensorboard", "wandb", "swanlab"), early_stopping=2)
     tree = config(planned)
     assert {f"{planned.run}/tracking/{each}" for each in planned.spec.track} <= strings(tree)

@@ -163,7 +163,7 @@ def test_cards_that_cannot_reach_each_other_are_a_warning(tmp_path):
         ("", "warning", "CUDA_HOME or CUDA_PATH is .* without bin/nvcc"),
     ],
 )
-def test_the_toolkit_is_of_torchs_major_version(tmp_path, release, status, found):
+def test_toolkit_of_another_major_version_than_torchs_is_told(tmp_path, release, status, found):
     nvcc = program(tmp_path / "path" / "bin" / "nvcc", f"echo 'Cuda compilation tools, release {release}, V1'")
     if not release:
         nvcc.unlink()
@@ -254,7 +254,7 @@ def test_a_hub_that_refuses_was_reached_and_one_that_fails_is_a_warning(hub, sta
 
 
 @pytest.mark.slow
-def test_hubs_that_never_answer_are_waited_for_together(monkeypatch):
+def test_silent_hubs_are_waited_for_together(monkeypatch):
     monkeypatch.setattr(module, "HUB_PATIENCE", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -61,7 +61,7 @@ def test_a_damaged_package_is_installed_again(uv, monkeypatch):
     assert "--no-deps" in uv[0]
 
 
-def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monkeypatch, folder):
+def test_setup_in_another_folder_writes_it_into_the_settings(uv, monkeypatch, folder):
     monkeypatch.setattr(module, "_runs", lambda _: False)
     (folder / "own").mkdir()
     python = setup("own")
@@ -80,7 +80,7 @@ def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monk
         ([".git/"], ".git"),
     ],
 )
-def test_a_folder_of_something_else_is_not_emptied(uv, monkeypatch, folder, names, named):
+def test_setup_in_a_folder_with_other_files_is_refused(uv, monkeypatch, folder, names, named):
     monkeypatch.setattr(module, "_runs", lambda _: False)
     for name in names:
         (folder / "own" / name).mkdir(parents=True) if name.endswith("/") else write(folder / "own" / name)

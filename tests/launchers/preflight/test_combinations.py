@@ -102,7 +102,7 @@ def test_bfloat16_on_a_processor_without_it_is_unwise(monkeypatch, instructions,
     ] == [True] * told
 
 
-def test_the_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
+def test_cuda_toolkit_is_needed_only_where_deepspeed_compiles(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(host, "TOOLKIT", tmp_path / "none")

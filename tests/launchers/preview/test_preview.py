@@ -149,7 +149,7 @@ def test_token_statistics_equal_those_counted_by_hand(cut, counted_by_hand):
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", TITLES)
-def test_cut_samples_are_those_of_the_training(faq, project, cut, backend, training_python, tmp_path):
+def test_samples_cut_in_preview_are_those_cut_in_training(faq, project, cut, backend, training_python, tmp_path):
     """The very dataset that the rendered config gives: same ids, same labels, same samples left out."""
     with contextlib.chdir(faq):
         ready = prepare(backend=backend, model=str(project / "base"), dataset="faq", device="cpu", cutoff_length=CUTOFF)
@@ -290,7 +290,7 @@ def test_preview_of_a_hubs_model_fetches_no_weights(made_up, asked, monkeypatch)
 
 
 @pytest.mark.parametrize(("gone", "left"), [("xtuner", "llamafactory"), ("alpaca", "xtuner")])
-def test_a_framework_without_a_file_is_left_out_and_named(made_up, asked, capsys, gone, left):
+def test_preview_leaves_out_a_framework_whose_file_is_missing(made_up, asked, capsys, gone, left):
     (made_up / "data" / f"faq-train.{gone}.jsonl").unlink()
     assert list(preview("faq").views) == [left]
     assert "is left out: the dataset `faq-train` lacks its file" in capsys.readouterr().err

@@ -147,7 +147,7 @@ def test_run_folder_without_a_record_is_no_run(project):
     assert all_runs(project) == []
 
 
-def test_times_are_whole_seconds_in_utc():
+def test_time_of_a_record_is_in_whole_seconds_of_utc():
     assert utc_now().tzinfo is UTC
     assert msgspec.json.encode(utc_now()).endswith(b'Z"')
     assert utc_now().microsecond == 0
@@ -174,7 +174,7 @@ def test_process_with_a_reused_pid_is_not_taken_for_the_watcher(project):
     "changes", [{"pid_started": 1}, {"pid": 1}, {"machine": msgspec.structs.replace(this_machine(), name="renamed")}]
 )
 @pytest.mark.parametrize("container", [this_machine().container, "pid:[1]"])
-def test_a_watcher_is_known_to_live_by_its_lock_whatever_can_be_seen_of_it(project, changes, container):
+def test_watcher_is_known_to_live_by_its_lock_alone(project, changes, container):
     run = record(project, "one", "running").watched()
     assert run.watched() == run  # a second time changes nothing
     changes = {"machine": this_machine(), **changes}
@@ -365,7 +365,7 @@ def test_only_the_process_that_began_a_run_is_taken_for_it_and_stopped(project, 
         assert other.wait(timeout=60) == -signal.SIGTERM
 
 
-def test_a_process_that_ended_between_is_not_mixed_up_with_another(project):
+def test_process_with_a_reused_pid_is_not_stopped(project):
     with sleeper() as other:
         run = record(project, "one", "running", other.pid)
         ended = msgspec.structs.replace(run, pid_started=run.pid_started + 1)  # what was loaded is of before

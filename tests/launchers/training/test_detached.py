@@ -35,7 +35,7 @@ def prepared(place, code):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_and_its_end_is_written(place):
+def test_detached_run_goes_on_and_records_its_end(place):
     log = '{"current_steps": 1, "loss": 2.0}'
     code = f"""
 import os, time

@@ -82,7 +82,7 @@ def test_failure_without_a_message_is_told_by_exit_status(log, code, name):
     assert (failure.name if failure else None) == name
 
 
-def test_the_cause_stands_before_what_follows(log):
+def test_first_cause_in_a_log_is_told_before_its_consequences(log):
     lines = [
         "RuntimeError: [pair.cc:544] Connection closed by peer [127.0.0.1]:32898",
         "RuntimeError: CUDA out of memory. Tried to allocate 1.00 GiB. The first.",
@@ -93,7 +93,7 @@ def test_the_cause_stands_before_what_follows(log):
     assert (failure.name, failure.line) == ("gpu-memory", lines[1])
 
 
-def test_an_earlier_attempt_does_not_count(log):
+def test_failure_of_an_earlier_attempt_does_not_count(log):
     before = "OSError: [Errno 28] No space left on device\n"
     file = log(before + "step 2\n" + BOOM)
     assert explain(file, 1).name == "disk-full"
@@ -127,7 +127,7 @@ def test_the_last_traceback_is_whole_and_of_one_process(log):
     assert last_traceback(log("step 1\n")) == ""
 
 
-def test_the_summary_of_torchrun_counts_where_it_is_alone(log):
+def test_torchrun_summary_counts_as_traceback_where_it_is_alone(log):
     assert "ChildFailedError" in last_traceback(log(SUMMARY))
 
 

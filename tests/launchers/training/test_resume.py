@@ -136,7 +136,7 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
         resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
-def test_under_deepspeed_every_process_must_have_saved_its_part(place):
+def test_deepspeed_checkpoint_needs_the_part_of_every_process(place):
     run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     packed(folder / "mp_rank_00_model_states.pt")
@@ -222,7 +222,7 @@ def test_run_that_is_being_resumed_is_not_resumed_twice(place):
         resume.claim(run, again)
 
 
-def test_options_given_again_must_be_the_runs(place):
+def test_option_that_differs_from_the_resumed_run_is_refused(place):
     watched(place, 3)
     assert resume.find_resume_point(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):

@@ -45,7 +45,7 @@ def test_a_training_that_fills_the_disk_is_on_record_and_goes_on_once_there_is_r
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", ["xtuner", pytest.param("llamafactory", marks=pytest.mark.matrix)])
-def test_crash_in_the_middle_is_a_failure(in_project, recorder, monkeypatch, run_ftbridge, backend):
+def test_crash_of_a_training_is_a_failed_run(in_project, recorder, monkeypatch, run_ftbridge, backend):
     done = run_ftbridge(*train_command(backend), cwd=in_project, CRASH_AT="4")
     assert done.returncode == 5, done.stderr
     assert "made to crash" in done.stderr

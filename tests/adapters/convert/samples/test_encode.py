@@ -23,13 +23,13 @@ def test_long_rows_are_encoded_in_short_batches(lines, monkeypatch):
 
 @settings(max_examples=20)
 @given(st.lists(st.text(), min_size=1, max_size=9))
-def test_equal_samples_have_equal_hashes_and_others_do_not(texts):
+def test_hashes_are_equal_for_equal_samples_alone(texts):
     answers = [text + "." for text in texts if text.isprintable()] or ["."]
     _, found = run(pieces_of(answers), dedup="exact")
     hashes = [key for batch in found for key in batch.wholes]
     assert len(set(hashes)) == len(set(answers))
 
 
-def test_normalized_texts_differ_in_more_than_case_and_blanks():
+def test_normalized_text_ignores_case_width_and_blanks_alone():
     assert normalized(" \uff21spirin\n\thelps ") == normalized("aspirin HELPS") == "aspirin helps"
     assert normalized("aspirin helps.") != "aspirin helps"

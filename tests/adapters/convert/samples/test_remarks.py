@@ -21,7 +21,7 @@ def registered(name="faq"):
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_the_system_prompt_that_all_rows_share_is_the_datasets(lines, monkeypatch, several):
+def test_system_prompt_shared_by_all_rows_is_recorded_for_the_dataset(lines, monkeypatch, several):
     monkeypatch.setattr(jsonl, "BLOCK", 500 if several else 1 << 20)
     rows = [{"question": f"q{at}", "answer": "a", "system": "be kind \N{DROMEDARY CAMEL}"} for at in range(200)]
     assert convert(lines(*rows)).system == "be kind \N{DROMEDARY CAMEL}"
@@ -96,7 +96,7 @@ def test_thoughts_and_placeholders_are_counted_and_the_first_is_named(lines, mon
     assert len(convert("faq.jsonl", to=to, on_error="skip").notes) == 3
 
 
-def test_every_answer_of_a_conversation_counts(lines):
+def test_thoughts_in_every_answer_of_a_conversation_are_counted(lines):
     said = [message for _ in range(3) for message in talk("<think>a</think>")["messages"]]
     assert convert(lines({"messages": said})).notes[0].startswith("3 answers hold `<think>`")
     history = {"instruction": "q", "output": "a", "history": [["q", "<think></think>a"]]}

@@ -218,11 +218,11 @@ def test_roles_given_by_option_may_swap_user_and_assistant(lines):
     ],
     ids=str,
 )
-def test_lists_that_are_no_conversation_do_not_stand_in_the_way(lines, row):
+def test_list_that_is_no_conversation_does_not_hide_the_question_column(lines, row):
     assert made(lines, [row]) == [ONE]
 
 
-def test_texts_that_are_not_even_everywhere_are_no_conversation(lines):
+def test_list_of_texts_with_an_empty_answer_is_no_conversation(lines):
     with pytest.raises(InputError, match="no column is recognised"):
         made(lines, [{"data": ["hi", "hello"]}, {"data": ["hi", ""]}])
 

@@ -51,7 +51,7 @@ def turns_of(exam, options):
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 @pytest.mark.parametrize("question", ["question", "题目"])
-def test_choices_that_answers_name_are_asked_for(folder, record, asked, question):
+def test_exam_choices_that_an_answer_names_are_asked_about(folder, record, asked, question):
     exam = write(folder, {question: QUESTION} | record)
     with pytest.raises(QuestionError, match="names one of") as refused:
         ftbridge.convert(exam)

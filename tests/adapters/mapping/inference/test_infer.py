@@ -155,7 +155,7 @@ def test_unrecognised_columns_are_refused_with_notes_of_what_may_be_behind():
         ({"prompt": "Q", "response": "B"}, {"instruction": "Q", "output": "A "}),
     ],
 )
-def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, columns):
+def test_column_map_accepts_other_field_names_and_swapped_sides(given, columns):
     assert choose(table({"Q": "q", "A ": "a"}, lettered=True), map=given).columns == columns
 
 
@@ -184,7 +184,7 @@ def test_a_map_is_understood_in_other_words_and_the_other_way_round(given, colum
         ({"input": "{{ nope }}"}, "template of `--input` uses `nope`"),
     ],
 )
-def test_wishes_that_do_not_fit_are_refused(wish, message):
+def test_mapping_options_that_do_not_fit_are_refused(wish, message):
     with pytest.raises(UsageError, match=message):
         choose(table({"q": "q", "a": "a", "m": GOOD, "class": 1}), **wish)
 
@@ -222,7 +222,7 @@ def test_instruction_for_all_rows_goes_before_each_question():
     assert samples(source, choose(source, instruction="Answer in one word.", **taken(options)))
 
 
-def test_templates_leave_the_rest_to_the_headers():
+def test_fields_without_a_template_come_from_the_headers():
     source = table({"title": "t", "q1": "x", "q2": "y", "answer": "a", "system": "s"})
     choice = choose(source, input="{{ q1 }}/{{ q2 }}")
     assert choice.columns == {"system": "system", "instruction": "{{ q1 }}/{{ q2 }}", "output": "answer"}
@@ -272,7 +272,7 @@ def test_a_known_column_that_comes_late_is_an_error_unless_a_map_decides():
 
 
 @given(st.lists(st.fixed_dictionaries({"question": TEXT, "answer": TEXT}, optional={"context": TEXT}), min_size=1))
-def test_columns_come_through_whole(records):
+def test_text_of_recognised_columns_comes_through_whole(records):
     source = table(*records, as_json=True)
     choice = pickle.loads(pickle.dumps(choose(source)))
     names = ("question", "context", "answer")

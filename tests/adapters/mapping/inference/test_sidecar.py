@@ -48,13 +48,13 @@ def test_columns_and_tags_of_a_dataset_info_beside_the_file_are_taken(told):
     assert inspect("in/a.jsonl")[0].choice.columns["output"] == "y"
 
 
-def test_a_system_message_and_the_users_own_roles_count(told):
+def test_roles_given_by_option_add_to_those_of_the_entry(told):
     talk = ({"who": "s", "says": "be kind"}, *TALK, {"who": "p", "says": "why?"}, {"who": "e", "says": "so"})
     told({"id": 1, "talk": talk}, entries=entries(TALKS), role={"e": "assistant"})
     assert [turn["system"] for turn in samples()[0]] == ["be kind", ""]
 
 
-def test_tools_and_images_under_other_names_are_refused(told):
+def test_tools_named_by_a_dataset_info_entry_are_refused(told):
     with pytest.raises(InputError, match="holds tools, which cannot"):
         told({"talk": TALK, "calls": '[{"name": "look"}]'}, entries=entries(TALKS))
     tool = ({"who": "p", "says": "hi"}, {"who": "t", "says": "{}"})
@@ -109,7 +109,7 @@ def test_damaged_dataset_info_is_passed_over_and_a_changed_one_counts(told, fold
     ],
     ids=["ranking", "kto_tag", "chosen"],
 )
-def test_preferences_are_refused_by_name(told, entry):
+def test_preference_dataset_named_by_an_entry_is_refused(told, entry):
     with pytest.raises(InputError, match=r"`e0` in the dataset_info.json beside .* preferences"):
         told(QA, entries=entries(entry))
     told(QA, entries=entries(entry), map={"instruction": "question", "output": "answer"})

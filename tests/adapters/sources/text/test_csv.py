@@ -96,7 +96,7 @@ def test_bytes_that_do_not_decode_are_an_error_of_their_row():
         ("a|b\n1|2,5\n", {"a": "1", "b": "2,5"}),
     ],
 )
-def test_cells_are_text_just_as_they_stand(content, row):
+def test_csv_cells_are_kept_as_they_stand(content, row):
     assert values(content) == [row]
 
 
@@ -112,7 +112,7 @@ def test_ragged_records_are_errors_with_their_cells():
     ]
 
 
-def test_a_quote_that_is_not_closed_costs_its_line():
+def test_unclosed_quote_is_an_error_of_its_line_alone():
     _, rows = table('a,b\n1,"x" y\n' + '"1",2\n' * 9 + '3,"x\n4,5\n')
     advice = "(`--quote none` takes quotes as they stand)"
     assert [(row.where.row, row.error) for row in rows if row.error] == [
@@ -159,7 +159,7 @@ def test_the_lines_of_a_lone_quote_are_rows_with_their_quotes():
         st.tuples(st.text("ab \"'", max_size=8), st.text("ab \"'", min_size=1, max_size=8)), min_size=1, max_size=9
     ),
 )
-def test_a_text_of_no_csv_writer_keeps_its_lines(width, records):
+def test_malformed_quotes_never_join_lines(width, records):
     # A cell that is in quotes as a whole may be one of a CSV writer's.
     records = [[question + "x"] * (width - 1) + [answer + "y"] for question, answer in records]
     headers = ["q", "r", "a"][-width:]
@@ -216,7 +216,7 @@ def test_quoted_or_embedded_mysql_null_is_kept_as_text():
         ("a,a,,b,\n1,2,3,4,\n", {}, ("a [A]", "a [B]", "[C]", "b"), 2),
     ],
 )
-def test_headers_are_found_and_made_unique(content, reading, columns, row):
+def test_csv_headers_are_found_and_made_unique(content, reading, columns, row):
     found, rows = table(content, **reading)
     assert found.columns == columns
     assert rows[0].where.cell("") == f"record {row}"

@@ -21,7 +21,7 @@ from ftbridge.core.errors import InputError
         (["mimetype", "content.xml"], "ods"),
     ],
 )
-def test_the_kind_of_an_archive_is_that_of_its_parts(folder, members, kind):
+def test_archive_kind_is_told_by_its_members(folder, members, kind):
     path = folder / "faq"
     with zipfile.ZipFile(path, "w") as package:
         for member in members:
@@ -148,7 +148,7 @@ def test_hidden_rows_of_an_ods_are_counted(folder, monkeypatch, chunk):
     assert {name: each.hidden for name, each in found.items()} == {"Q": 4, "表": 4}
 
 
-def test_damage_in_error_cells_is_one_sentence(sheet):
+def test_damaged_row_number_of_an_error_cell_is_one_sentence(sheet):
     with pytest.raises(InputError, match="damaged"):
         sheet(b'<row r="three"><c t="e"/></row>')
 

@@ -151,7 +151,7 @@ def test_workbook_rows_carry_their_sheet_and_cells(workbook):
     assert (table.sheet, table.lettered, table.columns, table.first) == ("DrugQA", True, ("question", "answer"), (row,))
 
 
-def test_empty_rows_count_only_between_full_ones(workbook):
+def test_empty_rows_are_kept_only_between_full_ones(workbook):
     rows = read(workbook(Q=[*FAQ, [], [" ", None], ["how?", "so"], [], [None, ""]]))[1]
     assert [(row.where.row, bool(row.values)) for row in rows] == [(2, True), (3, False), (4, False), (5, True)]
 
@@ -176,7 +176,7 @@ def test_a_formula_is_its_cached_value(book):
     assert values(path) == [["x", 3]]
 
 
-def test_escapes_and_outer_blanks_are_read_as_excel_does(workbook):
+def test_workbook_escapes_and_outer_blanks_are_read_as_excel_does(workbook):
     path = workbook(Q=[["a"], ["1_x000D_2"], ["one"], ["two"]])
     rewritten(path, SHEET, lambda content: content.replace(b"<t>one", b"<t> one\n"))
     rewritten(path, SHEET, lambda content: content.replace(b"<t>two", b'<t xml:space="preserve"> two'))
@@ -316,7 +316,7 @@ TITLE = [["FAQ 2024"], [], ["by", "us"]]
         ([["x"], ["a"], ["b"]], 1),
     ],
 )
-def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
+def test_headers_below_titles_are_found_with_a_note(workbook, rows, row):
     path = workbook(Q=rows)
     table, found = read(path)
     assert read(path, as_shown=True)[0].columns == table.columns
@@ -327,7 +327,7 @@ def test_headers_are_found_below_titles_and_it_is_said(workbook, rows, row):
     assert [f"in row {row};" in note for note in table.notes] == [True] * (row > 1)
 
 
-def test_headers_that_are_like_the_rows_below_are_doubted(workbook):
+def test_headers_like_the_rows_below_are_doubted_with_a_note(workbook):
     table, _ = read(workbook(Q=[[1, 2], [3, 4]]))
     assert [*table.unsure.answers.values()] == [["--header-row", "none"], ["--header-row", "1"]]
     assert table.notes == ("row 1 is taken for the headers (`1`, `2`); if it is data, add `--header-row none`",)
@@ -514,7 +514,7 @@ def test_several_large_sheets_are_read_to_their_ends(workbook):
         ({"One": [], "Two": []}, {"all_sheets": True}, "no sheet with rows"),
     ],
 )
-def test_a_sheet_that_is_not_clear_is_asked_for(workbook, sheets, reading, message):
+def test_ambiguous_sheet_is_asked_for(workbook, sheets, reading, message):
     with pytest.raises((InputError, QuestionError), match=message):
         tables(workbook(**sheets), **reading)
 
@@ -856,7 +856,7 @@ def test_first_row_of_sentences_is_doubted_as_headers(workbook):
     assert "`--header-row none`" in " ".join(table.notes)
 
 
-def test_a_title_above_headers_that_come_again_is_a_title(workbook):
+def test_title_above_repeated_headers_is_not_asked_about(workbook):
     rows = [["\u7b2c\u4e00\u90e8\u5206"], *FAQ, ["\u7b2c\u4e8c\u90e8\u5206"], *FAQ]
     (table,) = tables(workbook(Q=rows))
     assert not table.asks
