@@ -38,7 +38,7 @@ OF_DATASETS = {"list", "show", "check", "remove", "folder"}
 OF_PYTHON_ALONE = {"callback", "sampling", "check", "adapters", "preflight", "train"}
 
 
-def test_the_names_are_these():
+def test_exported_names_are_those_listed():
     assert set(ftbridge.__all__) == {"__version__", "runs", "datasets", *FUNCTIONS, *ERRORS, *TYPES}
     assert dir(ftbridge) == sorted(ftbridge.__all__)
     assert set(ftbridge.runs.__all__) == OF_RUNS
@@ -69,7 +69,7 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = ftbridge.nothing_like_it
 
 
-def test_import_is_light():
+def test_import_of_ftbridge_loads_no_dependency():
     heavy = ("click", "msgspec", "yaml", "jinja2", "ftbridge.")
     loaded = run_python("import ftbridge, sys; print(*sys.modules)").split()
     assert [name for name in loaded if name.startswith(heavy)] == []
@@ -89,7 +89,7 @@ def classes_in(kind):
         yield from classes_in(part)
 
 
-def test_what_a_function_takes_and_returns_can_be_imported_from_ftbridge():
+def test_types_of_exported_functions_are_exported_too():
     for name, function in callables():
         hints = get_type_hints(inspect.unwrap(function))
         assert "return" in hints, name
@@ -130,11 +130,11 @@ def test_sources_are_read_with_the_same_options_everywhere():
     assert reading <= typed_options("inspect")
 
 
-def test_what_decides_the_tokens_is_typed_as_in_a_training():
+def test_preview_options_have_the_types_of_train_options():
     assert get_type_hints(PreviewOptions).items() <= get_type_hints(ftbridge.TrainOptions).items()
 
 
-def test_who_is_called_back_is_called_callback_everywhere():
+def test_callback_parameter_has_one_name_everywhere():
     parameters = [each for _, function in callables() for each in inspect.signature(function).parameters.values()]
     hooks = [each for each in parameters if "Callable" in str(each.annotation)]
     assert {(each.name, each.kind) for each in hooks} == {("callback", inspect.Parameter.KEYWORD_ONLY)}
@@ -184,7 +184,7 @@ def test_a_users_program_is_typed_throughout(as_installed):
 
 
 @pytest.mark.slow
-def test_what_the_docs_say_of_python_is_typed_throughout(as_installed):
+def test_python_examples_of_the_docs_pass_strict_typing(as_installed):
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     file = as_installed / "docs.py"

@@ -1,6 +1,7 @@
 """The table of shapes that people bring: what comes of each, and the part of docs/shapes.md that says so."""
 
 import contextlib
+import functools
 import json
 import tempfile
 from pathlib import Path
@@ -48,7 +49,13 @@ def samples(done):
 
 
 def outcome(entry):
-    """Return what comes of an entry, as the table says it, and the samples."""
+    """Return what comes of an entry, as the table says it, and the samples; each is converted once."""
+    return _outcome(SHAPES.index(entry))
+
+
+@functools.cache
+def _outcome(at):
+    entry = SHAPES[at]
     try:
         done = converted(entry)
     except QuestionError as error:

@@ -51,7 +51,7 @@ def test_a_number_is_never_a_header_unless_it_is_quoted():
 
 
 @pytest.mark.parametrize("wanted", ["A", "1"])
-def test_a_place_is_asked_about_where_there_may_be_no_headers(wanted):
+def test_column_by_place_is_asked_about_where_headers_are_doubtful(wanted):
     unsure = replace(table("one", "two"), unsure=QuestionError("is it?", {"it is data": ["--header-row", "none"]}))
     assert find_column(unsure, "one") == "one"
     with pytest.raises(QuestionError, match="is it"):
@@ -69,7 +69,7 @@ def test_the_closest_column_is_named():
         find_column(table("Question", "Answer"), "Anser")
 
 
-def test_json_has_no_letters():
+def test_column_letter_for_json_keys_is_refused():
     keys = table("one", "two", lettered=False)
     assert find_column(keys, "2") == "two"
     with pytest.raises(UsageError, match="1 `one`, 2 `two`"):
@@ -85,7 +85,7 @@ def test_many_columns_are_listed_in_part():
 
 
 @given(st.integers(1, 16384))
-def test_letters_count_as_in_a_sheet(index):
+def test_column_letters_count_as_in_a_sheet(index):
     letters = column_letter(index)
     assert set(letters) <= set(string.ascii_uppercase)
     assert find_column(table(*(f"column {at}" for at in range(1, 16385))), letters) == f"column {index}"

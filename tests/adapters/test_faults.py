@@ -50,7 +50,7 @@ def lives(pid):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [6, pytest.param(100, marks=pytest.mark.nightly)])
-def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
+def test_conversion_killed_at_any_moment_leaves_a_whole_registry(source, times):
     start = time.perf_counter()
     subprocess.run([*COMMAND, "8:2"], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
@@ -76,7 +76,7 @@ def test_killed_at_any_moment_it_leaves_a_whole_registry(source, times):
     assert {path.name for path in Path("data").iterdir() if not path.name.endswith(".lock")} == kept
 
 
-def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
+def test_conversion_onto_a_full_disk_is_a_sentence_and_changes_nothing(source):
     convert(source, limit=10)
     before = whole()
     done = subprocess.run(
@@ -93,14 +93,14 @@ def test_a_full_disk_is_a_sentence_and_changes_nothing(source):
     assert not list(Path("data").glob("*.part"))
 
 
-def test_what_is_registered_is_no_failure_where_it_cannot_be_remembered(source, capsys):
+def test_conversion_that_cannot_be_remembered_is_registered_with_a_warning(source, capsys):
     Path(".ftbridge").write_text("in the way")
     assert convert(source, limit=10).changed
     assert "; `train` needs `--dataset faq-train`" in capsys.readouterr().err
     assert whole() == ["faq-train"]
 
 
-def test_an_interrupt_is_quiet_and_changes_nothing(source):
+def test_interrupted_conversion_is_quiet_and_changes_nothing(source):
     # Not by `python -m`, which ends by the signal itself where that came in an `exec`, as imports have some.
     command = [Path(sys.executable).with_name("ftbridge"), *COMMAND[3:], "7:3"]
     # While we hold the registry, however quick it is, it cannot end before it is interrupted.

@@ -64,14 +64,14 @@ def test_values_become_the_text_a_person_sees(value, expected):
     [[], {}, ("a",), b"a", "a\0b", float("nan"), float("inf"), Decimal("NaN"), 10**5000, BadCell("#N/A"), raw([1])],
     ids=lambda value: str(type(value)),
 )
-def test_what_is_no_text_is_refused(value):
+def test_value_that_is_no_text_is_refused(value):
     with pytest.raises(BadValueError):
         as_text(value)
     assert quick_text(value, 10**6) is None
 
 
 @given(st.text().filter(lambda value: "\0" not in value))
-def test_text_stays_as_it_is(value):
+def test_any_text_is_returned_unchanged(value):
     assert as_text(value) == value
 
 
@@ -101,7 +101,7 @@ def test_ends_are_stripped_only_when_asked():
 
 
 @given(st.one_of(st.none(), st.text(), NUMBERS.filter(lambda value: not isinstance(value, Decimal))), st.booleans())
-def test_a_quick_look_lets_nothing_pass_that_a_careful_one_does_not(value, as_json):
+def test_quick_check_of_a_value_passes_nothing_that_the_full_check_refuses(value, as_json):
     # Sources leave `\\u` escapes to the decoder, so JSON as it stands holds no control characters but these.
     if isinstance(value, str) and any(char < " " and char not in "\b\t\n\f\r" for char in value):
         as_json = False
@@ -111,7 +111,7 @@ def test_a_quick_look_lets_nothing_pass_that_a_careful_one_does_not(value, as_js
         assert is_blank(value) == (seen == "")
 
 
-def test_json_text_passes_as_it_stands():
+def test_undecoded_json_text_passes_unless_blank_or_too_long():
     value = raw("为什么?\n")
     assert quick_text(value, 100) is value
     assert quick_text(raw("\u3000"), 100) is None
@@ -119,16 +119,16 @@ def test_json_text_passes_as_it_stands():
 
 
 @pytest.mark.parametrize("value", [None, "", " \u3000\n", [], {}, raw(""), raw([]), raw(None)], ids=str)
-def test_what_says_nothing_is_blank(value):
+def test_empty_value_is_blank(value):
     assert is_blank(value)
 
 
 @pytest.mark.parametrize("value", [0, False, "x", [0], raw(0), BadCell("#N/A")], ids=str)
-def test_what_says_something_is_not_blank(value):
+def test_value_with_content_is_not_blank(value):
     assert not is_blank(value)
 
 
-def test_a_value_in_a_message_is_one_short_line():
+def test_value_shown_in_a_message_is_one_short_line():
     deep = value = []
     for _ in range(5000):
         deep.append([])
@@ -175,7 +175,7 @@ DATA = st.recursive(
 
 
 @given(st.lists(DATA, max_size=4))
-def test_what_python_writes_for_a_list_is_read_again(value):
+def test_list_written_by_repr_is_read_back(value):
     assert parse_list(repr(value)) == value
 
 
@@ -207,12 +207,12 @@ def test_what_python_writes_for_a_list_is_read_again(value):
     ],
     ids=lambda text: text[:20],
 )
-def test_what_could_be_more_than_a_list_stays_text(text):
+def test_text_that_could_be_code_stays_text(text):
     assert parse_list(text) == text
 
 
 @pytest.mark.parametrize("value", ["[1", "[" * 100_000, '["\ud800"]', "[a]", "text", '{"a": 1}', 7, None])
-def test_what_is_no_list_stays_as_it_is(value):
+def test_value_that_is_no_list_stays_as_it_is(value):
     assert parse_list(value) == value
 
 

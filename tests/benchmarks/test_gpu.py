@@ -31,7 +31,8 @@ def measure(folder, *options, **env):
     return done, json.loads(file.read_text()) if file.exists() else None
 
 
-def test_without_a_card_it_says_so_and_ends(tmp_path):
+@pytest.mark.slow
+def test_measuring_without_a_card_ends_with_a_sentence(tmp_path):
     done, results = measure(tmp_path, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 4
     assert done.stderr.startswith("No GPU can be used here, so nothing was measured: ")
@@ -40,6 +41,7 @@ def test_without_a_card_it_says_so_and_ends(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"), [((), "no place for results"), (("--rehearse",), "a rehearsal measures nothing")]
 )
@@ -78,7 +80,7 @@ def test_a_phase_that_fails_keeps_no_other_from_its_turn(tmp_path, training_pyth
 
 
 @pytest.mark.framework
-def test_one_phase_rehearsed(tmp_path, training_python):
+def test_rehearsal_of_one_phase_succeeds_on_the_cpu(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse", "--phase", "merge")
     assert done.returncode == 0, done.stdout + done.stderr
     assert results["machine"]["cards"] == "none (a rehearsal, no measurement)"
@@ -111,7 +113,7 @@ def test_every_training_of_a_card_passes_the_pre_flight(project, training_python
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-def test_all_phases_rehearsed(tmp_path, training_python):
+def test_rehearsal_of_all_phases_succeeds_on_the_cpu(tmp_path, training_python):
     done, results = measure(tmp_path, "--rehearse")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: phase["status"] for name, phase in results["phases"].items()} == dict.fromkeys(
@@ -121,7 +123,7 @@ def test_all_phases_rehearsed(tmp_path, training_python):
 
 
 @pytest.mark.framework
-def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python):
+def test_comparisons_of_the_card_tests_hold_on_the_cpu(training_python):
     found = compared(training_python, "cpu", {"CUDA_VISIBLE_DEVICES": ""})
     assert found["product"] < 1e-2
     assert found["attention"] < 1e-2
@@ -129,7 +131,7 @@ def test_what_the_tests_on_a_card_compare_is_the_same_on_the_cpu(training_python
 
 
 @pytest.mark.usefixtures("gpu_parts")
-def test_the_peak_is_the_most_above_what_was_used_before(tmp_path, monkeypatch):
+def test_peak_memory_is_counted_above_what_was_used_before(tmp_path, monkeypatch):
     from gpu_parts.memory import MIB, PeakMemory, used_memory
 
     program = fake.nvidia_smi(tmp_path) / "nvidia-smi"
@@ -209,7 +211,7 @@ def test_results_take_the_place_of_what_a_page_has():
 
 
 @pytest.mark.parametrize("arguments", [[], ["unpack"]])
-def test_the_offline_script_says_how_it_is_called(arguments):
+def test_offline_script_without_arguments_prints_its_usage(arguments):
     script = ROOT / "benchmarks" / "gpu_offline.sh"
     done = subprocess.run([script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2

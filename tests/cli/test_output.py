@@ -18,7 +18,7 @@ def asking():
     click.echo("removed")
 
 
-def test_a_yes_goes_on_and_a_no_or_nothing_says_how_to_say_yes():
+def test_answer_other_than_yes_is_refused_naming_the_yes_option():
     assert CliRunner().invoke(asking, input="y\n").stdout == "removed\n"
     for said in ("n\n", "\n", ""):
         done = CliRunner().invoke(asking, input=said)
@@ -52,7 +52,7 @@ def test_a_table_is_a_list_in_a_terminal_that_is_too_narrow(columns, shown):
         assert there.shown.decode().replace("\r", "") == shown
 
 
-def test_a_table_stays_one_where_it_is_piped(monkeypatch):
+def test_piped_table_is_not_narrowed_to_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "10")
     assert f"{table(ROWS)}\n" == TABLE
 

@@ -119,7 +119,7 @@ def expected(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
-def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before):
+def test_replacement_killed_anywhere_leaves_the_old_dataset_or_the_new_one(start, before):
     if before:
         convert("faq.jsonl", **before)
     old, old_names = visible(start / "start") if before else {}, registered(start / "start")
@@ -145,7 +145,7 @@ def test_killed_anywhere_it_leaves_the_old_dataset_or_the_new_one(start, before)
 
 
 @pytest.mark.slow
-def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch):
+def test_recovery_killed_anywhere_can_be_recovered_again(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     assert any(name.endswith(journal.STAGED) for name in names(start / "start"))
@@ -159,7 +159,7 @@ def test_killed_anywhere_while_it_is_mended_it_can_be_mended(start, monkeypatch)
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
+def test_removal_killed_anywhere_takes_the_dataset_out_or_leaves_it(start):
     convert("faq.jsonl", **OLD)
     old = visible(start / "start")
     *folders, whole = killed(start, "remove")
@@ -173,7 +173,7 @@ def test_killed_anywhere_it_takes_a_dataset_out_or_leaves_it(start):
         assert visible(folder) == visible(whole)
 
 
-def test_without_hard_links_files_are_renamed(start, monkeypatch):
+def test_file_system_without_hard_links_gets_renamed_files(start, monkeypatch):
     staged = set()
 
     def refused(_, target):
@@ -214,7 +214,7 @@ def fill(monkeypatch):
     monkeypatch.setattr(Path, "hardlink_to", link)
 
 
-def test_what_is_decided_waits_for_room(start, monkeypatch, capsys):
+def test_decided_change_on_a_full_disk_is_finished_later(start, monkeypatch, capsys):
     convert("faq.jsonl", **OLD)
     with monkeypatch.context() as patch:
         fill(patch)
@@ -259,7 +259,7 @@ def test_a_disk_that_was_full_before_takes_a_dataset_out(start, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [OLD, None], ids=["replaced", "new"])
-def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, before):
+def test_files_left_behind_by_a_moved_dataset_are_not_deleted(start, monkeypatch, before):
     if before:
         convert("faq.jsonl", **before)
     stop_halfway(monkeypatch)
@@ -280,7 +280,7 @@ def test_what_was_left_behind_by_a_move_is_not_deleted(start, monkeypatch, befor
     assert names(start / "start") == expected(start / "start")
 
 
-def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
+def test_dataset_whose_staged_files_were_lost_can_be_replaced(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
     for path in Path("data").glob(".*"):
@@ -290,7 +290,7 @@ def test_old_files_beside_entries_that_lost_theirs_are_ours(start, monkeypatch):
     assert names(start / "start") > expected(start / "start")  # what the old entries named, nobody knows any more
 
 
-def test_what_had_its_name_already_goes_with_the_entry(start, monkeypatch):
+def test_file_renamed_before_a_kill_goes_with_its_reverted_entry(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     text = Path("data", FILE).read_text()
     stop_halfway(monkeypatch)
@@ -301,7 +301,7 @@ def test_what_had_its_name_already_goes_with_the_entry(start, monkeypatch):
     assert names(start / "start") == expected(start / "start")
 
 
-def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
+def test_interrupted_change_is_read_whole_on_a_read_only_disk(start, monkeypatch):
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
 
@@ -327,7 +327,7 @@ def test_who_cannot_write_reads_what_is_whole(start, monkeypatch):
     ],
     ids=str,
 )
-def test_a_journal_that_reaches_further_is_not_followed(tmp_path, wrong):
+def test_journal_that_names_files_outside_its_folder_is_not_followed(tmp_path, wrong):
     (tmp_path / "data").mkdir()
     (tmp_path / "thesis.txt").write_text("mine")
     content = {"entries": {}, "drop": [], "moves": {}, "removes": [], **wrong}
@@ -355,7 +355,7 @@ def unsigned(folder, **content):
 
 
 @pytest.mark.parametrize("signature", ["", "00", "é"])
-def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
+def test_journal_with_a_foreign_signature_deletes_nothing(tmp_path, signature):
     (tmp_path / "precious.csv").write_text("mine")
     known = {"precious.csv": sha256(tmp_path / "precious.csv")}
     unsigned(tmp_path, removes=["precious.csv"], sha256=known, signature=signature)
@@ -365,7 +365,7 @@ def test_a_journal_that_came_along_deletes_nothing(tmp_path, signature):
     assert (tmp_path / "precious.csv").read_text() == "mine"
 
 
-def test_where_there_can_be_no_key_only_files_go_that_were_meant(tmp_path, monkeypatch, capsys):
+def test_unsigned_journal_removes_only_files_of_the_recorded_sha256(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(journal, "sign", lambda *_, **__: "")
     for name in ("precious.csv", "known.csv"):
         (tmp_path / name).write_text("mine")
@@ -376,7 +376,7 @@ def test_where_there_can_be_no_key_only_files_go_that_were_meant(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["faq-train.alpaca.jsonl", "faq-validation.alpaca.jsonl"])
-def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
+def test_file_edited_after_a_kill_stays(start, monkeypatch, name):
     """The first of them is to be replaced, the other to be removed."""
     convert("faq.jsonl", **OLD)
     stop_halfway(monkeypatch)
@@ -394,7 +394,7 @@ def test_what_was_edited_after_the_kill_stays(start, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", [FILE, journal.FILE])
-def test_a_pipe_is_not_waited_for(tmp_path, name):
+def test_pipe_in_the_place_of_a_journal_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     for use in (read_entries, lambda folder: register(folder, {})):
         with pytest.raises(InputError, match=r"it is no file"):

@@ -23,7 +23,7 @@ def laid_out(value, layout):
 
 
 @given(OBJECT, LAYOUT, st.text(), VALUE)
-def test_what_is_put_in_is_there_and_the_rest_stays(known, layout, name, value):
+def test_value_put_into_json_text_is_there_and_the_rest_stays(known, layout, name, value):
     text = laid_out(known, layout)
     new = insert_entries(text, {name: value})
     assert json.loads(new) == known | {name: value}
@@ -38,7 +38,7 @@ def test_what_is_put_in_is_there_and_the_rest_stays(known, layout, name, value):
 
 
 @given(OBJECT.filter(bool), LAYOUT, st.data())
-def test_what_is_taken_out_is_gone_and_the_rest_stays(known, layout, data):
+def test_name_taken_out_of_json_text_is_gone_and_the_rest_stays(known, layout, data):
     names = data.draw(st.lists(st.sampled_from(list(known)), unique=True))
     left = remove_entries(laid_out(known, layout), names)
     assert json.loads(left) == {name: value for name, value in known.items() if name not in names}

@@ -8,7 +8,7 @@ from ftbridge.dataset_info.listing import summaries
 from ftbridge.dataset_info.registry import FILE, read_entries, register
 
 
-def test_every_entry_has_its_line(tmp_path):
+def test_listing_has_a_line_for_every_entry(tmp_path):
     assert summaries(tmp_path) == []
     theirs = {
         "alpaca": {"file_name": "a.json"},

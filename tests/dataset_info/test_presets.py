@@ -34,12 +34,12 @@ def alpaca(known, row):
     return {"instruction": field("instruction"), "input": field("input"), "output": answer}
 
 
-def test_all_are_there():
+def test_presets_are_all_found_in_order():
     assert list(presets()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_preset_says_what_must_be_known(name):
+def test_preset_has_a_title_licence_source_and_model(name):
     known = load_preset(name)
     assert known.name == name
     assert known.title.isascii()  # so that the list of presets is aligned
@@ -61,20 +61,20 @@ def test_a_preset_fits_its_sample(name):
     assert read["output"].strip()
 
 
-def test_no_two_are_told_by_the_same():
+def test_presets_are_told_by_different_sheets_and_columns():
     told = [known.sheet for known in presets().values() if known.sheet]
     told += [frozenset(known.detect) for known in presets().values() if known.detect]
     assert len(told) == len(set(told))
 
 
-def test_a_sheet_tells_before_columns_do():
+def test_preset_is_told_by_sheet_before_columns():
     assert detect_preset(["Notes", "DrugQA"]) == load_preset("medqa")
     assert detect_preset([""], ["category", "output", "text"]) == load_preset("fudan-news")
     assert detect_preset(["DrugQA"], ["category", "output", "text"]) == load_preset("medqa")
 
 
 @pytest.mark.parametrize("columns", [(), ("text", "label"), ("text", "category", "output", "id")])
-def test_what_is_not_exactly_theirs_tells_nothing(columns):
+def test_columns_other_than_a_presets_own_tell_no_preset(columns):
     assert detect_preset(["Sheet1", ""], columns) is None
 
 
@@ -111,18 +111,18 @@ def test_a_label_may_be_a_number_or_its_text():
         }
 
 
-def test_an_unknown_label_is_not_let_through():
+def test_unknown_label_of_a_preset_is_refused():
     with pytest.raises(KeyError):
         alpaca(load_preset("twitter-complaints"), {"Tweet text": "hm", "Label": "Unlabeled", "ID": 50})
 
 
-def test_patents_become_what_is_expected(public_data):
+def test_patents_preset_gives_the_published_samples(public_data):
     row = json.loads((public_data.folder / "patents" / "source.jsonl").read_text("utf-8"))
     expected = json.loads((public_data.folder / "patents" / "expected_alpaca.json").read_text("utf-8"))
     assert [alpaca(load_preset("patents"), row)] == expected
 
 
-def test_alpaca_stays_as_it_is(public_data):
+def test_alpaca_records_of_a_preset_stay_as_they_are(public_data):
     rows = json.loads((public_data.folder / "huanhuan" / "huanhuan-100.json").read_text("utf-8"))
     assert [alpaca(load_preset("huanhuan"), row) for row in rows] == rows
 
@@ -145,7 +145,7 @@ def test_real_records_have_the_shape_of_the_sample(public_data, name, file):
     ("name", "file"),
     [("twitter-complaints", "raft/train.csv"), ("chnsenticorp", "chnsenticorp/ChnSentiCorp_htl_all.csv")],
 )
-def test_labels_cover_all_real_rows(public_data, name, file):
+def test_preset_labels_cover_all_rows_of_the_dataset(public_data, name, file):
     known = load_preset(name)
     with (public_data.folder / file).open(encoding="utf-8-sig", newline="") as lines:
         rows = list(csv.DictReader(lines))

@@ -70,7 +70,7 @@ XTUNER = {"xtuner": "faq.xtuner.jsonl"}
         (XTUNER, "faq.xtuner.jsonl", "xtuner"),
     ],
 )
-def test_what_is_registered_is_what_llamafactory_reads(tmp_path, files, file_name, formatting):
+def test_registered_entry_names_the_file_that_llamafactory_reads(tmp_path, files, file_name, formatting):
     register(tmp_path, {"faq": msgspec.structs.replace(entry("faq"), files=files)})
     raw = read_entries(tmp_path)["faq"]
     assert (raw["file_name"], raw["formatting"]) == (file_name, formatting)
@@ -95,14 +95,14 @@ def test_an_entry_of_somebody_else_is_not_ours(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"a": 1,}', "\ufeff{}", '{"a": 1, "a": 2}', "[" * 99_999])
-def test_a_damaged_file_is_one_sentence_and_stays_as_it_is(tmp_path, text):
+def test_damaged_registry_is_one_sentence_and_stays_as_it_is(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(InputError, match=FILE):
         register(tmp_path, {"faq": entry("faq")})
     assert (tmp_path / FILE).read_bytes() == text.encode()
 
 
-def test_a_dataset_that_is_there_twice_is_named(tmp_path):
+def test_dataset_that_is_registered_twice_is_named(tmp_path):
     write(tmp_path, '{"a": 1, "b": 2, "b": 3}')
     with pytest.raises(InputError, match="names the dataset `b` twice"):
         read_entries(tmp_path)
@@ -138,7 +138,7 @@ def test_an_entry_with_an_unknown_key_is_named(tmp_path):
         find_converted(tmp_path, "faq")
 
 
-def test_bytes_of_other_entries_stay(tmp_path):
+def test_registration_keeps_the_bytes_of_other_entries(tmp_path):
     text = '{ "a":{"file_name" :"\u4e2d.json", "x": 1.50},\r\n\t"b": {"columns":{ }}  }\r\n\r\n'
     write(tmp_path, text)
     register(tmp_path, {"faq": entry("faq")})
@@ -157,7 +157,7 @@ def test_a_link_to_the_file_stays_a_link(tmp_path):
     assert (tmp_path / "theirs.json").read_text() == '{"x": {}}'
 
 
-def test_another_source_needs_replace(tmp_path):
+def test_entry_of_another_source_needs_replace(tmp_path):
     register(tmp_path, {"faq-train": entry("faq-train")})
     register(tmp_path, {"faq-train": entry("faq-train", preset="same source")})
     with pytest.raises(InputError, match=r"another source \(faq.xlsx.*--replace"):
@@ -209,7 +209,7 @@ for number in range(3):
 
 
 @pytest.mark.slow
-def test_32_processes_at_once_lose_nothing(tmp_path):
+def test_registrations_of_32_processes_at_once_are_all_kept(tmp_path):
     write(tmp_path, '{\n    "theirs": {"file_name": "问.json"}\n}\n')
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)]) for number in range(32)]
     assert [writer.wait(timeout=300) for writer in writers] == [0] * 32
@@ -240,7 +240,7 @@ def files_in(folder):
     return {path.name for path in folder.iterdir()} - {FILE, f".{FILE}.lock"}
 
 
-def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
+def test_removal_by_name_takes_all_parts_and_their_files(stocked):
     removed = remove(stocked, ["faq"])
     assert removed.entries == ("faq-train", "faq-validation", "faq-test", "faq-train-100")
     assert {file.name for file in removed.files} == {
@@ -252,7 +252,7 @@ def test_a_name_takes_out_all_its_parts_and_their_files(stocked):
     assert files_in(stocked) == {"theirs.json", "faq2.rejected.jsonl", *kept}
 
 
-def test_what_would_go_is_told_and_stays(stocked):
+def test_removal_is_planned_without_deleting_anything(stocked):
     before = {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()}
     going = would_remove(stocked, ["faq-train-100", "theirs"])
     assert {file: file.read_bytes() for file in stocked.iterdir() if file.is_file()} == before
@@ -274,7 +274,7 @@ def test_a_part_takes_out_itself_and_the_rejected_rows_with_the_last(stocked):
     ]
 
 
-def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
+def test_files_written_by_ftbridge_are_known_from_the_registry(tmp_path):
     assert registry.files_written(tmp_path) == set()
     write(tmp_path, '{"theirs": {"file_name": "theirs.json"}}')
     assert registry.files_written(tmp_path) == set()
@@ -286,7 +286,7 @@ def test_what_ftbridge_wrote_into_a_folder_is_known(tmp_path):
     assert registry.files_written(tmp_path) == set()
 
 
-def test_what_is_not_ours_keeps_its_file_and_every_other_byte(stocked):
+def test_removed_foreign_entry_keeps_its_file_and_all_other_bytes(stocked):
     before = files_in(stocked)
     removed = remove(stocked, ["theirs"])
     assert (removed.entries, removed.files) == (("theirs",), ())

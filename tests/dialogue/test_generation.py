@@ -75,7 +75,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_messages(trained, in_pro
 
 
 @pytest.mark.framework
-def test_a_prompt_of_another_family_and_a_child_that_dies(in_project, training_python):
+def test_prompt_of_another_family_is_refused_and_a_dead_child_is_told(in_project, training_python):
     card = card_of(resolve("base"), template="qwen2.5")
     other = card_of(resolve("base"), template="glm4")
     with Generator(training_python, card, in_project / "base", None, ()) as generator:
@@ -132,7 +132,7 @@ def test_a_model_goes_on_after_what_it_cannot_answer_and_ends_where_it_can_no_lo
         ({"stop_words": ("a", "\ud83d")}, "a stop word holds half a character"),
     ],
 )
-def test_settings_that_no_model_stands_are_refused_however_they_come(setting, sentence):
+def test_impossible_sampling_settings_are_refused_from_python_and_json(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         Sampling(**setting)
     with pytest.raises(msgspec.ValidationError):
@@ -140,14 +140,14 @@ def test_settings_that_no_model_stands_are_refused_however_they_come(setting, se
 
 
 @pytest.mark.framework
-def test_torch_says_so_where_memory_runs_out(training_python):
+def test_out_of_memory_of_torch_is_recognised(training_python):
     done = subprocess.run(
         [training_python, "-c", "import torch; torch.empty(10**15)"], capture_output=True, text=True, check=False
     )
     assert _out_of_memory(done.stderr)
 
 
-def test_cublas_says_so_in_its_own_words():
+def test_out_of_memory_of_cublas_is_recognised():
     assert _out_of_memory("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
 
 
@@ -200,20 +200,20 @@ def child(tmp_path, monkeypatch):
         (["No devices were found"], {}, "", {"device": "cpu", "dtype": "bfloat16", "compute_dtype": "float32"}),
     ],
 )
-def test_the_child_sees_its_cards_and_is_told_its_numbers(child, cards, loading, shown, told):
+def test_generating_child_sees_its_cards_and_gets_their_dtypes(child, cards, loading, shown, told):
     spec, environment = child(*cards, **loading)
     assert environment["CUDA_VISIBLE_DEVICES"] == shown
     assert environment.get("CUDA_DEVICE_ORDER") == ("PCI_BUS_ID" if shown else None)
     assert spec | told == spec
 
 
-def test_a_model_that_spills_is_told_of_before_it_is_loaded(child, tmp_path, capsys):
+def test_model_larger_than_free_gpu_memory_is_warned_of(child, tmp_path, capsys):
     (tmp_path / "pytorch_model.bin").write_bytes(bytes(2**20))
     child("0, GPU-full, A100, 81920, 8.0, 570.86.15, 1")
     assert capsys.readouterr().err.count("answers come slowly; `--bits 4` helps") == 1
 
 
-def test_cublas_without_memory_is_no_fault_of_the_question(tmp_path, monkeypatch):
+def test_out_of_memory_while_answering_is_a_setup_error(tmp_path, monkeypatch):
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     (tmp_path / "generate.py").write_text(CHILD)
     loading = Generator(Path(sys.executable), CARD, tmp_path, None, ())
@@ -268,7 +268,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.framework
-def test_transformers_is_told_the_same(training_python):
+def test_loading_options_reach_transformers(training_python):
     half = {"dtype": "float16", "compute_dtype": "float16"}
     specs = [
         {"device": "cuda", "bits": None, **half},

@@ -94,7 +94,7 @@ def tab(browser, parrot):
     ("locale", "titles", "send"),
     [("en-US", ["Before fine-tuning", "After fine-tuning"], "Send"), ("zh-CN", ["微调前", "微调后"], "发送")],
 )
-def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, titles, send):
+def test_page_answers_in_both_columns_in_chinese_and_english(browser, parrot, locale, titles, send):
     tab = Tab(browser, parrot.address, locale)
     for title in titles:
         tab.expect(tab.page.get_by_text(title)).to_be_visible()
@@ -109,7 +109,7 @@ def test_both_columns_answer_in_chinese_and_english(browser, parrot, locale, tit
 
 
 @pytest.mark.framework
-def test_what_a_model_says_is_text(tab):
+def test_answer_with_markup_is_shown_as_text(tab):
     said = "<img src=x onerror=alert(1)> <b>bold</b> **stars** $$x$$\n  <think>two  spaces</think> `a&amp;b`"
     tab.ask(said)
     tab.expect(tab.bot(1)).to_have_text(f"after, turn 1, You are a parrot. seed 0: {said}", use_inner_text=True)
@@ -143,7 +143,7 @@ def test_neither_question_nor_answer_system_prompt_nor_title_becomes_markup(brow
 
 
 @pytest.mark.framework
-def test_half_an_emoji_is_answered_with_a_sentence_and_the_page_goes_on(tab):
+def test_question_with_half_an_emoji_is_refused_and_the_page_goes_on(tab):
     tab.question.fill("hello")
     tab.question.evaluate(
         "field => { field.value = 'x\\ud83d'; field.dispatchEvent(new Event('input', {bubbles: true})) }"
@@ -210,7 +210,7 @@ def test_an_error_is_shown_as_text_and_the_question_comes_back(tab):
 
 
 @pytest.mark.framework
-def test_two_tabs_do_not_mix(browser, parrot, tab):
+def test_conversations_of_two_tabs_do_not_mix(browser, parrot, tab):
     other = Tab(browser, parrot.address)
     tab.ask("never ends")
     other.ask("hello")
@@ -237,7 +237,7 @@ def test_two_tabs_do_not_mix(browser, parrot, tab):
         ("/", {"Host": "example.org"}, 400),
     ],
 )
-def test_only_the_page_itself_is_served(parrot, path, headers, status):
+def test_paths_and_origins_other_than_the_page_are_not_served(parrot, path, headers, status):
     found, body = parrot.fetch(path, headers=headers)
     assert found == status
     assert b"https://" not in body
@@ -255,7 +255,7 @@ def test_a_killed_ftbridge_leaves_no_page(training_python, page, tmp_path):
             time.sleep(0.1)
 
 
-def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
+def test_port_in_use_is_refused_and_an_unnamed_port_is_the_next_free(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"port {port} of `127.0.0.1` is in use; name another"):
@@ -268,13 +268,13 @@ def test_a_port_in_use_is_told_and_without_one_the_next_is_taken(monkeypatch):
             web._listen("127.0.0.1", None)
 
 
-def test_a_host_that_is_not_ours_is_told():
+def test_page_on_an_address_of_another_machine_is_refused():
     with pytest.raises(UsageError, match=r"cannot be on `192\.0\.2\.1` with port 7860 \(Cannot assign"):
         web._listen("192.0.2.1", None)
 
 
 @pytest.mark.parametrize("host", ["255.255.255.255", "127.255.255.255", "224.0.0.1"])
-def test_an_address_that_no_browser_finds_is_told(host):
+def test_broadcast_or_multicast_address_for_the_page_is_refused(host):
     with pytest.raises(UsageError, match=rf"`{host}` is an address of many machines"):
         web._listen(host, None)
 
@@ -293,7 +293,7 @@ def test_the_address_of_a_page_on_all_addresses_is_one_that_answers(monkeypatch,
             socket.create_connection(("::1", where.port), timeout=10).close()
 
 
-def test_without_gradio_it_says_how_to_install_it(tmp_path, monkeypatch):
+def test_missing_gradio_is_refused_with_the_install_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
@@ -419,9 +419,11 @@ def test_a_record_that_is_no_question_is_answered_with_why_and_the_next_with_an_
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000], ids=range(7)
+    "line",
+    ["no JSON", "[]", "{}", '{"id": "x"}', '{"stop": {}}', "[" * 100_000, "9" * 5000],
+    ids=["no JSON", "list", "empty", "id of text", "stop of an object", "deep", "long number"],
 )
-def test_what_cannot_be_read_ends_the_page_with_a_sentence(asked, line):
+def test_unreadable_line_of_the_page_ends_it_with_a_sentence(asked, line):
     why = (
         r"the page ended(: it sent what cannot be read|; its last messages:\n  it wrote `.*`, which is no JSON object$)"
     )

@@ -45,13 +45,13 @@ def asked(in_project, trained, monkeypatch):
 
 
 @pytest.mark.framework
-def test_as_many_questions_of_the_runs_data_are_asked(asked, capsys):
+def test_verify_asks_as_many_questions_as_it_is_told(asked, capsys):
     same_answers(3, "cpu")(*asked)
     assert "3 of 3 answers are the same" in capsys.readouterr().err
 
 
 @pytest.mark.framework
-def test_answers_that_part_at_once_are_an_error_and_each_is_shown(asked, capsys, monkeypatch):
+def test_merged_answers_that_differ_at_once_are_an_error_and_are_shown(asked, capsys, monkeypatch):
     monkeypatch.setattr(Parrot, "merged", str.lower)
     with pytest.raises(FrameworkError, match=r"\(0 of 2 answers are the same, and .*\); is the base the one"):
         same_answers(2, "cpu")(*asked)
@@ -73,7 +73,7 @@ def test_answers_that_rounding_tips_over_late_are_no_error(asked, capsys, monkey
 
 
 @pytest.mark.framework
-def test_an_adapter_of_no_run_has_no_questions(asked):
+def test_verify_of_an_adapter_without_a_run_is_refused(asked):
     card, adapter, folder = asked
     with pytest.raises(UsageError, match="this adapter is of no run"):
         same_answers(2, "cpu")(msgspec.structs.replace(card, run=""), adapter, folder)

@@ -20,7 +20,7 @@ BACKENDS = ["xtuner", "llamafactory"]
 PEFT = ROOT / "tests" / "weights" / "peft_adapters.py"
 
 
-def test_bfloat16_is_as_exact_as_it_can_be(kernels):
+def test_bfloat16_kernels_of_the_card_are_exact_to_a_hundredth(kernels):
     assert kernels["product"] < 1e-2
     assert kernels["attention"] < 1e-2
 

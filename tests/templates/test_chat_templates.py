@@ -30,7 +30,7 @@ def test_a_template_is_found_where_models_keep_it(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, '{"bos_token": NaN}'])
-def test_a_damaged_file_is_named(tmp_path, content):
+def test_damaged_tokenizer_config_is_named(tmp_path, content):
     (tmp_path / "tokenizer_config.json").write_text(content)
     with pytest.raises(InputError, match=r"tokenizer_config\.json` is not what a model has there"):
         read_chat_template(tmp_path)
@@ -61,9 +61,9 @@ def test_a_conversation_is_rendered_open_for_an_answer():
         "{{ 'a'|center(2999999999) }}",
     ],
 )
-def test_what_a_template_must_not_do_gives_none(template):
+def test_hostile_or_failing_chat_template_gives_none(template):
     assert render_chat_template(template, ASKED, {}) is None
 
 
-def test_what_marks_an_answer_is_passed_over():
+def test_generation_marks_of_a_chat_template_are_passed_over():
     assert render_chat_template("{% generation %}{{ 2 * 3 }}{% endgeneration %}", ASKED, {}) == "6"

@@ -77,7 +77,7 @@ LLAMA = ("<unk>", "<s>", "</s>")
         ("chatml-llama3", "Meta-Llama-3-8B", "llama", HERMES, "{{ '<|begin_of_text|>' }}" + PLAIN),
     ],
 )
-def test_the_folders_name_comes_last(tmp_path, family, folder, model_type, tokens, chat_template):
+def test_family_is_told_by_a_models_files_before_its_name(tmp_path, family, folder, model_type, tokens, chat_template):
     model = model_folder(tmp_path / folder, model_type, tokens, chat_template)
     assert detect_family(model).name == family
 
@@ -103,7 +103,7 @@ def test_the_size_of_the_vocabulary_tells_baichuan_2(tmp_path):
         ("chatglm3-6b", "chatglm", "chatglm3"),
     ],
 )
-def test_the_name_decides_where_nothing_else_does(tmp_path, folder, model_type, family):
+def test_folder_name_decides_the_family_where_nothing_else_does(tmp_path, folder, model_type, family):
     assert detect_family(model_folder(tmp_path / folder, model_type)).name == family
 
 
@@ -222,7 +222,7 @@ def test_an_unknown_model_is_an_error_that_lists_the_families(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_a_damaged_file_is_named(tmp_path, name):
+def test_damaged_file_of_a_model_is_named(tmp_path, name):
     model = model_folder(tmp_path / "model", "qwen2", CHATML)
     (model / name).write_text("{")
     with pytest.raises(InputError, match=name):

@@ -25,7 +25,7 @@ INTERNLMS = ("internlm2", "internlm2.5", "internlm3")
 OTHERS = ("internlm", "llama2", "llama3", "glm4", "chatglm3", "baichuan2", "mistral", "gemma")
 
 
-def test_every_family_asked_for_is_there():
+def test_known_families_are_all_in_the_table():
     assert {*QWENS, *INTERNLMS, *OTHERS} <= set(load_families())
 
 
@@ -54,7 +54,7 @@ def test_an_empty_cell_names_the_backend_that_has_the_family(name):
         get_family(name).cell("llamafactory")
 
 
-def test_the_table_is_parsed_strictly():
+def test_malformed_prompt_in_the_table_of_families_is_refused():
     good: dict[str, Any] = {"SYSTEM": "{system}", "INSTRUCTION": "{input}", "SUFFIX_AS_EOS": True}
     assert msgspec.convert(good, ChatPrompt).suffix_as_eos
     for bad in ({**good, "SUFIX": "x"}, {**good, "SUFFIX_AS_EOS": False}, {"SYSTEM": "{system}"}):
@@ -81,7 +81,7 @@ def test_thinking_is_off_where_a_model_can_think():
         ("intern2", None),
     ],
 )
-def test_get_takes_a_family_or_a_template(given, name):
+def test_family_is_found_by_its_name_or_a_template(given, name):
     found = get_family(given).name
     assert found == name or found.startswith("internlm")
 
@@ -268,7 +268,7 @@ OTHER_IDS = {
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
+def test_frameworks_train_the_same_ids_except_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     other: dict[str, set[str]] = {}
     for case in one.keys() & two.keys():
@@ -279,7 +279,7 @@ def test_both_frameworks_train_the_same_ids_but_where_known(frameworks):
 
 
 @pytest.mark.framework
-def test_both_frameworks_train_the_same_labels_where_known(frameworks):
+def test_frameworks_train_the_same_labels_where_known(frameworks):
     one, two = (frameworks[backend]["encoded"] for backend in ("xtuner", "llamafactory"))
     same = {case.split()[0] for case in one.keys() & two.keys() if one[case]["labels"] == two[case]["labels"]}
     # LLaMA-Factory trains on more elsewhere: a newline, an eos token (see families.yaml).

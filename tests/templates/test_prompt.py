@@ -27,7 +27,7 @@ def test_the_chat_template_renders_what_is_trained(name, backend, system):
     assert shown == prompt.render(system, turns)
 
 
-def test_render_is_what_stands_in_the_segments():
+def test_prompt_of_several_turns_renders_as_its_segments():
     prompt = get_family("llama2").cell("llamafactory").prompt
     assert prompt.segments("Be kind.", [("q", "a"), ("r", None)]) == [
         Token("<s>"),
@@ -41,6 +41,6 @@ def test_render_is_what_stands_in_the_segments():
     assert rendered == "<s>[INST] q {input} {0} [/INST]a</s><s>[INST] r [/INST]"
 
 
-def test_round_is_counted_from_one():
+def test_round_of_a_prompt_template_is_counted_from_one():
     prompt = ChatPrompt(system="{system}", instruction="[Round {round}] {input}:", suffix_as_eos=True, sep="\n")
     assert prompt.render("", [("q", "a"), ("r", None)]) == "[Round 1] q:a\n[Round 2] r:"

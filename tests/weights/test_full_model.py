@@ -49,7 +49,7 @@ def test_the_text_model_alone_takes_its_place_in_the_model_that_sees(tmp_path):
     assert config == {**CONFIG, "text_config": changed, "dtype": "bfloat16", "torch_dtype": "bfloat16"}
 
 
-def test_of_a_model_that_was_trained_whole_nothing_is_taken_from_the_base(tmp_path):
+def test_model_trained_whole_takes_nothing_from_the_base(tmp_path):
     base = model(tmp_path / "base", BASE, **CONFIG)
     names = {"model.language_model.norm.weight": b"xx", "model.visual.norm.weight": b"yy"}
     held = model(tmp_path / "held", names, **CONFIG)

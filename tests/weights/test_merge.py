@@ -78,7 +78,7 @@ def test_export_equals_xtuners_own(trained, in_project, training_python, tmp_pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_folder_without_a_base_asks_for_it(tmp_path, monkeypatch, in_project):
+def test_checkpoint_without_a_known_base_needs_the_model_option(tmp_path, monkeypatch, in_project):
     (tmp_path / "iter_1.pth").write_bytes(b"nothing")
     with pytest.raises(InputError, match="--model"):
         ftbridge.export(tmp_path / "iter_1.pth", out=tmp_path / "out")
@@ -112,7 +112,7 @@ def content(tensor):
 
 
 @pytest.mark.parametrize("name", [*COMMON, *(pytest.param(rare, marks=pytest.mark.matrix) for rare in RARE)])
-def test_equal_to_pefts_own_merge_bit_for_bit(cases, training_python, tmp_path, name):
+def test_merge_equals_pefts_own_bit_for_bit(cases, training_python, tmp_path, name):
     folder = cases(name)
     four_bits = {"type": name, "double": name == "nf4", "dtype": "BF16"} if name in {"nf4", "fp4"} else None
     config = merged_case(folder, tmp_path / "new", training_python, rounding=four_bits, shard_size=10**6)
@@ -204,7 +204,7 @@ with fresh_folder(target, "merged") as new:
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(50, marks=pytest.mark.nightly)])
-def test_killed_at_any_moment_it_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
+def test_merge_killed_at_any_moment_leaves_nothing_that_looks_finished(cases, training_python, tmp_path, times):
     folder, target = cases("rslora"), tmp_path / "merged"
     argv = [sys.executable, "-c", MERGE, training_python, folder / "base", folder / "adapter", target]
     start = time.monotonic()
@@ -262,7 +262,7 @@ def test_a_merge_takes_the_freest_gpu_where_one_is_asked_for(trained, in_project
         ftbridge.merge(trained(backend="xtuner").id, out=tmp_path / "merged", device=device)
 
 
-def test_four_bits_are_for_runs_that_trained_on_them(trained, in_project):
+def test_merge_onto_other_bits_than_the_run_trained_on_is_refused(trained, in_project):
     run = trained(backend="xtuner")
     with pytest.raises(UsageError, match="the run trained on nf4, not fp4: `--onto nf4`"):
         ftbridge.merge(run.id, onto="fp4")

@@ -27,7 +27,7 @@ def prepared(*paths, name="faq", **options):
         ("e\u0301", "é"),
     ],
 )
-def test_a_name_is_made_of_the_files(stem, name):
+def test_dataset_name_is_made_of_the_file_name(stem, name):
     assert dataset_name([Origin("x", Path(f"{stem}.xlsx"))], None) == name
     assert dataset_name([Origin("x", Path("x"))], name) == name
 
@@ -67,7 +67,7 @@ def test_a_preset_fills_what_is_not_asked_for(workbook):
     assert settled(sheet="Other", preset="medqa")[0] == "medqa"
 
 
-def test_columns_of_the_same_names_that_hold_other_things_are_no_preset(lines):
+def test_preset_columns_that_hold_other_values_are_no_preset(lines):
     row = {"text": "the match", "category": ["sports", "news"], "output": "sports"}
     assert prepared(lines(row)).presets == ("fudan-news",)
     assert prepared(lines(row | {"category": "which sport?"})).presets == ("",)
@@ -82,7 +82,7 @@ def test_a_plan_names_its_parts(lines):
     assert whole.sources == {"faq.jsonl": digest(path)}
 
 
-def test_what_one_of_several_sources_asks_is_answered_for_all_or_by_itself(folder):
+def test_question_about_one_of_several_sources_is_answered_for_all_or_alone(folder):
     faq, other, alike = (folder / name for name in ("faq.csv", "other.csv", "alike.csv"))
     faq.write_text("question,answer\nwhy?,because\n", encoding="utf-8")
     other.write_text("they say,we say\nwho?,me\nand who else?,nobody\n", encoding="utf-8")

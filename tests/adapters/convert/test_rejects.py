@@ -64,7 +64,7 @@ def values(lines):
     return [[[value for value, _ in row] for row in page] for page in cells(lines)]
 
 
-def test_a_row_is_its_number_column_and_reason_and_all_its_values():
+def test_rejected_row_shows_its_number_column_reason_and_values():
     lines = [line(2, {"q": "为什么", "n": 69, "x": 0.5}), line(7, {"q": "b", "later": [1, "é"], "t": True, "e": None})]
     assert values(lines) == [
         [
@@ -75,14 +75,14 @@ def test_a_row_is_its_number_column_and_reason_and_all_its_values():
     ]
 
 
-def test_file_and_sheet_are_there_where_there_are_several():
+def test_rejected_rows_of_several_files_or_sheets_name_them():
     assert values([line(1, {}), line(1, {}, sheet="R")])[0][0] == ["row", "sheet", "column", "reason"]
     found = values([line(1, {}), line(1, {}, file="g.xlsx", sheet="R")])[0]
     assert found[0] == ["row", "file", "sheet", "column", "reason"]
     assert found[2][:3] == [1, "g.xlsx", "R"]
 
 
-def test_all_reasons_are_told_and_the_value_of_a_row_without_any():
+def test_rejected_row_shows_all_its_reasons_or_else_its_value():
     more = [
         {"column": "q", "value": "", "reason": "instruction is empty"},
         {"column": "", "value": "", "reason": "odd"},
@@ -93,7 +93,7 @@ def test_all_reasons_are_told_and_the_value_of_a_row_without_any():
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "#N/A", "=", "1", "TRUE", "2019-01-02", "%"])
-def test_text_stays_text_whatever_it_looks_like(text):
+def test_text_like_formulas_or_numbers_stays_text_in_the_workbook(text):
     ((head, row),) = cells([line(1, {text: text}, column=text, reason=text)])
     assert head[3] == (text, "s")
     assert row[1:] == [(text, "s")] * 3
@@ -109,12 +109,12 @@ def test_text_stays_text_whatever_it_looks_like(text):
         (-0.5, -0.5),
     ],
 )
-def test_numbers_are_numbers_as_long_as_excel_keeps_them(value, cell):
+def test_numbers_beyond_excels_digits_are_written_as_text(value, cell):
     assert values([line(1, {"n": value})])[0][1][3] == cell
 
 
 @pytest.mark.parametrize("text", ["a\0b\x1f", "\ud800", "\uffff", "_x000D_", "_x005F_", "a\r\nb\t", "_x12", "𠀀"])
-def test_what_xml_cannot_hold_comes_back(folder, text):
+def test_text_that_xml_cannot_hold_comes_back_from_the_rejected_workbook(folder, text):
     with (folder / "f.xlsx").open("w+b") as file:
         write_workbook(io.BytesIO(json.dumps(line(1, {"q": text, "z": "z"})).encode()), file)
     (table,) = open_tables(folder / "f.xlsx", Reading(header_row=1))
@@ -175,7 +175,7 @@ def test_the_workbook_comes_and_goes_with_the_rejected_rows(lines, folder):
     assert not done.rejected_workbook.exists()
 
 
-def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
+def test_rejected_workbook_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     source = lines(*ROWS)
     convert(source, on_error="skip").rejected_file.unlink()
     done = convert(source, on_error="skip", xlsx=True)
@@ -183,7 +183,7 @@ def test_it_is_made_anew_where_the_rejected_rows_are_gone(lines, folder):
     assert done.rejected_workbook.is_file()
 
 
-def test_it_goes_with_its_dataset_and_is_no_source(lines, folder):
+def test_rejected_workbook_is_no_source_and_goes_with_its_dataset(lines, folder):
     done = convert(lines(*ROWS), on_error="skip", xlsx=True)
     assert convert(folder, on_error="skip", name="all").counts.read == 3
     assert done.rejected_workbook in remove(folder / "data", ["faq"]).files

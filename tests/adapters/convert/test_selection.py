@@ -36,7 +36,7 @@ def chosen(selection):
     return {name: None if each is None else each.tolist() for name, each in selection.items()}
 
 
-def test_without_a_wish_all_samples_stay_in_order(plan):
+def test_selection_without_options_keeps_all_samples_in_order(plan):
     selection, counts = select_samples(plan(), encoded(range(5)))
     assert chosen(selection) == {"faq-train": None}
     assert (counts.read, counts.written, counts.rejected, counts.left_out) == (7, 5, 1, 1)
@@ -52,7 +52,7 @@ def test_parts_and_subsets_are_in_the_sources_order(plan):
     assert counts.written == 10
 
 
-def test_duplicates_and_what_a_split_leaves_out_are_counted(plan):
+def test_duplicates_and_samples_left_out_by_a_split_are_counted(plan):
     selection, counts = select_samples(
         plan(split=parse_split("train=2,test=1"), dedup="exact"), encoded(range(6), [1, 1, 2, 3, 4, 5])
     )
@@ -61,7 +61,7 @@ def test_duplicates_and_what_a_split_leaves_out_are_counted(plan):
     assert counts.read == counts.written + counts.rejected + counts.duplicates + counts.left_out
 
 
-def test_what_cannot_be_had_is_refused(plan):
+def test_more_samples_or_parts_than_there_are_rows_are_refused(plan):
     with pytest.raises(UsageError, match="asks for 6 of 5"):
         select_samples(plan(sample=(6,)), encoded(range(5)))
     with pytest.raises(InputError, match="leave no"):
@@ -70,7 +70,7 @@ def test_what_cannot_be_had_is_refused(plan):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("classes", "most"), [(0, 38), (3, 42)])
-def test_memory_stays_low(plan, classes, most):
+def test_selection_of_a_million_samples_keeps_memory_low(plan, classes, most):
     size, draw = 1_000_000, np.random.default_rng(1)
     hashes = [draw.integers(0, 2**63, size, np.uint64).tobytes() for _ in range(2)]
     asked = plan(

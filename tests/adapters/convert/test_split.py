@@ -23,7 +23,7 @@ def counts(split, values, labels=None, seed=42):
 
 @given(st.integers(3, 300), st.integers(1, 20), st.integers(1, 20), st.integers(1, 5), st.booleans())
 @example(4, 2, 1, 2, False)  # where rounding would leave the middle part nothing
-def test_every_part_has_some_and_the_shares_are_right(size, left, middle, right, shuffled):
+def test_split_gives_every_part_samples_in_the_asked_shares(size, left, middle, right, shuffled):
     found = counts(f"{left}:{middle}:{right}", range(size), seed=7 if shuffled else None)
     assert sum(found) == size
     assert min(found) >= 1
@@ -38,21 +38,21 @@ def test_690_rows_split_7_to_3_as_in_the_tutorial():
 
 
 @given(st.lists(st.integers(0, 8), min_size=20, max_size=60), st.integers(0, 99))
-def test_the_same_question_is_never_in_two_parts(values, seed):
+def test_equal_questions_are_never_in_two_parts(values, seed):
     values += range(9)
     codes = assign_parts(SEVEN_TO_THREE, keys_of(values), np.array([each % 2 for each in values]), seed)
     assert not {*keys_of(values)[codes == 0]} & {*keys_of(values)[codes == 1]}
     assert count_shared(keys_of(values), codes) == 0
 
 
-def test_every_class_is_spread_in_proportion():
+def test_stratified_split_spreads_every_class_in_proportion():
     labels = [0] * 700 + [1] * 200 + [2] * 90 + [3] * 10
     codes = assign_parts(parse_split("8:1:1"), keys_of(range(1000)), np.array(labels), 1)
     table = [np.bincount(codes[np.array(labels) == label], minlength=3).tolist() for label in range(4)]
     assert table == [[560, 70, 70], [160, 20, 20], [72, 9, 9], [8, 1, 1]]
 
 
-def test_the_seed_decides_and_says_the_same_for_ever():
+def test_split_with_a_seed_is_reproducible():
     first, again, other = (
         assign_parts(SEVEN_TO_THREE, keys_of(range(10)), np.zeros(10, int), seed).tolist() for seed in (42, 42, 43)
     )
@@ -60,7 +60,7 @@ def test_the_seed_decides_and_says_the_same_for_ever():
     assert first != other
 
 
-def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_counted():
+def test_unshuffled_split_keeps_the_order_and_counts_shared_questions():
     values = keys_of([1, 2, 3, 4, 5, 6, 7, 1, 2, 9])
     codes = assign_parts(SEVEN_TO_THREE, values, np.zeros(10, int), None)
     assert codes.tolist() == [0] * 7 + [1] * 3
@@ -77,13 +77,13 @@ def test_without_a_shuffle_the_order_is_the_files_and_shared_questions_are_count
         ("7:3", [1, 1, 1, 1], "4 samples with 1 different questions, each kept in one part, leave no"),
     ],
 )
-def test_what_cannot_be_split_is_refused(split, values, message):
+def test_too_few_samples_for_a_split_are_refused(split, values, message):
     with pytest.raises(InputError, match=message):
         counts(split, values)
 
 
 @given(st.integers(1, 200), st.integers(0, 9))
-def test_every_beginning_of_nested_subsets_is_in_proportion(size, seed):
+def test_nested_subset_of_any_size_holds_the_classes_in_proportion(size, seed):
     labels = np.array([0] * size + [1] * size + [2] * 2 * size)
     order = nested_order(labels, seed, 4 * size)
     assert nested_order(labels, seed, size).tolist() == order[:size].tolist()

@@ -30,7 +30,7 @@ def test_a_known_column_that_comes_late_is_not_lost_silently():
     assert decided.conversation(late)
 
 
-def test_the_label_is_a_column_or_a_field():
+def test_label_comes_from_a_column_or_a_field():
     by_column = ColumnMapping(columns=QA.columns, known_columns=frozenset("qac"), label_column="c")
     assert by_column.conversation(row(q="x", a="y", c=raw(1.0))).label == "1"
     assert by_column.conversation(row(q="x", a="y")).label == ""

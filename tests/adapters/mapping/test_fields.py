@@ -48,7 +48,7 @@ def test_json_text_passes_undecoded():
     assert turn.input == ""
 
 
-def test_a_rows_own_system_wins():
+def test_system_prompt_of_a_row_wins_over_the_default():
     columns = mapping({"instruction": "q", "output": "a", "system": "s"}, system="be kind")
     assert columns.conversation(row(q="q", a="a", s="be brief")).system == "be brief"
     for none in (None, " ", raw("")):
@@ -89,7 +89,7 @@ def test_history_is_earlier_turns(as_source):
     ],
     ids=str,
 )
-def test_a_wrong_value_is_named_with_its_cell(values, expected):
+def test_wrong_value_of_a_row_is_named_with_its_cell(values, expected):
     columns = ColumnMapping(
         columns={"instruction": "q", "output": "a", "history": "h"},
         known_columns=frozenset(["q", "a", "h", "pic"]),
@@ -104,14 +104,14 @@ def test_a_wrong_value_is_named_with_its_cell(values, expected):
     assert values.get(problem.column) is not None or problem.reason == "is empty"
 
 
-def test_the_question_may_stand_in_either_column():
+def test_question_in_either_of_instruction_and_input_is_enough():
     columns = mapping({"instruction": "q", "input": "i", "output": "a"})
     assert not columns.problems(row(q="", i="x", a="y"))
     assert columns.conversation(row(q=" ", i="x", a="y")).turns == (Turn(" ", "x", "y"),)
     assert [each.field for each in columns.problems(row(q="", i="", a=""))] == ["instruction", "output"]
 
 
-def test_templates_and_constants():
+def test_templates_and_constants_fill_fields_and_name_bad_cells():
     templates = {
         "instruction": RowTemplate("Classify"),
         "input": RowTemplate("文本:{{t}},类型选型:{{c}}", {"t": "t", "c": "c"}),
@@ -143,7 +143,7 @@ def test_a_label_without_a_text_names_its_row():
     assert [each.reason for each in columns.problems(row(q="x", a=""))] == ["is empty"]
 
 
-def test_text_is_kept_to_the_character_unless_stripped():
+def test_text_is_kept_to_the_character_unless_strip_is_asked_for():
     values = {"s": " s", "q": "q\u00a0", "i": " ", "a": "\ta\u3000", "h": [["x ", " y"]]}
     kept = mapping(COLUMNS).conversation(row(**values))
     assert kept.turns == (Turn("x ", "", " y"), Turn("q\u00a0", " ", "\ta\u3000"))
@@ -157,7 +157,7 @@ def test_text_is_kept_to_the_character_unless_stripped():
     st.booleans(),
     st.booleans(),
 )
-def test_a_row_makes_a_sample_or_says_why_not(values, strip, labelled, templated):
+def test_any_row_of_columns_gives_a_sample_or_a_problem(values, strip, labelled, templated):
     reads = ColumnMapping(
         columns={field: column for field, column in COLUMNS.items() if field != "input" or not templated},
         templates={"input": RowTemplate("{{ i }}!", {"i": "i"})} if templated else {},

@@ -31,7 +31,7 @@ from ftbridge.adapters.mapping.header_rows import (
         (["x", "y"], [], False),
     ],
 )
-def test_headers_are_known_when_they_are_said_again(cells, columns, again):
+def test_row_that_repeats_the_headers_is_known(cells, columns, again):
     assert repeats_headers(cells, columns) is again
     if again:
         key, values = suspicious_cells(columns)
@@ -41,12 +41,12 @@ def test_headers_are_known_when_they_are_said_again(cells, columns, again):
 @pytest.mark.parametrize(
     "cells", [["---", "---"], ["+----+---+"], ["==="], [":-:", "--"], ["", "————", ""], ["───┼──"]]
 )
-def test_lines_of_dashes_are_known(cells):
+def test_row_of_dashes_is_a_rule(cells):
     assert is_rule(cells)
 
 
 @pytest.mark.parametrize("cells", [["-", "-"], ["--", "x"], [""], [], ["-1"], ["a--b"]])
-def test_dashes_among_others_are_no_line(cells):
+def test_row_with_dashes_among_text_is_no_rule(cells):
     assert not is_rule(cells)
 
 
@@ -67,7 +67,7 @@ def test_dashes_among_others_are_no_line(cells):
         (["a", "b"], [], UNSURE),
     ],
 )
-def test_headers_are_told_from_data_by_what_stands_below(cells, below, sure):
+def test_certainty_of_headers_follows_from_the_rows_below(cells, below, sure):
     assert header_certainty(cells, below) == sure
 
 
@@ -98,7 +98,7 @@ def test_headers_below_rows_of_the_same_width_may_be_data(rows, at, other):
         ([["q1", "a1"], [], ["How many?", "five of them"], ["x", "5"]], None),
     ],
 )
-def test_another_table_is_told_by_other_kinds_of_values(rows, other):
+def test_table_below_is_found_by_its_other_kinds_of_values(rows, other):
     assert next_table_row(rows, 0) == other
 
 

@@ -47,7 +47,7 @@ from ftbridge.adapters.mapping.headers import (
     ],
     ids=str,
 )
-def test_headers_are_recognised(headers, found):
+def test_known_headers_are_recognised_for_their_fields(headers, found):
     assert columns_by_field(headers) == found
 
 
@@ -89,7 +89,7 @@ def test_columns_of_tools_and_images_are_known():
         ("客戶問題", "客服回覆"),
     ],
 )
-def test_whose_question_it_is_and_what_stands_around_it_makes_no_difference(question, answer):
+def test_headers_with_owners_or_marks_around_them_are_recognised(question, answer):
     assert columns_by_field([question, answer]) == {"instruction": [question], "output": [answer]}
     assert has_question([question])
     assert not has_question([answer])

@@ -70,7 +70,7 @@ def test_a_template_knows_its_columns_and_can_be_sent_to_another_process():
         ("{% for each in category %}{{ each }}{% endfor %}", ""),
     ],
 )
-def test_a_template_that_decides_what_to_say_of_nothing_says_it(template, expected):
+def test_template_with_a_default_for_empty_values_renders_it(template, expected):
     assert rendered(template, text="", category=None) == expected
     assert rendered(template) == expected
     assert "{" not in rendered(template, text="", category=[])
@@ -98,7 +98,7 @@ def test_a_row_without_any_of_its_columns_gives_no_text():
         ("(" + "{{" + "(" * 3000 + "text" + ")" * 3000 + "}}", "nested too deeply"),
     ],
 )
-def test_mistakes_are_named_before_the_first_row(template, message):
+def test_mistakes_in_a_template_are_named_before_the_first_row(template, message):
     with pytest.raises(UsageError, match=message):
         parse_template(template, "input", TABLE)
 
@@ -124,7 +124,7 @@ def test_mistakes_are_named_before_the_first_row(template, message):
         "{{ text.__class__.__mro__ }}",
     ],
 )
-def test_what_could_run_for_ever_fill_the_memory_or_reach_python_is_refused(template):
+def test_template_that_could_hang_fill_memory_or_reach_python_is_refused(template):
     with pytest.raises(UsageError, match=r"not allowed here|No filter named"):
         parse_template(template, "input", TABLE)
 
@@ -149,6 +149,6 @@ def test_a_row_that_does_not_fit_is_an_error_of_that_row(template, values):
 
 
 @given(st.text().filter(lambda text: text.strip() and "\0" not in text))
-def test_what_stands_in_a_row_is_never_a_template(text):
+def test_template_syntax_in_a_rows_text_is_never_evaluated(text):
     assert rendered("{{ text }}", text=text) == text
     assert rendered("{{ text }}", text="{{ n }}{% for a in b %}" + text) == "{{ n }}{% for a in b %}" + text

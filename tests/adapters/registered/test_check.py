@@ -185,7 +185,7 @@ def data(folder):
     return place
 
 
-def test_every_case_is_judged(data):
+def test_datasets_of_every_case_are_judged_as_listed(data):
     found = {
         verdict.name: (verdict.backends["llamafactory"].loads, verdict.backends["xtuner"].loads)
         for verdict in check_datasets(data)
@@ -204,7 +204,7 @@ def test_reasons_name_the_first_record_that_does_not_fit(data):
     )
 
 
-def test_a_broken_entry_of_ours_is_told(folder):
+def test_broken_entry_of_ours_is_judged_unloadable_with_its_name(folder):
     write(folder / "a.json", [GOOD])
     (folder / FILE).write_text(json.dumps({"a": {"file_name": "a.json", "ftbridge": {"files": 5}}}))
     (verdict,) = check_datasets(folder)
@@ -212,7 +212,7 @@ def test_a_broken_entry_of_ours_is_told(folder):
     assert "the entry `a`" in " ".join(verdict.backends["llamafactory"].reasons)
 
 
-def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_itself(lines, folder):
+def test_edited_file_is_noted_with_both_counts_and_each_file_judged_alone(lines, folder):
     convert(lines(GOOD, GOOD | {"instruction": "how?"}), name="faq")
     place = folder / "data"
     (verdict,) = check_datasets(place)
@@ -235,7 +235,7 @@ def test_what_was_edited_is_a_note_with_both_counts_and_each_file_is_judged_by_i
 
 
 @pytest.mark.framework
-def test_the_frameworks_agree(data, project, training_python):
+def test_frameworks_load_what_check_passes_and_refuse_the_rest(data, project, training_python):
     """What loads is loaded whole, and what does not is refused, or loses samples."""
     files = {}
     for name in LOAD:

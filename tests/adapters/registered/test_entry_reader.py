@@ -65,7 +65,7 @@ def test_sharegpt_has_a_system_message_or_column():
         (OPENAI, {"messages": [USER, BOT], "images": ["a.png"]}, "images", "holds images"),
     ],
 )
-def test_what_llamafactory_drops_or_dies_of_is_an_error(entry, values, column, reason):
+def test_record_that_llamafactory_drops_or_dies_of_is_an_error(entry, values, column, reason):
     with pytest.raises(UnfitError, match=reason) as error:
         read(entry, **values)
     assert (error.value.column, error.value.for_xtuner) == (column, False)
@@ -92,11 +92,11 @@ def test_what_xtuner_alone_cannot_hold_is_named(entry, values, column):
 
 
 @pytest.mark.parametrize("tools", ["[]", " [ ] ", "{}", "", None, [], {}])
-def test_no_tools_are_none_however_they_are_written(tools):
+def test_empty_tools_of_any_spelling_count_as_none(tools):
     assert read(OPENAI, messages=[USER, BOT], tools=tools) == ("", [("why?", "because")])
 
 
-def test_with_tools_calls_and_results_are_turns_and_the_tools_are_part_of_the_system_prompt():
+def test_record_with_tools_gives_calls_as_turns_and_tools_in_the_system_prompt():
     row = Row(Where("a.json", 1), {"messages": [USER, CALL, RESULT, RESULT, BOT], "tools": [{"name": "look"}]})
     found = read_conversation(OPENAI, row, tools=True)
     assert found.system == '[{"name":"look"}]'
@@ -131,7 +131,7 @@ def test_rows_are_numbered_through_and_empty_ones_left_out(folder):
 
 
 @pytest.mark.parametrize(("empty", "opening", "closing"), [("[]", "[", "]"), ("{}", '{"a": ', "}")])
-def test_nesting_has_a_bound(folder, empty, opening, closing):
+def test_deeply_nested_record_is_counted_as_wrong(folder, empty, opening, closing):
     entry = interpret_entry("a", {"file_name": "a.jsonl"})
     good = f'{{"instruction": "why?", "input": "", "output": "so", "more": {empty}}}\n'
     for depth in (300, *range(900, 1000, 5), 5000):  # the decoder gives up, or what looks into its answer does
@@ -142,12 +142,12 @@ def test_nesting_has_a_bound(folder, empty, opening, closing):
         assert found.unfit.count == {300: 0, 5000: 1}.get(depth, found.unfit.count)
 
 
-def test_what_pandas_takes_for_nothing_is_nothing(folder):
+def test_csv_value_that_pandas_takes_for_missing_is_none(folder):
     (folder / "a.csv").write_text("q,a\nNA,none\n007,\n")
     assert [row.values for row in read_rows(folder / "a.csv")] == [{"q": None, "a": "none"}, {"q": "007", "a": None}]
 
 
-def test_a_file_is_what_its_name_says(folder):
+def test_registered_file_is_read_by_its_suffix(folder):
     (folder / "a.json").write_text("q,a\nwhy?,so\n")
     with pytest.raises(InputError, match="holds no JSON object"):
         list(read_rows(folder / "a.json"))

@@ -21,7 +21,7 @@ def good(**values):
     return {"instruction": "why?", "input": "", "output": "so"} | values
 
 
-def test_good_records_are_counted(folder):
+def test_good_records_are_counted_with_the_empty_ones(folder):
     write(folder, good(), good(output=""), good(instruction=""))
     found = validate(folder, ENTRY)
     assert (found.records, found.empty, found.columns, found.unfit.count, found.system) == (3, 2, [], 0, "")
@@ -73,12 +73,12 @@ def test_a_trusted_file_is_read_until_a_text_is_no_date(folder):
     assert validate(folder, ENTRY, trusted=True).records == 4
 
 
-def test_half_a_pair_is_wrong(folder):
+def test_record_with_half_a_surrogate_pair_is_wrong(folder):
     write(folder, good(), good(output="\ud800"), array=True)
     assert "half of a surrogate pair" in validate(folder, ENTRY).unfit.first[0].reason
 
 
-def test_the_first_samples(folder):
+def test_first_samples_are_given_up_to_a_wrong_record(folder):
     write(folder, good(), good(output="and"), good(output=5))
     assert [sample.turns[0].output for sample in first_samples(folder, ENTRY, 2)] == ["so", "and"]
     with pytest.raises(InputError, match=r"a.json line 3: `output` holds a number"):

@@ -45,12 +45,12 @@ def test_languages_and_a_count_can_be_set():
         ("medqa", {}, "from https://github.com/abachaa/.* `ftbridge convert FILE --preset medqa`"),
     ],
 )
-def test_what_is_wrong_is_said(name, settings, message):
+def test_wrong_preset_settings_are_refused_with_what_is_expected(name, settings, message):
     with pytest.raises(UsageError, match=message):
         open_preset(name, settings, Reading())
 
 
-def test_other_presets_come_from_their_hub(monkeypatch):
+def test_preset_of_a_hub_is_opened_by_its_url(monkeypatch):
     opened = SimpleNamespace(open_url=lambda url, reading: [url, reading])
     monkeypatch.setitem(sys.modules, "ftbridge.adapters.sources.repository.hub", opened)
     reading = Reading(encoding="utf-8")

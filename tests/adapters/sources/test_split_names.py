@@ -6,7 +6,7 @@ from ftbridge.adapters.sources import split_names
 from ftbridge.core.errors import InputError
 
 
-def test_splits_become_parts():
+def test_split_names_become_parts_or_are_asked_for():
     told = split_names.parts_of_splits({"testing": 3, "train": 1, "dev": 2}, str)
     assert told == [("train", 1), ("validation", 2), ("test", 3)]
     assert split_names.parts_of_splits({"unsupervised": 1}, str) == [("", 1)]

@@ -40,7 +40,7 @@ def test_the_key_is_made_once_and_for_the_user_alone(key, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_another_machines_signature_does_not_hold(key, capsys):
+def test_signature_of_another_key_does_not_hold(key, capsys):
     signature = sign(b"record")
     key.rename(key.with_name("other"))
     assert not is_signed(b"record", signature)
@@ -77,7 +77,7 @@ def test_a_cut_off_key_is_refused(key, capsys):
     assert f"`{key}` is no key of 32 bytes; remove it" in capsys.readouterr().err
 
 
-def test_where_no_key_can_be_made_nothing_is_signed_and_this_is_said_once(key, capsys):
+def test_missing_key_leaves_records_unsigned_with_one_warning(key, capsys):
     key.parent.parent.write_text("a file where the folder should be")
     assert [sign(b"record"), sign(b"more")] == ["", ""]
     (said,) = capsys.readouterr().err.splitlines()
@@ -85,7 +85,7 @@ def test_where_no_key_can_be_made_nothing_is_signed_and_this_is_said_once(key, c
     assert not is_signed(b"record", "")
 
 
-def test_who_has_no_home_has_no_signature(monkeypatch, capsys):
+def test_user_without_a_home_gets_no_signature(monkeypatch, capsys):
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setattr(signing, "data_folder", _no_home)
     assert sign(b"record") == ""
@@ -96,7 +96,7 @@ def _no_home():
     raise RuntimeError("Could not determine home directory.")
 
 
-def test_what_a_killed_process_left_is_no_obstacle(key):
+def test_leftover_of_a_killed_key_making_is_replaced(key):
     key.parent.mkdir(parents=True)
     left = key.with_name(".key.part")
     left.write_bytes(b"half")

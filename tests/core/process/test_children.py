@@ -170,7 +170,7 @@ def big_lines():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PARENTS)
-def test_nothing_is_left_of_a_killed_parent(busy, kind):
+def test_children_of_a_killed_parent_end_with_it(busy, kind):
     prepare = {"a workbook's reader": big_workbook, "workers of convert": big_lines}.get(kind)
     if prepare:
         prepare()
@@ -197,36 +197,36 @@ def test_nothing_is_left_of_a_killed_parent(busy, kind):
 
 
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("raise SystemExit(7)", 7), ("import os; os.abort()", -6)])
-def test_what_is_run_ends_as_itself(code, status):
+def test_child_ends_with_its_own_exit_status(code, status):
     assert run([sys.executable, "-c", code]).returncode == status
 
 
-def test_what_is_run_reads_what_it_is_given_and_is_read():
+def test_child_reads_its_stdin_and_its_output_is_returned():
     code = "import sys; print(sys.stdin.read().upper()); print('药', file=sys.stderr)"
     done = run([sys.executable, "-c", code], given=b"abc", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert (done.stdout, done.stderr, done.returncode) == (b"ABC\n", "药\n".encode(), 0)
     assert run(["cat"], stdout=subprocess.PIPE).stdout == b""
 
 
-def test_what_cannot_be_started_is_said():
+def test_command_that_cannot_be_started_is_status_127_with_the_reason():
     done = run(["./absent"], stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (127, "No such file or directory: ./absent\n")
 
 
-def test_signals_are_as_they_were():
+def test_child_has_the_signals_of_an_unguarded_one():
     code = "import signal; print([*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, []))], signal.getsignal(2))"
     plain = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert run([sys.executable, "-c", code], stdout=subprocess.PIPE).stdout == plain
 
 
-def test_what_takes_too_long_is_ended_with_all_that_it_started(busy):
+def test_child_over_its_timeout_is_ended_with_its_descendants(busy):
     mark = f"ftbridge-test-{uuid.uuid4()}"
     with pytest.raises(subprocess.TimeoutExpired):
         run([busy], timeout=1, env={**os.environ, "MARK": mark})
     assert not marked(mark)
 
 
-def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
+def test_killed_guard_ends_the_process_it_guards(busy):
     mark = f"ftbridge-test-{uuid.uuid4()}"
     code = "import time; time.sleep(300)"
     with subprocess.Popen(guarded([sys.executable, "-c", code]), env={**os.environ, "MARK": mark}) as guard:
@@ -235,7 +235,7 @@ def test_a_guard_that_is_killed_takes_what_it_guards_along(busy):
     until(lambda: not marked(mark), 20)
 
 
-def test_how_a_child_ended_is_known_where_its_end_was_to_be_ignored():
+def test_exit_status_of_a_child_is_known_where_sigchld_was_ignored():
     code = """
 import signal, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as programs are started by some inits and wrappers

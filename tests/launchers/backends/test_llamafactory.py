@@ -49,7 +49,7 @@ def config(planned):
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_nasty_name_is_text_and_nothing_else(name):
+def test_llamafactory_config_keeps_hostile_names_as_text(name):
     found = config(plan(name))
     texts = {
         "model_name_or_path": f"/models/{name}",
@@ -84,18 +84,18 @@ def test_every_family_has_its_template(family):
         ({"trust_remote_code": True}, {"trust_remote_code": True, "stage": "sft", "do_train": True}),
     ],
 )
-def test_an_option_reaches_its_key(options, part):
+def test_option_is_written_under_its_llamafactory_key(options, part):
     found = config(plan(**options))
     assert {key: found.get(key) for key in part} == part
 
 
-def test_deepspeed_stands_in_a_file_of_its_own():
+def test_deepspeed_config_is_written_to_a_file_of_its_own():
     files = llamafactory.render(plan(deepspeed={"train_batch_size": "auto"}))
     assert list(files) == [llamafactory.CONFIG, "deepspeed.json"]
     assert json.loads(files["deepspeed.json"]) == {"train_batch_size": "auto"}
 
 
-def test_what_is_set_follows_the_file():
+def test_set_options_follow_the_config_on_the_command_line():
     chosen = {"optim": "adamw_8bit", "neftune_noise_alpha": "5"}
     planned = plan(set=chosen)
     assert config(planned) == config(plan())
@@ -105,7 +105,7 @@ def test_what_is_set_follows_the_file():
 
 
 @pytest.mark.parametrize("key", ["stage", "do_train", "output_dir", "dataset_dir", "resume_from_checkpoint"])
-def test_what_is_not_the_users_to_set_is_refused(key):
+def test_set_option_that_ftbridge_decides_is_refused(key):
     with pytest.raises(UsageError, match=f"`--set {key}` is not possible: ftbridge decides that"):
         llamafactory.render(plan(set={key: "1"}))
 
@@ -188,7 +188,7 @@ def test_trackers_write_into_the_runs_folder():
     assert config(plan())["report_to"] == config(plan(track=("swanlab",)))["report_to"] == "none"
 
 
-def test_a_model_in_parts_is_whole_with_all_of_them(tmp_path):
+def test_checkpoint_in_shards_counts_only_when_all_are_whole(tmp_path):
     output = save(tmp_path / "output", "model-00001-of-00002.safetensors")
     save(output, "model-00002-of-00002.safetensors")
     assert llamafactory.checkpoints(tmp_path) == [output]

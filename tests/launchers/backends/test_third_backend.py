@@ -39,7 +39,7 @@ def run(package, trained):
     return trained(**OPTIONS)
 
 
-def test_it_is_found_by_its_entry_point_and_completed(package):
+def test_backend_of_a_package_is_found_and_gets_defaults(package):
     assert plugin_names("backends") == ["llamafactory", "plain", "xtuner"]
     backend = load_backend("plain")
     assert (backend.title, backend.target, backend.drops_unlabelled) == ("plain PEFT", "xtuner", False)
@@ -60,7 +60,7 @@ def _loads():
 
 
 @pytest.mark.framework
-def test_it_trains_and_its_run_is_read(run):
+def test_backend_of_a_package_trains_and_its_run_is_read(run):
     assert (run.status, run.steps) == ("succeeded", 3)
     assert [path.name for path in load_backend("plain").checkpoints(run.path)] == ["checkpoint-3"]
     assert checkpoints.find_checkpoint(run, "3").name == "checkpoint-3"
@@ -81,7 +81,7 @@ def test_a_training_goes_on_from_its_checkpoint(run, in_project, package):
 
 
 @pytest.mark.framework
-def test_what_it_trained_is_exported_and_answers(run, in_project, package):
+def test_adapter_of_a_packages_backend_is_exported_and_answers(run, in_project, package):
     folder = ftbridge.export(run.id, out=in_project / "plain-adapter")
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["peft_type"]) == (8, "LORA")
@@ -92,7 +92,7 @@ def test_what_it_trained_is_exported_and_answers(run, in_project, package):
 
 
 @pytest.mark.framework
-def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
+def test_backend_of_a_package_is_reached_from_the_command_line(run, in_project, run_ftbridge):
     def said(*arguments):
         done = run_ftbridge(*arguments, cwd=in_project)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -108,7 +108,7 @@ def test_the_command_line_reaches_it(run, in_project, run_ftbridge):
 
 
 @pytest.mark.framework
-def test_it_is_built_without_being_trained(in_project, package):
+def test_backend_of_a_package_is_built_without_training(in_project, package):
     ready = prepare(**OPTIONS)
     assert [check.name for check in preflight(ready) if check.status != "ok"] == []
     build_only(ready)
@@ -137,12 +137,12 @@ def test_preview_shows_its_tokens_beside_ours(in_project, package):
     ],
 )
 @pytest.mark.framework
-def test_what_it_lacks_is_refused(in_project, package, options, message):
+def test_option_that_a_packages_backend_lacks_is_refused(in_project, package, options, message):
     with pytest.raises(UsageError, match=message):
         prepare(**{**OPTIONS, **options})
 
 
-def test_a_family_without_a_cell_for_it_has_the_prompt_of_its_first(package):
+def test_family_without_a_cell_for_a_backend_uses_its_first_prompt(package):
     family = get_family("qwen2.5")
     assert family.cell("plain").prompt == family.cell("xtuner").prompt
     assert not family.cell("plain").name

@@ -14,7 +14,7 @@ from ...builders.plans import plan  # noqa: TID252
 KEYS = {"WANDB_API_KEY": "WANDB_MODE", "SWANLAB_API_KEY": "SWANLAB_MODE"}
 
 
-def test_without_a_key_all_stays_in_the_runs_folder(monkeypatch):
+def test_trackers_without_a_key_write_into_the_runs_folder(monkeypatch):
     for key in KEYS:
         monkeypatch.delenv(key, raising=False)
     env = trackers.environment_variables(plan(track=("tensorboard", "wandb", "swanlab")))
@@ -23,7 +23,7 @@ def test_without_a_key_all_stays_in_the_runs_folder(monkeypatch):
     assert trackers.environment_variables(plan()) == {}
 
 
-def test_a_key_sends_and_is_not_passed_on(monkeypatch):
+def test_tracker_with_a_key_goes_online_and_the_key_is_not_passed_on(monkeypatch):
     for key in KEYS:
         monkeypatch.setenv(key, "a-secret")
     env = trackers.environment_variables(plan(track=("wandb", "swanlab")))

@@ -24,6 +24,7 @@ def judged(python):
     return interpreter_checks(python, nvidia.gpus())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("row", "cuda", "status", "remedy"),
     [
@@ -40,7 +41,7 @@ def judged(python):
         ("GRID A100-10C, 10240, [N/A], 570.86, 10000", "12.8", "warning", "training uses float16"),
     ],
 )
-def test_each_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
+def test_card_is_judged_by_the_torch_of_the_interpreter(tmp_path, row, cuda, status, remedy):
     nvidia_smi(tmp_path / "path", f"0, GPU-1, {row}")
     torch, gpu = judged(torch_environment(tmp_path / "own", cuda))
     assert (torch.status, gpu.status) == ("ok", status)

@@ -54,7 +54,7 @@ def test_a_hubs_model_is_downloaded(asked, tmp_path, name, hub):
 @pytest.mark.parametrize(
     "name", ["absent", "./owner/name", "../owner/name", "/owner/name", "~/absent", "a/b/c", "gh://a/b", "", "file"]
 )
-def test_what_is_no_model_is_one_sentence(asked, tmp_path, name):
+def test_name_that_is_no_model_is_one_sentence(asked, tmp_path, name):
     (tmp_path / "file").write_text("")
     folder = tmp_path / "inner" if name == "" else tmp_path
     with pytest.raises(InputError, match=f"there is no model folder `{name}`; give a folder, or a hub's name"):

@@ -81,7 +81,7 @@ def test_code_of_before_transformers_5_runs_in_the_second_environment(
     assert chosen(tmp_path, config, trust=trust) == (second if is_second else first)
 
 
-def test_without_the_second_environment_the_message_says_how_to_make_it(tmp_path, first):
+def test_missing_second_environment_is_refused_with_the_setup_command(tmp_path, first):
     wanted = r"the code in `.*/model` breaks under transformers 5: .*`ftbridge setup --environment transformers4`"
     with pytest.raises(SetupError, match=wanted):
         chosen(tmp_path, INTERNLM2, trust=True)
@@ -123,7 +123,7 @@ def test_code_runs_where_the_user_says_so_or_has_for_a_run_of_ours(own, tmp_path
     assert capsys.readouterr().err == ""
 
 
-def test_what_an_unsigned_record_says_of_code_does_not_count(own, tmp_path, capsys):
+def test_unsigned_record_does_not_make_its_code_trusted(own, tmp_path, capsys):
     file = own.path / "run.json"
     file.write_text(file.read_text().replace('"pid"', '"and": 1, "pid"'))
     foreign = load_run(own.path)
@@ -136,7 +136,7 @@ def test_what_an_unsigned_record_says_of_code_does_not_count(own, tmp_path, caps
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "parts/more.py", "new.py", "config.json", "tokenizer_config.json"])
-def test_code_that_the_trained_model_has_not_is_not_trusted_with_it(own, tmp_path, capsys, name):
+def test_code_that_differs_from_the_trained_models_is_not_trusted(own, tmp_path, capsys, name):
     other = {"AutoTokenizer": ["theirs/base--tokens.Slow", None], "AutoConfig": "theirs/base--any.Config"}
     content = json.dumps({"auto_map": other}) if name.endswith("json") else "theirs = 1"
     (tmp_path / "merged" / name).write_text(content)
@@ -152,19 +152,19 @@ def test_code_of_the_base_that_was_changed_since_is_not_trusted(own, tmp_path, c
     assert f"`{code}` is not what it was trained with" in capsys.readouterr().err
 
 
-def test_of_a_run_that_does_not_say_with_which_code_none_is_trusted(own, tmp_path, capsys):
+def test_run_without_a_record_of_its_code_trusts_none(own, tmp_path, capsys):
     assert not is_code_trusted(msgspec.structs.replace(own, base=None), [tmp_path / "model"], trust_remote_code=False)
     assert "does not say with which code" in capsys.readouterr().err
 
 
-def test_code_that_is_a_pipe_is_not_waited_for(own, tmp_path):
+def test_pipe_in_the_place_of_model_code_is_not_waited_for(own, tmp_path):
     file = tmp_path / "merged" / "modeling.py"
     file.unlink()
     os.mkfifo(file)
     assert not is_code_trusted(own, [tmp_path / "merged"], trust_remote_code=False)
 
 
-def test_a_model_whose_base_is_gone_is_not_trusted_with_it(own, tmp_path):
+def test_code_of_a_model_whose_base_is_gone_is_not_trusted(own, tmp_path):
     (tmp_path / "model").rename(tmp_path / "gone")
     assert not is_code_trusted(own, [tmp_path / "merged"], trust_remote_code=False)
 

@@ -47,7 +47,7 @@ def test_a_second_setup_installs_nothing(uv):
     assert uv == ["checked", "checked"]
 
 
-def test_a_module_that_cannot_be_imported_ends_it(uv, monkeypatch):
+def test_module_that_cannot_be_imported_ends_the_setup(uv, monkeypatch):
     monkeypatch.setattr(module, "broken_imports", lambda *_: {"deepspeed": "MissingCUDAException: no nvcc"})
     with pytest.raises(SetupError, match="`deepspeed` is installed but cannot be imported: MissingCUDAException"):
         setup()
@@ -62,7 +62,7 @@ def test_a_damaged_package_is_installed_again(uv, monkeypatch):
     assert "--no-deps" in uv[0]
 
 
-def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monkeypatch, folder):
+def test_setup_in_another_folder_writes_it_into_the_settings(uv, monkeypatch, folder):
     monkeypatch.setattr(module, "_can_start", lambda _: False)
     (folder / "own").mkdir()
     python = setup("own")
@@ -81,7 +81,7 @@ def test_an_environment_elsewhere_is_made_and_written_into_the_settings(uv, monk
         ([".git/"], ".git"),
     ],
 )
-def test_a_folder_of_something_else_is_not_emptied(uv, monkeypatch, folder, names, named):
+def test_setup_in_a_folder_with_other_files_is_refused(uv, monkeypatch, folder, names, named):
     monkeypatch.setattr(module, "_can_start", lambda _: False)
     for name in names:
         (folder / "own" / name).mkdir(parents=True) if name.endswith("/") else write(folder / "own" / name)
@@ -126,6 +126,7 @@ def test_settings_of_somebody_else_are_refused_before_anything_is_made(uv, folde
     assert uv == []
 
 
+@pytest.mark.slow
 def test_pips_index_is_handed_to_uv(monkeypatch):
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_STRATEGY"):
         monkeypatch.delenv(name, raising=False)
@@ -138,12 +139,14 @@ def test_pips_index_is_handed_to_uv(monkeypatch):
     assert "UV_DEFAULT_INDEX" not in _pip_index_variables()
 
 
+@pytest.mark.slow
 def test_a_uv_that_fails_is_an_error():
     with pytest.raises(SetupError, match="uv no-such-command failed"):
         _run_uv("no-such-command")
 
 
-def test_what_lies_in_the_current_folder_decides_nothing(folder):
+@pytest.mark.slow
+def test_uv_and_pip_ignore_files_of_the_current_folder(folder):
     (folder / "uv.toml").write_text("no toml [")  # uv would end with it, as it would take an index from it
     _run_uv("pip", "list", "--quiet", "--python", sys.executable)
     for name in ("pip", "runpy"):

@@ -19,7 +19,7 @@ def spec(**values):
     return TrainSpec(backend="xtuner", model="base", dataset="faq", **values)
 
 
-def test_one_command_asks_once(tmp_path, monkeypatch):
+def test_nvidia_smi_is_asked_once_by_one_command(tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\necho '{rows(TURING)[0]}'\n")
     assert (gpus(), usable_gpus("auto"), choose_devices(spec()).gpus) == ([TURING], [TURING], (TURING,))
     assert (tmp_path / "asked").read_text() == "asked\n"
@@ -34,7 +34,7 @@ def test_a_gpu_without_a_uuid_is_called_by_its_number(smi):
     assert devices.device_variables(gpus())["CUDA_VISIBLE_DEVICES"] == "3"
 
 
-def test_no_driver_is_no_gpu(monkeypatch):
+def test_machine_without_a_driver_has_no_gpu(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert gpus() == []
     assert choose_devices(spec()) == Devices("cpu", 1, "float32")
@@ -100,7 +100,7 @@ def test_gpus_that_are_hidden_on_purpose_or_not_there_leave_the_cpu(smi, monkeyp
         ({"dtype": "float32"}, Devices("cuda", 1, "float32", (SECOND,))),
     ],
 )
-def test_a_training_gets_what_it_asks_for(values, made):
+def test_training_gets_the_devices_that_it_asks_for(values, made):
     assert choose_devices(spec(**values)) == made
 
 
@@ -114,7 +114,7 @@ def test_cards_of_one_kind_are_taken_the_newest_first_or_the_first_named(smi, mo
     assert choose_devices(spec()).gpus == (third,)
 
 
-def test_more_than_is_visible_is_an_error(monkeypatch):
+def test_more_gpus_than_are_visible_are_an_error(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(SetupError, match=r"`--gpus 3` asks for more than the 2 visible here"):
         choose_devices(spec(gpus=3))
@@ -129,7 +129,7 @@ def test_more_than_is_visible_is_an_error(monkeypatch):
         ({"device": "cpu", "optimizer": "paged_adamw_32bit"}, r"`--optimizer paged_adamw_32bit` needs a GPU"),
     ],
 )
-def test_what_this_kind_of_machine_cannot_do_is_refused(values, message):
+def test_dtype_or_optimizer_that_the_machine_cannot_use_is_refused(values, message):
     with pytest.raises(UsageError, match=message):
         choose_devices(spec(**values))
 
@@ -145,7 +145,7 @@ def test_a_capability_that_is_not_told_is_float16_unless_bfloat16_is_asked_for(s
     assert choose_devices(spec(dtype="bfloat16")).dtype == "bfloat16"
 
 
-def test_a_slice_of_cards_without_slices_is_none(monkeypatch):
+def test_visible_slice_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-one")
     with pytest.raises(SetupError, match="`MIG-one`, which names none of the GPUs here"):
         choose_devices(spec())
@@ -158,7 +158,7 @@ def test_whole_cards_beside_slices_train_together(smi):
         choose_devices(spec(gpus="all"))
 
 
-def test_slices_do_not_train_together(smi):
+def test_training_on_two_mig_slices_is_refused(smi):
     smi(MIG, listed=SLICES)
     assert choose_devices(spec()).gpus[0].uuid == "MIG-one"
     with pytest.raises(UsageError, match="slices cannot train together"):

@@ -8,7 +8,7 @@ from ftbridge.launchers.hardware import host
 from ftbridge.launchers.hardware.host import available_memory
 
 
-def test_free_memory_is_told():
+def test_free_main_memory_is_of_a_plausible_size():
     assert 2**20 < available_memory() < 2**50
 
 
@@ -84,7 +84,7 @@ def test_the_processor_tells_whether_it_has_bfloat16(tmp_path, monkeypatch, text
     host.processor.cache_clear()
 
 
-def test_a_processor_that_is_not_told_has_a_name(monkeypatch):
+def test_processor_without_cpuinfo_gets_a_name(monkeypatch):
     monkeypatch.setattr(host, "CPU_INFO", Path("/nowhere"))
     host.processor.cache_clear()
     assert host.processor()[0]

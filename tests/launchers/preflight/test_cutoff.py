@@ -61,7 +61,7 @@ def test_llamafactory_shortens_the_question_where_the_answer_is_short(counted, q
     assert counted([[turn(question, answer)]], backend="llamafactory", cutoff_length=cutoff).cut == cut
 
 
-def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
+def test_tokenizer_that_cannot_encode_is_one_sentence(tmp_path, words):
     described = json.loads(words.to_str())
     described["model"] |= {"unk_token": "of no vocabulary"}
     broken = Tokenizer.from_str(json.dumps(described))
@@ -72,14 +72,14 @@ def test_a_tokenizer_that_contradicts_itself_is_one_sentence(tmp_path, words):
         estimate_cutoff(planned, [*spread_samples(*dataset_files(planned))], broken)
 
 
-def test_later_turns_get_what_room_is_left(counted):
+def test_conversation_over_the_cutoff_cuts_later_turns_without_losing_it(counted):
     samples = [[turn(5, 5), turn(5, 5)]]
     for backend in ("xtuner", "llamafactory"):
         found = counted(samples, backend=backend, cutoff_length=15)
         assert (found.cut, found.lost) == (1, 0)
 
 
-def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted):
+def test_cutoff_is_judged_from_two_thousand_samples_spread_over_the_data(counted):
     samples = [[turn(1, 1)]] * 2500 + [[turn(1, 50)]] * 2500
     found = counted(samples)
     assert 1900 <= found.samples <= 2000
@@ -88,7 +88,7 @@ def test_no_more_than_two_thousand_are_looked_at_from_all_over_the_data(counted)
 
 
 @pytest.mark.slow
-def test_long_texts_end_the_counting_early(counted):
+def test_counting_for_the_cutoff_ends_early_on_long_texts(counted):
     assert counted([[turn(1, 600_000)]] * 5).samples == 2
 
 

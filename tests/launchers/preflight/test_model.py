@@ -76,7 +76,7 @@ def test_an_index_that_names_more_or_nothing_is_refused(base):
         shapes(base)
 
 
-def test_what_is_no_json_object_is_named(tmp_path):
+def test_config_that_is_no_json_object_is_named(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match="holds no JSON object"):
         read_json(tmp_path / "config.json")
@@ -186,7 +186,7 @@ def template(base, family, vocabulary=("<|im_start|>", "<|im_end|>", "<tool_call
     return check
 
 
-def test_without_template_there_is_nothing_to_compare(base):
+def test_plan_without_a_template_has_no_template_findings(base):
     assert template_checks(planned(base)) == []
 
 

@@ -47,14 +47,15 @@ def with_spec(plan, **spec):
     return msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, **spec))
 
 
-def test_all_is_well(well):
+def test_preflight_of_a_whole_plan_finds_nothing_wrong(well):
     assert poor(well) == {}
     assert list(checks(well)) == [
         *("model", "tokenizer", "dataset", "cutoff length", "steps", "combination", "disk space", "memory")
     ]
 
 
-def test_it_takes_less_than_three_seconds_for_much_data(well):
+@pytest.mark.slow
+def test_preflight_of_much_data_takes_less_than_three_seconds(well):
     sample = json.dumps({"conversation": [turn(500, 500)]}) + "\n"
     (well.dataset_dir / "faq.jsonl").write_text(sample * 10_000)
     start = time.process_time()
@@ -62,7 +63,7 @@ def test_it_takes_less_than_three_seconds_for_much_data(well):
     assert time.process_time() - start < 3
 
 
-def test_it_starts_no_process_and_imports_no_framework(well, tmp_path):
+def test_preflight_starts_no_process_and_imports_no_framework(well, tmp_path):
     """Where `torch` and `transformers` would be imported, these fail."""
     script = """
 import subprocess, sys
@@ -195,7 +196,7 @@ def test_a_training_that_is_all_warm_up_is_a_warning(well):
     assert (found.keys(), found["steps"].status) == ({"steps"}, "warning")
 
 
-def test_too_little_disk_fails(well, monkeypatch):
+def test_too_little_disk_for_checkpoints_is_a_failure(well, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     found = poor(well)
     assert found.keys() == {"disk space"}
@@ -215,7 +216,7 @@ def test_the_validation_data_must_be_there_and_not_empty(well, tmp_path):
     assert checks(validated)["validation dataset"].status == "ok"
 
 
-def test_what_fails_is_refused_with_the_remedy_and_warnings_are_said(capsys):
+def test_failed_check_is_refused_with_its_remedy_and_warnings_are_printed(capsys):
     refuse_failures([Check("a", "ok", "fine"), Check("b", "warning", "poor", "mend it")])
     assert capsys.readouterr().err == "warning  b: poor\n         -> mend it\n"
     with pytest.raises(InputError, match=r"(?s)failure  c: broken\n +-> repair it\n.*--no-preflight"):
@@ -233,6 +234,7 @@ def test_the_card_is_judged_by_the_torch_that_the_backend_uses(well, tmp_path):
     assert "no code for this card" in found["GPU"].remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "looked"), [(1, False), (2, True)])
 def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch, processes, looked):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * GIB, total=64 * 1024**2))
@@ -257,7 +259,7 @@ def test_shared_memory_is_looked_at_for_several_gpus(well, tmp_path, monkeypatch
         (("deepspeed", "bitsandbytes"), {"method": "lora"}, ["bitsandbytes", "deepspeed"]),
     ],
 )
-def test_what_this_training_imports_must_be_imported(well, tmp_path, monkeypatch, installed, options, found):
+def test_package_that_a_training_needs_and_cannot_import_fails(well, tmp_path, monkeypatch, installed, options, found):
     for name in installed:
         (tmp_path / "lib" / "python3.11" / "site-packages" / f"{name}-1.0.dist-info").mkdir()
     errors = {"deepspeed": "MissingCUDAException: no nvcc", "bitsandbytes": "OSError: libcudart"}

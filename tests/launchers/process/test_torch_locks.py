@@ -29,7 +29,7 @@ def test_a_lock_that_nobody_holds_is_removed(lock, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_lock_that_is_held_stays(lock):
+def test_lock_held_by_a_process_stays(lock):
     with lock.open("rb"):
         torch_locks.remove_stale_locks()
     assert lock.exists()

@@ -70,7 +70,7 @@ XTUNER = ("iter_4.pth", "iter_8.pth", "iter_10.pth", "best_val_loss_iter_8.pth")
         ("llamafactory", "checkpoint-10", "checkpoint-10"),
     ],
 )
-def test_a_checkpoint_is_named_in_many_ways(tmp_path, monkeypatch, backend, wanted, name):
+def test_checkpoint_is_found_by_last_best_step_or_path(tmp_path, monkeypatch, backend, wanted, name):
     monkeypatch.chdir(tmp_path)
     assert checkpoints.find_checkpoint(saved(tmp_path, backend), wanted).name == name
 
@@ -101,7 +101,7 @@ def told(run, capsys, wanted="last"):
 NO_ZIP = "it is no whole zip file, as torch writes them"
 
 
-def test_what_cannot_be_read_after_the_last_that_can_is_named(tmp_path, capsys):
+def test_unreadable_checkpoints_after_the_last_readable_one_are_named(tmp_path, capsys):
     run = saved(tmp_path, "xtuner")
     assert told(run, capsys) == ""
     cut(run.path / "output" / "iter_4.pth")  # an older one
@@ -125,14 +125,14 @@ def test_a_checkpoint_on_record_that_is_gone_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["output", "output/checkpoint-10"])
-def test_llamafactorys_last_is_what_it_ended_with(tmp_path, capsys, place):
+def test_last_checkpoint_of_llamafactory_is_its_output_folder(tmp_path, capsys, place):
     run = saved(tmp_path, "llamafactory")
     cut(run.path / place / "adapter_model.safetensors")
     why = "cannot be read (`adapter_model.safetensors` is not whole): taking `checkpoint-10`"
     assert told(run, capsys) == (f"warning: `output` of run `one` {why}\n" if place == "output" else "")
 
 
-def test_what_may_have_been_the_best_is_named(tmp_path, capsys):
+def test_unreadable_checkpoint_that_may_have_been_the_best_is_named(tmp_path, capsys):
     run = saved(tmp_path, "llamafactory")
     lines = [{"current_steps": step, "eval_loss": loss} for step, loss in ((4, 2.0), (10, 1.0), (6, 0.5))]
     (run.path / "output" / "trainer_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

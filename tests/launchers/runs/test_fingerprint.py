@@ -63,7 +63,7 @@ def test_a_base_that_was_only_moved_is_the_same(model, tmp_path):
     assert msgspec.json.decode(msgspec.json.encode(before), type=type(before)) == before
 
 
-def test_what_tells_nothing_of_the_model_is_no_change(model):
+def test_change_of_files_that_do_not_shape_the_model_is_no_change(model):
     before = fingerprint(model)
     (model / "README.md").write_text("more")
     (model / "generation_config.json").write_text('{"temperature": 0.1}')
@@ -73,7 +73,7 @@ def test_what_tells_nothing_of_the_model_is_no_change(model):
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "modeling_own.py"])
-def test_a_file_that_decides_is_named(model, name):
+def test_changed_config_tokenizer_or_code_is_named(model, name):
     before = fingerprint(model)
     (model / name).write_text("{}")
     assert base_changes(model, before) == ("", [name])
@@ -84,7 +84,7 @@ def test_a_file_that_decides_is_named(model, name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_other_weights_of_the_same_shape_are_named(model, name):
+def test_changed_weights_of_the_same_shape_are_named(model, name):
     before = fingerprint(model)
     write_weights(model / "model.safetensors", tensors(**{name.split(".")[-2]: 255}))
     assert base_changes(model, before) == (f"1 of its 3 tensors differ, such as `{name}`", [])
@@ -101,7 +101,7 @@ def test_a_change_at_a_place_that_is_looked_at_is_seen(model, where):
     assert base_changes(model, before).weights == "1 of its 3 tensors differ, such as `model.embed_tokens.weight`"
 
 
-def test_other_shapes_dtypes_and_names_are_a_change(model):
+def test_changed_shapes_dtypes_or_names_are_a_change(model):
     before, known = fingerprint(model), tensors()
     whole = known["model.norm.weight"]
     for other in (
@@ -185,7 +185,7 @@ def test_a_damaged_index_is_no_fault_of_the_fingerprint(model, index):
     assert base_changes(model, fingerprint(model)) == ("", [])
 
 
-def test_a_folder_without_a_model_has_one_too(tmp_path):
+def test_fingerprint_of_a_folder_without_a_model_is_empty(tmp_path):
     assert fingerprint(tmp_path).weights == {}
 
 

@@ -35,7 +35,7 @@ def test_runs_that_did_not_succeed_go_and_no_others(project):
     assert [run.id for run in all_runs(project)] == ["bb", "dddd", "eeeee"]
 
 
-def test_so_many_good_ones_stay(project):
+def test_prune_keeps_the_asked_number_of_good_runs(project):
     for name in ("a", "bb", "ccc"):
         record_run(project, name)
     assert names(prune.find_leftovers(all_runs(project), 2)) == ["a"]
@@ -100,7 +100,7 @@ def test_a_run_with_what_ftbridge_did_not_write_stays(project, capsys):
     assert [run.id for run in all_runs(project)] == ["a", "bb", "ccc"]
 
 
-def test_of_a_run_that_was_killed_all_goes(project):
+def test_killed_run_is_pruned_whole(project):
     run = record_run(project, "one", "failed")
     (run.path / RESERVE).touch()
     assert names(prune.find_leftovers([run])) == ["one"]

@@ -19,7 +19,7 @@ def project(tmp_path):
     return Project(tmp_path, Settings())
 
 
-def test_a_line_says_how_far_and_how_well(project):
+def test_summary_of_a_run_has_its_steps_and_losses(project):
     metrics = [*loss_records(3, 1, math.nan), {"step": 3, "validation_loss": 2.0}]
     line = summarise_run(record_run(project, "one", metrics=metrics))
     assert (line.status, line.step, line.steps, line.seconds) == ("succeeded", 3, 3, 90)
@@ -32,7 +32,7 @@ def test_a_run_that_logged_nothing_has_no_loss(project):
     assert (line.step, line.loss, line.lowest_loss, line.validation_loss) == (0, None, None, None)
 
 
-def test_a_died_run_worked_until_its_log_ended(project):
+def test_duration_of_a_died_run_ends_with_its_log(project):
     run = record_run(project, "one", "running")
     run = msgspec.structs.replace(run, pid_started=1).save()  # its number is another process's now
     log = run.path / "log.txt"

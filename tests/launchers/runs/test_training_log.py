@@ -34,7 +34,7 @@ def steps(records):
     return [record["step"] for record in records]
 
 
-def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
+def test_update_reads_only_new_whole_lines(project, monkeypatch):
     run = record_run(project, "one", "running", backend="llamafactory")
     metrics = TrainingLog(run, llamafactory)
     assert metrics.update() == []
@@ -49,7 +49,7 @@ def test_only_what_is_new_and_whole_is_read(project, monkeypatch):
     assert record["time"] > 0
 
 
-def test_lines_that_are_no_records_are_passed_over(project):
+def test_malformed_metric_lines_are_passed_over(project):
     run = record_run(project, "one")
     good = '{"step": 1, "loss": null}\n'
     odd = ['{"step": ""}', '{"loss": 1}', '{"step": 1, "loss": []}', '{"step": NaN}', '{"step": 1e999}', "[" * 5000]
@@ -60,7 +60,7 @@ def test_lines_that_are_no_records_are_passed_over(project):
 
 
 @given(st.lists(st.integers(0, 60), max_size=6))
-def test_wherever_the_log_is_cut_each_record_comes_once(tmp_path_factory, cuts):
+def test_log_cut_anywhere_gives_each_record_once(tmp_path_factory, cuts):
     run = record_run(Project(tmp_path_factory.mktemp("cut"), Settings()), "one", "running", backend="llamafactory")
     content, metrics = "".join(map(line, range(1, 6))).encode(), TrainingLog(run, llamafactory)
     for end in [*sorted(cuts), len(content)]:
@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_is_kept(project):
     assert math.isnan(read_curve(run)[0]["loss"])
 
 
-def test_what_cannot_be_written_is_a_sentence(project):
+def test_metrics_that_cannot_be_written_are_a_sentence(project):
     run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text(line(1))
     (run.path / "metrics.jsonl").unlink()
@@ -129,7 +129,7 @@ def test_what_cannot_be_written_is_a_sentence(project):
         TrainingLog(run, llamafactory).update()
 
 
-def test_what_a_full_disk_has_cut_is_taken_back(project):
+def test_metrics_line_cut_by_a_full_disk_is_taken_back(project):
     run = record_run(project, "one", "running", backend="llamafactory")
     log(run).write_text("".join(map(line, range(1, 9))))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -17,7 +17,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_was_written_is_known_again(folder):
+def test_written_files_are_known_as_ours_again(folder):
     files = msgspec.to_builtins(files_in(folder))
     assert {name: set(file) for name, file in files.items()} == {
         "large": {"size"},
@@ -31,7 +31,7 @@ def test_what_was_written_is_known_again(folder):
     assert list(unknown_files(folder, files, "record")) == []
 
 
-def test_whatever_else_there_is_is_told(folder):
+def test_changed_and_added_files_are_told_as_foreign(folder):
     files = msgspec.to_builtins(files_in(folder))
     (folder / "small").write_text("b" * 10)
     (folder / "large").write_text("a" * 12)

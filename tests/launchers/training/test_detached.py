@@ -35,7 +35,7 @@ def prepared(place, code):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_and_its_end_is_written(place):
+def test_detached_run_goes_on_and_records_its_end(place):
     log = '{"current_steps": 1, "loss": 2.0}'
     code = f"""
 import os, time
@@ -60,7 +60,7 @@ while not os.path.exists('go on'):
 
 
 @pytest.mark.slow
-def test_what_somebody_else_writes_into_the_record_is_not_started(place):
+def test_launch_changed_in_the_record_by_somebody_else_is_not_started(place):
     run = prepared(place, "import time; open('ours', 'w'); time.sleep(300)")
     theirs = msgspec.json.decode((run.path / "run.json").read_bytes())
     theirs["launch"]["argv"] = [sys.executable, "-c", "open('theirs', 'w'); import time; time.sleep(300)"]

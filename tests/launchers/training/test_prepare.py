@@ -41,7 +41,7 @@ def test_an_edited_dataset_is_planned_and_recorded_as_it_is(in_project, tmp_path
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_defaults_are_the_same_on_both_and_only_what_differs_is_described(in_project, backend):
+def test_defaults_are_the_same_on_both_backends_and_only_changes_are_described(in_project, backend):
     ready = prepare(backend=backend, model="base", dataset="medqa", device="cpu")
     for name, value in defaults().items():
         assert name == "device" or getattr(ready.plan.spec, name) == value
@@ -50,7 +50,7 @@ def test_the_defaults_are_the_same_on_both_and_only_what_differs_is_described(in
 
 @pytest.mark.framework
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_check_builds_all_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
+def test_build_only_builds_everything_and_leaves_nothing(in_project, run_ftbridge, tmp_path, backend):
     before = sorted(in_project.rglob("*"))
     option = {"xtuner": "model.lora.no_such_option=1", "llamafactory": "no_such_option=1"}
     wrong = [*train_command(backend), "--build-only", "--set", option[backend]]

@@ -136,7 +136,7 @@ def test_a_half_written_checkpoint_is_passed_over(place, backend, file):
         resume.find_resume_point(place, str(run.path / "output" / Path(file).parts[0]), {}, trusted=False)
 
 
-def test_under_deepspeed_every_process_must_have_saved_its_part(place):
+def test_deepspeed_checkpoint_needs_the_part_of_every_process(place):
     run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     packed(folder / "mp_rank_00_model_states.pt")
@@ -148,7 +148,7 @@ def test_under_deepspeed_every_process_must_have_saved_its_part(place):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_a_checkpoint_on_record_is_loaded_without_trust(place, backend, capsys):
+def test_checkpoint_that_is_not_on_record_needs_trust(place, backend, capsys):
     run = watched(place, 3, backend=backend)
     newer = saved(run, 6)  # nobody watched
     assert "3" in resume.find_resume_point(place, "one", {}, trusted=False).checkpoint.name
@@ -172,7 +172,7 @@ def test_going_on_does_not_put_a_strangers_checkpoint_on_record(place):
 
 
 @pytest.mark.parametrize("how", ["owner", "link"])
-def test_what_somebody_else_puts_there_while_a_run_trains_does_not_go_on_record(place, how):
+def test_checkpoint_put_there_by_somebody_else_does_not_go_on_record(place, how):
     run = stopped(place)
     ledger = resume.CheckpointLedger(run, load_backend(XTUNER))
     file = saved(run, 3)
@@ -214,7 +214,7 @@ def test_a_run_that_may_go_on_elsewhere_is_refused_with_what_to_do(place):
             resume.find_resume_point(place, wanted, {}, trusted=False)
 
 
-def test_two_do_not_resume_the_same_run(place):
+def test_run_that_is_being_resumed_is_not_resumed_twice(place):
     run = watched(place, 3)
     again = msgspec.structs.replace(run, status="running")
     assert len(resume.claim_run(run, again).attempts) == 2
@@ -222,7 +222,7 @@ def test_two_do_not_resume_the_same_run(place):
         resume.claim_run(run, again)
 
 
-def test_options_given_again_must_be_the_runs(place):
+def test_option_that_differs_from_the_resumed_run_is_refused(place):
     watched(place, 3)
     assert resume.find_resume_point(place, "one", {"lora_rank": 8, "backend": XTUNER}, trusted=False)
     with pytest.raises(UsageError, match=r"`--lora-rank 16` is not what run `one` has \(`8`\)"):
@@ -237,7 +237,7 @@ def test_a_record_with_no_number_of_processes_is_read_as_of_one(place, processes
     assert resume.find_resume_point(place, run.id, {}, trusted=False).checkpoint.name == "iter_3.pth"
 
 
-def test_what_is_not_there_is_a_sentence(place):
+def test_missing_run_or_checkpoint_to_resume_is_a_sentence(place):
     with pytest.raises(InputError, match="no run or folder `none`"):
         resume.find_resume_point(place, "none", {}, trusted=False)
     stopped(place)
@@ -316,7 +316,7 @@ def test_going_on_with_a_strangers_run_makes_none_of_its_checkpoints_ours(place)
         ({"track": ("wandb", "swanlab")}, "--track wandb,swanlab"),
     ],
 )
-def test_what_can_run_code_is_said_again_for_a_strangers_run(place, options, words):
+def test_options_that_can_run_code_are_given_again_for_a_strangers_run(place, options, words):
     run = watched(place, 3)
     spec = {**msgspec.to_builtins(run.spec), **options}
     signed = msgspec.structs.replace(run, spec=msgspec.convert(spec, TrainSpec)).save()
@@ -348,7 +348,7 @@ def plan(place):
     )
 
 
-def test_what_starts_must_be_as_what_stopped(place, plan):
+def test_resumed_run_must_match_the_stopped_one(place, plan):
     run = stopped(place, processes=2)
     folder = run.path / "output" / "iter_6.pth"
     for rank in (0, 1):
@@ -384,7 +384,7 @@ def recorded(place, plan):
 
 
 @pytest.mark.parametrize("change", [{"faq.jsonl": "edited"}, {"faq-validation.jsonl": "new"}])
-def test_other_data_is_refused_by_its_file(recorded, change):
+def test_resume_with_changed_data_is_refused_by_its_file(recorded, change):
     plan, source = recorded
     resume.check_resume_point(source, plan, [], source.run.datasets)
     with pytest.raises(InputError, match=rf"`faq` is not what run `one` trained on \(`{next(iter(change))}`\)"):
@@ -404,7 +404,7 @@ def test_a_run_without_a_record_of_its_base_is_held_to_what_it_noted(recorded):
 @pytest.mark.parametrize(
     ("file", "told"), [("model.safetensors", "its 1 tensors differ, such as"), ("tokenizer.json", "`tokenizer.json`")]
 )
-def test_another_base_is_refused(recorded, file, told):
+def test_resume_with_a_changed_base_model_is_refused(recorded, file, told):
     plan, source = recorded
     (plan.model / "README.md").write_text("metadata")
     resume.check_resume_point(source, plan, [], source.run.datasets)
@@ -429,7 +429,7 @@ def test_a_checkpoint_that_was_cut_off_is_named(place, capsys, backend):
     assert ("(files of it are missing)" in capsys.readouterr().err) is newer.is_dir()
 
 
-def test_only_a_resumed_xtuner_unpickles_in_full(plan):
+def test_resumed_xtuner_alone_is_let_unpickle_in_full(plan):
     resumed = msgspec.structs.replace(plan, resume=Path("/run/output/iter_6.pth"))
     assert load_backend(XTUNER).environment_variables(plan) == {}
     assert load_backend(XTUNER).environment_variables(resumed) == {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
@@ -437,7 +437,7 @@ def test_only_a_resumed_xtuner_unpickles_in_full(plan):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_framework_is_told_the_checkpoint(plan, backend):
+def test_checkpoint_to_resume_stands_in_the_frameworks_config(plan, backend):
     spec = msgspec.structs.replace(plan.spec, backend=backend)
     files = {"xtuner": "faq.xtuner.jsonl", "alpaca": "faq.alpaca.jsonl"}
     entry = msgspec.structs.replace(plan.entry, files=files)

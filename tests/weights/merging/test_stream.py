@@ -11,7 +11,7 @@ from ftbridge.launchers.process import script
 from ftbridge.weights.merging.stream import Copy, copy_ranges, stream
 
 
-def test_bytes_go_where_they_belong(tmp_path):
+def test_streamed_bytes_land_at_their_tensors_offsets(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(100)) * 100_000)
     target.write_bytes(b"." * 10_000_000)
@@ -40,7 +40,7 @@ def test_a_source_that_ends_too_early_is_told(tmp_path):
         ('print(\'{"done": 5}\'); print("a warning")', FrameworkError("it wrote `a warning`, which is no JSON object")),
     ],
 )
-def test_the_helper_has_the_last_word(tmp_path, monkeypatch, code, outcome):
+def test_last_line_of_the_merging_helper_decides_the_outcome(tmp_path, monkeypatch, code, outcome):
     (tmp_path / "merge_adapter.py").write_text(code)
     monkeypatch.setattr(script, "SCRIPTS", tmp_path)
     if isinstance(outcome, list):

@@ -44,7 +44,7 @@ def test_shares_of_any_number_of_processes_are_put_together(tmp_path, world, gro
     world=st.integers(1, 6),
     groups=st.integers(1, 4),
 )
-def test_any_shapes_are_put_together(tmp_path_factory, shapes, world, groups):
+def test_zero3_shares_of_any_shapes_are_put_together(tmp_path_factory, shapes, world, groups):
     folder = tmp_path_factory.mktemp("zero3")
     named = {str(number): shape for number, shape in enumerate(shapes) if prod(shape)}
     assert content(read_weights(zero3(folder, named, world, groups))) == counted(named)
@@ -185,7 +185,7 @@ def adapter(folder, tensors):
 
 
 @pytest.mark.parametrize("left", [[], [("m.q.lora_A.weight", b"")]])
-def test_what_trainer_could_not_gather_is_taken_from_the_newest_shards_below(tmp_path, left):
+def test_weights_that_trainer_did_not_gather_come_from_the_newest_shards(tmp_path, left):
     shapes = {"m.q.lora_A.default.weight": (2, 3)}
     zero3(tmp_path / "global_step9", {"m.q.lora_A.default.weight": (9,)}, 2)
     zero3(tmp_path / "global_step10", shapes, 2)

@@ -52,7 +52,7 @@ def test_an_adapter_of_all_experts_is_shared_out(files):
     ("a", "b"),
     [((4, OUTER), (2 * INNER, 4)), ((COUNT, OUTER + 1), (2 * INNER, COUNT)), ((COUNT,), (COUNT,))],
 )
-def test_an_adapter_of_another_shape_fits_none(files, a, b):
+def test_expert_adapter_of_another_shape_is_not_shared_out(files, a, b):
     assert adapter_shares(MODULE, place(*a), place(*b), files[0], {1, 2, 4}) == []
     # Of another rank, and of files in which one is left out.
     assert adapter_shares(MODULE, place(COUNT * 4, OUTER), place(2 * INNER, 4 * COUNT), files[0], {2}) == []
@@ -79,7 +79,7 @@ def test_a_tensor_of_all_experts_is_split_where_the_files_have_them_one_by_one(f
     assert list(found) == [down.format(number) for number in range(COUNT)]
 
 
-def test_what_the_files_do_not_have_one_by_one_stays_and_what_does_not_fit_is_refused(files):
+def test_tensor_stored_whole_in_the_files_stays_whole_and_a_misfit_is_refused(files):
     whole = numbers((COUNT, 2 * INNER, OUTER))
     assert split_experts("model.layers.0.mlp.experts.gate_up_proj", whole, files[0]) == {
         "model.layers.0.mlp.experts.gate_up_proj": whole

@@ -62,7 +62,7 @@ def test_a_folder_without_weights_is_refused(tmp_path):
 
 
 @pytest.mark.framework
-def test_what_torch_saved_lies_where_the_zip_says(tmp_path, training_python):
+def test_tensors_saved_by_torch_lie_where_the_zip_says(tmp_path, training_python):
     import subprocess
 
     code = (

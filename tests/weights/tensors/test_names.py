@@ -51,7 +51,7 @@ def test_a_tensor_is_found_under_the_name_that_the_files_have(name, file):
         ("model.norm.weight", "model.visual.norm.weight"),
     ],
 )
-def test_a_tensor_of_another_part_is_never_taken_for_it(name, file):
+def test_tensor_of_another_part_is_not_found_under_a_name(name, file):
     assert name_in_files(name, {file}) == ""
 
 

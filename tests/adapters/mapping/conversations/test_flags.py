@@ -27,7 +27,7 @@ from ftbridge.adapters.values import BadValueError
         *((key, "") for key in ("content", "id", "name", "timestamp", "glossary", "constraint", "strain", "内容")),
     ],
 )
-def test_keys_are_told_by_their_words(key, kind):
+def test_keys_of_loss_flags_tools_and_images_are_told_by_their_words(key, kind):
     assert key_kind(key) == kind
 
 
@@ -44,13 +44,13 @@ def test_answers_that_are_left_out_are_refused_and_questions_pass(value):
             refuse_untrainable({key: value}, trained=True)
 
 
-def test_text_under_a_name_that_only_looks_like_a_flag_is_none():
+def test_value_under_a_name_that_only_looks_like_a_flag_is_let_through():
     refuse_untrainable({"training_set": "web", "weights": {"a": 0}}, trained=True)
     with pytest.raises(BadValueError, match="has `train` later"):
         refuse_untrainable({"train": "later"}, trained=True)
 
 
-def test_a_mask_that_is_the_same_on_all_answers_is_none():
+def test_mask_that_is_the_same_on_all_answers_is_let_through():
     refuse_partial_masks([{"mask": 0}, {"mask": 0}])
     refuse_partial_masks([{"mask": None}, {}])
     with pytest.raises(BadValueError, match="on some answers only"):
@@ -58,5 +58,5 @@ def test_a_mask_that_is_the_same_on_all_answers_is_none():
 
 
 @pytest.mark.parametrize("value", [None, "", "[]", "{}", "null", [], {}, {"name": None, "arguments": ""}, False, 0])
-def test_what_says_nothing_is_let_pass(value):
+def test_empty_flags_of_tools_and_images_are_let_through(value):
     refuse_untrainable({"tool_calls": value, "reasoning": value, "images": value}, trained=True)

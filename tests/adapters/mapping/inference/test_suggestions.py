@@ -23,14 +23,14 @@ def said(found):
     return [describe(offer) for offer in alternatives(found)]
 
 
-def test_every_column_is_taken_once():
+def test_suggestions_take_each_column_once():
     assert said(by_column(instruction=["x", "y"], input=["z"], output=["y", "x"])) == [
         "question from `x`, input from `z`, answer from `y`",
         "question from `y`, input from `z`, answer from `x`",
     ]
 
 
-def test_a_second_question_may_be_an_input_and_several_inputs_are_one():
+def test_suggestions_use_a_second_question_as_input_and_join_several_inputs():
     assert said(by_column(instruction=["x", "y"], output=["z"])) == [
         "question from `x`, answer from `z`",
         "question from `y`, answer from `z`",
@@ -40,7 +40,7 @@ def test_a_second_question_may_be_an_input_and_several_inputs_are_one():
     assert both["input"].template == "{{ y }} {{ row['the z'] }}"
 
 
-def test_only_what_works_is_offered_and_nothing_is_an_error():
+def test_offers_that_do_not_work_are_left_out_and_none_left_is_an_error():
     offers = [column_suggestion({"instruction": each, "output": "a"}) for each in ("x", "y", "x")]
     asked = question_or_error("which?", offers, lambda offer: offer["instruction"].column == "y")
     assert isinstance(asked, QuestionError)
@@ -92,7 +92,7 @@ def test_a_text_that_stands_elsewhere_in_every_row_is_repeated(rows, found):
     assert repeats_text("q", ["m"], rows) is found
 
 
-def test_what_stands_for_none_is_said_where_a_list_is_empty():
+def test_template_of_lists_says_none_where_a_list_is_empty():
     (source,) = column_sources("c", [{"c": ["x", "y"]}, {"c": []}])
     assert source.template == "{{ (c | join(', ')) or 'none' }}"
     assert "`none` where there is none" in source.description

@@ -24,7 +24,7 @@ LABEL = {"names": ["neg", "pos"], "_type": "ClassLabel"}
         {"feature": {"feature": LABEL, "_type": "List"}, "_type": "List"},
     ],
 )
-def test_names_stand_in_features(feature):
+def test_class_label_names_are_found_in_features_and_metadata(feature):
     assert labels_in_features({"label": feature, "text": {"dtype": "string", "_type": "Value"}}) == {
         "label": ("neg", "pos")
     }
@@ -33,7 +33,7 @@ def test_names_stand_in_features(feature):
 
 
 @pytest.mark.parametrize("names", [5, "ab", None, [], {}])
-def test_names_that_are_none_are_left_aside(names):
+def test_malformed_class_label_names_are_left_aside(names):
     assert labels_in_features({"label": {"names": names, "_type": "ClassLabel"}}) == {}
     assert labels_in_card([{"name": "label", "dtype": {"class_label": {"names": names}}}]) == {}
     assert labels_in_card([{"name": "label", "dtype": {"class_label": names}}]) == {}
@@ -54,7 +54,7 @@ def test_features_without_end_have_no_names():
         *({b"huggingface": text} for text in (b"{", b'{"info": null}', b"\xff", b'{"a": "\xff"}', b"[" * 5000, b"5")),
     ],
 )
-def test_other_metadata_has_no_names(metadata):
+def test_metadata_without_features_gives_no_label_names(metadata):
     assert labels_in_metadata(metadata) == {}
 
 

@@ -127,6 +127,6 @@ def test_a_broken_file_is_named(tmp_path):
         open_path(tmp_path, READING)
 
 
-def test_what_datasets_saved_is_not_a_mere_folder(tmp_path):
+def test_folder_saved_by_datasets_is_left_to_the_arrow_source(tmp_path):
     (tmp_path / "dataset_dict.json").write_text("{}")
     assert source_of(tmp_path) is arrow

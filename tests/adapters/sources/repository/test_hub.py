@@ -46,14 +46,14 @@ def opened(url):
 
 
 @HUBS
-def test_splits_become_parts_and_one_split_becomes_all(server, scheme):
+def test_splits_of_a_hub_become_parts_and_a_single_split_the_whole(server, scheme):
     assert opened(f"{scheme}://owner/faq") == [("train", [{"q": "a"}, {"q": "b"}]), ("test", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq@test") == [("", [{"q": "c"}])]
     assert opened(f"{scheme}://owner/faq:default@train") == [("", [{"q": "a"}, {"q": "b"}])]
 
 
 @HUBS
-def test_tables_tell_the_revision_they_are_of(server, scheme):
+def test_tables_of_a_hub_tell_their_revision(server, scheme):
     def revision():
         return {table.revision for table in hub.open_url(f"{scheme}://owner/faq", READING)}
 
@@ -66,7 +66,7 @@ def test_tables_tell_the_revision_they_are_of(server, scheme):
 
 
 @HUBS
-def test_only_what_is_asked_for_is_fetched_and_only_once(server, scheme):
+def test_split_asked_for_is_the_only_one_fetched_and_only_once(server, scheme):
     put(server.folder / "owner/faq", {"picture.png": "x", "sub/more.csv": "a,b"})
     (table,) = hub.open_url(f"{scheme}://owner/faq@test", READING)
     assert set(server.asked) == {"test.jsonl"}
@@ -100,7 +100,7 @@ def test_labels_of_the_card_get_names(server, scheme):
     assert opened(f"{scheme}://owner/reviews") == [("", [{"label": "pos"}, {"label": None}])]
 
 
-def test_what_needs_a_script_is_read_as_the_hub_converted_it(server):
+def test_dataset_with_a_script_is_read_from_the_hubs_parquet(server):
     main = {"raft.py": "raise SystemExit", "data/twitter_complaints/train.csv": "Tweet text,Label,ID\n"}
     put(server.add("ought/raft"), main)
     metadata = {"huggingface": json.dumps({"info": {"features": {"Label": COMPLAINTS}}})}
@@ -132,7 +132,7 @@ def test_a_repository_without_data_is_one_sentence(server, scheme):
 
 
 @HUBS
-def test_what_does_not_fit_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
+def test_dataset_larger_than_the_disk_is_fetched_a_file_at_a_time(server, scheme, monkeypatch, tmp_path):
     shards = {f"data/train-{at:05}-of-00003.jsonl": [{"q": f"{at} {row}"} for row in range(150)] for at in range(3)}
     put(server.add("owner/large"), {**shards, "data/test-00000-of-00001.jsonl": [{"q": "t"}]})
     monkeypatch.setattr(hub, "_free_bytes", lambda path: 10 if path.is_relative_to(tmp_path) else 10_000)
@@ -163,13 +163,13 @@ def test_a_limit_fetches_no_more_files_than_it_needs(server, scheme, monkeypatch
 @pytest.mark.parametrize(
     "url", ["hf://faq", "hf://a/b/c", "http://a/b", "hf://../b", "hf://a/b@", "ms://a/b:@x", "hf://a/b@x:y"]
 )
-def test_other_urls_are_refused(url):
+def test_url_that_names_no_dataset_is_refused(url):
     with pytest.raises(InputError, match="names no dataset; write hf://owner/name"):
         hub.parse_address(url)
 
 
 @pytest.mark.parametrize("url", ["hf://a/b", "ms://a-1/b.2:main@test", "hf://a/b:20220301.en"])
-def test_urls_are_printed_as_they_were(url):
+def test_parsed_hub_url_prints_as_it_was_given(url):
     assert str(hub.parse_address(url)) == url
 
 
@@ -196,7 +196,7 @@ ROW = {"instruction": "a", "output": "b"}
         "deep/" * 999 + "a.jsonl",
     ],
 )
-def test_what_is_no_name_of_a_file_is_left_out_and_told(server, scheme, tmp_path, name):
+def test_unsafe_file_names_of_a_hub_are_left_out_and_told(server, scheme, tmp_path, name):
     put(server.add("owner/strange"), {"train.jsonl": [ROW]})
     server.named = [name]
     (table,) = hub.open_url(f"{scheme}://owner/strange", READING)
@@ -206,5 +206,5 @@ def test_what_is_no_name_of_a_file_is_left_out_and_told(server, scheme, tmp_path
     assert {file.name for file in tmp_path.rglob("*.jsonl")} == {"train.jsonl", "test.jsonl"}  # of `owner/faq`
 
 
-def test_names_of_any_language_are_names():
+def test_file_names_in_any_language_are_accepted():
     assert all(map(hub.names_file, ["data/训练 集.jsonl", "a.b/..c/d..jsonl", "C/a:b.csv", "\u3000.csv", "e\u0301"]))

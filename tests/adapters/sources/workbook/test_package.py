@@ -21,7 +21,7 @@ from ftbridge.core.errors import InputError
         (["mimetype", "content.xml"], "ods"),
     ],
 )
-def test_the_kind_of_an_archive_is_that_of_its_parts(folder, members, kind):
+def test_archive_kind_is_told_by_its_members(folder, members, kind):
     path = folder / "faq"
     with zipfile.ZipFile(path, "w") as package:
         for member in members:
@@ -46,14 +46,14 @@ def test_an_old_workbook_is_told_by_its_head(folder):
         ("faq.xlsx.gz", gzip.compress(b"x"), "a packed workbook; unpack it first"),
     ],
 )
-def test_what_is_no_workbook_is_one_sentence(folder, name, content, message):
+def test_file_that_is_no_workbook_is_one_sentence(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
         workbook_kind(folder / name)
     assert "\n" not in str(error.value)
 
 
-def test_other_archives_and_lost_files_are_one_sentence(folder):
+def test_zip_that_is_no_workbook_and_missing_file_are_one_sentence(folder):
     with zipfile.ZipFile(folder / "faq.xlsx", "w") as package:
         package.writestr("a.csv", "x")
     with pytest.raises(InputError, match=r"a zip archive, but no workbook; it holds `a.csv`"):
@@ -148,13 +148,13 @@ def test_hidden_rows_of_an_ods_are_counted(folder, monkeypatch, chunk):
     assert {name: each.hidden for name, each in found.items()} == {"Q": 4, "表": 4}
 
 
-def test_damage_in_error_cells_is_one_sentence(sheet):
+def test_damaged_row_number_of_an_error_cell_is_one_sentence(sheet):
     with pytest.raises(InputError, match="damaged"):
         sheet(b'<row r="three"><c t="e"/></row>')
 
 
 @pytest.mark.slow
-def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
+def test_cell_with_too_long_a_text_is_refused(sheet, monkeypatch):
     monkeypatch.setattr(workbook_file, "LONGEST_TEXT", 3 << 20)
     row = b'<row r="2"><c r="A2" t="inlineStr"><is><t>%s</t></is></c></row>'
     assert sheet(row % (b"x" * (2 << 20))) == ([], 0)
@@ -163,7 +163,7 @@ def test_a_text_beyond_all_measure_is_refused(sheet, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [b"", b"x" * (1 << 20)])
-def test_elements_that_stand_for_characters_become_them(folder, before):
+def test_ods_elements_for_tabs_and_breaks_become_characters(folder, before):
     path = folder / "faq.ods"
     with zipfile.ZipFile(path, "w") as package:
         package.writestr("content.xml", before + b"<text:p>a<text:tab/>b<text:line-break />c<text:table/>")

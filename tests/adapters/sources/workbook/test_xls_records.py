@@ -147,7 +147,8 @@ def test_workbooks_of_the_first_excels_are_read(folder, version):
     assert values(path) == [["几号", 51]]
 
 
-def test_a_cell_far_away_is_no_matter(folder):
+@pytest.mark.slow
+def test_xls_with_a_cell_far_away_is_read(folder):
     book = xlwt.Workbook()
     page = book.add_sheet("Q")
     for at, cell in {(0, 0): "question", (0, 1): "answer", (1, 0): "a", (1, 1): "b", (65535, 255): "x"}.items():
@@ -156,7 +157,7 @@ def test_a_cell_far_away_is_no_matter(folder):
     assert values(folder / "faq.xls") == [["a", "b"]]
 
 
-def test_what_the_fast_reader_cannot_read_the_other_does(folder):
+def test_xls_that_calamine_cannot_read_is_read_by_xlrd(folder):
     book = xlwt.Workbook()
     page = book.add_sheet("Q")
     for at, cell in enumerate(("question", "answer")):
@@ -166,8 +167,9 @@ def test_what_the_fast_reader_cannot_read_the_other_does(folder):
     assert values(folder / "faq.xls") == [[1e300, 1e300]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [600, 1500, 3000])
-def test_half_of_an_old_workbook_is_one_sentence(folder, cut):
+def test_xls_that_is_cut_off_is_one_sentence(folder, cut):
     path = old(folder, 936, lambda content: content[:cut])
     with pytest.raises(InputError, match="damaged workbook") as error:
         values(path)
