@@ -184,7 +184,7 @@ def test_the_card_of_a_folder_is_believed_unless_a_base_is_named(folder):
     assert card_of(resolve("mine"), template="qwen3").family == "qwen3"
 
 
-def test_older_card_that_trusted_code_is_read_without_that(folder):
+def test_older_card_with_a_say_on_code_is_read_without_it(folder):
     card(template=msgspec.to_builtins(get_family("qwen2").cell("xtuner").prompt)).save(folder)
     older = json.loads((folder / CARD).read_text()) | {"trust_remote_code": True}
     (folder / CARD).write_text(json.dumps(older))
