@@ -76,10 +76,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def is_unfinished(dataset_dir: Path, text: str) -> bool:
     """Tell whether a conversion is at work, or was killed at it, by the `text` of dataset_info.json as well."""
-    return STAGED in text or exists(dataset_dir)
+    return STAGED in text or has_journal(dataset_dir)
 
 
-def exists(dataset_dir: Path) -> bool:
+def has_journal(dataset_dir: Path) -> bool:
     """Tell whether there is a journal in the folder."""
     return os.path.lexists(dataset_dir / FILE)
 

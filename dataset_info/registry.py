@@ -77,7 +77,7 @@ def read_entries(dataset_dir: Path) -> dict[str, Any]:
     text = journal.read_text_of(file)
     if journal.is_unfinished(dataset_dir, text):
         whole = file.resolve()
-        if whole not in _held and journal.exists(dataset_dir):
+        if whole not in _held and journal.has_journal(dataset_dir):
             with suppress(OSError, SetupError), locked(whole):
                 journal.recover(dataset_dir, whole)
         text = journal.read_text_of(file)
@@ -85,7 +85,7 @@ def read_entries(dataset_dir: Path) -> dict[str, Any]:
 
 
 def converted_entries(dataset_dir: Path, names: Iterable[str] | None = None) -> dict[str, DatasetEntry]:
-    """Return those of `names`, or of all, that are registered and were made by ftbridge."""
+    """Return the entries that ftbridge made, parsed, of all names or of `names`; raises InputError for a spoilt one."""
     known = read_entries(dataset_dir)
     wanted = known if names is None else names
     return {name: parse_entry(dataset_dir, name, known[name]) for name in wanted if is_ours(known.get(name))}
@@ -93,11 +93,12 @@ def converted_entries(dataset_dir: Path, names: Iterable[str] | None = None) -> 
 
 def _readable_entries(dataset_dir: Path, entries: Mapping[str, Any]) -> list[DatasetEntry]:
     """Return the entries that ftbridge wrote, parsed; those that cannot be read are left out."""
-    found = []
-    for name, raw in entries.items():
+    ours = {name: raw for name, raw in entries.items() if is_ours(raw)}
+    parsed = []
+    for name, raw in ours.items():
         with suppress(InputError):
-            found += [parse_entry(dataset_dir, name, raw)] if is_ours(raw) else []
-    return found
+            parsed.append(parse_entry(dataset_dir, name, raw))
+    return parsed
 
 
 def files_written(dataset_dir: Path) -> set[str]:
@@ -190,6 +191,7 @@ def locked_registry(dataset_dir: Path) -> Iterator[Registry]:
 
 
 def _write_error(file: Path, error: Exception) -> str:
+    """Return the message for an error that kept the registry from being written."""
     return f"cannot write `{file}`: {error.strerror or error}" if isinstance(error, OSError) else str(error)
 
 
@@ -199,13 +201,13 @@ def sha256_as_written(own: DatasetEntry) -> dict[str, str]:
 
 
 def edited_files(dataset_dir: Path, entries: Iterable[DatasetEntry]) -> tuple[Path, ...]:
-    """Return the files of datasets that somebody has changed since they were written."""
-    made = {
+    """Return the files of datasets, those of rejected rows too, that somebody has changed since they were written."""
+    written = {
         dataset_dir / file: then
         for entry in entries
         for file, then in {**sha256_as_written(entry), **entry.options.rejected}.items()
     }
-    return tuple(path for path, known in made.items() if known and path.is_file() and sha256(path) != known)
+    return tuple(path for path, then in written.items() if then and path.is_file() and sha256(path) != then)
 
 
 def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> Removed:
@@ -217,14 +219,14 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
     file = _registry_to_remove_from(dataset_dir)
     with locked_registry(dataset_dir) as registry:
         # What waits for room has the old files' names, and the new ones' sha256.
-        found = _find_removed(dataset_dir, names, registry.known, look=not registry.pending)
-        if found.edited and not edits:
+        removed = _find_removed(dataset_dir, names, registry.known, find_edits=not registry.pending)
+        if removed.edited and not edits:
             raise QuestionError(
-                f"{', '.join(f'`{file}`' for file in found.edited)} was changed since it was converted, which would be "
-                "lost",
+                f"{', '.join(f'`{file}`' for file in removed.edited)} was changed since it was converted, which would "
+                "be lost",
                 {"remove it all the same": ["--yes"]},
             )
-        entries, removes = list(found.entries), [file.name for file in found.files]
+        entries, removes = list(removed.entries), [file.name for file in removed.files]
         try:
             if registry.pending:
                 raise registry.pending
@@ -234,7 +236,7 @@ def remove(dataset_dir: Path, names: Iterable[str], *, edits: bool = False) -> R
                 journal.drop_without_journal(dataset_dir, file, registry.text, entries, removes)
             except OSError as error:
                 raise SetupError(_write_error(file, error)) from error
-    return found
+    return removed
 
 
 def would_remove(dataset_dir: Path, names: Iterable[str]) -> Removed:
@@ -250,14 +252,16 @@ def _registry_to_remove_from(dataset_dir: Path) -> Path:
     return file
 
 
-def _find_removed(dataset_dir: Path, names: Iterable[str], known: dict[str, Any], *, look: bool = True) -> Removed:
-    """Return what goes with `names`; with `look` the files are looked into for edits."""
+def _find_removed(
+    dataset_dir: Path, names: Iterable[str], known: dict[str, Any], *, find_edits: bool = True
+) -> Removed:
+    """Return what goes with `names`; files that somebody has changed are named only with `find_edits`."""
     chosen = list(dict.fromkeys(full for name in names for full in resolve_name(dataset_dir, name, known)))
     left = {name: raw for name, raw in known.items() if name not in chosen}
     candidates = _files_of_ours({name: known[name] for name in chosen}) - all_files_named(left)
     files = [file for file in (dataset_dir / name for name in sorted(candidates)) if file.is_file()]
     own = _readable_entries(dataset_dir, {name: known[name] for name in chosen})
-    changed = [file for file in edited_files(dataset_dir, own) if file in files] if look else []
+    changed = [file for file in edited_files(dataset_dir, own) if file in files] if find_edits else []
     return Removed(tuple(chosen), tuple(files), tuple(changed))
 
 

@@ -62,7 +62,7 @@ class MaxRejected(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         return str(self.rows) if self.percent is None else f"{self.percent:f}%"
 
-    def of(self, rows: int) -> int:
+    def allowed(self, rows: int) -> int:
         """Return how many of so many rows may be rejected."""
         return self.rows if self.percent is None else int(rows * Fraction(self.percent) / 100)
 
@@ -89,8 +89,8 @@ class ConvertOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_rejected: MaxRejected | None = None
 
     @property
-    def tolerated(self) -> MaxRejected:
-        """How many rows may be rejected, as `max_rejected` or else `on_error` says it."""
+    def rejects_allowed(self) -> MaxRejected:
+        """Return how many rows may be rejected, as `max_rejected` or else `on_error` says it."""
         return self.max_rejected or MaxRejected(percent=None if self.on_error == "stop" else Decimal(100))
 
     def __post_init__(self) -> None:

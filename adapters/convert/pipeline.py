@@ -284,7 +284,7 @@ def _encode_rows(
         classed=bool(options.mapping.stratify),
         dedup=options.dedup,
     )
-    keep_rejects = options.tolerated != MaxRejected(0)
+    keep_rejects = options.rejects_allowed != MaxRejected(0)
     encoded = EncodedSamples()
     for table, batch in encode_tables(encoder, plan.tables, files, options.limit):
         part = plan.tables[table].part or PARTS[0]
@@ -309,7 +309,7 @@ def _encode_rows(
 def _refuse_rejects(plan: ConvertPlan, encoded: EncodedSamples, rejects: Rejects) -> None:
     """Raise InputError where more rows are wrong than may be, or none is left."""
     options, read_rows, what = plan.options, encoded.counts["read"], ", ".join(origin.name for origin in plan.origins)
-    allowed = options.tolerated.of(read_rows)
+    allowed = options.rejects_allowed.allowed(read_rows)
     if rejects.rows > allowed:
         more = f", more than `--max-rejected {options.max_rejected}` allows" if options.max_rejected else ""
         raise InputError(

@@ -52,7 +52,7 @@ class Findings:
         """Tell whether all questions, or all answers, are dates."""
         return not all(self._other_than_dates.values())
 
-    def read(self, file: Path, *, trusted: bool = False) -> None:
+    def read_file(self, file: Path, *, trusted: bool = False) -> None:
         """Take in the records of a file; of one that is `trusted` as many as tell whether all texts are dates."""
         if self._types:
             self._types.settled = True
@@ -109,7 +109,7 @@ def validate(dataset_dir: Path, entry: Entry, *, trusted: bool = False) -> Findi
     """
     findings = Findings(entry)
     for file in data_files(dataset_dir, entry):
-        findings.read(file, trusted=trusted)
+        findings.read_file(file, trusted=trusted)
     findings.check_columns()
     return findings
 

@@ -94,10 +94,10 @@ class EntryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What else decided the content of a dataset, and what its conversion found.
 
     `dataset` is the conversion's name and `names` are all entries that it made; `asked` are the options that were
-    given, as adapters/convert/plan.py has them, `beside` is what another dataset_info.json said of the sources, a table
-    each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the files
-    of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as in
-    JSON, so that an entry that is written and read again is the same.
+    given, as adapters/convert/options.py has them, `beside` is what another dataset_info.json said of the sources, a
+    table each. `counts` are the rows by what became of them, `sha256` maps a target to that of its file, `rejected` the
+    files of rejected rows to theirs, `sheets` are those read, `notes` what was worth saying of the samples. All is as
+    in JSON, so that an entry that is written and read again is the same.
     """
 
     dataset: str = ""

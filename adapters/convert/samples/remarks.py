@@ -99,8 +99,8 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
         first = f"(the first: {remark.where})"
         if kind == THOUGHT:
             lines.append(
-                f"{_holds(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on the "
-                "same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
+                f"{_count_holding(remark.count, 'answer')} `{remark.mark}` {first}, and the frameworks do not train on "
+                "the same tokens there: XTuner keeps thoughts, LLaMA-Factory may drop them, and a reasoning model's "
                 "template puts an empty block before them; `ftbridge preview` shows it"
             )
         elif kind == TWO_SYSTEMS:
@@ -110,11 +110,12 @@ def describe_remarks(remarks: Mapping[str, Remark], column: str = "") -> list[st
             )
         else:
             lines.append(
-                f"{_holds(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no {kind} "
-                "goes with it"
+                f"{_count_holding(remark.count, 'sample')} `{remark.mark}` {first}, which is trained on as text: no "
+                f"{kind} goes with it"
             )
     return lines
 
 
-def _holds(count: int, what: str) -> str:
+def _count_holding(count: int, what: str) -> str:
+    """Return such as `3 answers hold`."""
     return f"1 {what} holds" if count == 1 else f"{count:,} {what}s hold"

@@ -38,9 +38,10 @@ class _WriteOrder:
     def __init__(self, sizes: Iterable[int]) -> None:
         context = mp.get_context("fork")
         self._changed = context.Condition()
+        # The number of the piece whose turn it is, then the sizes of the files.
         self._state = context.Array("Q", [0, *sizes], lock=False)
 
-    def take(self, number: int, sizes: Sequence[int]) -> list[int]:
+    def take_turn(self, number: int, sizes: Sequence[int]) -> list[int]:
         """Wait until it is the turn of piece `number`, and return where its `sizes` bytes go."""
         state = self._state
         with self._changed:
@@ -68,9 +69,9 @@ def _encode_piece(number: int, table: int, piece: Piece) -> Batch:
     try:
         batch, samples = encoder.encode(table, piece)
     except BaseException:
-        order.take(number, [0] * len(handles))  # the others need not wait for this one
+        order.take_turn(number, [0] * len(handles))  # the others need not wait for this one
         raise
-    offsets = order.take(number, list(map(len, samples)))
+    offsets = order.take_turn(number, list(map(len, samples)))
     for handle, data, offset in zip(handles, samples, offsets, strict=True):
         write_at(handle, data, offset)
     return batch
@@ -144,7 +145,7 @@ def _encode_in_processes(
     given = encoder, _WriteOrder(file.size for file in files), [file.file.fileno() for file in files], os.getpid()
     pending: deque[tuple[int, Future[Batch]]] = deque()
 
-    def oldest() -> tuple[int, Batch]:
+    def oldest_batch() -> tuple[int, Batch]:
         table, future = pending.popleft()
         batch = future.result()
         _count_samples(files, batch)
@@ -156,9 +157,9 @@ def _encode_in_processes(
             with _interrupts_held():
                 pending.append((table, pool.submit(_encode_piece, number, table, piece)))
             if len(pending) > 2 * workers:
-                yield oldest()
+                yield oldest_batch()
         while pending:
-            yield oldest()
+            yield oldest_batch()
     except BrokenProcessPool as error:
         raise SetupError("a process was killed while it read the source; was there too little memory?") from error
     finally:

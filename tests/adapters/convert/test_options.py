@@ -87,13 +87,13 @@ def test_any_other_subset_is_refused(sizes):
 @pytest.mark.parametrize(("text", "allowed"), [("0", 0), (" 20 ", 20), (20, 20), ("1%", 2), ("0.5%", 1), ("100%", 250)])
 def test_so_many_of_250_rows_may_be_rejected(text, allowed):
     maximum = parse_max_rejected(text)
-    assert maximum.of(250) == allowed
+    assert maximum.allowed(250) == allowed
     assert str(maximum) == str(text).strip()
     assert parse_max_rejected(str(maximum)) == parse_max_rejected(maximum) == maximum
 
 
 def test_a_share_is_exact():
-    assert parse_max_rejected("0.57%").of(10_000) == 57
+    assert parse_max_rejected("0.57%").allowed(10_000) == 57
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "some", -1, None])
@@ -109,15 +109,15 @@ def test_a_number_that_no_text_makes_is_refused(values):
 
 
 @pytest.mark.parametrize(
-    ("options", "tolerated"),
+    ("options", "allowed"),
     [
         ({}, MaxRejected(0)),
         ({"on_error": "skip"}, MaxRejected(percent=Decimal(100))),
         ({"on_error": "skip", "max_rejected": MaxRejected(3)}, MaxRejected(3)),
     ],
 )
-def test_all_rows_are_tolerated_or_none_unless_a_number_is_given(options, tolerated):
-    assert ConvertOptions(**options).tolerated == tolerated
+def test_all_rows_are_tolerated_or_none_unless_a_number_is_given(options, allowed):
+    assert ConvertOptions(**options).rejects_allowed == allowed
 
 
 @pytest.mark.parametrize(
