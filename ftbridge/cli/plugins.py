@@ -4,7 +4,6 @@ import click
 
 from ftbridge.cli.options import Command, json_option
 from ftbridge.cli.output import table
-from ftbridge.templates.families import load_families
 
 
 @click.command(
@@ -19,6 +18,7 @@ def command(as_json: bool) -> None:
     from ftbridge.core.console import print_json, result
     from ftbridge.core.plugins import Plugin, installed_plugins
     from ftbridge.dataset_info.presets import presets
+    from ftbridge.templates.families import load_families
 
     found = [plugin for kind in ("sources", "targets", "backends") for plugin in installed_plugins(kind)]
     own = next(plugin.package for plugin in found if plugin.package.startswith("ftbridge "))
